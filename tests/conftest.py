@@ -1,0 +1,138 @@
+"""House rules of a test session: no test skips unseen, and nothing leaves this machine."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import wraps
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """One line of the list: which tests may skip, and what their message must then contain."""
+
+    tests: str
+    reason: str
+
+    def covers(self, nodeid: str, message: str) -> bool:
+        """Whether the list allows this test this skip."""
+        only_stars_are_wild = self.tests.replace("[", "[[]").replace("?", "[?]")
+        return fnmatchcase(nodeid, only_stars_are_wild) and self.reason in message
+
+
+def allowances(text: str) -> Iterator[Allowance]:
+    """Read the list; a line without a reason is an error of usage."""
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        tests, *reason = re.split(r"\s{2,}", line.strip(), maxsplit=1)
+        if not reason:
+            message = f"{ALLOWED_SKIPS.name}: {line!r} has no reason (two spaces before it)"
+            raise pytest.UsageError(message)
+        yield Allowance(tests, reason[0])
+
+
+def skip_message(report: pytest.TestReport | pytest.CollectReport) -> str | None:
+    """What a skipped test, or an expected failure, gave as its reason; None for any other report."""
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}"
+    if report.skipped:
+        return str(report.longrepr[2]) if isinstance(report.longrepr, tuple | list) else str(report.longrepr)
+    return None
+
+
+@dataclass(eq=False)  # a plugin is one of a kind
+class SkipPolicy:
+    """Fails the session if a test skipped that the list does not allow. Lives where reports of all workers arrive."""
+
+    allowed: list[Allowance]
+    refused: list[str] = field(default_factory=list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Look at a test."""
+        self._look(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Look at a module: it can skip as a whole."""
+        self._look(report)
+
+    def _look(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        message = skip_message(report)
+        if message is not None and not any(allowance.covers(report.nodeid, message) for allowance in self.allowed):
+            self.refused.append(f"{report.nodeid}  {message}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Turn a session that would pass into a failed one."""
+        if self.refused and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name the tests."""
+        if self.refused:
+            terminalreporter.section(f"skipped, and not in {ALLOWED_SKIPS.name}", red=True)
+            for line in sorted(set(self.refused)):
+                terminalreporter.line(line)
+
+
+def is_loopback(host: object) -> bool:
+    """Whether a host as `socket` takes it stays on this machine; None is this machine to `getaddrinfo`."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name is None or name == "localhost":
+        return True
+    try:
+        return ip_address(str(name)).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse(where: object) -> None:
+    """Fail the test by what no `except Exception` in the product swallows."""
+    pytest.fail(f"the network guard: a test wanted to reach {where!r}, but tests stay on this machine's loopback")
+
+
+def guarded_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """`socket.connect` or `connect_ex`, for loopback and for sockets that are files."""
+
+    @wraps(connect)
+    def guard(self: socket.socket, address: Any) -> Any:
+        internet = self.family in {socket.AF_INET, socket.AF_INET6}
+        if self.family != socket.AF_UNIX and not (internet and is_loopback(address[0])):
+            refuse(address)
+        return connect(self, address)
+
+    return guard
+
+
+def guarded_getaddrinfo(getaddrinfo: Callable[..., Any]) -> Callable[..., Any]:
+    """`socket.getaddrinfo`, for loopback: a name that is looked up has left the machine before anything connects."""
+
+    @wraps(getaddrinfo)
+    def guard(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_loopback(host):
+            refuse(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    return guard
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the rules up: the guard in every process, the policy where the reports of all workers arrive."""
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for name in ("connect", "connect_ex"):
+        patch.setattr(socket.socket, name, guarded_connect(getattr(socket.socket, name)))
+    patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo(socket.getaddrinfo))
+    if not hasattr(config, "workerinput"):  # a worker of xdist has it
+        config.pluginmanager.register(SkipPolicy(list(allowances(ALLOWED_SKIPS.read_text(encoding="utf-8")))))
