@@ -1,0 +1,63 @@
+"""What a delivered message turned out to say. `eventbridge.py` and `eventgrid.py` make it, `inbox.py` takes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.model import Arrival, Value, Wake
+
+
+class Arrived(Value, frozen=True):
+    """Data arrived in these places; the configuration says whom that concerns."""
+
+    arrivals: tuple[Arrival, ...]
+
+
+class Asked(Value, frozen=True):
+    """A refresh of one target was asked for, by name. `by_person`: probe a blocked target at once."""
+
+    target: str
+    received_at: datetime
+    full: bool = False
+    reason: str = "asked"
+    by_person: bool = False
+
+
+class GlueRunEnded(Value, frozen=True):
+    """Glue says that a refresh of a view ended: a hint to look, no more (best effort, unpublished detail)."""
+
+    database: str
+    table: str
+
+
+class FabricRunEnded(Value, frozen=True):
+    """Fabric says that a job of an item ended: a hint to look, no more."""
+
+    workspace: str
+    item: str
+    run_id: str
+
+
+class Ticked(Value, frozen=True):
+    """The minute came round."""
+
+
+class Woken(Value, frozen=True):
+    """A wake that we sent arrived."""
+
+    wake: Wake
+
+
+class Ignored(Value, frozen=True):
+    """Well formed, but nothing that we act on; counted under this name."""
+
+    what: str
+
+
+class Malformed(Value, frozen=True):
+    """Cannot be read, and never will be: goes to the dead letters with this reason."""
+
+    why: str
+
+
+Reading = Arrived | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken | Ignored | Malformed
