@@ -1,0 +1,307 @@
+"""The shape of `unstale.toml`: its tables and keys, what each may hold, and the JSON Schema of all that.
+
+What only makes sense across keys, an order of durations or a cycle, is in `config_rules.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+# --- Words -----------------------------------------------------------------------------------------------------------
+
+
+def _text(pattern: str, expected: str) -> Meta:
+    """A text of this form as a whole. Python's `$` alone would let a line feed follow, which the look-ahead forbids."""
+    return Meta(pattern=f"^(?:{pattern})(?!\\n)$", extra={"expected": expected})
+
+
+def _about(description: str) -> Meta:
+    return Meta(description=description)
+
+
+Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration such as "30s", "10m", "6h"')]
+Uuid = Annotated[
+    str,
+    _text("[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", "a UUID, as in the address of the item in Fabric"),
+]
+TargetName = Annotated[str, _text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, underscores and hyphens")]
+CatalogName = Annotated[
+    str,  # Glue's NameString; a class of what it leaves out reads alike in Python and in ECMAScript
+    _text(
+        "[^\\u0000-\\u0008\\u000a-\\u001f\\ufffe\\uffff]{1,255}",
+        "1 to 255 characters, none of them a control character",
+    ),
+]
+CatalogId = Annotated[
+    str,
+    _text(
+        "[0-9]{12}(?::s3tablescatalog/[a-z0-9][a-z0-9-]{1,61}[a-z0-9])?",
+        '12 digits, or those and a table bucket as in "123456789012:s3tablescatalog/bucket"',
+    ),
+]
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, but for the prefix of its own examples
+BucketName = Annotated[
+    str,
+    _text(
+        r"(?!xn--|sthree-)(?!.*\.\.)(?![0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$)"
+        r"(?!.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "a general purpose S3 bucket: 3 to 63 lower-case letters, digits, hyphens and dots",
+    ),
+]
+Location = Annotated[
+    str,
+    _text(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?:[^\n]*/)?",
+        'a bucket and a prefix up to a slash, as in "s3://bucket/view/"',
+    ),
+]
+# https://learn.microsoft.com/en-us/azure/storage/common/storage-account-overview#storage-account-name
+AccountName = Annotated[str, _text("[a-z0-9]{3,24}", "a storage account: 3 to 24 lower-case letters and digits")]
+# https://learn.microsoft.com/en-us/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+ContainerName = Annotated[
+    str,
+    _text(
+        r"\$root|\$web|(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+        "a container: 3 to 63 lower-case letters, digits and single hyphens",
+    ),
+]
+OneLakePath = Annotated[
+    str,
+    _text(
+        "(?:Tables|Files)(?:/[^/\\u0000-\\u001f]+)*/?",
+        'a table or folder, as in "Tables/dbo/orders" or "Files/landing"',
+    ),
+]
+TypeName = Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9._-]{0,255}", 'a name such as "DefaultJob"')]
+Affix = Annotated[str, Meta(max_length=1024, extra={"expected": "1,024 characters at most"})]
+
+
+# --- Tables ----------------------------------------------------------------------------------------------------------
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table in which every key is known."""
+
+
+class Timing(Table, frozen=True, kw_only=True):
+    """When to start, and how long to wait for what."""
+
+    quiet_period: Annotated[Duration, _about("Wait this long after the last arrival.")] | UnsetType = UNSET
+    max_wait: Annotated[Duration, _about("... but never longer than this after the first arrival.")] | UnsetType = UNSET
+    min_interval: Annotated[Duration, _about("At least this long between two starts.")] | UnsetType = UNSET
+    visibility_lag: (
+        Annotated[Duration, _about("Data can be read at most this long after its event, clocks included.")] | UnsetType
+    ) = UNSET
+    timeout: Annotated[Duration, _about("A run that takes longer is cancelled.")] | UnsetType = UNSET
+    objective: Annotated[Duration, _about("How stale a target may be before status and alarms say so.")] | UnsetType = (
+        UNSET
+    )
+
+
+class DefaultsTable(Timing, frozen=True, kw_only=True):
+    """What holds for every target that says nothing else."""
+
+
+class FabricTable(Table, frozen=True, kw_only=True):
+    """How Microsoft Fabric is called."""
+
+    identity: Annotated[Literal["managed-identity", "service-principal", "user"], _about("Who calls Fabric.")] = (
+        "managed-identity"
+    )
+    url_form: Annotated[
+        Literal["query", "path"], _about("As in the reference documents, or the newer form of the same calls.")
+    ] = "query"
+
+
+_CRON = Annotated[
+    str,
+    Meta(min_length=1, extra={"expected": 'five fields, such as "0 6 * * *"'}),
+    _about("Five fields: minute, hour, day of month, month, day of week."),
+]
+_TIMEZONE = Annotated[
+    str,
+    Meta(min_length=1, extra={"expected": 'an IANA time zone such as "Europe/Berlin"'}),
+    _about("IANA time zone, such as Europe/Berlin; UTC by default."),
+]
+
+
+class ScheduleTable(Table, frozen=True, kw_only=True):
+    """When a refresh is due, whether or not data arrived."""
+
+    cron: _CRON
+    timezone: _TIMEZONE = "UTC"
+
+
+class FullRefreshTable(Table, frozen=True, kw_only=True):
+    """When the view is to be computed anew, instead of brought up to date."""
+
+    cron: _CRON | UnsetType = UNSET
+    timezone: _TIMEZONE | UnsetType = UNSET
+    after_failures: (
+        Annotated[
+            int,
+            Meta(ge=1, le=1000, extra={"expected": "a whole number from 1 to 1000"}),
+            _about("Try one after every so many failures in a row."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class S3ObjectCreatedTable(Table, frozen=True, kw_only=True):
+    """Objects that are created in a bucket; the bucket must send its events to EventBridge."""
+
+    bucket: Annotated[BucketName, _about("Name of the bucket.")]
+    prefix: Annotated[Affix, _about("What the key begins with, undecoded.")] = ""
+    suffix: Annotated[Affix, _about("What the key ends with, undecoded.")] = ""
+
+
+class GlueTableChangedTable(Table, frozen=True, kw_only=True):
+    """Changes of a table in the Glue Data Catalog."""
+
+    database: Annotated[CatalogName, _about("Name of the database.")]
+    table: Annotated[CatalogName, _about("Name of the table.")]
+    catalog_id: (
+        Annotated[CatalogId, _about("Says which catalog is meant; events carry none, so it tells nothing apart.")]
+        | UnsetType
+    ) = UNSET
+
+
+class GlueJobSucceededTable(Table, frozen=True, kw_only=True):
+    """Runs of a Glue job that succeed."""
+
+    job: Annotated[CatalogName, _about("Name of the job.")]
+
+
+class BlobCreatedTable(Table, frozen=True, kw_only=True):
+    """Blobs that are created in a container of a storage account."""
+
+    account: Annotated[AccountName, _about("Name of the storage account.")]
+    container: Annotated[ContainerName, _about("Name of the container.")]
+    prefix: Annotated[Affix, _about("What the path within the container begins with.")] = ""
+    suffix: Annotated[Affix, _about("What the path within the container ends with.")] = ""
+
+
+class OneLakeChangedTable(Table, frozen=True, kw_only=True):
+    """Files that change in a Fabric item."""
+
+    workspace: Annotated[Uuid, _about("Id of the workspace.")]
+    item: Annotated[Uuid, _about("Id of the item, such as a lakehouse.")]
+    path: Annotated[
+        OneLakePath, _about("A table or folder: Tables/<schema>/<table>, Tables/<table> or Files/<folder>.")
+    ]
+
+
+class OnTable(Table, frozen=True, kw_only=True):
+    """One source of arrivals: exactly one of these keys."""
+
+    s3_object_created: S3ObjectCreatedTable | UnsetType = UNSET
+    glue_table_changed: GlueTableChangedTable | UnsetType = UNSET
+    glue_job_succeeded: GlueJobSucceededTable | UnsetType = UNSET
+    blob_created: BlobCreatedTable | UnsetType = UNSET
+    onelake_changed: OneLakeChangedTable | UnsetType = UNSET
+
+
+class ParameterTable(Table, frozen=True, kw_only=True):
+    """One parameter of an item job."""
+
+    name: Annotated[
+        str,
+        Meta(min_length=1, max_length=256, extra={"expected": "1 to 256 characters"}),
+        _about("Unique within the job, whatever its case."),
+    ]
+    type: Annotated[
+        Literal["VariableReference", "Integer", "Number", "Text", "Boolean", "DateTime", "Guid", "Automatic"],
+        _about("The type, in Fabric's words."),
+    ]
+    value: Annotated[Any, Meta(extra={"expected": "a value of that type"}), _about("The value, of that type.")]
+
+
+_SAYS_WHEN = Meta(extra_json_schema={"minProperties": 1, "dependentRequired": {"timezone": ["cron"]}})
+_ONE_KEY = Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})
+_SOME = Meta(min_length=1, extra={"expected": "a list with one entry at least"})
+
+
+class TargetTable(Timing, frozen=True, kw_only=True):
+    """What all kinds of targets have."""
+
+    schedule: Annotated[ScheduleTable, _about("When it is due even if nothing arrives.")] | UnsetType = UNSET
+    on: Annotated[list[Annotated[OnTable, _ONE_KEY]], _SOME, _about("Arrivals that signal it.")] | UnsetType = UNSET
+    after: (
+        Annotated[list[TargetName], _SOME, _about("Targets, on the same cloud, whose refresh signals it.")] | UnsetType
+    ) = UNSET
+
+
+class GlueViewTable(TargetTable, frozen=True, kw_only=True, tag="glue-view", tag_field="kind"):
+    """A materialized view in the Glue Data Catalog."""
+
+    catalog_id: Annotated[CatalogId, _about("The account, or its S3 Tables catalog.")]
+    database: Annotated[CatalogName, _about("Name of the database.")]
+    table: Annotated[CatalogName, _about("Name of the view.")]
+    location: (
+        Annotated[Location, _about("Where its files are written, so that its own output never signals it.")] | UnsetType
+    ) = UNSET
+    full_refresh: Annotated[FullRefreshTable, _SAYS_WHEN, _about("When to compute it anew.")] | UnsetType = UNSET
+
+
+class LakeViewsTable(TargetTable, frozen=True, kw_only=True, tag="fabric-lake-views", tag_field="kind"):
+    """The materialized lake views of a Fabric lakehouse."""
+
+    workspace: Annotated[Uuid, _about("Id of the workspace.")]
+    lakehouse: Annotated[Uuid, _about("Id of the lakehouse.")]
+    execution_definition: (
+        Annotated[Uuid, _about("Id of an execution definition: a subset of the views. All of them by default.")]
+        | UnsetType
+    ) = UNSET
+
+
+class ItemJobTable(TargetTable, frozen=True, kw_only=True, tag="fabric-item-job", tag_field="kind"):
+    """A job of a Fabric item."""
+
+    workspace: Annotated[Uuid, _about("Id of the workspace.")]
+    item: Annotated[Uuid, _about("Id of the item.")]
+    job_type: Annotated[TypeName, _about("The type of job, such as DefaultJob, RunNotebook or Pipeline.")]
+    execution_data: Annotated[dict[str, Any], _about("Sent as it is, as JSON.")] | UnsetType = UNSET
+    parameters: Annotated[list[ParameterTable], _SOME, _about("Sent as they are.")] | UnsetType = UNSET
+
+
+class JobTable(Table, frozen=True, kw_only=True):
+    """Which target a job of a Fabric workload refreshes."""
+
+    item_type: Annotated[TypeName, _about("The type of item, as the workload's manifest names it.")]
+    job_type: Annotated[TypeName, _about("The type of job, as the workload's manifest names it.")]
+    target: Annotated[TargetName, _about("The target to refresh.")]
+    item: Annotated[Uuid, _about("Only for the item with this id. Any item by default.")] | UnsetType = UNSET
+
+
+class WorkloadTable(Table, frozen=True, kw_only=True):
+    """Jobs that Fabric asks us for; without this table the endpoints are off."""
+
+    jobs: Annotated[list[JobTable], _SOME, _about("What each job refreshes.")]
+
+
+AnyTarget = GlueViewTable | LakeViewsTable | ItemJobTable
+
+
+class File(Table, frozen=True, kw_only=True):
+    """Configuration of unstale: what to keep fresh, and why and when to refresh it."""
+
+    targets: Annotated[
+        dict[TargetName, AnyTarget],
+        Meta(min_length=1, extra={"expected": "a table for each target, one at least"}),
+        _about("What to keep fresh, by name."),
+    ]
+    defaults: Annotated[DefaultsTable, _about("What holds for every target that says nothing else.")] = DefaultsTable()
+    fabric: Annotated[FabricTable, _about("How Microsoft Fabric is called.")] = FabricTable()
+    workload: Annotated[WorkloadTable, _about("Jobs that Fabric asks us for.")] | UnsetType = UNSET
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the file, for editors that check and complete TOML."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "unstale.toml",
+        **msgspec.json.schema(File),
+    }
