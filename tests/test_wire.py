@@ -1,0 +1,268 @@
+"""What the builders and readers of both clouds share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from socket import create_server
+from threading import Thread
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config
+from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
+from botocore.parsers import ResponseParserError
+
+from shared import wire
+from shared.ports import Phase, Report
+from shared.trouble import Fault, Sent, Trouble
+from shared.wire import Operation, Page
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-04-27T07:11:35.2470885", datetime(2026, 4, 27, 7, 11, 35, 247089, tzinfo=UTC)),
+        ("2026-04-27T06:42:22.37", datetime(2026, 4, 27, 6, 42, 22, 370000, tzinfo=UTC)),
+        ("2026-04-27T06:42:22.370Z", datetime(2026, 4, 27, 6, 42, 22, 370000, tzinfo=UTC)),
+        ("2026-04-27T08:42:22+02:00", datetime(2026, 4, 27, 6, 42, 22, tzinfo=UTC)),
+        ("0001-01-01T00:00:00", None),
+        ("9999-12-31T23:59:59.9999999Z", None),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("2026-04-27", None),
+        ("", None),
+        ("yesterday", None),
+        ("\u0662\u0660\u0662\u0666-04-27T06:42:22Z", None),
+    ],
+)
+def test_times_of_the_wire(text: str, expected: datetime | None) -> None:
+    """With a zone or without, with two to seven digits of fraction; what stands for "none" is none."""
+    assert wire.time_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("60", 60),
+        (" 7 ", 7),
+        ("0", 5),
+        ("-3", 5),
+        ("3", 5),
+        ("61", 60),
+        ("9" * 5000, 60),
+        ("1e400", 60),
+        ("-inf", 5),
+        ("12.5", 12.5),
+        ("Mon, 23 Nov 2026 12:00:30 GMT", 30),
+        ("Mon, 23 Nov 2026 12:00:30 +0100", None),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 5),
+        ("Sun, 01 Jan 2999 00:00:00 GMT", 60),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", 5),
+        ("Mon, 23 Nov 2026 25:00:30 GMT", None),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_clamped(value: str, seconds: float | None) -> None:
+    """Seconds or a date, absent, zero, negative, absurd: within bounds, or None."""
+    bounds = timedelta(seconds=5), timedelta(seconds=60)
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert wire.retry_after({"retry-AFTER": value}, NOW, bounds) == expected
+
+
+def test_retry_after_without_a_clock_or_a_header() -> None:
+    """A date needs a clock; an absent header says nothing."""
+    assert wire.retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"}) is None
+    assert wire.retry_after({"Other": "1"}) is None
+    assert wire.retry_after({"Retry-After": "99999"}) == HOUR
+    assert wire.retry_after({"Retry-After": "0"}) == timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("two\nlines\x00 and\ttabs", "two lines and tabs"),
+        ("Authorization: Bearer abc.def-ghi, then", "Authorization: ***, then"),
+        ("token eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2ln end", "token *** end"),
+        ("https://a/b?sv=1&sig=aB%2Bc%3D&x=1", "https://a/b?sv=1&***&x=1"),
+        ("AccountKey=abc==;EndpointSuffix=x", "***;EndpointSuffix=x"),
+        ("https://f/api?code=0123456789abcdefghijkl==", "https://f/api?***"),
+        ("status code=400", "status code=400"),
+        ("lone \ud800 surrogate", "lone ? surrogate"),
+        ("x" * 501, "x" * 497 + "..."),
+        ("x" * 500, "x" * 500),
+    ],
+)
+def test_text_of_others_is_made_fit(text: str, expected: str) -> None:
+    """One line, short, storable, and without secrets."""
+    assert wire.plain(text) == expected
+
+
+# --- Listings --------------------------------------------------------------------------------------------------------
+
+RUN = Report("r", Phase.ACTIVE, "RUNNING")
+
+
+def test_a_listing_is_all_its_pages() -> None:
+    """Pages are followed to the last."""
+    pages = {1: Page((RUN,), 2), 2: Page((), 3), 3: Page[int]((RUN, RUN))}
+    assert wire.gather(1, lambda number: pages[number]) == (RUN, RUN, RUN)
+
+
+def test_half_a_listing_is_none() -> None:
+    """Trouble on any page is the answer: a run might be on the page that is missing."""
+    trouble = wire.TRANSIENT.trouble("X", "x")
+    pages: dict[int, Page[int] | Trouble] = {1: Page((RUN,), 2), 2: trouble}
+    assert wire.gather(1, lambda number: pages[number]) is trouble
+
+
+def test_a_listing_in_circles_ends() -> None:
+    """A platform that pages without end is in trouble, for now."""
+    answer = wire.gather(1, lambda number: Page((RUN,), number + 1))
+    assert isinstance(answer, Trouble)
+    assert answer.retry_safe
+    assert not answer.permanent
+
+
+@pytest.mark.parametrize(
+    ("phase", "created_at", "ended_at", "wanted"),
+    [
+        (Phase.ACTIVE, NOW - HOUR, None, True),
+        (Phase.UNKNOWN, NOW - HOUR, None, True),
+        (Phase.SUCCEEDED, None, NOW - HOUR, True),
+        (Phase.SUCCEEDED, NOW, None, True),
+        (Phase.CANCELLED, NOW - HOUR, NOW, True),
+        (Phase.CANCELLED, NOW - HOUR, None, False),
+        (Phase.FAILED, NOW - 2 * HOUR, NOW - HOUR, False),
+    ],
+)
+def test_what_a_look_up_needs(
+    phase: Phase, created_at: datetime | None, ended_at: datetime | None, wanted: bool
+) -> None:
+    """What may be running, and what was created or ended since: an earlier run may be what ours was skipped for."""
+    assert wire.concerns(Report("r", phase, "", created_at, ended_at), NOW) is wanted
+
+
+# --- Transport -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Callable[[bytes | None], None], int]]:
+    """A server on loopback that takes one connection, reads a little, and answers with bytes, or stays silent."""
+    listener = create_server(("127.0.0.1", 0))
+    connections = []
+
+    def serve(answer: bytes | None) -> None:
+        def once() -> None:
+            connection, _ = listener.accept()
+            connections.append(connection)
+            connection.recv(65536)
+            if answer is not None:
+                connection.sendall(answer)
+                connection.close()
+
+        Thread(target=once, daemon=True).start()
+
+    yield serve, listener.getsockname()[1]
+    for connection in connections:
+        connection.close()
+    listener.close()
+
+
+def call_glue(port: int) -> None:
+    """A start, as the Lambda sends it: once, with short time-outs."""
+    client = boto3.client(
+        "glue",
+        region_name="eu-west-1",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(connect_timeout=2, read_timeout=0.3, retries={"total_max_attempts": 1}),
+    )
+    client.start_materialized_view_refresh_task_run(CatalogId="1", DatabaseName="d", TableName="t")
+
+
+def call_fabric(port: int) -> None:
+    """A start, as the Azure Function sends it."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.post(f"http://127.0.0.1:{port}/v1/x", timeout=(2, 0.3))
+
+
+CALLS = pytest.mark.parametrize("call", [call_glue, call_fabric])
+
+
+def outcome(call: Callable[[int], None], port: int) -> Trouble:
+    """What becomes of the call."""
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever the SDK raises
+        call(port)
+    assert not isinstance(raised.value, ClientError)
+    return wire.broken(Operation.START, raised.value)
+
+
+@CALLS
+def test_a_refused_connection_sent_nothing(call: Callable[[int], None]) -> None:
+    """Real exceptions of the real SDKs: no connection, nothing sent."""
+    with create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = outcome(call, port)
+    assert (found.sent, found.fault, found.retry_safe) == (Sent.NOT_SENT, Fault.NETWORK, True)
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (call_glue, None),
+        (call_glue, b""),
+        (call_fabric, None),
+        (call_fabric, b""),
+        (call_fabric, b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n{}"),
+        (call_fabric, b"HTTP/1.1 202 Accepted\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"),
+    ],
+)
+def test_a_lost_answer_is_an_unknown_outcome(call: Callable[[int], None], answer: bytes | None, server: Any) -> None:
+    """Silence, a closed connection, half an answer, or none that can be read: the request may have taken effect."""
+    serve, port = server
+    serve(answer)
+    found = outcome(call, port)
+    assert (found.sent, found.retry_safe, found.permanent) == (Sent.UNKNOWN, False, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "sent", "retry_safe"),
+    [
+        (NoCredentialsError(), Sent.NOT_SENT, False),
+        (ParamValidationError(report="x"), Sent.NOT_SENT, False),
+        (ResponseParserError("x"), Sent.UNKNOWN, False),
+        (requests.ConnectTimeout("x"), Sent.NOT_SENT, True),
+        (requests.exceptions.InvalidURL("x"), Sent.NOT_SENT, False),
+        (requests.exceptions.SSLError(ssl.SSLCertVerificationError("bad")), Sent.NOT_SENT, False),
+        (requests.exceptions.SSLError("broken in the middle"), Sent.UNKNOWN, False),
+        (requests.exceptions.ChunkedEncodingError("x"), Sent.UNKNOWN, False),
+        (ConnectionResetError("x"), Sent.UNKNOWN, False),
+        (ConnectionRefusedError("x"), Sent.NOT_SENT, True),
+        (RuntimeError(""), Sent.UNKNOWN, False),
+    ],
+)
+def test_exceptions_by_name(error: Exception, sent: Sent, retry_safe: bool) -> None:
+    """What nobody listed may have been sent."""
+    found = wire.broken(Operation.START, error)
+    assert (found.sent, found.retry_safe) == (sent, retry_safe)
+    assert found.code
+    assert found.message
+    assert wire.broken(Operation.GET, error).retry_safe is (retry_safe or sent is Sent.UNKNOWN)
+
+
+def test_names_of_exceptions_that_go_in_circles() -> None:
+    """Causes may refer to each other."""
+    one, other = ValueError("one"), TypeError("other")
+    one.__cause__, other.__context__ = other, one
+    assert wire.names_of(one)[0] == "ValueError"
+    assert "TypeError" in wire.names_of(one)
