@@ -1,0 +1,48 @@
+"""Clocks for one machine: the real one, and one that runs faster, so that minutes of waiting take seconds."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+
+class FastClock:
+    """Time that began at `start` and runs `speed` times as fast as real time; `shared.ports.Clock`, and a way to wait.
+
+    Everything that waits or dates something must share one: workers, platform, queues. The monotonic clock runs fast,
+    too, so that what the machine bounds by it keeps its proportion to what it bounds by the wall clock.
+    """
+
+    def __init__(self, start: datetime, speed: float) -> None:
+        self.start = start
+        self.speed = speed
+        self._began = time.monotonic()
+
+    def now(self) -> datetime:
+        """The time of day here."""
+        return self.start + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        """Seconds since `start`."""
+        return (time.monotonic() - self._began) * self.speed
+
+    def real_seconds(self, duration: timedelta) -> float:
+        """How long that takes outside."""
+        return duration.total_seconds() / self.speed
+
+    def wait_until(self, moment: datetime, stop: Event) -> bool:
+        """Sleep until then, or until `stop` is set; True if the moment has come."""
+        return not stop.wait(max(0.0, self.real_seconds(moment - self.now())))
+
+
+class SystemClock:
+    """The machine's own."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Counts the time that a frozen process missed: CLOCK_MONOTONIC of Linux does not stop for the process."""
+        return time.monotonic()

@@ -1,0 +1,290 @@
+"""Glue's materialized-view refreshes as its wire has them: requests, runs, refusals and events, by botocore's model.
+
+What Glue does not publish is marked [assumed] where it is decided.
+Reference: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-materialized-views.html
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final, Literal
+
+from moto.core.utils import get_service_model
+
+START: Final = "StartMaterializedViewRefreshTaskRun"
+GET: Final = "GetMaterializedViewRefreshTaskRun"
+LIST: Final = "ListMaterializedViewRefreshTaskRuns"
+STOP: Final = "StopMaterializedViewRefreshTaskRun"
+
+COMMON_ERRORS: Final[Mapping[str, int]] = {
+    "AccessDeniedException": 400,
+    "ExpiredTokenException": 403,
+    "IncompleteSignature": 403,
+    "InternalFailure": 500,
+    "NotAuthorized": 401,
+    "OptInRequired": 403,
+    "RequestExpired": 400,
+    "RequestTimeoutException": 408,
+    "ServiceUnavailable": 503,
+    "ThrottlingException": 400,
+    "UnrecognizedClientException": 403,
+    "ValidationError": 400,
+}
+"""HTTP statuses of errors that any operation may give; AccessDeniedException as Glue's own pages have it.
+
+https://docs.aws.amazon.com/awsconsolehelpdocs/latest/gsg/common-errors.html
+"""
+
+PATTERN_SURROGATES: Final = (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
+"""AWS writes patterns for Java, which reads these surrogate pairs as the characters beyond the first 65,536."""
+
+DPUS_PER_RUN: Final = 4
+"""Price pages speak of runs of a few DPUs; any number does."""
+
+LONGEST_ERROR_MESSAGE: Final = 2048
+
+Status = Literal["STARTING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+
+
+@dataclass(frozen=True, slots=True)
+class GlueEvent:
+    """One event of source `aws.glue`, for whoever plays EventBridge."""
+
+    detail_type: str
+    detail: Mapping[str, Any]
+    resources: tuple[str, ...]
+    time: datetime
+    account: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, and who sent it."""
+
+    operation: str
+    parameters: Mapping[str, Any]
+    account: str
+    region: str
+    access_key: str
+
+    @property
+    def resource(self) -> str | None:
+        """The view that the parameters name, as journals write it; None if they name none."""
+        named = self.parameters
+        if not {"CatalogId", "DatabaseName", "TableName"} <= named.keys():
+            return None
+        return resource_name(named["CatalogId"], named["DatabaseName"], named["TableName"])
+
+
+class GlueError(Exception):
+    """A documented refusal, on its way to the wire."""
+
+    def __init__(self, code: str, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.headers = headers or {}
+
+    def body(self, operation: str) -> dict[str, Any]:
+        """The JSON body, with the members that the operation's model gives this error."""
+        told: dict[str, Any] = {"__type": self.code}
+        members = _modelled_errors(operation).get(self.code, ("message",))
+        return told | {name: False if name == "FromFederationSource" else self.message for name in members}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One refresh task run; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
+
+    run_id: str
+    account: str
+    region: str
+    catalog: str
+    database: str
+    table: str
+    role: str | None
+    full: bool
+    access_key: str
+    foreign: bool
+    created_at: datetime
+    starts_at: datetime
+    ends_at: datetime | None
+    ends_as: Literal["SUCCEEDED", "FAILED", "STOPPED"] = "SUCCEEDED"
+    processed_bytes: int = 0
+    error: str | None = None
+    stop_asked: bool = False
+    told_apart: timedelta = timedelta(0)
+
+    @property
+    def resource(self) -> str:
+        """The view, as journals write it."""
+        return resource_name(self.catalog, self.database, self.table)
+
+    def over(self, now: datetime) -> bool:
+        """Whether it has ended."""
+        return self.ends_at is not None and self.ends_at <= now
+
+    def began(self, now: datetime) -> bool:
+        """Whether it has left STARTING for RUNNING; a run that is stopped at once never does."""
+        return self.starts_at <= now and (self.ends_at is None or self.starts_at <= self.ends_at)
+
+    def status(self, now: datetime) -> Status:
+        """Where it stands. A run that is being stopped is still RUNNING: the documents list no other word [assumed]."""
+        if self.over(now):
+            return self.ends_as
+        return "RUNNING" if self.began(now) else "STARTING"
+
+
+def resource_name(catalog: str, database: str, table: str) -> str:
+    """Name a view as journals and fault scripts do: `catalog/database/table`."""
+    return f"{catalog}/{database}/{table}"
+
+
+def status_of(operation: str, code: str) -> int:
+    """The HTTP status of an error; ValueError if an operation never gives it."""
+    if code in _modelled_errors(operation):
+        return 400  # the reference document has this status at each of them
+    if code in COMMON_ERRORS:
+        return COMMON_ERRORS[code]
+    raise ValueError(f"{code} is neither an error of {operation} nor one that is common to all operations")
+
+
+@cache
+def _model(operation: str) -> Any:
+    return get_service_model("glue").operation_model(operation)
+
+
+@cache
+def _modelled_errors(operation: str) -> dict[str, tuple[str, ...]]:
+    """The errors that botocore's model gives an operation, each with its members."""
+    return {shape.name: tuple(shape.members) for shape in _model(operation).error_shapes}
+
+
+def validate(call: Call) -> None:
+    """Hold the parameters against the model; botocore's client leaves patterns and upper limits to the service."""
+    shape = _model(call.operation).input_shape
+    missing = [name for name in shape.required_members if name not in call.parameters]
+    unknown = [name for name in call.parameters if name not in shape.members]
+    wrong = [
+        name
+        for name, value in call.parameters.items()
+        if name in shape.members and not _fits(shape.members[name], value)
+    ]
+    if missing or unknown or wrong:
+        raise GlueError("InvalidInputException", f"missing {missing}, unknown {unknown}, not as specified {wrong}")
+
+
+def _fits(member: Any, value: object) -> bool:
+    limits = member.metadata
+    match member.type_name, value:
+        case "boolean", bool():
+            return True
+        case "integer", int() if not isinstance(value, bool):
+            size = value
+        case "string", str():
+            size = len(value)
+        case _:
+            return False
+    pattern = limits.get("pattern", "(?s:.*)").replace(*PATTERN_SURROGATES)
+    return limits.get("min", size) <= size <= limits.get("max", size) and bool(re.fullmatch(pattern, str(value)))
+
+
+def told_run(run: Run, now: datetime) -> dict[str, Any]:
+    """A run as the wire tells it. Every member is optional there, so what does not apply yet is left out."""
+    told: dict[str, Any] = {
+        "CustomerId": run.account,
+        "MaterializedViewRefreshTaskRunId": run.run_id,
+        "DatabaseName": run.database,
+        "TableName": run.table,
+        "CatalogId": run.catalog,
+        "Status": run.status(now),
+        "CreationTime": _told_time(run, run.created_at),
+        "LastUpdated": _told_time(run, _last_change(run, now)),
+    }
+    if run.role:
+        told["Role"] = run.role
+    if run.began(now):
+        told |= {"StartTime": _told_time(run, run.starts_at), "RefreshType": "FULL" if run.full else "INCREMENTAL"}
+    return told | _told_end(run, now)
+
+
+def _told_end(run: Run, now: datetime) -> dict[str, Any]:
+    if run.ends_at is None or not run.over(now):
+        return {}
+    working_seconds = max((run.ends_at - run.starts_at).total_seconds(), 0.0)
+    told = {"EndTime": _told_time(run, run.ends_at), "DPUSeconds": DPUS_PER_RUN * working_seconds}
+    if run.ends_as == "SUCCEEDED":
+        told["ProcessedBytes"] = run.processed_bytes
+    return told | ({"ErrorMessage": run.error} if run.error else {})
+
+
+def _last_change(run: Run, now: datetime) -> datetime:
+    if run.ends_at is not None and run.over(now):
+        return run.ends_at
+    return run.starts_at if run.began(now) else run.created_at
+
+
+def _told_time(run: Run, moment: datetime) -> float:
+    """Seconds since 1970, in whole milliseconds: what is finer is cut off (Smithy's serialization of timestamps)."""
+    told = moment + run.told_apart
+    return told.replace(microsecond=told.microsecond // 1000 * 1000).timestamp()
+
+
+def token_of(last: Run) -> str:
+    """Continue after this run: a number of places would repeat or skip some when a new run appears."""
+    return base64.urlsafe_b64encode(last.run_id.encode()).decode()
+
+
+def place_after(token: str | None, runs: list[Run]) -> int:
+    """Where a page begins that follows this token, InvalidInputException if there is no such place."""
+    if token is None:
+        return 0
+    tokens = [token_of(run) for run in runs]
+    if token not in tokens:
+        raise GlueError("InvalidInputException", "NextToken is not one of ours, or its run is forgotten")
+    return tokens.index(token) + 1
+
+
+def events_of(run: Run) -> list[GlueEvent]:
+    """All events of a run's life. Their detail is not published: the keys are those of statistics tasks [assumed].
+
+    A stop has no event in the list of the Lake Formation guide. A success commits to the view's own table, which the
+    catalog tells like any other update of a table [assumed].
+    """
+    events = []
+    if run.ends_at is None or run.starts_at <= run.ends_at:
+        events.append(_refresh_event(run, "Started", run.starts_at))
+    if run.ends_at is not None and run.ends_as == "SUCCEEDED":
+        events.append(table_changed(run.account, run.region, run.database, run.table, run.ends_at))
+        events.append(_refresh_event(run, "Succeeded", run.ends_at))
+    if run.ends_at is not None and run.ends_as == "FAILED":
+        events.append(_refresh_event(run, "Failed", run.ends_at))
+    return events
+
+
+def _refresh_event(run: Run, what: str, moment: datetime) -> GlueEvent:
+    detail = {"catalogId": run.catalog, "databaseName": run.database, "tableName": run.table}
+    if what == "Failed":
+        detail["errorMessage"] = run.error or ""
+    kind = f"Glue Materialized View Refresh Task {what}"
+    return GlueEvent(
+        kind, detail, (_table_arn(run.account, run.region, run.database, run.table),), moment, run.account, run.region
+    )
+
+
+def table_changed(account: str, region: str, database: str, table: str, moment: datetime) -> GlueEvent:
+    """https://docs.aws.amazon.com/glue/latest/dg/automating-awsglue-with-cloudwatch-events.html."""
+    detail = {"databaseName": database, "tableName": table, "typeOfChange": "UpdateTable", "changedPartitions": []}
+    arn = _table_arn(account, region, database, table)
+    return GlueEvent("Glue Data Catalog Table State Change", detail, (arn,), moment, account, region)
+
+
+def _table_arn(account: str, region: str, database: str, table: str) -> str:
+    return f"arn:aws:glue:{region}:{account}:table/{database}/{table}"

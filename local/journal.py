@@ -1,0 +1,134 @@
+"""What a platform saw, kept by its emulator: the only evidence that the judges of loss and overlap accept.
+
+Nothing in here comes from our own state. Every time in a journal is the world's true time, the clock on which arrivals
+are stamped, even where a scripted fault makes the platform tell its callers another one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+Outcome = Literal["running", "succeeded", "failed", "stopped", "cancelled", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One piece of data that reached a source of `resource`; a run that reads at or after `visible_at` has it."""
+
+    resource: str
+    visible_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformRun:
+    """One run as the platform knows it; `read_at` is when it read its sources, `ended_at` is None while it goes on.
+
+    `foreign` says that someone other than the product started it. `token` is whatever tells the caller (an access key,
+    a client's name), None where the request did not say.
+    """
+
+    run_id: str
+    resource: str
+    created_at: datetime
+    read_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome = "running"
+    full: bool = False
+    foreign: bool = False
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedStart:
+    """One start that made no run; `code` is the vendor's name of the error."""
+
+    resource: str
+    at: datetime
+    code: str
+    token: str | None = None
+
+
+class Journal:
+    """A thread-safe record of runs, in the order they were created, and of refused starts."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._lock = threading.Lock()
+        self._runs: dict[str, PlatformRun] = {}
+        self._refused: list[RefusedStart] = []
+
+    def add(self, entry: PlatformRun | RefusedStart) -> None:
+        """Append an entry; ValueError if a run of that id is there already."""
+        with self._lock:
+            if isinstance(entry, RefusedStart):
+                self._refused.append(entry)
+            elif entry.run_id in self._runs:
+                msg = f"run {entry.run_id} is in the journal already"
+                raise ValueError(msg)
+            else:
+                self._runs[entry.run_id] = entry
+
+    def replace(self, run: PlatformRun) -> None:
+        """Put what is now known of a run in the place of what was; KeyError if the run was never added."""
+        with self._lock:
+            if run.run_id not in self._runs:
+                raise KeyError(run.run_id)
+            self._runs[run.run_id] = run
+
+    def entries(self) -> tuple[PlatformRun, ...]:
+        """Return the runs so far, oldest first."""
+        with self._lock:
+            return tuple(self._runs.values())
+
+    def refused(self) -> tuple[RefusedStart, ...]:
+        """Return the refused starts so far, oldest first."""
+        with self._lock:
+            return tuple(self._refused)
+
+
+def lost(
+    arrivals: Iterable[Arrival], runs: Iterable[PlatformRun], visibility: timedelta = timedelta(0)
+) -> list[Arrival]:
+    """Return the arrivals that no successful run has, foreign runs included.
+
+    `visibility` is how much later than its `visible_at` each arrival can really be read: zero where the platform shows
+    data at once, more where a test models a platform that lags.
+    """
+    last_read: dict[str, datetime] = {}
+    for run in runs:
+        if run.outcome == "succeeded":
+            last_read[run.resource] = max(run.read_at, last_read.get(run.resource, run.read_at))
+    return [
+        arrival
+        for arrival in arrivals
+        if arrival.resource not in last_read or last_read[arrival.resource] < arrival.visible_at + visibility
+    ]
+
+
+def overlapping(runs: Iterable[PlatformRun]) -> int:
+    """Count the pairs of our own runs of one resource that went on at the same time.
+
+    A run lasts from `created_at` up to, not including, `ended_at`. A run that the platform skipped never went on.
+    """
+    ours: dict[str, list[PlatformRun]] = defaultdict(list)
+    for run in runs:
+        if not run.foreign and run.outcome != "skipped":
+            ours[run.resource].append(run)
+    return sum(_overlap(one, other) for group in ours.values() for one, other in combinations(group, 2))
+
+
+def _overlap(one: PlatformRun, other: PlatformRun) -> bool:
+    return _began_before_the_end_of(one, other) and _began_before_the_end_of(other, one)
+
+
+def _began_before_the_end_of(one: PlatformRun, other: PlatformRun) -> bool:
+    return other.ended_at is None or one.created_at < other.ended_at
