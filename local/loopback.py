@@ -180,7 +180,6 @@ class _Handler(BaseHTTPRequestHandler):
             owner.closing.wait(answer.slow_seconds)
         if answer is None or owner.closing.is_set():
             self.close_connection = True
-            _cut(self.connection)
         else:
             self._send(answer)
 

@@ -1,0 +1,70 @@
+"""The SDK's clients, each built when it is first used, and the table from the SDK's exceptions to those of the ports.
+
+botocore alone does all of it; boto3 on top of it would cost a cold start a quarter more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.ports import Conflict, StoreDown
+
+PATIENT = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
+"""For the store and the queues, where sending twice does no harm.
+
+A conditional write that is sent again after it took effect looks like somebody else's: `Conflict`. The loop then reads
+the record, finds its own write there, and goes on from it; a claim that it cannot know as its own is looked up.
+"""
+
+ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 1})
+"""For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.TRAITS.call_timeout`."""
+
+
+class Clients:
+    """One client per service. Building one reads its model from disk (some 50 ms), so none is built in vain."""
+
+    @cached_property
+    def _session(self) -> Any:
+        return botocore.session.get_session()
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        """State."""
+        return self._session.create_client("dynamodb", config=PATIENT)
+
+    @cached_property
+    def sqs(self) -> Any:
+        """Wakes and dead letters."""
+        return self._session.create_client("sqs", config=PATIENT)
+
+    @cached_property
+    def glue(self) -> Any:
+        """The platform. Every call has a connection of its own: see `_ask_to_close`."""
+        client = self._session.create_client("glue", config=ONCE)
+        client.meta.events.register("before-send.glue", _ask_to_close)
+        return client
+
+
+def _ask_to_close(request: Any, **_: object) -> None:
+    """A connection that a frozen Lambda kept is dead when it thaws, and a start lost on it has an unknown outcome."""
+    request.headers["Connection"] = "close"
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the SDK's exceptions into those of the ports; the cause is kept."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
+            raise Conflict(what) from error
+        raise StoreDown(f"{what}: {error}") from error
+    except BotoCoreError as error:
+        raise StoreDown(f"{what}: {error}") from error

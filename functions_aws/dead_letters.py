@@ -1,0 +1,147 @@
+"""Dead letters: messages that nobody can read, put beside their queue with the reason; counted, and redriven.
+
+Each queue names its dead-letter queue itself, in its redrive policy, so nothing else has to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from functions_aws.clients import Clients, translated
+from shared.model import Value
+from shared.ports import StoreDown
+
+WHY = "why"
+"""The message attribute with our reason. What SQS itself moved, after too many receives, has none."""
+GIVEN_UP = "came back too often: trouble of ours, see the log"
+LOOKED_AT = 10
+"""Messages of a dead-letter queue that are looked at for their age and reason: one ReceiveMessage."""
+
+
+class Heap(Value, frozen=True):
+    """The dead letters of one queue; `oldest` and `reasons` are of the few that were looked at."""
+
+    queue: str
+    count: int
+    oldest: datetime | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Move(Value, frozen=True):
+    """How far SQS got moving the dead letters of one queue back; `status` is SQS's word."""
+
+    queue: str
+    status: str
+    moved: int
+    to_move: int | None = None
+    failure: str = ""
+
+
+class _Queue(Value, frozen=True):
+    """A queue and its dead-letter queue."""
+
+    name: str
+    arn: str
+    dead_arn: str
+    dead_url: str
+
+
+class DeadLetters:
+    """Those of the queues with these URLs, and of any queue that a record comes from."""
+
+    def __init__(self, clients: Clients, queue_urls: Iterable[str] = ()) -> None:
+        self._clients = clients
+        self._queue_urls = tuple(url for url in queue_urls if url)
+        self._dead_urls: dict[str, str] = {}
+
+    def send(self, record: Mapping[str, Any], why: str) -> None:
+        """SendMessage with the body as it came. Raises `StoreDown`; then the message must stay where it is."""
+        with translated("sending a dead letter"):
+            self._clients.sqs.send_message(
+                QueueUrl=self._dead_url_of(record["eventSourceARN"]),
+                MessageBody=record["body"],
+                MessageAttributes={WHY: {"DataType": "String", "StringValue": why}},
+            )
+
+    def heaps(self) -> tuple[Heap, ...]:
+        """What lies in each dead-letter queue. Raises `StoreDown`."""
+        with translated("counting dead letters"):
+            return tuple(self._heap(self._queue(url)) for url in self._queue_urls)
+
+    def redrive(self) -> None:
+        """StartMessageMoveTask for each queue that has dead letters: back to where they came from, at SQS's own speed.
+
+        The destination is named, because SQS does not know the origin of those that we sent.
+        """
+        with translated("moving dead letters back"):
+            for queue in map(self._queue, self._queue_urls):
+                if self._heap(queue).count:
+                    self._clients.sqs.start_message_move_task(SourceArn=queue.dead_arn, DestinationArn=queue.arn)
+
+    def moves(self) -> tuple[Move, ...]:
+        """ListMessageMoveTasks: the latest one of each queue, where there was one."""
+        with translated("asking how far the move is"):
+            return tuple(move for queue in map(self._queue, self._queue_urls) for move in self._latest_move(queue))
+
+    def _latest_move(self, queue: _Queue) -> Iterable[Move]:
+        answer = self._clients.sqs.list_message_move_tasks(SourceArn=queue.dead_arn, MaxResults=1)
+        for task in answer.get("Results", ()):
+            yield Move(
+                queue.name,
+                task.get("Status", ""),
+                task.get("ApproximateNumberOfMessagesMoved", 0),
+                task.get("ApproximateNumberOfMessagesToMove"),
+                task.get("FailureReason", ""),
+            )
+
+    def _heap(self, queue: _Queue) -> Heap:
+        found = self._clients.sqs.get_queue_attributes(
+            QueueUrl=queue.dead_url, AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        count = int(found["Attributes"]["ApproximateNumberOfMessages"])
+        messages = self._look_at(queue.dead_url) if count else []
+        oldest = min(map(_sent_at, messages), default=None)
+        return Heap(queue.name, count, oldest, tuple(dict.fromkeys(map(_why, messages))))
+
+    def _look_at(self, url: str) -> list[dict[str, Any]]:
+        """A few of them, which stay visible."""
+        answer = self._clients.sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=LOOKED_AT,
+            VisibilityTimeout=0,
+            MessageSystemAttributeNames=["SentTimestamp"],
+            MessageAttributeNames=[WHY],
+        )
+        return list(answer.get("Messages", ()))
+
+    def _dead_url_of(self, arn: str) -> str:
+        if arn not in self._dead_urls:
+            self._dead_urls[arn] = self._queue(self._url(arn)).dead_url
+        return self._dead_urls[arn]
+
+    def _queue(self, url: str) -> _Queue:
+        answer = self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy"])
+        arn = answer["Attributes"]["QueueArn"]
+        dead_arn = json.loads(answer["Attributes"].get("RedrivePolicy", "{}")).get("deadLetterTargetArn", "")
+        name = arn.rpartition(":")[2]
+        if not dead_arn:
+            raise StoreDown(f"the queue {name} has no dead-letter queue")
+        return _Queue(name, arn, dead_arn, self._url(dead_arn))
+
+    def _url(self, arn: str) -> str:
+        """`arn:aws:sqs:eu-central-1:123456789012:events`."""
+        *_, account, name = arn.split(":")
+        answer = self._clients.sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        return str(answer["QueueUrl"])
+
+
+def _sent_at(message: Mapping[str, Any]) -> datetime:
+    """Epoch milliseconds."""
+    return datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
+
+
+def _why(message: Mapping[str, Any]) -> str:
+    return str(message.get("MessageAttributes", {}).get(WHY, {}).get("StringValue", GIVEN_UP))

@@ -1,0 +1,82 @@
+"""The Glue client: each operation sends what `shared.glue` builds, once, and hands back what it reads in the answer.
+
+https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-materialized-views.html
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions_aws.clients import Clients
+from shared import glue
+from shared.model import GlueView, Target
+from shared.ports import Report, Started
+from shared.trouble import Trouble
+from shared.wire import Operation, Page, broken, gather
+
+Answer = dict[str, Any]
+
+
+class Platform:
+    """`shared.ports.Platform` for Glue's materialized views."""
+
+    traits = glue.TRAITS
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+        """StartMaterializedViewRefreshTaskRun."""
+        parameters = glue.start_parameters(_view(target), full=full)
+        answer = self._ask(Operation.START, "start_materialized_view_refresh_task_run", parameters)
+        return answer if isinstance(answer, Trouble) else glue.start_answer(answer)
+
+    def get(self, target: Target, run_id: str) -> Report | Trouble:
+        """GetMaterializedViewRefreshTaskRun."""
+        parameters = glue.get_parameters(_view(target), run_id)
+        answer = self._ask(Operation.GET, "get_materialized_view_refresh_task_run", parameters)
+        return answer if isinstance(answer, Trouble) else glue.get_answer(answer)
+
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+        """ListMaterializedViewRefreshTaskRuns, page by page, as far as `shared.glue` says that it is needed."""
+        view = _view(target)
+
+        def page(parameters: Answer) -> Page[Answer] | Trouble:
+            answer = self._ask(Operation.LIST, "list_materialized_view_refresh_task_runs", parameters)
+            return answer if isinstance(answer, Trouble) else glue.list_answer(answer, view, since)
+
+        first = glue.list_parameters(view)
+        return first if isinstance(first, Trouble) else gather(first, page)
+
+    def cancel(self, target: Target, run_id: str) -> Trouble | None:  # noqa: ARG002 - Glue stops whatever the view runs
+        """StopMaterializedViewRefreshTaskRun."""
+        parameters = glue.stop_parameters(_view(target))
+        if isinstance(parameters, Trouble):
+            return parameters
+        try:
+            self._clients.glue.stop_materialized_view_refresh_task_run(**parameters)
+        except ClientError as error:
+            return glue.stop_answer(error.response)
+        except BotoCoreError as error:
+            return broken(Operation.CANCEL, error)
+        return glue.stop_answer()
+
+    def _ask(self, operation: Operation, method: str, parameters: Answer | Trouble) -> Answer | Trouble:
+        """One call. Only where the SDK's own exceptions end is it known what was sent, so they become facts here."""
+        if isinstance(parameters, Trouble):
+            return parameters
+        try:
+            answer: Answer = getattr(self._clients.glue, method)(**parameters)
+        except ClientError as error:
+            return glue.trouble(operation, error.response)
+        except BotoCoreError as error:
+            return broken(operation, error)
+        return answer
+
+
+def _view(target: Target) -> GlueView:
+    assert isinstance(target.resource, GlueView), f"{target.name} is no view of Glue"  # noqa: S101 - the engine's filter
+    return target.resource

@@ -1,0 +1,72 @@
+"""The environment of the Lambda as one value; a mistake in it is refused, by the variable's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.model import Value
+
+PACKAGE_ROOT = Path(__file__).parent.parent
+
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+"""Variables of the SDK whose values must never be seen in a log."""
+
+
+class BadSettings(Exception):  # noqa: N818 - named for what it is, like BadConfiguration
+    """A variable is missing, or says what it must not say."""
+
+
+class Settings(Value, frozen=True):
+    """Where things are. `events_queue_url` is only needed to count that queue's dead letters."""
+
+    config: Path
+    table: str
+    queue_url: str
+    events_queue_url: str = ""
+    service: str = "unstale"
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Read the variables; raises `BadSettings`."""
+    _refuse_plain_endpoints(environ)
+    return Settings(
+        config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
+        table=_needed(environ, "UNSTALE_TABLE", "the name of the DynamoDB table"),
+        queue_url=_needed(environ, "UNSTALE_QUEUE_URL", "the URL of the SQS queue for wakes"),
+        events_queue_url=environ.get("UNSTALE_EVENTS_QUEUE_URL", ""),
+        service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
+    )
+
+
+def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What logs must not show wherever it comes from. The shortest of AWS's secrets have 40 characters."""
+    return tuple(value for name in SECRETS if len(value := environ.get(name, "")) >= 16)  # noqa: PLR2004
+
+
+def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise BadSettings(f"{name} is not set: it must be {what}")
+    return value
+
+
+def _refuse_plain_endpoints(environ: Mapping[str, str]) -> None:
+    """The SDK honours AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>; without TLS they stay on this machine."""
+    for name, value in environ.items():
+        if name.startswith("AWS_ENDPOINT_URL") and value and not _is_safe(value):
+            raise BadSettings(f"{name} is {value!r}: an endpoint is https, or http on a loopback address")
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,123 @@
+"""What the handler does: read what came, let `shared.inbox` judge it, and carry the verdicts out.
+
+Dead letters are only what cannot be read. Trouble of ours is logged, and leaves the messages where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from functions_aws.dead_letters import DeadLetters
+from functions_aws.telemetry import Telemetry
+from shared import eventbridge, records, report
+from shared.config import Configuration
+from shared.engine import Engine, World
+from shared.inbox import DONE, Judged, Verdict, take
+from shared.ports import StoreDown
+from shared.readings import Asked, Ignored, Reading, Ticked
+from shared.wire import plain
+
+MARGIN_SECONDS = 5.0
+"""Left of an invocation for saving what the last call answered. Being killed there loses nothing, only time."""
+
+Record = Mapping[str, Any]
+
+
+class NotDone(Exception):  # noqa: N818 - named for what happened
+    """What was asked for by a direct invocation was not done; the message says why."""
+
+
+class Shell:
+    """The handler's work, on the parts that it is given; one for a process."""
+
+    def __init__(
+        self, configuration: Configuration, world: World, dead_letters: DeadLetters, telemetry: Telemetry
+    ) -> None:
+        self._configuration = configuration
+        self._world = world
+        self._dead_letters = dead_letters
+        self._telemetry = telemetry
+
+    def answer(self, event: Any, context: Any) -> Any:
+        """Answer one invocation: see `app.handler`. Raises `NotDone`, but never for a batch."""
+        remaining_seconds = context.get_remaining_time_in_millis() / 1000
+        ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
+        engine = Engine(self._configuration, self._world, ends_at=ends_at)
+        with self._telemetry.invocation(_correlation_id(event, context)):
+            batch = _records(event)
+            return self._take_batch(engine, batch) if batch else self._take_one(engine, event)
+
+    def _take_batch(self, engine: Engine, batch: Sequence[Record]) -> dict[str, Any]:
+        judged = [judged for _, judged in self._take(engine, [record["body"] for record in batch])]
+        ids: dict[Judged, list[str]] = {}
+        for record, one in zip(batch, map(self._buried, batch, judged), strict=True):
+            if one.verdict is Verdict.RETRY:
+                ids.setdefault(one, []).append(record["messageId"])
+        for one, returned in ids.items():
+            self._telemetry.returned(returned, one.why, one.cause)
+        return {"batchItemFailures": [{"itemIdentifier": each} for returned in ids.values() for each in returned]}
+
+    def _buried(self, record: Record, judged: Judged) -> Judged:
+        """Put a dead letter beside its queue, so that it can be acknowledged. If that fails, it comes back instead."""
+        if judged.verdict is not Verdict.DEAD:
+            return judged
+        try:
+            self._dead_letters.send(record, judged.why)
+        except StoreDown as down:
+            return Judged(Verdict.RETRY, str(down), down)
+        self._telemetry.dead(record["messageId"], judged.why)
+        return DONE
+
+    def _take_one(self, engine: Engine, event: Any) -> dict[str, Any]:
+        """Nobody would look after a message that came alone, so its caller hears of any trouble."""
+        [(reading, judged)] = self._take(engine, [event])
+        if judged.verdict is Verdict.RETRY:
+            self._telemetry.returned([], judged.why, judged.cause)
+        if judged.verdict is not Verdict.DONE:
+            raise NotDone(plain(judged.why))
+        return self._row(engine, reading) if isinstance(reading, Asked) else {"verdict": judged.verdict}
+
+    def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Reading, Judged]]:
+        now = self._world.clock.now()
+        readings = [eventbridge.read(body, now) for body in bodies]
+        for reading in readings:
+            if isinstance(reading, Ignored):
+                self._telemetry.ignored(reading.what)
+            if isinstance(reading, Ticked):
+                self._telemetry.ticked()
+        return list(zip(readings, take(engine, readings), strict=True))
+
+    def _row(self, engine: Engine, asked: Asked) -> dict[str, Any]:
+        """How the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
+        target = engine.configuration.by_name[asked.target]
+        try:
+            state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
+        except StoreDown as down:  # what was asked for is stored all the same
+            return {"name": target.name, "verdict": "unknown", "why": plain(str(down))}
+        row = report.row(
+            target,
+            records.read_state(state.body),
+            records.read_deployment(deployment.body),
+            self._world.platform.traits,
+            now=self._world.clock.now(),
+            dead_letters=0,
+        )
+        answer: dict[str, Any] = msgspec.to_builtins(row)
+        return answer
+
+
+def _records(event: Any) -> Sequence[Record]:
+    """The records of an SQS batch; none for anything else. Lambda sends no empty batch, and no mixed one."""
+    batch = event.get("Records") if isinstance(event, dict) else None
+    of_sqs = isinstance(batch, list) and all(
+        isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in batch
+    )
+    return batch if batch and of_sqs else ()
+
+
+def _correlation_id(event: Any, context: Any) -> str:
+    """Of an EventBridge event its own id, else that of the request."""
+    return str((event.get("id") if isinstance(event, dict) else None) or context.aws_request_id)

@@ -1,0 +1,153 @@
+"""The store on one DynamoDB table, whose keys are `pk` (S) and `sk` (S).
+
+    pk      sk              attributes
+    <key>   record          body (B), version (N); wake_at (S) and due = "due" (S) while there is something to look at
+    <key>   run#<entry id>  body (B), expires_at (N, epoch seconds: the table's time to live)
+
+Index `due`: hash `due`, range `wake_at`, keys only. Only records that wait have both, so a tick reads what is due and
+nothing else. All of them lie in one partition of the index, which takes a thousand writes a second.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from functions_aws.clients import Clients, translated
+from shared.ports import Document, StoreDown
+
+RECORD = "record"
+HISTORY = "run#"
+INDEX = "due"
+
+BATCH = 100
+"""The most that BatchGetItem takes."""
+BATCH_TRIES = 5
+"""BatchGetItem may leave keys unread, by size or when throttled; the pauses between tries double from 0.1 s."""
+
+Item = Mapping[str, Any]
+
+
+class Store:
+    """`shared.ports.Store` on DynamoDB."""
+
+    def __init__(self, clients: Clients, table: str) -> None:
+        self._clients = clients
+        self._table = table
+
+    def load(self, key: str) -> Document:
+        """GetItem, strongly consistent."""
+        with translated(f"reading {key}"):
+            answer = self._clients.dynamodb.get_item(TableName=self._table, Key=_record_key(key), ConsistentRead=True)
+        return _document(key, answer.get("Item", {}))
+
+    def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        """PutItem, on the condition that the record is still at the version that was read."""
+        version = int(document.version or "0") + 1
+        item = _record_key(document.key) | {"body": {"B": body}, "version": {"N": str(version)}}
+        if wake_at is not None:
+            item |= {"due": {"S": INDEX}, "wake_at": {"S": _sortable(wake_at)}}
+        with translated(f"saving {document.key}"):
+            self._clients.dynamodb.put_item(TableName=self._table, Item=item, **_unmoved(document))
+        return Document(document.key, str(version), body)
+
+    def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """Query of the index. It may lag a little behind the table: what it shows too long costs one read."""
+        with translated("asking what is due"):
+            answer = self._clients.dynamodb.query(
+                TableName=self._table,
+                IndexName=INDEX,
+                KeyConditionExpression="due = :due AND wake_at <= :now",
+                ExpressionAttributeValues={":due": {"S": INDEX}, ":now": {"S": _sortable(now)}},
+                Limit=limit,
+            )
+        return [item["pk"]["S"] for item in answer["Items"]]
+
+    def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
+        """Scan, a page of at most 1 MB, in DynamoDB's own order. It reads the history, too: for once in a while.
+
+        The loop asks only after a new configuration, for records that no target names any more. The cursor is the key
+        to go on after; a page may be empty, and still not the last.
+        """
+        start = {"ExclusiveStartKey": json.loads(cursor)} if cursor else {}
+        with translated("listing the records"):
+            answer = self._clients.dynamodb.scan(
+                TableName=self._table,
+                FilterExpression="sk = :record",
+                ExpressionAttributeValues={":record": {"S": RECORD}},
+                ProjectionExpression="pk",
+                **start,
+            )
+        found = [item["pk"]["S"] for item in answer["Items"]]
+        more = _record_key(found[limit - 1]) if len(found) > limit else answer.get("LastEvaluatedKey")
+        return found[:limit], json.dumps(more) if more else ""
+
+    def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
+        """BatchGetItem, strongly consistent, in the order of `keys`."""
+        wanted = list(keys)
+        once = list(dict.fromkeys(wanted))  # BatchGetItem refuses a key that it is given twice
+        parts = (once[start : start + BATCH] for start in range(0, len(once), BATCH))
+        found = {item["pk"]["S"]: item for part in parts for item in self._load_batch(part)}
+        return [_document(key, found.get(key, {})) for key in wanted]
+
+    def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
+        """PutItem; DynamoDB deletes it within days after `expires_at`."""
+        line = {
+            "pk": {"S": key},
+            "sk": {"S": HISTORY + entry_id},
+            "body": {"B": body},
+            "expires_at": {"N": str(int(expires_at.timestamp()))},
+        }
+        with translated(f"appending to the history of {key}"):
+            self._clients.dynamodb.put_item(TableName=self._table, Item=line)
+
+    def history(self, key: str, limit: int) -> Sequence[bytes]:
+        """Query backwards, one page: at most 1 MB, which is some thousand lines."""
+        with translated(f"reading the history of {key}"):
+            answer = self._clients.dynamodb.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :key AND begins_with(sk, :history)",
+                ExpressionAttributeValues={":key": {"S": key}, ":history": {"S": HISTORY}},
+                ScanIndexForward=False,
+                Limit=limit,
+            )
+        return [item["body"]["B"] for item in answer["Items"]]
+
+    def _load_batch(self, keys: Iterable[str]) -> Iterator[Item]:
+        """One BatchGetItem, and again for what it left out."""
+        left: dict[str, Any] = {self._table: {"Keys": [_record_key(key) for key in keys], "ConsistentRead": True}}
+        for tried in range(BATCH_TRIES):
+            with translated("reading many records"):
+                answer = self._clients.dynamodb.batch_get_item(RequestItems=left)
+            yield from answer["Responses"].get(self._table, ())
+            left = answer.get("UnprocessedKeys", {})
+            if not left:
+                return
+            time.sleep(0.1 * 2**tried)
+        raise StoreDown(f"reading many records: some were left unread {BATCH_TRIES} times")
+
+
+def _record_key(key: str) -> dict[str, Any]:
+    return {"pk": {"S": key}, "sk": {"S": RECORD}}
+
+
+def _document(key: str, item: Item) -> Document:
+    return Document(key, item["version"]["N"], item["body"]["B"]) if item else Document(key)
+
+
+def _unmoved(document: Document) -> dict[str, Any]:
+    """The condition of a save: still absent, or still at the version that was read."""
+    if not document.version:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {
+        "ConditionExpression": "version = :read",
+        "ExpressionAttributeValues": {":read": {"N": document.version}},
+    }
+
+
+def _sortable(time: datetime) -> str:
+    """RFC 3339 with a fixed width, so that the order of the strings is that of the times."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,0 +1,145 @@
+"""What the deployment tells of itself: JSON lines (Powertools Logger) and metrics (EMF, Powertools Metrics) on stdout.
+
+Counts are of the whole deployment, because each metric of each target costs money every month; how a target stands is
+told for each, and for all of them together, so that one alarm sees the worst. Lines have the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics
+
+from shared.engine import Happened
+from shared.wire import plain
+
+NAMESPACE = "unstale"
+
+COUNTED: Mapping[str, Mapping[str, str]] = {
+    "signalled": {"Signals": "signals", "AbsorbedSignals": "absorbed"},
+    "now running": {"Starts": ""},
+    "run succeeded": {"Successes": "", "DPUSeconds": "dpu_seconds"},
+    "run failed": {"Failures": "", "DPUSeconds": "dpu_seconds"},
+    "run cancelled": {"DPUSeconds": "dpu_seconds"},
+    "trouble": {"PlatformTroubles": ""},
+}
+"""What happened: the metrics that it adds to, each with the field that says how much; without one it adds 1."""
+
+GAUGES: Mapping[str, tuple[str, str]] = {
+    "owed_age_seconds": ("OwedAge", "Seconds"),
+    "fresh_age_seconds": ("FreshAge", "Seconds"),
+    "held": ("Held", "Count"),
+    "late": ("Late", "Count"),
+}
+"""How a target stands, by the field of a `saved` happening: name and unit of the metric."""
+
+LEVELS = {
+    "signalled": "debug",  # one for every target of every batch: the metrics count them
+    "trouble": "warning",
+    "held": "warning",
+    "run failed": "warning",
+    "wake not sent": "warning",
+}
+
+LONGEST_TEXT = 20_000
+"""Characters. A traceback of many targets at once ends here; CloudWatch takes 256 KB a line."""
+
+
+class Telemetry:
+    """One for a process. Counts are kept until the invocation ends, and then written as one line of metrics."""
+
+    def __init__(self, service: str, secrets: tuple[str, ...] = ()) -> None:
+        """`secrets` are replaced wherever they turn up in a line."""
+        self._service = service
+        self._secrets = secrets
+        self._counts: defaultdict[str, float] = defaultdict(float)
+        self._standings: dict[str, dict[str, float]] = {}
+        self._logger = Logger(
+            service=service, json_serializer=self._line, serialize_stacktrace=False, utc=True, location=None
+        )
+
+    def tell(self, happened: Happened) -> None:
+        """What the engine says."""
+        for metric, field in COUNTED.get(happened.what, {}).items():
+            self._counts[metric] += float(happened.fields.get(field) or 0) if field else 1
+        if happened.what == "saved":
+            self._standings[happened.target] = {
+                name: float(value) for name, value in happened.fields.items() if isinstance(value, int | float)
+            }
+        log = getattr(self._logger, LEVELS.get(happened.what, "info"))
+        log(happened.what, extra={"target": happened.target, "detail": dict(happened.fields)})
+
+    def ignored(self, what: str) -> None:
+        """An event of a kind that nobody acts on."""
+        self._counts["IgnoredEvents"] += 1
+        self._logger.debug("ignored", extra={"detail": {"what": what}})
+
+    def ticked(self) -> None:
+        """The minute came round; where this is not counted, ticks are missing."""
+        self._counts["Ticks"] += 1
+
+    def dead(self, message_id: str, why: str) -> None:
+        """A message was put into the dead letters."""
+        self._counts["DeadLetters"] += 1
+        self._logger.error("dead letter", extra={"message_id": message_id, "detail": {"why": why}})
+
+    def returned(self, message_ids: list[str], why: str, cause: Exception | None) -> None:
+        """Messages will come back, because of trouble of ours; none, where the caller is told instead."""
+        if message_ids:
+            self._counts["ReturnedMessages"] += len(message_ids)
+        self._logger.error(
+            "trouble of ours", exc_info=cause, extra={"message_ids": message_ids, "detail": {"why": why}}
+        )
+
+    @contextmanager
+    def invocation(self, correlation_id: str) -> Iterator[None]:
+        """All lines within carry the id; the metrics are written at the end, however it ends."""
+        self._logger.set_correlation_id(correlation_id)
+        try:
+            yield
+        finally:
+            self._write_metrics()
+            self._logger.set_correlation_id(None)
+
+    def _write_metrics(self) -> None:
+        if self._counts:
+            metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
+            for name, count in self._counts.items():
+                metrics.add_metric(name, "Count", count)
+            metrics.flush_metrics()
+        for target, standing in self._standings.items():
+            metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
+            metrics.add_dimensions(service=self._service, target=target)
+            for field, (name, unit) in GAUGES.items():
+                if field in standing:
+                    metrics.add_metric(name, unit, standing[field])
+            metrics.flush_metrics()
+        self._counts.clear()
+        self._standings.clear()
+
+    def _line(self, record: Mapping[str, Any]) -> str:
+        return json.dumps(self._safe(record), default=str, separators=(",", ":"))
+
+    def _safe(self, value: Any) -> Any:
+        """Without secrets, and without characters that do something to a terminal."""
+        if isinstance(value, Mapping):
+            return {key: self._safe(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._safe(each) for each in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        text = str(value)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return "\n".join(_indented(line) for line in text[:LONGEST_TEXT].splitlines())
+
+
+def _indented(line: str) -> str:
+    """A line of a traceback keeps its indentation."""
+    bare = line.lstrip(" ")
+    return " " * (len(line) - len(bare)) + plain(bare)

@@ -1,0 +1,31 @@
+"""Wakes as delayed messages on an SQS queue of their own, so that a storm of events delays none."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from functions_aws.clients import Clients, translated
+from shared.model import Wake
+from shared.wakes import wake_message
+
+
+class Waker:
+    """`shared.ports.Waker` on SQS."""
+
+    reach = timedelta(seconds=900)
+    """The longest DelaySeconds (SendMessage). What is due later is found by the tick."""
+    relays = False
+
+    def __init__(self, clients: Clients, queue_url: str) -> None:
+        self._clients = clients
+        self._queue_url = queue_url
+
+    def send(self, wake: Wake, delay: timedelta) -> None:
+        """SendMessage. A delay is whole seconds, and rounded up: a wake that is early finds nothing to do."""
+        with translated("sending a wake"):
+            self._clients.sqs.send_message(
+                QueueUrl=self._queue_url,
+                MessageBody=wake_message(wake),
+                DelaySeconds=math.ceil(delay.total_seconds()),
+            )

@@ -1,0 +1,59 @@
+"""Puts the parts of this cloud together into what the engine needs of the world."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from functions_aws.clients import Clients
+from functions_aws.dead_letters import DeadLetters
+from functions_aws.platform import Platform
+from functions_aws.settings import Settings
+from functions_aws.store import Store
+from functions_aws.waker import Waker
+from shared.config import Configuration, load
+from shared.engine import Engine, Happened, World
+from shared.model import Cloud
+from shared.ports import Clock
+
+
+class SystemClock:
+    """`shared.ports.Clock`."""
+
+    def now(self) -> datetime:
+        """The wall clock of the machine, which Lambda keeps in time."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def configuration(settings: Settings) -> Configuration:
+    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file."""
+    return load(settings.config.read_text(encoding="utf-8"), str(settings.config))
+
+
+def world(settings: Settings, clients: Clients, tell: Callable[[Happened], None], clock: Clock | None = None) -> World:
+    """Nothing in it has been called yet, so nothing is connected."""
+    return World(
+        cloud=Cloud.AWS,
+        store=Store(clients, settings.table),
+        platform=Platform(clients),
+        waker=Waker(clients, settings.queue_url),
+        clock=clock or SystemClock(),
+        token=lambda: uuid.uuid4().hex,
+        tell=tell,
+    )
+
+
+def engine(settings: Settings, tell: Callable[[Happened], None] = lambda _: None) -> Engine:
+    """An engine for somebody who is not the Lambda: the command line."""
+    return Engine(configuration(settings), world(settings, Clients(), tell))
+
+
+def dead_letters(settings: Settings) -> DeadLetters:
+    """The dead letters of both queues, likewise."""
+    return DeadLetters(Clients(), (settings.events_queue_url, settings.queue_url))

@@ -1,0 +1,241 @@
+"""Commands that work on the deployed records: `status`, `history`, `refresh`, `pause`, `resume`.
+
+They write what a person wants into the record, and send the wake that makes the deployed function act on it: from here
+nothing is ever sent to Glue or Fabric.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from local.offline import read_config
+from local.tables import print_json, print_table
+from local.usage import NotWell, WrongUsage
+from shared.config import Configuration
+from shared.engine import Engine, World
+from shared.happenings import Happening, PauseAsked, ProbeAsked, ResumeAsked, Signalled
+from shared.model import Cloud, Deployment, Ended, Signal, Target
+from shared.ports import StoreDown
+from shared.records import DEPLOYMENT_KEY, NewerRecord, read_deployment, read_ended, read_state
+from shared.report import Row, row
+
+STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
+
+
+class Heap(Protocol):
+    """The dead letters of one queue, as either cloud counts them."""
+
+    @property
+    def queue(self) -> str:
+        """Its name."""
+
+    @property
+    def count(self) -> int:
+        """How many there are, about."""
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest of the few that were looked at came."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why those lie there."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cloud of the deployment. `heaps` reads the dead letters."""
+
+    cloud: Cloud
+    engine: Engine
+    world: World
+    heaps: Callable[[], Sequence[Heap]]
+
+
+# --- Opening ---------------------------------------------------------------------------------------------------------
+
+
+def _sides(configuration: Configuration, path: Path) -> list[Side]:
+    """The clouds that the configuration has targets on."""
+    clouds = dict.fromkeys(target.cloud for target in configuration.targets)
+    return [_open(cloud, configuration, path) for cloud in clouds]
+
+
+def _open(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
+    environ = {**os.environ, "UNSTALE_CONFIG": str(path)}
+    return _open_aws(configuration, environ) if cloud is Cloud.AWS else _open_azure(configuration, environ)
+
+
+def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
+    from functions_aws.clients import Clients
+    from functions_aws.dead_letters import DeadLetters
+    from functions_aws.settings import BadSettings, read
+    from functions_aws.world import world
+
+    try:
+        settings = read(environ)
+    except BadSettings as bad:
+        message = f"{bad}. `sam deploy` prints it as an output of the stack"
+        raise WrongUsage(message) from bad
+    clients = Clients()
+    here = world(settings, clients, lambda _: None)
+    dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
+    return Side(Cloud.AWS, Engine(configuration, here), here, dead.heaps)
+
+
+def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
+    from functions_azure.dead_letters import DeadLetters
+    from functions_azure.settings import BadSettings, read
+    from functions_azure.world import Parts, world
+
+    try:
+        settings = read(environ)
+    except BadSettings as bad:
+        message = f"{bad}. The deployment prints it as an output"
+        raise WrongUsage(message) from bad
+    parts = Parts(settings, lambda: configuration)
+    here = world(settings, configuration, parts, lambda _: None)
+    dead = DeadLetters(parts.clients)
+    return Side(Cloud.AZURE, Engine(configuration, here), here, dead.heaps)
+
+
+def _side_of(path: Path, name: str) -> tuple[Side, Target]:
+    configuration = read_config(path)
+    target = configuration.by_name.get(name)
+    if target is None:
+        known = ", ".join(configuration.by_name)
+        message = f"{path} has no target {name!r}; it has {known}"
+        raise WrongUsage(message)
+    return _open(target.cloud, configuration, path), target
+
+
+def _reach(work: Callable[[], Any]) -> Any:
+    """Do something with a store; what it says when it cannot is an answer, not a traceback."""
+    try:
+        return work()
+    except (StoreDown, NewerRecord) as trouble:
+        raise NotWell(str(trouble)) from trouble
+
+
+# --- Looking ---------------------------------------------------------------------------------------------------------
+
+
+def status(path: Path, *, as_json: bool) -> None:
+    """Each target's row, and the dead letters; raises `NotWell` if anybody needs to do anything."""
+    configuration = read_config(path)
+    sides = _sides(configuration, path)
+    heaps = [heap for side in sides for heap in _reach(side.heaps)]
+    dead = sum(heap.count for heap in heaps)
+    found = {row.name: row for side in sides for row in _reach(partial(_rows, side, dead))}
+    rows = [found[target.name] for target in configuration.targets]
+    if as_json:
+        print_json({"targets": [msgspec.to_builtins(one) for one in rows], "dead_letters": _plain(heaps)})
+    else:
+        _print_status(rows, heaps)
+    if dead or not all(one.well for one in rows):
+        raise NotWell
+
+
+def _rows(side: Side, dead_letters: int) -> list[Row]:
+    targets = list(side.engine.targets.values())
+    bodies = [found.body for found in side.world.store.load_many([DEPLOYMENT_KEY, *(t.key for t in targets)])]
+    deployment: Deployment = read_deployment(bodies[0])
+    now, traits = side.world.clock.now(), side.world.platform.traits
+    return [
+        row(target, read_state(body), deployment, traits, now=now, dead_letters=dead_letters)
+        for target, body in zip(targets, bodies[1:], strict=True)
+    ]
+
+
+def _plain(heaps: list[Heap]) -> list[dict[str, Any]]:
+    return [
+        {"queue": heap.queue, "count": heap.count, "oldest": heap.oldest, "reasons": list(heap.reasons)}
+        for heap in heaps
+    ]
+
+
+def _print_status(rows: list[Row], heaps: list[Heap]) -> None:
+    columns = ("target", "verdict", "stale since", "fresh as of", "why")
+    cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
+    print_table(columns, cells, [STYLES[one.verdict] for one in rows])
+    for heap in heaps:
+        if heap.count:
+            why = "; ".join(heap.reasons)
+            print(f"{heap.count} dead letters of {heap.queue} ({why}): a signal may be among them, so that what looks")
+            print(
+                "fresh is not known to be. `unstale redrive --dry-run` shows them, `unstale redrive` brings them back"
+            )
+
+
+def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:
+    """The runs of a target, newest first."""
+    side, target = _side_of(path, name)
+    lines: list[Ended] = [read_ended(body) for body in _reach(lambda: side.world.store.history(target.key, limit))]
+    if as_json:
+        print_json({"target": name, "runs": [msgspec.to_builtins(line) for line in lines]})
+        return
+    columns = ("claimed at", "ended at", "outcome", "whose", "full", "signals", "why", "error")
+    rows = [
+        (
+            line.claimed_at,
+            line.ended_at,
+            line.outcome,
+            "someone else's" if line.foreign else "ours",
+            "full" if line.full else "",
+            line.signals,
+            ", ".join(line.reasons),
+            line.error,
+        )
+        for line in lines
+    ]
+    print_table(columns, rows)
+
+
+# --- Asking ----------------------------------------------------------------------------------------------------------
+
+
+def refresh(path: Path, name: str, *, full: bool) -> None:
+    """Owe the target a refresh; a blocked one is tried at once."""
+    side, target = _side_of(path, name)
+    if full and side.cloud is Cloud.AZURE:
+        message = f"{name}: Fabric decides by itself whether a refresh is full; an execution definition can say so"
+        raise WrongUsage(message)
+    signal = Signal(side.world.clock.now(), "asked on the command line", full=full, asked=True)
+    _ask(side, target, Signalled(signal), ProbeAsked())
+    print(f"{name}: asked; `unstale status` shows how it goes")
+
+
+def pause(path: Path, name: str | None) -> None:
+    """Start nothing, forget nothing."""
+    if name is None:
+        for side in _sides(read_config(path), path):
+            _reach(side.engine.pause_all)
+        print("all targets: paused; whatever runs is followed to its end")
+        return
+    side, target = _side_of(path, name)
+    _ask(side, target, PauseAsked())
+    print(f"{name}: paused; what arrives is remembered")
+
+
+def resume(path: Path, name: str | None) -> None:
+    """Start again."""
+    if name is None:
+        for side in _sides(read_config(path), path):
+            _reach(side.engine.resume_all)
+        print("all targets: resumed; the next tick looks at each")
+        return
+    side, target = _side_of(path, name)
+    _ask(side, target, ResumeAsked())
+    print(f"{name}: resumed")
+
+
+def _ask(side: Side, target: Target, *happened: Happening) -> None:
+    _reach(lambda: side.engine.look(target, happened, acts=False))
