@@ -1,0 +1,117 @@
+"""The function app's entry: the triggers, in the Python v2 model, a few lines each; `shell.py` does the work.
+
+Nothing is read, built or connected when this module is imported, and no SDK is: the first call of a function does it.
+Retry decorators have no place here: on a queue they multiply with `maxDequeueCount`, and a checkpoint waits for none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, List  # noqa: UP035 - the worker knows a batch by this name
+
+import azure.functions as func
+
+from functions_azure import settings
+from functions_azure.settings import EVENTS, EVENTS_QUEUE, STORAGE, WAKES_QUEUE
+
+if TYPE_CHECKING:
+    from functions_azure.shell import Reply, Shell
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+EVERY_MINUTE = "0 * * * * *"
+
+
+_made: dict[str, Shell] = {}
+
+
+def shell() -> Shell:
+    """One for a process; nothing is kept of a failure, so that every invocation says what is wrong."""
+    if "shell" not in _made:
+        from functions_azure import world
+
+        _made["shell"] = world.shell(os.environ)
+    return _made["shell"]
+
+
+def use(shell: Shell) -> None:
+    """Let the triggers work on other parts: the demo's, or a test's."""
+    _made["shell"] = shell
+
+
+@app.function_name("events")
+@app.queue_trigger(arg_name="message", queue_name=EVENTS_QUEUE, connection=STORAGE)
+def events(message: func.QueueMessage) -> None:
+    """Take an event that Event Grid delivered, or one of our own messages."""
+    shell().deliver(EVENTS_QUEUE, message.get_body())
+
+
+@app.function_name("wakes")
+@app.queue_trigger(arg_name="message", queue_name=WAKES_QUEUE, connection=STORAGE)
+def wakes(message: func.QueueMessage) -> None:
+    """Take a wake."""
+    shell().deliver(WAKES_QUEUE, message.get_body())
+
+
+@app.function_name("event_grid")
+@app.event_grid_trigger(arg_name="event")
+def event_grid(event: str) -> None:
+    """Take an event of either schema, as Event Grid pushed it. A failure is a 500, after which it tries again.
+
+    As text it comes unread: the worker's own types refuse an event whose time they cannot read, before we are asked.
+    """
+    shell().deliver(EVENTS_QUEUE, event.encode())
+
+
+@app.function_name("tick")
+@app.timer_trigger(arg_name="timer", schedule=EVERY_MINUTE, run_on_startup=False, use_monitor=False)
+def tick(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the host wants the parameter
+    """Sweep. Without the monitor no missed tick is made up for: the next one does all that it would have done."""
+    shell().tick()
+
+
+@app.function_name("refresh")
+@app.route(route="refresh/{target}", methods=["POST"])
+def refresh(req: func.HttpRequest) -> func.HttpResponse:
+    """Ask for one target, by name."""
+    try:
+        reply = shell().refresh(req.route_params["target"], req.get_body())
+    except Exception as trouble:  # noqa: BLE001 - an exception that leaves the function is an empty 500
+        reply = _unavailable(trouble)
+    return func.HttpResponse(
+        json.dumps(reply.content), status_code=reply.status, mimetype="application/json", headers=reply.headers
+    )
+
+
+def stream(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - as above
+    """Take a batch of an event hub: of a Fabric eventstream, or of blob events where they are many."""
+    from functions_azure.shell import persist
+
+    persist(shell, [event.get_body() for event in events], time.sleep, _complain)
+
+
+_hub = settings.event_hub(os.environ)
+if _hub:  # where there is none, the host would report the binding as broken for ever
+    app.function_name("stream")(
+        app.event_hub_message_trigger(
+            arg_name="events",
+            connection=EVENTS,
+            event_hub_name=_hub.name,
+            consumer_group=_hub.consumer_group,
+            cardinality=func.Cardinality.MANY,
+        )(stream)
+    )
+
+
+def _complain(trouble: Exception) -> None:
+    logging.getLogger("unstale").error("%s: %s", type(trouble).__name__, trouble)
+
+
+def _unavailable(trouble: Exception) -> Reply:
+    from functions_azure.shell import unavailable
+
+    _complain(trouble)
+    return unavailable(trouble)

@@ -1,0 +1,149 @@
+"""The SDK's clients and their sessions, each made when first used; time-outs; and the table of what their errors mean.
+
+Every call ends in time: an invocation has 10 s once the host is told to stop, and a call that outlasts it is cut off.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from requests.adapters import HTTPAdapter
+
+from functions_azure.settings import TABLE, Settings
+from shared.ports import Conflict, StoreDown
+from shared.wire import plain
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.data.tables import TableClient
+    from azure.storage.queue import QueueClient
+
+CONNECT_SECONDS, READ_SECONDS = 1.0, 2.5
+"""Of one storage call. Within a region one takes some ten milliseconds; the 99.9th percentile is below a second."""
+LEAST_SECONDS = 0.1
+"""With less than this left there is no point in beginning a call."""
+CONNECTIONS = 32
+"""As many as the worker has threads, at most (PYTHON_THREADPOOL_THREAD_COUNT), so that none waits for another."""
+
+_T = TypeVar("_T")
+
+
+class Absent(Exception):  # noqa: N818 - it is no error: nobody wrote it yet
+    """There is no such row."""
+
+
+class Deadline:
+    """When an invocation must be over. By the real clock, whatever the engine's: sockets know no other."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._ends_at = time.monotonic() + seconds
+
+    def left(self, most_seconds: float = math.inf) -> float:
+        """Seconds that a call may still take: at most so many, 0 or less when it is over."""
+        return min(most_seconds, self._ends_at - time.monotonic())
+
+
+NEVER = Deadline()
+
+
+def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
+    """Make one storage call, `send(**limits)`, and once more where the connection broke.
+
+    The SDK's own retries are off, because they wait longer than an invocation lasts. Sending twice does no harm: a
+    conditional write that took effect looks like somebody else's, so the loop reads the record and goes on from it; a
+    wake that comes twice does nothing the second time. Raises `Absent`, `Conflict` or `StoreDown`.
+    """
+    try:
+        try:
+            return send(**_limits(what, deadline))
+        except (ServiceRequestError, ServiceResponseError):
+            return send(**_limits(what, deadline))
+    except HttpResponseError as error:
+        raise _MEANINGS.get(_code(error), StoreDown)(f"{what}: {plain(str(error))}") from error
+    except AzureError as error:
+        raise StoreDown(f"{what}: {plain(str(error))}") from error
+
+
+_MEANINGS: Mapping[str, type[Exception]] = {
+    "EntityAlreadyExists": Conflict,
+    "UpdateConditionNotSatisfied": Conflict,
+    "ConditionNotMet": Conflict,
+    "ResourceNotFound": Absent,
+    "EntityNotFound": Absent,
+}
+"""By error code (https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes). All others, a missing
+table or a missing permission among them, are trouble of ours: the message comes back."""
+
+
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", "")
+    return str(getattr(code, "value", code))
+
+
+def _limits(what: str, deadline: Deadline) -> dict[str, float]:
+    left = deadline.left()
+    if left < LEAST_SECONDS:
+        raise StoreDown(f"{what}: no time is left in this invocation")
+    return {"connection_timeout": min(CONNECT_SECONDS, left), "read_timeout": min(READ_SECONDS, left)}
+
+
+def session() -> requests.Session:
+    """A pool of connections that keeps no cookies, retries nothing, and honours the proxies of its surroundings.
+
+    `trust_env` stays on, since that is how a network with a proxy or a certificate authority of its own is described.
+    But `.netrc` belongs to it, which would put a password in place of a token: a session with an `auth` never looks.
+    """
+    made = requests.Session()
+    made.auth = _as_it_is
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, max_retries=0)
+    made.mount("https://", adapter)
+    made.mount("http://", adapter)
+    return made
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+class Clients:
+    """Clients of the storage account, one of a kind for the process; nothing is sent before the first call."""
+
+    def __init__(self, settings: Settings, credential: Callable[[], TokenCredential]) -> None:
+        """`credential` is only asked where no connection string is set."""
+        self._settings = settings
+        self._credential = credential
+        self.queue = cache(self._queue)
+
+    @cached_property
+    def table(self) -> TableClient:
+        """State."""
+        from azure.data.tables import TableClient
+
+        if self._settings.storage:
+            return TableClient.from_connection_string(self._settings.storage, TABLE, **self._common())
+        return TableClient(self._settings.table_url, TABLE, credential=self._credential(), **self._common())
+
+    def _queue(self, name: str) -> QueueClient:
+        """Wakes, events to be taken later, dead letters."""
+        from azure.storage.queue import QueueClient
+
+        if self._settings.storage:
+            return QueueClient.from_connection_string(self._settings.storage, name, **self._common())
+        return QueueClient(self._settings.queue_url, name, credential=self._credential(), **self._common())
+
+    def _common(self) -> dict[str, Any]:
+        return {"retry_total": 0, "transport": self._transport}
+
+    @cached_property
+    def _transport(self) -> Any:
+        from azure.core.pipeline.transport import RequestsTransport
+
+        return RequestsTransport(session=session(), session_owner=False)

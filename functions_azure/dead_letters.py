@@ -1,0 +1,162 @@
+"""Dead letters: what nobody can read, put into the queue's poison queue with the reason; counted, and redriven.
+
+A message has no attributes here, so ours are an envelope: `{"why": "...", "body": "..."}`. What the host itself gave
+up, after `maxDequeueCount`, is the bare message.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
+from functions_azure.waker import FOREVER
+from shared.model import Value
+from shared.ports import StoreDown
+from shared.wire import plain
+
+GIVEN_UP = "came back too often: trouble of ours, see the log"
+LOOKED_AT = 10
+"""Messages of a poison queue that are looked at for their age and reason: one Peek Messages."""
+MOVED_AT_ONCE = 32
+"""The most that Get Messages takes."""
+HIDDEN_SECONDS = 60
+"""While it is moved. If the mover dies, it is there again, at worst in both queues, and taking it twice is free."""
+LONGEST_MESSAGE = 65_536
+"""Bytes. Put Message takes no more."""
+
+_T = TypeVar("_T")
+
+
+class Heap(Value, frozen=True):
+    """The dead letters of one queue; `oldest` and `reasons` are of the few that were looked at."""
+
+    queue: str
+    count: int
+    oldest: datetime | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Move(Value, frozen=True):
+    """How far moving the dead letters of one queue back got."""
+
+    queue: str
+    status: str
+    moved: int
+    to_move: int | None = None
+    failure: str = ""
+
+
+class _Letter(msgspec.Struct):
+    why: str
+    body: str
+
+
+_letter = msgspec.json.Decoder(_Letter)
+
+
+class DeadLetters:
+    """Those of both queues."""
+
+    def __init__(self, clients: Clients, deadline: Deadline = NEVER) -> None:
+        self._clients = clients
+        self._deadline = deadline
+        self._moves: tuple[Move, ...] = ()
+
+    def send(self, queue: str, body: bytes, why: str) -> None:
+        """Put Message. Raises `StoreDown`; then the message must stay where it is."""
+        self._put(queue + POISON, _envelope(body, why))
+
+    def return_to(self, queue: str, body: bytes) -> None:
+        """Put Message into the queue itself: an event that cannot be stored now, from where nothing waits."""
+        self._put(queue, body.decode())
+
+    def heaps(self) -> tuple[Heap, ...]:
+        """What lies in each poison queue. Raises `StoreDown`."""
+        return tuple(self._heap(queue) for queue in (EVENTS_QUEUE, WAKES_QUEUE))
+
+    def redrive(self) -> None:
+        """Move all that lies there now back to where it came from, without its envelope. Raises `StoreDown`."""
+        self._moves = ()
+        for heap in self.heaps():
+            if heap.count:
+                moved = sum(1 for _ in self._moved(heap.queue))
+                self._moves += (Move(heap.queue, "COMPLETED", moved, heap.count),)
+
+    def moves(self) -> tuple[Move, ...]:
+        """What the last `redrive` moved."""
+        return self._moves
+
+    def _moved(self, queue: str) -> Iterator[str]:
+        """Those that were there when it began: what is dead again comes later, and waits for the next time."""
+        poison, began = queue + POISON, time.time()
+        while letters := self._take(poison):
+            for letter in letters:
+                if letter.inserted_on.timestamp() > began:
+                    return
+                self._put(queue, _opened(letter.content)[1])
+                self._delete(poison, letter)
+                yield letter.id
+
+    def _take(self, queue: str) -> list[Any]:
+        def send(**limits: Any) -> list[Any]:
+            messages = self._clients.queue(queue).receive_messages(
+                messages_per_page=MOVED_AT_ONCE, max_messages=MOVED_AT_ONCE, visibility_timeout=HIDDEN_SECONDS, **limits
+            )
+            return list(messages)
+
+        return self._ask("taking dead letters", send)
+
+    def _delete(self, queue: str, letter: Any) -> None:
+        client = self._clients.queue(queue)
+        self._ask("removing a dead letter", lambda **limits: client.delete_message(letter, **limits))
+
+    def _heap(self, queue: str) -> Heap:
+        client = self._clients.queue(queue + POISON)
+        found = self._ask("counting dead letters", client.get_queue_properties)
+        count = int(found.approximate_message_count or 0)
+        letters = self._ask("looking at dead letters", lambda **limits: client.peek_messages(LOOKED_AT, **limits))
+        oldest = min((letter.inserted_on for letter in letters if letter.inserted_on), default=None)
+        return Heap(queue, count, oldest, tuple(dict.fromkeys(_opened(letter.content)[0] for letter in letters)))
+
+    def _put(self, queue: str, content: str) -> None:
+        if len(content.encode()) > LONGEST_MESSAGE:
+            raise StoreDown(f"a message of {len(content.encode())} bytes does not fit into the queue {queue}")
+        self._ask(
+            f"sending to {queue}",
+            lambda **limits: self._clients.queue(queue).send_message(content, time_to_live=FOREVER, **limits),
+        )
+
+    def _ask(self, what: str, send: Callable[..., _T]) -> _T:
+        try:
+            return ask(what, self._deadline, send)
+        except Absent as absent:
+            raise StoreDown(str(absent)) from absent
+
+
+def _envelope(body: bytes, why: str) -> str:
+    """With as much of the body as fits: what cannot be read and is too long as well can only be shown to a person."""
+    text = body.decode(errors="replace")
+    letter = _sealed(text, why)
+    while len(letter) > LONGEST_MESSAGE:
+        text = text[: len(text) * 3 // 4]
+        letter = _sealed(text, why)
+    return letter.decode()
+
+
+def _sealed(text: str, why: str) -> bytes:
+    return msgspec.json.encode({"why": plain(why), "body": text})
+
+
+def _opened(content: str) -> tuple[str, str]:
+    """Reason and body; of a bare message the reason is the host's."""
+    try:
+        letter = _letter.decode(content)
+    except msgspec.DecodeError:
+        return GIVEN_UP, content
+    return letter.why, letter.body

@@ -1,0 +1,166 @@
+"""Fabric over HTTP: each operation sends what `shared.fabric` builds, and hands back what it reads in the answer.
+
+https://learn.microsoft.com/rest/api/fabric/core/job-scheduler
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import requests
+
+from functions_azure.clients import NEVER, Deadline, session
+from functions_azure.tokens import Tokens
+from shared import fabric
+from shared.model import GlueView, Target
+from shared.ports import Clock, Report, Started
+from shared.trouble import Trouble
+from shared.wire import ANSWER_LIMIT, NOT_CONNECTED, Operation, Page, broken, gather
+
+CONNECT_SECONDS, READ_SECONDS = 1.0, 3.0
+"""Together `fabric.TRAITS.call_timeout`, which bounds a whole call, its token included."""
+LEAST_SECONDS = 2.0
+"""Given less, a start has a fair chance to time out, and one that timed out is a run that must be looked for."""
+IDLE = timedelta(seconds=30)
+"""Connections that lay idle for longer are not used again. What stands between us and Fabric drops them without a word
+(Azure's own address translation after four minutes), and a start on such a one has an unknown outcome."""
+CHUNK = 65_536
+
+
+class Answer(NamedTuple):
+    """What `shared.fabric` reads."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Connection:
+    """The one session to Fabric, for the process. Safe between threads."""
+
+    def __init__(self, http: requests.Session | None = None) -> None:
+        self._http = http or session()
+        self._used_at = time.monotonic()
+
+    def send(self, request: fabric.Request, url: str, token: str, ends_at: float) -> Answer:
+        """Send once; no redirect is followed. Raises what `requests` raises; `ends_at` is of the monotonic clock."""
+        now = time.monotonic()
+        if now - self._used_at > IDLE.total_seconds():
+            self._http.close()
+        self._used_at = now
+        read_seconds = min(READ_SECONDS, ends_at - now - CONNECT_SECONDS)
+        with self._http.request(
+            request.method,
+            url,
+            data=request.body,
+            headers=request.headers,
+            auth=_Bearer(token),
+            allow_redirects=False,
+            stream=True,
+            timeout=(CONNECT_SECONDS, max(read_seconds, LEAST_SECONDS - CONNECT_SECONDS)),
+        ) as response:
+            return Answer(response.status_code, dict(response.headers), _body(response, ends_at))
+
+
+class Platform:
+    """`shared.ports.Platform` for Fabric's jobs; one for each invocation."""
+
+    traits = fabric.TRAITS
+
+    def __init__(
+        self,
+        connection: Connection,
+        tokens: Tokens,
+        clock: Clock,
+        *,
+        url: str,
+        url_form: fabric.UrlForm,
+        deadline: Deadline = NEVER,
+    ) -> None:
+        """`url` is the only place that a token is sent to: it is the base of every request, whatever answers name."""
+        self._connection = connection
+        self._tokens = tokens
+        self._clock = clock
+        self._url = url
+        self._url_form = url_form
+        self._deadline = deadline
+
+    def start(self, target: Target, *, full: bool) -> Started | Trouble:  # noqa: ARG002 - Fabric decides how
+        """Run On Demand Item Job, or the lake views' own form of it."""
+        answer = self._ask(Operation.START, fabric.start(_resource(target), self._url_form))
+        return answer if isinstance(answer, Trouble) else fabric.started(*answer, self._clock.now())
+
+    def get(self, target: Target, run_id: str) -> Report | Trouble:
+        """Get Item Job Instance."""
+        answer = self._ask(Operation.GET, fabric.get_item_job_instance(_resource(target), run_id))
+        return answer if isinstance(answer, Trouble) else fabric.reported(*answer, self._clock.now())
+
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+        """List Item Job Instances, page by page."""
+        resource = _resource(target)
+
+        def page(request: fabric.Request) -> Page[fabric.Request] | Trouble:
+            answer = self._ask(Operation.LIST, request)
+            if isinstance(answer, Trouble):
+                return answer
+            return fabric.listed(*answer, self._clock.now(), resource=resource, since=since)
+
+        return gather(fabric.list_item_job_instances(resource), page)
+
+    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+        """Cancel Item Job Instance."""
+        answer = self._ask(Operation.CANCEL, fabric.cancel_item_job_instance(_resource(target), run_id))
+        return answer if isinstance(answer, Trouble) else fabric.cancelled(*answer, self._clock.now())
+
+    def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Trouble:
+        """One call. Refused for its token, it is sent once more with a new one: a 401 takes no effect, ever."""
+        ends_at = time.monotonic() + self._deadline.left(self.traits.call_timeout.total_seconds())
+        answer = self._send(operation, request, ends_at)
+        if isinstance(answer, Answer) and fabric.token_refused(answer.status):
+            return self._send(operation, request, ends_at)
+        return answer
+
+    def _send(self, operation: Operation, request: fabric.Request, ends_at: float) -> Answer | Trouble:
+        token = self._tokens.token()
+        if isinstance(token, Trouble):
+            return token
+        if ends_at - time.monotonic() < LEAST_SECONDS:
+            return NOT_CONNECTED.trouble("NoTimeLeft", "not sent: too little time was left in this invocation")
+        try:
+            answer = self._connection.send(request, request.url(self._url), token, ends_at)
+        except requests.RequestException as error:
+            return broken(operation, error)
+        if fabric.token_refused(answer.status):
+            self._tokens.refused(token)
+        return answer
+
+
+class _Bearer(requests.auth.AuthBase):
+    """The token. Given to each request, so that no `.netrc` puts anything in its place."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _body(response: requests.Response, ends_at: float) -> bytes:
+    """As much as `shared.fabric` looks at, and a byte more, so that it sees that there is too much."""
+    read = bytearray()
+    for chunk in response.iter_content(CHUNK):
+        read += chunk
+        if len(read) > ANSWER_LIMIT:
+            break
+        if time.monotonic() > ends_at:
+            raise requests.ReadTimeout("the answer took too long to read")
+    return bytes(read)
+
+
+def _resource(target: Target) -> fabric.Resource:
+    resource = target.resource
+    assert not isinstance(resource, GlueView), f"{target.name} is nothing of Fabric's"  # noqa: S101 - the engine's filter
+    return resource

@@ -1,0 +1,131 @@
+"""The environment of the function app as one value; a mistake in it is refused, by the variable's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from shared.model import Value
+
+PACKAGE_ROOT = Path(__file__).parent.parent
+
+STORAGE, EVENTS = "UNSTALE_STORAGE", "UNSTALE_EVENTS"
+"""Names of connections, as the host's bindings know them: a connection string, or `<name>__<property>`."""
+
+TABLE = "unstale"
+EVENTS_QUEUE, WAKES_QUEUE = "unstale-events", "unstale-wakes"
+POISON = "-poison"
+"""What the host appends to the name of a queue for the messages that it gives up."""
+
+FABRIC_URL = "https://api.fabric.microsoft.com/v1"
+LOGIN_URL = "https://login.microsoftonline.com"
+
+SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
+CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
+"""Variables whose values, or parts of them, must never be seen in a log."""
+
+_KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
+"""The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
+SHORTEST_SECRET = 8
+"""Characters. What is shorter would blot out ordinary words, and no service accepts it."""
+
+
+class BadSettings(Exception):  # noqa: N818 - named for what it is, like BadConfiguration
+    """A variable is missing, or says what it must not say."""
+
+
+class Settings(Value, frozen=True):
+    """Where things are, and as whom they are called.
+
+    Storage is reached by `storage`, a connection string, or by its endpoints with a managed identity: the one that
+    `storage_client_id` names, else the system-assigned one.
+    """
+
+    config: Path
+    storage: str = ""
+    table_url: str = ""
+    queue_url: str = ""
+    storage_client_id: str = ""
+    fabric_url: str = FABRIC_URL
+    authority: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+
+    def __repr__(self) -> str:
+        """Without what is in it: two of the fields are secrets."""
+        return "Settings(...)"
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Read the variables; raises `BadSettings`."""
+    tenant_id = environ.get("UNSTALE_TENANT_ID", "")
+    authority = environ.get("UNSTALE_AUTHORITY") or (f"{LOGIN_URL}/{tenant_id}" if tenant_id else "")
+    storage = environ.get(STORAGE, "")
+    return Settings(
+        config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
+        storage=storage,
+        table_url="" if storage else _endpoint(environ, f"{STORAGE}__tableServiceUri"),
+        queue_url="" if storage else _endpoint(environ, f"{STORAGE}__queueServiceUri"),
+        storage_client_id=environ.get(f"{STORAGE}__clientId", ""),
+        fabric_url=_safe("UNSTALE_FABRIC_URL", environ.get("UNSTALE_FABRIC_URL") or FABRIC_URL),
+        authority=_safe("UNSTALE_AUTHORITY", authority) if authority else "",
+        client_id=environ.get("UNSTALE_CLIENT_ID", ""),
+        client_secret=environ.get("UNSTALE_CLIENT_SECRET", ""),
+    )
+
+
+class EventHub(Value, frozen=True):
+    """The event hub that the host reads for us."""
+
+    name: str
+    consumer_group: str
+
+
+def event_hub(environ: Mapping[str, str]) -> EventHub | None:
+    """The event hub, where a connection to one is set; asked before anything else, when functions are indexed.
+
+    A connection string that has an `EntityPath`, such as a Fabric eventstream's, overrules the name (the host's
+    EventHubClientFactory).
+    """
+    if not (environ.get(EVENTS) or environ.get(f"{EVENTS}__fullyQualifiedNamespace")):
+        return None
+    return EventHub(
+        environ.get("UNSTALE_EVENT_HUB") or EVENTS_QUEUE, environ.get("UNSTALE_EVENT_HUB_CONSUMER_GROUP") or "$Default"
+    )
+
+
+def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What logs must not show wherever it comes from, the longest first, so that no part of another is left over."""
+    found = {environ.get(name, "") for name in SECRETS}
+    keys = {key for name in CONNECTIONS for key in _KEY.findall(environ.get(name, ""))}
+    found |= keys | {unquote(key) for key in keys}
+    return tuple(sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True))
+
+
+def _endpoint(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise BadSettings(f"neither {STORAGE} nor {name} is set: one must say where the storage account is")
+    return _safe(name, value)
+
+
+def _safe(name: str, url: str) -> str:
+    """Tokens leave for this address, so without TLS it is on this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if (host and parts.scheme == "https") or (parts.scheme == "http" and is_loopback(host)):
+        if not (parts.username or parts.query or parts.fragment):
+            return url.rstrip("/")
+        raise BadSettings(f"{name} must be a bare address: no user, no query, no fragment")
+    raise BadSettings(f"{name} is at {parts.scheme}://{host}: it must be https, or http on a loopback address")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

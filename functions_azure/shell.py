@@ -1,0 +1,255 @@
+"""What the triggers have in common: read what came, let `shared.inbox` judge it, and carry the verdicts out.
+
+A bad configuration or a missing variable makes every invocation fail with what is wrong, and leaves the messages where
+they are (G6, G1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from itertools import chain, repeat
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from functions_azure.clients import Deadline
+from functions_azure.settings import EVENTS_QUEUE
+from functions_azure.telemetry import Telemetry
+from shared import eventgrid, records, report
+from shared.config import Configuration
+from shared.engine import Engine, World
+from shared.inbox import Judged, Verdict, take
+from shared.model import Target, Value
+from shared.ports import StoreDown
+from shared.readings import Ignored, Malformed, Reading, Ticked
+from shared.wire import plain
+
+INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
+"""Told to stop, the host leaves a call 10 s, then cuts the worker off, and the message stays hidden for ten minutes (as
+seen with host 4.1037). Calls to Fabric must be over after the second of these, any call after the first."""
+
+RETRY_AFTER_SECONDS = 30
+"""What a caller is told to wait: as long as a message that comes back does (host.json)."""
+
+PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+TURNS_BEFORE_QUEUE = 2
+"""A batch from an event hub is tried again so often before its events go to the queue, where they wait on their own."""
+
+
+class ComesBack(Exception):  # noqa: N818 - named for what follows
+    """Trouble of ours: the host brings the message back. Says why, without a cause that might show too much."""
+
+
+class Graves(Protocol):
+    """What is needed of the dead letters; both may raise `StoreDown`."""
+
+    def send(self, queue: str, body: bytes, why: str) -> None:
+        """Bury a message that was in, or meant for, this queue."""
+
+    def return_to(self, queue: str, body: bytes) -> None:
+        """Put an event into the queue."""
+
+
+class Invocation(NamedTuple):
+    """What one invocation works on; it must all be over by the deadline."""
+
+    engine: Engine
+    world: World
+
+
+class Reply(Value, frozen=True):
+    """An answer over HTTP."""
+
+    status: HTTPStatus
+    content: Mapping[str, Any]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How long to wait, where waiting helps."""
+        waits = self.status is HTTPStatus.SERVICE_UNAVAILABLE
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)} if waits else {}
+
+
+class Shell:
+    """The triggers' work, on the parts that it is given; one for a process."""
+
+    def __init__(
+        self,
+        configuration: Callable[[], Configuration],
+        world: Callable[[Configuration, Deadline], World],
+        graves: Callable[[Deadline], Graves],
+        telemetry: Telemetry,
+    ) -> None:
+        """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything."""
+        self._configuration = configuration
+        self._world = world
+        self._graves = graves
+        self._telemetry = telemetry
+
+    def deliver(self, queue: str, body: bytes) -> None:
+        """Take one message. Raises `ComesBack`."""
+        deadline = Deadline(INVOCATION_SECONDS)
+        [judged] = self._take([body], deadline)
+        why = self._settle(queue, body, judged, deadline)
+        if why:
+            raise ComesBack(why) from None
+
+    def tick(self) -> None:
+        """The minute came round. Raises `ComesBack`, so that a failed tick is seen; the next one comes anyway."""
+        [judged] = self._judge(lambda _: [Ticked()], Deadline(INVOCATION_SECONDS), 1)
+        if judged.verdict is Verdict.RETRY:
+            self._telemetry.returned(0, judged.why, judged.cause)
+            raise ComesBack(plain(judged.why)) from None
+
+    def store(self, bodies: Sequence[bytes], *, to_queue: bool) -> list[bytes]:
+        """Take a batch that nobody brings back. Returns what is left: neither stored, nor buried, nor in the queue."""
+        deadline = Deadline(INVOCATION_SECONDS)
+        left = []
+        for body, judged in zip(bodies, self._take(bodies, deadline), strict=True):
+            if self._settle(EVENTS_QUEUE, body, judged, deadline) and not (to_queue and self._queued(body, deadline)):
+                left.append(body)
+        return left
+
+    def refresh(self, name: str, body: bytes) -> Reply:
+        """`POST /api/refresh/{target}`, `{"full": false, "reason": "..."}` or nothing. Answers with what happened."""
+        try:
+            here = self._invocation(Deadline(INVOCATION_SECONDS))
+            reading = _asked(name, body, here.world.clock.now())
+            [judged] = take(here.engine, [reading])
+            return self._reply(here, name, reading, judged)
+        except Exception as trouble:  # noqa: BLE001 - an exception that leaves the function is an empty 500
+            return self._unavailable(trouble)
+
+    # --- Judging -----------------------------------------------------------------------------------------------------
+
+    def _invocation(self, deadline: Deadline) -> Invocation:
+        configuration = self._configuration()
+        world = self._world(configuration, deadline)
+        engine = Engine(configuration, world, ends_at=world.clock.monotonic() + ENGINE_SECONDS)
+        return Invocation(engine, world)
+
+    def _take(self, bodies: Sequence[bytes], deadline: Deadline) -> Sequence[Judged]:
+        return self._judge(lambda now: self._read(bodies, now), deadline, len(bodies))
+
+    def _read(self, bodies: Sequence[bytes], now: datetime) -> Sequence[Reading]:
+        readings = [eventgrid.read(body, now) for body in bodies]
+        for reading in readings:
+            if isinstance(reading, Ignored):
+                self._telemetry.ignored(reading.what)
+        return readings
+
+    def _judge(self, read: Callable[[datetime], Sequence[Reading]], deadline: Deadline, count: int) -> Sequence[Judged]:
+        try:
+            here = self._invocation(deadline)
+            return take(here.engine, read(here.world.clock.now()))
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: the messages come back
+            return [Judged(Verdict.RETRY, _words(trouble), trouble)] * count
+
+    # --- Verdicts ----------------------------------------------------------------------------------------------------
+
+    def _settle(self, queue: str, body: bytes, judged: Judged, deadline: Deadline) -> str:
+        """Carry a verdict out; why the message must come back, or "" if it need not."""
+        if judged.verdict is Verdict.DEAD:
+            judged = self._buried(queue, body, judged.why, deadline)
+        if judged.verdict is Verdict.DONE:
+            return ""
+        self._telemetry.returned(1, judged.why, judged.cause)
+        return plain(judged.why) or "trouble of ours"
+
+    def _buried(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
+        try:
+            self._graves(deadline).send(queue, body, why)
+        except StoreDown as down:
+            return Judged(Verdict.RETRY, str(down), down)
+        self._telemetry.dead(queue, why)
+        return Judged(Verdict.DONE)
+
+    def _queued(self, body: bytes, deadline: Deadline) -> bool:
+        try:
+            self._graves(deadline).return_to(EVENTS_QUEUE, body)
+        except StoreDown as down:
+            self._telemetry.returned(1, str(down), down)
+            return False
+        return True
+
+    def _reply(self, here: Invocation, name: str, reading: Reading, judged: Judged) -> Reply:
+        if judged.verdict is Verdict.RETRY:
+            return self._unavailable(judged.cause or RuntimeError(judged.why))
+        if isinstance(reading, Malformed):
+            return Reply(HTTPStatus.BAD_REQUEST, {"error": reading.why})
+        target = here.engine.configuration.by_name.get(name)
+        if judged.verdict is Verdict.DEAD or target is None:
+            return Reply(HTTPStatus.NOT_FOUND, {"error": judged.why, "targets": _names(here.engine)})
+        return Reply(HTTPStatus.ACCEPTED, {"target": name, **_standing(here.world, target)})
+
+    def _unavailable(self, trouble: Exception) -> Reply:
+        self._telemetry.returned(0, _words(trouble), trouble)
+        return unavailable(trouble)
+
+
+def unavailable(trouble: Exception) -> Reply:
+    """Trouble of ours, in words: ask again."""
+    return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": plain(_words(trouble))})
+
+
+def persist(
+    shell: Callable[[], Shell],
+    bodies: Iterable[bytes],
+    pause: Callable[[float], None],
+    complain: Callable[[Exception], None],
+) -> None:
+    """Store a batch of an event hub, however long it takes.
+
+    The host moves its checkpoint on when the invocation ends, even if it fails, but not when the host is being stopped
+    (EventHubListener.PartitionProcessor). So what is neither stored nor in the queue holds this invocation, and with it
+    its partition; killed meanwhile, it is delivered again.
+    """
+    left = list(bodies)
+    for turn, seconds in enumerate(chain(PAUSES_SECONDS, repeat(PAUSES_SECONDS[-1]))):
+        try:
+            left = shell().store(left, to_queue=turn >= TURNS_BEFORE_QUEUE)
+        except Exception as trouble:  # noqa: BLE001 - settings that are wrong; a restart with better ones brings them back
+            complain(trouble)
+        if not left:
+            return
+        pause(seconds)
+
+
+def _asked(name: str, body: bytes, now: datetime) -> Reading:
+    """The request as one of our own messages."""
+    try:
+        given = msgspec.json.decode(body) if body.strip() else {}
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return Malformed(plain(f"not JSON: {error}"))
+    if not isinstance(given, dict):
+        return Malformed("Expected a JSON object, or nothing")
+    fields = {field: given[field] for field in ("full", "reason") if field in given}
+    return eventgrid.read({"refresh": name, **fields}, now)
+
+
+def _standing(world: World, target: Target) -> dict[str, Any]:
+    """How the target stands after it was asked for, where it can be read; dead letters are left to `unstale status`."""
+    try:
+        state, deployment = world.store.load_many([target.key, records.DEPLOYMENT_KEY])
+        row = report.row(
+            target,
+            records.read_state(state.body),
+            records.read_deployment(deployment.body),
+            world.platform.traits,
+            now=world.clock.now(),
+            dead_letters=0,
+        )
+    except Exception:  # noqa: BLE001 - the request is stored, and that is what the answer says
+        return {}
+    standing: dict[str, Any] = msgspec.to_builtins(row)
+    return standing
+
+
+def _names(engine: Engine) -> list[str]:
+    return sorted(target.name for target in engine.targets.values())
+
+
+def _words(trouble: Exception) -> str:
+    return f"{type(trouble).__name__}: {trouble}"

@@ -1,0 +1,117 @@
+"""What the deployment tells of itself: JSON lines, and a filter that keeps secrets out of every library's lines.
+
+The worker sends what is logged to the host, and the host to Application Insights, where a line is the `message` of a
+trace. So queries begin with `traces | extend line = parse_json(message)`; see the README.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.engine import Happened
+from shared.wire import plain
+
+LEVELS: Mapping[str, int] = {
+    "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already
+    "trouble": logging.WARNING,
+    "held": logging.WARNING,
+    "run failed": logging.WARNING,
+    "wake not sent": logging.WARNING,
+}
+
+QUIET = ("azure.core.pipeline.policies.http_logging_policy", "urllib3.connectionpool")
+"""Loggers that tell of each request, in several lines; where nobody chose a level, only their warnings are kept."""
+
+LONGEST_LINE, LONGEST_TEXT = 8_000, 30_000
+"""Characters. A traceback of many targets at once ends here; a trace's message holds 32,768."""
+
+_MORE_SECRETS = re.compile(
+    r"(?P<name>[\"']?(?:access_token|refresh_token|id_token|client_secret|client_assertion|x-identity-header"
+    r"|accountkey|sharedaccesskey)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&;,]+"
+    r"|(?P<scheme>\bsharedkey(?:lite)?\s+)\S+",
+    re.IGNORECASE,
+)
+"""What `shared.wire.plain` need not know: names and values as dictionaries show them, and storage's authorization."""
+
+log = logging.getLogger("unstale")
+
+
+class Telemetry:
+    """One for a process."""
+
+    def tell(self, happened: Happened) -> None:
+        """What the engine says."""
+        level = LEVELS.get(happened.what, logging.INFO)
+        _write(level, happened.what, target=happened.target, detail=dict(happened.fields))
+
+    def ignored(self, what: str) -> None:
+        """An event of a kind that nobody acts on."""
+        _write(logging.DEBUG, "ignored", detail={"what": what})
+
+    def dead(self, queue: str, why: str) -> None:
+        """A message was put into the dead letters."""
+        _write(logging.ERROR, "dead letter", detail={"queue": queue, "why": plain(why)})
+
+    def returned(self, messages: int, why: str, cause: BaseException | None) -> None:
+        """Messages will come back, because of trouble of ours."""
+        _write(logging.ERROR, "trouble of ours", cause, detail={"messages": messages, "why": plain(why)})
+
+
+def _write(level: int, what: str, cause: BaseException | None = None, **fields: Any) -> None:
+    if log.isEnabledFor(level):
+        line = json.dumps({"message": what, **fields}, default=str, separators=(",", ":"))
+        log.log(level, "%s", line, exc_info=cause)
+
+
+class Redaction(logging.Filter):
+    """Takes secrets out of a record's text, its traceback included."""
+
+    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
+        """`secrets` are replaced wherever they turn up, beside what looks like one."""
+        super().__init__()
+        self._secrets = secrets
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, made safe."""
+        record.msg, record.args = self.safe(_text_of(record)), ()
+        if record.exc_info:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        record.exc_text = self.safe(record.exc_text) if record.exc_text else None
+        record.stack_info = self.safe(record.stack_info) if record.stack_info else None
+        return True
+
+    def safe(self, text: str) -> str:
+        """Without secrets, and without characters that do something to a terminal; the lines stay lines."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return "\n".join(_safe_line(line) for line in text[:LONGEST_TEXT].splitlines())
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # a library's own mistake must not cost the line
+        return f"{record.msg} {record.args}"
+
+
+def _safe_line(line: str) -> str:
+    """A line of a traceback keeps its indentation."""
+    bare = line.lstrip(" ")
+    shown = _MORE_SECRETS.sub(lambda found: f"{found['name'] or found['scheme']}***", bare[:LONGEST_LINE])
+    return " " * (len(line) - len(bare)) + plain(shown, LONGEST_LINE)
+
+
+def install(secrets: tuple[str, ...]) -> None:
+    """Put the filter before each handler of the root logger that has none: the worker's, which sends to the host."""
+    for handler in (*logging.getLogger().handlers, logging.lastResort):
+        if handler and not any(isinstance(each, Redaction) for each in handler.filters):
+            handler.addFilter(Redaction(secrets))
+    for name in QUIET:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)

@@ -1,0 +1,283 @@
+"""Tokens from Entra by `msal`, behind one small port: hands out one that is valid, and is told when one was refused.
+
+Nothing is asked of the network before the first token is. The identity that a signed-in user delegates (`user`) has its
+place in `issuer_of`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from http import HTTPStatus
+from threading import Lock, local
+from typing import TYPE_CHECKING, Any, Protocol
+
+import requests
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from functions_azure.clients import CONNECT_SECONDS, NEVER, READ_SECONDS, Deadline, session
+from functions_azure.settings import Settings, is_loopback
+from shared.trouble import Trouble
+from shared.wire import MISCONFIGURED, NO_CREDENTIALS_NOW, NOT_CONNECTED, TRANSPORT, names_of
+
+if TYPE_CHECKING:
+    import msal
+
+FABRIC = "https://api.fabric.microsoft.com"
+STORAGE = "https://storage.azure.com"
+EXCHANGE = "api://AzureADTokenExchange"
+"""The audience of a managed identity's token that stands for an app (workload identity federation)."""
+
+Answer = Mapping[str, Any]
+"""What msal answers: `access_token` and `expires_in`, or `error` and `error_description`."""
+
+
+class Tokens(Protocol):
+    """Where a bearer token comes from."""
+
+    def token(self) -> str | Trouble:
+        """A token that is valid for some minutes, or why there is none; nothing that needs it was sent then."""
+
+    def refused(self, token: str) -> None:
+        """Whoever it was shown to did not accept it: the next one is to be a new one."""
+
+
+class Issuer(Protocol):
+    """One way to a token; both may raise whatever the network does."""
+
+    def acquire(self) -> Answer:
+        """A token out of its cache, or a new one."""
+
+    def forget(self) -> None:
+        """Empty the cache."""
+
+
+class EntraTokens:
+    """`Tokens` of one issuer, which is made when the first one is asked for. Safe between threads."""
+
+    def __init__(self, make: Callable[[], Issuer]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._latest = ""
+
+    @cached_property
+    def _issuer(self) -> Issuer:
+        return self._make()
+
+    def token(self) -> str | Trouble:
+        """See `Tokens`."""
+        issued = self.issue()
+        return issued if isinstance(issued, Trouble) else issued.token
+
+    def issue(self) -> AccessToken | Trouble:
+        """The same, with the end of its life."""
+        try:
+            answer = self._issuer.acquire()
+        except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
+            return unreachable(error)
+        if "access_token" not in answer:
+            return refusal(answer)
+        self._latest = answer["access_token"]
+        return AccessToken(self._latest, int(time.time()) + int(answer["expires_in"]))
+
+    def refused(self, token: str) -> None:
+        """Forget it, unless another thread has a newer one already."""
+        with self._lock:
+            if token == self._latest:
+                self._issuer.forget()
+                self._latest = ""
+
+
+class StorageCredential:
+    """The SDK's `TokenCredential` on top of that: a page instead of a package."""
+
+    def __init__(self, tokens: EntraTokens) -> None:
+        self._tokens = tokens
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # noqa: ARG002 - the SDK's signature
+        """For storage, whatever scope is named. Raises what the SDK knows as a failed authentication."""
+        issued = self._tokens.issue()
+        if isinstance(issued, Trouble):
+            raise ClientAuthenticationError(str(issued))
+        return issued
+
+
+# --- Ways to a token -------------------------------------------------------------------------------------------------
+
+
+def issuer_of(identity: str, settings: Settings, http: BoundedHttp) -> Issuer:
+    """The one that `fabric.identity` names. Raises `ValueError` where settings for it are missing."""
+    if identity == "managed-identity":
+        return ManagedIdentity(settings.client_id, FABRIC, http)
+    if identity == "service-principal":
+        missing = [
+            name
+            for name, value in (("UNSTALE_CLIENT_ID", settings.client_id), ("UNSTALE_TENANT_ID", settings.authority))
+            if not value
+        ]
+        if missing:
+            raise ValueError(f'fabric.identity is "service-principal", but {" and ".join(missing)} is not set')
+        return ServicePrincipal(settings, http)
+    raise ValueError(f"fabric.identity = {identity!r} is not supported by this release")
+
+
+class ManagedIdentity:
+    """The identity of the function app: a user-assigned one by its client id, else the system-assigned one."""
+
+    def __init__(self, client_id: str, resource: str, http: BoundedHttp) -> None:
+        self._client_id = client_id
+        self._resource = resource
+        self._http = http
+
+    @cached_property
+    def _client(self) -> msal.ManagedIdentityClient:
+        import msal
+
+        if self._client_id:
+            identity = msal.UserAssignedManagedIdentity(client_id=self._client_id)
+        else:
+            identity = msal.SystemAssignedManagedIdentity()
+        return msal.ManagedIdentityClient(identity, http_client=self._http)
+
+    def acquire(self) -> Answer:
+        """From the identity endpoint of the function app, or of the virtual machine that we are on."""
+        answer: Answer = self._client.acquire_token_for_client(resource=self._resource)
+        return answer
+
+    def forget(self) -> None:
+        """Its cache goes with it. The endpoint has one of its own, which only time empties."""
+        self.__dict__.pop("_client", None)
+
+
+class ServicePrincipal:
+    """An app registration that proves itself by its secret or, without one, by the function app's managed identity."""
+
+    def __init__(self, settings: Settings, http: BoundedHttp) -> None:
+        self._settings = settings
+        self._http = http
+        self._identity = ManagedIdentity(settings.storage_client_id, EXCHANGE, http)
+
+    @cached_property
+    def _app(self) -> msal.ConfidentialClientApplication:
+        """Its constructor asks the authority for its endpoints. One on loopback is none that Microsoft knows."""
+        import msal
+
+        host = self._settings.authority.partition("://")[2].partition("/")[0].partition(":")[0]
+        return msal.ConfidentialClientApplication(
+            self._settings.client_id,
+            client_credential=self._settings.client_secret or {"client_assertion": self._assertion},
+            authority=self._settings.authority,
+            instance_discovery=False if is_loopback(host) else None,
+            http_client=self._http,
+        )
+
+    def _assertion(self) -> str:
+        """https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity."""
+        answer = self._identity.acquire()
+        if "access_token" not in answer:
+            raise NoAssertion(answer)
+        return str(answer["access_token"])
+
+    def acquire(self) -> Answer:
+        """The client credentials grant."""
+        try:
+            answer: Answer = self._app.acquire_token_for_client(scopes=[f"{FABRIC}/.default"])
+        except NoAssertion as none:
+            return none.answer
+        return answer
+
+    def forget(self) -> None:
+        """Only its tokens: where the endpoints are stays known."""
+        self._app.remove_tokens_for_client()
+
+
+class NoAssertion(Exception):  # noqa: N818 - named for what happened
+    """The managed identity gave no token to hand in."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(str(answer.get("error")))
+
+
+class BoundedHttp:
+    """What msal needs of a session. Calls keep the deadline of their thread's invocation, and follow no redirect."""
+
+    def __init__(self, http: requests.Session | None = None) -> None:
+        self._http = http or session()
+        self._local = local()
+
+    @property
+    def deadline(self) -> Deadline:
+        """Of the thread that asks."""
+        found: Deadline = getattr(self._local, "deadline", NEVER)
+        return found
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._local.deadline = deadline
+
+    def get(self, url: str, **options: Any) -> requests.Response:
+        """Of discovery documents and the identity endpoint."""
+        return self._http.get(url, **options, **self._limits())
+
+    def post(self, url: str, **options: Any) -> requests.Response:
+        """Of the token endpoint."""
+        return self._http.post(url, **options, **self._limits())
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._http.close()
+
+    def _limits(self) -> dict[str, Any]:
+        left = self.deadline.left()
+        if left <= 0:
+            raise requests.ConnectTimeout("no time is left in this invocation")
+        return {"timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)), "allow_redirects": False}
+
+
+# --- Errors as facts -------------------------------------------------------------------------------------------------
+
+TRANSIENT = frozenset({"temporarily_unavailable", "server_error", "request_timeout"})
+"""https://learn.microsoft.com/entra/identity-platform/reference-error-codes; every other error needs a person."""
+
+ADVICE: Mapping[str, str] = {
+    "invalid_client": "is UNSTALE_CLIENT_SECRET the current one of UNSTALE_CLIENT_ID? Without a secret, does the app "
+    "registration trust the function app's managed identity (federated credential)?",
+    "unauthorized_client": "are UNSTALE_CLIENT_ID and UNSTALE_TENANT_ID those of the app registration?",
+    "invalid_tenant": "is UNSTALE_TENANT_ID the tenant's?",
+    "invalid_instance": "is UNSTALE_AUTHORITY an authority of Entra?",
+    "invalid_resource": "does the tenant have Microsoft Fabric?",
+    "invalid_scope": "does the function app have the managed identity that UNSTALE_CLIENT_ID names (none: the "
+    "system-assigned one)?",
+}
+"""What a person can do, by error. `invalid_scope` is what msal calls any refusal of the identity endpoint."""
+
+
+def refusal(answer: Answer) -> Trouble:
+    """Entra's own error as facts; whatever needed the token was not sent."""
+    error = str(answer.get("error") or "no_token")
+    said = str(answer.get("error_description") or "no token, and no reason")
+    if error in TRANSIENT or _is_passing(said):
+        return NO_CREDENTIALS_NOW.trouble(error, said)
+    advice = ADVICE.get(error)
+    return MISCONFIGURED.trouble(error, f"{advice} Entra says: {said}" if advice else said)
+
+
+def _is_passing(said: str) -> bool:
+    """The identity endpoint's errors begin with an HTTP status: `500, An unexpected error occurred ...`."""
+    status = said.partition(",")[0]
+    if not status.isdecimal():
+        return False
+    return int(status) >= HTTPStatus.INTERNAL_SERVER_ERROR or int(status) == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def unreachable(error: Exception) -> Trouble:
+    """An exception on the way to a token. Mended by itself, unless it is a matter of addresses or certificates."""
+    names = names_of(error)
+    code = next((name for name in TRANSPORT if name in names), names[0])
+    if TRANSPORT.get(code) is MISCONFIGURED or code == "ValueError":
+        return MISCONFIGURED.trouble(code, f"no token: {error}")
+    facts = NOT_CONNECTED if TRANSPORT.get(code) is NOT_CONNECTED else NO_CREDENTIALS_NOW
+    return facts.trouble(code, f"no token: {error}")

@@ -1,0 +1,108 @@
+"""Puts the parts of this cloud together into what the engine needs of the world."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+
+from functions_azure import settings, telemetry
+from functions_azure.clients import NEVER, Clients, Deadline
+from functions_azure.dead_letters import DeadLetters
+from functions_azure.platform import Connection, Platform
+from functions_azure.settings import Settings
+from functions_azure.shell import Shell
+from functions_azure.store import Store
+from functions_azure.tokens import STORAGE, BoundedHttp, EntraTokens, ManagedIdentity, StorageCredential, issuer_of
+from functions_azure.waker import Waker
+from shared.config import Configuration, load
+from shared.engine import Engine, Happened, World
+from shared.model import Cloud
+from shared.ports import Clock
+
+
+class SystemClock:
+    """`shared.ports.Clock`."""
+
+    def now(self) -> datetime:
+        """The wall clock of the machine, which Azure keeps in time."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Parts:
+    """What lives as long as the process: connections, and the tokens in their caches. Nothing has been asked yet."""
+
+    def __init__(self, found: Settings, configuration: Callable[[], Configuration]) -> None:
+        """The configuration says as whom Fabric is called; it is read when the first token is asked for."""
+        self.http = BoundedHttp()
+        self.tokens = EntraTokens(lambda: issuer_of(configuration().fabric.identity, found, self.http))
+        self.connection = Connection()
+        storage = EntraTokens(lambda: ManagedIdentity(found.storage_client_id, STORAGE, self.http))
+        self.clients = Clients(found, lambda: StorageCredential(storage))
+
+
+def configuration(found: Settings) -> Configuration:
+    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file."""
+    return load(found.config.read_text(encoding="utf-8"), str(found.config))
+
+
+def world(
+    found: Settings,
+    configuration: Configuration,
+    parts: Parts,
+    tell: Callable[[Happened], None],
+    *,
+    clock: Clock | None = None,
+    deadline: Deadline = NEVER,
+) -> World:
+    """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
+    clock = clock or SystemClock()
+    parts.http.deadline = deadline
+    return World(
+        cloud=Cloud.AZURE,
+        store=Store(parts.clients, clock.now, deadline),
+        platform=Platform(
+            parts.connection,
+            parts.tokens,
+            clock,
+            url=found.fabric_url,
+            url_form=configuration.fabric.url_form,
+            deadline=deadline,
+        ),
+        waker=Waker(parts.clients, deadline),
+        clock=clock,
+        token=lambda: uuid.uuid4().hex,
+        tell=tell,
+    )
+
+
+def engine(found: Settings, tell: Callable[[Happened], None] = lambda _: None) -> Engine:
+    """An engine for somebody who is not the function app: the command line."""
+    read = configuration(found)
+    return Engine(read, world(found, read, Parts(found, lambda: read), tell))
+
+
+def dead_letters(found: Settings) -> DeadLetters:
+    """The dead letters, likewise."""
+    return DeadLetters(Parts(found, lambda: configuration(found)).clients)
+
+
+def shell(environ: Mapping[str, str]) -> Shell:
+    """What the function app's triggers call, with the real parts. Raises `BadSettings`."""
+    found = settings.read(environ)
+    telemetry.install(settings.secrets(environ))
+    told = telemetry.Telemetry()
+    configured = cache(lambda: configuration(found))
+    parts = Parts(found, configured)
+    return Shell(
+        configured,
+        lambda read, deadline: world(found, read, parts, told.tell, deadline=deadline),
+        lambda deadline: DeadLetters(parts.clients, deadline),
+        told,
+    )

