@@ -4,6 +4,13 @@ VENV := .venv
 PY = $(VENV)/bin/python
 ARGS =
 
+# What to package, and which of the environments in infra/aws/samconfig.toml it is for.
+CONFIG = unstale.toml
+ENVIRONMENT = default
+
+# The SAM CLI and MiniStack want other versions of the SDK than the tests, so they live apart.
+E2E_AWS = .venv-e2e-aws
+
 # The newest interpreter that the locks are tried with, else whatever python3 is. Each must answer: a pyenv shim exists
 # for versions that are not active, too, and then only says so.
 CANDIDATES = python3.13 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13.*/bin/python3.13 python3.12 python3.11 python3
@@ -22,9 +29,13 @@ NPM = "$(NODE_HOME)/bin/node" "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
 UV = uv==0.13.9
 COMPILE = --no-config pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
 
+# What a package carries is worked out for where it runs, so that the machine that builds it does not matter.
+COMPILE_AWS = --no-config pip compile --quiet --generate-hashes --no-header --python-version 3.13 \
+  --python-platform aarch64-manylinux_2_28
+
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types bench azurite lock lock-azurite clean
+.PHONY: help env demo test lint format types bench azurite package-aws e2e-aws lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +62,13 @@ types: $(VENV)/dev.stamp ## mypy, strict
 bench: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## cold start, batches and storms, against the obvious handler
 	@$(PY) -m tests.bench $(ARGS)
 
+package-aws: $(VENV)/demo.stamp ## build/aws.zip for Lambda, and its parameters; CONFIG=unstale.toml ENVIRONMENT=default
+	@$(PY) -m infra.packaging aws --config $(CONFIG)
+	@$(VENV)/bin/unstale infra aws --config $(CONFIG) --write --environment $(ENVIRONMENT)
+
+e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS on loopback; a few minutes
+	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
+
 azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start
 
 lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
@@ -59,13 +77,16 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	"$$work/bin/pip" --disable-pip-version-check install --quiet $(UV); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --group demo --constraints requirements/dev.txt \
-	  --output-file requirements/demo.txt $(ARGS)
+	  --output-file requirements/demo.txt $(ARGS); \
+	"$$work/bin/uv" $(COMPILE) --group e2e-aws --output-file requirements/e2e-aws.txt $(ARGS); \
+	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --group aws --constraints requirements/dev.txt \
+	  --output-file requirements/aws.txt
 
 lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again
 	@cd tests/azurite && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## removes everything that make made
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(E2E_AWS) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -85,6 +106,13 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
 	@$(LOCKED) requirements/dev.txt
 	@$(SELF)
 	@touch $(VENV)/demo.stamp $@
+
+$(E2E_AWS)/stamp: requirements/e2e-aws.txt
+	@echo "installing the SAM CLI and MiniStack into $(E2E_AWS): a minute or two, only this once" >&2
+	@"$(PYTHON)" -m venv $(E2E_AWS)
+	@$(E2E_AWS)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: \
+	  --requirement requirements/e2e-aws.txt
+	@touch $@
 
 # Azurite has no step that a script of a package would have to run at installation.
 $(VENV)/azurite.stamp: tests/azurite/package.json tests/azurite/package-lock.json | $(VENV)/dev.stamp
