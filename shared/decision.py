@@ -106,6 +106,12 @@ def stale_since(state: State) -> datetime | None:
     return min((debt.oldest for debt in debts if debt), default=None)
 
 
+def is_late(state: State, policy: Policy, now: datetime) -> bool:
+    """Whether the view has been stale for longer than its objective, if it has one."""
+    since = stale_since(state)
+    return since is not None and policy.objective is not None and now - since > policy.objective
+
+
 def next_wake(
     wakes: tuple[datetime, ...], look_at: datetime | None, now: datetime
 ) -> tuple[datetime | None, tuple[datetime, ...]]:

@@ -76,10 +76,15 @@ class World(Value, frozen=True):
 
 
 class About(Value, frozen=True):
-    """An answer, and the run that the question was about. It counts only while the record still has that run so."""
+    """An answer, and the run that the question was about. It counts only while the record still has that run so.
+
+    `at`: what the platform shows is as old as the question, and is judged by that time. A worker that froze with a 404
+    or a list in its hand must not take it for one that came after the grace period or the listing delay.
+    """
 
     run: Run
     happening: Happening
+    at: datetime
 
     def holds(self, state: State) -> bool:
         """Whether the record still stands where the question was asked."""
@@ -162,9 +167,8 @@ class Engine:
                 return replace(turn, pending=(*turn.pending, self._poll(sight, action)))
             case LookUp():
                 return replace(turn, pending=(*turn.pending, self._look_up(sight, action)))
-            case Wait():
-                written = self._save(sight, sight.state, action.until)
-                return Turn((), written=written or turn.written, done=True)
+        written = self._save(sight, sight.state, action.until)
+        return Turn((), written=written or turn.written, done=True)
 
     def _see(self, target: Target, pending: tuple[Happening | About, ...]) -> Sight:
         """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
@@ -176,7 +180,8 @@ class Engine:
         for item in (*plan(before, target, target.definition, now), *pending):
             if isinstance(item, About) and not item.holds(state):
                 continue
-            folded = machine.fold(state, item.happening if isinstance(item, About) else item, terms, now)
+            happening, at = (item.happening, item.at) if isinstance(item, About) else (item, now)
+            folded = machine.fold(state, happening, terms, at)
             state = folded.state
             if folded.ended:
                 ended.append(folded.ended)
@@ -215,20 +220,22 @@ class Engine:
         claimed = machine.fold(sight.state, claim, sight.terms, sight.now).state
         run = self._saved_run(sight, claimed)
         if world.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
-            return About(run, Unsent())
+            return About(run, Unsent(), world.clock.now())
         answer = world.platform.start(sight.target, full=start.full)
         self._heed(sight, answer)
-        return About(run, Answered(answer))
+        return About(run, Answered(answer), world.clock.now())
 
     def _poll(self, sight: Sight, poll: Poll) -> About:
+        asked_at = self._world.clock.now()
         answer = self._world.platform.get(sight.target, poll.run_id)
         self._heed(sight, answer)
-        return About(_run(sight.state), Reported(answer))
+        return About(_run(sight.state), Reported(answer), asked_at)
 
     def _look_up(self, sight: Sight, look_up: LookUp) -> About:
+        asked_at = self._world.clock.now()
         answer = self._world.platform.list(sight.target, look_up.since)
         self._heed(sight, answer)
-        return About(_run(sight.state), Listed(answer))
+        return About(_run(sight.state), Listed(answer), asked_at)
 
     def _cancel(self, sight: Sight, cancel: Cancel) -> About:
         """Rule 8: the intent is saved before the call."""
@@ -236,7 +243,7 @@ class Engine:
         run = self._saved_run(sight, intended)
         answer = self._world.platform.cancel(sight.target, cancel.run_id)
         self._heed(sight, answer)
-        return About(run, CancelAnswered(answer))
+        return About(run, CancelAnswered(answer), self._world.clock.now())
 
     def _saved_run(self, sight: Sight, state: State) -> Run:
         run = _run(state)
@@ -466,6 +473,7 @@ class Engine:
         fields: dict[str, str | int | float | None] = {
             "owed_age_seconds": max(0.0, (sight.now - stale_since).total_seconds()) if stale_since else 0.0,
             "held": int(state.hold is not None),
+            "late": int(decision.is_late(state, sight.target.policy, sight.now)),
         }
         if state.fresh_as_of:
             fields["fresh_age_seconds"] = max(0.0, (sight.now - state.fresh_as_of).total_seconds())

@@ -16,7 +16,7 @@ Rule 1: everything that changes a state lives in this file. Rule 2: this file kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +60,7 @@ from shared.timing import (
     LOOK_AGAIN,
     NOT_FOUND_GRACE,
     POLL_FLOOR,
+    START_WINDOW,
     Terms,
     backoff,
     lease,
@@ -330,7 +331,7 @@ def _succeeded(state: State, report: Report, terms: Terms, now: datetime) -> Fol
     run = state.run
     assert run
     foreign = run.situation is Situation.FOREIGN
-    if foreign and not (terms.traits.foreign_covers and run.created_at):
+    if foreign and (run.rival_since or not (terms.traits.foreign_covers and run.created_at)):
         return _not_ours_ended(state, report, Outcome.SUCCEEDED, now)
     full = report.full is True or (run.full and not foreign)
     fresh_as_of = _later(state.fresh_as_of, run.claimed_at)
@@ -408,6 +409,8 @@ def _not_ours_ended(state: State, report: Report, outcome: Outcome, now: datetim
     run = state.run
     assert run
     state = replace(_without_run(state), owed=merge(run.covering, state.owed))
+    if run.rival_since:
+        state = replace(state, run=_sought(run.token, run.rival_since, now, rival_since=run.rival_since))
     return Folded(state, _entry(run, outcome, report, now))
 
 
@@ -465,9 +468,11 @@ def _seek(state: State, now: datetime) -> State:
     """Rule 6: another run is there. Our debt is owed again; `claimed_at` stays, to know when the list must show it."""
     run = state.run
     assert run
-    state = _given_back(state)
-    sought = Run(run.token, claimed_at=run.claimed_at, situation=Situation.SOUGHT, next_look_at=now)
-    return replace(state, run=sought)
+    return replace(_given_back(state), run=_sought(run.token, run.claimed_at, now))
+
+
+def _sought(token: str, claimed_at: datetime, now: datetime, *, rival_since: datetime | None = None) -> Run:
+    return Run(token, claimed_at, Situation.SOUGHT, next_look_at=now, rival_since=rival_since)
 
 
 def _listed_claimed(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
@@ -478,10 +483,23 @@ def _listed_claimed(state: State, happening: Listed, terms: Terms, now: datetime
         return _reading_failed(state, answer, terms, now)
     state = _heard(state)
     earliest = run.claimed_at - CLOCK_DIFFERENCE
-    found = _pick(answer, lambda report: report.created_at is None or report.created_at >= earliest)
+    found = _pick(report for report in answer if report.created_at is None or report.created_at >= earliest)
     if found is None:
         return Folded(_given_back(state))
-    return Folded(_adopted(state, found, terms, now))
+    rivals = any(_may_be_ours(report, run.claimed_at, terms) for report in answer if report is not found)
+    return Folded(_adopted(state, found, terms, now, rival_since=run.claimed_at if rivals else None))
+
+
+def _may_be_ours(report: Report, claimed_at: datetime, terms: Terms) -> bool:
+    """Whether a run that goes on may be what our claim started. More than one may, where runs can overlap.
+
+    claimed_at - difference              + window, call time-out, difference
+         |------------- created in here may be ours --------|
+    """
+    if report.phase not in (Phase.ACTIVE, Phase.UNKNOWN):
+        return False
+    latest = claimed_at + START_WINDOW + terms.traits.call_timeout + CLOCK_DIFFERENCE
+    return report.created_at is None or claimed_at - CLOCK_DIFFERENCE <= report.created_at <= latest
 
 
 def _listed_sought(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
@@ -491,9 +509,12 @@ def _listed_sought(state: State, happening: Listed, terms: Terms, now: datetime)
         return _reading_failed(state, answer, terms, now)
     state = _heard(state)
     oldest = now - terms.policy.timeout
-    found = _pick(answer, lambda report: _may_be_running(report, oldest))
+    since = run.rival_since
+    running = [report for report in answer if _may_be_running(report, oldest)]
+    wanted = [report for report in running if since is None or _may_be_ours(report, since, terms)]
+    found = _pick(wanted)
     if found is not None:
-        return Folded(_adopted(state, found, terms, now))
+        return Folded(_adopted(state, found, terms, now, rival_since=since if len(wanted) > 1 else None))
     if now >= run.claimed_at + settled(terms.traits):
         return Folded(replace(state, run=None))
     return Folded(replace(state, run=replace(run, next_look_at=now + LOOK_AGAIN)))
@@ -505,14 +526,15 @@ def _may_be_running(report: Report, oldest: datetime) -> bool:
     return report.phase is Phase.ACTIVE
 
 
-def _pick(reports: tuple[Report, ...], fits: Callable[[Report], bool]) -> Report | None:
+def _pick(reports: Iterable[Report]) -> Report | None:
     """Running ones first, then unknown statuses, then ended ones; the newest of them."""
     rank = {Phase.ACTIVE: 2, Phase.UNKNOWN: 1}
-    fitting = [report for report in reports if fits(report)]
-    return max(fitting, key=lambda r: (rank.get(r.phase, 0), r.created_at or DAWN), default=None)
+    return max(reports, key=lambda r: (rank.get(r.phase, 0), r.created_at or DAWN), default=None)
 
 
-def _adopted(state: State, report: Report, terms: Terms, now: datetime) -> State:
+def _adopted(
+    state: State, report: Report, terms: Terms, now: datetime, *, rival_since: datetime | None = None
+) -> State:
     """Follow a run that we cannot tell from someone else's. It covers what the platform's own times say, or nothing."""
     run = state.run
     assert run
@@ -526,6 +548,7 @@ def _adopted(state: State, report: Report, terms: Terms, now: datetime) -> State
         full=report.full is True,
         covering=covering,
         created_at=report.created_at,
+        rival_since=rival_since,
         status=report.status,
     )
     if report.phase is Phase.ACTIVE:
@@ -550,10 +573,16 @@ def _listed_doubted(state: State, happening: Listed, terms: Terms, now: datetime
     state = _heard(state)
     created_at = run.created_at or run.claimed_at
     others = tuple(report for report in answer if report.run_id != run.run_id)
-    if any(_ran_at(report, created_at) for report in others):
+    there = [report for report in others if _ran_at(report, created_at)]
+    if there:
         skipped = _ours_skipped(state, Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at), terms, now)
-        active = _pick(others, lambda report: _may_be_running(report, now - terms.policy.timeout))
-        after = _adopted(skipped.state, active, terms, now) if active else replace(skipped.state, run=None)
+        active = _pick(report for report in others if _may_be_running(report, now - terms.policy.timeout))
+        if active:
+            return Folded(_adopted(skipped.state, active, terms, now), skipped.ended)
+        after = replace(skipped.state, run=None)
+        if all(report.phase is Phase.UNKNOWN for report in there):
+            # Past the timeout it may be over, and a person may have cancelled ours: not held, but in no hurry either.
+            after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
         return Folded(after, skipped.ended)
     decided_at = created_at + settled(terms.traits)
     if now < decided_at:

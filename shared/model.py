@@ -70,7 +70,7 @@ class ItemJob(Value, frozen=True, tag="fabric-item-job", tag_field="kind"):
     @property
     def key(self) -> str:
         """`fabric-item-job:<workspace>:<item>:<job type>[:<digest of the data>]`."""
-        data = ()
+        data: tuple[str, ...] = ()
         if self.execution_data is not None or self.parameters is not None:
             canonical = msgspec.json.encode([self.execution_data, self.parameters], order="deterministic")
             data = (hashlib.sha256(canonical).hexdigest()[:16],)
@@ -271,7 +271,8 @@ class Run(Value, frozen=True):
     """One refresh on the platform, from our claim to its end.
 
     `token` names the claim, `claimed_at` is when the sources are read at the earliest. `prior_claim_at` gives the
-    minimum interval back when nothing was started. `next_look_at` is when to poll, look up or judge it.
+    minimum interval back when nothing was started. `next_look_at` is when to poll, look up or judge it. `rival_since`:
+    we claimed then, and the list showed other runs, too, that may be what came of it; they must end before we start.
     """
 
     token: str
@@ -286,6 +287,7 @@ class Run(Value, frozen=True):
     ended_at: datetime | None = None
     cancel_asked: bool = False
     cancel_again_at: datetime | None = None
+    rival_since: datetime | None = None
     status: str = ""
     status_known: bool = True
 

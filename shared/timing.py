@@ -51,7 +51,7 @@ def settled(traits: Traits) -> timedelta:
 
 def backoff(tries: int) -> timedelta:
     """30 s, 1 min, 2 min ... one hour."""
-    return min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(tries - 1, 10))
+    return min(BACKOFF_LAST, BACKOFF_FIRST * (1 << min(tries - 1, 10)))
 
 
 def spread(key: str) -> timedelta:

@@ -229,3 +229,10 @@ def test_only_zones_that_every_machine_has(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("localtime", "posixrules", "Factory", "posix/UTC", "right/UTC"):
         assert schedule.expected_timezone(name), name
     assert schedule.expected_timezone("UTC") is None
+
+
+@pytest.mark.parametrize(("length", "good"), [(256, True), (257, False)])
+def test_a_cron_expression_has_an_end(length: int, good: bool) -> None:
+    """An expression of 256 characters is long enough for any list; more is refused, unread."""
+    cron = "0".rjust(length - len(" 0 * * *"), "0") + " 0 * * *"
+    assert (schedule.expected_cron(cron) is None) is good
