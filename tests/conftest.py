@@ -127,6 +127,14 @@ def guarded_getaddrinfo(getaddrinfo: Callable[..., Any]) -> Callable[..., Any]:
     return guard
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much the simulator plays (`test_simulator.py`)."""
+    group = parser.getgroup("simulator")
+    group.addoption("--histories", type=int, default=10_000, help="play this many histories")
+    group.addoption("--seed", type=int, help="play only this one, and show what happens in it")
+    group.addoption("--world", help="... in this world: ticks-and-wakes, ticks-dead, wakes-dead")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set the rules up: the guard in every process, the policy where the reports of all workers arrive."""
     patch = pytest.MonkeyPatch()
