@@ -11,33 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions_aws.clients import Clients, translated
+from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.model import Value
 from shared.ports import StoreDown
 
 WHY = "why"
 """The message attribute with our reason. What SQS itself moved, after too many receives, has none."""
-GIVEN_UP = "came back too often: trouble of ours, see the log"
-LOOKED_AT = 10
-"""Messages of a dead-letter queue that are looked at for their age and reason: one ReceiveMessage."""
-
-
-class Heap(Value, frozen=True):
-    """The dead letters of one queue; `oldest` and `reasons` are of the few that were looked at."""
-
-    queue: str
-    count: int
-    oldest: datetime | None = None
-    reasons: tuple[str, ...] = ()
-
-
-class Move(Value, frozen=True):
-    """How far SQS got moving the dead letters of one queue back; `status` is SQS's word."""
-
-    queue: str
-    status: str
-    moved: int
-    to_move: int | None = None
-    failure: str = ""
 
 
 class _Queue(Value, frozen=True):

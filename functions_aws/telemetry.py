@@ -104,7 +104,6 @@ class Telemetry:
             yield
         finally:
             self._write_metrics()
-            self._logger.set_correlation_id(None)
 
     def _write_metrics(self) -> None:
         if self._counts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,13 +15,10 @@ import msgspec
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
 from functions_azure.waker import FOREVER
-from shared.model import Value
+from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.ports import StoreDown
 from shared.wire import plain
 
-GIVEN_UP = "came back too often: trouble of ours, see the log"
-LOOKED_AT = 10
-"""Messages of a poison queue that are looked at for their age and reason: one Peek Messages."""
 MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""
 HIDDEN_SECONDS = 60
@@ -31,25 +27,6 @@ LONGEST_MESSAGE = 65_536
 """Bytes. Put Message takes no more."""
 
 _T = TypeVar("_T")
-
-
-class Heap(Value, frozen=True):
-    """The dead letters of one queue; `oldest` and `reasons` are of the few that were looked at."""
-
-    queue: str
-    count: int
-    oldest: datetime | None = None
-    reasons: tuple[str, ...] = ()
-
-
-class Move(Value, frozen=True):
-    """How far moving the dead letters of one queue back got."""
-
-    queue: str
-    status: str
-    moved: int
-    to_move: int | None = None
-    failure: str = ""
 
 
 class _Letter(msgspec.Struct):

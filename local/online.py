@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -22,32 +21,13 @@ from local.usage import NotWell, WrongUsage
 from shared.config import Configuration
 from shared.engine import Engine, World
 from shared.happenings import Happening, PauseAsked, ProbeAsked, ResumeAsked, Signalled
+from shared.letters import Heap
 from shared.model import Cloud, Deployment, Ended, Signal, Target
 from shared.ports import StoreDown
 from shared.records import DEPLOYMENT_KEY, NewerRecord, read_deployment, read_ended, read_state
 from shared.report import Row, row
 
 STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
-
-
-class Heap(Protocol):
-    """The dead letters of one queue, as either cloud counts them."""
-
-    @property
-    def queue(self) -> str:
-        """Its name."""
-
-    @property
-    def count(self) -> int:
-        """How many there are, about."""
-
-    @property
-    def oldest(self) -> datetime | None:
-        """When the oldest of the few that were looked at came."""
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why those lie there."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from local.offline import read_config
-from local.online import Heap
 from local.tables import print_json, print_table
 from local.usage import NotWell, WrongUsage
+from shared.letters import Heap
 from shared.model import Cloud
 from shared.ports import StoreDown
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,8 +92,20 @@ class HandClock:
         self.time += timedelta(**duration)
 
 
+class StandardOutput:
+    """Whatever standard output is when something is written: pytest has one for the set-up and one for the test."""
+
+    def write(self, text: str) -> int:
+        """Write."""
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        sys.stdout.flush()
+
+
 class Host:
-    """The Lambda's shell with two targets, `daily` and `weekly`, in a world of `local`, on a clock that a test moves."""
+    """The Lambda's shell with two targets, `daily` and `weekly`, in a world of `local`, on a clock moved by hand."""
 
     def __init__(self, aws: AwsWorld, clock: HandClock, service: str) -> None:
         """`service` names the logger; one that is new writes to what is standard output now."""
@@ -100,6 +114,8 @@ class Host:
         self.settings = settings.read({**aws.environment({}), "POWERTOOLS_SERVICE_NAME": service})
         self.clients = Clients()
         self.telemetry = Telemetry(service)
+        [handler] = logging.getLogger(service).handlers
+        handler.setStream(StandardOutput())  # type: ignore[attr-defined]
         self.configuration = load(CONFIGURATION, "unstale.toml")
         self.world = world.world(self.settings, self.clients, self.telemetry.tell, clock)
         self.shell = Shell(self.configuration, self.world, DeadLetters(self.clients), self.telemetry)

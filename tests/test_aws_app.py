@@ -1,4 +1,4 @@
-"""The Lambda from end to end, in process: events in as AWS hands them over, Glue, DynamoDB and SQS served on loopback."""
+"""The Lambda from end to end, in process: events in as AWS hands them over, and an AWS on loopback to work on."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ class Plenty:
 
 
 def test_a_bad_configuration_never_loads(entry: Path, host: Host) -> None:
-    """Every invocation fails with file, line and what to write, so that messages stay; once mended, all is well (G6)."""
+    """Every invocation fails with file, line and what to write, so messages stay; once mended, all is well (G6)."""
     entry.write_text(CONFIGURATION.replace('database = "sales"', 'datebase = "sales"', 1), encoding="utf-8")
     event = {"refresh": "daily"}
     for _ in range(2):

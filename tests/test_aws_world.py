@@ -224,12 +224,13 @@ def in_parallel(actions: list[Callable[[], Any]]) -> list[Any]:
 def test_a_condition_has_one_winner(world: AwsWorld, hasty_threads: None) -> None:
     """Of eight writers who want the same item at the same time exactly one gets it."""
     dynamodb = world.client("dynamodb")
+    refused = dynamodb.exceptions.ConditionalCheckFailedException  # asked for once: botocore makes such classes lazily
 
     def won(number: int) -> bool:
         item = {"pk": {"S": f"number {number}"}, "sk": {"S": "state"}}
         try:
             dynamodb.put_item(TableName=world.table, Item=item, ConditionExpression="attribute_not_exists(pk)")
-        except dynamodb.exceptions.ConditionalCheckFailedException:
+        except refused:
             return False
         return True
 
@@ -619,7 +620,8 @@ try:
     with AwsWorld() as world, world.pump("events", world.function(print)):
         world.client("s3").put_object(Bucket="landing", Key="k", Body=b"")
         print("ready", flush=True)
-        time.sleep(60)
+        while True:
+            time.sleep(0.1)  # in steps: a signal that comes just before a sleep is seen only after it
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 """

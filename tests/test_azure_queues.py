@@ -12,10 +12,11 @@ import pytest
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from functions_azure.clients import Clients, Deadline
-from functions_azure.dead_letters import GIVEN_UP, LONGEST_MESSAGE, DeadLetters, Heap, Move
+from functions_azure.dead_letters import LONGEST_MESSAGE, DeadLetters
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE, Settings
 from functions_azure.waker import Waker
 from shared import eventgrid
+from shared.letters import GIVEN_UP, Heap, Move
 from shared.model import Wake
 from shared.ports import StoreDown
 from shared.readings import Woken
