@@ -32,10 +32,12 @@ COMPILE = --no-config pip compile --quiet --universal --generate-hashes --no-hea
 # What a package carries is worked out for where it runs, so that the machine that builds it does not matter.
 COMPILE_AWS = --no-config pip compile --quiet --generate-hashes --no-header --python-version 3.13 \
   --python-platform aarch64-manylinux_2_28
+COMPILE_AZURE = --no-config pip compile --quiet --generate-hashes --no-header --python-version 3.13 \
+  --python-platform x86_64-manylinux_2_28
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types bench azurite package-aws e2e-aws lock lock-azurite clean
+.PHONY: help env demo test lint format types bench azurite package-aws package-azure e2e-aws lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +68,10 @@ package-aws: $(VENV)/demo.stamp ## build/aws.zip for Lambda, and its parameters;
 	@$(PY) -m infra.packaging aws --config $(CONFIG)
 	@$(VENV)/bin/unstale infra aws --config $(CONFIG) --write --environment $(ENVIRONMENT)
 
+package-azure: $(VENV)/demo.stamp ## build/azure.zip for the function app, and its parameters; CONFIG and ENVIRONMENT as above
+	@$(PY) -m infra.packaging azure --config $(CONFIG)
+	@$(VENV)/bin/unstale infra azure --config $(CONFIG) --write --environment $(ENVIRONMENT)
+
 e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS on loopback; a few minutes
 	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
 
@@ -80,7 +86,9 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	  --output-file requirements/demo.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) --group e2e-aws --output-file requirements/e2e-aws.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --group aws --constraints requirements/dev.txt \
-	  --output-file requirements/aws.txt
+	  --output-file requirements/aws.txt; \
+	echo azure-functions-runtime | "$$work/bin/uv" $(COMPILE_AZURE) pyproject.toml - --group azure \
+	  --constraints requirements/dev.txt --output-file requirements/azure.txt
 
 lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again
 	@cd tests/azurite && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved

@@ -53,9 +53,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.schema:
         offline.print_schema()
     elif arguments.live:
-        from local import live
+        from local.live import check as check_live
 
-        live.check(_config(arguments), as_json=arguments.json)
+        check_live(_config(arguments), as_json=arguments.json)
     else:
         offline.check(_config(arguments), as_json=arguments.json)
 
@@ -109,11 +109,15 @@ def _redrive(arguments: argparse.Namespace) -> None:
 
 
 def _infra(arguments: argparse.Namespace) -> None:
-    from local import infra_aws
+    options = {"as_json": arguments.json, "write": arguments.write, "environment": arguments.environment}
+    if arguments.cloud == "aws":
+        from local import infra_aws
 
-    infra_aws.aws(
-        _config(arguments), as_json=arguments.json, write=arguments.write, environment=arguments.environment
-    )
+        infra_aws.aws(_config(arguments), **options)
+    else:
+        from local import infra_azure
+
+        infra_azure.azure(_config(arguments), **options)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -167,9 +171,9 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
     demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
     infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
-    infra.add_argument("cloud", choices=["aws"])
+    infra.add_argument("cloud", choices=["aws", "azure"])
     infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
-    infra.add_argument("--environment", default="default", help="of infra/aws/samconfig.toml (default: default)")
+    infra.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
 
 
 def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

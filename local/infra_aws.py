@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,10 +128,14 @@ def _account(view: GlueView) -> str:
 
 
 def _prefix(account: str, region: str) -> str:
+    return f"arn:{_partition(region)}:glue:{region}:{account}"
+
+
+@cache
+def _partition(region: str) -> str:
     from botocore.session import get_session
 
-    partition = get_session().get_partition_for_region(region)
-    return f"arn:{partition}:glue:{region}:{account}"
+    return str(get_session().get_partition_for_region(region))
 
 
 def _literal(name: str) -> str:

@@ -327,16 +327,19 @@ class Engine:
         target = self.targets.get(wake.key)
         document = self._world.store.load(wake.key)
         if document.version == wake.version:
-            self._touch(document)
-        elif target and wake.due in records.read_state(document.body).wakes:
+            if self._touched(document):
+                return
+            document = self._world.store.load(wake.key)  # the save that names it may have got through
+        if target and wake.due in records.read_state(document.body).wakes:
             self.look(target, (WakeSpent(wake.due),))
 
-    def _touch(self, document: Document) -> None:
+    def _touched(self, document: Document) -> bool:
         state = records.read_state(document.body)
         try:
             self._world.store.save(document, records.write(state), state.wake_at)
         except Conflict:
-            return  # the save that names it got through
+            return False
+        return True
 
     def tick(self) -> None:
         """The sweep: plan a new configuration, then look at whatever is due.
@@ -378,15 +381,25 @@ class Engine:
         return self._world.clock.monotonic() >= self._ends_at
 
     def _forget(self, key: str) -> None:
-        """The configuration no longer names it: keep the record, look no more, and take it for new if it comes back."""
+        """The configuration no longer names it: keep the record, look no more, and take it for new if it comes back.
+
+        Unless the configuration is an old one by now, of a worker that froze: the record is read before the deployment
+        is, so a target that the new one looked at meanwhile is left alone.
+        """
         document = self._world.store.load(key)
         state = records.read_state(document.body)
-        if document.body and (state.definition or state.wake_at):
+        if document.body and (state.definition or state.wake_at) and self._is_latest():
             state = replace(state, definition="", wake_at=None, wakes=())
             try:
                 self._world.store.save(document, records.write(state), None)
             except Conflict:
                 return  # the next tick sees it again
+
+    def _is_latest(self) -> bool:
+        """Whether nobody began to plan another configuration."""
+        deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
+        latest = deployment.walk.fingerprint if deployment.walk else deployment.planned
+        return latest == self.configuration.fingerprint
 
     # --- The deployment ----------------------------------------------------------------------------------------------
 
@@ -396,9 +409,10 @@ class Engine:
             deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
             if deployment.planned == self.configuration.fingerprint:
                 return
-            walk = deployment.walk or Walk("")
-            if walk.fingerprint != self.configuration.fingerprint:
-                walk = Walk(self.configuration.fingerprint)
+            walk = deployment.walk
+            if walk is None or walk.fingerprint != self.configuration.fingerprint:
+                self._change_deployment(partial(_with_walk, Walk(self.configuration.fingerprint)))
+                continue
             walk = self._walked(walk, troubles)
             self._change_deployment(partial(_with_walk, walk))
             if walk.over and walk.failed:
@@ -481,10 +495,13 @@ class Engine:
 
 
 def _with_walk(walk: Walk, deployment: Deployment) -> Deployment:
-    """A walk that met trouble does not count as done: a target that it could not look at is not planned yet."""
+    """Once a walk began, nothing is planned until one is over: it forgets targets, and the next may have them back.
+
+    A walk that met trouble does not count as done: a target that it could not look at is not planned yet.
+    """
     if not walk.over:
-        return replace(deployment, walk=walk)
-    return replace(deployment, planned=deployment.planned if walk.failed else walk.fingerprint, walk=None)
+        return replace(deployment, planned="", walk=walk)
+    return replace(deployment, planned="" if walk.failed else walk.fingerprint, walk=None)
 
 
 def _run(state: State) -> Run:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -34,6 +35,8 @@ from shared.engine import World
 from shared.model import Cloud, Wake
 from shared.ports import Phase, Platform, Report, Started
 from shared.trouble import Trouble
+from tests.bench import package_aws
+from tests.bench.costs import Counted, ObviousCounted, priced
 from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,6 +70,7 @@ def measure() -> Iterator[Measured]:
     """Everything; takes two minutes, and more where valgrind is there to count instructions."""
     with patch.dict(os.environ, NOWHERE):
         yield from cold()
+        yield from package_aws.measure(NOWHERE)
         yield from warm()
         yield from storm()
         yield from idle_tick()
@@ -229,14 +233,15 @@ def storm() -> Iterator[Measured]:
     """Arrivals for all targets in turn, evenly over ten minutes, through the real handler, with its ticks and wakes."""
     clock, store = Clock(), CountingStore()
     waker = CountingWaker(clock, reach=Waker.reach, relays=Waker.relays)
-    platform, in_flight, by_arrivals = QuickGlue(clock), 0, 0
+    platform, in_flight, by_arrivals, wakes, ticks = QuickGlue(clock), 0, 0, 0, 0
     shell = _shell(load(_configuration(TARGETS)), _world(clock, store, waker, platform))
     _tick(shell)
     store.reads = store.writes = waker.sent = 0
-    begins, taken, ticked = clock.time, 0.0, clock.time
+    begins, taken, ticked, begun_cpu = clock.time, 0.0, clock.time, time.process_time()
     for first in range(0, ARRIVALS, BATCH):
         clock.time = begins + STORM * (first / ARRIVALS)
         for wake in waker.take_due():
+            wakes += 1
             _wake(shell, wake)
         event = _storm_batch(clock.time, first)
         begun, before = time.perf_counter(), store.writes
@@ -245,8 +250,10 @@ def storm() -> Iterator[Measured]:
         by_arrivals += store.writes - before
         if clock.time - ticked >= timedelta(minutes=1):
             ticked = clock.time
+            ticks += 1
             _tick(shell)
         in_flight = max(in_flight, max(waker.in_flight().values(), default=0))
+    cpu_seconds = time.process_time() - begun_cpu
     runs = max(len(found) for found in platform.runs.values())
     starts = sum(len(found) for found in platform.runs.values())
     steps, a_start = TARGETS * (STORM / STEP + 1), 2  # a claim and its answer, where an arrival ends the maximum wait
@@ -256,6 +263,24 @@ def storm() -> Iterator[Measured]:
     yield Measured("store reads", store.reads, "")
     yield Measured("wakes in flight for one target, at most", in_flight, "", MOST_WAKES)
     yield Measured("runs of one target, at most", runs, "", 1 + STORM / MIN_INTERVAL + 1)
+    batches, calls = ARRIVALS // BATCH, 3 * starts  # a start, and a poll or two of a run that takes a minute
+    counted = Counted(ARRIVALS, batches, wakes, ticks, store.reads, store.writes, calls, cpu_seconds)
+    yield from priced(counted, _obvious_event())
+
+
+def _obvious_event() -> ObviousCounted:
+    """Calls and CPU time of one event, of forty in batches of ten."""
+    calls: Counter[str] = Counter()
+    from tests.bench import obvious_aws
+
+    batch, begun = _obvious_batch(), time.process_time()
+    for client in (obvious_aws.glue, obvious_aws.dynamodb):
+        client.meta.events.register_first("before-call", lambda model, **_: calls.update([model.name]))
+    for number in range(4):
+        batch(number + BATCHES)
+    events = 40
+    starts = calls["StartMaterializedViewRefreshTaskRun"] / events
+    return ObviousCounted(sum(calls.values()) / events - starts, starts, (time.process_time() - begun) / events)
 
 
 def idle_tick() -> Iterator[Measured]:

@@ -212,8 +212,12 @@ class Plot:
                 for minute in minutes:
                     due = hour * 3600.0 + minute * 60.0
                     if 120 < due < self.until:
-                        why = f"scheduled at {due:.0f}"
-                        self.sim.needs.append(Need(target.key, due, due, full, why))
+                        need = Need(target.key, due, due, full, f"scheduled at {due:.0f}")
+                        self._at(due, partial(self._come_due, target, need))
+
+    def _come_due(self, target: Target, need: Need) -> None:
+        if target.name != self.fleeting:
+            self.sim.needs.append(need)
 
     def _reconfigurations(self) -> None:
         """A target goes and comes back, or its sources change. Between two deployments there is a tick."""

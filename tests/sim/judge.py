@@ -132,8 +132,9 @@ def _unbounded(sim: Simulation, target: Target) -> Iterator[str]:
     apart = target.policy.min_interval.total_seconds() - slack
     runs = [run for run in sim.platform.of(target) if run.ours and not run.skipped]
     for earlier, later in pairwise(runs):
+        # One that vanished left no trace, and one that a person cancelled may have looked like a skip.
         vanished = earlier.created + earlier.fate.vanishes_after < later.created
-        if later.created - earlier.created < apart and not vanished:
+        if later.created - earlier.created < apart and not vanished and earlier.cancelled_by != "person":
             yield f"UNBOUNDED: {earlier.run_id} and {later.run_id} are {later.created - earlier.created:.0f} s apart"
     attempts = sum(attempt.key == target.key for attempt in sim.platform.attempts)
     if attempts > 20 + sim.hub.now / 30:

@@ -236,7 +236,7 @@ class Simulation:
         self._tell(f"world: an object arrives in {bucket}, dated {event_time:.3f}")
         for target in self.configuration.targets:
             if any(source.bucket == bucket for source in target.on if isinstance(source, S3ObjectCreated)):
-                self.needs.append(Need(target.key, now, event_time, full=False, why=f"object {key}"))
+                self.needs.append(Need(target.key, now, min(now, event_time), full=False, why=f"object {key}"))
         self.send(lambda _received: reading)
 
     def ask(self, name: str, *, full: bool = False, by_person: bool = False) -> None:

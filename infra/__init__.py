@@ -1,0 +1,1 @@
+"""What brings the functions into the clouds: templates, and the packages that they deploy."""

@@ -1,0 +1,143 @@
+// Alerts that Azure Monitor raises whether or not the app is alive, and the workbook: what is stale, since when, why.
+
+param name string
+param location string
+param workspaceId string
+param actionGroupId string
+
+// Queries are not validated, because a table is there only once something was written into it.
+var alerts = {
+  UnreadableEvents: {
+    description: 'Events lie in the poison queue, so whether views are fresh is not known. See how many, since when and why: unstale redrive --dry-run. Once the cause is mended: unstale redrive'
+    query: 'StorageQueueLogs | where OperationName == "PutMessage" and StatusText == "Success" | where Uri has "/unstale-events-poison/"'
+    severity: 1
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  UnreadableWakes: {
+    description: 'Wakes lie in the poison queue. Ticks do their work, a little later. See why: unstale redrive --dry-run. Once the cause is mended: unstale redrive'
+    query: 'StorageQueueLogs | where OperationName == "PutMessage" and StatusText == "Success" | where Uri has "/unstale-wakes-poison/"'
+    severity: 2
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  EventsNotTaken: {
+    description: 'Events have waited for a quarter of an hour: trouble of ours, told in the log, or the app is down. Nothing is lost; they stay for a week. See how the views stand: unstale status'
+    query: loadTextContent('queries/events-not-taken.kql')
+    severity: 1
+    window: 'PT6H'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  FunctionFailures: {
+    description: 'Calls of functions fail: a bad configuration, a missing setting, storage away. The log says which. Nothing is lost; messages come back. See how the views stand: unstale status'
+    query: 'AppRequests | where Success == false'
+    severity: 2
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 1
+  }
+  TickMissing: {
+    description: 'No tick for ten minutes: the app is down, or its timer stopped. Wakes go on if only the timer did. Look at the log, then restart or publish again: unstale check, unstale status'
+    query: 'AppRequests | where Name == "tick"'
+    severity: 1
+    window: 'PT10M'
+    operator: 'LessThan'
+    threshold: 1
+  }
+  TargetLate: {
+    description: 'A view has been stale for longer than its objective. Which one, since when and why: unstale status'
+    query: 'AppTraces | extend line = parse_json(Message) | where tostring(line.message) == "saved" and toint(line.detail.late) == 1'
+    severity: 2
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  TargetHeld: {
+    description: 'A view is held: blocked by a permanent error, cancelled by somebody, or paused. Which one and why: unstale status. Once the cause is mended: unstale resume <target>'
+    query: 'AppTraces | extend line = parse_json(Message) | where tostring(line.message) == "saved" and toint(line.detail.held) == 1'
+    severity: 2
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+}
+
+resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+  for alert in items(alerts): {
+    name: '${name}-${alert.key}'
+    location: location
+    kind: 'LogAlert'
+    properties: {
+      description: alert.value.description
+      severity: alert.value.severity
+      enabled: true
+      scopes: [workspaceId]
+      evaluationFrequency: 'PT5M'
+      windowSize: alert.value.window
+      autoMitigate: true
+      skipQueryValidation: true
+      criteria: {
+        allOf: [
+          {
+            query: alert.value.query
+            timeAggregation: 'Count'
+            operator: alert.value.operator
+            threshold: alert.value.threshold
+            failingPeriods: {
+              numberOfEvaluationPeriods: 1
+              minFailingPeriodsToAlert: 1
+            }
+          }
+        ]
+      }
+      actions: {
+        actionGroups: [actionGroupId]
+      }
+    }
+  }
+]
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(resourceGroup().id, name, 'workbook')
+  location: location
+  kind: 'shared'
+  properties: {
+    displayName: '${name}: what is stale, since when, why'
+    category: 'workbook'
+    sourceId: workspaceId
+    serializedData: string({ version: 'Notebook/1.0', items: workbookItems })
+  }
+}
+
+var parts = [
+  {
+    title: 'What is stale, and since when'
+    query: loadTextContent('queries/stale.kql')
+  }
+  {
+    title: 'Why'
+    query: loadTextContent('queries/why.kql')
+  }
+]
+
+var workbookItems = [
+  for part in parts: {
+    type: 3
+    name: part.title
+    content: {
+      version: 'KqlItem/1.0'
+      title: part.title
+      query: part.query
+      size: 0
+      timeContext: {
+        durationMs: 86400000
+      }
+      queryType: 0
+      resourceType: 'microsoft.operationalinsights/workspaces'
+      visualization: 'table'
+    }
+  }
+]

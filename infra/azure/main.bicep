@@ -1,0 +1,174 @@
+// unstale on Azure: everything but the code, which is published afterwards. See README.md.
+
+import { fabricType, placementType, sourceType, streamType } from 'types.bicep'
+
+@description('What names begin with; another one for each environment of a subscription.')
+@minLength(3)
+@maxLength(20)
+param name string = 'unstale'
+
+param location string = resourceGroup().location
+
+@description('From `unstale infra azure --write`: which blobs are arrivals.')
+param sources sourceType[]
+
+@description('By account: where it is, and the system topic that it has already.')
+param placements { *: placementType } = {}
+
+param fabric fabricType = { kind: 'managed-identity' }
+param fabricUrl string = 'https://api.fabric.microsoft.com/v1'
+param stream streamType = { kind: 'none' }
+
+@description('The smallest that holds host and worker: see README.md.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 512
+
+@description('40 is the least that Flex Consumption takes.')
+@minValue(40)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Who gets alerts by e-mail; nobody if empty.')
+param alertEmail string = ''
+
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 30
+
+// Names that the whole of Azure shares.
+var suffix = uniqueString(resourceGroup().id, name)
+var uniqueName = '${name}-${suffix}'
+var storageName = 'unstale${suffix}'
+
+// The names that the code has.
+var eventsQueue = 'unstale-events'
+var deadLetterContainer = 'dead-letters'
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: name
+  location: location
+}
+
+module monitoring 'monitoring.bicep' = {
+  params: {
+    name: name
+    location: location
+    retentionDays: logRetentionDays
+    alertEmail: alertEmail
+  }
+}
+
+module storage 'storage.bicep' = {
+  params: {
+    name: storageName
+    eventsQueue: eventsQueue
+    deadLetterContainer: deadLetterContainer
+    location: location
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module eventHub 'eventHub.bicep' = if (stream.kind == 'own') {
+  params: {
+    name: uniqueName
+    location: location
+  }
+}
+
+module topics 'topic.bicep' = [
+  for source in sources: {
+    name: '${name}-topic-${source.account}'
+    scope: resourceGroup(
+      placements[?source.account].?subscriptionId ?? subscription().subscriptionId,
+      placements[?source.account].?resourceGroup ?? resourceGroup().name
+    )
+    params: {
+      name: name
+      account: source.account
+      location: placements[?source.account].?location ?? location
+      existingTopic: placements[?source.account].?systemTopic ?? ''
+      actionGroupId: monitoring.outputs.actionGroupId
+    }
+  }
+]
+
+module roles 'roles.bicep' = {
+  params: {
+    identityPrincipalId: identity.properties.principalId
+    topicPrincipalIds: [for (source, index) in sources: topics[index].outputs.principalId]
+    storageAccountName: storageName
+    eventsQueue: eventsQueue
+    deadLetterContainer: deadLetterContainer
+    applicationInsightsName: name
+    eventHubNamespaceName: stream.kind == 'own' ? uniqueName : ''
+    clientSecret: fabric.kind == 'service-principal' ? fabric.?secret : null
+  }
+  dependsOn: [storage, eventHub]
+}
+
+module subscriptions 'subscriptions.bicep' = [
+  for (source, index) in sources: {
+    name: '${name}-subscriptions-${source.account}'
+    scope: resourceGroup(
+      placements[?source.account].?subscriptionId ?? subscription().subscriptionId,
+      placements[?source.account].?resourceGroup ?? resourceGroup().name
+    )
+    params: {
+      name: name
+      topicName: topics[index].outputs.name
+      filters: source.filters
+      storageAccountId: resourceId('Microsoft.Storage/storageAccounts', storageName)
+      eventsQueue: eventsQueue
+      deadLetterContainer: deadLetterContainer
+      eventHubId: stream.kind == 'own' ? eventHub!.outputs.hubId : ''
+    }
+    dependsOn: [roles] // without its role an identity cannot deliver
+  }
+]
+
+module functionApp 'functionApp.bicep' = {
+  params: {
+    name: uniqueName
+    location: location
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    identityName: identity.name
+    packageUrl: storage.outputs.packageUrl
+    storageAccountName: storageName
+    queueUrl: storage.outputs.queueUrl
+    tableUrl: storage.outputs.tableUrl
+    applicationInsightsName: name
+    fabric: fabric
+    fabricUrl: fabricUrl
+    stream: stream.kind == 'own'
+      ? {
+          fullyQualifiedNamespace: eventHub!.outputs.fullyQualifiedNamespace
+          eventHub: eventHub!.outputs.hub
+          consumerGroup: eventHub!.outputs.consumerGroup
+        }
+      : stream.kind == 'eventstream'
+          ? {
+              fullyQualifiedNamespace: stream.fullyQualifiedNamespace
+              eventHub: stream.eventHub
+              consumerGroup: stream.consumerGroup
+            }
+          : null
+  }
+  dependsOn: [roles] // the host cannot start without its storage
+}
+
+module alerts 'alerts.bicep' = {
+  params: {
+    name: name
+    location: location
+    workspaceId: monitoring.outputs.workspaceId
+    actionGroupId: monitoring.outputs.actionGroupId
+  }
+}
+
+output functionAppName string = functionApp.outputs.appName
+output hostName string = functionApp.outputs.hostName
+output storageAccountName string = storage.outputs.accountName
+@description('Give it a role in each Fabric workspace of a target (managed-identity).')
+output identityClientId string = identity.properties.clientId
+output identityPrincipalId string = identity.properties.principalId

@@ -1,0 +1,183 @@
+// Every role assignment of the deployment, each with its reason above it. Nothing else in these templates grants.
+
+import { keyVaultSecretType } from 'types.bicep'
+
+param identityPrincipalId string
+param topicPrincipalIds string[]
+param storageAccountName string
+param eventsQueue string
+param deadLetterContainer string
+param applicationInsightsName string
+@description('Empty without an event hub of its own.')
+param eventHubNamespaceName string
+param clientSecret keyVaultSecretType?
+
+// https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+var roles = {
+  storageBlobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+  storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  storageQueueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  storageQueueDataMessageSender: 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
+  storageTableDataContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+  monitoringMetricsPublisher: '3913510d-42f4-4e42-8a64-420c390055eb'
+  eventHubsDataReceiver: 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'
+  eventHubsDataSender: '2b629674-e913-4c01-ae53-ef4638d8f975'
+  keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
+}
+
+resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+  name: storageAccountName
+
+  resource blobs 'blobServices' existing = {
+    name: 'default'
+
+    resource deadLetters 'containers' existing = {
+      name: deadLetterContainer
+    }
+  }
+
+  resource queues 'queueServices' existing = {
+    name: 'default'
+
+    resource events 'queues' existing = {
+      name: eventsQueue
+    }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: applicationInsightsName
+}
+
+resource eventHubNamespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = if (!empty(eventHubNamespaceName)) {
+  name: empty(eventHubNamespaceName) ? 'none' : eventHubNamespaceName
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (clientSecret != null) {
+  name: clientSecret.?vault ?? 'none'
+
+  resource secret 'secrets' existing = {
+    name: clientSecret.?name ?? 'none'
+  }
+}
+
+// The host keeps its locks, keys and checkpoints in containers that it makes itself, and reads the package.
+resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, identityPrincipalId, roles.storageBlobDataOwner)
+  scope: account
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataOwner)
+  }
+}
+
+// Takes events and wakes, sends wakes and dead letters. Of the whole account, because the scale controller asks for
+// the lengths of queues with the same identity.
+resource messages 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, identityPrincipalId, roles.storageQueueDataContributor)
+  scope: account
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageQueueDataContributor
+    )
+  }
+}
+
+// Reads and writes the state. Of the whole account, because the host keeps its own diagnostic events in a table.
+resource state 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, identityPrincipalId, roles.storageTableDataContributor)
+  scope: account
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageTableDataContributor
+    )
+  }
+}
+
+// Sends requests and log lines: the component takes none without a token.
+resource telemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(insights.id, identityPrincipalId, roles.monitoringMetricsPublisher)
+  scope: insights
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.monitoringMetricsPublisher
+    )
+  }
+}
+
+// Each system topic may put messages into the events queue, and nothing else there.
+resource delivers 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principalId in topicPrincipalIds: {
+    name: guid(account::queues::events.id, principalId, roles.storageQueueDataMessageSender)
+    scope: account::queues::events
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        roles.storageQueueDataMessageSender
+      )
+    }
+  }
+]
+
+// ... and writes what it could not deliver as blobs into one container.
+resource deadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principalId in topicPrincipalIds: {
+    name: guid(account::blobs::deadLetters.id, principalId, roles.storageBlobDataContributor)
+    scope: account::blobs::deadLetters
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        roles.storageBlobDataContributor
+      )
+    }
+  }
+]
+
+// With an event hub of its own, each system topic sends to that ...
+resource streams 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principalId in (empty(eventHubNamespaceName) ? [] : topicPrincipalIds): {
+    name: guid(eventHubNamespace.id, principalId, roles.eventHubsDataSender)
+    scope: eventHubNamespace
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.eventHubsDataSender)
+    }
+  }
+]
+
+// ... and the host receives from it. Of the namespace, because the scale controller looks at that.
+resource receives 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(eventHubNamespaceName)) {
+  name: guid(eventHubNamespace.id, identityPrincipalId, roles.eventHubsDataReceiver)
+  scope: eventHubNamespace
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.eventHubsDataReceiver)
+  }
+}
+
+// Reads the one secret of the app registration, where it has one.
+resource readsSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (clientSecret != null) {
+  name: guid(vault::secret.id, identityPrincipalId, roles.keyVaultSecretsUser)
+  scope: vault::secret
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+  }
+}

@@ -1,0 +1,72 @@
+// What main.bicep and its modules hand each other.
+
+@export()
+@description('Which blobs of an account count: a subject begins and ends like this.')
+type filterType = {
+  subjectBeginsWith: string
+  subjectEndsWith: string
+}
+
+@export()
+@description('A storage account whose blobs are arrivals, as `unstale infra azure` writes it.')
+type sourceType = {
+  account: string
+  @minLength(1)
+  filters: filterType[]
+}
+
+@export()
+@description('Where a source account is, if not in the resource group, subscription and region of this deployment.')
+type placementType = {
+  subscriptionId: string?
+  resourceGroup: string?
+  location: string?
+  @description('The system topic that the account has already: there is one an account at most. It needs a system-assigned identity.')
+  systemTopic: string?
+}
+
+@export()
+@discriminator('kind')
+@description('The event hub that the function reads beside its queue.')
+type streamType = noStreamType | ownStreamType | eventstreamType
+
+type noStreamType = {
+  kind: 'none'
+}
+
+@description('One of its own; Event Grid delivers blob events into it instead of the queue: for many events.')
+type ownStreamType = {
+  kind: 'own'
+}
+
+@description('The custom endpoint of a Fabric eventstream. Its access is given in Fabric, to the identity of the app.')
+type eventstreamType = {
+  kind: 'eventstream'
+  @description('Host name, such as eventstream-x.servicebus.windows.net')
+  fullyQualifiedNamespace: string
+  eventHub: string
+  consumerGroup: string
+}
+
+@export()
+@discriminator('kind')
+@description('As whom Fabric is called; as fabric.identity in unstale.toml.')
+type fabricType = managedIdentityType | servicePrincipalType
+
+type managedIdentityType = {
+  kind: 'managed-identity'
+}
+
+@description('An app registration. With a secret in a Key Vault of this resource group; without, it must trust the identity of the app.')
+type servicePrincipalType = {
+  kind: 'service-principal'
+  tenantId: string
+  clientId: string
+  secret: keyVaultSecretType?
+}
+
+@export()
+type keyVaultSecretType = {
+  vault: string
+  name: string
+}

@@ -1,0 +1,51 @@
+"""The function app's package: `build/azure` and, from it, `build/azure.zip`, which is published."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from infra.packaging import stage
+from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
+from shared.config import load
+from shared.model import Cloud
+
+FLEX: Final = Platform(("manylinux_2_28_x86_64", "manylinux2014_x86_64"), "3.13")
+"""Flex Consumption runs on x86-64 only; the image of Python 3.13 is Debian 12 with glibc 2.36.
+
+https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan
+"""
+SITE_PACKAGES: Final = Path(".python_packages", "lib", "site-packages")
+"""Where the worker looks for third-party code.
+
+https://learn.microsoft.com/azure/azure-functions/functions-reference-python#folder-structure
+"""
+
+LOCK: Final = ROOT / "requirements" / "azure.txt"
+PACKAGES: Final = ("shared", "functions_azure")
+AT_THE_ROOT: Final = ("host.json", "function_app.py")
+
+
+def package(config: Path, folder: Path, *, third_party: ThirdParty | None = None, tell: Told = print) -> Path:
+    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `BadConfiguration`, `CannotPackage`.
+
+    `third_party` is for those who run it elsewhere than in the cloud. There is no bytecode: what the package is mounted
+    as decides its path, and nobody says what that is.
+    """
+    content = config.read_bytes()
+    targets = [target for target in load(content.decode(), str(config)).targets if target.cloud is Cloud.AZURE]
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / SITE_PACKAGES).mkdir(parents=True)
+    (third_party or stage.from_index(FLEX))(LOCK, folder / SITE_PACKAGES)
+    stage.without_traces(folder / SITE_PACKAGES)
+    stage.own(PACKAGES, folder)
+    (folder / "functions_azure" / "function_app.py").unlink()
+    for name in AT_THE_ROOT:
+        shutil.copyfile(ROOT / "functions_azure" / name, folder / name)
+    (folder / "unstale.toml").write_bytes(content)
+    archive = folder.with_suffix(".zip")
+    stage.zipped(folder, archive)
+    size, unpacked = archive.stat().st_size, stage.size_of(folder)
+    tell(f"{archive}: {size / 1e6:.2f} MB ({unpacked / 1e6:.1f} MB unpacked), {len(targets)} targets of {config}")
+    return archive

@@ -1,0 +1,152 @@
+"""How a package comes about, on either cloud: locked third-party code, own code, bytecode, a zip that never varies."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import distribution
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[2]
+
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can tell."""
+
+TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+"""What pip leaves in a `.dist-info` about the installation. METADATA stays: scanners for vulnerabilities read it."""
+
+Told = Callable[[str], object]
+
+
+class Platform(NamedTuple):
+    """Where a package runs: the tags of wheels that fit, and the version of Python."""
+
+    tags: tuple[str, ...]
+    python: str
+
+
+ThirdParty = Callable[[Path, Path], None]
+"""Puts what a lock names into a folder."""
+
+
+class CannotPackage(Exception):  # noqa: N818 - named for what it says
+    """Why there is no package."""
+
+
+# --- Third-party code ------------------------------------------------------------------------------------------------
+
+
+def from_index(platform: Platform) -> ThirdParty:
+    """Wheels for another machine, by hash, from wherever pip is set up to look."""
+
+    def install(lock: Path, into: Path) -> None:
+        tags = (option for tag in platform.tags for option in ("--platform", tag))
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+        exact = ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--implementation", "cp"]
+        where = ["--python-version", platform.python, *tags, "--target", str(into), "--requirement", str(lock)]
+        done = subprocess.run([*pip, *exact, *where], check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise CannotPackage(f"pip could not install {lock.name}:\n{done.stderr}")
+
+    return install
+
+
+def from_here(lock: Path, into: Path) -> None:
+    """The same distributions as they are installed in this environment, which has them from a lock, too."""
+    for name, version in pins(lock):
+        found = distribution(name)
+        if found.version != version:
+            raise CannotPackage(f"{name} is here in version {found.version}, but {lock.name} names {version}")
+        for file in found.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = into / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(str(file.locate())), target)
+
+
+def pins(lock: Path) -> list[tuple[str, str]]:
+    """Names and versions in a lock."""
+    return re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+# --- Own code and bytecode -------------------------------------------------------------------------------------------
+
+
+def own(packages: Iterable[str], into: Path) -> None:
+    """Our modules; nothing but modules is in these folders."""
+    for package in packages:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            target = into / file.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+def without_traces(folder: Path) -> None:
+    """Remove what running does not need: commands, type stubs, notes of the installation."""
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    for file in list(folder.rglob("*")):
+        if file.suffix == ".pyi" or (file.parent.suffix == ".dist-info" and file.name in TRACES):
+            file.unlink()
+
+
+def interpreter(version: str) -> Path | None:
+    """A Python of this version on this machine; a pyenv shim exists for versions that are not active, too."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    installed = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+    on_path = shutil.which(f"python{version}")
+    candidates = [Path(sys.executable), *([Path(on_path)] if on_path else []), *installed]
+    return next((path for path in candidates if _version(path) == version), None)
+
+
+def _version(python: Path) -> str:
+    tell = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([python, "-I", "-c", tell], check=False, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def compiled(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
+    """Bytecode that is never checked against the source's time, because a package has none; tracebacks name `runs_in`.
+
+    One process, one order and one hash seed, so that the same source gives the same bytes.
+    """
+    command: list[str | Path] = [python, "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"]
+    where = ["-s", str(folder), "-p", str(runs_in), str(folder)]
+    done = subprocess.run(
+        [*command, *where],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    if done.returncode:
+        raise CannotPackage(f"cannot compile:\n{done.stdout}{done.stderr}")
+
+
+# --- The zip ---------------------------------------------------------------------------------------------------------
+
+
+def zipped(folder: Path, archive: Path) -> None:
+    """All files in one order, with one time and with fixed permissions."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+        for file in _files(folder):
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), EPOCH)
+            entry.create_system = 3  # Unix, on Windows too, so that the permissions count
+            entry.external_attr = (0o755 if file.suffix == ".so" else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            made.writestr(entry, file.read_bytes(), compresslevel=9)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return iter(sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.as_posix()))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files."""
+    return sum(file.stat().st_size for file in _files(folder))

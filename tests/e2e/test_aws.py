@@ -1,0 +1,267 @@
+"""The deployment, all the way: the real `sam deploy` of the template into an AWS on loopback, and what it then does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from infra.packaging import aws as packaging
+from local import infra_aws
+from local.cli import main
+from local.faults import LoseResponse, NeverEnd
+from local.journal import PlatformRun
+from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
+from tests.staged import staged
+from tests.test_infra_aws import BY_SERVICES, granted
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif("E2E_AWS" not in os.environ, reason="the SAM CLI and MiniStack are apart: make e2e-aws"),
+]
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "infra" / "aws" / "template.yaml"
+WHERE = Path(os.environ.get("E2E_AWS") or ROOT / "nowhere").resolve()
+
+CONFIG = f"""
+[defaults]
+quiet_period   = "1s"
+visibility_lag = "2s"
+min_interval   = "1s"
+max_wait       = "30s"
+
+[targets.daily_revenue]
+kind       = "glue-view"
+catalog_id = "{ACCOUNT}"
+database   = "sales"
+table      = "daily_revenue"
+location   = "s3://landing/views/"
+on         = [{{ s3_object_created = {{ bucket = "landing", prefix = "orders, 'ä' + \\"b\\"/", suffix = ".json" }} }}]
+
+[targets.stuck]
+kind       = "glue-view"
+catalog_id = "{ACCOUNT}"
+database   = "sales"
+table      = "stuck"
+timeout    = "1m"
+"""
+KEY = "orders, 'ä' + \"b\"/1.json"
+
+
+class Deployed(NamedTuple):
+    """A deployment, and the variables by which its command line finds it."""
+
+    account: Account
+    outputs: Mapping[str, str]
+    config: Path
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Package for this machine, write the parameters, run `sam deploy`: what the README says, but for two things.
+
+    MiniStack has no CodeDeploy, and hands no parameters to SAM's transform, so that the default of GradualRollout is
+    changed in the copy that is deployed. And its functions run on this machine, so the package is for it.
+    """
+    folder = tmp_path_factory.mktemp("deployment")
+    here = folder / "infra" / "aws"
+    here.mkdir(parents=True)
+    template, changed = re.subn('Default: "true"', 'Default: "false"', TEMPLATE.read_text(encoding="utf-8"))
+    assert changed == 1
+    (here / "template.yaml").write_text(template, encoding="utf-8")
+    shutil.copy(TEMPLATE.with_name("samconfig.toml"), here)
+    config = folder / "unstale.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    staged(folder / "build" / "aws", config)
+    with account(WHERE, folder) as there, pytest.MonkeyPatch.context() as patch:
+        for name, value in there.environment.items():
+            patch.setenv(name, value)
+        infra_aws.aws(config, as_json=False, write=True, samconfig=here / "samconfig.toml")
+        done = there.run(str(WHERE / "sam"), "deploy", "--no-confirm-changeset", "--no-progressbar", cwd=here)
+        assert done.returncode == 0, done.stdout + done.stderr + there.log.read_text(encoding="utf-8")[-5000:]
+        found = outputs(there, "unstale")
+        for pair in found["Environment"].removeprefix("export ").split():
+            patch.setenv(*pair.split("=", 1))
+        _sources(there)
+        yield Deployed(there, found, config)
+
+
+def _sources(there: Account) -> None:
+    for view in ("daily_revenue", "stuck"):
+        there.world.create_view("sales", view)
+    s3 = there.client("s3")
+    s3.create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def unstale(deployed: Deployed, capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str]:
+    """Exit code and output of the command, on the deployment."""
+    capsys.readouterr()
+    code = main([*command, "--config", str(deployed.config)])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def runs(there: Account, view: str) -> list[PlatformRun]:
+    """What Glue ran for a view."""
+    resource = f"{ACCOUNT}/sales/{view}"
+    return [run for run in there.world.glue.journal().entries() if run.resource == resource]
+
+
+def row(deployed: Deployed, capsys: pytest.CaptureFixture[str], name: str) -> dict[str, Any]:
+    """A line of `unstale status --json`."""
+    _, text = unstale(deployed, capsys, "status", "--json")
+    [found] = [each for each in json.loads(text)["targets"] if each["name"] == name]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_check_live_says_what_is_missing_and_its_cure_cures(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bucket that does not send its events is found, exit code 1; the command that is given turns it on, and keeps
+    what the bucket notified before.
+    """
+    code, text = unstale(deployed, capsys, "check", "--live", "--json")
+    findings = {finding["what"]: finding for finding in json.loads(text.partition("\nunstale:")[0])["findings"]}
+    assert code == 1
+    bucket = findings["bucket landing"]
+    assert not bucket["well"]
+    wanted = re.search("--notification-configuration '(.*)'", bucket["cure"])
+    assert wanted
+    deployed.account.client("s3").put_bucket_notification_configuration(
+        Bucket="landing", NotificationConfiguration=json.loads(wanted[1])
+    )
+    _, text = unstale(deployed, capsys, "check", "--live", "--json")
+    findings = {finding["what"]: finding for finding in json.loads(text.partition("\nunstale:")[0])["findings"]}
+    ill = [finding for finding in findings.values() if not finding["well"]]
+    assert findings["bucket landing"]["well"]
+    assert findings["rules"]["well"], findings["rules"]
+    assert {"view of daily_revenue", "view of stuck", "poller of events", "poller of wakes", "role for stuck"} <= set(
+        findings
+    )
+    assert not ill, ill
+
+
+def test_the_tick_fires_and_plans_what_is_new(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scheduler calls the function every minute: the first time it signals every target once, and each gets fresh."""
+    for name in ("daily_revenue", "stuck"):
+        until(lambda name=name: row(deployed, capsys, name)["fresh_as_of"], f"{name} is fresh", timedelta(minutes=3))  # type: ignore[misc]
+    assert {"dynamodb:Query", "dynamodb:Scan"} <= deployed.account.recorder.called
+
+
+def test_an_object_becomes_a_refresh(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """S3 -> EventBridge -> SQS -> Lambda -> DynamoDB -> wake -> Glue, and back to `fresh`; the view's own files do
+    nothing, and neither does another key.
+    """
+    there = deployed.account
+    before = len(runs(there, "daily_revenue"))
+    for key in ("views/part-0.json", "other/1.json", KEY):
+        there.client("s3").put_object(Bucket="landing", Key=key, Body=b"rows")
+    until(lambda: len(runs(there, "daily_revenue")) > before, "a refresh")
+    until(lambda: row(deployed, capsys, "daily_revenue")["verdict"] == "fresh", "a fresh view")
+    [run] = runs(there, "daily_revenue")[before:]
+    assert (run.outcome, run.foreign) == ("succeeded", False)
+    _, text = unstale(deployed, capsys, "history", "daily_revenue", "--json")
+    assert json.loads(text)["runs"][0]["reasons"] == [f"s3://landing/{KEY}"]
+
+
+def test_a_direct_invocation_answers(deployed: Deployed) -> None:
+    """`{"refresh": ...}` gives the row of the target and is followed by a run."""
+    before = len(runs(deployed.account, "daily_revenue"))
+    answer = deployed.account.client("lambda").invoke(
+        FunctionName=deployed.outputs["Function"], Payload=b'{"refresh": "daily_revenue", "full": true}'
+    )
+    payload = json.loads(answer["Payload"].read())
+    assert payload["name"] == "daily_revenue", payload
+    until(lambda: len(runs(deployed.account, "daily_revenue")) > before, "a run")
+
+
+def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed: Deployed) -> None:
+    """A signal as a custom event starts a run whose answer is lost, and which never ends: it is found on the platform,
+    never started twice, and stopped there after the minute that it has.
+    """
+    there, resource = deployed.account, f"{ACCOUNT}/sales/stuck"
+    before = len(runs(there, "stuck"))
+    there.world.faults.add(NeverEnd(), "run", resource=resource)
+    there.world.faults.add(LoseResponse(), "start", resource=resource)
+    detail = json.dumps({"target": "stuck", "reason": "loader"})
+    there.client("events").put_events(Entries=[{"Source": "loader", "DetailType": "unstale.signal", "Detail": detail}])
+    until(lambda: len(runs(there, "stuck")) > before, "a run for the signal")
+    for call in ("List{}s", "Stop{}"):
+        name = "glue:" + call.format("MaterializedViewRefreshTaskRun")
+        until(lambda name=name: name in there.recorder.called, name, timedelta(minutes=5))  # type: ignore[misc]
+    assert not there.world.faults.left()
+    assert runs(there, "stuck")[before].outcome in {"stopped", "running"}
+
+
+def test_a_poison_message_is_put_aside_and_comes_back(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """A message that nobody can read reaches the dead letters at once; `redrive --dry-run` shows how many, since when
+    and why, `redrive` brings it back, which is seen by its being put aside once more, and `status` knows of it.
+    """
+    there, sqs = deployed.account, deployed.account.client("sqs")
+    queue = os.environ["UNSTALE_EVENTS_QUEUE_URL"]
+    policy = json.loads(sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]["RedrivePolicy"])
+    dead = sqs.get_queue_url(QueueName=policy["deadLetterTargetArn"].rpartition(":")[2])["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="poison")
+
+    def lying() -> list[Any]:
+        found = sqs.receive_message(QueueUrl=dead, VisibilityTimeout=0, MessageSystemAttributeNames=["All"])
+        return list(found.get("Messages", ()))
+
+    [letter] = until(lying, "a dead letter")
+    assert letter["Body"] == "poison"
+    code, text = unstale(deployed, capsys, "redrive", "--dry-run")
+    assert code == 1
+    assert "not JSON" in text
+    assert unstale(deployed, capsys, "status")[0] == 1
+    code, text = unstale(deployed, capsys, "redrive")
+    assert code == 0, text
+    assert "1 of 1 moved back, completed" in text
+    again = until(
+        lambda: [each for each in lying() if each["MessageId"] != letter["MessageId"]], "the letter, put aside again"
+    )
+    assert [each["Body"] for each in again] == ["poison"]
+    assert there.log.read_text(encoding="utf-8").count("dead letter") >= 2
+    sqs.purge_queue(QueueUrl=dead)
+
+
+def test_the_role_grants_what_was_called_no_more_and_no_fewer(deployed: Deployed) -> None:
+    """Every call of the function that the record has is granted, and every grant was used; but for those that AWS's own
+    services use in the function's name.
+    """
+    called = deployed.account.recorder.called
+    assert granted() - BY_SERVICES == called
+
+
+def test_sam_finds_nothing_wrong(tmp_path: Path) -> None:
+    """`sam validate --lint` on the template as it is."""
+    done = subprocess.run(
+        [WHERE / "sam", "validate", "--lint", "--template", TEMPLATE, "--region", REGION],
+        env=clean_environment(),
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_package_for_lambda_is_for_arm64_and_does_not_vary(tmp_path: Path) -> None:
+    """Whatever this machine is: `make package-aws` takes wheels for arm64, and gives the same bytes the second time."""
+    archives = [packaging.package(ROOT / "unstale.toml", tmp_path / name / "aws") for name in ("one", "two")]
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    assert archives[0].stat().st_size < packaging.GOAL_BYTES
+    libraries = list((tmp_path / "one").rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        assert struct.unpack_from("<H", library.read_bytes(), 18) == (0xB7,)  # EM_AARCH64

@@ -1,0 +1,49 @@
+"""The Lambda's package, staged for this machine by the code that stages it for Lambda, and run by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import distribution
+from pathlib import Path
+
+from infra.packaging import aws, stage
+
+RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
+"""What Lambda itself brings: its runtime client."""
+
+HERE = "{}.{}".format(*sys.version_info[:2])
+
+
+def staged(folder: Path, config: Path) -> Path:
+    """Stage and zip for the Python that runs the tests; gives the folder."""
+    aws.package(config, folder, third_party=stage.from_here, python=HERE, tell=lambda _: None)
+    return folder
+
+
+def runtime(folder: Path) -> Path:
+    """Lambda's runtime client in a folder of its own."""
+    for name in RUNTIME:
+        for file in distribution(name).files or ():
+            if ".." not in file.parts:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(str(file.locate())), folder / file)
+    return folder
+
+
+def command(package: Path, *arguments: str, path: Path | None = None) -> tuple[list[str], dict[str, str]]:
+    """A Python that sees the package and nothing of this environment or the source tree: no site, no current folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UNSTALE_", "PYTHON"))}
+    found = os.pathsep.join(str(each) for each in (package, path) if each)
+    return [sys.executable, "-S", "-P", *arguments], {**kept, "PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(package: Path, program: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program on the package."""
+    line, clean = command(package, "-c", program)
+    return subprocess.run(
+        line, env={**clean, **environment}, cwd=package, check=False, capture_output=True, text=True, timeout=120
+    )

@@ -1,0 +1,224 @@
+"""`unstale check --live`: each finding with its cure; judged by botocore's models, through its Stubber."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.stub import Stubber
+
+from local.event_patterns import patterns_for
+from local.live import CALLS, Finding, looked_at
+from shared.config import load
+from tests.aws_host import NOWHERE
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+CONFIG = load(
+    f"""
+[targets.daily]
+kind = "glue-view"
+catalog_id = "{ACCOUNT}"
+database = "sales"
+table = "daily"
+on = [{{ s3_object_created = {{ bucket = "landing", prefix = "orders/" }} }}]
+"""
+)
+QUEUE, ARN = "https://sqs.eu-central-1.amazonaws.com/123456789012/q", f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
+ENVIRON = {"UNSTALE_TABLE": "table", "UNSTALE_QUEUE_URL": QUEUE, "UNSTALE_EVENTS_QUEUE_URL": QUEUE}
+FUNCTION, ROLE = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:unstale:live", f"arn:aws:iam::{ACCOUNT}:role/unstale"
+UUID = "0b5f4a4e-8f59-4d3f-9d7f-0d6f1c2b3a4d"
+PATTERN = patterns_for(CONFIG).texts[0]
+
+
+class Account:
+    """Clients of which every answer is set; botocore checks requests and answers against AWS's models."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, tuple[Any, Stubber]] = {}
+
+    def client(self, service: str) -> Any:
+        """One for each service."""
+        return self._of(service)[0]
+
+    def answers(self, service: str, method: str, answer: dict[str, Any]) -> None:
+        """The next answer to this call."""
+        self._of(service)[1].add_response(method, answer)
+
+    def refuses(self, service: str, method: str, code: str) -> None:
+        """The next answer to this call is an error."""
+        self._of(service)[1].add_client_error(method, code, "no")
+
+    def _of(self, service: str) -> tuple[Any, Stubber]:
+        if service not in self._clients:
+            made = botocore.session.get_session().create_client(service)
+            stubber = Stubber(made)
+            stubber.activate()
+            self._clients[service] = (made, stubber)
+        return self._clients[service]
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    """One in which nothing is said yet."""
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    return Account()
+
+
+Change = Callable[[Account], None]
+
+
+def furnished(account: Account, **instead: Change) -> None:
+    """Everything as it should be, but for what is said instead."""
+    well: dict[str, Change] = {
+        "view": lambda a: a.answers("glue", "get_table", {"Table": {"Name": "daily", "IsMaterializedView": True}}),
+        "bucket": lambda a: a.answers("s3", "get_bucket_notification_configuration", {"EventBridgeConfiguration": {}}),
+        "table": lambda a: a.answers(
+            "dynamodb",
+            "describe_table",
+            {"Table": {"TableStatus": "ACTIVE", "GlobalSecondaryIndexes": [{"IndexName": "due"}]}},
+        ),
+        "queues": queues,
+        "rules": rules,
+        "pollers": pollers,
+        "role": role,
+    }
+    for change in (well | instead).values():
+        change(account)
+
+
+def queues(account: Account) -> None:
+    """Both, twice asked."""
+    for _ in range(4):
+        account.answers("sqs", "get_queue_attributes", {"Attributes": {"QueueArn": ARN, "RedrivePolicy": "{}"}})
+
+
+def rules(account: Account, pattern: str = PATTERN, state: str = "ENABLED") -> None:
+    """One that sends to the queue; patterns are compared as JSON, not as text."""
+    account.answers("events", "list_rule_names_by_target", {"RuleNames": ["r"]})
+    pattern = json.dumps(json.loads(pattern), indent=1)
+    account.answers("events", "describe_rule", {"Name": "r", "EventPattern": pattern, "State": state})
+
+
+def pollers(account: Account, state: str = "Enabled") -> None:
+    """A mapping of each queue, and that of the events queue once more, for its role."""
+    for _ in range(3):
+        mapping = {"UUID": UUID, "State": state, "FunctionArn": FUNCTION}
+        account.answers("lambda", "list_event_source_mappings", {"EventSourceMappings": [mapping]})
+
+
+def role(account: Account, refused: str = "") -> None:
+    """What IAM's simulator says of each call."""
+    account.answers("lambda", "get_function_configuration", {"Role": ROLE})
+    decisions = [
+        {"EvalActionName": call, "EvalDecision": "implicitDeny" if call == refused else "allowed"} for call in CALLS
+    ]
+    account.answers("iam", "simulate_principal_policy", {"EvaluationResults": decisions, "IsTruncated": False})
+
+
+def found(account: Account, environ: dict[str, str] | None = None) -> dict[str, Finding]:
+    """What the check says, by what it looked at."""
+    environ = ENVIRON if environ is None else environ
+    return {finding.what: finding for finding in looked_at(CONFIG, account.client, REGION, environ)}
+
+
+def test_a_deployment_that_is_in_order_is_found_so(account: Account) -> None:
+    """Views, buckets, table, queues, rules, pollers and role are all looked at, and nothing is missing."""
+    furnished(account)
+    findings = found(account)
+    assert all(finding.well for finding in findings.values()), findings
+    looked = {what.partition(" ")[0] for what in findings}
+    assert looked == {"view", "bucket", "table", "queue", "rules", "poller", "role"}
+
+
+NOT_A_VIEW: dict[str, Any] = {"Table": {"Name": "daily"}}
+NOTIFIES: dict[str, Any] = {
+    "TopicConfigurations": [{"Id": "it's", "TopicArn": "arn:aws:sns:x", "Events": ["s3:ObjectCreated:*"]}]
+}
+
+CASES: dict[str, tuple[dict[str, Change], str, str, str]] = {
+    "no view": (
+        {"view": lambda a: a.answers("glue", "get_table", NOT_A_VIEW)},
+        "view of daily",
+        "no materialized view",
+        "CREATE MATERIALIZED VIEW",
+    ),
+    "nothing there": (
+        {"view": lambda a: a.refuses("glue", "get_table", "EntityNotFoundException")},
+        "view of daily",
+        "there is none",
+        "create it",
+    ),
+    "not allowed to look": (
+        {"view": lambda a: a.refuses("glue", "get_table", "AccessDeniedException")},
+        "view of daily",
+        "could not look",
+        "allow whoever runs this GetTable",
+    ),
+    "silent bucket": (
+        {"bucket": lambda a: a.answers("s3", "get_bucket_notification_configuration", NOTIFIES)},
+        "bucket landing",
+        "does not send",
+        "aws s3api put-bucket-notification-configuration --bucket landing",
+    ),
+    "no index": (
+        {"table": lambda a: a.answers("dynamodb", "describe_table", {"Table": {"TableStatus": "ACTIVE"}})},
+        "table table",
+        "no index due",
+        "sam deploy",
+    ),
+    "old rules": (
+        {"rules": lambda a: rules(a, '{"source":["aws.s3"]}')},
+        "rules",
+        "1 of 1 patterns",
+        "unstale infra aws --write",
+    ),
+    "switched off": ({"rules": lambda a: rules(a, state="DISABLED")}, "rules", "1 of 1 patterns", "sam deploy"),
+    "poller off": (
+        {"pollers": lambda a: pollers(a, "Disabled")},
+        "poller of events",
+        "disabled",
+        "update-event-source-mapping --uuid 0b5f4a4e",
+    ),
+    "role too small": (
+        {"role": lambda a: role(a, "glue:StopMaterializedViewRefreshTaskRun")},
+        "role for daily",
+        "may not: glue:StopMaterializedViewRefreshTaskRun",
+        "GlueScope=any",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_whatever_is_missing_is_named_with_its_cure(
+    account: Account, case: tuple[dict[str, Change], str, str, str]
+) -> None:
+    """One thing is wrong: it is said which, and what to do; the rest is well."""
+    instead, what, says, cure = case
+    furnished(account, **instead)
+    findings = found(account)
+    ill = {name for name, finding in findings.items() if not finding.well}
+    assert what in ill
+    assert ill <= {what, "poller of wakes"}
+    assert says in findings[what].found
+    assert cure in findings[what].cure
+
+
+def test_the_cure_for_a_bucket_keeps_what_it_notifies(account: Account) -> None:
+    """A put replaces all notifications of a bucket, so the command carries those that are there, quoted for a shell."""
+    furnished(account, bucket=CASES["silent bucket"][0]["bucket"])
+    cure = found(account)["bucket landing"].cure
+    text = cure.partition("--notification-configuration '")[2].removesuffix("'").replace("'\\''", "'")
+    assert json.loads(text) == NOTIFIES | {"EventBridgeConfiguration": {}}
+
+
+def test_before_the_deployment_it_says_so(account: Account) -> None:
+    """Without the variables the views and buckets are looked at all the same, and the next step is to deploy."""
+    furnished(account)
+    findings = found(account, {})
+    assert list(findings) == ["view of daily", "bucket landing", "deployment"]
+    assert "deploy" in findings["deployment"].cure

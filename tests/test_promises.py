@@ -1,0 +1,235 @@
+"""The promises G1 to G7, one test each, over the shipped loop, a virtual clock and both characters of platform.
+
+What happened is judged by the platform's own journal (`tests/sim/judge.py`), never by our record. `glue` refuses a
+start while a run is there; `fabric` accepts it and skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from shared.config import BadConfiguration, Configuration, load
+from shared.model import Paused, Policy, Target
+from tests.sim.core import shipped
+from tests.sim.judge import at_rest, violations
+from tests.sim.platform import PlatformRun, character
+from tests.sim.weather import CallFault, Fate, Script, Weather
+from tests.sim.world import Simulation, at, make_target
+
+CHARACTERS = pytest.mark.parametrize("kind", ["glue", "fabric"])
+POLICY = Policy(min_interval=timedelta(minutes=5))
+QUIET = POLICY.quiet_period.total_seconds()
+LAG = POLICY.visibility_lag.total_seconds()
+INTERVAL = POLICY.min_interval.total_seconds()
+PLANNED = 600.0
+"""By now a new target's first run is over, and the minimum interval since it."""
+CALM = 4 * 3600.0
+EFFECTS = 2.0
+"""Effects take a moment each, even in the simulator."""
+
+
+def deployed(
+    kind: str, weather: Weather, policy: Policy = POLICY, *, names: Sequence[str] = ("v",), ticks: bool = True
+) -> Simulation:
+    """A deployment of these targets; its clock stands at 0."""
+    configuration = Configuration(tuple(make_target(name, kind, policy) for name in names))
+    traits = character(kind, listing_delay=5.0, call_timeout=5.0)
+    return Simulation(shipped(), weather, traits, configuration, ticks=ticks)
+
+
+def planned(kind: str, weather: Weather, policy: Policy = POLICY) -> Simulation:
+    """A deployment of one target that is fresh: whatever runs from now on has a reason later than `PLANNED`."""
+    sim = deployed(kind, weather, policy)
+    sim.tick(0.0)
+    sim.hub.run(PLANNED)
+    assert at_rest(sim)
+    return sim
+
+
+def only(sim: Simulation) -> Target:
+    """Its one target."""
+    return sim.configuration.targets[0]
+
+
+def ours_since(sim: Simulation, time: float = PLANNED) -> list[PlatformRun]:
+    """The runs of ours that the platform created from then on and did not skip."""
+    return [run for run in sim.platform.of(only(sim)) if run.ours and not run.skipped and run.created >= time]
+
+
+@CHARACTERS
+@pytest.mark.parametrize("seed", range(5))
+def test_g1_nothing_lost(kind: str, seed: int) -> None:
+    """Data that arrives at any moment - before, during and just after a run, ours or another's - is in a successful run
+    that was created after it was visible; also if runs fail, and if one never answers.
+    """
+    random = Random(f"g1 {kind} {seed}")
+    sim = planned(kind, Script(fates={3: Fate(outcome="failed"), 5: Fate(outcome="failed")}))
+    for _ in range(40):
+        moment = PLANNED + random.uniform(0, 1800)
+        sim.hub.at(moment, partial(sim.arrive, "v", lag=random.uniform(0, LAG)))
+    for _ in range(3):
+        sim.hub.at(PLANNED + random.uniform(0, 1800), partial(sim.foreign_start, "v"))
+    sim.hub.run(PLANNED + CALM)
+    assert len(sim.needs) == 40
+    assert at_rest(sim), f"seed {seed}"
+    assert violations(sim) == [], f"seed {seed}"
+
+
+LOST_STARTS: Mapping[str, CallFault] = {
+    "the answer is lost": CallFault(trouble="lost"),
+    "the start is lost": CallFault(trouble="lost on the way"),
+    "the answer comes too late": CallFault(effect_after=4.0, answer_after=4.0),
+}
+
+
+@CHARACTERS
+@pytest.mark.parametrize("lost", LOST_STARTS)
+def test_g2_no_overlap(kind: str, lost: str) -> None:
+    """No start is sent while a run of ours is there, with a start whose outcome is unknown, a run of three minutes in
+    which data goes on arriving, and no minimum interval that would hide it.
+    """
+    policy = Policy(min_interval=timedelta(0), quiet_period=timedelta(seconds=1), max_wait=timedelta(seconds=10))
+    sim = deployed(kind, Script(calls={("start", 2): LOST_STARTS[lost]}, fates={2: Fate(seconds=180)}), policy)
+    sim.tick(0.0)
+    for moment in range(300, 900, 7):
+        sim.hub.at(float(moment), partial(sim.arrive, "v"))
+    sim.hub.run(CALM)
+    assert [attempt for attempt in sim.platform.attempts if attempt.during] == []
+    assert len(sim.platform.attempts) > 3
+    assert violations(sim) == []
+
+
+@CHARACTERS
+@pytest.mark.parametrize("events_a_second", [1, 4])
+def test_g3_bounded(kind: str, events_a_second: int) -> None:
+    """However many events an hour brings, they cause at most one run per minimum interval and the one in flight, and at
+    most one store write per debounce step and one per wake, beside those of the runs. At most five wakes are in flight,
+    and one more for each save that lost a race: its wake was sent before it.
+    """
+    sim, hour = planned(kind, Weather()), 3600
+    key, saves = only(sim).key, sim.store.saves[only(sim).key]
+    for number in range(hour * events_a_second):
+        sim.hub.at(PLANNED + number / events_a_second, partial(sim.arrive, "v"))
+    sim.hub.run(PLANNED + hour + 2 * INTERVAL)
+    runs = ours_since(sim)
+    assert 2 <= len(runs) <= (hour + 2 * INTERVAL) / INTERVAL + 1
+    assert all(later.created - earlier.created >= INTERVAL - 1 for earlier, later in pairwise(runs))
+    steps, wakes, saves_of_a_run = hour / (QUIET / 4), hour / QUIET, 20
+    assert sim.store.saves[key] - saves <= steps + wakes + saves_of_a_run * len(runs)
+    raced = sim.store.conflicts[key] if events_a_second > 1 else 0  # at one a second, five must do
+    assert sim.most_wakes_in_flight[key] <= 5 + raced
+    assert violations(sim) == []
+
+
+@CHARACTERS
+@pytest.mark.parametrize("lag", [1, 30, 90])
+@pytest.mark.parametrize("dated", [0.0, 0.1, 3.75, 7.4])
+def test_g4_prompt(kind: str, lag: int, dated: float) -> None:
+    """Without contention a signal leads to a start within max(quiet, lag) + quiet/4 and one wake: `newest` is rounded
+    up by a quarter of the quiet period, and the wake comes in no time here, so nothing else may delay it.
+    """
+    policy = Policy(visibility_lag=timedelta(seconds=lag))
+    sim = planned(kind, Weather(), policy)
+    moment = PLANNED + dated
+    sim.hub.at(moment, partial(sim.arrive, "v"))
+    sim.hub.run(PLANNED + CALM)
+    (run,) = ours_since(sim)
+    assert max(QUIET, lag) <= run.created - moment <= max(QUIET, lag) + QUIET / 4 + EFFECTS
+    assert violations(sim) == []
+
+
+@CHARACTERS
+@pytest.mark.parametrize("seed", range(5))
+def test_g5_indifferent(kind: str, seed: int) -> None:
+    """The same events, each delivered up to three times, in any order, up to twenty minutes late, and all replayed
+    after everything is fresh, end as those delivered once and at once: nothing owed, nothing running, nothing lost,
+    fresh as of later than the last event. The replay costs no run and no write.
+    """
+    random = Random(f"g5 {kind} {seed}")
+    moments = sorted(PLANNED + random.uniform(0, 900) for _ in range(12))
+    finals = []
+    for disordered in (False, True):
+        sim = planned(kind, _Disordered(random) if disordered else Weather())
+        for moment in moments:
+            sim.hub.at(moment, partial(sim.arrive, "v"))
+        sim.hub.run(PLANNED + CALM)
+        assert violations(sim) == [], f"seed {seed}"
+        final = sim.state(only(sim).key)
+        assert final.fresh_as_of
+        assert (final.fresh_as_of - at(moments[-1])).total_seconds() >= LAG
+        runs, saves = len(ours_since(sim)), sim.store.saves[only(sim).key]
+        for moment in moments:
+            sim.arrive("v", dated=moment)
+            sim.needs.pop()  # it is the same data again
+        sim.hub.run(sim.hub.now + CALM)
+        assert (len(ours_since(sim)), sim.store.saves[only(sim).key]) == (runs, saves), f"seed {seed}"
+        finals.append((final.owed, final.run, final.hold, final.failures))
+    assert finals[0] == finals[1] == (None, None, None, 0), f"seed {seed}"
+
+
+class _Disordered(Weather):
+    """Every event comes one to three times, in any order."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def deliveries(self, kind: str) -> tuple[float, ...]:
+        if kind != "event":
+            return super().deliveries(kind)
+        return tuple(self._random.uniform(0, 1200) for _ in range(self._random.choice((1, 2, 3))))
+
+
+GOOD = """
+[targets.v]
+kind = "glue-view"
+catalog_id = "123456789012"
+database = "sales"
+table = "v"
+"""
+LAKE = """
+[targets.v]
+kind = "fabric-lake-views"
+workspace = "11111111-1111-4111-8111-111111111111"
+lakehouse = "22222222-2222-4222-8222-222222222222"
+"""
+
+
+@CHARACTERS
+@pytest.mark.parametrize("bad", ['quiet_period = "soon"', 'quite_period = "30s"', "min_interval = 5", 'after = ["v"]'])
+def test_g6_safe_config(kind: str, bad: str) -> None:
+    """A bad configuration never loads, and each message says which line, what was found, and what to write instead."""
+    good = GOOD if kind == "glue" else LAKE
+    assert set(load(good).by_name) >= {"v"}
+    with pytest.raises(BadConfiguration) as refused:
+        load(f"{good}{bad}\n")
+    line = len(good.splitlines()) + 1
+    assert {problem.line for problem in refused.value.problems} == {line}
+    assert all(problem.key and problem.found and problem.expected for problem in refused.value.problems)
+    assert f"unstale.toml:{line}: " in str(refused.value)
+
+
+@CHARACTERS
+@pytest.mark.parametrize("everything", [False, True])
+def test_g7_brakes(kind: str, everything: bool) -> None:
+    """Within one tick of a pause nothing is started any more, and nothing is forgotten; resuming starts one run."""
+    sim, name = planned(kind, Weather()), "" if everything else "v"
+    sim.hub.at(PLANNED + 60, partial(sim.pause, name, paused=True))
+    for moment in range(0, 3600, 20):
+        sim.hub.at(PLANNED + 62 + moment, partial(sim.arrive, "v"))
+    resumed = PLANNED + 7200
+    sim.hub.run(resumed)
+    assert ours_since(sim) == []
+    state = sim.state(only(sim).key)
+    assert state.owed
+    assert isinstance(state.hold, Paused) is not everything
+    sim.pause(name, paused=False)
+    sim.hub.run(resumed + CALM)
+    assert len(ours_since(sim)) == 1
+    assert ours_since(sim)[0].created <= resumed + 60 + EFFECTS
+    assert violations(sim) == []
