@@ -136,7 +136,10 @@ def test_one_environment_serves_demo_and_tests() -> None:
     assert pins("demo.txt") <= pins("dev.txt")
 
 
-@pytest.mark.parametrize("lock", ["requirements/demo.txt", "requirements/dev.txt", "tests/azurite/package-lock.json"])
+LOCKS = sorted(f"requirements/{file.name}" for file in (HERE.parent / "requirements").glob("*.txt"))
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, "tests/azurite/package-lock.json"])
 def test_a_lock_pins_content_and_leaves_the_source_to_the_machine(lock: str) -> None:
     """Every package of a lock has a hash, and none says which index it came from: mirrors work as configured."""
     text = (HERE.parent / lock).read_text(encoding="utf-8")

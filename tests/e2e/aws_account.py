@@ -146,16 +146,16 @@ class Account:
         """An ordinary client."""
         return client(service, self.world.url if service == "glue" else self.url)
 
-    def run(self, *command: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-        """A command in this account."""
+    def run(self, *command: str, cwd: Path, answers: str = "") -> subprocess.CompletedProcess[str]:
+        """A command in this account, and what is typed into it."""
         return subprocess.run(
             command,
             cwd=cwd,
-            env=self.environment | more,
+            env=self.environment,
             check=False,
             capture_output=True,
             text=True,
-            stdin=subprocess.DEVNULL,
+            input=answers,
             timeout=300,
         )
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,8 @@ from infra.packaging import aws as packaging
 from local import infra_aws
 from local.cli import main
 from local.faults import LoseResponse, NeverEnd
-from local.journal import PlatformRun
+from local.journal import PlatformRun, overlapping
+from local.offline import read_config
 from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
 from tests.staged import staged
 from tests.test_infra_aws import BY_SERVICES, granted
@@ -54,7 +56,14 @@ catalog_id = "{ACCOUNT}"
 database   = "sales"
 table      = "stuck"
 timeout    = "1m"
+
+[targets.unheard]
+kind       = "glue-view"
+catalog_id = "{ACCOUNT}"
+database   = "sales"
+table      = "unheard"
 """
+VIEWS = ("daily_revenue", "stuck", "unheard")
 KEY = "orders, 'ä' + \"b\"/1.json"
 
 
@@ -87,8 +96,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         for name, value in there.environment.items():
             patch.setenv(name, value)
         infra_aws.aws(config, as_json=False, write=True, samconfig=here / "samconfig.toml")
-        done = there.run(str(WHERE / "sam"), "deploy", "--no-confirm-changeset", "--no-progressbar", cwd=here)
+        guided = (str(WHERE / "sam"), "deploy", "--guided", "--no-confirm-changeset")
+        done = there.run(*guided, cwd=here, answers="\n" * 80)  # Enter keeps what is proposed
         assert done.returncode == 0, done.stdout + done.stderr + there.log.read_text(encoding="utf-8")[-5000:]
+        _written_as_before(config, here / "samconfig.toml")
         found = outputs(there, "unstale")
         for pair in found["Environment"].removeprefix("export ").split():
             patch.setenv(*pair.split("=", 1))
@@ -96,8 +107,16 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield Deployed(there, found, config)
 
 
+def _written_as_before(config: Path, samconfig: Path) -> None:
+    """What `--guided` wrote back of our parameters is what they were, quotes and all."""
+    table = tomllib.loads(samconfig.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
+    saved = infra_aws.overrides(table["parameter_overrides"])
+    expected = infra_aws.inputs(read_config(config), REGION).parameters
+    assert {name: saved[name] for name in expected} == expected
+
+
 def _sources(there: Account) -> None:
-    for view in ("daily_revenue", "stuck"):
+    for view in VIEWS:
         there.world.create_view("sales", view)
     s3 = there.client("s3")
     s3.create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -154,7 +173,7 @@ def test_check_live_says_what_is_missing_and_its_cure_cures(
 
 def test_the_tick_fires_and_plans_what_is_new(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
     """Scheduler calls the function every minute: the first time it signals every target once, and each gets fresh."""
-    for name in ("daily_revenue", "stuck"):
+    for name in VIEWS:
         until(lambda name=name: row(deployed, capsys, name)["fresh_as_of"], f"{name} is fresh", timedelta(minutes=3))  # type: ignore[misc]
     assert {"dynamodb:Query", "dynamodb:Scan"} <= deployed.account.recorder.called
 
@@ -187,21 +206,27 @@ def test_a_direct_invocation_answers(deployed: Deployed) -> None:
 
 
 def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed: Deployed) -> None:
-    """A signal as a custom event starts a run whose answer is lost, and which never ends: it is found on the platform,
-    never started twice, and stopped there after the minute that it has.
+    """Signals as custom events start a run that never ends, which is stopped on the platform after the minute that it
+    has; and one whose answer is lost, which is looked for there, and never started twice.
     """
-    there, resource = deployed.account, f"{ACCOUNT}/sales/stuck"
-    before = len(runs(there, "stuck"))
-    there.world.faults.add(NeverEnd(), "run", resource=resource)
-    there.world.faults.add(LoseResponse(), "start", resource=resource)
-    detail = json.dumps({"target": "stuck", "reason": "loader"})
-    there.client("events").put_events(Entries=[{"Source": "loader", "DetailType": "unstale.signal", "Detail": detail}])
-    until(lambda: len(runs(there, "stuck")) > before, "a run for the signal")
-    for call in ("List{}s", "Stop{}"):
+    there = deployed.account
+    before = {name: len(runs(there, name)) for name in ("stuck", "unheard")}
+    there.world.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
+    there.world.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
+    for name in before:
+        detail = json.dumps({"target": name, "reason": "loader"})
+        entry = {"Source": "loader", "DetailType": "unstale.signal", "Detail": detail}
+        there.client("events").put_events(Entries=[entry])
+    for name, count in before.items():
+        until(lambda name=name, count=count: len(runs(there, name)) > count, f"a run of {name}")  # type: ignore[misc]
+    for call in ("Stop{}", "List{}s"):
         name = "glue:" + call.format("MaterializedViewRefreshTaskRun")
         until(lambda name=name: name in there.recorder.called, name, timedelta(minutes=5))  # type: ignore[misc]
     assert not there.world.faults.left()
-    assert runs(there, "stuck")[before].outcome in {"stopped", "running"}
+    until(lambda: runs(there, "stuck")[before["stuck"]].outcome == "stopped", "the end of the run that was stopped")
+    found = runs(there, "unheard")[before["unheard"] :]
+    assert [run.outcome for run in found][:1] == ["succeeded"]
+    assert overlapping(found) == 0
 
 
 def test_a_poison_message_is_put_aside_and_comes_back(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +256,7 @@ def test_a_poison_message_is_put_aside_and_comes_back(deployed: Deployed, capsys
         lambda: [each for each in lying() if each["MessageId"] != letter["MessageId"]], "the letter, put aside again"
     )
     assert [each["Body"] for each in again] == ["poison"]
-    assert there.log.read_text(encoding="utf-8").count("dead letter") >= 2
+    until(lambda: there.log.read_text(encoding="utf-8").count('"dead letter"') >= 2, "both in the log")
     sqs.purge_queue(QueueUrl=dead)
 
 
