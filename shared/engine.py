@@ -105,7 +105,10 @@ class Turn(Value, frozen=True):
 
 
 class Sight(Value, frozen=True):
-    """One turn's view: the record as it was read, and what it becomes with everything pending."""
+    """One turn's view: the record as it was read, and what it becomes with everything pending.
+
+    `read_at` is the monotonic clock's reading just before `now`, from which a claim has its few seconds.
+    """
 
     target: Target
     terms: timing.Terms
@@ -114,6 +117,7 @@ class Sight(Value, frozen=True):
     state: State
     ended: tuple[Ended, ...]
     now: datetime
+    read_at: float
 
 
 class Engine:
@@ -173,7 +177,7 @@ class Engine:
     def _see(self, target: Target, pending: tuple[Happening | About, ...]) -> Sight:
         """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
         document = self._world.store.load(target.key)
-        now = self._world.clock.now()
+        read_at, now = self._world.clock.monotonic(), self._world.clock.now()
         before = state = records.read_state(document.body)
         terms = timing.Terms(target.key, target.policy, self._world.platform.traits)
         ended: list[Ended] = []
@@ -185,7 +189,7 @@ class Engine:
             state = folded.state
             if folded.ended:
                 ended.append(folded.ended)
-        return Sight(target, terms, document, before, state, tuple(ended), now)
+        return Sight(target, terms, document, before, state, tuple(ended), now, read_at)
 
     def _is_due(self, sight: Sight) -> bool:
         wake_at = sight.before.wake_at
@@ -210,16 +214,15 @@ class Engine:
     def _start(self, sight: Sight, start: Start) -> About:
         """Rule 4. Two workers may come this far; the store lets one claim pass.
 
-        worker A:  claimed_at -> claim saved -> start sent -> answer
-                       |---- START_WINDOW ----|        a claim that took longer is given back unsent
+        worker A:  claimed_at -> paused? -> claim saved -> start sent -> answer
+                       |-------- START_WINDOW --------|    a claim that took longer is given back unsent
         worker B:      . claim: conflict -> reads A's claim -> waits for its lease
         """
         world = self._world
-        claimed_at, read_at = world.clock.now(), world.clock.monotonic()
-        claim = Claimed(world.token(), claimed_at, start.full)
+        claim = Claimed(world.token(), sight.now, start.full)
         claimed = machine.fold(sight.state, claim, sight.terms, sight.now).state
         run = self._saved_run(sight, claimed)
-        if world.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
+        if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
             return About(run, Unsent(), world.clock.now())
         answer = world.platform.start(sight.target, full=start.full)
         self._heed(sight, answer)
