@@ -135,6 +135,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--world", help="... in this world: ticks-and-wakes, ticks-dead, wakes-dead")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to tell about their extent, with or without workers."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "tells":
+                terminalreporter.line(str(value))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set the rules up: the guard in every process, the policy where the reports of all workers arrive."""
     patch = pytest.MonkeyPatch()

@@ -48,7 +48,8 @@ def pass_a_day(sim: Simulation, seed: int) -> None:
     """Forty arrivals, spread over the day; and the calendar."""
     random = Random(seed)
     for _ in range(40):
-        sim.hub.at(random.uniform(60, DAY), partial(sim.arrive, "v", lag=random.uniform(0, 10)))
+        moment = random.uniform(60, DAY)
+        sim.hub.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, 10)))
     daily = sim.configuration.by_name["daily"]
     for hour in (6, 12, 18, 24):
         sim.needs.append(Need(daily.key, hour * HOUR, hour * HOUR, full=False, why=f"scheduled at {hour} h"))

@@ -72,7 +72,7 @@ def test_g1_nothing_lost(kind: str, seed: int) -> None:
     sim = planned(kind, Script(fates={3: Fate(outcome="failed"), 5: Fate(outcome="failed")}))
     for _ in range(40):
         moment = PLANNED + random.uniform(0, 1800)
-        sim.hub.at(moment, partial(sim.arrive, "v", lag=random.uniform(0, LAG)))
+        sim.hub.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, LAG)))
     for _ in range(3):
         sim.hub.at(PLANNED + random.uniform(0, 1800), partial(sim.foreign_start, "v"))
     sim.hub.run(PLANNED + CALM)

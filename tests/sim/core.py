@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any, NamedTuple
 
-MODULES = ("debt", "timing", "decision", "planning", "machine", "engine", "inbox")
+MODULES = ("debt", "timing", "decision", "planning", "machine", "engine", "routing", "inbox")
 """What decides, in the order in which each imports those before it. Values and ports are never copied."""
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -39,9 +41,46 @@ class Patch(NamedTuple):
         """The source, broken. Fails if the text is not there any more: then the mutant must be written anew."""
         found = source.count(self.old)
         if found != 1:
-            message = f"shared/{self.module}.py has {found} times, instead of once: {self.old!r}"
-            raise LookupError(message)
+            raise self._not_there(found)
         return source.replace(self.old, self.new)
+
+    def _not_there(self, found: int) -> LookupError:
+        return LookupError(f"shared/{self.module}.py has {found} times, instead of once: {self.old!r}")
+
+
+class Lines(Patch):
+    """The same for whole lines, however far they are indented; what stands there instead is as far as the least."""
+
+    def apply(self, source: str) -> str:
+        """The source, broken."""
+        lines, old = source.splitlines(), [line.strip() for line in self.old.splitlines()]
+        stripped = [line.strip() for line in lines]
+        found = [place for place in range(len(lines)) if stripped[place : place + len(old)] == old]
+        if len(found) != 1:
+            raise self._not_there(len(found))
+        (place,) = found
+        margin = min(line[: -len(line.lstrip())] for line in lines[place : place + len(old)])
+        lines[place : place + len(old)] = [margin + line for line in self.new.splitlines()]
+        return "\n".join(lines) + "\n"
+
+
+def patches(text: str) -> tuple[Patch, ...]:
+    """Read `module:`, then its hunks: `- ` lines and the `+ ` lines instead, or a part of a line as `~ old => new`."""
+    found: list[Patch] = []
+    module = ""
+    for hunk in re.findall(r"^\w+:$|^~ .*$|(?:^- .*\n?)+(?:^\+.*\n?)*", dedent(text), re.MULTILINE):
+        if hunk.endswith(":") and hunk[:-1].isidentifier():
+            module = hunk[:-1]
+        elif hunk.startswith("~ "):
+            old, new = hunk[2:].split(" =>", maxsplit=1)
+            found.append(Patch(module, old, new.removeprefix(" ")))
+        else:
+            found.append(Lines(module, *("\n".join(_marked(hunk, mark)) for mark in "-+")))
+    return tuple(found)
+
+
+def _marked(hunk: str, mark: str) -> Iterator[str]:
+    return (line[2:] for line in hunk.splitlines() if line.startswith(mark))
 
 
 def shipped() -> Core:

@@ -25,6 +25,10 @@ RESTS = 180
 """... this many times: 30 hours."""
 
 
+AT_ONCE = 150.0
+"""In half of the histories everything happens within these seconds, and then no more."""
+
+
 class Verdict(NamedTuple):
     """What became of a history."""
 
@@ -39,22 +43,40 @@ class Verdict(NamedTuple):
         return "\n".join([*self.violations, replay])
 
 
-def play(seed: int, world: str, core: Core | None = None, trace: Callable[[str], None] | None = None) -> Verdict:
+class Focus(NamedTuple):
+    """Where to look for one kind of mistake: on which platform, and what must happen often (`Rates`, `_draw_up`)."""
+
+    kind: str = ""
+    often: tuple[str, ...] = ()
+
+
+ANYWHERE = Focus()
+
+
+def play(
+    seed: int,
+    world: str,
+    core: Core | None = None,
+    trace: Callable[[str], None] | None = None,
+    focus: Focus = ANYWHERE,
+) -> Verdict:
     """One history, from its first arrival to its judgement."""
-    plot = Plot(Random(f"{seed} {world}"), world, core or shipped(), trace)
+    plot = Plot(Random(f"{seed} {world}"), world, core or shipped(), trace, focus)
     return Verdict(seed, world, plot.run(), len(plot.sim.platform.attempts))
 
 
 class Plot:
     """What happens, when. It is drawn up before, and lies on the hub's agenda."""
 
-    def __init__(self, random: Random, world: str, core: Core, trace: Callable[[str], None] | None) -> None:
-        self.random, self.world = random, world
-        self.kind = random.choice(("glue", "glue", "fabric", "dedupes", "lax"))
+    def __init__(
+        self, random: Random, world: str, core: Core, trace: Callable[[str], None] | None, focus: Focus
+    ) -> None:
+        self.random, self.world, self.often = random, world, focus.often
+        self.kind = focus.kind or random.choice(("glue", "glue", "fabric", "dedupes", "lax"))
         self.listing_delay, self.call_timeout = random.choice((0.0, 5.0, 30.0)), random.choice((4.0, 10.0, 30.0))
         behind = random.uniform(-60, 0)
         clocks = random.choice(((0.0, 0.0), (behind, behind + 60), (-60.0, 0.0), (0.0, 60.0)))
-        self.rates = some_rates(random)
+        self.rates = some_rates(random, focus.often)
         self.storm = Storm(random, self.rates, self.call_timeout, self.listing_delay, clocks)
         if world == "ticks-dead":
             self.storm.sure.add("send")  # a wake that cannot be sent is the ticks' to make up for
@@ -72,6 +94,7 @@ class Plot:
             ends_within=random.choice((None, 10 + self.call_timeout)),
             trace=trace,
         )
+        self.at_once = random.random() < 0.5  # what comes last must be covered, too: then nothing comes after it
         self.fleeting = ""  # who asks for a target that is gone by then has a dead letter
         self.until = random.choice((400.0, 400.0, 900.0, 900.0, 1800.0, 5400.0))
 
@@ -96,8 +119,9 @@ class Plot:
 
     def _target(self, number: int) -> Target:
         random = self.random
-        schedule = Schedule("*/10 * * * *") if random.random() < 0.06 else None
-        full_schedule = Schedule("7,37 * * * *") if random.random() < 0.04 else None
+        often = 10 if "schedules" in self.often else 1
+        schedule = Schedule("*/10 * * * *") if random.random() < 0.06 * often else None
+        full_schedule = Schedule("7,37 * * * *") if random.random() < 0.04 * often else None
         upstream = (f"v{number - 1}",) if number and random.random() < 0.6 else ()
         target = make_target(
             f"v{number}",
@@ -134,20 +158,22 @@ class Plot:
     def _draw_up(self) -> None:
         for target in self.sim.configuration.targets:
             self._arrivals(target)
-            self._sometimes(0.4, partial(self._asks, target))
-            self._sometimes(0.3, partial(self._foreign_runs, target))
-            self._sometimes(0.2, partial(self._pauses, target.name))
+            self._sometimes("asks", 0.4, partial(self._asks, target))
+            self._sometimes("foreign", 0.3, partial(self._foreign_runs, target))
+            self._sometimes("pauses", 0.2, partial(self._pauses, target.name))
             self._schedules(target)
-        self._sometimes(0.1, lambda: self._pauses(""))
-        self._sometimes(0.25, self._denials)
+        self._sometimes("pauses", 0.1, lambda: self._pauses(""))
+        self._sometimes("denials", 0.25, self._denials)
         if self.world != "ticks-dead":
-            self._sometimes(0.2, self._reconfigurations)
+            self._sometimes("reconfigurations", 0.2, self._reconfigurations)
 
-    def _sometimes(self, chance: float, do: Callable[[], None]) -> None:
-        if self.random.random() < chance:
+    def _sometimes(self, what: str, chance: float, do: Callable[[], None]) -> None:
+        if self.random.random() < (0.9 if what in self.often else chance):
             do()
 
     def _when(self) -> float:
+        if self.at_once:
+            return self.random.uniform(self.until - AT_ONCE, self.until)
         return self.random.uniform(self.sim.hub.now, self.until)
 
     def _at(self, time: float, do: Callable[[], object]) -> None:
@@ -156,14 +182,19 @@ class Plot:
     def _arrivals(self, target: Target) -> None:
         """Single ones, bursts, and long storms."""
         random, lag = self.random, target.policy.visibility_lag.total_seconds()
-        for _ in range(random.choice((1, 2, 4))):
+        for _ in range(random.choice((1, 2, 3) if self.at_once else (1, 2, 4))):
             begin = self._when()
-            for _ in range(random.choice((1, 1, 1, 5, 12))):
+            for _ in range(1 if self.at_once else random.choice((1, 1, 1, 5, 12))):
                 begin += random.choice((0.1, 3.0, 30.0)) * random.random()
-                dated = begin - lag * random.choice((0.0, random.random(), 1.0))
-                if random.random() < 0.1:
-                    dated = begin + 60 * random.random()  # the source's clock is ahead
-                self._at(begin, partial(self.sim.arrive, target.name, dated=dated))
+                self._at(begin, self._arrival(target.name, begin, lag))
+
+    def _arrival(self, bucket: str, time: float, lag: float) -> Callable[[], None]:
+        """The source's clock is ahead, or behind by a part of the lag; the rest is how long until it is visible."""
+        random = self.random
+        behind = lag * random.choice((0.0, 0.0, random.random()))
+        visible_after = (lag - behind) * random.choice((0.0, random.random(), 1.0))
+        dated = time + 60 * random.random() if random.random() < 0.1 else time - behind
+        return partial(self.sim.arrive, bucket, dated=dated, visible_after=visible_after)
 
     def _asks(self, target: Target) -> None:
         random = self.random
@@ -224,7 +255,7 @@ class Plot:
         sim, random = self.sim, self.random
         before = sim.configuration
         changed = random.choice(before.targets)
-        begin = random.uniform(60, self.until - 200)
+        begin = max(60.0, self._when() - 150)
         others = tuple(target for target in before.targets if target.key != changed.key)
         if random.random() < 0.5 and others:
             self.fleeting = changed.name
@@ -233,7 +264,7 @@ class Plot:
             return
         more = replace(changed, on=(*changed.on, S3ObjectCreated("more")))
         self._at(begin, lambda: sim.configure(Configuration((*others, more))))
-        self._at(begin + random.random() * 100, lambda: sim.arrive("more", lag=1.0))
+        self._at(begin + random.random() * 100, lambda: sim.arrive("more"))
 
     def _clear_up(self) -> None:
         """From now on nothing new goes wrong; what was broken is mended."""

@@ -13,6 +13,14 @@ class Crash(BaseException):
     """The worker is gone, between two effects. No `except Exception` of the product may survive it."""
 
 
+ENDLESS = 200_000
+"""Things that happen in one history, past which something multiplies: an ordinary one has a few thousand."""
+
+
+class Endless(AssertionError):  # noqa: N818 - named for what happened
+    """More and more happens, and time does not get on."""
+
+
 class Hub:
     """True time in seconds, and what happens when. Nothing here is real: an hour passes at once if nobody is due."""
 
@@ -44,7 +52,9 @@ class Hub:
         """Let time pass."""
         self._until = until
         while self._agenda and self._agenda[0][0] <= until:
-            self.now, _, do = heapq.heappop(self._agenda)
+            self.now, number, do = heapq.heappop(self._agenda)
+            if number > ENDLESS:
+                raise Endless(f"{number} things happened by {self.now:.0f} s")
             do()
         self.now = until
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from shared.model import Blocked, Cancelled, Hold, Paused, Target
 from shared.timing import START_WINDOW
-from tests.sim.platform import PlatformRun
+from tests.sim.platform import FOREVER, PlatformRun
 from tests.sim.world import Need, Simulation, seconds
 
 CLOCKS = 60.0
@@ -28,6 +28,7 @@ def violations(sim: Simulation) -> list[str]:
         found.extend(_lost(sim, target))
         found.extend(_stuck(sim, target))
         found.extend(_unbounded(sim, target))
+        found.extend(_disregarded(sim, target))
     found.extend(_overlaps(sim))
     found.extend(f"CANCELLED: {run_id} is not ours" for run_id in sim.platform.wrong_cancels)
     return found
@@ -74,7 +75,9 @@ def excused(sim: Simulation, target: Target, hold: Hold | None, need: Need) -> b
 
 def excused_by_world(sim: Simulation, target: Target, hold: Hold | None) -> bool:
     """Whether a hold, or a pause of everything, has its reason in the world."""
-    if sim.is_paused("") or (isinstance(hold, Paused) and sim.is_paused(target.key)):
+    if isinstance(hold, Paused) and sim.is_paused(target.key):
+        return True
+    if sim.is_paused("") and sim.deployment().paused_since:
         return True
     runs = sim.platform.of(target)
     if isinstance(hold, Cancelled):
@@ -124,6 +127,25 @@ def _given_up(sim: Simulation, run: PlatformRun, time: float) -> bool:
     past = (target.policy.timeout.total_seconds() if target else 0.0) - 2 * CLOCKS
     start, end = run.fate.odd
     return start < end and end > past and time - run.created > max(start, past)
+
+
+# --- Disregarded -----------------------------------------------------------------------------------------------------
+
+
+def _disregarded(sim: Simulation, target: Target) -> Iterator[str]:
+    """G7: nothing starts while people have paused it, but what was on its way already."""
+    on_its_way = START_WINDOW.total_seconds() + sim.character.traits.call_timeout.total_seconds() + 1
+    for since, until in _pauses(sim, target.key):
+        for attempt in sim.platform.attempts:
+            if attempt.key == target.key and since + on_its_way < attempt.time < until:
+                yield f"DISREGARDED: a start at {attempt.time:.3f} while paused since {since:.3f}"
+
+
+def _pauses(sim: Simulation, key: str) -> Iterator[tuple[float, float]]:
+    for deed in sim.deeds:
+        if deed.paused and deed.key in ("", key):
+            resumed = (other.begun for other in sim.deeds if other.key == deed.key and not other.paused)
+            yield deed.done, min((begun for begun in resumed if begun > deed.begun), default=FOREVER)
 
 
 # --- Unbounded -------------------------------------------------------------------------------------------------------

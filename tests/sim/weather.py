@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -78,7 +78,9 @@ class Weather:
 class Script(Weather):
     """A history written by hand: at the n-th occurrence of an effect something happens, else nothing does.
 
-    `pauses[("save<", 2)]` is how long the second save's answer takes, or `Crash`; `stores`, `calls`, `fates` likewise.
+    `pauses[("save<", 2)]` is how long the second save's answer takes, or `Crash`; `stores`, `calls`, `fates` likewise,
+    and `otherwise` for all other calls of an operation. `clock` is how far workers that begin now are ahead of true
+    time. The worker that first pauses when `crash_when()` holds is gone.
     """
 
     pauses: Mapping[tuple[str, int], float | type[Crash]] = field(default_factory=dict)
@@ -86,8 +88,14 @@ class Script(Weather):
     calls: Mapping[tuple[str, int], CallFault] = field(default_factory=dict)
     fates: Mapping[int, Fate] = field(default_factory=dict)
     sent: Mapping[tuple[str, int], tuple[float, ...]] = field(default_factory=dict)
-    offsets: Mapping[int, float] = field(default_factory=dict)
+    otherwise: dict[str, CallFault] = field(default_factory=dict)
+    clock: float = 0.0
+    crash_when: Callable[[], bool] | None = None
     _seen: dict[str, int] = field(default_factory=dict)
+
+    def called(self, operation: str) -> int:
+        """How many calls of an operation there were."""
+        return self._seen.get(f"call {operation}", 0)
 
     def _number(self, what: str) -> int:
         self._seen[what] = self._seen.get(what, 0) + 1
@@ -95,6 +103,9 @@ class Script(Weather):
 
     def pause(self, effect: str) -> float:
         """As written."""
+        if self.crash_when and self.crash_when():
+            self.crash_when = None
+            raise Crash
         pause = self.pauses.get((effect, self._number(effect)), SETTLED)
         if isinstance(pause, type):
             raise pause
@@ -106,7 +117,8 @@ class Script(Weather):
 
     def call(self, operation: str) -> CallFault:
         """As written."""
-        return self.calls.get((operation, self._number(f"call {operation}")), CallFault())
+        otherwise = self.otherwise.get(operation, CallFault())
+        return self.calls.get((operation, self._number(f"call {operation}")), otherwise)
 
     def fate(self, *, ours: bool) -> Fate:
         """As written; all runs are counted together."""
@@ -118,7 +130,7 @@ class Script(Weather):
 
     def offset(self) -> float:
         """As written."""
-        return self.offsets.get(self._number("worker"), 0.0)
+        return self.clock
 
 
 @dataclass
@@ -173,13 +185,15 @@ _WORST = Rates(
 )
 
 
-def some_rates(random: Random) -> Rates:
-    """A few things go wrong in one history, each more or less often."""
+def some_rates(random: Random, often: tuple[str, ...] = ()) -> Rates:
+    """A few things go wrong in one history, each more or less often; some are asked for."""
     share = random.choice((0.15, 0.3, 0.6))
     rates = Rates()
     for name, worst in vars(_WORST).items():
         if random.random() < share:
             setattr(rates, name, worst * random.random())
+        if name in often:
+            setattr(rates, name, worst * (0.5 + random.random() / 2))
     return rates
 
 

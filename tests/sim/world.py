@@ -94,12 +94,14 @@ class Need:
     why: str
 
 
-@dataclass
-class Deeds:
-    """What people did, and when it was done."""
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a person did to one target, or to all (""): paused it or resumed it, from `begun` to `done`."""
 
-    paused: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)  # key, or "" for all
-    configured: list[tuple[float, Configuration]] = field(default_factory=list)
+    key: str
+    begun: float
+    done: float
+    paused: bool
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Simulation:
     hub: Hub = field(default_factory=Hub)
     store: SimStore = field(default_factory=SimStore)
     needs: list[Need] = field(default_factory=list)
-    deeds: Deeds = field(default_factory=Deeds)
+    deeds: list[Deed] = field(default_factory=list)
     troubles: list[BaseException] = field(default_factory=list)
     crashes: int = 0
     wakes_in_flight: dict[str, int] = field(default_factory=dict)
@@ -137,7 +139,6 @@ class Simulation:
         if self.trace:
             self.platform.trace = self._tell
         self.store.on_save = self._arm_tick_for_due
-        self.deeds.configured.append((0.0, self.configuration))
         self._arm_tick(0.0)
 
     def _tell(self, line: str) -> None:
@@ -227,16 +228,18 @@ class Simulation:
                 message.done = True
                 self.undelivered -= 1
 
-    def arrive(self, bucket: str, *, lag: float = 0.0, dated: float | None = None) -> None:
-        """Data is there, from now on visible; its event is dated up to `lag` earlier, or as said."""
-        now = self.hub.now
-        event_time = now - lag if dated is None else dated
-        key = f"o{len(self.needs)}"
+    def arrive(
+        self, bucket: str, *, dated: float | None = None, visible_after: float = 0.0, key: str | None = None
+    ) -> None:
+        """Data arrives, by the source's clock at `dated`, and is visible a while later, within the lag of `dated`."""
+        now, visible = self.hub.now, self.hub.now + visible_after
+        event_time = now if dated is None else dated
+        key = key or f"o{len(self.needs)}"
         reading = Arrived((ObjectArrived(at(event_time), bucket, key),))
-        self._tell(f"world: an object arrives in {bucket}, dated {event_time:.3f}")
+        self._tell(f"world: an object arrives in {bucket}, dated {event_time:.3f}, visible at {visible:.3f}")
         for target in self.configuration.targets:
             if any(source.bucket == bucket for source in target.on if isinstance(source, S3ObjectCreated)):
-                self.needs.append(Need(target.key, now, min(now, event_time), full=False, why=f"object {key}"))
+                self.needs.append(Need(target.key, visible, min(now, event_time), full=False, why=f"object {key}"))
         self.send(lambda _received: reading)
 
     def ask(self, name: str, *, full: bool = False, by_person: bool = False) -> None:
@@ -312,6 +315,7 @@ class Simulation:
     def pause(self, name: str, *, paused: bool) -> None:
         """Somebody pauses a target, or everything (""), or resumes it; again and again until it is done."""
         target = self.configuration.by_name[name] if name else None
+        begun = self.hub.now
 
         def command(engine: object, worker: Worker) -> None:
             try:
@@ -319,7 +323,7 @@ class Simulation:
             except (StoreDown, self.core.engine.Contended, Crash):
                 self.invoke(command, self.hub.now + 1, "person")
                 raise
-            self.deeds.paused.setdefault(target.key if target else "", []).append((self.hub.now, paused))
+            self.deeds.append(Deed(target.key if target else "", begun, self.hub.now, paused))
             self._tell(f"person: paused {name or 'all'}: {paused}")
 
         self.invoke(command, self.hub.now, "person")
@@ -334,8 +338,8 @@ class Simulation:
             engine.resume_all()  # type: ignore[attr-defined]
 
     def is_paused(self, key: str) -> bool:
-        """Whether people left it so."""
-        return any(self.deeds.paused.get(who, [(0.0, False)])[-1][1] for who in (key, ""))
+        """Whether people left the target so, or everything ("")."""
+        return next((deed.paused for deed in reversed(self.deeds) if deed.key == key), False)
 
     def configure(self, configuration: Configuration) -> None:
         """A new configuration is deployed: whoever begins from now on reads it."""
@@ -348,7 +352,6 @@ class Simulation:
                     Need(target.key, self.hub.now, self.hub.now - MINUTE, full=False, why="new or changed")
                 )
         self.configuration = configuration
-        self.deeds.configured.append((self.hub.now, configuration))
         self._arm_tick(self.hub.now)
 
     def foreign_start(self, name: str, *, full: bool = False) -> None:
