@@ -31,6 +31,7 @@ from shared.engine import Happened
 LENGTH = timedelta(seconds=500)
 """The story is over by then; it ends earlier once everything is refreshed."""
 SETTLED = timedelta(seconds=20)
+A_MOMENT = timedelta(seconds=1)
 STORM_SECONDS = 10.0
 
 
@@ -83,9 +84,11 @@ def _play(stages: Stages, clock: FastClock, show: Show, *, hopeful: bool) -> Non
                 _pass_time(clock, START + incident.at, show, stop)
                 show.line(incident.target, incident.says, "cyan")
                 acts.append(players.submit(incident.does, stages[incident.target]))
-            _until_settled(stages, clock, show, stop, hopeful=hopeful)
+            while not all(act.done() for act in acts):
+                _pass_time(clock, clock.now() + A_MOMENT, show, stop)
             for act in acts:
                 act.result()  # an incident that did not happen would make the verdict worthless
+            _until_settled(stages, clock, show, stop, hopeful=hopeful)
         finally:
             stop.set()
 
@@ -93,7 +96,7 @@ def _play(stages: Stages, clock: FastClock, show: Show, *, hopeful: bool) -> Non
 def _pass_time(clock: FastClock, until: datetime, show: Show, stop: Event) -> None:
     while clock.now() < until and not stop.is_set():
         show.progress(clock.now())
-        clock.wait_until(min(until, clock.now() + timedelta(seconds=1)), stop)
+        clock.wait_until(min(until, clock.now() + A_MOMENT), stop)
 
 
 def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *, hopeful: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ from local.glue_emulator import GlueSettings, resource_name
 from local.journal import Arrival, Journal
 from local.lambda_host import Every
 from local.naive import NaiveGlueHandler
+from local.scenario import wait_for_the_middle
 from shared.config import Configuration
 from shared.engine import Happened
 from shared.model import Cloud, GlueView, S3ObjectCreated, Target
@@ -38,7 +38,6 @@ QUIET = {"POWERTOOLS_METRICS_DISABLED": "true"}
 """Metrics are lines on standard output, which is the show's here."""
 LATE = timedelta(hours=1)
 TICK = timedelta(seconds=60)
-IN_THE_MIDDLE = timedelta(seconds=10)
 
 Tell = Callable[[Happened], None]
 NaiveTell = Callable[[str, str], None]
@@ -90,12 +89,8 @@ class AwsStage:
         )
 
     def when_running(self, target: str) -> None:
-        """Wait, at most half a minute of real time, until a run has gone on for a while."""
-        for _ in range(600):
-            now = self._clock.now()
-            if any(now - run.created_at > IN_THE_MIDDLE for run in self._going_on(target)):
-                return
-            time.sleep(0.05)
+        """Wait until a run has gone on for a while."""
+        wait_for_the_middle(self.journal, self._resource(target), self._clock.now)
 
     def comes_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time: a run must read after it."""
@@ -134,9 +129,6 @@ class AwsStage:
     def _send(self, target: str, body: str) -> None:
         self.deliveries[target] += 1
         self._aws.client("sqs").send_message(QueueUrl=self._aws.queues["events"].url, MessageBody=body)
-
-    def _going_on(self, target: str) -> list[Any]:
-        return [run for run in self.journal.entries() if run.resource == self._resource(target) and not run.ended_at]
 
     def _view(self, target: str) -> GlueView:
         return _view(self.targets[target])

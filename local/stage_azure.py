@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +31,7 @@ from local.journal import Arrival, Journal
 from local.lambda_host import Every
 from local.memory import MemoryStore, MemoryWaker
 from local.naive import NaiveFabricFunction
+from local.scenario import wait_for_the_middle
 from local.tokens import FABRIC as FABRIC_AUDIENCE
 from shared.config import Configuration
 from shared.engine import Happened, World
@@ -41,7 +41,6 @@ from shared.wakes import wake_message
 FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
 RUN_TIME = timedelta(seconds=40)
 TICK = timedelta(seconds=60)
-IN_THE_MIDDLE = timedelta(seconds=10)
 LATE = timedelta(hours=1)
 PAUSE_SECONDS = 0.05
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
@@ -107,13 +106,8 @@ class AzureStage:
         self._fabric.start_foreign(*_place(self.targets[target]))
 
     def when_running(self, target: str) -> None:
-        """Wait, at most half a minute of real time, until a run has gone on for a while."""
-        for _ in range(600):
-            now, resource = self._clock.now(), self.resource_of(target)
-            runs = [run for run in self.journal.entries() if run.resource == resource and not run.ended_at]
-            if any(now - run.created_at > IN_THE_MIDDLE for run in runs):
-                return
-            time.sleep(PAUSE_SECONDS)
+        """Wait until a run has gone on for a while."""
+        wait_for_the_middle(self.journal, self.resource_of(target), self._clock.now)
 
     def comes_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time."""
