@@ -16,13 +16,14 @@ import requests
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 from requests.adapters import HTTPAdapter
 
-from functions_azure.settings import TABLE, Settings
+from functions_azure.settings import TABLE, UNDELIVERED, Settings
 from shared.ports import Conflict, StoreDown
 from shared.wire import plain
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.data.tables import TableClient
+    from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient
 
 CONNECT_SECONDS, READ_SECONDS = 1.0, 2.5
@@ -77,6 +78,7 @@ _MEANINGS: Mapping[str, type[Exception]] = {
     "ConditionNotMet": Conflict,
     "ResourceNotFound": Absent,
     "EntityNotFound": Absent,
+    "BlobNotFound": Absent,
 }
 """By error code (https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes). All others, a missing
 table or a missing permission among them, are trouble of ours: the message comes back."""
@@ -138,6 +140,17 @@ class Clients:
         if self._settings.storage:
             return QueueClient.from_connection_string(self._settings.storage, name, **self._common())
         return QueueClient(self._settings.queue_url, name, credential=self._credential(), **self._common())
+
+    @cached_property
+    def undelivered(self) -> ContainerClient | None:
+        """The container for what Event Grid could not deliver, where one is known."""
+        from azure.storage.blob import ContainerClient
+
+        if self._settings.storage:
+            return ContainerClient.from_connection_string(self._settings.storage, UNDELIVERED, **self._common())
+        if not self._settings.blob_url:
+            return None
+        return ContainerClient(self._settings.blob_url, UNDELIVERED, credential=self._credential(), **self._common())
 
     def _common(self) -> dict[str, Any]:
         return {"retry_total": 0, "transport": self._transport}

@@ -1,7 +1,7 @@
 """Dead letters: what nobody can read, put into the queue's poison queue with the reason; counted, and redriven.
 
 A message has no attributes here, so ours are an envelope: `{"why": "...", "body": "..."}`. What the host itself gave
-up, after `maxDequeueCount`, is the bare message.
+up, after `maxDequeueCount`, is the bare message. What never came into a queue is in `undelivered.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
+from functions_azure.undelivered import TooLong, Undelivered
 from functions_azure.waker import FOREVER
 from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.ports import StoreDown
@@ -38,11 +39,12 @@ _letter = msgspec.json.Decoder(_Letter)
 
 
 class DeadLetters:
-    """Those of both queues."""
+    """Those of both queues, and what Event Grid could not deliver."""
 
     def __init__(self, clients: Clients, deadline: Deadline = NEVER) -> None:
         self._clients = clients
         self._deadline = deadline
+        self._undelivered = Undelivered(clients, deadline)
         self._moves: tuple[Move, ...] = ()
 
     def send(self, queue: str, body: bytes, why: str) -> None:
@@ -54,20 +56,26 @@ class DeadLetters:
         self._put(queue, body.decode())
 
     def heaps(self) -> tuple[Heap, ...]:
-        """What lies in each poison queue. Raises `StoreDown`."""
-        return tuple(self._heap(queue) for queue in (EVENTS_QUEUE, WAKES_QUEUE))
+        """What lies in each poison queue, and in the container. Raises `StoreDown`."""
+        undelivered = self._undelivered.heap()
+        return (*self._poison(), *((undelivered,) if undelivered else ()))
 
     def redrive(self) -> None:
         """Move all that lies there now back to where it came from, without its envelope. Raises `StoreDown`."""
         self._moves = ()
-        for heap in self.heaps():
+        for heap in self._poison():
             if heap.count:
                 moved = sum(1 for _ in self._moved(heap.queue))
                 self._moves += (Move(heap.queue, "COMPLETED", moved, heap.count),)
+        returned = self._undelivered.move(lambda content: self._put(EVENTS_QUEUE, content))
+        self._moves += (returned,) if returned else ()
 
     def moves(self) -> tuple[Move, ...]:
         """What the last `redrive` moved."""
         return self._moves
+
+    def _poison(self) -> Iterator[Heap]:
+        return map(self._heap, (EVENTS_QUEUE, WAKES_QUEUE))
 
     def _moved(self, queue: str) -> Iterator[str]:
         """Those that were there when it began: what is dead again comes later, and waits for the next time."""
@@ -103,7 +111,7 @@ class DeadLetters:
 
     def _put(self, queue: str, content: str) -> None:
         if len(content.encode()) > LONGEST_MESSAGE:
-            raise StoreDown(f"a message of {len(content.encode())} bytes does not fit into the queue {queue}")
+            raise TooLong(f"a message of {len(content.encode())} bytes does not fit into the queue {queue}")
         self._ask(
             f"sending to {queue}",
             lambda **limits: self._clients.queue(queue).send_message(content, time_to_live=FOREVER, **limits),

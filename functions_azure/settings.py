@@ -19,6 +19,8 @@ TABLE = "unstale"
 EVENTS_QUEUE, WAKES_QUEUE = "unstale-events", "unstale-wakes"
 POISON = "-poison"
 """What the host appends to the name of a queue for the messages that it gives up."""
+UNDELIVERED = "dead-letters"
+"""The container for events that Event Grid could not deliver."""
 
 FABRIC_URL = "https://api.fabric.microsoft.com/v1"
 LOGIN_URL = "https://login.microsoftonline.com"
@@ -48,6 +50,7 @@ class Settings(Value, frozen=True):
     storage: str = ""
     table_url: str = ""
     queue_url: str = ""
+    blob_url: str = ""
     storage_client_id: str = ""
     fabric_url: str = FABRIC_URL
     authority: str = ""
@@ -69,6 +72,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         storage=storage,
         table_url="" if storage else _endpoint(environ, f"{STORAGE}__tableServiceUri"),
         queue_url="" if storage else _endpoint(environ, f"{STORAGE}__queueServiceUri"),
+        blob_url="" if storage else endpoint(environ, f"{STORAGE}__blobServiceUri"),
         storage_client_id=environ.get(f"{STORAGE}__clientId", ""),
         fabric_url=_safe("UNSTALE_FABRIC_URL", environ.get("UNSTALE_FABRIC_URL") or FABRIC_URL),
         authority=_safe("UNSTALE_AUTHORITY", authority) if authority else "",
@@ -103,6 +107,12 @@ def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     keys = {key for name in CONNECTIONS for key in _KEY.findall(environ.get(name, ""))}
     found |= keys | {unquote(key) for key in keys}
     return tuple(sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True))
+
+
+def endpoint(environ: Mapping[str, str], name: str, default: str = "") -> str:
+    """An address from a variable, "" where it may be missing; raises `BadSettings`, because tokens leave for it."""
+    value = environ.get(name) or default
+    return _safe(name, value) if value else ""
 
 
 def _endpoint(environ: Mapping[str, str], name: str) -> str:

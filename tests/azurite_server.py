@@ -20,7 +20,7 @@ from typing import Self
 
 import pytest
 
-from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, WAKES_QUEUE
+from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, UNDELIVERED, WAKES_QUEUE
 
 SCRIPT = Path(sys.prefix, "azurite/node_modules/azurite/dist/src/azurite.js")
 """Where `make azurite` puts it."""
@@ -36,18 +36,20 @@ class Account:
     name: str
     queue_url: str
     table_url: str
+    blob_url: str
 
     @property
     def connection_string(self) -> str:
         """With the key."""
         return (
             f"DefaultEndpointsProtocol=http;AccountName={self.name};AccountKey={KEY};"
-            f"QueueEndpoint={self.queue_url};TableEndpoint={self.table_url}"
+            f"QueueEndpoint={self.queue_url};TableEndpoint={self.table_url};BlobEndpoint={self.blob_url}"
         )
 
     def create(self) -> Self:
-        """Make the table and the queues, as the template of the deployment does."""
+        """Make the table, the queues and the container, as the template of the deployment does."""
         from azure.data.tables import TableServiceClient
+        from azure.storage.blob import BlobServiceClient
         from azure.storage.queue import QueueServiceClient
 
         with TableServiceClient.from_connection_string(self.connection_string) as tables:
@@ -56,6 +58,8 @@ class Account:
             for queue in (EVENTS_QUEUE, WAKES_QUEUE):
                 queues.create_queue(queue)
                 queues.create_queue(queue + POISON)
+        with BlobServiceClient.from_connection_string(self.connection_string) as blobs:
+            blobs.create_container(UNDELIVERED)
         return self
 
 
@@ -81,8 +85,8 @@ class Azurite:
     def account(self) -> Account:
         """One that nobody has used yet, with its table and queues."""
         name = f"account{next(self._numbers)}"
-        queue, table = (f"http://127.0.0.1:{self.ports[kind]}/{name}" for kind in ("queue", "table"))
-        return Account(name, queue, table).create()
+        queue, table, blob = (f"http://127.0.0.1:{self.ports[kind]}/{name}" for kind in ("queue", "table", "blob"))
+        return Account(name, queue, table, blob).create()
 
     def __enter__(self) -> Self:
         ends_at = time.monotonic() + STARTS_WITHIN_SECONDS

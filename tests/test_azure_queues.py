@@ -13,7 +13,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 
 from functions_azure.clients import Clients, Deadline
 from functions_azure.dead_letters import LONGEST_MESSAGE, DeadLetters
-from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE, Settings
+from functions_azure.settings import EVENTS_QUEUE, POISON, UNDELIVERED, WAKES_QUEUE, Settings
 from functions_azure.waker import Waker
 from shared import eventgrid
 from shared.letters import GIVEN_UP, Heap, Move
@@ -133,11 +133,12 @@ def test_dead_letters_are_counted_with_their_reasons(clients: Clients, queue: Qu
     assert [(heap.queue, heap.count, heap.reasons) for heap in letters.heaps()] == [
         (EVENTS_QUEUE, 0, ()),
         (WAKES_QUEUE, 0, ()),
+        (UNDELIVERED, 0, ()),
     ]
     letters.send(EVENTS_QUEUE, b"a", "first")
     letters.send(EVENTS_QUEUE, b"b", "first")
     queue(EVENTS_QUEUE + POISON).send_message('{"why": 5}')
-    events, wakes = letters.heaps()
+    events, wakes, _ = letters.heaps()
     assert (events.queue, events.count, events.reasons) == (EVENTS_QUEUE, 3, ("first", GIVEN_UP))
     assert events.oldest is not None
     assert wakes == Heap(WAKES_QUEUE, 0)
@@ -155,7 +156,7 @@ def test_dead_letters_are_redriven(clients: Clients, queue: Queue) -> None:
     back = sorted(json.loads(each.content)["n"] for each in queue(EVENTS_QUEUE).receive_messages(messages_per_page=32))
     assert back == list(range(40))
     assert [message.content for message in queue(WAKES_QUEUE).receive_messages()] == ['{"wake": "bare"}']
-    assert [heap.count for heap in letters.heaps()] == [0, 0]
+    assert [heap.count for heap in letters.heaps()] == [0, 0, 0]
     letters.redrive()
     assert letters.moves() == ()
 

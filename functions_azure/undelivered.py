@@ -1,0 +1,125 @@
+"""Events that Event Grid could not deliver: blobs in a container, counted, and put back into the events queue.
+
+A blob holds an array of events as they were to be delivered, each with why it was not, in attributes that the reader of
+events passes over: `deadLetterReason`, or `deadletterreason` in a CloudEvent.
+https://learn.microsoft.com/azure/event-grid/delivery-and-retry#dead-letter-events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import msgspec
+from azure.core import MatchConditions
+
+from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.settings import UNDELIVERED
+from shared.letters import LOOKED_AT, Heap, Move
+from shared.ports import Conflict, StoreDown
+from shared.wire import plain
+
+NO_REASON = "not delivered, and no reason with it"
+SHOWN = 3
+"""Failures that are told in words; the others are of the same kind as a rule."""
+
+
+class TooLong(StoreDown):
+    """It does not fit into a message, and must not be cut."""
+
+
+class _Event(msgspec.Struct):
+    camel: str = msgspec.field(default="", name="deadLetterReason")
+    lower: str = msgspec.field(default="", name="deadletterreason")
+    camel_outcome: str = msgspec.field(default="", name="lastDeliveryOutcome")
+    lower_outcome: str = msgspec.field(default="", name="lastdeliveryoutcome")
+
+    @property
+    def why(self) -> str:
+        """Event Grid's reason and, where there is one, what the last try came to."""
+        reason, outcome = self.camel or self.lower, self.camel_outcome or self.lower_outcome
+        return plain(f"{reason or NO_REASON}: {outcome}" if outcome else reason or NO_REASON)
+
+
+_events = msgspec.json.Decoder(list[msgspec.Raw])
+_event = msgspec.json.Decoder(_Event)
+
+
+class Undelivered:
+    """The container; where none is known, there is nothing to see."""
+
+    def __init__(self, clients: Clients, deadline: Deadline = NEVER) -> None:
+        self._clients = clients
+        self._deadline = deadline
+
+    def heap(self) -> Heap | None:
+        """How many blobs there are, since when, and why; one may hold several events. Raises `StoreDown`."""
+        if self._clients.undelivered is None:
+            return None
+        blobs = self._blobs()
+        reasons = dict.fromkeys(why for blob in blobs[:LOOKED_AT] for why in self._reasons(blob))
+        return Heap(UNDELIVERED, len(blobs), blobs[0].creation_time if blobs else None, tuple(reasons))
+
+    def move(self, put: Callable[[str], None]) -> Move | None:
+        """Put the events of all blobs that are there now, one by one, and remove a blob after all of its own.
+
+        What dies in between is put twice, which is free. What cannot be put stays, and is told. Raises `StoreDown`.
+        """
+        blobs = self._blobs() if self._clients.undelivered else []
+        if not blobs:
+            return None
+        stayed = [why for why in (self._moved(blob, put) for blob in blobs) if why]
+        told = "; ".join(stayed[:SHOWN]) + ("; ..." if len(stayed) > SHOWN else "")
+        return Move(
+            UNDELIVERED, "FAILED" if stayed else "COMPLETED", len(blobs) - len(stayed), len(blobs), told and f"({told})"
+        )
+
+    def _moved(self, blob: Any, put: Callable[[str], None]) -> str:
+        """Why a blob stays where it is, or nothing."""
+        try:
+            for event in _events.decode(self._read(blob)):
+                put(bytes(event).decode())
+            self._remove(blob)
+        except Absent:
+            return ""  # somebody else moved it
+        except Conflict:
+            return f"{blob.name} changed meanwhile"
+        except (msgspec.DecodeError, UnicodeError) as error:
+            return f"{blob.name} is no array of events: {plain(str(error))}"
+        except TooLong as error:
+            return f"{blob.name}: {error}"
+        return ""
+
+    def _reasons(self, blob: Any) -> Iterable[str]:
+        try:
+            return [_event.decode(event).why for event in _events.decode(self._read(blob))]
+        except Absent:
+            return []
+        except (msgspec.DecodeError, UnicodeError):
+            return ["no array of events"]
+
+    def _blobs(self) -> list[Any]:
+        """All, the oldest first."""
+        found = self._ask("listing undelivered events", lambda **limits: list(self._container.list_blobs(**limits)))
+        return sorted(found, key=lambda blob: blob.creation_time)
+
+    def _read(self, blob: Any) -> bytes:
+        content: bytes = self._ask(f"reading {blob.name}", partial(self._download, blob.name))
+        return content
+
+    def _download(self, name: str, **limits: Any) -> Any:
+        return self._container.download_blob(name, **limits).readall()
+
+    def _remove(self, blob: Any) -> None:
+        unchanged = {"etag": blob.etag, "match_condition": MatchConditions.IfNotModified}
+        self._ask(
+            f"removing {blob.name}", lambda **limits: self._container.delete_blob(blob.name, **unchanged, **limits)
+        )
+
+    @property
+    def _container(self) -> Any:
+        return self._clients.undelivered
+
+    def _ask(self, what: str, send: Callable[..., Any]) -> Any:
+        return ask(what, self._deadline, send)
