@@ -15,7 +15,15 @@ from functions_azure.platform import Connection, Platform
 from functions_azure.settings import Settings
 from functions_azure.shell import Shell
 from functions_azure.store import Store
-from functions_azure.tokens import STORAGE, BoundedHttp, EntraTokens, ManagedIdentity, StorageCredential, issuer_of
+from functions_azure.tokens import (
+    STORAGE,
+    BoundedHttp,
+    EntraTokens,
+    Issuer,
+    ManagedIdentity,
+    StorageCredential,
+    issuer_of,
+)
 from functions_azure.waker import Waker
 from shared.config import Configuration, load
 from shared.engine import Engine, Happened, World
@@ -38,13 +46,21 @@ class SystemClock:
 class Parts:
     """What lives as long as the process: connections, and the tokens in their caches. Nothing has been asked yet."""
 
-    def __init__(self, found: Settings, configuration: Callable[[], Configuration]) -> None:
-        """The configuration says as whom Fabric is called; it is read when the first token is asked for."""
+    def __init__(
+        self,
+        found: Settings,
+        configuration: Callable[[], Configuration],
+        storage: Callable[[], Issuer] | None = None,
+    ) -> None:
+        """The configuration says as whom Fabric is called; it is read when the first token is asked for.
+
+        `storage` is who opens the storage account, where it is not the managed identity: a person at the command line.
+        """
         self.http = BoundedHttp()
         self.tokens = EntraTokens(lambda: issuer_of(configuration().fabric.identity, found, self.http))
         self.connection = Connection()
-        storage = EntraTokens(lambda: ManagedIdentity(found.storage_client_id, STORAGE, self.http))
-        self.clients = Clients(found, lambda: StorageCredential(storage))
+        opener = EntraTokens(storage or (lambda: ManagedIdentity(found.storage_client_id, STORAGE, self.http)))
+        self.clients = Clients(found, lambda: StorageCredential(opener))
 
 
 def configuration(found: Settings) -> Configuration:

@@ -75,13 +75,14 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_azure.dead_letters import DeadLetters
     from functions_azure.settings import BadSettings, read
     from functions_azure.world import Parts, world
+    from local import azure_login
 
     try:
         settings = read(environ)
     except BadSettings as bad:
-        message = f"{bad}. The deployment prints it as an output"
+        message = f"{bad}. The deployment prints it in its output environment"
         raise WrongUsage(message) from bad
-    parts = Parts(settings, lambda: configuration)
+    parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
     return Side(Cloud.AZURE, Engine(configuration, here), here, dead.heaps)

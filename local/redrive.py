@@ -104,13 +104,14 @@ def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
     from functions_azure.dead_letters import DeadLetters as InStorage
     from functions_azure.settings import BadSettings, read
     from functions_azure.world import Parts
+    from local import azure_login
 
     try:
         settings = read(environ)
     except BadSettings as bad:
-        message = f"{bad}. The deployment prints it as an output"
+        message = f"{bad}. The deployment prints it in its output environment"
         raise WrongUsage(message) from bad
-    return InStorage(Parts(settings, lambda: read_config(config)).clients)
+    return InStorage(Parts(settings, lambda: read_config(config), azure_login.storage(environ)).clients)
 
 
 def _show(heaps: Sequence[Heap], *, as_json: bool) -> None:
