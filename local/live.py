@@ -17,12 +17,12 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.event_patterns import patterns_for
+from local.findings import Finding, show
 from local.infra_aws import buckets, glue_resources
 from local.offline import read_config
-from local.tables import print_json, print_table
-from local.usage import NotWell, WrongUsage
+from local.usage import WrongUsage
 from shared.config import Configuration
-from shared.model import Cloud, GlueView, Target, Value
+from shared.model import Cloud, GlueView, Target
 
 CALLS = (
     "glue:GetTable",
@@ -37,42 +37,32 @@ ABSENT = frozenset({"EntityNotFoundException", "NoSuchBucket", "404", "QueueDoes
 """Codes of "there is no such thing"; SQS's comes with a prefix."""
 
 
-class Finding(Value, frozen=True):
-    """One thing that was looked at; `cure` is empty where it is well. `known` is false where nobody could look."""
-
-    what: str
-    found: str
-    cure: str = ""
-    known: bool = True
-
-    @property
-    def well(self) -> bool:
-        """Whether nobody needs to do anything."""
-        return not self.cure
-
-
 Client = Callable[[str], Any]
 
 
 def check(config: Path, *, as_json: bool) -> None:
     """Print what was found; raises `NotWell` if anything is missing, or could not be looked at."""
     configuration = read_config(config)
-    if not any(target.cloud is Cloud.AWS for target in configuration.targets):
-        raise WrongUsage("no target is on AWS, and check --live asks no other cloud yet")
-    session = boto3.session.Session()
-    if not session.region_name:
-        raise WrongUsage("no Region: set AWS_REGION, as the deployment's output Environment does")
-    findings = list(looked_at(configuration, session.client, session.region_name, os.environ))
-    if as_json:
-        print_json({"findings": [_plain(finding) for finding in findings]})
-    else:
-        rows = [("ok" if one.well else "MISSING" if one.known else "?", one.what, one.found) for one in findings]
-        print_table(("", "what", "found"), rows)
-        for finding in findings:
-            if finding.cure:
-                print(f"\n{finding.what}: {finding.found}\n  cure: {finding.cure}")
-    if not all(finding.well for finding in findings):
-        raise NotWell
+    clouds = {target.cloud for target in configuration.targets}
+    findings: list[Finding] = []
+    if Cloud.AWS in clouds:
+        session = boto3.session.Session()
+        if not session.region_name:
+            raise WrongUsage("no Region: set AWS_REGION, as the deployment's output Environment does")
+        findings += looked_at(configuration, session.client, session.region_name, os.environ)
+    if Cloud.AZURE in clouds:
+        findings += _on_azure(configuration)
+    show(findings, as_json=as_json)
+
+
+def _on_azure(configuration: Configuration) -> list[Finding]:
+    from functions_azure.settings import BadSettings
+    from local import live_azure
+
+    try:
+        return list(live_azure.looked_at(configuration, os.environ))
+    except BadSettings as bad:
+        raise WrongUsage(str(bad)) from bad
 
 
 def looked_at(
@@ -254,7 +244,3 @@ def _refused(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         decisions = {each.get("EvalResourceDecision") or each.get("EvalDecision") for each in per_resource}
         if decisions != {"allowed"}:
             yield str(result["EvalActionName"])
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {"what": finding.what, "well": finding.well, "found": finding.found, "cure": finding.cure}

@@ -11,7 +11,8 @@ import pytest
 from botocore.stub import Stubber
 
 from local.event_patterns import patterns_for
-from local.live import CALLS, Finding, looked_at
+from local.findings import Finding
+from local.live import CALLS, looked_at
 from shared.config import load
 from tests.aws_host import NOWHERE
 
