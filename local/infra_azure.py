@@ -16,6 +16,22 @@ from shared.model import BlobCreated, Cloud, OneLakeChanged, Value
 
 FOLDER: Final = Path(__file__).parents[1] / "infra" / "azure"
 
+LONGEST_NAME: Final = 20
+"""Characters of `name` in main.bicep."""
+
+TAKEN: Final = frozenset({"bicepconfig", "main", "push"})
+"""Files of the folder that are something else."""
+
+PARAMETERS: Final = """using 'main.bicep'
+
+// Made once, by `unstale infra azure --write`, and yours from then on; {environment}.json is written each time.
+param name = '{name}'
+param sources = loadJsonContent('{environment}.json').sources
+// Where the source accounts are, if not in the resource group, subscription and region of this deployment.
+param placements = {{}}
+param alertEmail = ''
+"""
+
 MOST_FILTERS: Final = 100
 """Event subscriptions that one account gets. A system topic takes 500, and environments share it.
 
@@ -43,21 +59,32 @@ class Filter(Value, frozen=True, order=True):
 
 
 def azure(config: Path, *, as_json: bool, write: bool, environment: str = "default", folder: Path = FOLDER) -> None:
-    """Print the parameters; with `write`, put them where the parameter file of this environment reads them."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", environment):
+    """Print the parameters; with `write`, put them where the parameter file of this environment reads them.
+
+    An environment that has no parameter file gets one.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", environment) or environment in TAKEN:
         raise WrongUsage(f"the name of an environment is letters, digits and hyphens, not {environment!r}")
     parameters, notes = inputs(read_config(config))
-    file = folder / f"{environment}.json"
-    if write:
-        file.write_text(json.dumps(parameters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files = _write(parameters, environment, folder) if write else ()
     if as_json:
         print_json({"parameters": parameters, "notes": notes})
         return
     print(json.dumps(parameters, indent=2, ensure_ascii=False))
     for note in notes:
         print(f"note: {note}")
-    if write:
+    for file in files:
         print(f"written to {file}")
+
+
+def _write(parameters: dict[str, Any], environment: str, folder: Path) -> tuple[Path, ...]:
+    file, own = folder / f"{environment}.json", folder / f"{environment}.bicepparam"
+    file.write_text(json.dumps(parameters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if own.exists() or environment == "default":  # whose parameter file is main.bicepparam
+        return (file,)
+    name = f"unstale-{environment}".lower()[:LONGEST_NAME].rstrip("-")
+    own.write_text(PARAMETERS.format(name=name, environment=environment), encoding="utf-8")
+    return file, own
 
 
 def inputs(configuration: Configuration) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import settings as playing
 from hypothesis import strategies as st
 
 from functions_azure import settings
+from functions_azure.app import app
 from infra.packaging import azure as packaging
 from infra.packaging import stage
 from local import infra_azure
@@ -50,12 +52,12 @@ def bicep(*arguments: object) -> str:
     return done.stdout
 
 
-def predicted(folder: Path, file: str) -> dict[str, Any]:
+def predicted(folder: Path, file: str, group: str = "unstale") -> dict[str, Any]:
     """The compiler's snapshot of a parameter file."""
     where = {
         "subscription-id": "00000000-0000-4000-8000-000000000001",
         "tenant-id": "00000000-0000-4000-8000-000000000002",
-        "resource-group": "unstale",
+        "resource-group": group,
         "location": "westeurope",
     }
     options = [text for name, value in where.items() for text in (f"--{name}", value)]
@@ -64,33 +66,44 @@ def predicted(folder: Path, file: str) -> dict[str, Any]:
     return found
 
 
+SECRET = (
+    "param fabric = { kind: 'service-principal', tenantId: 't', clientId: 'c', secret: { vault: 'v', name: 's' } }\n"
+)
+EVENTSTREAM = (
+    "param stream = { kind: 'eventstream', fullyQualifiedNamespace: 'a.servicebus.windows.net'"
+    ", eventHub: 'es', consumerGroup: 'cg' }\n"
+)
 VARIANTS = {
     "plain": "",
-    "event hub": "param stream = { kind: 'own' }",
-    "eventstream": (
-        "param stream = { kind: 'eventstream', fullyQualifiedNamespace: 'a.servicebus.windows.net'"
-        ", eventHub: 'es', consumerGroup: 'cg' }"
-    ),
-    "secret": (
-        "param fabric = { kind: 'service-principal', tenantId: 't', clientId: 'c', secret: { vault: 'v', name: 's' } }"
-    ),
+    "event hub, secret": f"param stream = {{ kind: 'own' }}\n{SECRET}",
+    "eventstream, operators": f"{EVENTSTREAM}param operators = [{{ principalId: 'o', principalType: 'Group' }}]",
 }
+"""Each call of the compiler takes a second or two, so options that have nothing to do with each other share one."""
+
+
+PLACED = (
+    "param placements = { contosolake: { resourceGroup: 'lake' }"
+    ", other: { resourceGroup: 'elsewhere', systemTopic: 'theirs' } }\n"
+)
 
 
 @cache
-def resources(variant: str) -> tuple[dict[str, Any], ...]:
-    """All that is deployed for two accounts, one of them elsewhere with a topic of its own."""
-    configuration = load(CONFIG)
+def deployed(config: str, parameters: str, group: str = "unstale") -> tuple[dict[str, Any], ...]:
+    """All that is deployed for a configuration, with parameters beside the sources."""
     with TemporaryDirectory() as made:
         folder = Path(made) / "azure"
         shutil.copytree(FOLDER, folder)
-        (folder / "default.json").write_text(json.dumps(inputs(configuration)[0]), encoding="utf-8")
+        (folder / "default.json").write_text(json.dumps(inputs(load(config))[0]), encoding="utf-8")
         (folder / "test.bicepparam").write_text(
-            "using 'main.bicep'\nparam sources = loadJsonContent('default.json').sources\n"
-            "param placements = { other: { resourceGroup: 'elsewhere', systemTopic: 'theirs' } }\n" + VARIANTS[variant],
+            "using 'main.bicep'\nparam sources = loadJsonContent('default.json').sources\n" + parameters,
             encoding="utf-8",
         )
-        return tuple(predicted(folder, "test.bicepparam")["predictedResources"])
+        return tuple(predicted(folder, "test.bicepparam", group)["predictedResources"])
+
+
+def resources(variant: str) -> tuple[dict[str, Any], ...]:
+    """All that is deployed for two accounts, one of them elsewhere with a topic of its own."""
+    return deployed(CONFIG, PLACED + VARIANTS[variant])
 
 
 def of_type(variant: str, kind: str) -> list[dict[str, Any]]:
@@ -121,21 +134,38 @@ on = [
 # --- Judged by the compiler ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_compiler_finds_nothing(file: Path) -> None:
+def test_the_compiler_finds_nothing() -> None:
     """No finding of any level in any file: a wrong property is only a warning, with exit status 0."""
-    [run] = json.loads(bicep("lint", file, "--diagnostics-format", "sarif"))["runs"]
-    assert run["results"] == []
+    told, decoder, found = "", json.JSONDecoder(), []
+    for end in (".bicep", ".bicepparam"):
+        told += bicep("lint", "--pattern", FOLDER / f"*{end}", "--diagnostics-format", "sarif").strip()
+    while told:
+        document, length = decoder.raw_decode(told)
+        found.append(document["runs"][0]["results"])
+        told = told[length:].lstrip()
+    assert found == [[]] * len(FILES)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_layout_is_the_formatters(file: Path) -> None:
+def test_the_layout_is_the_formatters(tmp_path: Path) -> None:
     """One layout."""
-    assert bicep("format", file, "--stdout") == file.read_text(encoding="utf-8")
+    shutil.copytree(FOLDER, tmp_path / "azure")
+    for end in (".bicep", ".bicepparam"):
+        bicep("format", "--pattern", tmp_path / "azure" / f"*{end}")
+    for file in FILES:
+        assert (tmp_path / "azure" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_every_rule_of_the_linter_is_an_error_or_has_a_reason() -> None:
+    """Those that are off have a comment above them."""
+    lines = [line.strip() for line in (FOLDER / "bicepconfig.json").read_text(encoding="utf-8").splitlines()]
+    levels = [re.match(r'"[a-z-]+": \{ "level": "(\w+)" \}', line) for line in lines]
+    rules = [(number, found[1]) for number, found in enumerate(levels) if found]
+    assert len(rules) > 40
+    assert all(level == "error" or lines[number - 1].startswith("//") for number, level in rules)
 
 
 def test_the_snapshot_in_the_repository_is_of_this_template(tmp_path: Path) -> None:
-    """A review sees resources. If it is out of date: `bicep snapshot infra/azure/main.bicepparam`, as above."""
+    """A review sees resources. If it is out of date, the README has the command that makes it again."""
     shutil.copytree(FOLDER, tmp_path / "azure")
     kept = json.loads((FOLDER / "main.snapshot.json").read_text(encoding="utf-8"))
     assert predicted(tmp_path / "azure", "main.bicepparam") == kept
@@ -157,6 +187,15 @@ class Seen(dict[str, str]):
         return super().get(name, default)
 
 
+def asked_for() -> set[str]:
+    """The variables that the code asks for."""
+    storage = {f"UNSTALE_STORAGE__{kind}ServiceUri": "https://a" for kind in ("table", "queue")}
+    seen = Seen({**storage, "UNSTALE_EVENTS__fullyQualifiedNamespace": "n"})
+    settings.read(seen)
+    settings.event_hub(seen)
+    return seen.asked
+
+
 OF_THE_HOST = {f"{name}__{key}" for name in ("UNSTALE_STORAGE", "UNSTALE_EVENTS") for key in ("credential", "clientId")}
 """What the host reads of a connection, and we do not."""
 NEVER_SET = {"UNSTALE_CONFIG", "UNSTALE_AUTHORITY", "UNSTALE_STORAGE", "UNSTALE_EVENTS"}
@@ -165,13 +204,20 @@ NEVER_SET = {"UNSTALE_CONFIG", "UNSTALE_AUTHORITY", "UNSTALE_STORAGE", "UNSTALE_
 
 def test_the_settings_are_those_that_the_code_reads() -> None:
     """Every setting of ours that is deployed is read, and every one that is read can be deployed."""
-    everything = {"UNSTALE_STORAGE__tableServiceUri": "https://t", "UNSTALE_STORAGE__queueServiceUri": "https://q"}
-    seen = Seen({**everything, "UNSTALE_EVENTS__fullyQualifiedNamespace": "n"})
-    settings.read(seen)
-    settings.event_hub(seen)
-    deployed = {name for variant in VARIANTS for name in app_settings(variant) if name.startswith("UNSTALE_")}
-    assert deployed - OF_THE_HOST == seen.asked - OF_THE_HOST - NEVER_SET
-    assert "UNSTALE_STORAGE__clientId" in deployed & seen.asked
+    seen = asked_for()
+    found = {name for variant in VARIANTS for name in app_settings(variant) if name.startswith("UNSTALE_")}
+    assert found - OF_THE_HOST == seen - OF_THE_HOST - NEVER_SET
+    assert "UNSTALE_STORAGE__clientId" in found & seen
+
+
+def test_the_output_for_the_command_line_is_what_it_reads() -> None:
+    """Pasted into a shell, it says where the deployment is: each variable of it is read, none holds a secret."""
+    value = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))["outputs"]["environment"]["value"]
+    named = set(re.findall(r"export (\w+)=", value))
+    assert named <= asked_for()
+    storage = {f"UNSTALE_STORAGE__{kind}ServiceUri" for kind in ("table", "queue", "blob")}
+    assert storage | {"UNSTALE_CLIENT_ID"} <= named
+    assert not {name for name in named if "SECRET" in name}
 
 
 REFUSED = re.compile(
@@ -186,11 +232,36 @@ def test_nothing_that_flex_consumption_refuses_is_set(variant: str) -> None:
     found = app_settings(variant)
     assert not [name for name in found if REFUSED.fullmatch(name)]
     assert found["AzureWebJobsStorage__credential"] == "managedidentity"
-    [app] = of_type(variant, "Microsoft.Web/sites")
-    runtime = app["properties"]["functionAppConfig"]["runtime"]
+    [site] = of_type(variant, "Microsoft.Web/sites")
+    runtime = site["properties"]["functionAppConfig"]["runtime"]
     assert runtime == {"name": "python", "version": packaging.FLEX.python}
     queues = HOST["extensions"]["queues"]
     assert found["PYTHON_THREADPOOL_THREAD_COUNT"] == str(queues["batchSize"] + queues["newBatchThreshold"])
+    scale = site["properties"]["functionAppConfig"]["scaleAndConcurrency"]
+    assert scale["instanceMemoryMB"] in {512, 2048, 4096}
+    assert 40 <= scale["maximumInstanceCount"] <= 1000
+
+
+def test_one_python_from_lock_to_cloud() -> None:
+    """The package's lock is worked out for the version that the app runs on, and that packaging asks wheels for."""
+    [site] = of_type("plain", "Microsoft.Web/sites")
+    version = site["properties"]["functionAppConfig"]["runtime"]["version"]
+    compiled = re.search(r"COMPILE_AZURE = .*--python-version (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert compiled
+    assert {version, packaging.FLEX.python} == {compiled[1]}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_connection_of_a_trigger_is_deployed(variant: str) -> None:
+    """By identity: the endpoint that the trigger needs, the kind of credential, and whose. Else it would be off."""
+    found = app_settings(variant)
+    for connection, endpoint in (("UNSTALE_STORAGE", "queueServiceUri"), ("UNSTALE_EVENTS", "fullyQualifiedNamespace")):
+        if connection == "UNSTALE_STORAGE" or variant != "plain":
+            assert found[f"{connection}__{endpoint}"]
+            assert found[f"{connection}__credential"] == "managedidentity"
+            assert found[f"{connection}__clientId"]
+        else:
+            assert not [name for name in found if name.startswith(connection)]
 
 
 def test_queues_and_tables_have_the_names_of_the_code() -> None:
@@ -200,6 +271,8 @@ def test_queues_and_tables_have_the_names_of_the_code() -> None:
     assert queues == both | {name + settings.POISON for name in both}
     [table] = of_type("plain", f"{STORAGE}/tableServices/tables")
     assert table["name"].rpartition("/")[2] == settings.TABLE
+    containers = {each["name"].rpartition("/")[2] for each in of_type("plain", f"{STORAGE}/blobServices/containers")}
+    assert containers == {settings.UNDELIVERED, "package"}
     for subscription in subscriptions("plain"):
         destination = subscription["deliveryWithResourceIdentity"]["destination"]["properties"]
         assert destination["queueName"] == settings.EVENTS_QUEUE
@@ -217,6 +290,14 @@ def test_no_key_opens_anything(variant: str) -> None:
     [account] = of_type(variant, STORAGE)
     assert account["properties"]["allowSharedKeyAccess"] is False
     assert account["properties"]["allowBlobPublicAccess"] is False
+    assert account["properties"]["supportsHttpsTrafficOnly"] is True
+    containers = of_type(variant, f"{STORAGE}/blobServices/containers")
+    assert {each["properties"]["publicAccess"] for each in containers} == {"None"}
+    [site] = of_type(variant, "Microsoft.Web/sites")
+    assert site["properties"]["httpsOnly"] is True
+    assert site["properties"]["siteConfig"]["ftpsState"] == "Disabled"
+    workspaces = of_type(variant, "Microsoft.OperationalInsights/workspaces")
+    assert all(each["properties"]["features"]["disableLocalAuth"] is True for each in workspaces)
     assert all(
         each["properties"]["DisableLocalAuth"] is True for each in of_type(variant, "Microsoft.Insights/components")
     )
@@ -230,39 +311,66 @@ def test_no_key_opens_anything(variant: str) -> None:
     assert all(value.startswith("@Microsoft.KeyVault(") for value in secrets.values())
 
 
-ROLES = {
-    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": ("app", r"storageAccounts/\w+"),
-    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": ("app", r"storageAccounts/\w+"),
-    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": ("app", r"storageAccounts/\w+"),
-    "3913510d-42f4-4e42-8a64-420c390055eb": ("app", r"components/unstale"),
-    "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": ("topic", r"queues/unstale-events"),
-    "ba92f5b4-2d11-453d-a403-e96b0029c9fe": ("topic", r"containers/dead-letters"),
-    "2b629674-e913-4c01-ae53-ef4638d8f975": ("topic", r"namespaces/unstale-\w+"),
-    "a638d3c7-ab3a-418d-83e6-5f17a39d4fde": ("app", r"namespaces/unstale-\w+"),
-    "4633458b-17de-408a-b874-0445c86b69e6": ("app", r"vaults/v/secrets/s"),
+ACCOUNT, DEAD_LETTERS = r"storageAccounts/\w+", r"containers/dead-letters"
+BLOB_OWNER, BLOBS = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+QUEUES, SENDER = "974c5e8b-45b9-4653-ba55-5f855dd0fb88", "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
+TABLES, METRICS = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "3913510d-42f4-4e42-8a64-420c390055eb"
+HUB_SENDER, HUB_RECEIVER = "2b629674-e913-4c01-ae53-ef4638d8f975", "a638d3c7-ab3a-418d-83e6-5f17a39d4fde"
+SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
+
+Grant = tuple[str, str, str]
+APP: list[Grant] = [
+    ("app", BLOB_OWNER, ACCOUNT),
+    ("app", QUEUES, ACCOUNT),
+    ("app", TABLES, ACCOUNT),
+    ("app", METRICS, r"components/unstale"),
+]
+BURIES: list[Grant] = [(topic, BLOBS, DEAD_LETTERS) for topic in ("unstale-contosolake", "theirs")]
+DELIVERS: list[Grant] = [(topic, SENDER, r"queues/unstale-events") for topic in ("unstale-contosolake", "theirs")]
+HUB = r"namespaces/unstale-\w+/eventhubs/unstale-events"
+STREAMS: list[Grant] = [(topic, HUB_SENDER, HUB) for topic in ("unstale-contosolake", "theirs")]
+GRANTS = {
+    "plain": APP + BURIES + DELIVERS,
+    "event hub, secret": [
+        *APP,
+        *BURIES,
+        *STREAMS,
+        ("app", HUB_RECEIVER, r"namespaces/unstale-\w+"),
+        ("app", SECRETS_USER, r"vaults/v/secrets/s"),
+    ],
+    "eventstream, operators": [
+        *APP,
+        *BURIES,
+        *DELIVERS,
+        ("o", TABLES, r"tables/unstale"),
+        ("o", QUEUES, ACCOUNT),
+        ("o", BLOBS, DEAD_LETTERS),
+    ],
 }
-MORE = {
-    "event hub": {"2b629674-e913-4c01-ae53-ef4638d8f975", "a638d3c7-ab3a-418d-83e6-5f17a39d4fde"},
-    "secret": {"4633458b-17de-408a-b874-0445c86b69e6"},
-}
+
+
+def who_has(assignment: dict[str, Any]) -> str:
+    """The app, a topic by its name, or the id itself."""
+    principal = str(assignment["properties"]["principalId"])
+    if "userAssignedIdentities/unstale'" in principal:
+        return "app"
+    topic = re.search(r"systemTopics/([\w-]+)'", principal)
+    return topic[1] if topic else principal
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_role_is_for_its_principal_at_its_scope(variant: str) -> None:
-    """The identity of the app, and the topics', each where it works; what an option needs comes with it."""
-    found = of_type(variant, "Microsoft.Authorization/roleAssignments")
-    given_to: dict[str, int] = {}
-    for each in found:
+    """These and no other: what the app, each topic and each operator needs, where it works; options bring theirs."""
+    expected = list(GRANTS[variant])
+    for each in of_type(variant, "Microsoft.Authorization/roleAssignments"):
         role = each["properties"]["roleDefinitionId"].rpartition("/")[2]
-        who, scope = ROLES[role]
-        principal = each["properties"]["principalId"]
-        assert ("userAssignedIdentities/unstale'" if who == "app" else "EventGrid/systemTopics") in principal
-        assert re.match(rf"\[extensionResourceId\('[^']*/{scope}',", each["id"]), each["id"]
-        assert each["properties"]["principalType"] == "ServicePrincipal"
-        given_to[role] = given_to.get(role, 0) + 1
-    optional = set().union(*MORE.values())
-    expected = (set(ROLES) - optional) | MORE.get(variant, set())
-    assert given_to == {role: 2 if ROLES[role][0] == "topic" else 1 for role in expected}
+        scopes = [scope for who, what, scope in expected if (who, what) == (who_has(each), role)]
+        scopes = [scope for scope in scopes if re.search(rf"/{scope}(', '|/providers/)Microsoft.Auth", each["id"])]
+        assert scopes, each["id"]
+        expected.remove((who_has(each), role, scopes[0]))
+        kind = "Group" if who_has(each) == "o" else "ServicePrincipal"
+        assert each["properties"]["principalType"] == kind
+    assert not expected
 
 
 def test_every_role_has_its_reason_above_it_in_one_file() -> None:
@@ -288,8 +396,10 @@ def test_subscriptions_deliver_by_identity_retry_for_a_day_and_keep_what_fails()
     [topic] = of_type("plain", "Microsoft.EventGrid/systemTopics")
     assert topic["identity"] == {"type": "SystemAssigned"}
     assert topic["properties"]["source"].endswith("/contosolake")
-    for each in subscriptions("plain") + subscriptions("event hub"):
+    for each in subscriptions("plain") + subscriptions("event hub, secret"):
         assert "destination" not in each
+        queue = each["deliveryWithResourceIdentity"]["destination"]
+        assert queue["endpointType"] == "EventHub" or queue["properties"]["queueMessageTimeToLiveInSeconds"] == -1
         assert each["deliveryWithResourceIdentity"]["identity"] == {"type": "SystemAssigned"}
         dead = each["deadLetterWithResourceIdentity"]["deadLetterDestination"]["properties"]
         names = {found["name"].rpartition("/")[2] for found in of_type("plain", f"{STORAGE}/blobServices/containers")}
@@ -297,9 +407,9 @@ def test_subscriptions_deliver_by_identity_retry_for_a_day_and_keep_what_fails()
         assert each["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
         kinds = {kind.rpartition(".")[2] for kind in each["filter"]["includedEventTypes"]}
         assert kinds == {"BlobCreated", "BlobRenamed", "DirectoryRenamed"}
-    for each in subscriptions("event hub"):  # an expression, because the hub's id is known to the cloud only
-        destination = str(each["deliveryWithResourceIdentity"]["destination"])
-        assert "outputs.hubId" in destination
+    [hub] = of_type("event hub, secret", "Microsoft.EventHub/namespaces/eventhubs")
+    for each in subscriptions("event hub, secret"):
+        assert each["deliveryWithResourceIdentity"]["destination"]["properties"]["resourceId"] == hub["id"]
 
 
 names_in_use = st.text("aB/.=% é\U0001f600", max_size=4)
@@ -335,6 +445,120 @@ def signals(sources: list[BlobCreated], reading: Arrived) -> bool:
     return any(source.container == arrival.container and _names(source, arrival) for source in sources)
 
 
+def lakehouse(name: str, *sources: str) -> str:
+    """A target with these sources, and a lakehouse of its own."""
+    item = f"431e8d7b-4a95-4c02-8ccd-{zlib.crc32(name.encode()):012x}"
+    head = f'[targets.{name}]\nkind = "fabric-lake-views"\nworkspace = "{WORKSPACE}"\nlakehouse = "{item}"\n'
+    return f"{head}on = [{', '.join(sources)}]\n"
+
+
+def blob(**fields: str) -> str:
+    """A source in TOML."""
+    named = ", ".join(f"{name} = {json.dumps(value)}" for name, value in fields.items())
+    return f"{{ blob_created = {{ {named} }} }}"
+
+
+ORDERS = blob(account="lake", container="silver", prefix="sales/orders/_delta_log/", suffix=".json")
+ICEBERG = blob(account="lake", container="silver", prefix="sales/stock/metadata/", suffix=".metadata.json")
+COMMIT_FILES = lakehouse("sales", ORDERS, ICEBERG) + lakehouse("stock", ORDERS)
+TOO_MANY = "".join(
+    lakehouse(f"t{number}", blob(account="big", container=f"raw{number % 7}", prefix=f"t{number}/", suffix=".parquet"))
+    for number in range(infra_azure.MOST_FILTERS + 20)
+)
+
+
+@pytest.mark.parametrize("name", ["the example", "commit files, and more sources than filters"])
+def test_the_deployed_subscriptions_let_through_what_targets_name(name: str) -> None:
+    """From file to resource: an event of every source passes a subscription of its own account's topic, and is a signal
+    to our reader. What a target writes (OneLake) has no topic, and nothing of our own storage has one.
+    """
+    text = (ROOT / "unstale.toml").read_text(encoding="utf-8")
+    found: tuple[dict[str, Any], ...]
+    if name == "the example":
+        found = tuple(json.loads((FOLDER / "main.snapshot.json").read_text(encoding="utf-8"))["predictedResources"])
+    else:
+        text = COMMIT_FILES + TOO_MANY
+        found = deployed(text, "")
+    topics = {each["properties"]["source"] for each in found if each["type"] == "Microsoft.EventGrid/systemTopics"}
+    sources = [each for target in load(text).targets for each in target.on if isinstance(each, BlobCreated)]
+    assert {topic.rpartition("/")[2] for topic in topics} == {source.account for source in sources}
+    for source in sources:
+        path = f"{source.prefix}x{source.suffix}"
+        subject = f"{SUBJECT}{source.container}/blobs/{path}"
+        url = f"https://{source.account}.blob.core.windows.net/{source.container}/{quote(path)}"
+        event = {"id": "1", "type": "Microsoft.Storage.BlobCreated", "source": f"/storageAccounts/{source.account}"}
+        rest = {"specversion": "1.0", "time": "2026-11-23T00:00:00Z", "data": {"api": "PutBlob", "url": url}}
+        reading = read({**event, **rest, "subject": subject}, NOW)
+        assert isinstance(reading, Arrived)
+        assert signals([source], reading)
+        assert any(passes(each, source.account, event["type"], subject) for each in found), path
+        elsewhere = f"{SUBJECT}elsewhere/blobs/{path}"
+        assert not any(passes(each, source.account, event["type"], elsewhere) for each in found)
+
+
+def test_what_lands_in_onelake_needs_no_topic() -> None:
+    """It comes through an eventstream, and the command says so."""
+    source = f'{{ onelake_changed = {{ workspace = "{WORKSPACE}", item = "{SALES}", path = "Tables/dbo/customers" }} }}'
+    parameters, notes = inputs(load(lakehouse("sales", source)))
+    assert parameters == {"sources": []}
+    assert any("eventstream" in note for note in notes)
+
+
+def passes(resource: dict[str, Any], account: str, kind: str, subject: str) -> bool:
+    """Whether a resource is a subscription of this account's topic that lets such an event through."""
+    if resource["type"] != "Microsoft.EventGrid/systemTopics/eventSubscriptions":
+        return False
+    wanted = resource["properties"]["filter"]
+    found = infra_azure.Filter(wanted["subjectBeginsWith"], wanted["subjectEndsWith"])
+    assert wanted["isSubjectCaseSensitive"] is False
+    of_the_account = f"/systemTopics/unstale-{account}/" in resource["id"]
+    return of_the_account and kind in wanted["includedEventTypes"] and found.passes(subject)
+
+
+def test_push_delivers_the_same_events_to_the_function_that_takes_them() -> None:
+    """Deployed after publishing, beside the queue: it names a function that the app has, and the queue's kinds."""
+    text = bicep("build", FOLDER / "push.bicep", "--stdout")
+    [push] = [each for each in json.loads(text)["resources"].values() if "eventSubscriptions" in each["type"]]
+    [ours, *_] = subscriptions("plain")
+    for part in ("includedEventTypes", "isSubjectCaseSensitive"):
+        assert push["properties"]["filter"][part] == ours["filter"][part]
+    for part in ("retryPolicy", "eventDeliverySchema"):
+        assert push["properties"][part] == ours[part]
+    assert push["properties"]["deadLetterWithResourceIdentity"]["identity"] == {"type": "SystemAssigned"}
+    destination = push["properties"]["destination"]["properties"]
+    assert destination["maxEventsPerBatch"] == 1
+    functions = {function.get_function_name() for function in app.get_functions()}
+    named = re.findall(r"'([a-z_]+)'\)\]$", destination["resourceId"])
+    assert len(named) == 1
+    assert set(named) <= functions
+
+
+# --- Several environments --------------------------------------------------------------------------------------------
+
+SHARED = {"Microsoft.EventGrid/systemTopics"}
+"""What two environments that listen to one account deploy both, the same to the letter."""
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [("unstale", "prod"), ("staging", "unstale")],
+    ids=["one name, two groups", "two names, one group"],
+)
+def test_environments_live_side_by_side(name: str, group: str) -> None:
+    """In one subscription, listening to the same accounts: nothing of one overwrites anything of the other, and what
+    all of Azure shares (the app's name, the storage account's) is another one.
+    """
+    first = {each["id"]: each for each in resources("plain")}
+    second = {each["id"]: each for each in deployed(CONFIG, f"param name = '{name}'\n{PLACED}", group)}
+    assert len(first) == len(second)
+    both = first.keys() & second.keys()
+    assert {first[each]["type"] for each in both} == SHARED
+    assert [first[each] for each in both] == [second[each] for each in both]
+    for kind in ("Microsoft.Web/sites", STORAGE):
+        names = {each["name"] for found in (first, second) for each in found.values() if each["type"] == kind}
+        assert len(names) == 2
+
+
 def test_filters_name_container_prefix_and_suffix_and_no_two_pass_the_same_event() -> None:
     """As exact as Event Grid can be, and one delivery an event where one filter covers another."""
     found = filters_for([BlobCreated("a", "c", "x/y/", ".p"), BlobCreated("a", "c", "x/", ".p")])
@@ -348,8 +572,23 @@ def test_infra_writes_what_the_parameter_file_reads(tmp_path: Path) -> None:
     """One file an environment; the committed one is of the example configuration."""
     infra_azure.azure(ROOT / "unstale.toml", as_json=True, write=True, folder=tmp_path)
     infra_azure.azure(ROOT / "unstale.toml", as_json=True, write=True, environment="staging", folder=tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"default.json", "staging.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {"default.json", "staging.json", "staging.bicepparam"}
     assert (tmp_path / "default.json").read_bytes() == (FOLDER / "default.json").read_bytes()
+
+
+def test_an_environment_gets_a_parameter_file_that_is_then_its_own(tmp_path: Path) -> None:
+    """Made once, it compiles, with a name that no other environment has; what is written into it stays."""
+    shutil.copytree(FOLDER, tmp_path / "azure")
+    own = tmp_path / "azure" / "Acceptance-test.bicepparam"
+    for _ in range(2):
+        infra_azure.azure(
+            ROOT / "unstale.toml", as_json=True, write=True, environment="Acceptance-test", folder=tmp_path / "azure"
+        )
+        assert "param name = 'unstale-acceptance-t'" in own.read_text(encoding="utf-8")
+        assert bicep("format", own, "--stdout") == own.read_text(encoding="utf-8")
+        own.write_text(own.read_text(encoding="utf-8").replace("alertEmail = ''", "alertEmail = 'a@b.c'"))
+    text = json.loads(bicep("build-params", own, "--stdout"))["parametersJson"]
+    assert json.loads(text)["parameters"]["alertEmail"]["value"] == "a@b.c"
 
 
 def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -360,7 +599,8 @@ def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixt
     )
     assert main(["infra", "azure", "--config", str(config)]) == 2
     assert "no target is on Azure" in capsys.readouterr().err
-    assert main(["infra", "azure", "--config", str(ROOT / "unstale.toml"), "--environment", "../x"]) == 2
+    for name in ("../x", "bicepconfig"):
+        assert main(["infra", "azure", "--config", str(ROOT / "unstale.toml"), "--environment", name]) == 2
 
 
 # --- The package -----------------------------------------------------------------------------------------------------
@@ -410,14 +650,61 @@ def test_the_package_is_indexed_by_the_real_worker_and_never_varies(tmp_path: Pa
 
 def test_every_alert_tells_somebody_what_it_means_and_what_to_do() -> None:
     """All go to the action group; each names a command or the log, and stands in the README."""
-    rules = of_type("plain", "Microsoft.Insights/scheduledQueryRules")
-    metrics = of_type("plain", "Microsoft.Insights/metricAlerts")
+    rules = of_type("event hub, secret", "Microsoft.Insights/scheduledQueryRules")
+    metrics = of_type("event hub, secret", "Microsoft.Insights/metricAlerts")
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert len(rules) == 7
-    assert len(metrics) == 4
+    names = {each["name"].rpartition("-")[2] for each in [*rules, *metrics]}
+    assert names == {
+        "DeadLetteredCount",
+        "DroppedEventCount",
+        "EventsNotRead",
+        "EventsNotTaken",
+        "FunctionFailures",
+        "TargetHeld",
+        "TargetLate",
+        "TickMissing",
+        "UnreadableEvents",
+        "UnreadableWakes",
+    }
+    assert all(f"`{name}`" in readme for name in names)
     for alert in [*rules, *metrics]:
         assert re.search("unstale (status|redrive|check|refresh)", alert["properties"]["description"])
-        assert "actionGroups/unstale" in json.dumps(alert["properties"]["actions"]) or "actionGroupId" in json.dumps(
-            alert["properties"]["actions"]
-        )
-        assert f"`{alert['name'].rpartition('-')[2]}`" in readme
+        actions = json.dumps(alert["properties"]["actions"])
+        assert "actionGroups/unstale" in actions or "outputs.actionGroupId" in actions
+
+
+def test_alerts_of_a_topic_count_our_subscriptions_only() -> None:
+    """A topic is shared: what others could not deliver is no alarm of ours."""
+    ours: dict[str, set[str]] = {}
+    for each in of_type("plain", "Microsoft.EventGrid/systemTopics/eventSubscriptions"):
+        topic, _, name = each["id"].partition("/eventSubscriptions/")
+        ours.setdefault(topic, set()).add(name)
+    alerts = of_type("plain", "Microsoft.Insights/metricAlerts")
+    assert len(alerts) == 4
+    for alert in alerts:
+        [scope] = alert["properties"]["scopes"]
+        [criterion] = alert["properties"]["criteria"]["allOf"]
+        [dimension] = criterion["dimensions"]
+        assert set(dimension["values"]) == ours[scope]
+
+
+def test_alerts_and_workbook_read_what_the_code_writes() -> None:
+    """Queries name functions, queues and fields of lines; a name that the code no longer has would be an alert that is
+    never raised.
+    """
+    texts = [each["properties"]["criteria"]["allOf"][0]["query"] for each in of_type("plain", RULES)]
+    texts += [file.read_text(encoding="utf-8") for file in (FOLDER / "queries").glob("*.kql")]
+    fields = {name for text in texts for name in re.findall(r"line\.detail\.(\w+)", text)}
+    engine = (ROOT / "shared" / "engine.py").read_text(encoding="utf-8")
+    assert {"late", "held", "owed_age_seconds"} <= fields
+    assert all(f'"{name}"' in engine for name in fields - {"message", "why"})
+    assert any('Name == "tick"' in text for text in texts)
+    poison = {name + settings.POISON for name in (settings.EVENTS_QUEUE, settings.WAKES_QUEUE)}
+    assert all(any(f'"/{queue}/"' in text for text in texts) for queue in {settings.EVENTS_QUEUE} | poison)
+    for rule in of_type("plain", RULES):
+        minutes = {"PT10M": 10, "PT15M": 15, "P2D": 2880}[rule["properties"]["windowSize"]]
+        assert minutes >= 10
+        assert rule["properties"]["evaluationFrequency"] == "PT5M"
+
+
+RULES = "Microsoft.Insights/scheduledQueryRules"

@@ -5,29 +5,30 @@ param location string
 param workspaceId string
 param actionGroupId string
 
-// Queries are not validated, because a table is there only once something was written into it.
+// Queries are not validated, because a table is there only once something was written into it. Two days are the longest
+// window that a log alert takes; a short one is for what is told again and again.
 var alerts = {
   UnreadableEvents: {
     description: 'Events lie in the poison queue, so whether views are fresh is not known. See how many, since when and why: unstale redrive --dry-run. Once the cause is mended: unstale redrive'
-    query: 'StorageQueueLogs | where OperationName == "PutMessage" and StatusText == "Success" | where Uri has "/unstale-events-poison/"'
+    query: replace(loadTextContent('queries/unreadable.kql'), '<queue>', 'unstale-events-poison')
     severity: 1
-    window: 'PT15M'
+    window: 'P2D'
     operator: 'GreaterThan'
     threshold: 0
   }
   UnreadableWakes: {
     description: 'Wakes lie in the poison queue. Ticks do their work, a little later. See why: unstale redrive --dry-run. Once the cause is mended: unstale redrive'
-    query: 'StorageQueueLogs | where OperationName == "PutMessage" and StatusText == "Success" | where Uri has "/unstale-wakes-poison/"'
+    query: replace(loadTextContent('queries/unreadable.kql'), '<queue>', 'unstale-wakes-poison')
     severity: 2
-    window: 'PT15M'
+    window: 'P2D'
     operator: 'GreaterThan'
     threshold: 0
   }
   EventsNotTaken: {
-    description: 'Events have waited for a quarter of an hour: trouble of ours, told in the log, or the app is down. Nothing is lost; they stay for a week. See how the views stand: unstale status'
+    description: 'Events have waited for a quarter of an hour: trouble of ours, told in the log, or the app is down. Nothing is lost; they stay until they are taken. See how the views stand: unstale status'
     query: loadTextContent('queries/events-not-taken.kql')
     severity: 1
-    window: 'PT6H'
+    window: 'P2D'
     operator: 'GreaterThan'
     threshold: 0
   }
@@ -49,17 +50,17 @@ var alerts = {
   }
   TargetLate: {
     description: 'A view has been stale for longer than its objective. Which one, since when and why: unstale status'
-    query: 'AppTraces | extend line = parse_json(Message) | where tostring(line.message) == "saved" and toint(line.detail.late) == 1'
+    query: loadTextContent('queries/late.kql')
     severity: 2
-    window: 'PT15M'
+    window: 'P2D'
     operator: 'GreaterThan'
     threshold: 0
   }
   TargetHeld: {
     description: 'A view is held: blocked by a permanent error, cancelled by somebody, or paused. Which one and why: unstale status. Once the cause is mended: unstale resume <target>'
-    query: 'AppTraces | extend line = parse_json(Message) | where tostring(line.message) == "saved" and toint(line.detail.held) == 1'
+    query: loadTextContent('queries/held.kql')
     severity: 2
-    window: 'PT15M'
+    window: 'P2D'
     operator: 'GreaterThan'
     threshold: 0
   }

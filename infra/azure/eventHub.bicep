@@ -1,7 +1,9 @@
 // The event hub that Event Grid delivers into where blob events are too many for a queue.
 
 param name string
+param hubName string
 param location string
+param actionGroupId string
 
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   name: name
@@ -19,7 +21,7 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   }
 
   resource hub 'eventhubs' = {
-    name: 'unstale-events'
+    name: hubName
     properties: {
       // As many instances as there are partitions can read at once.
       partitionCount: 4
@@ -36,7 +38,47 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   }
 }
 
+// What comes in must go out: the namespace itself counts, so the app need not be alive.
+resource stuck 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: '${name}-EventsNotRead'
+  location: 'global'
+  properties: {
+    description: 'Events came into the event hub, and for half an hour none was read: trouble of ours, told in the log, or the app is down. Nothing is lost; they stay for a week. See how the views stand: unstale status'
+    severity: 1
+    enabled: true
+    scopes: [namespace.id]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT30M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          name: 'came'
+          criterionType: 'StaticThresholdCriterion'
+          metricNamespace: 'Microsoft.EventHub/namespaces'
+          metricName: 'IncomingMessages'
+          operator: 'GreaterThan'
+          threshold: 0
+          timeAggregation: 'Total'
+        }
+        {
+          name: 'read'
+          criterionType: 'StaticThresholdCriterion'
+          metricNamespace: 'Microsoft.EventHub/namespaces'
+          metricName: 'OutgoingMessages'
+          operator: 'LessThan'
+          threshold: 1
+          timeAggregation: 'Total'
+        }
+      ]
+    }
+    actions: [
+      {
+        actionGroupId: actionGroupId
+      }
+    ]
+  }
+}
+
 output fullyQualifiedNamespace string = split(split(namespace.properties.serviceBusEndpoint, '://')[1], ':')[0]
-output hub string = namespace::hub.name
-output hubId string = namespace::hub.id
 output consumerGroup string = namespace::hub::readers.name

@@ -11,6 +11,7 @@ param packageUrl string
 param storageAccountName string
 param queueUrl string
 param tableUrl string
+param blobUrl string
 param applicationInsightsName string
 param fabric fabricType
 param fabricUrl string
@@ -118,6 +119,7 @@ var hostSettings = {
 var storageSettings = {
   UNSTALE_STORAGE__tableServiceUri: tableUrl
   UNSTALE_STORAGE__queueServiceUri: queueUrl
+  UNSTALE_STORAGE__blobServiceUri: blobUrl
   UNSTALE_STORAGE__credential: 'managedidentity'
   UNSTALE_STORAGE__clientId: identity.properties.clientId
 }

@@ -1,6 +1,6 @@
 // unstale on Azure: everything but the code, which is published afterwards. See README.md.
 
-import { fabricType, placementType, sourceType, streamType } from 'types.bicep'
+import { fabricType, operatorType, placementType, sourceType, streamType } from 'types.bicep'
 
 @description('What names begin with; another one for each environment of a subscription.')
 @minLength(3)
@@ -31,6 +31,9 @@ param maximumInstanceCount int = 40
 @description('Who gets alerts by e-mail; nobody if empty.')
 param alertEmail string = ''
 
+@description('Who may use the command line on this deployment: keys open nothing, and an owner reads no data.')
+param operators operatorType[] = []
+
 @minValue(30)
 @maxValue(730)
 param logRetentionDays int = 30
@@ -42,6 +45,7 @@ var storageName = 'unstale${suffix}'
 
 // The names that the code has.
 var eventsQueue = 'unstale-events'
+var eventHubName = 'unstale-events'
 var deadLetterContainer = 'dead-letters'
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -71,23 +75,23 @@ module storage 'storage.bicep' = {
 module eventHub 'eventHub.bicep' = if (stream.kind == 'own') {
   params: {
     name: uniqueName
+    hubName: eventHubName
     location: location
+    actionGroupId: monitoring.outputs.actionGroupId
   }
 }
 
 module topics 'topic.bicep' = [
   for source in sources: {
-    name: '${name}-topic-${source.account}'
+    name: 'topic-${source.account}-${suffix}'
     scope: resourceGroup(
       placements[?source.account].?subscriptionId ?? subscription().subscriptionId,
       placements[?source.account].?resourceGroup ?? resourceGroup().name
     )
     params: {
-      name: name
       account: source.account
       location: placements[?source.account].?location ?? location
-      existingTopic: placements[?source.account].?systemTopic ?? ''
-      actionGroupId: monitoring.outputs.actionGroupId
+      existingTopic: placements[?source.account].?systemTopic
     }
   }
 ]
@@ -100,27 +104,33 @@ module roles 'roles.bicep' = {
     eventsQueue: eventsQueue
     deadLetterContainer: deadLetterContainer
     applicationInsightsName: name
-    eventHubNamespaceName: stream.kind == 'own' ? uniqueName : ''
+    eventHubName: eventHubName
+    eventHubNamespaceName: stream.kind == 'own' ? uniqueName : null
     clientSecret: fabric.kind == 'service-principal' ? fabric.?secret : null
+    operators: operators
   }
-  dependsOn: [storage, eventHub]
+  dependsOn: [storage, eventHub, monitoring]
 }
 
 module subscriptions 'subscriptions.bicep' = [
   for (source, index) in sources: {
-    name: '${name}-subscriptions-${source.account}'
+    name: 'subscriptions-${source.account}-${suffix}'
     scope: resourceGroup(
       placements[?source.account].?subscriptionId ?? subscription().subscriptionId,
       placements[?source.account].?resourceGroup ?? resourceGroup().name
     )
     params: {
-      name: name
-      topicName: topics[index].outputs.name
+      owner: uniqueName
+      account: source.account
+      topicName: placements[?source.account].?systemTopic ?? 'unstale-${source.account}'
       filters: source.filters
       storageAccountId: resourceId('Microsoft.Storage/storageAccounts', storageName)
       eventsQueue: eventsQueue
       deadLetterContainer: deadLetterContainer
-      eventHubId: stream.kind == 'own' ? eventHub!.outputs.hubId : ''
+      eventHubId: stream.kind == 'own'
+        ? resourceId('Microsoft.EventHub/namespaces/eventhubs', uniqueName, eventHubName)
+        : null
+      actionGroupId: monitoring.outputs.actionGroupId
     }
     dependsOn: [roles] // without its role an identity cannot deliver
   }
@@ -137,13 +147,14 @@ module functionApp 'functionApp.bicep' = {
     storageAccountName: storageName
     queueUrl: storage.outputs.queueUrl
     tableUrl: storage.outputs.tableUrl
+    blobUrl: storage.outputs.blobUrl
     applicationInsightsName: name
     fabric: fabric
     fabricUrl: fabricUrl
     stream: stream.kind == 'own'
       ? {
           fullyQualifiedNamespace: eventHub!.outputs.fullyQualifiedNamespace
-          eventHub: eventHub!.outputs.hub
+          eventHub: eventHubName
           consumerGroup: eventHub!.outputs.consumerGroup
         }
       : stream.kind == 'eventstream'
@@ -172,3 +183,16 @@ output storageAccountName string = storage.outputs.accountName
 @description('Give it a role in each Fabric workspace of a target (managed-identity).')
 output identityClientId string = identity.properties.clientId
 output identityPrincipalId string = identity.properties.principalId
+@description('What the command line wants to know, as lines for a shell.')
+output environment string = join(
+  [
+    'export UNSTALE_STORAGE__tableServiceUri=${storage.outputs.tableUrl}'
+    'export UNSTALE_STORAGE__queueServiceUri=${storage.outputs.queueUrl}'
+    'export UNSTALE_STORAGE__blobServiceUri=${storage.outputs.blobUrl}'
+    'export UNSTALE_FABRIC_URL=${fabricUrl}'
+    'export UNSTALE_CLIENT_ID=${fabric.kind == 'service-principal' ? fabric.clientId : identity.properties.clientId}'
+    'export UNSTALE_TENANT_ID=${fabric.kind == 'service-principal' ? fabric.tenantId : tenant().tenantId}'
+    'export UNSTALE_EVENTS__fullyQualifiedNamespace=${stream.kind == 'own' ? eventHub!.outputs.fullyQualifiedNamespace : stream.kind == 'eventstream' ? stream.fullyQualifiedNamespace : ''}'
+  ],
+  '\n'
+)

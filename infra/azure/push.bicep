@@ -1,9 +1,8 @@
-// Instead of the queue, or beside it: Event Grid calls the function itself. Deploy it after publishing, because the
-// function must be there. One account a deployment, in the resource group of its system topic.
+// Beside the queue: Event Grid calls the function itself, and what comes twice is taken once. Deploy it after publishing,
+// because the function must be there. One account a deployment, in the resource group of its system topic.
 
 import { filterType } from 'types.bicep'
 
-param name string = 'unstale'
 param systemTopic string
 param filters filterType[]
 param functionAppName string
@@ -34,7 +33,7 @@ resource storageAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing 
 resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [
   for filter in filters: {
     parent: topic
-    name: '${name}-push-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
+    name: '${functionAppName}-push-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
     properties: {
       destination: {
         endpointType: 'AzureFunction'

@@ -1,6 +1,6 @@
 // Every role assignment of the deployment, each with its reason above it. Nothing else in these templates grants.
 
-import { keyVaultSecretType } from 'types.bicep'
+import { keyVaultSecretType, operatorType } from 'types.bicep'
 
 param identityPrincipalId string
 param topicPrincipalIds string[]
@@ -8,9 +8,11 @@ param storageAccountName string
 param eventsQueue string
 param deadLetterContainer string
 param applicationInsightsName string
-@description('Empty without an event hub of its own.')
-param eventHubNamespaceName string
+@description('Null without an event hub of its own.')
+param eventHubNamespaceName string?
+param eventHubName string
 param clientSecret keyVaultSecretType?
+param operators operatorType[]
 
 // https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 var roles = {
@@ -43,14 +45,26 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
       name: eventsQueue
     }
   }
+
+  resource tables 'tableServices' existing = {
+    name: 'default'
+
+    resource state 'tables' existing = {
+      name: 'unstale'
+    }
+  }
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: applicationInsightsName
 }
 
-resource eventHubNamespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = if (!empty(eventHubNamespaceName)) {
-  name: empty(eventHubNamespaceName) ? 'none' : eventHubNamespaceName
+resource eventHubNamespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = if (eventHubNamespaceName != null) {
+  name: eventHubNamespaceName ?? 'none'
+
+  resource hub 'eventhubs' existing = {
+    name: eventHubName
+  }
 }
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (clientSecret != null) {
@@ -117,7 +131,7 @@ resource telemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 // Each system topic may put messages into the events queue, and nothing else there.
 resource delivers 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for principalId in topicPrincipalIds: {
+  for principalId in (eventHubNamespaceName == null ? topicPrincipalIds : []): {
     name: guid(account::queues::events.id, principalId, roles.storageQueueDataMessageSender)
     scope: account::queues::events
     properties: {
@@ -147,11 +161,11 @@ resource deadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// With an event hub of its own, each system topic sends to that ...
+// With an event hub of its own, each system topic sends to that instead ...
 resource streams 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for principalId in (empty(eventHubNamespaceName) ? [] : topicPrincipalIds): {
-    name: guid(eventHubNamespace.id, principalId, roles.eventHubsDataSender)
-    scope: eventHubNamespace
+  for principalId in (eventHubNamespaceName == null ? [] : topicPrincipalIds): {
+    name: guid(eventHubNamespace::hub.id, principalId, roles.eventHubsDataSender)
+    scope: eventHubNamespace::hub
     properties: {
       principalId: principalId
       principalType: 'ServicePrincipal'
@@ -161,7 +175,7 @@ resource streams 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
 ]
 
 // ... and the host receives from it. Of the namespace, because the scale controller looks at that.
-resource receives 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(eventHubNamespaceName)) {
+resource receives 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (eventHubNamespaceName != null) {
   name: guid(eventHubNamespace.id, identityPrincipalId, roles.eventHubsDataReceiver)
   scope: eventHubNamespace
   properties: {
@@ -181,3 +195,51 @@ resource readsSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
   }
 }
+
+// A person at the command line reads the state, pauses, resumes and asks for refreshes.
+resource operates 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for operator in operators: {
+    name: guid(account::tables::state.id, operator.principalId, roles.storageTableDataContributor)
+    scope: account::tables::state
+    properties: {
+      principalId: operator.principalId
+      principalType: operator.principalType
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        roles.storageTableDataContributor
+      )
+    }
+  }
+]
+
+// ... sends the wakes that make the function look, counts dead letters and brings them back: all four queues ...
+resource redrives 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for operator in operators: {
+    name: guid(account.id, operator.principalId, roles.storageQueueDataContributor)
+    scope: account
+    properties: {
+      principalId: operator.principalId
+      principalType: operator.principalType
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        roles.storageQueueDataContributor
+      )
+    }
+  }
+]
+
+// ... and what Event Grid could not deliver, likewise.
+resource returns 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for operator in operators: {
+    name: guid(account::blobs::deadLetters.id, operator.principalId, roles.storageBlobDataContributor)
+    scope: account::blobs::deadLetters
+    properties: {
+      principalId: operator.principalId
+      principalType: operator.principalType
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        roles.storageBlobDataContributor
+      )
+    }
+  }
+]

@@ -83,5 +83,6 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 
 output accountName string = account.name
 output packageUrl string = '${account.properties.primaryEndpoints.blob}${packageContainerName}'
+output blobUrl string = account.properties.primaryEndpoints.blob
 output queueUrl string = account.properties.primaryEndpoints.queue
 output tableUrl string = account.properties.primaryEndpoints.table

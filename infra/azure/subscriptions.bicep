@@ -1,17 +1,18 @@
-// What one system topic delivers, and where to: one subscription a filter.
+// What one system topic delivers to us, and where to: one subscription a filter; and who is told when it fails.
 
 import { filterType } from 'types.bicep'
 
-param name string
+@description('Of this deployment alone: other environments, and others, have subscriptions of the same topic.')
+param owner string
+param account string
 param topicName string
 param filters filterType[]
 param storageAccountId string
 param eventsQueue string
 param deadLetterContainer string
-@description('The event hub to deliver into; empty for the queue.')
-param eventHubId string
-
-var weekSeconds = 604800
+@description('The event hub to deliver into; null for the queue.')
+param eventHubId string?
+param actionGroupId string
 
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: topicName
@@ -22,7 +23,7 @@ var queue = {
   properties: {
     resourceId: storageAccountId
     queueName: eventsQueue
-    queueMessageTimeToLiveInSeconds: weekSeconds
+    queueMessageTimeToLiveInSeconds: -1 // for ever: what waits for us to be mended must not be gone by then
   }
 }
 var hub = {
@@ -35,13 +36,13 @@ var hub = {
 resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [
   for filter in filters: {
     parent: topic
-    name: '${name}-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
+    name: '${owner}-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
     properties: {
       deliveryWithResourceIdentity: {
         identity: {
           type: 'SystemAssigned'
         }
-        destination: empty(eventHubId) ? queue : hub
+        destination: eventHubId == null ? queue : hub
       }
       deadLetterWithResourceIdentity: {
         identity: {
@@ -71,6 +72,53 @@ resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025
         maxDeliveryAttempts: 30
         eventTimeToLiveInMinutes: 1440
       }
+    }
+  }
+]
+
+var alarms = {
+  DeadLetteredCount: 'Event Grid could not deliver events of this account, and put them into the container dead-letters of the storage account of unstale. Whether views are fresh is not known. Why: unstale redrive --dry-run, unstale check --live. Once the cause is mended: unstale redrive'
+  DroppedEventCount: 'Event Grid dropped events of this account: neither delivered nor in the dead letters. Mend what unstale check --live finds, then refresh the targets by hand: unstale refresh'
+}
+
+// Event Grid itself counts, so the app need not be alive.
+resource lost 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for alarm in items(alarms): {
+    name: '${owner}-${account}-${alarm.key}'
+    location: 'global'
+    properties: {
+      description: alarm.value
+      severity: 1
+      enabled: true
+      scopes: [topic.id]
+      evaluationFrequency: 'PT5M'
+      windowSize: 'PT15M'
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [
+          {
+            name: alarm.key
+            criterionType: 'StaticThresholdCriterion'
+            metricNamespace: 'Microsoft.EventGrid/systemTopics'
+            metricName: alarm.key
+            operator: 'GreaterThan'
+            threshold: 0
+            timeAggregation: 'Total'
+            dimensions: [
+              {
+                name: 'EventSubscriptionName'
+                operator: 'Include'
+                values: [for (filter, index) in filters: subscriptions[index].name]
+              }
+            ]
+          }
+        ]
+      }
+      actions: [
+        {
+          actionGroupId: actionGroupId
+        }
+      ]
     }
   }
 ]

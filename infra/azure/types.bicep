@@ -66,6 +66,13 @@ type servicePrincipalType = {
 }
 
 @export()
+@description('A person or group that runs `unstale status`, `redrive` and the like, by object id.')
+type operatorType = {
+  principalId: string
+  principalType: 'User' | 'Group' | 'ServicePrincipal'
+}
+
+@export()
 type keyVaultSecretType = {
   vault: string
   name: string
