@@ -44,6 +44,7 @@ HOST_ROLES: Final[Mapping[str, str]] = {
 SENDS: Final = {"c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": "Storage Queue Data Message Sender"}
 BURIES: Final = {"ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor"}
 STREAMS: Final = {"2b629674-e913-4c01-ae53-ef4638d8f975": "Azure Event Hubs Data Sender"}
+RECEIVES: Final = {"a638d3c7-ab3a-418d-83e6-5f17a39d4fde": "Azure Event Hubs Data Receiver"}
 """By id, as infra/azure/roles.bicep grants them."""
 
 DEPLOY: Final = "deploy: az deployment group create --parameters infra/azure/main.bicepparam"
@@ -71,6 +72,7 @@ class Azure:
         self.arm = arm
         self.account = cache(self._account)
         self.topics = cache(self._topics)
+        self.site = cache(self._site)
 
     def _account(self, name: str) -> str:
         """The id of a storage account, wherever it is: their names are unique. Raises `NotThere`."""
@@ -83,6 +85,16 @@ class Azure:
 
     def _topics(self, subscription: str) -> list[dict[str, Any]]:
         return list(self.arm.every(f"{subscription}/providers/Microsoft.EventGrid/systemTopics", **EVENT_GRID))
+
+    def _site(self, account: str) -> dict[str, Any]:
+        """The app whose package is in this account. Raises `NotThere`."""
+        group, name = account.partition("/providers/")[0], account.rpartition("/")[2]
+        for listed in self.arm.every(f"{group}/providers/Microsoft.Web/sites", **WEB):
+            site = self.arm.get(str(listed["id"]), **WEB)
+            deployment = (site.get("properties", {}).get("functionAppConfig") or {}).get("deployment") or {}
+            if f"//{name}." in str((deployment.get("storage") or {}).get("value")):
+                return site
+        raise NotThere("no app in the resource group takes its package from this account")
 
     def roles(self, scope: str, principal: str) -> set[str]:
         """Ids of the roles that a principal has there, or above, itself or through a group."""
@@ -160,7 +172,7 @@ _PARTS: Mapping[str, Callable[[Azure, str, str], Finding]] = {
 def _app_findings(azure: Azure, account: str, stream: bool) -> Iterator[Finding]:  # noqa: FBT001 - one fact
     what = "function app"
     try:
-        site = _site(azure, account)
+        site = azure.site(account)
     except CannotLook as trouble:
         yield _asked(what, partial(_raise, trouble))
         return
@@ -170,17 +182,6 @@ def _app_findings(azure: Azure, account: str, stream: bool) -> Iterator[Finding]
 
 def _raise(trouble: CannotLook) -> Finding:
     raise trouble
-
-
-def _site(azure: Azure, account: str) -> dict[str, Any]:
-    """The app whose package is in this account. Raises `NotThere`."""
-    group, name = account.partition("/providers/")[0], account.rpartition("/")[2]
-    for listed in azure.arm.every(f"{group}/providers/Microsoft.Web/sites", **WEB):
-        site = azure.arm.get(str(listed["id"]), **WEB)
-        deployment = (site.get("properties", {}).get("functionAppConfig") or {}).get("deployment") or {}
-        if f"//{name}." in str((deployment.get("storage") or {}).get("value")):
-            return site
-    raise NotThere("no app in the resource group takes its package from this account")
 
 
 def _state(azure: Azure, site: Mapping[str, Any], what: str, wanted: Iterable[str]) -> Finding:
@@ -204,14 +205,17 @@ def _last(name: object) -> str:
 
 
 def _app_roles(azure: Azure, site: Mapping[str, Any], account: str) -> Finding:
-    """The first identity: the template gives it one."""
-    what = "roles of the app"
+    what, principal = "roles of the app", _principal(site)
+    if not principal:
+        return Finding(what, "it has no identity", DEPLOY)
+    return _lacking(azure, what, principal, {account: HOST_ROLES})
+
+
+def _principal(site: Mapping[str, Any]) -> str:
+    """Of the app's identity, or nothing: the template gives it one, user-assigned."""
     identity = site.get("identity") or {}
     assigned = [str(each["principalId"]) for each in (identity.get("userAssignedIdentities") or {}).values()]
-    principals = [*assigned, *([str(identity["principalId"])] if identity.get("principalId") else [])]
-    if not principals:
-        return Finding(what, "it has no identity", DEPLOY)
-    return _lacking(azure, what, principals[0], {account: HOST_ROLES})
+    return next(iter(assigned), str(identity.get("principalId") or ""))
 
 
 def _lacking(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mapping[str, str]]) -> Finding:
@@ -261,7 +265,7 @@ class Inbox:
         """Whether a subscription delivers to us, by the id of its destination."""
         destination = _destination(subscription)
         properties = destination.get("properties") or {}
-        resource = str(properties.get("resourceId")).lower()
+        resource = _resource_id(subscription).lower()
         if destination.get("endpointType") == "StorageQueue":
             return resource == self.account.lower() and properties.get("queueName") == variables.EVENTS_QUEUE
         return bool(self._namespace) and f"/namespaces/{self._namespace.lower()}/eventhubs/" in resource
@@ -294,6 +298,17 @@ def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> I
         principal = str((topic.get("identity") or {}).get("principalId"))
         wanted = _topic_roles(ours.account, subscriptions)
         yield _asked(what := f"roles of the topic of {name}", partial(_lacking, azure, what, principal, wanted))
+    for hub in sorted({_resource_id(each) for each in subscriptions if "/eventhubs/" in _resource_id(each).lower()}):
+        yield _asked(what := f"roles of the app at {_last(hub)}", partial(_receives, azure, ours.account, hub, what))
+
+
+def _resource_id(subscription: Mapping[str, Any]) -> str:
+    return str((_destination(subscription).get("properties") or {}).get("resourceId"))
+
+
+def _receives(azure: Azure, account: str, hub: str, what: str) -> Finding:
+    """The host reads the hub, and looks at its namespace in order to scale."""
+    return _lacking(azure, what, _principal(azure.site(account)), {hub.rpartition("/eventhubs/")[0]: RECEIVES})
 
 
 def _topic(azure: Azure, name: str) -> dict[str, Any] | None:

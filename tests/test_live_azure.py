@@ -14,6 +14,7 @@ import pytest
 from azure.core.credentials import AccessToken
 from microsoft_fabric_api.client import FabricClient
 
+from functions_azure.app import app
 from functions_azure.clients import Clients
 from functions_azure.settings import Settings
 from functions_azure.store import Store
@@ -431,6 +432,25 @@ def test_an_identity_that_gets_no_token_is_no_traceback(
     assert found["item of sales"]["well"]
 
 
+def test_with_an_event_hub_its_own_roles_are_looked_at(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topic sends to the hub, the app receives from it, and the function for it is there."""
+    monkeypatch.setenv("UNSTALE_EVENTS__fullyQualifiedNamespace", "unstale-x.servicebus.windows.net")
+    namespace = "/subscriptions/s/resourceGroups/unstale/providers/Microsoft.EventHub/namespaces/unstale-x"
+    hub = f"{namespace}/eventhubs/unstale-events"
+    [subscription] = cloud.arm.of_type(SUBSCRIPTION)
+    destination = {"endpointType": "EventHub", "properties": {"resourceId": hub}}
+    subscription["properties"]["deliveryWithResourceIdentity"]["destination"] = destination
+    ill = {name: each["cure"] for name, each in cloud.finds().items() if not each["well"]}
+    assert set(ill) == {"function app", "roles of the topic of contosolake", "roles of the app at unstale-events"}
+    assert f"--role 'Azure Event Hubs Data Sender' --scope {hub} " in ill["roles of the topic of contosolake"]
+    assert f"--role 'Azure Event Hubs Data Receiver' --scope {namespace} " in ill["roles of the app at unstale-events"]
+    [site] = cloud.arm.of_type("Microsoft.Web/sites")
+    cloud.arm.add({"id": f"{site['id']}/functions/stream", "type": "Microsoft.Web/sites/functions"})
+    cloud.arm.grants += [(role, TOPIC, hub.lower()) for role in live_azure.STREAMS]
+    cloud.arm.grants += [(role, APP, namespace.lower()) for role in live_azure.RECEIVES]
+    assert all(each["well"] for each in cloud.finds().values())
+
+
 def test_before_the_deployment_it_says_so(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fabric is looked at all the same, and the next step is to deploy."""
     monkeypatch.delenv("UNSTALE_STORAGE")
@@ -472,7 +492,9 @@ def test_the_table_shows_what_is_missing_and_how_to_mend_it(cloud: Cloud, capsys
 def test_roles_are_those_of_the_template() -> None:
     """What is looked for is what roles.bicep grants, by id; and the event types are those of the subscriptions."""
     text = (Path(__file__).parents[1] / "infra/azure/roles.bicep").read_text(encoding="utf-8")
-    looked_for = {*live_azure.HOST_ROLES, *live_azure.SENDS, *live_azure.BURIES, *live_azure.STREAMS}
+    of_the_hub = {*live_azure.STREAMS, *live_azure.RECEIVES}
+    looked_for = {*live_azure.HOST_ROLES, *live_azure.SENDS, *live_azure.BURIES, *of_the_hub}
     assert all(role in text for role in looked_for)
+    assert {function.get_function_name() for function in app.get_functions()} >= live_azure.FUNCTIONS
     for subscription in Arm("unused0").of_type(SUBSCRIPTION):
         assert set(subscription["properties"]["filter"]["includedEventTypes"]) == live_azure.EVENT_TYPES
