@@ -269,7 +269,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 def test_storage_is_found_by_identity() -> None:
-    """Endpoints and the identity's client id; a connection string goes before them."""
+    """Endpoints, that of blobs if there is one, and the identity's client id; a connection string goes before them."""
     found = settings.read(BY_IDENTITY)
     assert (found.storage, found.storage_client_id) == ("", "c")
     assert (found.table_url, found.queue_url) == (
@@ -277,6 +277,10 @@ def test_storage_is_found_by_identity() -> None:
         "https://a.queue.core.windows.net",
     )
     assert settings.read(BARE | BY_IDENTITY).table_url == ""
+    assert found.blob_url == ""
+    blobs = {"UNSTALE_STORAGE__blobServiceUri": "https://a.blob.core.windows.net/"}
+    assert settings.read(BY_IDENTITY | blobs).blob_url == "https://a.blob.core.windows.net"
+    assert settings.read(BARE | blobs).blob_url == ""
 
 
 def test_the_authority_follows_from_the_tenant() -> None:
@@ -295,7 +299,13 @@ def test_missing_storage_is_refused(missing: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["UNSTALE_FABRIC_URL", "UNSTALE_AUTHORITY", "UNSTALE_STORAGE__tableServiceUri", "UNSTALE_STORAGE__queueServiceUri"],
+    [
+        "UNSTALE_FABRIC_URL",
+        "UNSTALE_AUTHORITY",
+        "UNSTALE_STORAGE__tableServiceUri",
+        "UNSTALE_STORAGE__queueServiceUri",
+        "UNSTALE_STORAGE__blobServiceUri",
+    ],
 )
 @pytest.mark.parametrize(
     "url",
