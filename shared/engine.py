@@ -492,6 +492,8 @@ class Engine:
             "held": int(state.hold is not None),
             "late": int(decision.is_late(state, sight.target.policy, sight.now)),
         }
+        if sight.target.policy.objective:
+            fields["objective_seconds"] = sight.target.policy.objective.total_seconds()
         if state.fresh_as_of:
             fields["fresh_age_seconds"] = max(0.0, (sight.now - state.fresh_as_of).total_seconds())
         self._tell("saved", sight.target, fields)

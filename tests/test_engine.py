@@ -20,6 +20,7 @@ from tests.core import (
     BUSY,
     LEASE,
     NOON,
+    POLICY,
     ScriptedPlatform,
     Stage,
     a_run,
@@ -502,6 +503,16 @@ def test_a_fresh_target_tells_its_age() -> None:
     saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
     assert (saved["fresh_age_seconds"], saved["owed_age_seconds"]) == (70, 5)
     assert Engine(Configuration((a_target(),)), replace(stage.world, cloud=Cloud.AZURE)).targets == {}
+
+
+def test_an_objective_is_told_with_how_a_target_stands() -> None:
+    """Whoever reads the last line can tell that it is late by now, though nobody is there to say so."""
+    for objective in (None, timedelta(hours=1)):
+        stage = Stage(a_target(policy=replace(POLICY, objective=objective)), platform=accepting())
+        stage.put(State(owed=OWED, wake_at=NOON))
+        stage.engine.look(stage.target())
+        saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
+        assert saved.get("objective_seconds") == (3600 if objective else None)
 
 
 def test_busy_is_told_as_trouble() -> None:

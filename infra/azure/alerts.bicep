@@ -57,7 +57,7 @@ var alerts = {
     threshold: 0
   }
   TargetHeld: {
-    description: 'A view is held: blocked by a permanent error, cancelled by somebody, or paused. Which one and why: unstale status. Once the cause is mended: unstale resume <target>'
+    description: 'A view that is owed a refresh is held: blocked by a permanent error, cancelled by somebody, or paused. Which one and why: unstale status. Once the cause is mended: unstale resume <target>'
     query: loadTextContent('queries/held.kql')
     severity: 2
     window: 'P2D'
