@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple
 
 from functions_azure.settings import FABRIC_URL as DEFAULT_URL
 from functions_azure.settings import Settings, endpoint
-from functions_azure.tokens import FABRIC, BoundedHttp, EntraTokens, Tokens, issuer_of
+from functions_azure.tokens import FABRIC
+from functions_azure.world import Parts, world
 from local import azure_login
 from local.findings import Finding
 from local.rest import CannotLook, NotThere, Rest
 from shared.config import Configuration
 from shared.model import Blocked, Cloud, GlueView, ItemJob, LakeViews, State, Target
-from shared.ports import StoreDown
+from shared.ports import Store, StoreDown
 from shared.records import read_state
 from shared.trouble import Trouble
 
@@ -78,7 +79,8 @@ def looked_at(
     """Item, identities, call, last run for each target; the roles for each workspace. `found` is the deployment."""
     targets = [target for target in configuration.targets if target.cloud is Cloud.AZURE]
     identity = configuration.fabric.identity
-    callers = _callers(identity, found, environ)
+    parts = Parts(found, lambda: configuration, azure_login.storage(environ)) if found else None
+    callers = _callers(identity, parts, environ)
     client_id = environ.get("UNSTALE_CLIENT_ID", "")
     if callers.refused:
         yield Finding(f"token of the {identity}", "Entra gives none", callers.refused)
@@ -88,8 +90,9 @@ def looked_at(
         yield _asked(
             what := f"role in workspace {workspace}", partial(_role, callers, identity, workspace, client_id, what)
         )
-    if found is not None:
-        states = cache(partial(_states, found, configuration, tuple(targets), environ))
+    if found and parts:
+        store = world(found, configuration, parts, lambda _: None).store
+        states = cache(partial(_states, store, tuple(targets)))
         for number, target in enumerate(targets):
             yield _asked(what := f"last run of {target.name}", partial(_last_run, states, number, target, what))
 
@@ -99,20 +102,19 @@ def _resource(target: Target) -> LakeViews | ItemJob:
     return target.resource
 
 
-def _callers(identity: str, found: Settings | None, environ: Mapping[str, str]) -> Callers:
+def _callers(identity: str, parts: Parts | None, environ: Mapping[str, str]) -> Callers:
     """A managed identity is only to be had beside it, a principal where its secret is."""
     url = endpoint(environ, "UNSTALE_FABRIC_URL", DEFAULT_URL)
     person = Caller("you (az login)", Rest(url, azure_login.tokens(FABRIC)))
     at_hand = environ.get(azure_login.AT_HAND) or (
         identity == "service-principal" and environ.get("UNSTALE_CLIENT_SECRET")
     )
-    if found is None or not (at_hand or identity == "user"):
+    if parts is None or not (at_hand or identity == "user"):
         return Callers(None, "", person)
-    tokens: Tokens = EntraTokens(partial(issuer_of, identity, found, BoundedHttp()))
-    first = tokens.token()
+    first = parts.tokens.token()
     if isinstance(first, Trouble):
         return Callers(None, first.message, person)
-    return Callers(Caller(f"the {identity}", Rest(url, tokens)), "", person)
+    return Callers(Caller(f"the {identity}", Rest(url, parts.tokens)), "", person)
 
 
 def _asked(what: str, look: Callable[[], Finding]) -> Finding:
@@ -214,14 +216,8 @@ def _ids(assignment: Mapping[str, Any]) -> set[str]:
 # --- What the deployment knows ---------------------------------------------------------------------------------------
 
 
-def _states(
-    found: Settings, configuration: Configuration, targets: tuple[Target, ...], environ: Mapping[str, str]
-) -> list[State]:
+def _states(store: Store, targets: tuple[Target, ...]) -> list[State]:
     """The records of all targets, read as whoever is at the command line."""
-    from functions_azure.world import Parts, world
-
-    parts = Parts(found, lambda: configuration, azure_login.storage(environ))
-    store = world(found, configuration, parts, lambda _: None).store
     try:
         return [read_state(document.body) for document in store.load_many([target.key for target in targets])]
     except StoreDown as down:

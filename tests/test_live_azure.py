@@ -421,6 +421,14 @@ def test_a_refusal_of_the_identity_names_setting_or_role(
     assert cure in found[what]["cure"]
 
 
+def test_a_user_who_is_not_signed_in_is_no_traceback(cloud: Cloud) -> None:
+    """It is said why there is no token; who may start the job is looked up all the same, and it is a user."""
+    configured(cloud, "user")
+    found = cloud.finds()
+    assert [name for name, each in found.items() if not each["well"]] == ["token of the user"]
+    assert found["identities for sales"]["found"].endswith("configured: user")
+
+
 def test_an_identity_that_gets_no_token_is_no_traceback(
     cloud: Cloud, entra: Entra, monkeypatch: pytest.MonkeyPatch
 ) -> None:
