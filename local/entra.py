@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
+from local.entra_users import Users
 from local.faults import (
     Fault,
     FaultScript,
@@ -36,7 +37,10 @@ from local.faults import (
     Throttle,
 )
 from local.loopback import Answer, Clock, LoopbackServer, Request
+from local.oauth import App, Federation, Form, Granted, OAuthError
 from local.tokens import EXCHANGE, FABRIC, POWER_BI, Caller, TokenRefusal, Tokens
+
+__all__ = ["App", "Entra", "Federation", "Identity", "TokenRequest"]
 
 TRUE_HOST: Final = "login.microsoftonline.com"
 
@@ -52,25 +56,6 @@ IDENTITY_API_VERSION: Final = "2019-08-01"
 """https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference."""
 
 PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
-
-
-@dataclass(frozen=True, slots=True)
-class Federation:
-    """An app trusts tokens of this issuer and subject as its own proof; the defaults fit a managed identity."""
-
-    issuer: str
-    subject: str
-    audience: str = EXCHANGE
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """An app registration with its service principal: a secret, federated credentials, or both."""
-
-    client_id: str
-    object_id: str
-    secret: str | None = None
-    federations: tuple[Federation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +83,6 @@ class TokenRequest:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class OAuthError:
-    """What the token endpoint answers instead of a token; `number` is that of its AADSTS text."""
-
-    error: str
-    number: int
-    text: str
-    status: int = 400
-    suberror: str = ""
-    retry_after_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """What a grant came to: a token for `audience` that speaks for `caller`."""
-
-    caller: Caller
-    audience: str
-
-
-Form = Mapping[str, str]
-
-
 class Entra:
     """One tenant; use it as a context. Faults wait for the operation "token", their resource is the client id."""
 
@@ -138,6 +100,7 @@ class Entra:
         """Lifetimes are those that Entra gives: about an hour, and a day for managed identities."""
         self.tenant_id = tenant_id
         self.tokens = Tokens(clock, tenant_id)
+        self.users = Users(clock, self.tokens)
         self.faults = faults or FaultScript()
         self.token_lifetime = token_lifetime
         self.identity_token_lifetime = identity_token_lifetime
@@ -153,9 +116,10 @@ class Entra:
             ("GET", "/{tenant}/v2.0/.well-known/openid-configuration"): self._openid_configuration,
             ("GET", "/{tenant}/discovery/v2.0/keys"): self._keys,
             ("POST", "/{tenant}/oauth2/v2.0/token"): self._token,
+            ("POST", "/{tenant}/oauth2/v2.0/devicecode"): self._device_code,
+            ("GET", "/{tenant}/oauth2/v2.0/authorize"): self._authorize,
             ("GET", "/msi/token"): self._identity_token,
         }
-        # The device code and the refresh token of a signed-in user have their place here.
         self._grants: Mapping[str, Callable[[Form], Granted | OAuthError]] = {
             "client_credentials": self._client_credentials,
         }
@@ -256,6 +220,7 @@ class Entra:
                 "issuer": f"{tenant}/v2.0",
                 "authorization_endpoint": f"{tenant}/oauth2/v2.0/authorize",
                 "token_endpoint": f"{tenant}/oauth2/v2.0/token",
+                "device_authorization_endpoint": f"{tenant}/oauth2/v2.0/devicecode",
                 "jwks_uri": f"{tenant}/discovery/v2.0/keys",
                 "response_types_supported": ["code", "id_token"],
                 "subject_types_supported": ["pairwise"],
@@ -278,11 +243,28 @@ class Entra:
         token = self._made(outcome, fault, self.token_lifetime)
         seconds = int(self.token_lifetime.total_seconds()) - 1
         body = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
-        return _delivered(fault, _json(200, body))
+        return _delivered(fault, _json(200, {**body, **outcome.beside}))
 
     def _granted(self, grant: str, form: Form) -> Granted | OAuthError:
-        decide = self._grants.get(grant)
-        return decide(form) if decide else OAuthError("unsupported_grant_type", 70003, "Unsupported grant.")
+        decide, of_user = self._grants.get(grant), self.users.grants.get(grant)
+        if decide:
+            return decide(form)
+        app = self.apps.get(form.get("client_id", ""))
+        if of_user and app and app.public:
+            with self._lock:
+                return of_user(app, form)
+        return OAuthError("unsupported_grant_type", 70003, "Unsupported grant.")
+
+    def _device_code(self, request: Request) -> Answer:
+        form = dict(parse_qsl(request.body.decode()))
+        with self._lock:
+            answer = self.users.device_authorization(self.apps.get(form.get("client_id", "")), form)
+        return self._refused(answer) if isinstance(answer, OAuthError) else _json(200, answer)
+
+    def _authorize(self, request: Request) -> Answer:
+        query = dict(request.query)
+        with self._lock:
+            return self.users.authorize(self.apps.get(query.get("client_id", "")), query)
 
     def _client_credentials(self, form: Form) -> Granted | OAuthError:
         app = self.apps.get(form.get("client_id", ""))
@@ -380,7 +362,8 @@ class Entra:
             "trace_id": trace,
             "correlation_id": str(uuid.uuid4()),
         }
-        return _page_or(error, _json(error.status, body | ({"suberror": error.suberror} if error.suberror else {})))
+        more = {"suberror": error.suberror, "claims": error.claims}
+        return _page_or(error, _json(error.status, body | {name: value for name, value in more.items() if value}))
 
 
 class _Rerouted(HTTPAdapter):
@@ -405,8 +388,8 @@ def _json(status: int, body: Mapping[str, Any]) -> Answer:
 def _refused_by(fault: Fault | None) -> OAuthError | None:
     """The refusal that a script wants, if it wants one."""
     match fault:
-        case RefuseToken(error=error, suberror=suberror, number=number):
-            return OAuthError(error, number, "Refused by the script.", suberror=suberror)
+        case RefuseToken(error=error, suberror=suberror, number=number, claims=claims):
+            return OAuthError(error, number, "Refused by the script.", suberror=suberror, claims=claims)
         case ServerError(status=status):
             return OAuthError("server_error", 90033, "A transient error has occurred.", status)
         case Throttle(retry_after_seconds=seconds):

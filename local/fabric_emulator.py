@@ -24,6 +24,7 @@ from local.fabric_wire import (
     LocationForm,
     Refusal,
     accepted,
+    delegates,
     json_answer,
     location,
     number_in,
@@ -227,6 +228,8 @@ class FabricEmulator:
         item = self._jobs.item(call.workspace, call.item)
         if item is None or (call.collection == "lakehouses" and item.kind != "Lakehouse"):
             return Refusal("ItemNotFound", about=(call.item, "Item"))
+        if not delegates(caller, call, item.kind):
+            return Refusal("InsufficientScopes")
         match call.operation:
             case "start":
                 return self._start(item, call, request, caller, request_id)

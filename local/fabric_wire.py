@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 from local.fabric_jobs import LAKE_VIEWS, Instance, JobType
 from local.loopback import Answer, Request
+from local.tokens import Caller
 
 JOBS_PATH: Final = re.compile(r"/v1/workspaces/([^/]+)/(items|lakehouses)/([^/]+)/jobs/(.+)")
 
@@ -59,6 +60,7 @@ class Problem:
 PROBLEMS: Final[Mapping[str, Problem]] = {
     "FeatureNotAvailable": Problem(400, "Parameter is not allowed for this item type or this item job type"),
     "InsufficientPrivileges": Problem(403, "The caller does not have sufficient permissions"),
+    "InsufficientScopes": Problem(403, "The caller does not have sufficient scopes to perform this operation"),
     "InvalidInput": Problem(400, "The request could not be processed due to missing or invalid information"),
     "InvalidJobType": Problem(400, "The requested job type is invalid"),
     "ItemNotFound": Problem(404, "The requested item could not be found"),
@@ -70,7 +72,20 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "TokenExpired": Problem(401, "Access token has expired, resubmit with a new access token"),
     "TooManyRequestsForJobs": Problem(429, "Too many run on-demand job requests", retriable=True),
 }
-"""Error codes. Their HTTP statuses are published for 401, 403, 404 and 429; 400 is [assumed] for the rest."""
+"""Error codes. Their HTTP statuses are published for 401, 403, 404 and 429; 400 is [assumed] for the rest.
+
+InsufficientScopes was seen (terraform-provider-fabric #377); that it is a 403 is [assumed].
+"""
+
+
+def delegates(caller: Caller, call: Call, kind: str) -> bool:
+    """Whether a user delegated what the call needs, for items of any type or of this; apps need no scopes.
+
+    https://learn.microsoft.com/rest/api/fabric/articles/scopes, and each operation's page.
+    """
+    allows = ("Execute",) if call.operation in ("start", "cancel") else ("Read", "ReadWrite")
+    wanted = {f"{item}.{verb}.All" for item in ("Item", kind) for verb in allows}
+    return caller.kind != "user" or bool(wanted & caller.scopes)
 
 
 # --- Requests --------------------------------------------------------------------------------------------------------

@@ -86,11 +86,12 @@ class IssueFor:
 
 @dataclass(frozen=True, slots=True)
 class RefuseToken:
-    """Refuse with an error of OAuth's, Microsoft's suberror where it has one, and the number of its AADSTS text."""
+    """Refuse with an error of OAuth's, Microsoft's suberror where it has one, the number of its AADSTS text, claims."""
 
     error: str
     suberror: str = ""
     number: int = 0
+    claims: str = ""
 
 
 CallFault = LoseResponse | Throttle | ServerError | Refuse | Slow

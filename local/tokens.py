@@ -39,11 +39,12 @@ KEY_ID: Final = "loopback"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a token speaks for; `object_id` is what quotas and permissions hang on."""
+    """Whom a token speaks for; `object_id` is what quotas and permissions hang on, `scopes` what a user delegated."""
 
     object_id: str
     app_id: str
     kind: Literal["managed-identity", "application", "user"] = "application"
+    scopes: frozenset[str] = frozenset()
 
 
 class TokenRefusal(StrEnum):
@@ -96,6 +97,8 @@ class Tokens:
         }
         if caller.kind == "managed-identity":
             claims["xms_mirid"] = f"{IDENTITY_PREFIX}/{caller.app_id}"
+        if caller.kind == "user":
+            claims["scp"] = " ".join(sorted(caller.scopes))
         return self.sign(claims)
 
     def sign(self, claims: Mapping[str, Any]) -> str:
@@ -153,5 +156,5 @@ def _key_of(tenant_id: str) -> rsa.RSAPrivateKey:  # noqa: ARG001 - one key each
 def _caller(claims: Mapping[str, Any]) -> Caller:
     """Whom claims speak for; only tokens of managed identities say which Azure resource they belong to."""
     if claims["idtyp"] == "user":
-        return Caller(claims["oid"], claims["appid"], "user")
+        return Caller(claims["oid"], claims["appid"], "user", frozenset(claims["scp"].split()))
     return Caller(claims["oid"], claims["appid"], "managed-identity" if "xms_mirid" in claims else "application")

@@ -416,3 +416,87 @@ def test_grants_that_are_not_offered(entra: Entra, http: requests.Session) -> No
     """A grant that the tenant does not know is `unsupported_grant_type`."""
     answer = http.post(f"{entra.true_authority}/oauth2/v2.0/token", data={"grant_type": "password"}, timeout=5)
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
+
+
+# --- Users -----------------------------------------------------------------------------------------------------------
+
+PUBLIC = App(
+    "0a4f1c2e-0000-4000-8000-000000000003",
+    "0a4f1c2e-0000-4000-8000-00000000000c",
+    public=True,
+    redirects=("http://localhost",),
+    consented=frozenset({f"{FABRIC}/Item.Read.All"}),
+)
+WANTED = [f"{FABRIC}/Item.Read.All"]
+
+
+@pytest.fixture(name="public")
+def public_client(entra: Entra, http: requests.Session) -> Any:
+    """The app of a command line, by msal."""
+    entra.apps[PUBLIC.client_id] = PUBLIC
+    return msal.PublicClientApplication(PUBLIC.client_id, authority=entra.true_authority, http_client=http)
+
+
+def test_device_code(entra: Entra, public: Any) -> None:
+    """The user's token says whose it is and what was delegated; msal has an account, and takes the next one alone."""
+    flow = public.initiate_device_flow(WANTED)
+    assert public.acquire_token_by_device_flow(flow)["id_token_claims"]["preferred_username"] == "ada@contoso.example"
+    [account] = public.get_accounts()
+    result = public.acquire_token_silent_with_error(WANTED, account, force_refresh=True)
+    user = entra.users.user
+    assert _judged(entra, result) == Caller(user.object_id, PUBLIC.client_id, "user", frozenset({"Item.Read.All"}))
+    assert [refresh.number for refresh in entra.users.refreshes] == [0, 1]
+    again = public.acquire_token_by_device_flow(flow)
+    assert again["error"] == "bad_verification_code", "a code is good for one sign-in"
+
+
+def test_authorization_code_needs_its_verifier_and_redirect(entra: Entra, public: Any, http: requests.Session) -> None:
+    """PKCE: whoever has the code alone has nothing; and a code is good once."""
+    flow = public.initiate_auth_code_flow(WANTED, redirect_uri="http://localhost:5000", response_mode="form_post")
+    page = http.get(flow["auth_uri"], timeout=5).text
+    fields = {name: page.split(f'name="{name}" value="')[1].split('"')[0] for name in ("code", "state")}
+    stolen = {**flow, "code_verifier": "a" * 64}
+    assert public.acquire_token_by_auth_code_flow(stolen, fields)["error_codes"] == [50148]
+    assert "access_token" in public.acquire_token_by_auth_code_flow(flow, fields)
+    assert public.acquire_token_by_auth_code_flow(flow, fields)["error_codes"] == [70008]
+
+
+def test_an_authorization_without_pkce_is_refused(entra: Entra, public: Any, http: requests.Session) -> None:
+    """A browser is shown the error, at the redirect address."""
+    query = {
+        "client_id": PUBLIC.client_id,
+        "response_type": "code",
+        "response_mode": "form_post",
+        "redirect_uri": "http://localhost:5000",
+        "scope": WANTED[0],
+    }
+    page = http.get(f"{entra.true_authority}/oauth2/v2.0/authorize", params=query, timeout=5).text
+    assert 'value="invalid_request"' in page
+
+
+def test_what_ends_a_refresh_token(entra: Entra, clock: Clock, public: Any) -> None:
+    """Ninety days without use, measured from the last; a use gives another one and leaves the old one good."""
+
+    def refreshed(number: int) -> dict[str, Any]:
+        found: dict[str, Any] = public.acquire_token_by_refresh_token(entra.users.refreshes[number].value, WANTED)
+        return found
+
+    public.acquire_token_by_device_flow(public.initiate_device_flow(WANTED))
+    clock.ahead = timedelta(days=89)
+    assert "access_token" in refreshed(0)
+    assert "access_token" in refreshed(0)
+    clock.ahead = timedelta(days=91)
+    assert refreshed(0)["error_codes"] == [700082]
+    assert "access_token" in refreshed(1)
+    entra.users.change_password()
+    assert (refreshed(2)["error"], refreshed(2)["suberror"]) == ("invalid_grant", "bad_token")
+
+
+def test_a_refresh_token_of_another_app_is_refused(entra: Entra, public: Any, http: requests.Session) -> None:
+    """It is bound to the app that it was issued to."""
+    public.acquire_token_by_device_flow(public.initiate_device_flow(WANTED))
+    other = App("0a4f1c2e-0000-4000-8000-0000000000aa", "o", public=True, consented=PUBLIC.consented)
+    entra.apps[other.client_id] = other
+    thief = msal.PublicClientApplication(other.client_id, authority=entra.true_authority, http_client=http)
+    stolen = entra.users.refreshes[0].value
+    assert thief.acquire_token_by_refresh_token(stolen, WANTED)["error"] == "invalid_grant"

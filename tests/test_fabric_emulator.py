@@ -56,7 +56,12 @@ NOBODY = "00000000-0000-4000-8000-00000000dead"
 JOBS = f"/v1/workspaces/{WORKSPACE}/items/{LAKEHOUSE}/jobs"
 DEFINITION = "5d1c6a3e-9f40-4c5e-9d0a-3b1b6f0e7c21"
 US = Caller("0a4f1c2e-0000-4000-8000-00000000000a", "0a4f1c2e-0000-4000-8000-000000000001")
-OTHERS = Caller("0a4f1c2e-0000-4000-8000-00000000000b", "0a4f1c2e-0000-4000-8000-000000000002", "user")
+OTHERS = Caller(
+    "0a4f1c2e-0000-4000-8000-00000000000b",
+    "0a4f1c2e-0000-4000-8000-000000000002",
+    "user",
+    frozenset({"Item.Execute.All", "Item.Read.All"}),
+)
 HOUR = timedelta(hours=1)
 MOST_LISTED = 200  # so that a list without an end is a failure and not a wait
 T0 = datetime(2026, 11, 23, 9, 30, 0, 123456, UTC)
