@@ -16,14 +16,14 @@ import requests
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 from requests.adapters import HTTPAdapter
 
-from functions_azure.settings import TABLE, UNDELIVERED, Settings
+from functions_azure.settings import SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
 from shared.ports import Conflict, StoreDown
 from shared.wire import plain
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.data.tables import TableClient
-    from azure.storage.blob import ContainerClient
+    from azure.storage.blob import BlobClient, ContainerClient
     from azure.storage.queue import QueueClient
 
 CONNECT_SECONDS, READ_SECONDS = 1.0, 2.5
@@ -76,12 +76,13 @@ _MEANINGS: Mapping[str, type[Exception]] = {
     "EntityAlreadyExists": Conflict,
     "UpdateConditionNotSatisfied": Conflict,
     "ConditionNotMet": Conflict,
+    "BlobAlreadyExists": Conflict,
+    "BlobNotFound": Absent,
     "ResourceNotFound": Absent,
     "EntityNotFound": Absent,
-    "BlobNotFound": Absent,
 }
-"""By error code (https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes). All others, a missing
-table or a missing permission among them, are trouble of ours: the message comes back."""
+"""By error code (https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes, the same of blobs).
+All others, a missing table or a missing permission among them, are trouble of ours: the message comes back."""
 
 
 def _code(error: HttpResponseError) -> str:
@@ -151,6 +152,16 @@ class Clients:
         if not self._settings.blob_url:
             return None
         return ContainerClient(self._settings.blob_url, UNDELIVERED, credential=self._credential(), **self._common())
+
+    @cached_property
+    def sign_in(self) -> BlobClient:
+        """What is kept of a signed-in user."""
+        from azure.storage.blob import BlobClient
+
+        place = (SIGN_IN_CONTAINER, SIGN_IN_BLOB)
+        if self._settings.storage:
+            return BlobClient.from_connection_string(self._settings.storage, *place, **self._common())
+        return BlobClient(self._settings.blob_url, *place, credential=self._credential(), **self._common())
 
     def _common(self) -> dict[str, Any]:
         return {"retry_total": 0, "transport": self._transport}

@@ -17,6 +17,8 @@ STORAGE, EVENTS = "UNSTALE_STORAGE", "UNSTALE_EVENTS"
 
 TABLE = "unstale"
 EVENTS_QUEUE, WAKES_QUEUE = "unstale-events", "unstale-wakes"
+SIGN_IN_CONTAINER, SIGN_IN_BLOB, SIGN_IN_KEY = "sign-in", "user", "sign-in"
+"""Where the token cache of a signed-in user is kept, and the name of the Key Vault's key that opens it."""
 POISON = "-poison"
 """What the host appends to the name of a queue for the messages that it gives up."""
 UNDELIVERED = "dead-letters"
@@ -56,6 +58,7 @@ class Settings(Value, frozen=True):
     authority: str = ""
     client_id: str = ""
     client_secret: str = ""
+    key_vault_url: str = ""
 
     def __repr__(self) -> str:
         """Without what is in it: two of the fields are secrets."""
@@ -78,6 +81,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         authority=_safe("UNSTALE_AUTHORITY", authority) if authority else "",
         client_id=environ.get("UNSTALE_CLIENT_ID", ""),
         client_secret=environ.get("UNSTALE_CLIENT_SECRET", ""),
+        key_vault_url=endpoint(environ, "UNSTALE_KEY_VAULT_URL"),
     )
 
 

@@ -24,6 +24,7 @@ from shared.inbox import Judged, Verdict, take
 from shared.model import Target, Value
 from shared.ports import StoreDown
 from shared.readings import Ignored, Malformed, Reading, Ticked
+from shared.trouble import Trouble
 from shared.wire import plain
 
 INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
@@ -81,12 +82,17 @@ class Shell:
         world: Callable[[Configuration, Deadline], World],
         graves: Callable[[Deadline], Graves],
         telemetry: Telemetry,
+        renew: Callable[[Deadline], Trouble | None] = lambda _: None,
     ) -> None:
-        """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything."""
+        """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything.
+
+        `renew` keeps what targets do not keep alive themselves: the sign-in of a user.
+        """
         self._configuration = configuration
         self._world = world
         self._graves = graves
         self._telemetry = telemetry
+        self._renew = renew
 
     def deliver(self, queue: str, body: bytes) -> None:
         """Take one message. Raises `ComesBack`."""
@@ -98,7 +104,10 @@ class Shell:
 
     def tick(self) -> None:
         """The minute came round. Raises `ComesBack`, so that a failed tick is seen; the next one comes anyway."""
-        [judged] = self._judge(lambda _: [Ticked()], Deadline(INVOCATION_SECONDS), 1)
+        deadline = Deadline(INVOCATION_SECONDS)
+        [judged] = self._judge(lambda _: [Ticked()], deadline, 1)
+        if judged.verdict is not Verdict.RETRY:
+            judged = self._renewed(deadline)
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned(0, judged.why, judged.cause)
             raise ComesBack(plain(judged.why)) from None
@@ -146,6 +155,14 @@ class Shell:
             return take(here.engine, read(here.world.clock.now()))
         except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: the messages come back
             return [Judged(Verdict.RETRY, _words(trouble), trouble)] * count
+
+    def _renewed(self, deadline: Deadline) -> Judged:
+        """A sign-in that cannot be renewed fails the tick, though nothing needs it yet, so that somebody hears."""
+        try:
+            trouble = self._renew(deadline)
+        except Exception as error:  # noqa: BLE001 - the next tick tries again
+            return Judged(Verdict.RETRY, _words(error), error)
+        return Judged(Verdict.RETRY, str(trouble)) if trouble else Judged(Verdict.DONE)
 
     # --- Verdicts ----------------------------------------------------------------------------------------------------
 

@@ -31,11 +31,17 @@ LONGEST_LINE, LONGEST_TEXT = 8_000, 30_000
 
 _MORE_SECRETS = re.compile(
     r"(?P<name>[\"']?(?:access_token|refresh_token|id_token|client_secret|client_assertion|x-identity-header"
-    r"|accountkey|sharedaccesskey)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&;,]+"
+    r"|accountkey|sharedaccesskey|device_code|code_verifier|client_info|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&;,]+"
+    r"|(?P<code>\bcode[\"']?\s*[:=]\s*[\"']?)[\w.~-]{60,}"
+    r"|(?P<value>\bvalue[\"']?\s*[:=]\s*[\"']?)[\w-]{43,}"
     r"|(?P<scheme>\bsharedkey(?:lite)?\s+)\S+",
     re.IGNORECASE,
 )
-"""What `shared.wire.plain` need not know: names and values as dictionaries show them, and storage's authorization."""
+"""What `shared.wire.plain` need not know: names and values as dictionaries show them, and storage's authorization.
+
+Many things are called code or value. An authorization code is longer than an error's code; a value of 43 characters
+without a space is a key out of the Key Vault (256 bits in base64url).
+"""
 
 log = logging.getLogger("unstale")
 
@@ -102,7 +108,7 @@ def _text_of(record: logging.LogRecord) -> str:
 def _safe_line(line: str) -> str:
     """A line of a traceback keeps its indentation."""
     bare = line.lstrip(" ")
-    shown = _MORE_SECRETS.sub(lambda found: f"{found['name'] or found['scheme']}***", bare[:LONGEST_LINE])
+    shown = _MORE_SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}***", bare[:LONGEST_LINE])
     return " " * (len(line) - len(bare)) + plain(shown, LONGEST_LINE)
 
 

@@ -1,7 +1,7 @@
 """Tokens from Entra by `msal`, behind one small port: hands out one that is valid, and is told when one was refused.
 
-Nothing is asked of the network before the first token is. The identity that a signed-in user delegates (`user`) has its
-place in `issuer_of`.
+Nothing is asked of the network before the first token is. What a signed-in user needs is in `user.py`, which is
+imported only for that identity.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FABRIC = "https://api.fabric.microsoft.com"
 STORAGE = "https://storage.azure.com"
+VAULT = "https://vault.azure.net"
 EXCHANGE = "api://AzureADTokenExchange"
 """The audience of a managed identity's token that stands for an app (workload identity federation)."""
 
@@ -47,8 +48,8 @@ class Tokens(Protocol):
 class Issuer(Protocol):
     """One way to a token; both may raise whatever the network does."""
 
-    def acquire(self) -> Answer:
-        """A token out of its cache, or a new one."""
+    def acquire(self) -> Answer | Trouble:
+        """A token out of its cache, or a new one; a trouble where the issuer knows more of it than `refusal` does."""
 
     def forget(self) -> None:
         """Empty the cache."""
@@ -77,6 +78,8 @@ class EntraTokens:
             answer = self._issuer.acquire()
         except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
             return unreachable(error)
+        if isinstance(answer, Trouble):
+            return answer
         if "access_token" not in answer:
             return refusal(answer)
         self._latest = answer["access_token"]
@@ -108,19 +111,17 @@ class StorageCredential:
 
 
 def issuer_of(identity: str, settings: Settings, http: BoundedHttp) -> Issuer:
-    """The one that `fabric.identity` names. Raises `ValueError` where settings for it are missing."""
+    """The one that `fabric.identity` names, unless it is a user. Raises `ValueError` where settings are missing."""
     if identity == "managed-identity":
         return ManagedIdentity(settings.client_id, FABRIC, http)
-    if identity == "service-principal":
-        missing = [
-            name
-            for name, value in (("UNSTALE_CLIENT_ID", settings.client_id), ("UNSTALE_TENANT_ID", settings.authority))
-            if not value
-        ]
-        if missing:
-            raise ValueError(f'fabric.identity is "service-principal", but {" and ".join(missing)} is not set')
-        return ServicePrincipal(settings, http)
-    raise ValueError(f"fabric.identity = {identity!r} is not supported by this release")
+    missing = [
+        name
+        for name, value in (("UNSTALE_CLIENT_ID", settings.client_id), ("UNSTALE_TENANT_ID", settings.authority))
+        if not value
+    ]
+    if missing:
+        raise ValueError(f'fabric.identity is "{identity}", but {" and ".join(missing)} is not set')
+    return ServicePrincipal(settings, http)
 
 
 class ManagedIdentity:
@@ -204,8 +205,9 @@ class NoAssertion(Exception):  # noqa: N818 - named for what happened
 class BoundedHttp:
     """What msal needs of a session. Calls keep the deadline of their thread's invocation, and follow no redirect."""
 
-    def __init__(self, http: requests.Session | None = None) -> None:
-        self._http = http or session()
+    def __init__(self, *, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS) -> None:
+        self._http = session()
+        self._seconds = (connect_seconds, read_seconds)
         self._local = local()
 
     @property
@@ -234,7 +236,8 @@ class BoundedHttp:
         left = self.deadline.left()
         if left <= 0:
             raise requests.ConnectTimeout("no time is left in this invocation")
-        return {"timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)), "allow_redirects": False}
+        connect_seconds, read_seconds = (min(most, left) for most in self._seconds)
+        return {"timeout": (connect_seconds, read_seconds), "allow_redirects": False}
 
 
 # --- Errors as facts -------------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
@@ -17,6 +19,7 @@ from functions_azure.shell import Shell
 from functions_azure.store import Store
 from functions_azure.tokens import (
     STORAGE,
+    VAULT,
     BoundedHttp,
     EntraTokens,
     Issuer,
@@ -29,6 +32,11 @@ from shared.config import Configuration, load
 from shared.engine import Engine, Happened, World
 from shared.model import Cloud
 from shared.ports import Clock
+from shared.trouble import Trouble
+
+if TYPE_CHECKING:
+    from functions_azure.sign_in import SignIns
+    from functions_azure.user import SignedInUser
 
 
 class SystemClock:
@@ -51,16 +59,55 @@ class Parts:
         found: Settings,
         configuration: Callable[[], Configuration],
         storage: Callable[[], Issuer] | None = None,
+        vault: Callable[[], Issuer] | None = None,
     ) -> None:
         """The configuration says as whom Fabric is called; it is read when the first token is asked for.
 
-        `storage` is who opens the storage account, where it is not the managed identity: a person at the command line.
+        `storage` is who opens the storage account and `vault` who reads the Key Vault, where it is not the managed
+        identity: a person at the command line.
         """
         self.http = BoundedHttp()
-        self.tokens = EntraTokens(lambda: issuer_of(configuration().fabric.identity, found, self.http))
+        self.tokens = EntraTokens(self._issuer)
         self.connection = Connection()
-        opener = EntraTokens(storage or (lambda: ManagedIdentity(found.storage_client_id, STORAGE, self.http)))
+        own = found.storage_client_id
+        opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
+        self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, VAULT, self.http)))
         self.clients = Clients(found, lambda: StorageCredential(opener))
+        self._making = Lock()
+        self._user: SignedInUser | None = None
+        self._found = found
+        self._configuration = configuration
+
+    def _issuer(self) -> Issuer:
+        identity = self._configuration().fabric.identity
+        return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
+
+    @property
+    def user(self) -> SignedInUser:
+        """The issuer of a signed-in user, one for all threads. Raises `ValueError` where settings are missing."""
+        from functions_azure.user import SignedInUser
+        from shared.entra import scopes
+
+        with self._making:
+            if self._user is None:
+                wanted = scopes(self._configuration().targets)
+                self._user = SignedInUser(self._found, wanted, self.sign_ins, self.http, SystemClock().now)
+            return self._user
+
+    @cached_property
+    def sign_ins(self) -> SignIns:
+        """What is kept of that user."""
+        from functions_azure.key_vault import KeyVault
+        from functions_azure.sign_in import SignIns
+
+        return SignIns(self.clients, KeyVault(self._found.key_vault_url, self._vault, self.http), self.http)
+
+    def renew(self, deadline: Deadline) -> Trouble | None:
+        """Keep the sign-in of a user alive, where there is one to keep; why it did not work."""
+        if self._configuration().fabric.identity != "user":
+            return None
+        self.http.deadline = deadline
+        return self.user.renew()
 
 
 def configuration(found: Settings) -> Configuration:
@@ -121,4 +168,5 @@ def shell(environ: Mapping[str, str]) -> Shell:
         lambda read, deadline: world(found, read, parts, told.tell, deadline=deadline),
         lambda deadline: DeadLetters(parts.clients, deadline),
         told,
+        parts.renew,
     )

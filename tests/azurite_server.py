@@ -20,7 +20,7 @@ from typing import Self
 
 import pytest
 
-from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, UNDELIVERED, WAKES_QUEUE
+from functions_azure.settings import EVENTS_QUEUE, POISON, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, WAKES_QUEUE
 
 SCRIPT = Path(sys.prefix, "azurite/node_modules/azurite/dist/src/azurite.js")
 """Where `make azurite` puts it."""
@@ -59,7 +59,8 @@ class Account:
                 queues.create_queue(queue)
                 queues.create_queue(queue + POISON)
         with BlobServiceClient.from_connection_string(self.connection_string) as blobs:
-            blobs.create_container(UNDELIVERED)
+            for container in (UNDELIVERED, SIGN_IN_CONTAINER):
+                blobs.create_container(container).close()
         return self
 
 

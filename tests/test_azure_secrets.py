@@ -239,6 +239,11 @@ LEAKS = [
     "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=planted==;EndpointSuffix=x",
     "Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=planted=",
     "POST /api/refresh/sales?code=planted-0123456789abcdefghij==",
+    '{"credential_type": "RefreshToken", "secret": "planted"}',
+    "client_id=a&device_code=planted&grant_type=b",
+    "code_verifier=planted&client_info=planted",
+    f"Got auth response: {{'code': '0.AX{'a' * 60}.planted'}}",
+    f'{{"kid": "https://v/keys/k/1", "value": "{"a" * 36}planted"}}',
 ]
 
 

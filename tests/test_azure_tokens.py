@@ -219,7 +219,6 @@ def test_what_a_person_must_mend_blocks_and_says_what(
     [
         ("service-principal", Settings(Path("u")), "UNSTALE_CLIENT_ID and UNSTALE_TENANT_ID"),
         ("service-principal", Settings(Path("u"), client_id="c"), "UNSTALE_TENANT_ID is not set"),
-        ("user", Settings(Path("u")), "not supported"),
     ],
 )
 def test_missing_settings_block_and_say_which(identity: str, settings: Settings, says: str) -> None:
