@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from functions_azure.tokens import STORAGE, Answer, EntraTokens, Issuer
+from functions_azure.tokens import STORAGE, VAULT, Answer, EntraTokens, Issuer
 
 MANAGEMENT: Final = "https://management.azure.com"
 """The audience of Azure Resource Manager."""
@@ -70,6 +70,11 @@ def _none(why: str) -> Answer:
 def storage(environ: Mapping[str, str]) -> Callable[[], Issuer] | None:
     """Who opens the deployment's storage: None for the managed identity, where this runs beside one."""
     return None if environ.get(AT_HAND) else lambda: AzureCli(STORAGE)
+
+
+def vault(environ: Mapping[str, str]) -> Callable[[], Issuer] | None:
+    """Who reads the Key Vault, likewise."""
+    return None if environ.get(AT_HAND) else lambda: AzureCli(VAULT)
 
 
 def tokens(resource: str) -> EntraTokens:

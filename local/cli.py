@@ -108,6 +108,17 @@ def _redrive(arguments: argparse.Namespace) -> None:
     redrive.run(_config(arguments), dry_run=arguments.dry_run, as_json=arguments.json)
 
 
+def _login(arguments: argparse.Namespace) -> None:
+    from local import login
+
+    if arguments.show:
+        login.show(_config(arguments), as_json=arguments.json)
+    elif arguments.remove:
+        login.remove(_config(arguments))
+    else:
+        login.run(_config(arguments), browser=arguments.browser)
+
+
 def _infra(arguments: argparse.Namespace) -> None:
     options = {"as_json": arguments.json, "write": arguments.write, "environment": arguments.environment}
     if arguments.cloud == "aws":
@@ -131,6 +142,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "resume": _resume,
     "redrive": _redrive,
     "infra": _infra,
+    "login": _login,
 }
 
 
@@ -190,6 +202,12 @@ def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         command.add_argument("--all", action="store_true", help="all targets of the deployment")
     redrive = _command(commands, "redrive", "bring dead letters back to where they came from", json=True)
     redrive.add_argument("--dry-run", action="store_true", help="only show how many there are, since when and why")
+    login = _command(commands, "login", "sign a user in, for whom the function then calls Fabric")
+    how = login.add_mutually_exclusive_group()
+    how.add_argument("--browser", action="store_true", help="by a browser on this machine instead of a device code")
+    how.add_argument("--show", action="store_true", help="who is signed in, since when, until when it lasts unused")
+    how.add_argument("--remove", action="store_true", help="sign out")
+    login.add_argument("--json", action="store_true", help="with --show: one JSON object")
 
 
 def _command(

@@ -7,8 +7,9 @@ nothing is ever sent to Glue or Fabric.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from shared.config import Configuration
 from shared.engine import Engine, World
 from shared.happenings import Happening, PauseAsked, ProbeAsked, ResumeAsked, Signalled
 from shared.letters import Heap
-from shared.model import Cloud, Deployment, Ended, Signal, Target
+from shared.model import Blocked, Cloud, Deployment, Ended, Signal, Target
 from shared.ports import StoreDown
 from shared.records import DEPLOYMENT_KEY, NewerRecord, read_deployment, read_ended, read_state
 from shared.report import Row, row
@@ -117,12 +118,39 @@ def status(path: Path, *, as_json: bool) -> None:
     dead = sum(heap.count for heap in heaps)
     found = {row.name: row for side in sides for row in _reach(partial(_rows, side, dead))}
     rows = [found[target.name] for target in configuration.targets]
+    sign_in = _sign_in(configuration, path)
     if as_json:
-        print_json({"targets": [msgspec.to_builtins(one) for one in rows], "dead_letters": _plain(heaps)})
+        print_json(
+            {"targets": [msgspec.to_builtins(one) for one in rows], "dead_letters": _plain(heaps), **sign_in.data}
+        )
     else:
         _print_status(rows, heaps)
-    if dead or not all(one.well for one in rows):
+        print(sign_in.told, end="")
+    if dead or not sign_in.well or not all(one.well for one in rows):
         raise NotWell
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the sign-in of a user stands, in words and as data; nothing where Fabric is not called as a user."""
+
+    told: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    well: bool = True
+
+
+def _sign_in(configuration: Configuration, path: Path) -> Standing:
+    if configuration.fabric.identity != "user" or all(t.cloud is not Cloud.AZURE for t in configuration.targets):
+        return Standing()
+    from local import login
+    from shared.entra import NOBODY, age
+
+    try:
+        kept = login.Deployment(configuration, path).kept()
+    except NotWell as trouble:
+        return Standing(f"{trouble}\n", {"sign_in": {"error": str(trouble)}}, well=False)
+    told = age(kept, datetime.now(UTC)) if kept else NOBODY.message
+    return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
 
 
 def _rows(side: Side, dead_letters: int) -> list[Row]:
@@ -216,6 +244,22 @@ def resume(path: Path, name: str | None) -> None:
     side, target = _side_of(path, name)
     _ask(side, target, ResumeAsked())
     print(f"{name}: resumed")
+
+
+def try_blocked(path: Path) -> list[str]:
+    """Let the blocked Fabric targets be tried at once, because what blocked them may be mended; their names."""
+    configuration = read_config(path)
+    side = _open(Cloud.AZURE, configuration, path)
+    targets = list(side.engine.targets.values())
+    found = _reach(lambda: side.world.store.load_many([target.key for target in targets]))
+    blocked = [
+        target
+        for target, document in zip(targets, found, strict=True)
+        if isinstance(read_state(document.body).hold, Blocked)
+    ]
+    for target in blocked:
+        _ask(side, target, ProbeAsked())
+    return [target.name for target in blocked]
 
 
 def _ask(side: Side, target: Target, *happened: Happening) -> None:
