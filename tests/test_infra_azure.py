@@ -76,7 +76,10 @@ EVENTSTREAM = (
 VARIANTS = {
     "plain": "",
     "event hub, secret": f"param stream = {{ kind: 'own' }}\n{SECRET}",
-    "eventstream, operators": f"{EVENTSTREAM}param operators = [{{ principalId: 'o', principalType: 'Group' }}]",
+    "eventstream, operators, user": (
+        f"{EVENTSTREAM}param operators = [{{ principalId: 'o', principalType: 'Group' }}]\n"
+        "param fabric = { kind: 'user', tenantId: 't', clientId: 'c' }"
+    ),
 }
 """Each call of the compiler takes a second or two, so options that have nothing to do with each other share one."""
 
@@ -281,6 +284,25 @@ def test_queues_and_tables_have_the_names_of_the_code() -> None:
 STORAGE = "Microsoft.Storage/storageAccounts"
 
 
+def test_a_signed_in_user_has_a_container_and_a_key_that_only_roles_open() -> None:
+    """By the names of the code, and only for that identity; a deleted key can be recovered."""
+    variant = "eventstream, operators, user"
+    containers = {each["name"].rpartition("/")[2] for each in of_type(variant, f"{STORAGE}/blobServices/containers")}
+    assert containers == {settings.UNDELIVERED, "package", settings.SIGN_IN_CONTAINER}
+    [vault] = of_type(variant, "Microsoft.KeyVault/vaults")
+    assert vault["properties"]["enableRbacAuthorization"] is True
+    assert vault["properties"]["enableSoftDelete"] is True
+    assert "accessPolicies" not in vault["properties"]
+    [key] = of_type(variant, "Microsoft.KeyVault/vaults/keys")
+    assert key["name"].rpartition("/")[2] == settings.SIGN_IN_KEY
+    assert key["properties"]["kty"] == "RSA"
+    assert "unwrapKey" in key["properties"]["keyOps"]
+    assert app_settings(variant)["UNSTALE_CLIENT_ID"] == "c"
+    for other in VARIANTS.keys() - {variant}:
+        assert not of_type(other, "Microsoft.KeyVault/vaults")
+        assert "UNSTALE_KEY_VAULT_URL" not in app_settings(other)
+
+
 # --- Nothing without a token -----------------------------------------------------------------------------------------
 
 
@@ -317,6 +339,8 @@ QUEUES, SENDER = "974c5e8b-45b9-4653-ba55-5f855dd0fb88", "c6a89b2d-59bc-44d0-989
 TABLES, METRICS = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "3913510d-42f4-4e42-8a64-420c390055eb"
 HUB_SENDER, HUB_RECEIVER = "2b629674-e913-4c01-ae53-ef4638d8f975", "a638d3c7-ab3a-418d-83e6-5f17a39d4fde"
 SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
+UNWRAPS, READS_KEYS = "e147488a-f6f5-4113-8e2d-b22465e65bf6", "21090545-7ca7-4776-b22c-e363652d74d2"
+SIGN_IN_KEY = rf"vaults/unstale\w+/keys/{settings.SIGN_IN_KEY}"
 
 Grant = tuple[str, str, str]
 APP: list[Grant] = [
@@ -338,13 +362,16 @@ GRANTS = {
         ("app", HUB_RECEIVER, r"namespaces/unstale-\w+"),
         ("app", SECRETS_USER, r"vaults/v/secrets/s"),
     ],
-    "eventstream, operators": [
+    "eventstream, operators, user": [
         *APP,
         *BURIES,
         *DELIVERS,
         ("o", TABLES, r"tables/unstale"),
         ("o", QUEUES, ACCOUNT),
         ("o", BLOBS, DEAD_LETTERS),
+        ("app", UNWRAPS, SIGN_IN_KEY),
+        ("o", READS_KEYS, SIGN_IN_KEY),
+        ("o", BLOBS, rf"containers/{settings.SIGN_IN_CONTAINER}"),
     ],
 }
 

@@ -15,6 +15,8 @@ param blobUrl string
 param applicationInsightsName string
 param fabric fabricType
 param fabricUrl string
+@description('Where the key of a signed-in user is; null for other identities.')
+param keyVaultUrl string?
 @description('Host name, hub and consumer group of the event hub; null without one.')
 param stream {
   fullyQualifiedNamespace: string
@@ -128,9 +130,10 @@ var secret = fabric.kind == 'service-principal' ? fabric.?secret : null
 var fabricSettings = union(
   {
     UNSTALE_FABRIC_URL: fabricUrl
-    UNSTALE_CLIENT_ID: fabric.kind == 'service-principal' ? fabric.clientId : identity.properties.clientId
+    UNSTALE_CLIENT_ID: fabric.kind == 'managed-identity' ? identity.properties.clientId : fabric.clientId
   },
-  fabric.kind == 'service-principal' ? { UNSTALE_TENANT_ID: fabric.tenantId } : {},
+  fabric.kind == 'managed-identity' ? {} : { UNSTALE_TENANT_ID: fabric.tenantId },
+  fabric.kind == 'user' ? { UNSTALE_KEY_VAULT_URL: keyVaultUrl! } : {},
   secret == null
     ? {}
     : { UNSTALE_CLIENT_SECRET: '@Microsoft.KeyVault(VaultName=${secret!.vault};SecretName=${secret!.name})' }

@@ -47,6 +47,8 @@ var storageName = 'unstale${suffix}'
 var eventsQueue = 'unstale-events'
 var eventHubName = 'unstale-events'
 var deadLetterContainer = 'dead-letters'
+var signInContainer = 'sign-in'
+var signInKey = 'sign-in'
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: name
@@ -81,6 +83,17 @@ module eventHub 'eventHub.bicep' = if (stream.kind == 'own') {
   }
 }
 
+module userSignIn 'userSignIn.bicep' = if (fabric.kind == 'user') {
+  params: {
+    name: storageName
+    location: location
+    storageAccountName: storageName
+    container: signInContainer
+    keyName: signInKey
+  }
+  dependsOn: [storage]
+}
+
 module topics 'topic.bicep' = [
   for source in sources: {
     name: 'topic-${source.account}-${suffix}'
@@ -108,8 +121,9 @@ module roles 'roles.bicep' = {
     eventHubNamespaceName: stream.kind == 'own' ? uniqueName : null
     clientSecret: fabric.kind == 'service-principal' ? fabric.?secret : null
     operators: operators
+    signIn: fabric.kind == 'user' ? { vault: storageName, key: signInKey, container: signInContainer } : null
   }
-  dependsOn: [storage, eventHub, monitoring]
+  dependsOn: [storage, eventHub, monitoring, userSignIn]
 }
 
 module subscriptions 'subscriptions.bicep' = [
@@ -151,6 +165,7 @@ module functionApp 'functionApp.bicep' = {
     applicationInsightsName: name
     fabric: fabric
     fabricUrl: fabricUrl
+    keyVaultUrl: fabric.kind == 'user' ? userSignIn!.outputs.vaultUrl : null
     stream: stream.kind == 'own'
       ? {
           fullyQualifiedNamespace: eventHub!.outputs.fullyQualifiedNamespace
@@ -190,8 +205,9 @@ output environment string = join(
     'export UNSTALE_STORAGE__queueServiceUri=${storage.outputs.queueUrl}'
     'export UNSTALE_STORAGE__blobServiceUri=${storage.outputs.blobUrl}'
     'export UNSTALE_FABRIC_URL=${fabricUrl}'
-    'export UNSTALE_CLIENT_ID=${fabric.kind == 'service-principal' ? fabric.clientId : identity.properties.clientId}'
-    'export UNSTALE_TENANT_ID=${fabric.kind == 'service-principal' ? fabric.tenantId : tenant().tenantId}'
+    'export UNSTALE_CLIENT_ID=${fabric.kind == 'managed-identity' ? identity.properties.clientId : fabric.clientId}'
+    'export UNSTALE_TENANT_ID=${fabric.kind == 'managed-identity' ? tenant().tenantId : fabric.tenantId}'
+    'export UNSTALE_KEY_VAULT_URL=${fabric.kind == 'user' ? userSignIn!.outputs.vaultUrl : ''}'
     'export UNSTALE_EVENTS__fullyQualifiedNamespace=${stream.kind == 'own' ? eventHub!.outputs.fullyQualifiedNamespace : stream.kind == 'eventstream' ? stream.fullyQualifiedNamespace : ''}'
   ],
   '\n'

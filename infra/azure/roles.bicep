@@ -13,6 +13,12 @@ param eventHubNamespaceName string?
 param eventHubName string
 param clientSecret keyVaultSecretType?
 param operators operatorType[]
+@description('Vault, key and container of a signed-in user; null for other identities.')
+param signIn {
+  vault: string
+  key: string
+  container: string
+}?
 
 // https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 var roles = {
@@ -25,6 +31,8 @@ var roles = {
   eventHubsDataReceiver: 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'
   eventHubsDataSender: '2b629674-e913-4c01-ae53-ef4638d8f975'
   keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
+  keyVaultCryptoServiceEncryptionUser: 'e147488a-f6f5-4113-8e2d-b22465e65bf6'
+  keyVaultReader: '21090545-7ca7-4776-b22c-e363652d74d2'
 }
 
 resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
@@ -35,6 +43,10 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
 
     resource deadLetters 'containers' existing = {
       name: deadLetterContainer
+    }
+
+    resource signIns 'containers' existing = if (signIn != null) {
+      name: signIn.?container ?? 'none'
     }
   }
 
@@ -72,6 +84,14 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (clientSecre
 
   resource secret 'secrets' existing = {
     name: clientSecret.?name ?? 'none'
+  }
+}
+
+resource signInVault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (signIn != null) {
+  name: signIn.?vault ?? 'none'
+
+  resource key 'keys' existing = {
+    name: signIn.?key ?? 'none'
   }
 }
 
@@ -233,6 +253,50 @@ resource returns 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for operator in operators: {
     name: guid(account::blobs::deadLetters.id, operator.principalId, roles.storageBlobDataContributor)
     scope: account::blobs::deadLetters
+    properties: {
+      principalId: operator.principalId
+      principalType: operator.principalType
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        roles.storageBlobDataContributor
+      )
+    }
+  }
+]
+
+// With a signed-in user: the function has the vault unwrap what opens the sign-in. The role would wrap, too, but none
+// that is built in does less. The container is in reach already.
+resource opensSignIn 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (signIn != null) {
+  name: guid(signInVault::key.id, identityPrincipalId, roles.keyVaultCryptoServiceEncryptionUser)
+  scope: signInVault::key
+  properties: {
+    principalId: identityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.keyVaultCryptoServiceEncryptionUser
+    )
+  }
+}
+
+// Whoever runs `unstale login` reads the public half of the key, with which a new sign-in is sealed ...
+resource sealsSignIn 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for operator in (signIn == null ? [] : operators): {
+    name: guid(signInVault::key.id, operator.principalId, roles.keyVaultReader)
+    scope: signInVault::key
+    properties: {
+      principalId: operator.principalId
+      principalType: operator.principalType
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultReader)
+    }
+  }
+]
+
+// ... and puts it into its container, shows it and removes it: sealed, for no operator can open it.
+resource keepsSignIn 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for operator in (signIn == null ? [] : operators): {
+    name: guid(account::blobs::signIns.id, operator.principalId, roles.storageBlobDataContributor)
+    scope: account::blobs::signIns
     properties: {
       principalId: operator.principalId
       principalType: operator.principalType

@@ -51,7 +51,7 @@ type eventstreamType = {
 @export()
 @discriminator('kind')
 @description('As whom Fabric is called; as fabric.identity in unstale.toml.')
-type fabricType = managedIdentityType | servicePrincipalType
+type fabricType = managedIdentityType | servicePrincipalType | userType
 
 type managedIdentityType = {
   kind: 'managed-identity'
@@ -63,6 +63,13 @@ type servicePrincipalType = {
   tenantId: string
   clientId: string
   secret: keyVaultSecretType?
+}
+
+@description('A user who signs in once, by `unstale login`; tenantId and clientId of the public client that is signed in to. See SIGN-IN.md.')
+type userType = {
+  kind: 'user'
+  tenantId: string
+  clientId: string
 }
 
 @export()
