@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
@@ -19,9 +20,10 @@ from local import azure_login
 from local.findings import Finding
 from local.rest import CannotLook, NotThere, Rest
 from shared.config import Configuration
+from shared.entra import Damaged, age
 from shared.model import Blocked, Cloud, GlueView, ItemJob, LakeViews, State, Target
 from shared.ports import Store, StoreDown
-from shared.records import read_state
+from shared.records import NewerRecord, read_state
 from shared.trouble import Trouble
 
 EVERYBODY: Final = ("managed-identity", "service-principal", "user")
@@ -79,11 +81,15 @@ def looked_at(
     """Item, identities, call, last run for each target; the roles for each workspace. `found` is the deployment."""
     targets = [target for target in configuration.targets if target.cloud is Cloud.AZURE]
     identity = configuration.fabric.identity
-    parts = Parts(found, lambda: configuration, azure_login.storage(environ)) if found else None
+    parts = (
+        Parts(found, lambda: configuration, azure_login.storage(environ), azure_login.vault(environ)) if found else None
+    )
     callers = _callers(identity, parts, environ)
     client_id = environ.get("UNSTALE_CLIENT_ID", "")
     if callers.refused:
         yield Finding(f"token of the {identity}", "Entra gives none", callers.refused)
+    if identity == "user" and parts:
+        yield _sign_in(parts, "sign-in")
     for target in targets:
         yield from _of_target(target, identity, callers)
     for workspace in dict.fromkeys(_resource(target).workspace for target in targets):
@@ -103,18 +109,32 @@ def _resource(target: Target) -> LakeViews | ItemJob:
 
 
 def _callers(identity: str, parts: Parts | None, environ: Mapping[str, str]) -> Callers:
-    """A managed identity is only to be had beside it, a principal where its secret is."""
+    """A managed identity is only to be had beside it, a principal where its secret is, a user by the function alone."""
     url = endpoint(environ, "UNSTALE_FABRIC_URL", DEFAULT_URL)
     person = Caller("you (az login)", Rest(url, azure_login.tokens(FABRIC)))
     at_hand = environ.get(azure_login.AT_HAND) or (
         identity == "service-principal" and environ.get("UNSTALE_CLIENT_SECRET")
     )
-    if parts is None or not (at_hand or identity == "user"):
+    if parts is None or not at_hand:
         return Callers(None, "", person)
     first = parts.tokens.token()
     if isinstance(first, Trouble):
         return Callers(None, first.message, person)
     return Callers(Caller(f"the {identity}", Rest(url, parts.tokens)), "", person)
+
+
+def _sign_in(parts: Parts, what: str) -> Finding:
+    """Who signed in, until when that lasts, and whether Entra refuses it by now; without opening it."""
+    try:
+        found = parts.sign_ins.look()
+    except (Damaged, NewerRecord) as trouble:
+        return Finding(what, f"cannot be read: {trouble}", "sign in again: unstale login")
+    except StoreDown as down:
+        return Finding(what, f"could not look: {down}", "see the storage account below", known=False)
+    if found is None:
+        return Finding(what, "nobody is signed in", "a person whom the items know: unstale login")
+    kept = found[1].sign_in
+    return Finding(what, age(kept, datetime.now(UTC)), kept.refusal and "as Entra says: unstale login")
 
 
 def _asked(what: str, look: Callable[[], Finding]) -> Finding:

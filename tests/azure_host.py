@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import azure.functions as func
@@ -27,6 +28,13 @@ from shared.engine import Happened, World
 from shared.model import Cloud, State
 from shared.ports import Document, StoreDown
 from shared.records import read_state
+
+
+@cache
+def function_names() -> frozenset[str | None]:
+    """Names of the app's functions. They can be asked for only once in a process."""
+    return frozenset(each.get_function_name() for each in app.app.get_functions())
+
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
 SALES, OTHER = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7", "531e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"

@@ -14,7 +14,6 @@ import pytest
 from azure.core.credentials import AccessToken
 from microsoft_fabric_api.client import FabricClient
 
-from functions_azure.app import app
 from functions_azure.clients import Clients
 from functions_azure.settings import Settings
 from functions_azure.store import Store
@@ -26,6 +25,7 @@ from shared.config import load
 from shared.model import Blocked, State
 from shared.records import write
 from tests.arm_server import APP, CLIENT_ID, TOPIC, Arm, Fabric, serving
+from tests.azure_host import function_names
 from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
 WORKSPACE, LAKEHOUSE = "4b218778-e7a5-4d73-8187-f10824047715", "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
@@ -422,10 +422,11 @@ def test_a_refusal_of_the_identity_names_setting_or_role(
 
 
 def test_a_user_who_is_not_signed_in_is_no_traceback(cloud: Cloud) -> None:
-    """It is said why there is no token; who may start the job is looked up all the same, and it is a user."""
+    """It is said that nobody is; who may start the job is looked up all the same, and it is a user."""
     configured(cloud, "user")
     found = cloud.finds()
-    assert [name for name, each in found.items() if not each["well"]] == ["token of the user"]
+    assert [name for name, each in found.items() if not each["well"]] == ["sign-in"]
+    assert "unstale login" in found["sign-in"]["cure"]
     assert found["identities for sales"]["found"].endswith("configured: user")
 
 
@@ -503,6 +504,6 @@ def test_roles_are_those_of_the_template() -> None:
     of_the_hub = {*live_azure.STREAMS, *live_azure.RECEIVES}
     looked_for = {*live_azure.HOST_ROLES, *live_azure.SENDS, *live_azure.BURIES, *of_the_hub}
     assert all(role in text for role in looked_for)
-    assert {function.get_function_name() for function in app.get_functions()} >= live_azure.FUNCTIONS
+    assert function_names() >= live_azure.FUNCTIONS
     for subscription in Arm("unused0").of_type(SUBSCRIPTION):
         assert set(subscription["properties"]["filter"]["includedEventTypes"]) == live_azure.EVENT_TYPES
