@@ -13,6 +13,7 @@ from typing import Any
 from functions_aws import settings, world
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
+from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
 
@@ -34,4 +35,5 @@ def _shell() -> Shell:
     configuration = world.configuration(found)
     telemetry = Telemetry(found.service, settings.secrets(os.environ))
     clients = Clients()
-    return Shell(configuration, world.world(found, clients, telemetry.tell), DeadLetters(clients), telemetry)
+    here = world.world(found, clients, telemetry.tell)
+    return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry)

@@ -98,7 +98,7 @@ class DeadLetters:
 
     def _dead_url_of(self, arn: str) -> str:
         if arn not in self._dead_urls:
-            self._dead_urls[arn] = self._queue(self._url(arn)).dead_url
+            self._dead_urls[arn] = self._queue(url_of(self._clients, arn)).dead_url
         return self._dead_urls[arn]
 
     def _queue(self, url: str) -> _Queue:
@@ -108,13 +108,14 @@ class DeadLetters:
         name = arn.rpartition(":")[2]
         if not dead_arn:
             raise StoreDown(f"the queue {name} has no dead-letter queue")
-        return _Queue(name, arn, dead_arn, self._url(dead_arn))
+        return _Queue(name, arn, dead_arn, url_of(self._clients, dead_arn))
 
-    def _url(self, arn: str) -> str:
-        """`arn:aws:sqs:eu-central-1:123456789012:events`."""
-        *_, account, name = arn.split(":")
-        answer = self._clients.sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
-        return str(answer["QueueUrl"])
+
+def url_of(clients: Clients, arn: str) -> str:
+    """GetQueueUrl of `arn:aws:sqs:eu-central-1:123456789012:events`."""
+    *_, account, name = arn.split(":")
+    answer = clients.sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+    return str(answer["QueueUrl"])
 
 
 def _sent_at(message: Mapping[str, Any]) -> datetime:

@@ -96,6 +96,10 @@ class Telemetry:
             "trouble of ours", exc_info=cause, extra={"message_ids": message_ids, "detail": {"why": why}}
         )
 
+    def later(self, why: str) -> None:
+        """They come back when their queue says, and not sooner."""
+        self._logger.warning("messages come back later", extra={"detail": {"why": why}})
+
     @contextmanager
     def invocation(self, correlation_id: str) -> Iterator[None]:
         """All lines within carry the id; the metrics are written at the end, however it ends."""

@@ -14,6 +14,7 @@ from unittest.mock import patch
 from functions_aws import app, world
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
+from functions_aws.returns import Returns
 from functions_aws.settings import read
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
@@ -179,6 +180,7 @@ def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell
         configuration,
         world.world(settings, clients, tell, clock),
         DeadLetters(clients),
+        Returns(clients),
         Telemetry(settings.service),
     )
     stack.enter_context(patch.object(app, "_shell", lambda: shell))

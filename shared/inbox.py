@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import StrEnum
 
 from shared.engine import Engine
@@ -29,6 +30,14 @@ class Judged(Value, frozen=True):
 
 
 DONE = Judged(Verdict.DONE)
+
+SOON, SOON_TIMES = timedelta(seconds=30), 60
+LATER = timedelta(minutes=5)
+"""How long a message that comes back stays away: mostly the trouble is over within the first half hour. It must not be
+half a minute for ever where a queue gives a message up after so many receives, which SQS does after 1,000 at the latest
+(maxReceiveCount): that would be over within nine hours. Like this it takes more than three days, a long weekend.
+"""
+
 Concerns = Sequence[tuple[Target, Happening]]
 """Whom a message concerns, and what it means for them."""
 
@@ -44,6 +53,11 @@ def take(engine: Engine, readings: Sequence[Reading]) -> tuple[Judged, ...]:
         _unowed(engine, reading) if not owed else _worst([judged[target.key] for target, _ in owed])
         for reading, owed in zip(readings, concerns, strict=True)
     )
+
+
+def stays_away(receives: int) -> timedelta:
+    """How long a message stays away that comes back after it was received so often."""
+    return SOON if receives < SOON_TIMES else LATER
 
 
 def _concerns(engine: Engine, reading: Reading) -> Concerns:

@@ -16,6 +16,7 @@ import pytest
 from functions_aws import settings, world
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
+from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
 from local.aws_world import AwsWorld
@@ -118,7 +119,9 @@ class Host:
         handler.setStream(StandardOutput())  # type: ignore[attr-defined]
         self.configuration = load(CONFIGURATION, "unstale.toml")
         self.world = world.world(self.settings, self.clients, self.telemetry.tell, clock)
-        self.shell = Shell(self.configuration, self.world, DeadLetters(self.clients), self.telemetry)
+        self.shell = Shell(
+            self.configuration, self.world, DeadLetters(self.clients), Returns(self.clients), self.telemetry
+        )
 
     def invoke(self, event: Any, seconds: float = 60) -> Any:
         """Call the handler's work with this much time left."""

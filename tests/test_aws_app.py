@@ -231,6 +231,40 @@ def test_trouble_of_ours_sends_back_just_the_messages_that_met_it(
     assert "EndpointConnectionError" in line["exception"]  # the cause is kept
 
 
+def test_a_message_that_met_trouble_comes_back_after_half_a_minute(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long before its queue's visibility timeout, which is for what a whole function may need."""
+    sqs, queue = host.aws.client("sqs"), host.aws.queues["events"]
+    sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={"VisibilityTimeout": "400"})
+    sqs.send_message(QueueUrl=queue.url, MessageBody=object_created("orders/1", host.clock.now()))
+
+    def received() -> list[Any]:
+        found = sqs.receive_message(QueueUrl=queue.url, MessageSystemAttributeNames=["All"], WaitTimeSeconds=0)
+        return list(found.get("Messages", ()))
+
+    messages = received()
+    breaking(host, "dynamodb", "GetItem")
+    answer = host.invoke(sqs_event(messages, queue.arn))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": messages[0]["MessageId"]}]}
+    host.clock.move_on(seconds=29)
+    assert received() == []
+    host.clock.move_on(seconds=2)
+    assert [message["MessageId"] for message in received()] == [messages[0]["MessageId"]]
+    assert "come back later" not in capsys.readouterr().out
+
+
+def test_a_message_that_cannot_be_brought_back_sooner_is_reported_all_the_same(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then it comes back when its queue says; the log tells."""
+    breaking(host, "dynamodb", "GetItem")
+    breaking(host, "sqs", "ChangeMessageVisibilityBatch")
+    assert host.deliver(object_created("orders/1", host.clock.now())) == [0]
+    [line] = [line for line in lines(capsys.readouterr().out) if line.get("message") == "messages come back later"]
+    assert "bringing messages back sooner" in line["detail"]["why"]
+
+
 def test_a_start_that_glue_refuses_does_not_send_the_message_back(host: Host) -> None:
     """What the platform says is stored with the target, so the message is done."""
     host.deliver(object_created("orders/1", host.clock.now()))

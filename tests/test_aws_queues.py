@@ -13,6 +13,7 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
+from functions_aws.returns import Returns
 from functions_aws.waker import Waker
 from local.aws_world import AwsWorld
 from shared import eventbridge
@@ -183,3 +184,60 @@ def test_what_cannot_be_asked_is_told_as_such(nowhere: Clients, stub: Stubber, c
     stub.add_client_error("get_queue_attributes", "AccessDenied", "not allowed")
     with pytest.raises(StoreDown, match="not allowed"):
         getattr(DeadLetters(nowhere, (URL,)), call)()
+
+
+# --- Messages that come back -----------------------------------------------------------------------------------------
+
+
+def returned(*receives: int) -> list[dict[str, Any]]:
+    """Records of a batch that were received so often."""
+    return [
+        {
+            "receiptHandle": f"handle-{place}",
+            "eventSourceARN": f"{ARN}:events",
+            "attributes": {"ApproximateReceiveCount": str(count)},
+        }
+        for place, count in enumerate(receives)
+    ]
+
+
+def changed(stub: Stubber, places: range, seconds: int, refused: str = "") -> None:
+    """Expect one call for the records at these places; with a code, the last of them is refused."""
+    entries = [
+        {"Id": str(number), "ReceiptHandle": f"handle-{place}", "VisibilityTimeout": seconds}
+        for number, place in enumerate(places)
+    ]
+    failed = [{"Id": str(len(entries) - 1), "SenderFault": True, "Code": refused}] if refused else []
+    done = [{"Id": entry["Id"]} for entry in entries[: len(entries) - len(failed)]]
+    answer = {"Successful": done, "Failed": failed}
+    stub.add_response("change_message_visibility_batch", answer, {"QueueUrl": URL, "Entries": entries})
+
+
+def expect_url(stub: Stubber) -> None:
+    """The question where the queue is."""
+    named = {"QueueName": "events", "QueueOwnerAWSAccountId": "123456789012"}
+    stub.add_response("get_queue_url", {"QueueUrl": URL}, named)
+
+
+def test_messages_come_back_by_tens_and_later_when_they_came_often(nowhere: Clients, stub: Stubber) -> None:
+    """Half a minute for the young, five minutes for the old, ten a call; where the queue is, is asked once."""
+    returns = Returns(nowhere)
+    expect_url(stub)
+    changed(stub, range(10), 30)
+    changed(stub, range(10, 12), 30)
+    returns.hasten(returned(*[1] * 11, 59))
+    changed(stub, range(2), 300)
+    returns.hasten(returned(60, 999))
+    returns.hasten([])
+
+
+def test_what_sqs_does_not_bring_back_sooner_is_told(nowhere: Clients, stub: Stubber) -> None:
+    """How many and why, after the others were asked for."""
+    expect_url(stub)
+    changed(stub, range(10), 30, refused="ReceiptHandleIsInvalid")
+    changed(stub, range(10, 11), 30)
+    with pytest.raises(StoreDown, match="1 messages do not come back sooner: ReceiptHandleIsInvalid"):
+        Returns(nowhere).hasten(returned(*[1] * 11))
+    stub.add_client_error("get_queue_url", "AccessDenied", "not allowed")
+    with pytest.raises(StoreDown, match="not allowed"):
+        Returns(nowhere).hasten(returned(1))

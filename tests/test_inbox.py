@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from shared.inbox import DONE, Judged, Verdict, take
+from shared.inbox import DONE, Judged, Verdict, stays_away, take
 from shared.model import JobSucceeded, ObjectArrived, State, Wake
 from shared.ports import StoreDown
 from shared.readings import (
@@ -114,3 +115,13 @@ def test_ticks_and_wakes_are_done_or_come_back(stage: Stage, reading: Any) -> No
     stage.store.load = down  # type: ignore[method-assign, assignment]
     [judged] = take(stage.engine, [reading])
     assert judged == Judged(Verdict.RETRY, "StoreDown: no answer", judged.cause)
+
+
+# --- Coming back -----------------------------------------------------------------------------------------------------
+
+
+def test_a_message_comes_back_soon_for_half_an_hour_and_then_less_often() -> None:
+    """Half a minute each time at first, and never longer than what a person who mended the cause would wait for."""
+    assert sum((stays_away(receives) for receives in range(1, 60)), timedelta(0)) == timedelta(minutes=29, seconds=30)
+    assert {stays_away(receives) for receives in range(1, 60)} == {timedelta(seconds=30)}
+    assert {stays_away(receives) for receives in (60, 61, 1000)} == {timedelta(minutes=5)}

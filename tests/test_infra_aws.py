@@ -26,6 +26,7 @@ from local.infra_aws import glue_resources, inputs, overrides
 from shared.config import load
 from shared.engine import Happened
 from shared.glue import TRAITS
+from shared.inbox import stays_away
 from shared.model import GlueView
 from tests.sam_template import TEMPLATE, deployed, listed, refers_to, resources, statements, written
 
@@ -86,11 +87,23 @@ def linted(template: Path) -> str:
 
 
 def test_a_days_outage_of_ours_dead_letters_nothing() -> None:
-    """A message that fails every time is still in its queue after a day, and has not run out of retention."""
+    """A message that fails every time is still in its queue after a day, and has not run out of retention: whether the
+    function reports it and brings it back sooner, or fails as a whole.
+    """
     polled, _ = queues()
     for queue in polled.values():
-        patience_seconds = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
-        assert DAY_SECONDS < patience_seconds < LONGEST_RETENTION_SECONDS - DAY_SECONDS
+        receives = queue["RedrivePolicy"]["maxReceiveCount"]
+        reported_seconds = sum(stays_away(number).total_seconds() for number in range(1, receives))
+        for patience_seconds in (reported_seconds, queue["VisibilityTimeout"] * receives):
+            assert DAY_SECONDS < patience_seconds < LONGEST_RETENTION_SECONDS - DAY_SECONDS
+
+
+def test_a_message_that_is_reported_comes_back_sooner_than_a_function_that_fails_gives_it_back() -> None:
+    """Or there would be no point in bringing it back."""
+    polled, _ = queues()
+    for queue in polled.values():
+        for number in (1, queue["RedrivePolicy"]["maxReceiveCount"]):
+            assert stays_away(number).total_seconds() < queue["VisibilityTimeout"]
 
 
 def test_a_message_stays_hidden_for_as_long_as_lambda_may_need() -> None:
@@ -281,6 +294,18 @@ def test_every_alarm_tells_somebody_what_it_means_and_what_to_do() -> None:
     assert all("unstale redrive --dry-run" in alarm["AlarmDescription"] for alarm in watched.values())
 
 
+def test_what_comes_back_again_and_again_is_an_alarm() -> None:
+    """The age of a queue's oldest message does not tell of it, so what we send back is counted; in each period that the
+    alarm looks at there is one, however seldom a message comes back by then.
+    """
+    [alarm] = [a for a in resources("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "ReturnedMessages"]
+    [queue, *_] = queues()[0].values()
+    longest = max(stays_away(number) for number in range(1, queue["RedrivePolicy"]["maxReceiveCount"]))
+    assert alarm["Period"] > longest.total_seconds() + function()["Timeout"]
+    assert alarm["EvaluationPeriods"] > 1
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Sum", 0, "GreaterThanThreshold")
+
+
 def test_silence_of_the_tick_is_an_alarm() -> None:
     """Where nothing is written any more, no data must not look like no trouble."""
     alarms = resources("AWS::CloudWatch::Alarm")
@@ -348,13 +373,18 @@ def granted() -> set[str]:
     return {action for statement in policy["PolicyDocument"]["Statement"] for action in listed(statement["Action"])}
 
 
+ACTION_OF = {"sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility"}
+"""Operations that IAM knows by another name: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html."""
+
+
 def test_the_role_grants_only_what_the_code_calls() -> None:
     """Each action is an operation that `functions_aws` calls, or one of the few that AWS's services need. That none is
     missing is shown where it is deployed: by the record of calls of the end-to-end stage.
     """
     operations = {operation.replace("_", "").lower() for operation in called_methods()}
+    operation_of = {action: operation for operation, action in ACTION_OF.items()}
     for action in granted() - BY_SERVICES:
-        assert action.partition(":")[2].lower() in operations
+        assert operation_of.get(action, action).partition(":")[2].lower() in operations
 
 
 def called_methods() -> set[str]:

@@ -24,6 +24,7 @@ from botocore.awsrequest import AWSResponse
 
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
+from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
@@ -143,7 +144,7 @@ def _our_batch() -> Callable[[int], None]:
         client.meta.events.register("before-send", _answer)
     clock, configuration = Clock(), load(_configuration(1))
     world = _world(clock, Store(clients, "unstale"), Waker(clients, "http://127.0.0.1:9/wakes"))
-    shell = Shell(configuration, world, DeadLetters(clients), Telemetry("bench"))
+    shell = Shell(configuration, world, DeadLetters(clients), Returns(clients), Telemetry("bench"))
     return lambda number: _called(lambda: shell.answer(_batch(clock.now(), number), _context()))
 
 
@@ -327,7 +328,8 @@ def _storm_batch(at: datetime, first: int) -> dict[str, Any]:
 
 
 def _shell(configuration: Configuration, world: World) -> Shell:
-    return Shell(configuration, world, DeadLetters(Clients()), Telemetry("bench"))
+    clients = Clients()
+    return Shell(configuration, world, DeadLetters(clients), Returns(clients), Telemetry("bench"))
 
 
 def _world(clock: Clock, store: Any, waker: Any, platform: Platform | None = None) -> World:

@@ -62,15 +62,20 @@ class Proxy:
 
 @dataclass
 class Recorder(Proxy):
-    """Notes `service:Operation` of each call that passes."""
+    """Notes `service:Operation` of each call that passes; a call of a service that is down gets no answer."""
 
     called: set[str] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, service: str, operation: str) -> None:
         """Keep it."""
         with self._lock:
             self.called.add(f"{service}:{operation}")
+
+    def answer(self, service: str, operation: str, request: Request) -> Answer | None:
+        """None, while it is down."""
+        return None if service in self.down else super().answer(service, operation, request)
 
 
 @dataclass
