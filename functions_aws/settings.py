@@ -20,13 +20,17 @@ class BadSettings(Exception):  # noqa: N818 - named for what it is, like BadConf
 
 
 class Settings(Value, frozen=True):
-    """Where things are. `events_queue_url` is only needed to count that queue's dead letters."""
+    """Where things are. `events_queue_url` is only needed to count that queue's dead letters.
+
+    `fingerprint` is of the configuration that the rules were made from, where somebody deployed them.
+    """
 
     config: Path
     table: str
     queue_url: str
     events_queue_url: str = ""
     service: str = "unstale"
+    fingerprint: str = ""
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -38,6 +42,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         queue_url=_needed(environ, "UNSTALE_QUEUE_URL", "the URL of the SQS queue for wakes"),
         events_queue_url=environ.get("UNSTALE_EVENTS_QUEUE_URL", ""),
         service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
+        fingerprint=environ.get("UNSTALE_CONFIG_FINGERPRINT", ""),
     )
 
 

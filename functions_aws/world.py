@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.platform import Platform
-from functions_aws.settings import Settings
+from functions_aws.settings import BadSettings, Settings
 from functions_aws.store import Store
 from functions_aws.waker import Waker
 from shared.config import Configuration, load
@@ -32,8 +32,19 @@ class SystemClock:
 
 
 def configuration(settings: Settings) -> Configuration:
-    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file."""
-    return load(settings.config.read_text(encoding="utf-8"), str(settings.config))
+    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file.
+
+    Raises `BadSettings` if the rules were made from another one: events of targets that it does not name would be taken
+    for nobody's. Several environments are packaged in one folder, one after the other.
+    """
+    found = load(settings.config.read_text(encoding="utf-8"), str(settings.config))
+    if settings.fingerprint not in {"", found.fingerprint}:
+        raise BadSettings(
+            f"UNSTALE_CONFIG_FINGERPRINT is {settings.fingerprint!r}, but that of {settings.config} is "
+            f"{found.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
+            "make package-aws for this environment, then sam deploy"
+        )
+    return found
 
 
 def world(settings: Settings, clients: Clients, tell: Callable[[Happened], None], clock: Clock | None = None) -> World:

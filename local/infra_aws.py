@@ -68,6 +68,7 @@ def inputs(configuration: Configuration, region: str) -> Inputs:
         "Buckets": ",".join(buckets(configuration)),
         "GlueResources": ",".join(resources),
         **{f"EventPattern{number}": text for number, text in enumerate(texts, start=1)},
+        "ConfigFingerprint": configuration.fingerprint,
     }
     coarser = [f"the rules also let through {what}: the exact patterns do not fit" for what in patterns.coarser]
     return Inputs(parameters, (*coarser, *wider))

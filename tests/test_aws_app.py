@@ -25,7 +25,7 @@ from local.glue_emulator import GlueSettings
 from local.journal import Arrival, PlatformRun, lost, overlapping
 from local.lambda_host import sqs_event
 from shared import glue
-from shared.config import BadConfiguration
+from shared.config import BadConfiguration, load
 from shared.model import Situation, Wake
 from shared.wakes import wake_message
 from tests.aws_host import CONFIGURATION, HandClock, Host, living_in, object_created
@@ -390,6 +390,20 @@ def test_a_bad_configuration_never_loads(entry: Path, host: Host) -> None:
     entry.write_text(CONFIGURATION, encoding="utf-8")
     assert app.handler(event, Plenty())["name"] == "daily"
     assert host.state("daily").owed
+
+
+def test_a_package_of_another_environment_takes_nothing(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules of a stack and the configuration of another one: every invocation fails, so messages stay, where an
+    event of a target that the configuration does not name would be taken for nobody's and be lost.
+    """
+    entry.write_text(CONFIGURATION, encoding="utf-8")
+    monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION.replace("invoices/", "bills/")).fingerprint)
+    with pytest.raises(
+        BadSettings, match=r"not of the configuration that the stack was deployed with\. make package-aws"
+    ):
+        app.handler({"tick": True}, Plenty())
+    monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION).fingerprint)
+    assert app.handler({"tick": True}, Plenty()) == {"verdict": "done"}
 
 
 def test_a_missing_configuration_is_named(entry: Path) -> None:

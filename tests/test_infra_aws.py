@@ -178,9 +178,10 @@ def test_the_variables_are_those_that_the_settings_read() -> None:
 
 
 def test_no_secret_is_in_the_environment() -> None:
-    """Names of resources, no more: nothing comes from a parameter that could hold a secret."""
+    """Names of resources and a digest, no more: nothing comes from a parameter that could hold a secret."""
     named = refers_to(function()["Environment"]["Variables"])
-    assert named <= {*resources("AWS::SQS::Queue"), *resources("AWS::DynamoDB::Table"), "AWS::StackName"}
+    known = {*resources("AWS::SQS::Queue"), *resources("AWS::DynamoDB::Table"), "AWS::StackName", "ConfigFingerprint"}
+    assert named <= known
     assert not any("NoEcho" in parameter for parameter in written()["Parameters"].values())
     assert "{{resolve:" not in TEMPLATE.read_text(encoding="utf-8")
 
