@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,14 +24,32 @@ from local.usage import WrongUsage
 from shared.config import Configuration
 from shared.model import Cloud, GlueView, Target
 
-CALLS = (
+CALLS: Final[tuple[str, ...]] = (
     "glue:GetTable",
     "glue:StartMaterializedViewRefreshTaskRun",
     "glue:GetMaterializedViewRefreshTaskRun",
     "glue:ListMaterializedViewRefreshTaskRuns",
     "glue:StopMaterializedViewRefreshTaskRun",
 )
-"""What a refresh takes. The simulator judges policies by the names of actions, in its reference or not."""
+"""What a refresh takes. The authorization reference lists the first alone, and whether IAM's simulator takes names that
+it does not list is not published: where it refuses them, the first alone is asked for.
+"""
+
+ALWAYS = frozenset(
+    {
+        "unstale.signal",
+        "Glue Materialized View Refresh Task Succeeded",
+        "Glue Materialized View Refresh Task Failed",
+    }
+)
+"""Detail types of the rules that the template has whatever the configuration says."""
+
+DEPLOY = "deploy, then paste the output Environment of the stack into this shell"
+REPAIR = (
+    "sam deploy; where that finds no changes, somebody changed it by hand: "
+    "aws cloudformation detect-stack-drift --stack-name <stack> begins to look for it"
+)
+"""A deployment brings back only what it changes (CloudFormation's guide on drift)."""
 
 ABSENT = frozenset({"EntityNotFoundException", "NoSuchBucket", "404", "QueueDoesNotExist", "ResourceNotFoundException"})
 """Codes of "there is no such thing"; SQS's comes with a prefix."""
@@ -71,33 +89,35 @@ def looked_at(
     """Everything, in the order in which one mends it."""
     targets = [target for target in configuration.targets if target.cloud is Cloud.AWS]
     for target in targets:
-        yield _asked(f"view of {target.name}", partial(_view, client("glue"), target))
+        cure = "CREATE MATERIALIZED VIEW in Spark, or correct its name in the configuration"
+        yield _asked(f"view of {target.name}", partial(_view, client("glue"), target), cure)
     for bucket in buckets(configuration):
         yield _asked(f"bucket {bucket}", partial(_bucket, client("s3"), bucket))
     table, queues = environ.get("UNSTALE_TABLE", ""), _queues(environ)
     if not (table and all(queues.values())):
-        cure = "deploy, then paste the output Environment of the stack into this shell"
-        yield Finding(
-            "deployment", "UNSTALE_TABLE, UNSTALE_QUEUE_URL and UNSTALE_EVENTS_QUEUE_URL are not all set", cure
-        )
+        unset = "UNSTALE_TABLE, UNSTALE_QUEUE_URL and UNSTALE_EVENTS_QUEUE_URL are not all set"
+        yield Finding("deployment", unset, DEPLOY)
         return
-    yield _asked(f"table {table}", partial(_table, client("dynamodb"), table))
+    yield _asked(f"table {table}", partial(_table, client("dynamodb"), table), DEPLOY)
     for name, url in queues.items():
-        yield _asked(f"queue for {name}", partial(_queue, client("sqs"), url))
+        yield _asked(f"queue for {name}", partial(_queue, client("sqs"), name, url), DEPLOY)
     yield from _wiring(configuration, client, region, queues)
 
 
-def _asked(what: str, look: Callable[[], Finding]) -> Finding:
-    """A look that may not be allowed, or find nothing."""
+def _asked(
+    what: str, look: Callable[[], Finding], absent: str = "create it, or correct its name in the configuration"
+) -> Finding:
+    """A look that may not be allowed, or find nothing, which `absent` cures."""
     try:
         return look()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code.rpartition(".")[2] in ABSENT or code.endswith("NonExistentQueue"):
-            return Finding(what, "there is none", "create it, or correct its name in the configuration")
+            return Finding(what, "there is none", absent)
         return Finding(what, f"could not look: {error}", f"allow whoever runs this {error.operation_name}", known=False)
     except BotoCoreError as error:
-        return Finding(what, f"could not look: {error}", "credentials and a Region, as for the AWS CLI", known=False)
+        cure = "network, Region and credentials, as for the AWS CLI"
+        return Finding(what, f"could not look: {error}", cure, known=False)
 
 
 # --- What the deployment depends on ----------------------------------------------------------------------------------
@@ -130,7 +150,7 @@ def _table(dynamodb: Any, table: str) -> Finding:
     found = dynamodb.describe_table(TableName=table)["Table"]
     names = [index["IndexName"] for index in found.get("GlobalSecondaryIndexes", ())]
     if "due" not in names:
-        return Finding(f"table {table}", "has no index due", "deploy again: sam deploy")
+        return Finding(f"table {table}", "has no index due", REPAIR)
     return Finding(f"table {table}", found["TableStatus"].lower())
 
 
@@ -138,41 +158,47 @@ def _queues(environ: Mapping[str, str]) -> dict[str, str]:
     return {"events": environ.get("UNSTALE_EVENTS_QUEUE_URL", ""), "wakes": environ.get("UNSTALE_QUEUE_URL", "")}
 
 
-def _queue(sqs: Any, url: str) -> Finding:
-    name = url.rpartition("/")[2]
+def _queue(sqs: Any, name: str, url: str) -> Finding:
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    what = f"queue {name}"
+    what, queue = f"queue for {name}", url.rpartition("/")[2]
     if "RedrivePolicy" not in attributes:
-        return Finding(what, "has no dead-letter queue", "deploy again: sam deploy")
-    return Finding(what, f"{attributes.get('ApproximateNumberOfMessages', '?')} messages wait")
+        return Finding(what, f"{queue} has no dead-letter queue", REPAIR)
+    return Finding(what, f"{queue}: {attributes.get('ApproximateNumberOfMessages', '?')} messages wait")
 
 
 # --- How it is connected ---------------------------------------------------------------------------------------------
 
 
 def _wiring(configuration: Configuration, client: Client, region: str, queues: Mapping[str, str]) -> Iterator[Finding]:
-    arns: dict[str, str] = {}
+    found: dict[str, Mapping[str, str]] = {}
     for name, url in queues.items():
         try:
-            answer = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+            answer = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "Policy"])
         except (ClientError, BotoCoreError):
             return  # said above
-        arns[name] = answer["Attributes"]["QueueArn"]
-    yield _asked("rules", partial(_rules, client("events"), configuration, arns["events"]))
-    for name, arn in arns.items():
-        yield _asked(f"poller of {name}", partial(_poller, client("lambda"), name, arn))
-    yield from _role_findings(configuration, client, region, arns["events"])
+        found[name] = answer["Attributes"]
+    yield _asked("rules", partial(_rules, client("events"), configuration, found["events"]))
+    for name, attributes in found.items():
+        yield _asked(f"poller of {name}", partial(_poller, client("lambda"), name, attributes["QueueArn"]))
+    yield from _function_findings(configuration, client, region, found["events"]["QueueArn"])
 
 
-def _rules(events: Any, configuration: Configuration, arn: str) -> Finding:
-    """The patterns that the configuration gives now, against those of the enabled rules that send to the queue."""
+def _rules(events: Any, configuration: Configuration, queue: Mapping[str, str]) -> Finding:
+    """The patterns that the configuration gives now, against those of the enabled rules that the queue lets send."""
     wanted = {_canonical(text) for text in patterns_for(configuration).texts}
-    names = [name for page in _pages(events.list_rule_names_by_target, "RuleNames", TargetArn=arn) for name in page]
-    rules = [events.describe_rule(Name=name) for name in names]
-    enabled = {_canonical(rule.get("EventPattern", "{}")) for rule in rules if rule.get("State") == "ENABLED"}
-    if missing := wanted - enabled:
-        found = f"{len(missing)} of {len(wanted)} patterns of the configuration have no rule"
-        return Finding("rules", found, "unstale infra aws --write, then sam deploy")
+    pages = _pages(events.list_rule_names_by_target, "RuleNames", TargetArn=queue["QueueArn"])
+    rules = [events.describe_rule(Name=name) for page in pages for name in page]
+    found = {_canonical(rule.get("EventPattern", "{}")) for rule in rules}
+    if missing := wanted - found:
+        what = f"{len(missing)} of {len(wanted)} patterns of the configuration have no rule"
+        return Finding("rules", what, "unstale infra aws --write, then sam deploy")
+    if absent := ALWAYS.difference(*(json.loads(pattern).get("detail-type", ()) for pattern in found)):
+        return Finding("rules", f"none for: {', '.join(sorted(absent))}", REPAIR)
+    if disabled := [rule["Name"] for rule in rules if rule.get("State") != "ENABLED"]:
+        cure = "; ".join(f"aws events enable-rule --name {name}" for name in disabled)
+        return Finding("rules", f"disabled: {', '.join(disabled)}", cure)
+    if silent := [rule["Name"] for rule in rules if rule["Arn"] not in queue.get("Policy", "")]:
+        return Finding("rules", f"the policy of the events queue does not let send: {', '.join(silent)}", REPAIR)
     return Finding("rules", f"{len(rules)} send to the events queue")
 
 
@@ -196,7 +222,7 @@ def _poller(function: Any, name: str, arn: str) -> Finding:
     states = sorted({str(mapping.get("State")) for mapping in mappings})
     what = f"poller of {name}"
     if not mappings:
-        return Finding(what, "no function takes from the queue", "deploy again: sam deploy")
+        return Finding(what, "no function takes from the queue", REPAIR)
     if "Enabled" not in states:
         uuid = mappings[0]["UUID"]
         return Finding(
@@ -205,23 +231,42 @@ def _poller(function: Any, name: str, arn: str) -> Finding:
     return Finding(what, "enabled")
 
 
-def _role_findings(configuration: Configuration, client: Client, region: str, arn: str) -> Iterator[Finding]:
+def _function_findings(configuration: Configuration, client: Client, region: str, arn: str) -> Iterator[Finding]:
+    """Of the function that takes from the queue: who calls it every minute, and what its role may."""
     try:
-        role = _role_of(client("lambda"), arn)
-    except (ClientError, BotoCoreError) as error:
-        yield Finding("role", f"could not look: {error}", "allow whoever runs this lambda:GetFunction", known=False)
+        function, role = _function_of(client("lambda"), arn)
+    except ClientError as error:
+        cure = f"allow whoever runs this {error.operation_name}"
+        yield Finding("function", f"could not look: {error}", cure, known=False)
         return
-    if role:
-        for target in configuration.targets:
-            if isinstance(target.resource, GlueView):
-                yield _asked(f"role for {target.name}", partial(_allowed, client("iam"), role, target, region))
+    except BotoCoreError:
+        return  # said above, of the pollers
+    if not function:
+        return  # likewise
+    yield _asked("tick", partial(_tick, client("scheduler"), function))
+    for target in configuration.targets:
+        if isinstance(target.resource, GlueView):
+            yield _asked(f"role for {target.name}", partial(_allowed, client("iam"), role, target, region))
 
 
-def _role_of(function: Any, arn: str) -> str:
-    """The role of the function that takes from the queue."""
+def _function_of(function: Any, arn: str) -> tuple[str, str]:
+    """ARNs of the function's alias that takes from the queue, and of its role; empty where there is none."""
     for mapping in function.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
-        return str(function.get_function_configuration(FunctionName=mapping["FunctionArn"])["Role"])
-    return ""
+        found = function.get_function_configuration(FunctionName=mapping["FunctionArn"])
+        return str(mapping["FunctionArn"]), str(found["Role"])
+    return "", ""
+
+
+def _tick(scheduler: Any, function: str) -> Finding:
+    """ListSchedules: the one that calls the function."""
+    pages = _pages(scheduler.list_schedules, "Schedules")
+    found = [schedule for page in pages for schedule in page if schedule.get("Target", {}).get("Arn") == function]
+    if not found:
+        return Finding("tick", "no schedule calls the function", REPAIR)
+    if not any(schedule.get("State") == "ENABLED" for schedule in found):
+        cure = "enable it: EventBridge > Scheduler > Schedules in the console"
+        return Finding("tick", f"the schedule {found[0]['Name']} is disabled", cure)
+    return Finding("tick", f"the schedule {found[0]['Name']} calls the function")
 
 
 def _allowed(iam: Any, role: str, target: Target, region: str) -> Finding:
@@ -229,13 +274,25 @@ def _allowed(iam: Any, role: str, target: Target, region: str) -> Finding:
     view = target.resource
     assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
     resources, _ = glue_resources([view], region)
-    results = iam.simulate_principal_policy(PolicySourceArn=role, ActionNames=list(CALLS), ResourceArns=list(resources))
-    refused = sorted(set(_refused(results["EvaluationResults"])))
-    what = f"role for {target.name}"
+    what, asked = f"role for {target.name}", CALLS
+    try:
+        results = _simulated(iam, role, resources, asked)
+    except iam.exceptions.InvalidInputException:
+        asked = CALLS[:1]
+        results = _simulated(iam, role, resources, asked)
+    refused = sorted(set(_refused(results)))
     if refused:
         cure = "unstale infra aws --write, then sam deploy; if it stays so: the parameter GlueScope=any"
         return Finding(what, f"may not: {', '.join(refused)}", cure)
-    return Finding(what, f"may: {', '.join(CALLS)}")
+    unknown = f"; IAM's simulator does not know {', '.join(CALLS[1:])}" if asked != CALLS else ""
+    return Finding(what, f"may: {', '.join(asked)}{unknown}")
+
+
+def _simulated(iam: Any, role: str, resources: Iterable[str], calls: Iterable[str]) -> list[Mapping[str, Any]]:
+    pages = iam.get_paginator("simulate_principal_policy").paginate(
+        PolicySourceArn=role, ActionNames=list(calls), ResourceArns=list(resources)
+    )
+    return [result for page in pages for result in page["EvaluationResults"]]
 
 
 def _refused(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:

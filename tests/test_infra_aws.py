@@ -19,15 +19,17 @@ from functions_aws import settings, store
 from functions_aws.telemetry import COUNTED, GAUGES, NAMESPACE, Telemetry
 from infra.packaging import aws as packaging
 from infra.packaging import stage
-from local import infra_aws
+from local import infra_aws, live
 from local.cli import main
 from local.event_patterns import SLOTS
 from local.infra_aws import glue_resources, inputs, overrides
+from shared import eventbridge
 from shared.config import load
 from shared.engine import Happened
 from shared.glue import TRAITS
 from shared.inbox import stays_away
 from shared.model import GlueView
+from shared.readings import Asked, GlueRunEnded
 from tests.sam_template import TEMPLATE, deployed, listed, refers_to, resources, statements, written
 
 ROOT = Path(__file__).parents[1]
@@ -407,6 +409,27 @@ def test_only_the_rules_of_the_stack_may_send_to_the_events_queue() -> None:
     rules = resources("AWS::Events::Rule").values()
     sent_to = {name for rule in rules for target in rule["Targets"] for name in refers_to(target)}
     assert sent_to == refers_to(statement["Resource"])
+
+
+def test_the_rules_that_stand_whatever_the_configuration_says_send_what_is_read() -> None:
+    """Signals of one's own, and Glue's events about refreshes: each kind that a rule lets through is one that the
+    reader of events makes something of (the names in Glue's detail are as in its other events).
+    """
+    patterns = [resources("AWS::Events::Rule")[name]["EventPattern"] for name in ("RefreshEnded", "Signals")]
+    kinds = [kind for pattern in patterns for kind in detail_types(pattern)]
+    assert set(kinds) == live.ALWAYS
+    detail = {"databaseName": "sales", "tableName": "daily", "target": "daily"}
+    for kind in kinds:
+        event = {"source": "aws.glue", "detail-type": kind, "time": "2026-11-23T00:00:00Z", "detail": detail}
+        assert isinstance(eventbridge.read(event, NOW), GlueRunEnded | Asked), kind
+
+
+def detail_types(pattern: dict[str, Any]) -> set[str]:
+    """Those of a pattern, or of both that a condition chooses from, which are the same."""
+    either = pattern["Fn::If"][1:] if "Fn::If" in pattern else [pattern]
+    found = [set(each["detail-type"]) for each in either]
+    assert all(kinds == found[0] for kinds in found)
+    return found[0]
 
 
 # --- Several environments --------------------------------------------------------------------------------------------

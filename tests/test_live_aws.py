@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 
 from local.event_patterns import patterns_for
 from local.findings import Finding
-from local.live import CALLS, looked_at
+from local.live import ALWAYS, CALLS, looked_at
 from shared.config import load
 from tests.aws_host import NOWHERE
 
@@ -86,27 +86,47 @@ def furnished(account: Account, **instead: Change) -> None:
         "queues": queues,
         "rules": rules,
         "pollers": pollers,
+        "tick": tick,
         "role": role,
     }
     for change in (well | instead).values():
         change(account)
 
 
-def queues(account: Account) -> None:
+def queues(account: Account, lets: str = "rule/") -> None:
     """Both, twice asked."""
     for _ in range(4):
-        account.answers("sqs", "get_queue_attributes", {"Attributes": {"QueueArn": ARN, "RedrivePolicy": "{}"}})
+        policy = json.dumps({"Condition": {"ArnEquals": {"aws:SourceArn": [f"{lets}{name}" for name in RULES]}}})
+        attributes = {"QueueArn": ARN, "RedrivePolicy": "{}", "Policy": policy}
+        account.answers("sqs", "get_queue_attributes", {"Attributes": attributes})
 
 
-def rules(account: Account, pattern: str = PATTERN, state: str = "ENABLED") -> None:
-    """One that sends to the queue; patterns are compared as JSON, not as text."""
-    account.answers("events", "list_rule_names_by_target", {"RuleNames": ["r"]})
-    pattern = json.dumps(json.loads(pattern), indent=1)
-    account.answers("events", "describe_rule", {"Name": "r", "EventPattern": pattern, "State": state})
+RULES = {
+    "arrivals": PATTERN,
+    "signals": '{"detail-type":["unstale.signal"]}',
+    "ended": json.dumps({"source": ["aws.glue"], "detail-type": sorted(ALWAYS - {"unstale.signal"})}),
+}
+
+
+def rules(account: Account, state: str = "ENABLED", **instead: str) -> None:
+    """Those that send to the queue; patterns are compared as JSON, not as text."""
+    patterns = {name: pattern for name, pattern in (RULES | instead).items() if pattern}
+    account.answers("events", "list_rule_names_by_target", {"RuleNames": list(patterns)})
+    for name, pattern in patterns.items():
+        found = {"Name": name, "Arn": f"rule/{name}", "EventPattern": json.dumps(json.loads(pattern), indent=1)}
+        account.answers("events", "describe_rule", found | {"State": state})
+
+
+def tick(account: Account, state: str = "ENABLED", calls: str = "") -> None:
+    """The schedules of the account, on two pages; one is the tick's."""
+    other = {"Name": "other", "State": "ENABLED", "Target": {"Arn": f"{FUNCTION}-2"}}
+    ours = {"Name": "tick", "State": state, "Target": {"Arn": calls or FUNCTION}}
+    account.answers("scheduler", "list_schedules", {"Schedules": [other], "NextToken": "more"})
+    account.answers("scheduler", "list_schedules", {"Schedules": [ours]})
 
 
 def pollers(account: Account, state: str = "Enabled") -> None:
-    """A mapping of each queue, and that of the events queue once more, for its role."""
+    """A mapping of each queue, and that of the events queue once more, for its function."""
     for _ in range(3):
         mapping = {"UUID": UUID, "State": state, "FunctionArn": FUNCTION}
         account.answers("lambda", "list_event_source_mappings", {"EventSourceMappings": [mapping]})
@@ -133,7 +153,7 @@ def test_a_deployment_that_is_in_order_is_found_so(account: Account) -> None:
     findings = found(account)
     assert all(finding.well for finding in findings.values()), findings
     looked = {what.partition(" ")[0] for what in findings}
-    assert looked == {"view", "bucket", "table", "queue", "rules", "poller", "role"}
+    assert looked == {"view", "bucket", "table", "queue", "rules", "poller", "tick", "role"}
 
 
 NOT_A_VIEW: dict[str, Any] = {"Table": {"Name": "daily"}}
@@ -152,7 +172,13 @@ CASES: dict[str, tuple[dict[str, Change], str, str, str]] = {
         {"view": lambda a: a.refuses("glue", "get_table", "EntityNotFoundException")},
         "view of daily",
         "there is none",
-        "create it",
+        "CREATE MATERIALIZED VIEW",
+    ),
+    "no table": (
+        {"table": lambda a: a.refuses("dynamodb", "describe_table", "ResourceNotFoundException")},
+        "table table",
+        "there is none",
+        "deploy, then paste",
     ),
     "not allowed to look": (
         {"view": lambda a: a.refuses("glue", "get_table", "AccessDeniedException")},
@@ -173,12 +199,26 @@ CASES: dict[str, tuple[dict[str, Change], str, str, str]] = {
         "sam deploy",
     ),
     "old rules": (
-        {"rules": lambda a: rules(a, '{"source":["aws.s3"]}')},
+        {"rules": lambda a: rules(a, arrivals='{"source":["aws.s3"]}')},
         "rules",
         "1 of 1 patterns",
         "unstale infra aws --write",
     ),
-    "switched off": ({"rules": lambda a: rules(a, state="DISABLED")}, "rules", "1 of 1 patterns", "sam deploy"),
+    "no way for signals": ({"rules": lambda a: rules(a, signals="")}, "rules", "none for: unstale.signal", "drift"),
+    "switched off": (
+        {"rules": lambda a: rules(a, state="DISABLED")},
+        "rules",
+        "disabled: arrivals, signals, ended",
+        "aws events enable-rule --name signals",
+    ),
+    "rules that may not send": (
+        {"queues": lambda a: queues(a, lets="rule/of-another-stack/")},
+        "rules",
+        "does not let send: arrivals, signals, ended",
+        "drift",
+    ),
+    "tick of nobody": ({"tick": lambda a: tick(a, calls=ROLE)}, "tick", "no schedule calls the function", "sam deploy"),
+    "tick off": ({"tick": lambda a: tick(a, "DISABLED")}, "tick", "the schedule tick is disabled", "enable it"),
     "poller off": (
         {"pollers": lambda a: pollers(a, "Disabled")},
         "poller of events",
@@ -215,6 +255,21 @@ def test_the_cure_for_a_bucket_keeps_what_it_notifies(account: Account) -> None:
     cure = found(account)["bucket landing"].cure
     text = cure.partition("--notification-configuration '")[2].removesuffix("'").replace("'\\''", "'")
     assert json.loads(text) == NOTIFIES | {"EventBridgeConfiguration": {}}
+
+
+def test_actions_that_the_simulator_does_not_take_are_left_out_and_said_so(account: Account) -> None:
+    """The authorization reference lists no action on materialized views: then the one that it lists is asked for."""
+
+    def unknown(account: Account) -> None:
+        account.answers("lambda", "get_function_configuration", {"Role": ROLE})
+        account.refuses("iam", "simulate_principal_policy", "InvalidInput")
+        allowed = [{"EvalActionName": CALLS[0], "EvalDecision": "allowed"}]
+        account.answers("iam", "simulate_principal_policy", {"EvaluationResults": allowed, "IsTruncated": False})
+
+    furnished(account, role=unknown)
+    finding = found(account)["role for daily"]
+    assert finding.well
+    assert finding.found.startswith("may: glue:GetTable; IAM's simulator does not know glue:Start")
 
 
 def test_before_the_deployment_it_says_so(account: Account) -> None:
