@@ -14,9 +14,16 @@ from functions_aws.clients import Clients, translated
 from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.model import Value
 from shared.ports import StoreDown
+from shared.wire import plain
 
 WHY = "why"
 """The message attribute with our reason. What SQS itself moved, after too many receives, has none."""
+
+CODE, MESSAGE = "ERROR_CODE", "ERROR_MESSAGE"
+"""EventBridge's reason, on what a rule could not deliver to the queue.
+
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+"""
 
 
 class _Queue(Value, frozen=True):
@@ -92,7 +99,7 @@ class DeadLetters:
             MaxNumberOfMessages=LOOKED_AT,
             VisibilityTimeout=0,
             MessageSystemAttributeNames=["SentTimestamp"],
-            MessageAttributeNames=[WHY],
+            MessageAttributeNames=[WHY, CODE, MESSAGE],
         )
         return list(answer.get("Messages", ()))
 
@@ -124,4 +131,7 @@ def _sent_at(message: Mapping[str, Any]) -> datetime:
 
 
 def _why(message: Mapping[str, Any]) -> str:
-    return str(message.get("MessageAttributes", {}).get(WHY, {}).get("StringValue", GIVEN_UP))
+    said = {name: each.get("StringValue", "") for name, each in message.get("MessageAttributes", {}).items()}
+    if CODE in said:
+        return plain(f"EventBridge could not deliver it: {said[CODE]} {said.get(MESSAGE, '')}".rstrip())
+    return str(said.get(WHY, GIVEN_UP))

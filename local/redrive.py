@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from local.offline import read_config
 from local.tables import print_json, print_table
@@ -75,11 +76,13 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
             queues = {heap.queue for heap in heaps if heap.count}
             for each in letters:
                 each.redrive()
-                _follow(each, queues, sleep)
+                _follow(each, queues, sleep, sys.stderr if as_json else sys.stdout)
     except StoreDown as trouble:
         raise NotWell(str(trouble)) from trouble
     if full and dry_run:
         raise NotWell
+    if full and not as_json:
+        print("they are taken anew; what still cannot be read will lie here again: unstale redrive --dry-run")
 
 
 def _open(cloud: Cloud, config: Path) -> DeadLetters:
@@ -123,7 +126,7 @@ def _show(heaps: Sequence[Heap], *, as_json: bool) -> None:
         print_table(("queue", "dead letters", "since", "why"), rows)
 
 
-def _follow(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object]) -> None:
+def _follow(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
     """Tell each change in these queues; others may show a move of long ago. Ending the command ends only this."""
     told: set[str] = set()
     while True:
@@ -132,7 +135,7 @@ def _follow(letters: DeadLetters, queues: Container[str], sleep: Callable[[float
             line = f"{move.queue}: {move.moved} of {move.to_move or move.moved} moved back, {move.status.lower()}"
             if line not in told:
                 told.add(line)
-                print(line, flush=True)
+                print(line, file=out, flush=True)
         if not any(move.status in GOING_ON for move in moves):
             break
         sleep(POLL_SECONDS)

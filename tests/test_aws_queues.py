@@ -131,6 +131,18 @@ def test_dead_letters_are_counted_with_age_and_reasons(aws: AwsWorld) -> None:
         assert events.oldest >= before
 
 
+def test_what_a_rule_could_not_deliver_says_so_itself(aws: AwsWorld) -> None:
+    """EventBridge puts it there with its own reason, which is no trouble of the function's."""
+    attributes = {"ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not authorized", "RULE_ARN": "arn"}
+    aws.client("sqs").send_message(
+        QueueUrl=aws.queues["events-dead"].url,
+        MessageBody="{}",
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+    [heap] = DeadLetters(Clients(), (aws.queues["events"].url,)).heaps()
+    assert heap.reasons == ("EventBridge could not deliver it: NO_PERMISSIONS not authorized",)
+
+
 def test_a_queue_is_asked_only_once_where_its_dead_letters_go(aws: AwsWorld) -> None:
     """A flood of bad messages costs one request each."""
     clients = Clients()

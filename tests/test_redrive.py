@@ -109,6 +109,14 @@ def test_progress_is_shown_until_it_is_over(
     assert letters.began == 1
 
 
+def test_json_is_json_whatever_is_moved(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """How far the move is goes where it does not stand in the way of a script."""
+    run(monkeypatch, Letters(2, [Move("events", "COMPLETED", 2, 2)]), as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["dead_letters"][0]["count"] == 2
+    assert "events: 2 of 2 moved back, completed" in printed.err
+
+
 def test_a_move_that_fails_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SQS's reason."""
     with pytest.raises(NotWell, match="events: failed AccessDenied"):
