@@ -466,6 +466,15 @@ def test_logs_end() -> None:
     assert all("RetentionInDays" in group for group in resources("AWS::Logs::LogGroup").values())
 
 
+def test_no_level_of_the_log_leaves_metrics_out() -> None:
+    """A line of metrics has no level, and Lambda takes such lines for INFO: a higher level would silence the alarms.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    """
+    assert refers_to(function()["LoggingConfig"]["ApplicationLogLevel"]) == {"LogLevel"}
+    assert set(written()["Parameters"]["LogLevel"]["AllowedValues"]) <= {"TRACE", "DEBUG", "INFO"}
+
+
 def test_parameters_and_outputs_are_described() -> None:
     """Each says what it is for."""
     described = [*written()["Parameters"].values(), *written()["Outputs"].values()]

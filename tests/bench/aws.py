@@ -27,7 +27,7 @@ from functions_aws.dead_letters import DeadLetters
 from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.store import Store
-from functions_aws.telemetry import Telemetry
+from functions_aws.telemetry import COUNTED, GAUGES, Telemetry
 from functions_aws.waker import Waker
 from local.lambda_host import Context, sqs_event
 from shared import glue
@@ -37,7 +37,7 @@ from shared.model import Cloud, Wake
 from shared.ports import Phase, Platform, Report, Started
 from shared.trouble import Trouble
 from tests.bench import package_aws
-from tests.bench.costs import Counted, ObviousCounted, priced
+from tests.bench.costs import Counted, ObviousCounted, StandingCounted, priced, standing
 from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
 
 ROOT = Path(__file__).parent.parent.parent
@@ -292,9 +292,29 @@ def idle_tick() -> Iterator[Measured]:
     for _ in range(6):  # all are new, and are refreshed once
         _tick(shell)
         clock.time += timedelta(minutes=2)
-    store.reads = 0
+    store.reads, begun = 0, time.process_time()
     _tick(shell)
+    cpu_seconds = time.process_time() - begun
     yield Measured(f"a tick with {IDLE:,} idle targets: reads", store.reads, "", MOST_READS)
+    yield from standing(_standing(store.reads, cpu_seconds))
+
+
+def _standing(reads: int, cpu_seconds: float) -> StandingCounted:
+    """What the template has, and the metrics that the telemetry writes."""
+    from tests.sam_template import resources, written
+
+    source = (ROOT / "functions_aws" / "telemetry.py").read_text(encoding="utf-8")
+    counts = {name for counts in COUNTED.values() for name in counts} | set(re.findall(r'_counts\["(\w+)"\]', source))
+    kinds = Counter(resource["Type"] for resource in written()["Resources"].values())
+    return StandingCounted(
+        queues=sum("RedrivePolicy" in queue for queue in resources("AWS::SQS::Queue", written()).values()),
+        alarms=kinds["AWS::CloudWatch::Alarm"],
+        dashboards=kinds["AWS::CloudWatch::Dashboard"],
+        metrics=len(counts) + len(GAUGES),  # how the worst target stands, too
+        metrics_a_view=len(GAUGES),
+        reads=reads,
+        cpu_seconds=cpu_seconds,
+    )
 
 
 def _tick(shell: Shell) -> None:

@@ -1,6 +1,7 @@
 """What a million arrivals cost on AWS, from calls that were counted, beside one function call and one start an event.
 
-List prices of us-east-1 without free tiers, looked up on 2026-11-23. What a refresh costs is in neither sum.
+And what a deployment costs in which nothing happens. List prices of us-east-1 without free tiers, looked up on
+2026-11-23 and 2026-11-25. What a refresh costs is in no sum.
 """
 
 from __future__ import annotations
@@ -26,6 +27,21 @@ EVENT_OF_AWS = 0.0
 """https://cloudburn.io/blog/amazon-eventbridge-pricing, March 2026: events of AWS's own services on the default bus."""
 TICK = 1.00 / MILLION
 """The same page: EventBridge Scheduler."""
+
+ALARM = 0.10
+METRIC = 0.30
+"""A month each, of the first 10,000: plans/cloudwatch-plans-pricing.yml of https://github.com/api-evangelist/cloudwatch,
+May 2026, which names https://aws.amazon.com/cloudwatch/pricing/ as its source."""
+DASHBOARD = 3.00
+LOG_GB = 0.50
+"""https://www.factualminds.com/blog/amazon-cloudwatch-pricing-metrics-logs-alarms-dashboards, June 2026."""
+
+MINUTES_A_MONTH = 43_800
+IDLE_RECEIVES = 15
+"""A minute and queue: five pollers that wait 20 s each. AWS says only that Lambda polls long; the metrics of somebody's
+queues said this: https://github.com/getlift/lift/issues/132, November 2021."""
+TICK_LOG_BYTES = 1_000
+"""Assumed: the line of metrics has some 300."""
 
 POLL_BATCH = 10
 """Messages of one ReceiveMessage or DeleteMessageBatch, of which Lambda makes its larger batches."""
@@ -59,6 +75,30 @@ class ObviousCounted(NamedTuple):
     store_writes: float
     starts: float
     cpu_seconds: float
+
+
+class StandingCounted(NamedTuple):
+    """What is there when nothing arrives. `reads` and `cpu_seconds` are of one tick, `metrics_a_view` of each view."""
+
+    queues: int
+    alarms: int
+    dashboards: int
+    metrics: int
+    metrics_a_view: int
+    reads: int
+    cpu_seconds: float
+
+
+def standing(counted: StandingCounted) -> Iterator[Measured]:
+    """Dollars a month: for the deployment, of which for what watches it, and for each view besides."""
+    seconds = counted.cpu_seconds + CALL_SECONDS * counted.reads
+    tick = TICK + LAMBDA_REQUEST + seconds * MEMORY_GB * LAMBDA_GB_SECOND + counted.reads * READ_UNIT
+    tick += TICK_LOG_BYTES / 1e9 * LOG_GB
+    runs = MINUTES_A_MONTH * (tick + counted.queues * IDLE_RECEIVES * SQS_REQUEST)
+    watches = counted.alarms * ALARM + counted.dashboards * DASHBOARD + counted.metrics * METRIC
+    yield Measured("list price a month without arrivals: ticks, their log, polls", runs, "$")
+    yield Measured(f"... {counted.alarms} alarms, the dashboard, {counted.metrics} metrics", watches, "$")
+    yield Measured(f"... and for each view {counted.metrics_a_view} metrics", counted.metrics_a_view * METRIC, "$")
 
 
 def priced(ours: Counted, obvious: ObviousCounted) -> Iterator[Measured]:
