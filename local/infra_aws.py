@@ -43,6 +43,7 @@ def aws(config: Path, *, as_json: bool, write: bool, environment: str = "default
     region = _region(document, environment)
     found = inputs(configuration, region)
     if write:
+        found = _at_once(found, _overrides(document, environment))
         _write(document, environment, region, found.parameters)
         samconfig.write_text(tomlkit.dumps(document), encoding="utf-8")
     if as_json:
@@ -72,6 +73,19 @@ def inputs(configuration: Configuration, region: str) -> Inputs:
     }
     coarser = [f"the rules also let through {what}: the exact patterns do not fit" for what in patterns.coarser]
     return Inputs(parameters, (*coarser, *wider))
+
+
+def _at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
+    """Another configuration than the one before is not rolled out gradually.
+
+    Both versions would run side by side, and the older one would take events of targets that only the newer one names
+    for nobody's.
+    """
+    known = before.get("ConfigFingerprint", "")
+    if known in {"", found.parameters["ConfigFingerprint"]} or before.get("GradualRollout") == "false":
+        return found
+    note = "the configuration changed, so GradualRollout is now false; true is for updates that leave it as it is"
+    return Inputs({**found.parameters, "GradualRollout": "false"}, (*found.notes, note))
 
 
 def buckets(configuration: Configuration) -> tuple[str, ...]:
@@ -181,6 +195,10 @@ def _region(document: Mapping[str, Any], environment: str) -> str:
     return str(found)
 
 
+def _overrides(document: Mapping[str, Any], environment: str) -> dict[str, str]:
+    return overrides(_inside(document, (environment, *DEPLOY)).get("parameter_overrides"))
+
+
 def _inside(document: Mapping[str, Any], path: Iterable[str]) -> Mapping[str, Any]:
     found: Any = document
     for name in path:
@@ -197,7 +215,7 @@ def _write(document: Any, environment: str, region: str, parameters: Mapping[str
         if name not in table:
             table.add(name, tomlkit.table())
         table = table[name]
-    found = overrides(table.get("parameter_overrides"))
+    found = _overrides(document, environment)
     kept = {name: value for name, value in found.items() if name not in parameters}
     listed = tomlkit.array().multiline(multiline=True)
     for name, value in (kept | dict(parameters)).items():

@@ -28,12 +28,13 @@ def written() -> dict[str, Any]:
 
 
 @cache
-def deployed() -> dict[str, Any]:
+def deployed(gradual_rollout: str = "true") -> dict[str, Any]:
     """What the SAM transform makes of it."""
     packaged = copy.deepcopy(written())
     packaged["Resources"]["Function"]["Properties"]["CodeUri"] = "s3://packages/aws.zip"  # what `sam deploy` puts there
     with patch.dict(os.environ, {"AWS_DEFAULT_REGION": "eu-central-1"}):
-        made = transform(packaged, {"GlueResources": "arn"}, _NoManagedPolicies())
+        parameters = {"GlueResources": "arn", "GradualRollout": gradual_rollout}
+        made = transform(packaged, parameters, _NoManagedPolicies())
     return plain(made)
 
 

@@ -315,13 +315,26 @@ def test_silence_of_the_tick_is_an_alarm() -> None:
     assert {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"} == {"TickMissing"}
 
 
+ROLLOUT_SECONDS = 300
+"""Canary10Percent5Minutes."""
+
+
 def test_a_new_version_is_taken_back_when_an_alarm_goes_off() -> None:
-    """The alias moves gradually, and its alarms exist; everything that calls the function calls the alias."""
+    """The alias moves gradually, and its alarms go off in time; everything that calls the function calls the alias.
+    With GradualRollout=false it moves at once, and nothing of CodeDeploy is left.
+    """
     [group] = resources("AWS::CodeDeploy::DeploymentGroup").values()
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
     alarms = {name for alarm in group["AlarmConfiguration"]["Alarms"] for name in refers_to(alarm)}
-    assert alarms <= set(resources("AWS::CloudWatch::Alarm"))
+    assert alarms
+    for name in alarms:
+        alarm = resources("AWS::CloudWatch::Alarm")[name]
+        looks = alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
+        assert alarm["Period"] * looks <= ROLLOUT_SECONDS, f"{name} goes off too late"
     aliases = set(resources("AWS::Lambda::Alias"))
+    at_once = deployed("false")["Resources"]
+    assert not [name for name, resource in at_once.items() if "CodeDeploy" in json.dumps(resource)]
+    assert aliases <= set(at_once)
     callers = [mapping["FunctionName"] for mapping in resources("AWS::Lambda::EventSourceMapping").values()]
     callers += [schedule["Target"]["Arn"] for schedule in resources("AWS::Scheduler::Schedule").values()]
     assert {name for caller in callers for name in refers_to(caller)} == aliases
@@ -580,6 +593,33 @@ def test_writing_keeps_everything_that_is_not_ours(tmp_path: Path, form: str) ->
     read = overrides(tomlkit.parse(once)["default"]["deploy"]["parameters"]["parameter_overrides"])
     expected = inputs(load(CONFIG), "eu-west-1").parameters
     assert read == {"AlarmEmail": "a b@c", "LogRetentionDays": "14", **expected}
+
+
+def test_another_configuration_is_not_rolled_out_gradually(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two versions side by side the older one would take events of the newer one's targets for nobody's. So what
+    changed is deployed at once, until somebody says otherwise; the first one, and the same one, change nothing.
+    """
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
+    samconfig.write_bytes(infra_aws.SAMCONFIG.read_bytes())
+
+    def written_for(text: str) -> tuple[str | None, bool]:
+        config.write_text(text, encoding="utf-8")
+        capsys.readouterr()
+        infra_aws.aws(config, as_json=False, write=True, samconfig=samconfig)
+        table = tomlkit.parse(samconfig.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
+        return overrides(table["parameter_overrides"]).get("GradualRollout"), "changed" in capsys.readouterr().out
+
+    changed = CONFIG.replace("landing", "elsewhere")
+    assert written_for(CONFIG) == (None, False)
+    assert written_for(CONFIG) == (None, False)
+    assert written_for(changed) == ("false", True)
+    assert written_for(changed) == ("false", False)
+    samconfig.write_text(samconfig.read_text(encoding="utf-8").replace('Rollout="false"', 'Rollout="true"'))
+    assert written_for(changed) == ("true", False)
+    assert written_for(CONFIG) == ("false", True)
 
 
 def test_an_environment_more_is_a_stack_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
