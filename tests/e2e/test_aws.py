@@ -118,6 +118,8 @@ def _written_as_before(config: Path, samconfig: Path) -> None:
 def _sources(there: Account) -> None:
     for view in VIEWS:
         there.world.create_view("sales", view)
+    there.world.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
+    there.world.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
     s3 = there.client("s3")
     s3.create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
 
@@ -172,9 +174,10 @@ def test_check_live_says_what_is_missing_and_its_cure_cures(
 
 
 def test_the_tick_fires_and_plans_what_is_new(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
-    """Scheduler calls the function every minute: the first time it signals every target once, and each gets fresh."""
+    """Scheduler calls the function every minute: the first time it signals every target once, and each has a run."""
     for name in VIEWS:
-        until(lambda name=name: row(deployed, capsys, name)["fresh_as_of"], f"{name} is fresh", timedelta(minutes=3))  # type: ignore[misc]
+        until(lambda name=name: runs(deployed.account, name), f"a run of {name}", timedelta(minutes=3))  # type: ignore[misc]
+    until(lambda: row(deployed, capsys, "daily_revenue")["fresh_as_of"], "daily_revenue is fresh")
     assert {"dynamodb:Query", "dynamodb:Scan"} <= deployed.account.recorder.called
 
 
@@ -205,28 +208,20 @@ def test_a_direct_invocation_answers(deployed: Deployed) -> None:
     until(lambda: len(runs(deployed.account, "daily_revenue")) > before, "a run")
 
 
-def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed: Deployed) -> None:
-    """Signals as custom events start a run that never ends, which is stopped on the platform after the minute that it
-    has; and one whose answer is lost, which is looked for there, and never started twice.
-    """
-    there = deployed.account
-    before = {name: len(runs(there, name)) for name in ("stuck", "unheard")}
-    there.world.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
-    there.world.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
-    for name in before:
-        detail = json.dumps({"target": name, "reason": "loader"})
-        entry = {"Source": "loader", "DetailType": "unstale.signal", "Detail": detail}
-        there.client("events").put_events(Entries=[entry])
-    for name, count in before.items():
-        until(lambda name=name, count=count: len(runs(there, name)) > count, f"a run of {name}")  # type: ignore[misc]
-    for call in ("Stop{}", "List{}s"):
-        name = "glue:" + call.format("MaterializedViewRefreshTaskRun")
-        until(lambda name=name: name in there.recorder.called, name, timedelta(minutes=5))  # type: ignore[misc]
-    assert not there.world.faults.left()
-    until(lambda: runs(there, "stuck")[before["stuck"]].outcome == "stopped", "the end of the run that was stopped")
-    found = runs(there, "unheard")[before["unheard"] :]
-    assert [run.outcome for run in found][:1] == ["succeeded"]
-    assert overlapping(found) == 0
+def test_a_custom_event_becomes_a_run(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """`unstale.signal` with a target and a reason, through the rule that is always there."""
+    detail = json.dumps({"target": "daily_revenue", "reason": "loader"})
+    entry = {"Source": "loader", "DetailType": "unstale.signal", "Detail": detail}
+    deployed.account.client("events").put_events(Entries=[entry])
+    until(lambda: "loader" in last_reasons(deployed, capsys), "a run for it")
+
+
+def last_reasons(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Those of the latest run of `daily_revenue`."""
+    _, text = unstale(deployed, capsys, "history", "daily_revenue", "--json")
+    reasons = json.loads(text)["runs"][0]["reasons"]
+    assert isinstance(reasons, list)
+    return reasons
 
 
 def test_what_met_trouble_of_ours_comes_back_after_half_a_minute(
@@ -242,12 +237,8 @@ def test_what_met_trouble_of_ours_comes_back_after_half_a_minute(
     sent = there.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(signal))
     until(lambda: sent["MessageId"] in there.log.read_text(encoding="utf-8"), "the message, reported as failed")
     there.recorder.down.clear()
-
-    def named() -> bool:
-        _, text = unstale(deployed, capsys, "history", "daily_revenue", "--json")
-        return "after trouble" in json.loads(text)["runs"][0]["reasons"]
-
-    until(named, "a run for the message that came back", timedelta(seconds=120))
+    again = "a run for the message that came back"
+    until(lambda: "after trouble" in last_reasons(deployed, capsys), again, timedelta(seconds=120))
 
 
 def test_a_poison_message_is_put_aside_and_comes_back(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,6 +270,21 @@ def test_a_poison_message_is_put_aside_and_comes_back(deployed: Deployed, capsys
     assert [each["Body"] for each in again] == ["poison"]
     until(lambda: there.log.read_text(encoding="utf-8").count('"dead letter"') >= 2, "both in the log")
     sqs.purge_queue(QueueUrl=dead)
+
+
+def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed: Deployed) -> None:
+    """Of the first runs, one never ends, and is stopped on the platform after the minute that it has; and one start's
+    answer is lost, so that its run is looked for there, and no other is sent meanwhile.
+    """
+    there = deployed.account
+    for call in ("Stop{}", "List{}s"):
+        name = "glue:" + call.format("MaterializedViewRefreshTaskRun")
+        until(lambda name=name: name in there.recorder.called, name, timedelta(minutes=5))  # type: ignore[misc]
+    assert not there.world.faults.left()
+    until(lambda: runs(there, "stuck")[0].outcome == "stopped", "the end of the run that was stopped")
+    found = runs(there, "unheard")
+    assert [run.outcome for run in found][:1] == ["succeeded"]
+    assert overlapping(found) == 0
 
 
 def test_the_role_grants_what_was_called_no_more_and_no_fewer(deployed: Deployed) -> None:
