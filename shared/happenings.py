@@ -16,10 +16,11 @@ class Signalled(Value, frozen=True):
 
 
 class Planned(Value, frozen=True):
-    """The configuration was read: schedule times up to `until` are signals already."""
+    """The configuration was read: schedule times up to `until` are signals already. `again_at`: see `State`."""
 
     definition: str
     until: datetime
+    again_at: datetime | None = None
 
 
 class WakeSpent(Value, frozen=True):

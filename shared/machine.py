@@ -138,7 +138,8 @@ def _run_covers(run: Run, time: datetime, terms: Terms, *, full: bool) -> bool:
 
 
 def _planned(state: State, happening: Planned, _terms: Terms, _now: datetime) -> Folded:
-    return Folded(replace(state, definition=happening.definition, planned_until=happening.until))
+    definition, until, again_at = happening.definition, happening.until, happening.again_at
+    return Folded(replace(state, definition=definition, planned_until=until, again_at=again_at))
 
 
 def _wake_spent(state: State, happening: WakeSpent, _terms: Terms, _now: datetime) -> Folded:

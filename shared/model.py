@@ -317,7 +317,10 @@ Hold = Paused | Blocked | Cancelled
 
 
 class State(Value, frozen=True):
-    """All that is known about one target; stored as one record under optimistic concurrency."""
+    """All that is known about one target; stored as one record under optimistic concurrency.
+
+    `again_at`: its sources are new since a while before, and then no older release takes their events for nobody's.
+    """
 
     owed: Owed | None = None
     run: Run | None = None
@@ -331,6 +334,7 @@ class State(Value, frozen=True):
     last_error: str = ""
     planned_until: datetime | None = None
     definition: str = ""
+    again_at: datetime | None = None
     wake_at: datetime | None = None
     wakes: tuple[datetime, ...] = ()
 

@@ -196,7 +196,7 @@ def call(name: str, argument: Any) -> Any:
 
 @contextmanager
 def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """A host with its Fabric, ten minutes after both targets were refreshed for being new."""
+    """A host with its Fabric, a while after both targets were refreshed for being new, and once more."""
     clock = HandClock()
     tokens = Tokens(clock.now, "c1d2a7b0-5e3f-4a68-9b17-20e4d6f8a935")
     with FabricEmulator(clock.now, tokens.validate, settings=FabricSettings(poll_hints=(5,))) as emulator:
@@ -206,10 +206,12 @@ def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
             )
         host = Host(emulator, tokens, clock)
         monkeypatch.setattr(app, "_made", {"shell": host.shell})
-        for _ in range(5):
+        for _ in range(24):
             host.tick()
             clock.move_on(minutes=1)
-        assert all(host.state(name).fresh_as_of for name in ("sales", "other"))
+        for state in map(host.state, ("sales", "other")):
+            assert state.fresh_as_of
+            assert (state.owed, state.run, state.again_at) == (None, None, None)
         clock.move_on(minutes=10)
         host.told.clear()
         host.store.reads = host.store.writes = 0

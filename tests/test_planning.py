@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from shared.happenings import Planned, Signalled
 from shared.model import Schedule, State
-from shared.planning import next_scheduled, plan
+from shared.planning import ROLLED_OUT, next_scheduled, plan
 from tests.core import NOON, a_target, at
 
 HOURLY = a_target(schedule=Schedule("0 * * * *"))
@@ -33,7 +33,25 @@ def known(target: Any, **fields: Any) -> State:
 def test_a_new_target_is_signalled_and_its_past_schedule_is_not() -> None:
     """Rule 12: schedule times before it was first seen are no signals."""
     assert planned(HOURLY, State(), at(60)) == [("new in the configuration", False, True)]
-    assert Planned(HOURLY.definition, at(60)) in plan(State(), HOURLY, HOURLY.definition, at(60))
+    again_at = at(60) + ROLLED_OUT
+    assert Planned(HOURLY.definition, at(60), again_at) in plan(State(), HOURLY, HOURLY.definition, at(60))
+
+
+def test_what_an_older_release_took_for_nobodys_is_caught() -> None:
+    """A while after a change of the sources there is one more signal, and only one."""
+    state = known(HOURLY, again_at=at(900))
+    assert next_scheduled(state, HOURLY, at(60)) == at(900)
+    assert planned(HOURLY, state, at(899)) == []
+    assert planned(HOURLY, state, at(900)) == [("what arrived during the update", False, True)]
+    assert plan(state, HOURLY, HOURLY.definition, at(900))[-1] == Planned(HOURLY.definition, at(900))
+
+
+def test_a_schedule_that_comes_due_meanwhile_keeps_the_second_signal() -> None:
+    """So does a change of the schedule."""
+    state = known(HOURLY, again_at=at(3700))
+    assert plan(state, HOURLY, HOURLY.definition, at(3600))[-1] == Planned(HOURLY.definition, at(3600), at(3700))
+    other = replace(HOURLY, schedule=Schedule("30 * * * *"))
+    assert plan(state, other, other.definition, at(60)) == (Planned(other.definition, at(60), at(3700)),)
 
 
 def test_changed_sources_are_signalled_once() -> None:

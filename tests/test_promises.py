@@ -27,8 +27,8 @@ POLICY = Policy(min_interval=timedelta(minutes=5))
 QUIET = POLICY.quiet_period.total_seconds()
 LAG = POLICY.visibility_lag.total_seconds()
 INTERVAL = POLICY.min_interval.total_seconds()
-PLANNED = 600.0
-"""By now a new target's first run is over, and the minimum interval since it."""
+PLANNED = 2400.0
+"""By now a new target's two first runs are over, and the minimum interval since them."""
 CALM = 4 * 3600.0
 EFFECTS = 2.0
 """Effects take a moment each, even in the simulator."""

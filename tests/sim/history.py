@@ -262,9 +262,27 @@ class Plot:
             self._at(begin, lambda: sim.configure(Configuration(others)))
             self._at(begin + random.uniform(180, 900), lambda: sim.configure(before))
             return
+        if random.random() < 0.5:
+            self._gradual_update(begin, Configuration((*before.targets, self._new_target())))
+            return
         more = replace(changed, on=(*changed.on, S3ObjectCreated("more")))
         self._at(begin, lambda: sim.configure(Configuration((*others, more))))
         self._at(begin + random.random() * 100, lambda: sim.arrive("more"))
+
+    def _new_target(self) -> Target:
+        """One that starts at once, so that no run for its being new covers what comes later by chance."""
+        target, at_once = self._target(9), timedelta(seconds=2)
+        policy = replace(target.policy, quiet_period=at_once, visibility_lag=at_once, min_interval=at_once)
+        return replace(target, on=(S3ObjectCreated("more"),), after=(), policy=policy)
+
+    def _gradual_update(self, begin: float, configuration: Configuration) -> None:
+        """Some of the workers have the older configuration for a while, and get what only the newer one names."""
+        sim, random = self.sim, self.random
+        share, takes = random.choice((0.5, 0.8)), random.uniform(60, 400)
+        self._at(begin, lambda: sim.roll_out(configuration, lambda: random.random() < share))
+        for before_end in (random.random() * takes, random.random() * 20):
+            self._at(begin + takes - before_end, lambda: sim.arrive("more"))
+        self._at(begin + takes, sim.rolled_out)
 
     def _clear_up(self) -> None:
         """From now on nothing new goes wrong; what was broken is mended."""

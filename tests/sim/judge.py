@@ -100,7 +100,8 @@ def at_rest(sim: Simulation) -> bool:
 
 def _rests(sim: Simulation, target: Target) -> bool:
     state = sim.state(target.key)
-    return (state.owed is None and state.run is None) or excused_by_world(sim, target, state.hold)
+    idle = state.owed is None and state.run is None
+    return state.again_at is None and (idle or excused_by_world(sim, target, state.hold))
 
 
 def _stuck(sim: Simulation, target: Target) -> Iterator[str]:

@@ -44,74 +44,41 @@ def seeds(*often: str, kind: str = "", world: str = BOTH) -> Histories:
     return Histories(Focus(kind, often), world)
 
 
-# fmt: off - a mutant is read as a whole: the sentence, and the lines that break it
+# A mutant is read as a whole: the sentence, where it shows, and the lines that break it.
+# fmt: off
 MUTANTS = (
     # --- 1. Fold -----------------------------------------------------------------------------------------------------
-    Mutant(
-        1,
-        "one that the running run covers joins it, every other is owed",
-        seeds(),
-        """
+    Mutant(1, "one that the running run covers joins it, every other is owed", seeds(), """
         machine:
         - return covers(run.claimed_at, time, terms.policy.visibility_lag)
         + return True
-        """,
-    ),
-    Mutant(
-        1,
-        "covers if and only if time + visibility_lag <= claimed_at",
-        seeds(),
-        """
+        """),
+    Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", seeds(), """
         debt:
         - return time + lag <= claimed_at
         + return time <= claimed_at
-        """,
-    ),
-    Mutant(
-        1,
-        "a finished run covers a full signal only if it was full",
-        tales.a_full_signal_after_a_partial_run,
-        """
+        """),
+    Mutant(1, "a finished run covers a full signal only if it was full", tales.a_full_signal_after_a_partial_run, """
         machine:
         - as_of = state.full_as_of if full else state.fresh_as_of
         + as_of = state.fresh_as_of
-        """,
-    ),
-    Mutant(
-        1,
-        "a running run covers a full signal only if it is full",
-        tales.a_full_signal_after_a_partial_run,
-        """
+        """),
+    Mutant(1, "a running run covers a full signal only if it is full", tales.a_full_signal_after_a_partial_run, """
         machine:
         ~  or (full and not run.full): => :
-        """,
-    ),
-    Mutant(
-        1,
-        "asked: at least a time that no run covers",
-        tales.asked_by_a_slow_clock,
-        """
+        """),
+    Mutant(1, "asked: at least a time that no run covers", tales.asked_by_a_slow_clock, """
         machine:
         - time = max(time, _just_uncovered(state, policy.visibility_lag))
         + pass
-        """,
-    ),
-    Mutant(
-        1,
-        "asked: a run that was claimed before does not cover it",
-        tales.asked_during_a_run,
-        """
+        """),
+    Mutant(1, "asked: a run that was claimed before does not cover it", tales.asked_during_a_run, """
         machine:
         - time = max(time, _just_uncovered(state, policy.visibility_lag))
         + pass
         ~ if run and not signal.asked and _run_covers => if run and _run_covers
-        """,
-    ),
-    Mutant(
-        1,
-        "asked: a run that is finished does not cover it",
-        tales.asked_after_a_run,
-        """
+        """),
+    Mutant(1, "asked: a run that is finished does not cover it", tales.asked_after_a_run, """
         machine:
         - time = max(time, _just_uncovered(state, policy.visibility_lag))
         - elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):
@@ -121,603 +88,303 @@ MUTANTS = (
         + if _finished_covers(state, time, policy.visibility_lag, full=signal.full):
         +     return Folded(state)
         + if isinstance(state.hold, Cancelled) and time > state.hold.since:
-        """,
-    ),
-    Mutant(
-        1,
-        "asked: only a run that we know as ours covers it",
-        tales.asked_and_adopted,
-        """
+        """),
+    Mutant(1, "asked: only a run that we know as ours covers it", tales.asked_and_adopted, """
         machine:
         ~ if debt is None or debt.asked or not => if debt is None or not
-        """,
-    ),
-    Mutant(
-        1,
-        "duplicates and late deliveries are free",
-        tales.a_replay,
-        """
+        """),
+    Mutant(1, "duplicates and late deliveries are free", tales.a_replay, """
         machine:
         - elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):
         -     return Folded(state)
-        """,
-    ),
-    Mutant(
-        1,
-        "never later than its receipt plus the clock difference",
-        tales.an_event_from_next_year,
-        """
+        """),
+    Mutant(1, "never later than its receipt plus the clock difference", tales.an_event_from_next_year, """
         machine:
         ~ time = min(signal.time, now + CLOCK_DIFFERENCE) => time = signal.time
-        """,
-    ),
+        """),
     # --- 2. Storm ----------------------------------------------------------------------------------------------------
-    Mutant(
-        2,
-        "newest is written rounded up by a step: a storm costs reads",
-        tales.a_storm,
-        """
+    Mutant(2, "newest is written rounded up by a step: a storm costs reads", tales.a_storm, """
         debt:
         - return time + (DAWN - time) % step
         + return time
-        """,
-    ),
-    Mutant(
-        2,
-        "rounding up is safe: coverage is computed from the rounded value",
-        tales.rounded,
-        """
+        """),
+    Mutant(2, "rounding up is safe: coverage is computed from the rounded value", tales.rounded, """
         debt:
         - return time + (DAWN - time) % step
         + return time - (time - DAWN) % step
-        """,
-    ),
-    Mutant(
-        2,
-        "absorbed is what asks for nothing more: full",
-        tales.absorbed,
-        """
+        """),
+    Mutant(2, "absorbed is what asks for nothing more: full", tales.absorbed, """
         debt:
         ~  and (owed.full or not signal.full) =>
-        """,
-    ),
-    Mutant(
-        2,
-        "absorbed is what asks for nothing more: asked",
-        tales.absorbed,
-        """
+        """),
+    Mutant(2, "absorbed is what asks for nothing more: asked", tales.absorbed, """
         debt:
         ~  and (owed.asked or not signal.asked) =>
-        """,
-    ),
+        """),
     # --- 3. Ready ----------------------------------------------------------------------------------------------------
-    Mutant(
-        3,
-        "the quiet period since newest is over",
-        tales.a_slow_burst,
-        """
+    Mutant(3, "the quiet period since newest is over", tales.a_slow_burst, """
         decision:
         ~ max(policy.quiet_period, policy.visibility_lag) => policy.visibility_lag
-        """,
-    ),
-    Mutant(
-        3,
-        "and the visibility lag",
-        tales.lag_beyond_quiet,
-        """
+        """),
+    Mutant(3, "and the visibility lag", tales.lag_beyond_quiet, """
         decision:
         ~ max(policy.quiet_period, policy.visibility_lag) => policy.quiet_period
-        """,
-    ),
-    Mutant(
-        3,
-        "or the maximum wait since oldest is",
-        tales.never_quiet,
-        """
+        """),
+    Mutant(3, "or the maximum wait since oldest is", tales.never_quiet, """
         decision:
         - ready = min(quiet, owed.oldest + policy.max_wait)
         + ready = quiet
-        """,
-    ),
-    Mutant(
-        3,
-        "the minimum interval since the last claim is over",
-        seeds(),
-        """
+        """),
+    Mutant(3, "the minimum interval since the last claim is over", seeds(), """
         decision:
         ~ max(ready, interval_over, state.not_before or ready) => max(ready, state.not_before or ready)
-        """,
-    ),
-    Mutant(
-        3,
-        "not_before has passed",
-        tales.busy,
-        """
+        """),
+    Mutant(3, "not_before has passed", tales.busy, """
         decision:
         ~ max(ready, interval_over, state.not_before or ready) => max(ready, interval_over)
-        """,
-    ),
-    Mutant(
-        3,
-        "the identity's time has passed",
-        tales.one_is_throttled,
-        """
+        """),
+    Mutant(3, "the identity's time has passed", tales.one_is_throttled, """
         decision:
         - if gate.quiet_until is not None and gate.quiet_until > now:
         + if False:
-        """,
-    ),
-    Mutant(
-        3,
-        "nothing is running",
-        seeds("foreign"),
-        """
+        """),
+    Mutant(3, "nothing is running", seeds("foreign"), """
         decision:
         ~ if state.run else _next_start => if state.run and state.run.run_id else _next_start
-        """,
-    ),
-    Mutant(
-        3,
-        "no hold: paused",
-        seeds("pauses"),
-        """
+        """),
+    Mutant(3, "no hold: paused", seeds("pauses"), """
         decision:
         ~ isinstance(state.hold, Paused | Cancelled) => isinstance(state.hold, Cancelled)
-        """,
-    ),
-    Mutant(
-        3,
-        "no hold: cancelled by a person",
-        tales.a_person_cancels,
-        """
+        """),
+    Mutant(3, "no hold: cancelled by a person", tales.a_person_cancels, """
         decision:
         ~ isinstance(state.hold, Paused | Cancelled) => isinstance(state.hold, Paused)
-        """,
-    ),
-    Mutant(
-        3,
-        "no hold: all paused",
-        seeds("pauses"),
-        """
+        """),
+    Mutant(3, "no hold: all paused", seeds("pauses"), """
         decision:
         - if gate.paused and isinstance(action, Start):
         + if False:
-        """,
-    ),
+        """),
     # --- 4. Claim before the call ------------------------------------------------------------------------------------
-    Mutant(
-        4,
-        "claim before the call",
-        seeds("crash", kind="lax"),
-        """
+    Mutant(4, "claim before the call", seeds("crash", kind="lax"), """
         engine:
         - run = self._saved_run(sight, claimed)
         + run = _run(claimed)
         - return About(run, Answered(answer), world.clock.now())
         + self._saved_run(sight, claimed)
         + return About(run, Answered(answer), world.clock.now())
-        """,
-    ),
-    Mutant(
-        4,
-        "what it cannot cover stays owed",
-        seeds(),
-        """
+        """),
+    Mutant(4, "what it cannot cover stays owed", seeds(), """
         machine:
         - covering, owed = split(state.owed, happening.at - terms.policy.visibility_lag)
         + covering, owed = state.owed, None
-        """,
-    ),
-    Mutant(
-        4,
-        "both halves keep full",
-        tales.a_full_schedule_comes_due_in_the_late_half,
-        """
+        """),
+    Mutant(4, "both halves keep full", tales.a_full_schedule_comes_due_in_the_late_half, """
         debt:
         ~ replace(owed, oldest=cut, at_least=1) => replace(owed, oldest=cut, at_least=1, full=False)
-        """,
-    ),
-    Mutant(
-        4,
-        "both halves keep full and asked",
-        tales.both_halves,
-        """
+        """),
+    Mutant(4, "both halves keep full and asked", tales.both_halves, """
         debt:
         ~ replace(owed, newest=cut) => replace(owed, newest=cut, full=False, asked=False)
-        """,
-    ),
-    Mutant(
-        4,
-        "only the winner calls",
-        SmallWorld(),
-        """
+        """),
+    Mutant(4, "only the winner calls", SmallWorld(), """
         engine:
         - self._save(sight, state, run.next_look_at)
         + try:
         +     self._save(sight, state, run.next_look_at)
         + except Conflict:
         +     pass
-        """,
-    ),
-    Mutant(
-        4,
-        "it calls once, with every retry off",
-        seeds("lost", kind="lax"),
-        """
+        """),
+    Mutant(4, "it calls once, with every retry off", seeds("lost", kind="lax"), """
         engine:
         - answer = world.platform.start(sight.target, full=start.full)
         + answer = world.platform.start(sight.target, full=start.full)
         + if isinstance(answer, Trouble):
         +     answer = world.platform.start(sight.target, full=start.full)
-        """,
-    ),
-    Mutant(
-        4,
-        "within 5 s, or it gives its claim back unsent",
-        tales.claimed_late,
-        """
+        """),
+    Mutant(4, "within 5 s, or it gives its claim back unsent", tales.claimed_late, """
         engine:
         - if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
         + if False:
-        """,
-    ),
-    Mutant(
-        4,
-        "of the moment claimed_at was read, before the claim was written",
-        tales.claimed_late,
-        """
+        """),
+    Mutant(4, "of the moment claimed_at was read, before the claim was written", tales.claimed_late, """
         engine:
         - run = self._saved_run(sight, claimed)
         + run, read_at = self._saved_run(sight, claimed), world.clock.monotonic()
         - if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
         + if world.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
-        """,
-    ),
-    Mutant(
-        4,
-        "it gives its own claim back",
-        SmallWorld(crashes=1, losses=1, freezes=1),
-        """
+        """),
+    Mutant(4, "it gives its own claim back", SmallWorld(crashes=1, losses=1, freezes=1), """
         engine:
         - return run is not None and (run.token, run.situation, run.run_id) == (
         -     self.run.token,
         + return run is not None and (run.situation, run.run_id) == (
-        """,
-    ),
-    Mutant(
-        4,
-        "a time-out after sending is an unknown outcome",
-        SmallWorld(losses=1),
-        """
+        """),
+    Mutant(4, "a time-out after sending is an unknown outcome", SmallWorld(losses=1), """
         machine:
         - if answer.sent is Sent.UNKNOWN:
         + if False:
-        """,
-    ),
-    Mutant(
-        4,
-        "the lease is longer than those 5 s",
-        tales.the_longest_way_into_the_list,
-        """
+        """),
+    Mutant(4, "the lease is longer than those 5 s", tales.the_longest_way_into_the_list, """
         timing:
         ~ return START_WINDOW + traits.call_timeout => return traits.call_timeout
-        """,
-    ),
-    Mutant(
-        4,
-        "... the call's time-out",
-        tales.the_longest_way_into_the_list,
-        """
+        """),
+    Mutant(4, "... the call's time-out", tales.the_longest_way_into_the_list, """
         timing:
         ~ return START_WINDOW + traits.call_timeout => return START_WINDOW
-        """,
-    ),
-    Mutant(
-        4,
-        "... the platform's listing delay",
-        tales.the_longest_way_into_the_list,
-        """
+        """),
+    Mutant(4, "... the platform's listing delay", tales.the_longest_way_into_the_list, """
         timing:
         ~ + traits.call_timeout + traits.listing_delay => + traits.call_timeout
-        """,
-    ),
-    Mutant(
-        4,
-        "... and the clock difference together",
-        tales.the_longest_way_into_the_list,
-        """
+        """),
+    Mutant(4, "... and the clock difference together", tales.the_longest_way_into_the_list, """
         timing:
         ~ + CLOCK_DIFFERENCE + timedelta(seconds=1) => + timedelta(seconds=1)
-        """,
-    ),
+        """),
     # --- 5. Follow ---------------------------------------------------------------------------------------------------
-    Mutant(
-        5,
-        "the platform's creation time lowers claimed_at",
-        seeds(),
-        """
+    Mutant(5, "the platform's creation time lowers claimed_at", seeds(), """
         machine:
         - if created_at < run.claimed_at:
         + if False:
-        """,
-    ),
-    Mutant(
-        5,
-        "and covering with it",
-        seeds(),
-        """
+        """),
+    Mutant(5, "and covering with it", seeds(), """
         machine:
         - covering, rest = split(run.covering, created_at - terms.policy.visibility_lag)
         + covering, rest = run.covering, None
-        """,
-    ),
-    Mutant(
-        5,
-        "success: fresh_as_of = claimed_at",
-        tales.late_for_our_run,
-        """
+        """),
+    Mutant(5, "success: fresh_as_of = claimed_at", tales.late_for_our_run, """
         machine:
         ~ _later(state.fresh_as_of, run.claimed_at) => _later(state.fresh_as_of, report.ended_at or now)
-        """,
-    ),
-    Mutant(
-        5,
-        "failure: the covered debt is owed again",
-        seeds("failed"),
-        """
+        """),
+    Mutant(5, "failure: the covered debt is owed again", seeds("failed"), """
         machine:
         - failures = state.failures + 1
         - owed = merge(run.covering, state.owed)
         + failures = state.failures + 1
         + owed = state.owed
-        """,
-    ),
-    Mutant(
-        5,
-        "with backoff",
-        tales.failing,
-        """
+        """),
+    Mutant(5, "with backoff", tales.failing, """
         machine:
         - not_before = now + backoff(failures) + spread(terms.key)
         + not_before = now
-        """,
-    ),
-    Mutant(
-        5,
-        "capped at an hour",
-        tales.failing,
-        """
+        """),
+    Mutant(5, "capped at an hour", tales.failing, """
         timing:
         - return min(BACKOFF_LAST, BACKOFF_FIRST * (1 << min(tries - 1, 10)))
         + return BACKOFF_FIRST * (1 << tries - 1)
-        """,
-    ),
-    Mutant(
-        5,
-        "after every after_failures failures one full refresh is tried",
-        tales.escalating,
-        """
+        """),
+    Mutant(5, "after every after_failures failures one full refresh is tried", tales.escalating, """
         decision:
         ~ return bool(policy.after_failures and => return bool(False and
-        """,
-    ),
-    Mutant(
-        5,
-        "an error of a poll or look-up never ends a run",
-        seeds("lost", kind="lax"),
-        """
+        """),
+    Mutant(5, "an error of a poll or look-up never ends a run", seeds("lost", kind="lax"), """
         machine:
         - look_at = poll_at(run, now, None)
         + if run.run_id:
         +     return _vanished(state, trouble, terms, now)
         + look_at = poll_at(run, now, None)
-        """,
-    ),
-    Mutant(
-        5,
-        "404 within a grace period included",
-        seeds("unlisted", kind="lax"),
-        """
+        """),
+    Mutant(5, "404 within a grace period included", seeds("unlisted", kind="lax"), """
         machine:
         ~  and now - run.claimed_at > NOT_FOUND_GRACE =>
-        """,
-    ),
-    Mutant(
-        5,
-        "by the time of the question, not of the answer: 404",
-        tales.frozen_with_a_404,
-        """
+        """),
+    Mutant(5, "by the time of the question, not of the answer: 404", tales.frozen_with_a_404, """
         engine:
         ~ (item.happening, item.at) if => (item.happening, now) if
-        """,
-    ),
+        """),
     # --- 6. Someone else's run ---------------------------------------------------------------------------------------
-    Mutant(
-        6,
-        "already running: find it, and the rest stays owed",
-        seeds("foreign", kind="glue"),
-        """
+    Mutant(6, "already running: find it, and the rest stays owed", seeds("foreign", kind="glue"), """
         machine:
         - return Folded(_seek(state, now))
         + return Folded(replace(state, run=None))
-        """,
-    ),
-    Mutant(
-        6,
-        "Fabric's skip is no success",
-        seeds("foreign", kind="dedupes"),
-        """
+        """),
+    Mutant(6, "Fabric's skip is no success", seeds("foreign", kind="dedupes"), """
         machine:
         - Phase.SKIPPED: _ours_skipped,
         + Phase.SKIPPED: _succeeded,
-        """,
-    ),
-    Mutant(
-        6,
-        "running ones first",
-        tales.one_of_two_is_over,
-        """
+        """),
+    Mutant(6, "running ones first", tales.one_of_two_is_over, """
         machine:
         ~ {Phase.ACTIVE: 2, Phase.UNKNOWN: 1} => {Phase.ACTIVE: 0, Phase.UNKNOWN: 0}
         ~ rival_since=run.claimed_at if rivals else None => rival_since=None
-        """,
-    ),
-    Mutant(
-        6,
-        "then unknown statuses",
-        tales.one_of_two_is_over,
-        """
+        """),
+    Mutant(6, "then unknown statuses", tales.one_of_two_is_over, """
         machine:
         ~ {Phase.ACTIVE: 2, Phase.UNKNOWN: 1} => {Phase.ACTIVE: 2, Phase.UNKNOWN: 0}
         ~ rival_since=run.claimed_at if rivals else None => rival_since=None
-        """,
-    ),
-    Mutant(
-        6,
-        "if it is not to be seen, look again soon",
-        tales.refused_and_not_listed_yet,
-        """
+        """),
+    Mutant(6, "if it is not to be seen, look again soon", tales.refused_and_not_listed_yet, """
         machine:
         - if now >= run.claimed_at + settled(terms.traits):
         + if True:
-        """,
-    ),
-    Mutant(
-        6,
-        "... but not for ever",
-        tales.refused_and_never_listed,
-        """
+        """),
+    Mutant(6, "... but not for ever", tales.refused_and_never_listed, """
         machine:
         - if now >= run.claimed_at + settled(terms.traits):
         + if False:
-        """,
-    ),
-    Mutant(
-        6,
-        "on Glue it covers by the same inequality",
-        tales.too_late_for_a_foreign_run,
-        """
+        """),
+    Mutant(6, "on Glue it covers by the same inequality", tales.too_late_for_a_foreign_run, """
         machine:
         - return split(debt, report.created_at - terms.policy.visibility_lag)
         + return split(debt, report.created_at)
-        """,
-    ),
-    Mutant(
-        6,
-        "... and the rest stays owed",
-        seeds("foreign", "lost", kind="glue"),
-        """
+        """),
+    Mutant(6, "... and the rest stays owed", seeds("foreign", "lost", kind="glue"), """
         machine:
         - return split(debt, report.created_at - terms.policy.visibility_lag)
         + return debt, None
-        """,
-    ),
-    Mutant(
-        6,
-        "as full only if the platform says so: the run",
-        tales.not_as_full,
-        """
+        """),
+    Mutant(6, "as full only if the platform says so: the run", tales.not_as_full, """
         machine:
         ~ full=report.full is True, => full=True,
-        """,
-    ),
-    Mutant(
-        6,
-        "as full only if the platform says so: the debt",
-        tales.not_as_full,
-        """
+        """),
+    Mutant(6, "as full only if the platform says so: the debt", tales.not_as_full, """
         machine:
         - if debt.full and report.full is not True:
         + if False:
-        """,
-    ),
-    Mutant(
-        6,
-        "on Fabric it covers nothing: it only blocks",
-        seeds("foreign", "lost", kind="fabric"),
-        """
+        """),
+    Mutant(6, "on Fabric it covers nothing: it only blocks", seeds("foreign", "lost", kind="fabric"), """
         machine:
         ~ not terms.traits.foreign_covers or report.created_at is None => report.created_at is None
         - if foreign and (run.rival_since or not (terms.traits.foreign_covers and run.created_at)):
         + if False:
-        """,
-    ),
-    Mutant(
-        6,
-        "a foreign run's failure is not ours",
-        tales.a_foreign_failure,
-        """
+        """),
+    Mutant(6, "a foreign run's failure is not ours", tales.a_foreign_failure, """
         machine:
         - return _not_ours_ended(state, answer, outcome, now)
         + return _failed(state, answer, terms, now)
-        """,
-    ),
+        """),
     # --- 7. Unknown outcome ------------------------------------------------------------------------------------------
-    Mutant(
-        7,
-        "after the lease",
-        tales.the_longest_way_into_the_list,
-        """
+    Mutant(7, "after the lease", tales.the_longest_way_into_the_list, """
         machine:
         - next_look_at=happening.at + lease(terms.traits),
         + next_look_at=happening.at,
-        """,
-    ),
-    Mutant(
-        7,
-        "created since the claim less the clock difference",
-        seeds("lost", kind="lax"),
-        """
+        """),
+    Mutant(7, "created since the claim less the clock difference", seeds("lost", kind="lax"), """
         machine:
         - earliest = run.claimed_at - CLOCK_DIFFERENCE
         + earliest = run.claimed_at
-        """,
-    ),
-    Mutant(
-        7,
-        "found: adopt",
-        SmallWorld(losses=1),
-        """
+        """),
+    Mutant(7, "found: adopt", SmallWorld(losses=1), """
         machine:
         - if found is None:
         + if True:
-        """,
-    ),
-    Mutant(
-        7,
-        "more than one may be ours: all must end",
-        tales.one_of_two_is_over_there,
-        """
+        """),
+    Mutant(7, "more than one may be ours: all must end", tales.one_of_two_is_over_there, """
         machine:
         ~ rival_since=run.claimed_at if rivals else None => rival_since=None
-        """,
-    ),
-    Mutant(
-        7,
-        "... not only two",
-        tales.three_at_once,
-        """
+        """),
+    Mutant(7, "... not only two", tales.three_at_once, """
         machine:
         ~ rival_since=since if len(wanted) > 1 else None => rival_since=None
-        """,
-    ),
-    Mutant(
-        7,
-        "none: owed again",
-        seeds("lost_on_the_way"),
-        """
+        """),
+    Mutant(7, "none: owed again", seeds("lost_on_the_way"), """
         machine:
         - if found is None:
         -     return Folded(_given_back(state))
         + if found is None:
         +     return Folded(replace(state, run=None))
-        """,
-    ),
-    Mutant(
-        7,
-        "a failed listing is not none",
-        seeds("lost", kind="lax"),
-        """
+        """),
+    Mutant(7, "a failed listing is not none", seeds("lost", kind="lax"), """
         machine:
         - return _reading_failed(state, answer, terms, now)
         - state = _heard(state)
@@ -725,344 +392,174 @@ MUTANTS = (
         +     answer = ()
         + state = _heard(state)
         + earliest = run.claimed_at - CLOCK_DIFFERENCE
-        """,
-    ),
+        """),
     # --- 8. Lost runs ------------------------------------------------------------------------------------------------
-    Mutant(
-        8,
-        "a run that vanished is a failure",
-        seeds("vanishes"),
-        """
+    Mutant(8, "a run that vanished is a failure", seeds("vanishes"), """
         machine:
         ~ if trouble.meaning is Meaning.NOT_FOUND and => if False and
-        """,
-    ),
-    Mutant(
-        8,
-        "unknown statuses are not terminal: no failure",
-        seeds("odd", kind="lax"),
-        """
+        """),
+    Mutant(8, "unknown statuses are not terminal: no failure", seeds("odd", kind="lax"), """
         machine:
         - Phase.UNKNOWN: _still_going,
         + Phase.UNKNOWN: _failed,
-        """,
-    ),
-    Mutant(
-        8,
-        "unknown statuses are not terminal: no success",
-        seeds("odd"),
-        """
+        """),
+    Mutant(8, "unknown statuses are not terminal: no success", seeds("odd"), """
         machine:
         - Phase.UNKNOWN: _still_going,
         + Phase.UNKNOWN: _succeeded,
-        """,
-    ),
-    Mutant(
-        8,
-        "ours past the timeout is cancelled",
-        seeds("endless"),
-        """
+        """),
+    Mutant(8, "ours past the timeout is cancelled", seeds("endless"), """
         machine:
         - due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
         + due = False
-        """,
-    ),
-    Mutant(
-        8,
-        "... and polled to its end before anything is started",
-        seeds("endless", kind="lax"),
-        """
+        """),
+    Mutant(8, "... and polled to its end before anything is started", seeds("endless", kind="lax"), """
         machine:
         - if trouble is None:
         -     return Folded(state)
         + if trouble is None:
         +     return _failed(state, Report(run.run_id, Phase.FAILED, run.status), terms, now)
-        """,
-    ),
-    Mutant(
-        8,
-        "... and cancelled again if it goes on",
-        seeds("endless", "cancel_trouble"),
-        """
+        """),
+    Mutant(8, "... and cancelled again if it goes on", seeds("endless", "cancel_trouble"), """
         machine:
         - due = run.cancel_again_at is None or now >= run.cancel_again_at
         + due = False
-        """,
-    ),
-    Mutant(
-        8,
-        "the intent is saved before the call",
-        tales.dies_after_a_cancel,
-        """
+        """),
+    Mutant(8, "the intent is saved before the call", tales.dies_after_a_cancel, """
         engine:
         - run = self._saved_run(sight, intended)
         - answer = self._world.platform.cancel(sight.target, cancel.run_id)
         + answer = self._world.platform.cancel(sight.target, cancel.run_id)
         + run = self._saved_run(sight, intended)
-        """,
-    ),
-    Mutant(
-        8,
-        "if it cannot be cancelled, the target is blocked",
-        tales.endless_and_uncancellable,
-        """
+        """),
+    Mutant(8, "if it cannot be cancelled, the target is blocked", tales.endless_and_uncancellable, """
         machine:
         - return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {trouble}", now, stuck=True))
         + return Folded(state)
-        """,
-    ),
-    Mutant(
-        8,
-        "... until the run ends, not until the platform answers",
-        tales.endless_and_uncancellable,
-        """
+        """),
+    Mutant(8, "... until the run ends, not until the platform answers", tales.endless_and_uncancellable, """
         machine:
         ~  and not state.hold.stuck =>
-        """,
-    ),
-    Mutant(
-        8,
-        "an unknown status is a failure once the cancel answers that it is over",
-        seeds("odd", "endless"),
-        """
+        """),
+    Mutant(8, "an unknown status is a failure once the cancel answers that it is over", seeds("odd", "endless"), """
         machine:
         - if run.status_known:
         + if True:
-        """,
-    ),
-    Mutant(
-        8,
-        "a foreign run is never cancelled",
-        seeds("endless", "foreign", "lost"),
-        """
+        """),
+    Mutant(8, "a foreign run is never cancelled", seeds("endless", "foreign", "lost"), """
         machine:
         - due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
         + due = past_timeout(run, terms, now)
         - if not past_timeout(state.run, terms, now):
         + if True:
-        """,
-    ),
-    Mutant(
-        8,
-        "a foreign one: past the timeout an unknown status ends it",
-        seeds("odd", "foreign", "lost"),
-        """
+        """),
+    Mutant(8, "a foreign one: past the timeout an unknown status ends it", seeds("odd", "foreign", "lost"), """
         machine:
         ~ answer.phase is Phase.UNKNOWN and not past_timeout(state.run, terms, now) => answer.phase is Phase.UNKNOWN
-        """,
-    ),
-    Mutant(
-        8,
-        "a foreign one: past the timeout a running one blocks",
-        seeds("endless", "foreign", "lost"),
-        """
+        """),
+    Mutant(8, "a foreign one: past the timeout a running one blocks", seeds("endless", "foreign", "lost"), """
         machine:
         - return Folded(_blocked(state, reason, now, stuck=True))
         + return _still_going(state, answer, terms, now)
-        """,
-    ),
-    Mutant(
-        8,
-        "... and nothing is started",
-        seeds("endless", "foreign", "lost", kind="lax"),
-        """
+        """),
+    Mutant(8, "... and nothing is started", seeds("endless", "foreign", "lost", kind="lax"), """
         machine:
         - return Folded(_blocked(state, reason, now, stuck=True))
         + return _not_ours_ended(state, answer, Outcome.LOST, now)
-        """,
-    ),
+        """),
     # --- 9. Refused --------------------------------------------------------------------------------------------------
-    Mutant(
-        9,
-        "throttled: wait what the platform says, at least",
-        tales.one_is_throttled,
-        """
+    Mutant(9, "throttled: wait what the platform says, at least", tales.one_is_throttled, """
         timing:
         - return now + (trouble.retry_after or THROTTLED_FOR)
         + return now
-        """,
-    ),
-    Mutant(
-        9,
-        "... for the identity, not only for the target",
-        tales.one_is_throttled,
-        """
+        """),
+    Mutant(9, "... for the identity, not only for the target", tales.one_is_throttled, """
         engine:
         - if answer.meaning is Meaning.THROTTLED:
         + if False:
-        """,
-    ),
-    Mutant(
-        9,
-        "starts held up together are spread",
-        tales.all_are_throttled,
-        """
+        """),
+    Mutant(9, "starts held up together are spread", tales.all_are_throttled, """
         timing:
         - return SPREAD * (zlib.crc32(key.encode()) / 2**32)
         + return SPREAD * 0
-        """,
-    ),
-    Mutant(
-        9,
-        "permanent errors block the target with the reason",
-        tales.denied,
-        """
+        """),
+    Mutant(9, "permanent errors block the target with the reason", tales.denied, """
         machine:
         - if trouble.permanent:
         -     return _blocked(state, str(trouble), now)
-        """,
-    ),
-    Mutant(
-        9,
-        "... keep its debt",
-        seeds("denials"),
-        """
+        """),
+    Mutant(9, "... keep its debt", seeds("denials"), """
         machine:
         - return replace(state, run=run, hold=hold, last_error=reason)
         + return replace(state, run=run, hold=hold, last_error=reason, owed=None)
-        """,
-    ),
-    Mutant(
-        9,
-        "... and its run",
-        seeds("denials", kind="lax"),
-        """
+        """),
+    Mutant(9, "... and its run", seeds("denials", kind="lax"), """
         machine:
         - run = replace(state.run, next_look_at=again_at) if state.run else None
         + run = None
-        """,
-    ),
-    Mutant(
-        9,
-        "... and probe again, so that a repaired permission heals by itself",
-        seeds("denials"),
-        """
+        """),
+    Mutant(9, "... and probe again, so that a repaired permission heals by itself", seeds("denials"), """
         decision:
         ~ isinstance(state.hold, Paused | Cancelled) => state.hold
-        """,
-    ),
-    Mutant(
-        9,
-        "... slowly",
-        tales.denied,
-        """
+        """),
+    Mutant(9, "... slowly", tales.denied, """
         timing:
         - return now + clamp(now - blocked_since, PROBE_FIRST, PROBE_LAST)
         + return now + POLL_FLOOR
-        """,
-    ),
-    Mutant(
-        9,
-        "refresh and resume probe at once",
-        tales.denied_and_asked,
-        """
+        """),
+    Mutant(9, "refresh and resume probe at once", tales.denied_and_asked, """
         machine:
         - hold = replace(hold, probe_at=now)
         + pass
-        """,
-    ),
-    Mutant(
-        9,
-        "a person's cancel of our run is respected",
-        tales.a_person_cancels,
-        """
+        """),
+    Mutant(9, "a person's cancel of our run is respected", tales.a_person_cancels, """
         machine:
         - return _person_cancelled(state, report.ended_at or now, now)
         + return _failed(state, report, terms, now)
-        """,
-    ),
-    Mutant(
-        9,
-        "... owed stays",
-        tales.a_person_cancels_and_resumes,
-        """
+        """),
+    Mutant(9, "... owed stays", tales.a_person_cancels_and_resumes, """
         machine:
         ~ owed=merge(run.covering, state.owed), last_error="cancelled => last_error="cancelled
-        """,
-    ),
-    Mutant(
-        9,
-        "a signal later than the run's end lifts it",
-        seeds("person_cancels"),
-        """
+        """),
+    Mutant(9, "a signal later than the run's end lifts it", seeds("person_cancels"), """
         machine:
         - if isinstance(state.hold, Cancelled) and time > state.hold.since:
         + if False:
-        """,
-    ),
-    Mutant(
-        9,
-        "... also one that is owed already",
-        seeds("person_cancels"),
-        """
+        """),
+    Mutant(9, "... also one that is owed already", seeds("person_cancels"), """
         machine:
         - if not later and not isinstance(state.hold, Paused):
         + if not isinstance(state.hold, Paused):
-        """,
-    ),
-    Mutant(
-        9,
-        "... and refresh, or resume",
-        tales.a_person_cancels,
-        """
+        """),
+    Mutant(9, "... and refresh, or resume", tales.a_person_cancels, """
         machine:
         - if isinstance(hold, Cancelled):
         + if False:
-        """,
-    ),
-    Mutant(
-        9,
-        "... a duplicate does not",
-        tales.a_person_cancels,
-        """
+        """),
+    Mutant(9, "... a duplicate does not", tales.a_person_cancels, """
         machine:
         ~ isinstance(state.hold, Cancelled) and time > state.hold.since: => isinstance(state.hold, Cancelled):
-        """,
-    ),
-    Mutant(
-        9,
-        "on Fabric a run that ends Cancelled may be a skip",
-        seeds("foreign", kind="fabric"),
-        """
+        """),
+    Mutant(9, "on Fabric a run that ends Cancelled may be a skip", seeds("foreign", kind="fabric"), """
         machine:
         - if terms.traits.skips:
         + if False:
-        """,
-    ),
-    Mutant(
-        9,
-        "... if any other was running when it was created, ended ones included",
-        tales.a_blocker_that_ended,
-        """
+        """),
+    Mutant(9, "... if any other was running when it was created, ended ones included", tales.a_blocker_that_ended, """
         machine:
         - return report.phase is not Phase.SKIPPED and report.ended_at is not None and report.ended_at >= moment
         + return False
-        """,
-    ),
-    Mutant(
-        9,
-        "... decided no sooner than the list must show it",
-        tales.a_blocker_not_listed_yet,
-        """
+        """),
+    Mutant(9, "... decided no sooner than the list must show it", tales.a_blocker_not_listed_yet, """
         machine:
         - if now < decided_at:
         + if False:
-        """,
-    ),
-    Mutant(
-        9,
-        "... by the time of the question",
-        tales.frozen_with_an_early_list,
-        """
+        """),
+    Mutant(9, "... by the time of the question", tales.frozen_with_an_early_list, """
         engine:
         ~ (item.happening, item.at) if => (item.happening, now) if
-        """,
-    ),
-    Mutant(
-        9,
-        "... never by a failed listing",
-        tales.a_blocker_and_no_list,
-        """
+        """),
+    Mutant(9, "... never by a failed listing", tales.a_blocker_and_no_list, """
         machine:
         - return _reading_failed(state, answer, terms, now)
         - state = _heard(state)
@@ -1070,62 +567,32 @@ MUTANTS = (
         +     answer = ()
         + state = _heard(state)
         + created_at = run.created_at or run.claimed_at
-        """,
-    ),
-    Mutant(
-        9,
-        "... and in no hurry where only an old unknown status may explain it",
-        tales.an_old_unknown_status,
-        """
+        """),
+    Mutant(9, "... and in no hurry where only an old unknown status may explain it", tales.an_old_unknown_status, """
         machine:
         - after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
         + pass
-        """,
-    ),
-    Mutant(
-        9,
-        "a block noticed during a pause does not replace the pause",
-        seeds("pauses", "denials"),
-        """
+        """),
+    Mutant(9, "a block noticed during a pause does not replace the pause", seeds("pauses", "denials"), """
         machine:
         ~ state.hold if isinstance(state.hold, Paused) else Blocked => Blocked
-        """,
-    ),
-    Mutant(
-        9,
-        "... nor does a cancel",
-        tales.cancelled_while_paused,
-        """
+        """),
+    Mutant(9, "... nor does a cancel", tales.cancelled_while_paused, """
         machine:
         - if not later and not isinstance(state.hold, Paused):
         + if not later:
-        """,
-    ),
+        """),
     # --- 10. After, 11. own output -----------------------------------------------------------------------------------
-    Mutant(
-        10,
-        "a success of a target is a signal for those that name it",
-        seeds(),
-        """
+    Mutant(10, "a success of a target is a signal for those that name it", seeds(), """
         engine:
         - self.look(follower, (Signalled(signal),), acts=False)
         + pass
-        """,
-    ),
-    Mutant(
-        10,
-        "at the time of its end",
-        tales.a_follower_that_runs_already,
-        """
+        """),
+    Mutant(10, "at the time of its end", tales.a_follower_that_runs_already, """
         engine:
         ~ Signal(ended.ended_at, => Signal(ended.claimed_at,
-        """,
-    ),
-    Mutant(
-        10,
-        "stored with them before the success is saved",
-        tales.dies_after_a_success,
-        """
+        """),
+    Mutant(10, "stored with them before the success is saved", tales.dies_after_a_success, """
         engine:
         - for ended in sight.ended:
         -     self._settle(sight, ended)
@@ -1137,109 +604,62 @@ MUTANTS = (
         +     self._settle(sight, ended)
         + self._tell_of(sight, state)
         + return True
-        """,
-    ),
-    Mutant(
-        11,
-        "events about the target's own output never signal it",
-        tales.its_own_output,
-        """
+        """),
+    Mutant(11, "events about the target's own output never signal it", tales.its_own_output, """
         routing:
         ~  and not _is_output(arrival, target.resource) =>
-        """,
-    ),
+        """),
     # --- 12. Planning ------------------------------------------------------------------------------------------------
-    Mutant(
-        12,
-        "the first tick after a new configuration walks the targets",
-        seeds("reconfigurations"),
-        """
+    Mutant(12, "the first tick after a new configuration walks the targets", seeds("reconfigurations"), """
         engine:
         - self._walk(troubles)
-        """,
-    ),
-    Mutant(
-        12,
-        "... resumably",
-        tales.a_hundred_are_new,
-        """
+        """),
+    Mutant(12, "... resumably", tales.a_hundred_are_new, """
         engine:
         - walk = replace(walk, done_up_to=key)
         + pass
-        """,
-    ),
-    Mutant(
-        12,
-        "... and again, if one could not be looked at",
-        tales.new_while_the_store_is_down,
-        """
+        """),
+    Mutant(12, "... and again, if one could not be looked at", tales.new_while_the_store_is_down, """
         engine:
         ~ planned="" if walk.failed else walk.fingerprint => planned=walk.fingerprint
-        """,
-    ),
-    Mutant(
-        12,
-        "... and again, if one before was not over",
-        tales.gone_for_a_minute,
-        """
+        """),
+    Mutant(12, "... and again, if one before was not over", tales.gone_for_a_minute, """
         engine:
         ~ return replace(deployment, planned="", walk=walk) => return replace(deployment, walk=walk)
-        """,
-    ),
-    Mutant(
-        12,
-        "signals once each that is new or whose sources changed",
-        seeds("reconfigurations"),
-        """
+        """),
+    Mutant(12, "signals once each that is new or whose sources changed", seeds("reconfigurations"), """
         planning:
         - if known_sources != sources:
         + if False:
-        """,
-    ),
-    Mutant(
-        12,
-        "schedule times before a target's schedule was first seen are no signals",
-        tales.a_new_schedule,
-        """
+        """),
+    Mutant(12, "... and once more when the older release is gone", tales.an_older_release_takes_it, """
+        planning:
+        - again_at = now + ROLLED_OUT
+        + again_at = None
+        """),
+    Mutant(12, "schedule times before a target's schedule was first seen are no signals", tales.a_new_schedule, """
         planning:
         - if known_schedules == schedules:
         + if True:
-        """,
-    ),
-    Mutant(
-        12,
-        "schedule times that came due are signals",
-        seeds("schedules"),
-        """
+        """),
+    Mutant(12, "schedule times that came due are signals", seeds("schedules"), """
         planning:
-        ~ return (*happened, Planned(definition, now)) if => return (Planned(definition, now),) if
-        """,
-    ),
-    Mutant(
-        12,
-        "a target that is gone, and comes back, is new",
-        seeds("reconfigurations"),
-        """
+        - happened = _schedules_due(state, target, now)
+        - again_at = state.again_at
+        + happened = []
+        + again_at = state.again_at
+        """),
+    Mutant(12, "a target that is gone, and comes back, is new", seeds("reconfigurations"), """
         engine:
         - self._forget(key)
         + pass
-        """,
-    ),
-    Mutant(
-        12,
-        "... but not by a worker of an older configuration",
-        tales.an_old_worker,
-        """
+        """),
+    Mutant(12, "... but not by a worker of an older configuration", tales.an_old_worker, """
         engine:
         ~  and self._is_latest() =>
-        """,
-    ),
+        """),
     # --- 13. Wakes ---------------------------------------------------------------------------------------------------
-    Mutant(
-        13,
-        "sent before the record that names them is saved",
-        seeds("crash", world=TICKS_DEAD),
-        """
+    Mutant(13, "sent before the record that names them is saved", seeds("crash", world=TICKS_DEAD), """
         engine:
         - waker.send(wake, max(due - sight.now, timedelta(0)))
         + self._last = lambda: waker.send(wake, max(due - sight.now, timedelta(0)))
@@ -1249,103 +669,52 @@ MUTANTS = (
         +     self._last()
         + self._tell_of(sight, state)
         + return True
-        """,
-    ),
-    Mutant(
-        13,
-        "a wake that is sent is followed by a save",
-        seeds(world=TICKS_DEAD),
-        """
+        """),
+    Mutant(13, "a wake that is sent is followed by a save", seeds(world=TICKS_DEAD), """
         engine:
         ~ if state == sight.before and not sent: => if state == sight.before:
-        """,
-    ),
-    Mutant(
-        13,
-        "one that cannot be sent does not hold up the save",
-        tales.no_wakes_to_send,
-        """
+        """),
+    Mutant(13, "one that cannot be sent does not hold up the save", tales.no_wakes_to_send, """
         engine:
         - except StoreDown as down:
         + except ZeroDivisionError as down:
-        """,
-    ),
-    Mutant(
-        13,
-        "... and is not waited for",
-        tales.one_wake_not_sent,
-        """
+        """),
+    Mutant(13, "... and is not waited for", tales.one_wake_not_sent, """
         engine:
         - return tuple(at for at in named if at != due), False
         + return named, False
-        """,
-    ),
-    Mutant(
-        13,
-        "those that are due are no longer named",
-        tales.one_wake_lost,
-        """
+        """),
+    Mutant(13, "those that are due are no longer named", tales.one_wake_lost, """
         decision:
         - named = tuple(due for due in wakes if due > now)
         + named = wakes
-        """,
-    ),
-    Mutant(
-        13,
-        "one that arrived is no longer named",
-        seeds(world=TICKS_DEAD),
-        """
+        """),
+    Mutant(13, "one that arrived is no longer named", seeds(world=TICKS_DEAD), """
         machine:
         ~ wakes=tuple(due for due in state.wakes if due != happening.due) => wakes=state.wakes
-        """,
-    ),
-    Mutant(
-        13,
-        "a new one is sent only if it is due before those that are named",
-        seeds(),
-        """
+        """),
+    Mutant(13, "a new one is sent only if it is due before those that are named", seeds(), """
         decision:
         - if look_at is None or any(due <= look_at for due in named):
         + if look_at is None:
-        """,
-    ),
-    Mutant(
-        13,
-        "the record names a near and a far one",
-        tales.a_far_wake,
-        """
+        """),
+    Mutant(13, "the record names a near and a far one", tales.a_far_wake, """
         decision:
         - return look_at, (look_at, *((max(named),) if named else ()))
         + return look_at, (look_at,)
-        """,
-    ),
-    Mutant(
-        13,
-        "one that arrives unnamed does nothing",
-        tales.wakes_come_twice,
-        """
+        """),
+    Mutant(13, "one that arrives unnamed does nothing", tales.wakes_come_twice, """
         engine:
         ~ if target and wake.due in records.read_state(document.body).wakes: => if target:
-        """,
-    ),
-    Mutant(
-        13,
-        "one that overtook its save makes that save fail",
-        tales.overtaken_by_its_wake,
-        """
+        """),
+    Mutant(13, "one that overtook its save makes that save fail", tales.overtaken_by_its_wake, """
         engine:
         - if document.version == wake.version:
         + if False:
-        """,
-    ),
-    Mutant(
-        13,
-        "... or, if it got through, is a wake",
-        tales.overtaken_by_a_hair,
-        """
+        """),
+    Mutant(13, "... or, if it got through, is a wake", tales.overtaken_by_a_hair, """
         engine:
         ~ if self._touched(document): => if self._touched(document) or True:
-        """,
-    ),
+        """),
 )
 # fmt: on

@@ -678,6 +678,22 @@ def an_old_worker(core: Core) -> list[str]:
     return told(sim)
 
 
+def an_older_release_takes_it(core: Core) -> list[str]:
+    """A newer release has a new target refreshed; then an older one, which is not gone yet, takes its next arrival."""
+    script = Script(fates={1: Fate(5.0)})
+    targets = make_target("v", "glue", POLICY), make_target("w", "glue", POLICY)
+    sim = deployed(core, "glue", script, targets[0], wakes=False, ticks=False)
+    still_older = [False]
+    sim.hub.at(70.0, lambda: sim.roll_out(Configuration(targets), lambda: still_older[0]))
+    for time in range(71, 4000, 60):
+        sim.tick(float(time))
+    sim.hub.at(300.0, lambda: still_older.__setitem__(0, True))
+    arrivals(sim, 300.5, bucket="w")
+    sim.hub.at(305.0, sim.rolled_out)
+    sim.hub.run(REST)
+    return told(sim)
+
+
 def a_hundred_are_new(core: Core) -> list[str]:
     """A tick that has time for few targets goes on where the one before had to stop."""
     targets = tuple(make_target(f"v{number:03}", "glue", POLICY) for number in range(120))

@@ -116,6 +116,8 @@ class Simulation:
     ticks: bool = True
     wakes: bool = True
     ends_within: float | None = None
+    older: Configuration | None = None
+    is_older: Callable[[], bool] = lambda: False
     trace: Callable[[str], None] | None = None
     hub: Hub = field(default_factory=Hub)
     store: SimStore = field(default_factory=SimStore)
@@ -148,7 +150,7 @@ class Simulation:
     # --- Invocations -------------------------------------------------------------------------------------------------
 
     def invoke(self, work: Callable[[object, Worker], None], time: float, name: str) -> None:
-        """Let a worker do something, with the configuration of that moment."""
+        """Let a worker do something, with the configuration of that moment, or with the one before it."""
         self.hub.spawn(time, partial(self._invocation, work, name))
 
     def _invocation(self, work: Callable[[object, Worker], None], name: str) -> None:
@@ -165,7 +167,8 @@ class Simulation:
         ends_at = float("inf") if self.ends_within is None else self.hub.now + self.ends_within
         self.active += 1
         try:
-            work(engine.Engine(self.configuration, world, ends_at=ends_at), worker)
+            configuration = self.older if self.older and self.is_older() else self.configuration
+            work(engine.Engine(configuration, world, ends_at=ends_at), worker)
         except Crash:
             self.crashes += 1
             if self.trace:
@@ -352,6 +355,17 @@ class Simulation:
                     Need(target.key, self.hub.now, self.hub.now - MINUTE, full=False, why="new or changed")
                 )
         self.configuration = configuration
+        self._arm_tick(self.hub.now)
+
+    def roll_out(self, configuration: Configuration, is_older: Callable[[], bool]) -> None:
+        """A new configuration is deployed gradually: some of the workers have the one before it, until `rolled_out`."""
+        self.older, self.is_older = self.configuration, is_older
+        self.configure(configuration)
+
+    def rolled_out(self) -> None:
+        """Whoever begins from now on has the new one."""
+        self._tell("world: the new configuration is everywhere")
+        self.older = None
         self._arm_tick(self.hub.now)
 
     def foreign_start(self, name: str, *, full: bool = False) -> None:
