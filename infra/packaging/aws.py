@@ -49,7 +49,7 @@ def package(
     stage.without_traces(folder)
     trim_botocore(folder)
     (folder / "unstale.toml").write_bytes(content)
-    _compile(folder, python, tell)
+    stage.with_bytecode(folder, python, TASK_ROOT, tell)
     archive = folder.with_suffix(".zip")
     stage.zipped(folder, archive)
     size, unpacked = archive.stat().st_size, stage.size_of(folder)
@@ -66,11 +66,3 @@ def trim_botocore(folder: Path) -> None:
             shutil.rmtree(entry)
     for examples in (folder / "botocore" / "data").rglob("examples-1.json*"):
         examples.unlink()
-
-
-def _compile(folder: Path, version: str, tell: Told) -> None:
-    python = stage.interpreter(version)
-    if python:
-        stage.compiled(folder, python, TASK_ROOT)
-    else:
-        tell(f"note: no Python {version} here, so the package has no bytecode: it works, and starts more slowly")

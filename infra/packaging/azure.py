@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from infra.packaging import stage
@@ -22,16 +22,23 @@ SITE_PACKAGES: Final = Path(".python_packages", "lib", "site-packages")
 https://learn.microsoft.com/azure/azure-functions/functions-reference-python#folder-structure
 """
 
+WWWROOT: Final = PurePosixPath("/home/site/wwwroot")
+"""Where the package is mounted, read-only: bytecode that it does not carry is made anew at every start.
+
+https://learn.microsoft.com/azure/azure-functions/run-functions-from-deployment-package
+"""
+
 LOCK: Final = ROOT / "requirements" / "azure.txt"
 PACKAGES: Final = ("shared", "functions_azure")
 AT_THE_ROOT: Final = ("host.json", "function_app.py")
 
 
-def package(config: Path, folder: Path, *, third_party: ThirdParty | None = None, tell: Told = print) -> Path:
+def package(
+    config: Path, folder: Path, *, third_party: ThirdParty | None = None, python: str = FLEX.python, tell: Told = print
+) -> Path:
     """Stage everything in `folder`, from nothing, and zip it beside it. Raises `BadConfiguration`, `CannotPackage`.
 
-    `third_party` is for those who run it elsewhere than in the cloud. There is no bytecode: what the package is mounted
-    as decides its path, and nobody says what that is.
+    `third_party` and `python` are for those who run it elsewhere than in the cloud.
     """
     content = config.read_bytes()
     targets = [target for target in load(content.decode(), str(config)).targets if target.cloud is Cloud.AZURE]
@@ -44,6 +51,7 @@ def package(config: Path, folder: Path, *, third_party: ThirdParty | None = None
     for name in AT_THE_ROOT:
         shutil.copyfile(ROOT / "functions_azure" / name, folder / name)
     (folder / "unstale.toml").write_bytes(content)
+    stage.with_bytecode(folder, python, WWWROOT, tell)
     archive = folder.with_suffix(".zip")
     stage.zipped(folder, archive)
     size, unpacked = archive.stat().st_size, stage.size_of(folder)

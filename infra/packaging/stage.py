@@ -95,6 +95,15 @@ def without_traces(folder: Path) -> None:
             file.unlink()
 
 
+def with_bytecode(folder: Path, version: str, runs_in: PurePosixPath, tell: Told) -> None:
+    """Compile for this version of Python, where there is one; without bytecode, every start compiles anew."""
+    python = interpreter(version)
+    if python:
+        compiled(folder, python, runs_in)
+    else:
+        tell(f"note: no Python {version} here, so the package has no bytecode: it works, and starts more slowly")
+
+
 def interpreter(version: str) -> Path | None:
     """A Python of this version on this machine; a pyenv shim exists for versions that are not active, too."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
