@@ -37,7 +37,7 @@ COMPILE_AZURE = --no-config pip compile --quiet --generate-hashes --no-header --
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types bench azurite package-aws package-azure e2e-aws lock lock-azurite clean
+.PHONY: help env demo test lint format types bench azurite package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ package-azure: $(VENV)/demo.stamp ## build/azure.zip for the function app, and i
 
 e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS on loopback; a few minutes
 	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
+
+e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves out of the Azure Function: the package with the wheels of the cloud
+	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/test_package_azure.py $(ARGS)
 
 azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start
 

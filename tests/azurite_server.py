@@ -67,7 +67,7 @@ class Account:
 class Azurite:
     """A running server; use it as a context. Everything is in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         node = _node()
         if node is None or not SCRIPT.exists():
             pytest.skip("no Azurite here: `make azurite` installs it")
@@ -75,7 +75,7 @@ class Azurite:
         self._numbers = count()
         names = ";".join(f"account{number}:{KEY}" for number in range(ACCOUNTS))
         ports = [word for kind, port in self.ports.items() for word in (f"--{kind}Port", str(port))]
-        flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--inMemoryPersistence"]
+        flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--inMemoryPersistence", *options]
         self._process = subprocess.Popen(
             [node, SCRIPT, *flags, *ports],
             env={**os.environ, "AZURITE_ACCOUNTS": names},

@@ -1,9 +1,15 @@
 """Runs a function app under Microsoft's own worker library, as in the cloud: one app in a process of its own.
 
-    python -m tests.functions_worker PACKAGE     a line of JSON in, a line of JSON out
+    python -S -P functions_worker.py PACKAGE     a line of JSON in, a line of JSON out
 
-The first line out lists the functions with their bindings. Then each line in names a function, its data by the kind
-that the host sends (`string`, `json`, `collection_bytes`, `http`) and its metadata; each line out says how it went.
+It needs nothing of this project. The first line out lists the functions with their bindings. Then each line in is an
+invocation or an order:
+
+    {"name", "kind", "value", "metadata"}  a function, its data by the kind that the host sends, and what comes with it
+    {"ahead": seconds}                     how far the product's clock is ahead of the machine's
+    {"die_at": n}                          the process ends when the n-th request from now was done, its answer unseen
+    {"sent": true}                         the requests that left the process since this was asked last
+
 The library leaves gRPC and protobuf to its caller, and has a way in that wants neither: decoded data.
 """
 
@@ -11,8 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import sys
 import uuid
+from datetime import timedelta
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,12 +98,15 @@ def _datum(kind: str, value: Any) -> Any:
 
     if kind == "collection_bytes":
         return Datum(SimpleNamespace(bytes=[each.encode() for each in value]), kind)
+    if kind == "collection_string":
+        return Datum(SimpleNamespace(string=value), kind)
     if kind == "http":
-        texts = ("method", "url")
-        fields: dict[str, Any] = {name: Datum(value[name], "string") for name in texts}
-        params = {name: Datum(each, "string") for name, each in value["params"].items()}
-        body = Datum(value["body"].encode(), "bytes")
-        return Datum({**fields, "headers": {}, "query": {}, "params": params, "body": body}, kind)
+        texts = {name: Datum(value[name], "string") for name in ("method", "url")}
+        named = {
+            name: {key: Datum(each, "string") for key, each in value[name].items()}
+            for name in ("params", "headers", "query")
+        }
+        return Datum({**texts, **named, "body": Datum(value["body"].encode(), "bytes")}, kind)
     return Datum(value, kind)
 
 
@@ -106,13 +119,60 @@ def _http(returned: Any) -> dict[str, Any]:
     }
 
 
+class Requests:
+    """What leaves the process, whichever SDK sends it; and where the process is to die."""
+
+    DIED = 77
+    """The exit status of a death that was ordered."""
+
+    def __init__(self) -> None:
+        adapter_class: Any = import_module("requests.adapters").HTTPAdapter
+        self.sent: list[str] = []
+        self._left = -1
+        really = adapter_class.send
+
+        def send(adapter: Any, request: Any, *args: Any, **options: Any) -> Any:
+            answer = really(adapter, request, *args, **options)
+            self.sent.append(f"{request.method} {request.url.partition('?')[0]}")
+            self._left -= 1
+            if self._left == 0:
+                os._exit(self.DIED)
+            return answer
+
+        adapter_class.send = send
+
+    def die_at(self, number: int) -> None:
+        """Count from now."""
+        self._left = number
+
+    def told(self) -> list[str]:
+        """Those since the last time."""
+        sent, self.sent = self.sent, []
+        return sent
+
+
+def set_ahead(seconds: float) -> None:
+    """Turn the clock that the product reads. Sockets and storage stay on the machine's."""
+    clock_class: Any = import_module("functions_azure.world").SystemClock
+    if not hasattr(clock_class, "ahead"):
+        now, monotonic = clock_class.now, clock_class.monotonic
+        clock_class.now = lambda clock: now(clock) + timedelta(seconds=clock.ahead)
+        clock_class.monotonic = lambda clock: monotonic(clock) + clock.ahead
+    clock_class.ahead = seconds
+
+
 def main() -> None:
     """Serve until standard input ends."""
     out, sys.stdout = sys.stdout, sys.stderr  # what a function prints is no answer
-    worker = Worker(sys.argv[1])
+    logging.basicConfig(level=logging.INFO)  # the worker has a handler, too, which sends to the host
+    worker, requests = Worker(sys.argv[1]), Requests()
+    orders = {"ahead": set_ahead, "die_at": requests.die_at, "sent": lambda _: requests.told()}
     print(json.dumps({name: worker.bindings(name) for name in worker.functions}), file=out, flush=True)
     for line in sys.stdin:
-        print(json.dumps(worker.invoke(**json.loads(line))), file=out, flush=True)
+        asked = json.loads(line)
+        order = next(iter(asked.keys() & orders), None)
+        answer = orders[order](asked[order]) if order else worker.invoke(**asked)
+        print(json.dumps(answer), file=out, flush=True)
 
 
 if __name__ == "__main__":

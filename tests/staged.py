@@ -1,4 +1,4 @@
-"""The Lambda's package, staged for this machine by the code that stages it for Lambda, and run by itself."""
+"""The packages of both clouds, staged for this machine by the code that stages them for theirs, and run alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
-from infra.packaging import aws, stage
+from infra.packaging import aws, azure, stage
 
 RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
 """What Lambda itself brings: its runtime client."""
+
+OURS = ("AWS_", "UNSTALE_", "IDENTITY_", "MSI_", "PYTHON")
+"""Variables that would change what a function does."""
 
 HERE = "{}.{}".format(*sys.version_info[:2])
 
@@ -21,6 +24,12 @@ HERE = "{}.{}".format(*sys.version_info[:2])
 def staged(folder: Path, config: Path) -> Path:
     """Stage and zip for the Python that runs the tests; gives the folder."""
     aws.package(config, folder, third_party=stage.from_here, python=HERE, tell=lambda _: None)
+    return folder
+
+
+def staged_azure(folder: Path, config: Path) -> Path:
+    """The function app's, likewise."""
+    azure.package(config, folder, third_party=stage.from_here, python=HERE, tell=lambda _: None)
     return folder
 
 
@@ -36,7 +45,7 @@ def runtime(folder: Path) -> Path:
 
 def command(package: Path, *arguments: str, path: Path | None = None) -> tuple[list[str], dict[str, str]]:
     """A Python that sees the package and nothing of this environment or the source tree: no site, no current folder."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UNSTALE_", "PYTHON"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     found = os.pathsep.join(str(each) for each in (package, path) if each)
     return [sys.executable, "-S", "-P", *arguments], {**kept, "PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"}
 

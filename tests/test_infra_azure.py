@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import zlib
 from datetime import UTC, datetime
 from functools import cache
@@ -641,34 +640,6 @@ def test_the_package_carries_what_the_tests_run() -> None:
     several = re.findall(r"^azure-functions==([\w.]+) ; python_full_version >= '3.13'", text, flags=re.MULTILINE)
     assert [carried.pop("azure-functions")] == several
     assert {name: dev[name] for name in carried} == carried
-
-
-def test_the_package_is_indexed_by_the_real_worker_and_never_varies(tmp_path: Path) -> None:
-    """Staged twice, the zip has the same bytes. With the source tree and every environment out of the way, the worker's
-    library finds the functions in it, with the third-party code that it carries.
-    """
-    pytest.importorskip("azure_functions_runtime", reason="the worker library needs Python 3.13")
-    made = [
-        packaging.package(ROOT / "unstale.toml", tmp_path / name, third_party=stage.from_here, tell=lambda _: None)
-        for name in ("once", "again")
-    ]
-    assert made[0].read_bytes() == made[1].read_bytes()
-    package = tmp_path / "once"
-    at_root = {entry.name for entry in package.iterdir()}
-    expected = {".python_packages", "host.json", "function_app.py", "shared", "functions_azure", "unstale.toml"}
-    assert at_root == expected
-    driver = shutil.copyfile(ROOT / "tests" / "functions_worker.py", tmp_path / "driver.py")
-    done = subprocess.run(
-        [sys.executable, "-S", str(driver), str(package)],
-        check=False,
-        capture_output=True,
-        text=True,
-        input="",
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(package / packaging.SITE_PACKAGES)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)) == {"events", "wakes", "event_grid", "tick", "refresh"}
 
 
 # --- Alerts ----------------------------------------------------------------------------------------------------------
