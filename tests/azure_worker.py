@@ -122,9 +122,9 @@ class Worker:
         """How far the product's clock is ahead of the machine's."""
         self._ask(ahead=seconds)
 
-    def die_at(self, request: int) -> None:
-        """End when the n-th request from now was done, its answer unseen."""
-        self._ask(die_at=request)
+    def die_at(self, effect: int) -> None:
+        """End when the n-th effect from now was done, its answer unseen: whatever is sent and does not only read."""
+        self._ask(die_at=effect)
 
     def sent(self) -> list[str]:
         """Method and address of the requests since this was asked last."""

@@ -7,7 +7,7 @@ invocation or an order:
 
     {"name", "kind", "value", "metadata"}  a function, its data by the kind that the host sends, and what comes with it
     {"ahead": seconds}                     how far the product's clock is ahead of the machine's
-    {"die_at": n}                          the process ends when the n-th request from now was done, its answer unseen
+    {"die_at": n}                          the process ends when its n-th effect from now was done, the answer unseen
     {"sent": true}                         the requests that left the process since this was asked last
 
 The library leaves gRPC and protobuf to its caller, and has a way in that wants neither: decoded data.
@@ -120,7 +120,10 @@ def _http(returned: Any) -> dict[str, Any]:
 
 
 class Requests:
-    """What leaves the process, whichever SDK sends it; and where the process is to die."""
+    """What leaves the process, whichever SDK sends it; and where the process is to die.
+
+    A request that only reads is no effect: dying after it is dying after the effect before it.
+    """
 
     DIED = 77
     """The exit status of a death that was ordered."""
@@ -134,7 +137,7 @@ class Requests:
         def send(adapter: Any, request: Any, *args: Any, **options: Any) -> Any:
             answer = really(adapter, request, *args, **options)
             self.sent.append(f"{request.method} {request.url.partition('?')[0]}")
-            self._left -= 1
+            self._left -= request.method != "GET"
             if self._left == 0:
                 os._exit(self.DIED)
             return answer

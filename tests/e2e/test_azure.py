@@ -1,0 +1,234 @@
+"""The staged function app all the way: events in a real queue in, Fabric refreshed, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from functions_azure.settings import EVENTS_QUEUE, POISON
+from infra.packaging.azure import SITE_PACKAGES
+from local.cli import main
+from local.fabric_jobs import LAKE_VIEWS, Item, JobType
+from tests.azure_host import SALES, WORKSPACE
+from tests.azure_worker import one_package  # noqa: F401 - fixture
+from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
+from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, Stage, stage, wait_until
+
+MOST_EFFECTS = 60
+"""Far more than there are from a blob to the end; without a bound a stage that never comes to rest would not end."""
+
+
+@pytest.fixture(name="config", scope="module")
+def configuration_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two targets, one after the other."""
+    path = tmp_path_factory.mktemp("configuration") / "unstale.toml"
+    path.write_text(CONFIGURATION, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(name="here")
+def whole_stage(package: Path, account: Account, config: Path) -> Iterator[Stage]:
+    """The stage, at its beginning: nothing was ever refreshed."""
+    with stage(package, account, config) as found:
+        yield found
+
+
+def runs_of(here: Stage, target: str) -> list[str]:
+    """How the runs of a target ended, oldest first."""
+    return [run.outcome for run in here.runs if run.resource == RESOURCES[target]]
+
+
+# --- The way in and out ----------------------------------------------------------------------------------------------
+
+
+def test_a_blob_ends_up_in_the_views(here: Stage) -> None:
+    """Event Grid's message in, the views refreshed and, after them, what comes after; by wakes from the real queue, in
+    real time, without a tick: it happens that a function app's timer stops for days.
+    """
+    here.arrive()
+    wait_until(lambda: bool(here.runs) and not here.missing(), here.host.pump)
+    assert (runs_of(here, "sales"), runs_of(here, "report")) == (["succeeded"], ["succeeded"])
+    assert list(here.violations()) == []
+
+
+def unstale(here: Stage, config: Path, account: Account, *command: str) -> int:
+    """The command line, by the account's own addresses; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNSTALE_STORAGE", account.connection_string)
+        patch.setenv("UNSTALE_FABRIC_URL", here.fabric.url)
+        return main([*command, "--config", str(config)])
+
+
+def test_what_cannot_be_read_lies_aside_and_can_be_brought_back(
+    here: Stage, account: Account, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unreadable message is in the poison queue at its first try. `redrive --dry-run` says why and moves nothing;
+    `redrive` brings back that one, which is put aside again, and one that the host had given up, which is taken.
+    """
+    events, poison = here.host.queue(EVENTS_QUEUE), here.host.queue(EVENTS_QUEUE + POISON)
+    here.settle()
+    events.send_message("no JSON")
+    here.host.pump()
+    assert here.host.most_tries == 1
+    assert [json.loads(letter.content)["body"] for letter in poison.peek_messages(32)] == ["no JSON"]
+    here.arrive()
+    [given_up] = events.receive_messages()
+    poison.send_message(given_up.content)
+    events.delete_message(given_up)
+    assert unstale(here, config, account, "redrive", "--dry-run", "--json") == 1
+    heap = json.loads(capsys.readouterr().out)["dead_letters"][0]
+    assert (heap["queue"], heap["count"]) == (EVENTS_QUEUE, 2)
+    assert "b'no JSON'" in heap["why"]
+    assert "came back too often" in heap["why"]
+    assert events.peek_messages() == []
+    assert unstale(here, config, account, "redrive") == 0
+    assert "2 of 2 moved back, completed" in capsys.readouterr().out
+    here.drive()
+    assert here.missing() == []
+    assert [json.loads(letter.content)["body"] for letter in poison.peek_messages(32)] == ["no JSON"]
+
+
+# --- Trouble ---------------------------------------------------------------------------------------------------------
+
+
+def tables_away(here: Stage) -> list[str]:
+    """An event comes while the tables are away, which lasts for longer than the host's default of five tries."""
+    here.settle()
+    here.tables.cut = True
+    here.arrive()
+    for _ in range(TRIES):
+        here.host.pump()
+        here.host.tick()
+    here.tables.cut = False
+    here.drive()
+    return list(here.violations())
+
+
+def test_tables_away_for_long_poison_nothing_and_lose_nothing(here: Stage) -> None:
+    """Every try fails, and the message comes back every time; once the tables are back, it is taken."""
+    assert tables_away(here) == []
+    assert here.host.most_tries > TRIES
+    assert here.tables.refused > TRIES
+    assert runs_of(here, "sales")[-1] == "succeeded"
+
+
+def test_a_worker_killed_in_the_middle_of_a_run_starts_none_anew(here: Stage) -> None:
+    """The next one polls the run to its end: one refresh, and what comes after it."""
+    here.settle()
+    here.fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", (JobType(LAKE_VIEWS, run_time=2 * STEP),)))
+    here.arrive()
+    for _ in range(TRIES):
+        here.host.pump()
+        here.pass_time(timedelta(seconds=2))
+    assert runs_of(here, "sales") == ["succeeded", "running"]
+    here.host.kill()
+    here.drive()
+    assert here.host.deaths == 1
+    assert runs_of(here, "sales") == ["succeeded", "succeeded"]
+    assert list(here.violations()) == []
+
+
+def killed_at_each_effect(here: Stage) -> Iterator[tuple[int, list[str]]]:
+    """A blob for each effect: the worker dies when the first was done, when the second was done, and so on, until a
+    blob needs fewer. Gives the number of the effect, and what was wrong when all had come to rest.
+    """
+    here.settle()
+    for effect in count(1):
+        here.arrive()
+        here.host.worker.die_at(effect)
+        deaths = here.host.deaths
+        here.drive()
+        yield effect, list(here.violations())
+        if here.host.deaths == deaths:
+            return
+        assert effect < MOST_EFFECTS, "it never comes to rest"
+
+
+def test_killed_at_any_effect_nothing_is_lost_and_nothing_overlaps(here: Stage) -> None:
+    """Whatever is written, sent or started last before the process dies: the next one goes on from there."""
+    seen = dict(killed_at_each_effect(here))
+    assert {effect: found for effect, found in seen.items() if found} == {}
+    assert len(seen) > 10, (
+        "a wake, a claim, a start, its answer, the end, its history, and the same for the target after"
+    )
+    assert here.host.deaths == len(seen) - 1
+
+
+# --- The judges can fail ---------------------------------------------------------------------------------------------
+
+
+def mutated(package: Path, folder: Path, file: str, changes: Mapping[str, str]) -> Path:
+    """The package with a file of its source changed; third-party code is only pointed at."""
+    shutil.copytree(package, folder, ignore=shutil.ignore_patterns(SITE_PACKAGES.parts[0], "__pycache__"))
+    (folder / SITE_PACKAGES.parts[0]).symlink_to(package / SITE_PACKAGES.parts[0])
+    source = (folder / file).read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    (folder / file).write_text(source, encoding="utf-8")
+    return folder
+
+
+def first_violation(here: Stage) -> list[str]:
+    """Of the worker being killed."""
+    return next((found for _, found in killed_at_each_effect(here) if found), [])
+
+
+class Mutant(NamedTuple):
+    """One mistake, the scene in which it shows, and what it shows as."""
+
+    file: str
+    changes: Mapping[str, str]
+    scene: Callable[[Stage], list[str]]
+    shows_as: str
+
+
+MUTANTS = {
+    "a start before its claim is saved": Mutant(
+        "shared/engine.py",
+        {
+            "        answer = world.platform.start(sight.target, full=start.full)\n": "",
+            "        run = self._saved_run(sight, claimed)\n": (
+                "        answer = world.platform.start(sight.target, full=start.full)\n"
+                "        run = self._saved_run(sight, claimed)\n"
+            ),
+        },
+        first_violation,
+        "OVERLAP",
+    ),
+    "a claim of which nothing came covers": Mutant(
+        "shared/machine.py",
+        {
+            "    if found is None:\n        return Folded(_given_back(state))\n    rivals": (
+                "    if found is None:\n        return Folded(replace(state, run=None))\n    rivals"
+            )
+        },
+        first_violation,
+        "LOST",
+    ),
+    "trouble of ours is no failure": Mutant(
+        "functions_azure/shell.py",
+        {"        if why:\n            raise ComesBack(why) from None": "        del why"},
+        tables_away,
+        "LOST",
+    ),
+    "the host's default number of tries": Mutant(
+        "host.json", {'"maxDequeueCount": 3000': '"maxDequeueCount": 5'}, tables_away, "POISONED"
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+def test_the_stage_finds_it(package: Path, account: Account, config: Path, tmp_path: Path, mutant: Mutant) -> None:
+    """A stage that finds nothing wrong with these would prove nothing."""
+    changed = mutated(package, tmp_path / "mutant", mutant.file, mutant.changes)
+    with stage(changed, account, config) as here:
+        found = mutant.scene(here)
+    assert any(each.startswith(mutant.shows_as) for each in found), found
