@@ -31,6 +31,15 @@ VAULT = "https://vault.azure.net"
 EXCHANGE = "api://AzureADTokenExchange"
 """The audience of a managed identity's token that stands for an app (workload identity federation)."""
 
+UNRESOLVED = "@Microsoft.KeyVault("
+"""How the value of an application setting begins that was to be a secret: the reference itself is what the app sees.
+
+https://learn.microsoft.com/azure/app-service/app-service-key-vault-references#troubleshoot-key-vault-references
+"""
+
+AT_ONCE_SECONDS = 10.0
+"""Threads that ask within this time of each other had no token yet: as long as an invocation lasts."""
+
 Answer = Mapping[str, Any]
 """What msal answers: `access_token` and `expires_in`, or `error` and `error_description`."""
 
@@ -94,16 +103,23 @@ class EntraTokens:
 
 
 class StorageCredential:
-    """The SDK's `TokenCredential` on top of that: a page instead of a package."""
+    """The SDK's `TokenCredential` on top of that: a page instead of a package. For one client."""
 
     def __init__(self, tokens: EntraTokens) -> None:
         self._tokens = tokens
+        self._handed, self._handed_at = "", 0.0
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # noqa: ARG002 - the SDK's signature
-        """For storage, whatever scope is named. Raises what the SDK knows as a failed authentication."""
+        """For storage, whatever scope is named. Raises what the SDK knows as a failed authentication.
+
+        The SDK keeps a token until it ends, or until storage refuses it: so one asked for again was refused.
+        """
+        if time.monotonic() - self._handed_at > AT_ONCE_SECONDS:
+            self._tokens.refused(self._handed)
         issued = self._tokens.issue()
         if isinstance(issued, Trouble):
             raise ClientAuthenticationError(str(issued))
+        self._handed, self._handed_at = issued.token, time.monotonic()
         return issued
 
 
@@ -121,6 +137,11 @@ def issuer_of(identity: str, settings: Settings, http: BoundedHttp) -> Issuer:
     ]
     if missing:
         raise ValueError(f'fabric.identity is "{identity}", but {" and ".join(missing)} is not set')
+    if settings.client_secret.startswith(UNRESOLVED):
+        raise ValueError(
+            "UNSTALE_CLIENT_SECRET is a Key Vault reference that the platform did not resolve: may the function app's "
+            "identity read secrets of that vault, and does the vault's firewall let it in?"
+        )
     return ServicePrincipal(settings, http)
 
 
@@ -187,10 +208,13 @@ class ServicePrincipal:
             answer: Answer = self._app.acquire_token_for_client(scopes=[f"{FABRIC}/.default"])
         except NoAssertion as none:
             return none.answer
+        if "access_token" not in answer:
+            self._identity.forget()  # what proved us may be what was refused
         return answer
 
     def forget(self) -> None:
-        """Only its tokens: where the endpoints are stays known."""
+        """Its tokens, and what it proved itself with: where the endpoints are stays known."""
+        self._identity.forget()
         self._app.remove_tokens_for_client()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
+from azure.data.tables import TableClient
 from msgspec.structs import replace
 
 from functions_azure.clients import Deadline
@@ -28,6 +29,7 @@ from functions_azure.tokens import (
 from local.entra import App, Entra, Federation, Identity
 from local.faults import LoseResponse, RefuseToken, ServerError, Slow, Throttle
 from local.loopback import Answer, LoopbackServer, Request
+from local.tokens import Caller
 from shared.trouble import Sent, Trouble
 
 SECRET = "a planted secret, ~8Q"
@@ -156,6 +158,31 @@ def test_storage_has_an_identity_of_its_own(entra: Entra) -> None:
     entra.faults.add(RefuseToken("invalid_request"), "token")
     with pytest.raises(ClientAuthenticationError, match="invalid_scope"):
         StorageCredential(EntraTokens(lambda: ManagedIdentity(SYSTEM.client_id, STORAGE, BoundedHttp()))).get_token("x")
+
+
+def test_a_token_that_storage_refuses_is_renewed(entra: Entra, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process would show a revoked one until its end, which is a day off. Threads that ask at once share one."""
+    monkeypatch.setattr("functions_azure.tokens.AT_ONCE_SECONDS", 0.0)
+    shown: list[object] = []
+
+    def storage(request: Request) -> Answer:
+        shown.append(entra.tokens.validate(request.headers["authorization"], {STORAGE}))
+        if isinstance(shown[-1], Caller):
+            return Answer(200, {"Content-Type": "application/json"}, b'{"value": []}')
+        challenge = f"Bearer authorization_uri={entra.authority}/oauth2/authorize resource_id={STORAGE}"
+        return Answer(401, {"WWW-Authenticate": challenge, "x-ms-error-code": "InvalidAuthenticationInfo"})
+
+    tokens = EntraTokens(lambda: ManagedIdentity(ASSIGNED.client_id, STORAGE, BoundedHttp()))
+    with LoopbackServer(storage, Clock(), secure=True) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
+        table = TableClient(server.url, "unstale", credential=StorageCredential(tokens), retry_total=0)
+        list(table.query_entities(""))
+        list(table.query_entities(""))
+        entra.tokens.revoke()
+        list(table.query_entities(""))
+        table.close()
+    assert [type(each).__name__ for each in shown] == ["Caller", "Caller", "TokenRefusal", "Caller"]
+    assert len(entra.asked) == 2
 
 
 # --- Ways to none
