@@ -1,4 +1,4 @@
-"""The Azure side: how long the function app takes to start, and what ten thousand blob events cost the store."""
+"""The Azure side: how long the staged function app takes to start, what a storm costs the store, and in dollars."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,15 +21,23 @@ import azure.functions as func
 from functions_azure import app
 from functions_azure.clients import Deadline
 from functions_azure.shell import Shell
+from functions_azure.store import PARTITIONS
 from functions_azure.telemetry import Telemetry
 from functions_azure.waker import Waker
+from infra.packaging.azure import SITE_PACKAGES
 from local.memory import MemoryStore, MemoryWaker
 from shared import fabric
 from shared.config import Configuration, load
 from shared.engine import World
 from shared.model import Cloud
+from shared.ports import Phase, Report, Started
+from shared.trouble import Trouble
+from shared.wakes import wake_message
 from tests.azurite_server import Azurite
+from tests.bench import costs_azure
+from tests.bench.costs_azure import Counted
 from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
+from tests.staged import staged_azure
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -49,12 +57,13 @@ def measure() -> Iterator[Measured]:
     yield from starts()
     yield from storm("one event a call", 1)
     yield from storm(f"batches of {BATCH} from an event hub", BATCH)
+    yield from prices()
 
 
 # --- Starting --------------------------------------------------------------------------------------------------------
 
 START = """
-import json, sys, time
+import json, time
 import azure.functions
 begun = time.perf_counter()
 from {entry} import app
@@ -66,34 +75,45 @@ print(json.dumps(time.perf_counter() - begun))
 def starts() -> Iterator[Measured]:
     """Importing the entry and indexing its functions, in new processes, ours and the obvious one's in turn.
 
-    Ours imports what it needs when it is first called, so the first tick is told as well: what was put off is in there.
+    Ours is the staged package, on a Python that sees nothing else. It imports what it needs when it is first called, so
+    the first tick is told as well: what was put off is in there.
     """
-    if not (find_spec("azure.identity") and find_spec("pydantic")):
-        print("no azure-identity or no pydantic here: the obvious function app cannot be measured", file=sys.stderr)
+    if not (find_spec("azure.identity") and find_spec("pydantic") and find_spec("azure_functions_runtime")):
+        print("no azure-identity, pydantic or worker library here: starts cannot be measured", file=sys.stderr)
         return
-    times: dict[str, list[float]] = {"functions_azure.function_app": [], "tests.bench.obvious_azure": []}
-    for _ in range(STARTS):
-        for entry, found in times.items():
-            found.append(_start(entry))
-    ours, obvious = (statistics.median(found) for found in times.values())
-    yield Measured("start of the function app, beyond azure.functions", ours * 1000, "ms")
-    yield Measured("start of the obvious one, beyond azure.functions", obvious * 1000, "ms")
-    yield Measured("ours against the obvious one", ours / obvious, "times", START_LIMIT)
-    yield Measured("start and first tick, beyond azure.functions", _first_tick() * 1000, "ms")
+    with TemporaryDirectory() as folder:
+        package = staged_azure(Path(folder) / "azure", ROOT / "unstale.toml")
+        paths = {
+            "function_app": f"{package}{os.pathsep}{package / SITE_PACKAGES}",
+            "tests.bench.obvious_azure": f"{Path(func.__file__).parents[2]}{os.pathsep}{ROOT}",
+        }
+        times: dict[str, list[float]] = {entry: [] for entry in paths}
+        for _ in range(STARTS):
+            for entry, path in paths.items():
+                times[entry].append(_timed(START.format(entry=entry), {"PYTHONPATH": path}))
+        ours, obvious = (statistics.median(found) for found in times.values())
+        yield Measured("start of the staged function app, beyond azure.functions", ours * 1000, "ms")
+        yield Measured("start of the obvious one, beyond azure.functions", obvious * 1000, "ms")
+        yield Measured("ours against the obvious one", ours / obvious, "times", START_LIMIT)
+        first_tick = _first_tick(paths["function_app"])
+        yield Measured("start and first tick of the staged one, beyond azure.functions", first_tick * 1000, "ms")
+        size = package.with_suffix(".zip").stat().st_size
+        yield Measured("size of the zip", size / 1e6, "MB")
 
 
-def _start(entry: str) -> float:
-    command = [sys.executable, "-c", START.format(entry=entry)]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    seconds: float = json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+def _timed(program: str, environment: Mapping[str, str]) -> float:
+    """What a program tells of itself; no site and no current folder, and nothing is written beside the modules."""
+    found = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    command = [sys.executable, "-S", "-P", "-c", program]
+    seconds: float = json.loads(subprocess.run(command, capture_output=True, check=True, env=found).stdout)
     return seconds
 
 
 FIRST_TICK = """
-import json, sys, time
+import json, time
 import azure.functions
 begun = time.perf_counter()
-from functions_azure.function_app import app
+from function_app import app
 app.get_functions()
 from functions_azure.app import tick
 tick(None)
@@ -101,22 +121,17 @@ print(json.dumps(time.perf_counter() - begun))
 """
 
 
-def _first_tick() -> float:
+def _first_tick(path: str) -> float:
     """On Azurite, with ten targets that are all idle."""
     with Azurite() as azurite, TemporaryDirectory() as folder:
         config = Path(folder, "unstale.toml")
         config.write_text(_configuration(), encoding="utf-8")
         environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": path,
             "UNSTALE_CONFIG": str(config),
             "UNSTALE_STORAGE": azurite.account().connection_string,
         }
-        command = [sys.executable, "-c", FIRST_TICK]
-        times = [
-            float(json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout))
-            for _ in range(4)
-        ]
+        times = [_timed(FIRST_TICK, environment) for _ in range(4)]
     return statistics.median(times[1:])  # the first one plans the configuration
 
 
@@ -149,6 +164,128 @@ def storm(way: str, batch: int) -> Iterator[Measured]:
     yield Measured(f"{EVENTS:,} events, {way}: time an event, without the store's", seconds / EVENTS * 1e6, "us")
 
 
+# --- Prices ----------------------------------------------------------------------------------------------------------
+
+RUN_TIME = timedelta(minutes=1)
+AFTER = timedelta(minutes=15)
+"""After the storm, until every run is over."""
+TICK = timedelta(minutes=1)
+HUB_PART = 0.2
+"""The most that batches from an event hub may cost of what a function an event costs on instances of the same size."""
+
+
+class QuickFabric:
+    """Accepts every start; a run takes a minute. Counts the calls."""
+
+    traits = fabric.TRAITS
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.calls = 0
+        self.begun: dict[str, datetime] = {}
+
+    def start(self, target: Any, *, full: bool) -> Started | Trouble:
+        """Accept."""
+        self.calls += 1
+        run_id = f"{target.name}/{len(self.begun)}"
+        self.begun[run_id] = self._clock.now()
+        return Started(run_id, self._clock.now())
+
+    def get(self, target: Any, run_id: str) -> Report | Trouble:
+        """Done after a minute."""
+        self.calls += 1
+        begun = self.begun[run_id]
+        done = self._clock.now() - begun >= RUN_TIME
+        return Report(run_id, Phase.SUCCEEDED if done else Phase.ACTIVE, "", begun, begun + RUN_TIME if done else None)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was called, and nothing was ever in doubt here")
+
+
+class TableStore(CountingStore):
+    """Counts as the table is asked: what is due is a query for each partition."""
+
+    def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """One of them is counted already."""
+        self.reads += PARTITIONS - 1
+        return super().due(now, limit)
+
+
+def prices() -> Iterator[Measured]:
+    """The same events, with every wake and tick that they bring about, until the last run is over."""
+    one, hub = _counted(1), _counted(BATCH)
+    yield from costs_azure.priced("one event a call", one, hub=False)
+    yield from costs_azure.priced("batches from an event hub", hub, hub=True)
+    yield from costs_azure.obvious()
+    same_size = costs_azure.obvious_dollars(costs_azure.MEMORY_GB)
+    yield Measured("one event a call against the obvious", costs_azure.dollars(one, hub=False) / same_size, "times")
+    part = costs_azure.dollars(hub, hub=True) / same_size
+    yield Measured("batches from an event hub against the obvious", part, "times", HUB_PART)
+    yield from costs_azure.standing()
+
+
+def _counted(batch: int) -> Counted:
+    clock, store = Clock(), TableStore()
+    waker, platform = CountingWaker(clock, reach=Waker.reach, relays=Waker.relays), QuickFabric(clock)
+    with patch.dict(app._made, {"shell": _shell(load(_configuration()), clock, store, waker, platform)}):
+        _settle(clock, waker)
+        store.reads = store.writes = waker.sent = platform.calls = 0
+        platform.begun.clear()
+        begins, wakes, ticks, calls = clock.time, 0, 0, 0
+        while clock.time < begins + STORM + AFTER:
+            clock.time += timedelta(seconds=1)
+            first, last = (_number(clock.time - begins - timedelta(seconds=ago)) for ago in (1, 0))
+            for start in _filled(first, last, batch):
+                calls += 1
+                _hand_over([_event(number, clock.time) for number in range(start, min(start + batch, EVENTS))])
+            wakes += _wake(waker)
+            if (clock.time - begins) % TICK == timedelta(0):
+                ticks += 1
+                app.shell().tick()
+    assert calls == -(-EVENTS // batch)
+    return Counted(
+        EVENTS,
+        STORM.total_seconds(),
+        calls,
+        waker.sent,
+        wakes,
+        ticks,
+        store.reads,
+        store.writes,
+        platform.calls,
+        len(platform.begun),
+    )
+
+
+def _settle(clock: Clock, waker: CountingWaker) -> None:
+    """What is new is refreshed."""
+    for _ in range(10):
+        app.shell().tick()
+        clock.time += TICK
+        _wake(waker)
+
+
+def _number(since: timedelta) -> int:
+    """How many events there are until then."""
+    return min(EVENTS, max(0, int(EVENTS * (since / STORM))))
+
+
+def _filled(first: int, last: int, batch: int) -> range:
+    """Where the batches begin that were filled in this second; the last one need not be full."""
+    begins = first // batch * batch if first < EVENTS else EVENTS
+    return range(begins, EVENTS if last == EVENTS else last // batch * batch, batch)
+
+
+def _wake(waker: CountingWaker) -> int:
+    taken = waker.take_due()
+    for wake in taken:
+        app.wakes(func.QueueMessage(id="1", body=wake_message(wake)))
+    return len(taken)
+
+
+# --- What both need --------------------------------------------------------------------------------------------------
+
+
 def _deliver(clock: Clock, batch: int) -> float:
     """Returns the seconds that the functions took."""
     taken, begins = 0.0, clock.time
@@ -169,9 +306,11 @@ def _hand_over(bodies: Sequence[bytes]) -> None:
         app.stream([func.EventHubEvent(body=body) for body in bodies])
 
 
-def _shell(configuration: Configuration, clock: Clock, store: MemoryStore, waker: MemoryWaker) -> Shell:
+def _shell(
+    configuration: Configuration, clock: Clock, store: MemoryStore, waker: MemoryWaker, platform: Any = None
+) -> Shell:
     def world(_: Configuration, __: Deadline) -> World:
-        return World(Cloud.AZURE, store, NoPlatform(), waker, clock, lambda: "token", lambda _: None)
+        return World(Cloud.AZURE, store, platform or NoPlatform(), waker, clock, lambda: "token", lambda _: None)
 
     def graves(_: Deadline) -> Any:
         raise AssertionError("every event can be read")
