@@ -103,7 +103,7 @@ def _datum(kind: str, value: Any) -> Any:
     if kind == "http":
         texts = {name: Datum(value[name], "string") for name in ("method", "url")}
         named = {
-            name: {key: Datum(each, "string") for key, each in value[name].items()}
+            name: {key: Datum(each, "string") for key, each in value.get(name, {}).items()}
             for name in ("params", "headers", "query")
         }
         return Datum({**texts, **named, "body": Datum(value["body"].encode(), "bytes")}, kind)

@@ -310,6 +310,23 @@ def test_a_batch_of_an_event_hub_that_can_go_nowhere_holds_its_call(worker: Work
     assert "new in the configuration" in owed(account)
 
 
+def test_a_batch_whose_worker_dies_is_put_into_the_queue_again(
+    package: Path, environment: dict[str, str], account: Account
+) -> None:
+    """Killed between two events of a batch, the checkpoint stays: the host delivers it again, and none is missing."""
+    away(account)
+    bodies = [json.dumps(blob_created(f"orders/{number}.parquet", utc_now())) for number in range(3)]
+    with Worker(package, environment) as dying:
+        dying.die_at(4)  # the first two tries ask the table once each: those are reads, the effects are in the queue
+        with pytest.raises(Died):
+            dying.batch(bodies * 2)
+    with Worker(package, environment) as next_one:
+        assert next_one.batch(bodies * 2)["done"]
+    found = [message.content for message in messages(account, EVENTS_QUEUE)]
+    assert len(found) == 4 + 6
+    assert set(found) == set(bodies)
+
+
 def test_a_store_that_does_not_answer_is_left_within_ten_seconds(
     worker: Worker, account: Account, package: Path, environment: dict[str, str]
 ) -> None:

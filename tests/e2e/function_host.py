@@ -27,6 +27,7 @@ from local.fabric_emulator import FabricEmulator, FabricSettings
 from local.fabric_jobs import LAKE_VIEWS, Item, JobType, resource_name
 from local.journal import Arrival, PlatformRun, lost
 from local.loopback import Answer, LoopbackServer, Request
+from shared.model import Blocked, State
 from shared.records import read_state
 from tests.azure_host import OTHER, SALES, WORKSPACE, blob_created, packed
 from tests.azure_worker import Died, Worker
@@ -41,6 +42,7 @@ CONFIGURATION = f"""
 quiet_period = "1s"
 visibility_lag = "{LAG.seconds}s"
 min_interval = "1s"
+timeout = "1m"
 
 [targets.sales]
 kind = "fabric-lake-views"
@@ -191,8 +193,11 @@ class FunctionHost:
 class Stage:
     """The function app, its storage on Azurite, Fabric and Entra on loopback; and what came, for the judges."""
 
-    def __init__(self, host: FunctionHost, fabric: FabricEmulator, tables: Relay, clock: Clock) -> None:
+    def __init__(
+        self, host: FunctionHost, fabric: FabricEmulator, tables: Relay, clock: Clock, identity_endpoint: str
+    ) -> None:
         self.host, self.fabric, self.tables, self.clock = host, fabric, tables, clock
+        self.identity_endpoint = identity_endpoint
         self.arrivals: list[Arrival] = []
 
     def arrive(self) -> None:
@@ -224,10 +229,16 @@ class Stage:
 
     def is_owing(self) -> bool:
         """Whether something is left to do by our own records; no verdict, but when to look for the next."""
+        return any(state.owed or state.run for state in self._states())
+
+    def is_blocked(self) -> bool:
+        """Whether people see a target that is held because it needs one of them."""
+        return any(isinstance(state.hold, Blocked) for state in self._states())
+
+    def _states(self) -> list[State]:
         with TableClient.from_connection_string(self.host.account.connection_string, TABLE) as table:
             rows = list(table.query_entities("RowKey ge 'record!f' and RowKey lt 'record!g'"))  # those on Fabric
-        states = [read_state(row["body"]) for row in rows]
-        return any(state.owed or state.run for state in states)
+        return [read_state(row["body"]) for row in rows]
 
     # --- Verdicts: from Fabric's journal and the blobs put -----------------------------------------------------------
 
@@ -278,7 +289,7 @@ def stage(package: Path, account: Account, config: Path) -> Iterator[Stage]:
             **entra.identity_environment,
         }
         host = stack.enter_context(FunctionHost(package, environment, account, clock))
-        yield Stage(host, fabric, tables, clock)
+        yield Stage(host, fabric, tables, clock, environment["IDENTITY_ENDPOINT"])
         assert not fabric.unplanned
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -16,10 +17,12 @@ from functions_azure.settings import EVENTS_QUEUE, POISON
 from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
 from local.fabric_jobs import LAKE_VIEWS, Item, JobType
+from local.faults import NeverEnd
 from tests.azure_host import SALES, WORKSPACE
 from tests.azure_worker import one_package  # noqa: F401 - fixture
 from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, Stage, stage, wait_until
+from tests.test_infra_azure import APP, BLOB_OWNER, METRICS, QUEUES, TABLES
 
 MOST_EFFECTS = 60
 """Far more than there are from a blob to the end; without a bound a stage that never comes to rest would not end."""
@@ -135,16 +138,18 @@ def test_a_worker_killed_in_the_middle_of_a_run_starts_none_anew(here: Stage) ->
     assert list(here.violations()) == []
 
 
-def killed_at_each_effect(here: Stage) -> Iterator[tuple[int, list[str]]]:
+def killed_at_each_effect(
+    here: Stage, arrive: Callable[[], None] | None = None, rest: Callable[[], None] | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """A blob for each effect: the worker dies when the first was done, when the second was done, and so on, until a
     blob needs fewer. Gives the number of the effect, and what was wrong when all had come to rest.
     """
     here.settle()
     for effect in count(1):
-        here.arrive()
+        (arrive or here.arrive)()
         here.host.worker.die_at(effect)
         deaths = here.host.deaths
-        here.drive()
+        (rest or here.drive)()
         yield effect, list(here.violations())
         if here.host.deaths == deaths:
             return
@@ -159,6 +164,74 @@ def test_killed_at_any_effect_nothing_is_lost_and_nothing_overlaps(here: Stage) 
         "a wake, a claim, a start, its answer, the end, its history, and the same for the target after"
     )
     assert here.host.deaths == len(seen) - 1
+
+
+def test_killed_when_it_has_put_a_message_aside_it_puts_it_aside_again(here: Stage) -> None:
+    """The message is still in its queue then; twice in the poison queue is better than in neither."""
+    here.host.queue(EVENTS_QUEUE).send_message("no JSON")
+    here.host.worker.die_at(1)
+    here.host.pump()
+    assert here.host.deaths == 1
+    here.host.pump()
+    letters = here.host.queue(EVENTS_QUEUE + POISON).peek_messages(32)
+    assert [json.loads(letter.content)["body"] for letter in letters] == ["no JSON"] * 2
+    assert here.host.queue(EVENTS_QUEUE).peek_messages() == []
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif("E2E_AZURE" not in os.environ, reason="a minute more: make e2e-azure")
+def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(here: Stage) -> None:
+    """The first run for each blob never ends: past its timeout it is cancelled, polled to its end, and started anew.
+
+    Our own cancel is never taken for a person's, which would hold the target. A run whose start nobody heard the answer
+    of may be somebody else's, and is not cancelled: the target is held and says so, until a person ends the run.
+    """
+    ended_by_a_person = []
+
+    def arrive() -> None:
+        here.fabric.faults.add(NeverEnd(), "run", resource=SALES)
+        here.arrive()
+
+    def rest() -> None:
+        here.drive()
+        for run in [run for run in here.runs if run.outcome == "running"]:
+            assert here.is_blocked()
+            ended_by_a_person.append(run)
+            here.fabric.cancel_by_person(run.run_id)
+        if here.missing():  # a cancel that was perhaps not sent is sent again after five minutes
+            here.drive()
+
+    seen = dict(killed_at_each_effect(here, arrive, rest))
+    assert {effect: found for effect, found in seen.items() if found} == {}
+    assert runs_of(here, "sales").count("cancelled") == len(seen), "each blob's first run"
+    assert 1 <= len(ended_by_a_person) <= 3, "the start was sent, and its answer not saved"
+    assert not here.fabric.faults.left()
+
+
+# --- Roles -----------------------------------------------------------------------------------------------------------
+
+HOSTS_OWN = {BLOB_OWNER, METRICS}
+"""Roles of the app's identity that the host uses: for locks, keys and the package; for requests and log lines."""
+
+
+def test_the_roles_are_those_that_the_calls_need(here: Stage) -> None:
+    """The app calls tables and queues of its own account, with the roles that the template grants it, and no other
+    service that Azure has a role for: what is not asked for here must not be granted there.
+    """
+    here.arrive()
+    here.host.queue(EVENTS_QUEUE).send_message("no JSON")
+    here.drive()
+    account = here.host.account
+    services = {
+        f"{here.tables.url}/{account.name}": TABLES,
+        account.queue_url: QUEUES,
+        here.fabric.url: "Fabric's own permissions",
+        here.identity_endpoint: "none: it is the app's own",
+    }
+    sent = [call.partition(" ")[2] for call in here.host.worker.sent()]
+    needed = {next((role for url, role in services.items() if call.startswith(url)), call) for call in sent}
+    assert needed == set(services.values())
+    assert {TABLES, QUEUES} == {role for _, role, _ in APP} - HOSTS_OWN
 
 
 # --- The judges can fail ---------------------------------------------------------------------------------------------
