@@ -1,0 +1,374 @@
+"""One deployment on Azure whose worker dies at one request: the product's own shell, store, waker and Fabric client.
+
+Storage is Azurite and Fabric its emulator, both over real HTTP; time is virtual. What stands in for the cloud is the
+host: it delivers what came, brings back after half a minute what was not acknowledged, and ticks every minute.
+
+    the loop -> the SDK, `requests` -> Wire -> Azurite, Fabric
+                                        |
+                 the n-th request that changes something, or asks Fabric:
+                 the worker dies before it leaves / dies with the answer under way / lives on without the answer
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from unittest.mock import patch
+
+import requests
+from azure.data.tables import TableServiceClient
+from azure.storage.queue import QueueClient
+from msgspec.structs import replace
+from requests.adapters import HTTPAdapter
+
+from functions_azure import clients, world
+from functions_azure.clients import Deadline
+from functions_azure.platform import Connection
+from functions_azure.settings import EVENTS_QUEUE, TABLE, WAKES_QUEUE, Settings
+from functions_azure.shell import ComesBack, Shell
+from functions_azure.telemetry import Telemetry
+from local.fabric_emulator import FabricEmulator, FabricSettings
+from local.fabric_jobs import LAKE_VIEWS, Item, JobType, resource_name
+from local.journal import Arrival, PlatformRun, lost, overlapping
+from local.tokens import FABRIC, Tokens
+from shared.config import Configuration, load
+from shared.engine import World
+from shared.model import State, Wake
+from shared.ports import Waker
+from shared.records import DEPLOYMENT_KEY, read_deployment, read_state
+from tests.azure_host import SALES, US, WORKSPACE, HandClock, blob_created
+from tests.azurite_server import Account
+
+JOBS = {"sales": JobType(LAKE_VIEWS, timedelta(seconds=40)), "report": JobType("DefaultJob", timedelta(seconds=55))}
+LAG = timedelta(seconds=5)
+POLICY = f"""
+[defaults]
+quiet_period = "10s"
+visibility_lag = "{LAG.seconds}s"
+min_interval = "1s"
+"""
+SALES_VIEWS = f"""
+[targets.sales]
+kind = "fabric-lake-views"
+workspace = "{WORKSPACE}"
+lakehouse = "{SALES}"
+on = [{{ blob_created = {{ account = "contosolake", container = "sales" }} }}]
+"""
+REPORT_JOB = f"""
+[targets.report]
+kind = "fabric-item-job"
+workspace = "{WORKSPACE}"
+item = "{SALES}"
+job_type = "{JOBS["report"].name}"
+"""
+FABRIC_SETTINGS = FabricSettings(start_retry_after_seconds=45, poll_hints=(20,), listing_delay=timedelta(seconds=3))
+MINUTE, COMES_BACK = timedelta(minutes=1), timedelta(seconds=30)
+PATIENCE = timedelta(hours=2)
+"""A deployment that is not at rest by then never will be."""
+
+
+class Crash(BaseException):
+    """The worker is gone. No `except Exception` of the product or of an SDK survives it."""
+
+
+class Manner(StrEnum):
+    """What goes wrong at a request."""
+
+    DIES_BEFORE = "dies before"
+    DIES_AFTER = "dies after"
+    UNANSWERED = "lives on unanswered"
+
+
+class Fault(NamedTuple):
+    """At which request, counted from 1, and how."""
+
+    number: int
+    manner: Manner
+
+
+class Wire(HTTPAdapter):
+    """All requests of the product pass here; those that have an effect, or are Fabric's, are counted.
+
+    `last` are the numbers of those with which an invocation ended.
+    """
+
+    def __init__(self, clock: HandClock, fault: Fault | None) -> None:
+        super().__init__(max_retries=0)
+        self.effects: list[str] = []
+        self.last: set[int] = set()
+        self._clock = clock
+        self._fault = fault
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Send it, unless this is the one. It takes a moment of virtual time."""
+        manner = self._manner(_effect(request))
+        if manner is Manner.DIES_BEFORE:
+            raise Crash
+        try:
+            answer = super().send(request, *args, **options)
+        except requests.ConnectionError:
+            if manner is Manner.DIES_AFTER:
+                raise Crash from None
+            raise
+        self._clock.move_on(milliseconds=10)
+        if manner:
+            answer.close()
+            raise Crash if manner is Manner.DIES_AFTER else requests.ConnectionError("no answer", request=request)
+        return answer
+
+    def _manner(self, effect: str) -> Manner | None:
+        if not effect:
+            return None
+        self.effects.append(effect)
+        return self._fault.manner if self._fault and self._fault.number == len(self.effects) else None
+
+
+def _effect(request: requests.PreparedRequest) -> str:
+    """What a request does, "" for a read of the table: dying there is dying after the effect before."""
+    method, path = request.method or "", request.path_url.partition("?")[0]
+    if "/workspaces/" in path:
+        return _OPERATIONS[method, path.rpartition("/")[2] if path.endswith(("/instances", "/cancel")) else "run"]
+    if path.endswith("/$batch"):
+        return "append" if b"run!" in _bytes(request.body) else "save"
+    if method == "POST" and WAKES_QUEUE in path:
+        return "wake"
+    return "" if method == "GET" else f"{method} {path}"
+
+
+_OPERATIONS = {("POST", "instances"): "start", ("GET", "instances"): "list", ("GET", "run"): "get"}
+
+
+def _bytes(body: Any) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body or b"")
+
+
+class Undelayed:
+    """The product's waker, but for the delay: a queue's clock is the real one, so the host does the waiting here."""
+
+    def __init__(self, waker: Waker) -> None:
+        self.reach, self.relays = waker.reach, waker.relays
+        self._waker = waker
+
+    def send(self, wake: Wake, delay: timedelta) -> None:
+        """Send it at once."""
+        self._waker.send(wake, timedelta(0))
+
+
+class GoodTokens:
+    """`functions_azure.tokens.Tokens`."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def token(self) -> str:
+        """A good one."""
+        return self._tokens.issue(US, FABRIC, timedelta(hours=1))
+
+    def refused(self, token: str) -> None:
+        """Never happens here."""
+        raise AssertionError(token)
+
+
+class Storage:
+    """An account as the host and the judges see it: past the wire. Use it as a context."""
+
+    def __init__(self, account: Account) -> None:
+        self.connection_string = account.connection_string
+        self._tables = TableServiceClient.from_connection_string(account.connection_string)
+        self._queue = QueueClient.from_connection_string(account.connection_string, WAKES_QUEUE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tables.close()
+        self._queue.close()
+
+    def empty(self) -> None:
+        """Make the table anew, and take all messages out."""
+        self._tables.delete_table(TABLE)
+        self._tables.create_table(TABLE)
+        self._queue.clear_messages()
+
+    def rows(self) -> dict[str, Mapping[str, Any]]:
+        """All rows of the table, by their keys."""
+        return {str(row["RowKey"]): row for row in self._tables.get_table_client(TABLE).list_entities()}
+
+    def new_wakes(self) -> list[str]:
+        """The messages that were not taken yet. They stay hidden for good: the host delivers them from its agenda."""
+        pages = self._queue.receive_messages(messages_per_page=32, visibility_timeout=86_400).by_page()
+        return [message.content for message in next(pages, ())]
+
+
+class Deployment:
+    """The host, its clock, and what the judges need."""
+
+    def __init__(  # noqa: PLR0917 - what a deployment is made of
+        self, text: str, storage: Storage, fabric: FabricEmulator, clock: HandClock, tokens: Tokens, wire: Wire
+    ) -> None:
+        self.configuration = load(text)
+        self.fabric, self.clock, self.wire = fabric, clock, wire
+        self.arrivals: list[Arrival] = []
+        self.crashes = 0
+        self._storage = storage
+        self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._order = count()
+        self._wakes_sent = 0
+        self._found = Settings(Path("unstale.toml"), storage=storage.connection_string, fabric_url=fabric.url)
+        self._parts = world.Parts(self._found, lambda: self.configuration)
+        self._parts.tokens = GoodTokens(tokens)  # type: ignore[assignment]
+        self._parts.connection = Connection(_session(wire))
+        self._shell = Shell(lambda: self.configuration, self._world, _no_graves, Telemetry())
+
+    def _world(self, read: Configuration, deadline: Deadline) -> World:
+        made = world.world(self._found, read, self._parts, lambda _: None, clock=self.clock, deadline=deadline)
+        return replace(made, waker=Undelayed(made.waker))
+
+    # --- The host ----------------------------------------------------------------------------------------------------
+
+    def at(self, seconds: float, do: Callable[[], None]) -> None:
+        """Let something happen, so many seconds from now."""
+        heapq.heappush(self._agenda, (self.clock.time + timedelta(seconds=seconds), next(self._order), do))
+
+    def run(self) -> None:
+        """Deploy, and let time pass until nothing is to come any more and nothing is owed; or for hours in vain."""
+        self.arrivals += [Arrival(self.resource(name), self.clock.time) for name in self.configuration.by_name]
+        ends = self.clock.time + PATIENCE
+        self.at(0, self._tick)
+        while self.clock.time < ends and not (len(self._agenda) == 1 and self.rests()):
+            moment, _, do = heapq.heappop(self._agenda)
+            self.clock.time = max(moment, self.clock.time)
+            do()
+
+    def _tick(self) -> None:
+        """The minute came round. A tick that would find nothing to do is left out, for speed: it only reads."""
+        self.at(MINUTE.total_seconds(), self._tick)
+        due = f"due!{self.clock.time:%Y-%m-%dT%H:%M:%S.%fZ}"
+        rows = self._storage.rows()
+        if not self._is_planned(rows) or any("due!" < name <= due for name in rows):
+            self._invoke(self._shell.tick)
+
+    def _deliver(self, queue: str, body: bytes) -> None:
+        if not self._invoke(lambda: self._shell.deliver(queue, body)):
+            self.at(COMES_BACK.total_seconds(), partial(self._deliver, queue, body))
+
+    def _invoke(self, work: Callable[[], None]) -> bool:
+        """One invocation: whether it was acknowledged."""
+        try:
+            work()
+        except Crash:
+            self.crashes += 1
+            return False
+        except ComesBack:
+            return False
+        finally:
+            self.wire.last.add(len(self.wire.effects))
+            self._take_wakes()
+        return True
+
+    def _take_wakes(self) -> None:
+        """Out of the queue with what is new in it, and onto the agenda."""
+        sent = self.wire.effects.count("wake")
+        if sent == self._wakes_sent:
+            return
+        self._wakes_sent = sent
+        for content in self._storage.new_wakes():
+            due = datetime.fromisoformat(json.loads(content)["wake"]["due"])
+            delay = max(0, math.ceil((due - self.clock.time).total_seconds()))
+            self.at(delay, partial(self._deliver, WAKES_QUEUE, content.encode()))
+
+    # --- What happens ------------------------------------------------------------------------------------------------
+
+    def arrive(self) -> None:
+        """A blob is there; it can be read `LAG` later at the latest."""
+        self.arrivals.append(Arrival(self.resource("sales"), self.clock.time))
+        event = blob_created(f"{len(self.arrivals)}.parquet", self.clock.time)
+        self._deliver(EVENTS_QUEUE, json.dumps(event).encode())
+
+    def foreign_start(self, name: str) -> None:
+        """Someone else starts a target's job."""
+        self.fabric.start_foreign(WORKSPACE, SALES, JOBS[name].name)
+
+    # --- What is known, read past the wire ---------------------------------------------------------------------------
+
+    def resource(self, name: str) -> str:
+        """A target, as the journal calls it."""
+        return resource_name(WORKSPACE, SALES, JOBS[name].name)
+
+    def _is_planned(self, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+        return read_deployment(_body(rows, DEPLOYMENT_KEY)).planned == self.configuration.fingerprint
+
+    def states(self) -> dict[str, State]:
+        """What the records say, by target."""
+        rows = self._storage.rows()
+        return {target.name: read_state(_body(rows, target.key)) for target in self.configuration.targets}
+
+    def rests(self) -> bool:
+        """Whether all targets are planned, nothing is owed and nothing runs."""
+        return all(state.definition and not (state.owed or state.run) for state in self.states().values())
+
+    def violations(self) -> list[str]:
+        """What is lost or overlaps by the journal of Fabric; and what never came to rest, or is held for no reason."""
+        runs = [run for run in self.fabric.journal().entries() if not run.foreign]
+        found = [f"LOST: {arrival}" for arrival in lost([*self.arrivals, *self._ends(runs)], runs, LAG)]
+        found += [f"OVERLAP: {overlapping(runs)} pairs"] * bool(overlapping(runs))
+        found += [f"OVERLAP: {run} was started during a run of ours" for run in runs if _during_another(run, runs)]
+        states = self.states()
+        found += [f"STUCK: {name}: {state}" for name, state in states.items() if state.owed or state.run]
+        return found + [f"HELD: {name}: {state.hold}" for name, state in states.items() if state.hold]
+
+    def _ends(self, runs: Sequence[PlatformRun]) -> Iterator[Arrival]:
+        """The last success of a target is a reason for those that come after it."""
+        for target in self.configuration.targets:
+            for name in target.after:
+                resource = self.resource(name)
+                done = (run for run in runs if run.resource == resource and run.outcome == "succeeded")
+                ends = [run.ended_at for run in done if run.ended_at]
+                yield Arrival(self.resource(target.name), max(ends, default=self.clock.time))
+
+
+def _during_another(run: PlatformRun, runs: Sequence[PlatformRun]) -> bool:
+    """Whether it was started while another one went on, even if Fabric skipped it."""
+    others = (one for one in runs if one.resource == run.resource and one is not run and one.outcome != "skipped")
+    return any(one.created_at <= run.created_at < (one.ended_at or run.created_at) for one in others)
+
+
+def _body(rows: Mapping[str, Mapping[str, Any]], key: str) -> bytes:
+    found = [row["body"] for name, row in rows.items() if name.startswith("record!") and row["key"] == key]
+    return found[0] if found else b""
+
+
+def _session(wire: Wire) -> requests.Session:
+    made = requests.Session()
+    made.mount("http://", wire)
+    return made
+
+
+def _no_graves(_deadline: Deadline) -> Any:
+    raise AssertionError("nothing in the story cannot be read")
+
+
+@contextmanager
+def deployed(text: str, storage: Storage, fault: Fault | None) -> Iterator[Deployment]:
+    """A deployment with an empty account, before its first tick: its targets are new, and so to be refreshed."""
+    clock = HandClock()
+    wire = Wire(clock, fault)
+    tokens = Tokens(clock.now, "c1d2a7b0-5e3f-4a68-9b17-20e4d6f8a935")
+    storage.empty()
+    with (
+        FabricEmulator(clock.now, tokens.validate, settings=FABRIC_SETTINGS) as fabric,
+        patch.object(clients, "session", partial(_session, wire)),
+        closing(wire),
+    ):
+        fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", tuple(JOBS.values())))
+        yield Deployment(text, storage, fabric, clock, tokens, wire)
+        assert not fabric.unplanned
