@@ -1,28 +1,35 @@
-"""The promises G1 to G7, one test each, over the shipped loop, a virtual clock and both characters of platform.
+"""The promises G1 to G7, one test each, over the shipped loop, a virtual clock and both platforms' traits.
 
 What happened is judged by the platform's own journal (`tests/sim/judge.py`), never by our record. `glue` refuses a
-start while a run is there; `fabric` accepts it and skips.
+start while a run is there; `fabric` accepts it and skips. Both keep their records in memory; and Fabric's also where
+they are when it is deployed, on Azure Tables (Azurite), over which a case or two of each promise is played.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from random import Random
+from typing import Any, NamedTuple
 
 import pytest
 
+from shared import fabric, glue
 from shared.config import BadConfiguration, Configuration, load
 from shared.model import Paused, Policy, Target
+from tests.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
 from tests.sim.core import shipped
 from tests.sim.judge import at_rest, violations
 from tests.sim.platform import PlatformRun, character
+from tests.sim.store import SimStore
+from tests.sim.tables import TablesStore
 from tests.sim.weather import CallFault, Fate, Script, Weather
 from tests.sim.world import Simulation, at, make_target
 
-CHARACTERS = pytest.mark.parametrize("kind", ["glue", "fabric"])
+TRAITS = {"glue": glue.TRAITS, "fabric": fabric.TRAITS}
 POLICY = Policy(min_interval=timedelta(minutes=5))
 QUIET = POLICY.quiet_period.total_seconds()
 LAG = POLICY.visibility_lag.total_seconds()
@@ -34,18 +41,44 @@ EFFECTS = 2.0
 """Effects take a moment each, even in the simulator."""
 
 
-def deployed(
-    kind: str, weather: Weather, policy: Policy = POLICY, *, names: Sequence[str] = ("v",), ticks: bool = True
-) -> Simulation:
-    """A deployment of these targets; its clock stands at 0."""
-    configuration = Configuration(tuple(make_target(name, kind, policy) for name in names))
-    traits = character(kind, listing_delay=5.0, call_timeout=5.0)
-    return Simulation(shipped(), weather, traits, configuration, ticks=ticks)
+class Place(NamedTuple):
+    """Whose traits the platform has, and where each deployment's records are."""
+
+    kind: str
+    store: Callable[[], SimStore]
 
 
-def planned(kind: str, weather: Weather, policy: Policy = POLICY) -> Simulation:
+ON_TABLES = "fabric on tables"
+
+
+def places(names: str, cases: Sequence[tuple[Any, ...]], *, on_tables: int = 1) -> pytest.MarkDecorator:
+    """Both platforms in memory with every case, and Fabric on tables, where one takes seconds, with the first few."""
+    there = [(place, *case) for place in TRAITS for case in cases] + [(ON_TABLES, *case) for case in cases[:on_tables]]
+    return pytest.mark.parametrize(("place", *names.split()), there, indirect=["place"])
+
+
+@pytest.fixture(name="place")
+def one_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """One of the three."""
+    if request.param != ON_TABLES:
+        yield Place(request.param, SimStore)
+        return
+    azurite: Azurite = request.getfixturevalue("azurite")
+    with ExitStack() as stack:
+        yield Place("fabric", lambda: stack.enter_context(closing(TablesStore(azurite.account()))))
+
+
+def deployed(place: Place, weather: Weather, policy: Policy = POLICY) -> Simulation:
+    """A deployment of one target; its clock stands at 0."""
+    configuration = Configuration((make_target("v", place.kind, policy),))
+    traits = TRAITS[place.kind]
+    delays = (traits.listing_delay.total_seconds(), traits.call_timeout.total_seconds())
+    return Simulation(shipped(), weather, character(place.kind, *delays), configuration, store=place.store())
+
+
+def planned(place: Place, weather: Weather, policy: Policy = POLICY) -> Simulation:
     """A deployment of one target that is fresh: whatever runs from now on has a reason later than `PLANNED`."""
-    sim = deployed(kind, weather, policy)
+    sim = deployed(place, weather, policy)
     sim.tick(0.0)
     sim.hub.run(PLANNED)
     assert at_rest(sim)
@@ -62,14 +95,13 @@ def ours_since(sim: Simulation, time: float = PLANNED) -> list[PlatformRun]:
     return [run for run in sim.platform.of(only(sim)) if run.ours and not run.skipped and run.created >= time]
 
 
-@CHARACTERS
-@pytest.mark.parametrize("seed", range(5))
-def test_g1_nothing_lost(kind: str, seed: int) -> None:
+@places("seed", [(seed,) for seed in range(5)])
+def test_g1_nothing_lost(place: Place, seed: int) -> None:
     """Data that arrives at any moment - before, during and just after a run, ours or another's - is in a successful run
     that was created after it was visible; also if runs fail, and if one never answers.
     """
-    random = Random(f"g1 {kind} {seed}")
-    sim = planned(kind, Script(fates={3: Fate(outcome="failed"), 5: Fate(outcome="failed")}))
+    random = Random(f"g1 {place.kind} {seed}")
+    sim = planned(place, Script(fates={3: Fate(outcome="failed"), 5: Fate(outcome="failed")}))
     for _ in range(40):
         moment = PLANNED + random.uniform(0, 1800)
         sim.hub.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, LAG)))
@@ -81,21 +113,21 @@ def test_g1_nothing_lost(kind: str, seed: int) -> None:
     assert violations(sim) == [], f"seed {seed}"
 
 
-LOST_STARTS: Mapping[str, CallFault] = {
-    "the answer is lost": CallFault(trouble="lost"),
-    "the start is lost": CallFault(trouble="lost on the way"),
-    "the answer comes too late": CallFault(effect_after=4.0, answer_after=4.0),
+LOST_STARTS: Mapping[str, Callable[[float], CallFault]] = {
+    "the answer is lost": lambda _: CallFault(trouble="lost"),
+    "the start is lost": lambda _: CallFault(trouble="lost on the way"),
+    "the answer comes too late": lambda timeout: CallFault(effect_after=0.8 * timeout, answer_after=0.8 * timeout),
 }
 
 
-@CHARACTERS
-@pytest.mark.parametrize("lost", LOST_STARTS)
-def test_g2_no_overlap(kind: str, lost: str) -> None:
+@places("lost", [(lost,) for lost in LOST_STARTS])
+def test_g2_no_overlap(place: Place, lost: str) -> None:
     """No start is sent while a run of ours is there, with a start whose outcome is unknown, a run of three minutes in
     which data goes on arriving, and no minimum interval that would hide it.
     """
     policy = Policy(min_interval=timedelta(0), quiet_period=timedelta(seconds=1), max_wait=timedelta(seconds=10))
-    sim = deployed(kind, Script(calls={("start", 2): LOST_STARTS[lost]}, fates={2: Fate(seconds=180)}), policy)
+    fault = LOST_STARTS[lost](TRAITS[place.kind].call_timeout.total_seconds())
+    sim = deployed(place, Script(calls={("start", 2): fault}, fates={2: Fate(seconds=180)}), policy)
     sim.tick(0.0)
     for moment in range(300, 900, 7):
         sim.hub.at(float(moment), partial(sim.arrive, "v"))
@@ -105,14 +137,14 @@ def test_g2_no_overlap(kind: str, lost: str) -> None:
     assert violations(sim) == []
 
 
-@CHARACTERS
-@pytest.mark.parametrize("events_a_second", [1, 4])
-def test_g3_bounded(kind: str, events_a_second: int) -> None:
+@places("events_a_second", [(1,), (4,)])
+def test_g3_bounded(place: Place, events_a_second: int) -> None:
     """However many events an hour brings, they cause at most one run per minimum interval and the one in flight, and at
     most one store write per debounce step and one per wake, beside those of the runs. At most five wakes are in flight,
     and one more for each save that lost a race: its wake was sent before it.
     """
-    sim, hour = planned(kind, Weather()), 3600
+    sim = planned(place, Weather())
+    hour = 600 if isinstance(sim.store, TablesStore) else 3600
     key, saves = only(sim).key, sim.store.saves[only(sim).key]
     for number in range(hour * events_a_second):
         sim.hub.at(PLANNED + number / events_a_second, partial(sim.arrive, "v"))
@@ -127,15 +159,13 @@ def test_g3_bounded(kind: str, events_a_second: int) -> None:
     assert violations(sim) == []
 
 
-@CHARACTERS
-@pytest.mark.parametrize("lag", [1, 30, 90])
-@pytest.mark.parametrize("dated", [0.0, 0.1, 3.75, 7.4])
-def test_g4_prompt(kind: str, lag: int, dated: float) -> None:
+@places("lag dated", [(lag, dated) for dated in (7.4, 0.0, 0.1, 3.75) for lag in (1, 30, 90)], on_tables=3)
+def test_g4_prompt(place: Place, lag: int, dated: float) -> None:
     """Without contention a signal leads to a start within max(quiet, lag) + quiet/4 and one wake: `newest` is rounded
     up by a quarter of the quiet period, and the wake comes in no time here, so nothing else may delay it.
     """
     policy = Policy(visibility_lag=timedelta(seconds=lag))
-    sim = planned(kind, Weather(), policy)
+    sim = planned(place, Weather(), policy)
     moment = PLANNED + dated
     sim.hub.at(moment, partial(sim.arrive, "v"))
     sim.hub.run(PLANNED + CALM)
@@ -144,18 +174,17 @@ def test_g4_prompt(kind: str, lag: int, dated: float) -> None:
     assert violations(sim) == []
 
 
-@CHARACTERS
-@pytest.mark.parametrize("seed", range(5))
-def test_g5_indifferent(kind: str, seed: int) -> None:
+@places("seed", [(seed,) for seed in range(5)])
+def test_g5_indifferent(place: Place, seed: int) -> None:
     """The same events, each delivered up to three times, in any order, up to twenty minutes late, and all replayed
     after everything is fresh, end as those delivered once and at once: nothing owed, nothing running, nothing lost,
     fresh as of later than the last event. The replay costs no run and no write.
     """
-    random = Random(f"g5 {kind} {seed}")
+    random = Random(f"g5 {place.kind} {seed}")
     moments = sorted(PLANNED + random.uniform(0, 900) for _ in range(12))
     finals = []
     for disordered in (False, True):
-        sim = planned(kind, _Disordered(random) if disordered else Weather())
+        sim = planned(place, _Disordered(random) if disordered else Weather())
         for moment in moments:
             sim.hub.at(moment, partial(sim.arrive, "v"))
         sim.hub.run(PLANNED + CALM)
@@ -200,7 +229,7 @@ lakehouse = "22222222-2222-4222-8222-222222222222"
 """
 
 
-@CHARACTERS
+@pytest.mark.parametrize("kind", TRAITS)
 @pytest.mark.parametrize("bad", ['quiet_period = "soon"', 'quite_period = "30s"', "min_interval = 5", 'after = ["v"]'])
 def test_g6_safe_config(kind: str, bad: str) -> None:
     """A bad configuration never loads, and each message says which line, what was found, and what to write instead."""
@@ -214,11 +243,10 @@ def test_g6_safe_config(kind: str, bad: str) -> None:
     assert f"unstale.toml:{line}: " in str(refused.value)
 
 
-@CHARACTERS
-@pytest.mark.parametrize("everything", [False, True])
-def test_g7_brakes(kind: str, everything: bool) -> None:
+@places("everything", [(False,), (True,)])
+def test_g7_brakes(place: Place, everything: bool) -> None:
     """Within one tick of a pause nothing is started any more, and nothing is forgotten; resuming starts one run."""
-    sim, name = planned(kind, Weather()), "" if everything else "v"
+    sim, name = planned(place, Weather()), "" if everything else "v"
     sim.hub.at(PLANNED + 60, partial(sim.pause, name, paused=True))
     for moment in range(0, 3600, 20):
         sim.hub.at(PLANNED + 62 + moment, partial(sim.arrive, "v"))

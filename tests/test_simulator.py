@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
+from itertools import count
+from typing import Any
+
 import pytest
 
+from tests.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
+from tests.sim import history
 from tests.sim.history import WORLDS, play
 from tests.sim.measure import unmeasured
+from tests.sim.tables import TablesStore
+from tests.sim.world import Simulation
 
 PORTION = 100
 """Histories of one test: small enough to be shared out among the workers."""
+ON_TABLES = 4
+"""Histories in each world that are played over Azurite, where one takes a second or two."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,3 +49,32 @@ def test_histories(first: int, count: int, request: pytest.FixtureRequest) -> No
         with unmeasured():
             verdict = play(seed, world, trace=lines.append if alone else None)
         assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_histories_on_azure_tables(world: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with Fabric's characters and the store that is deployed: a few of them, since its requests are real."""
+    played = 0
+    for seed in count():
+        with closing(TablesStore(azurite.account())) as store, unmeasured():
+            monkeypatch.setattr(history, "Simulation", partial(_on_fabric, store))
+            try:
+                verdict = play(seed, world)
+            except NotOnFabric:
+                continue
+        assert store.saves
+        assert not verdict.violations, f"{verdict} (but over Azurite)"
+        played += 1
+        if played == ON_TABLES:
+            return
+
+
+class NotOnFabric(Exception):  # noqa: N818 - named for what happened
+    """The history is one of Glue's."""
+
+
+def _on_fabric(store: TablesStore, *parts: Any, **more: Any) -> Simulation:
+    made = Simulation(*parts, **{**more, "store": store})
+    if made.character.refuses:
+        raise NotOnFabric
+    return made

@@ -41,6 +41,10 @@ class SimStore:
         self.on_save()
         return saved
 
+    def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
+        """Keep a line of history."""
+        self.history[key, entry_id] = body
+
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """The most overdue first."""
         due = sorted((wake_at, key) for key, wake_at in self.wake_at.items() if wake_at <= now)

@@ -78,7 +78,7 @@ class Worker:
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """A line of history."""
-        self._write("append", lambda: self.records.history.update({(key, entry_id): body}))
+        self._write("append", lambda: self.records.append(key, entry_id, body, expires_at))
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """One moment."""
