@@ -69,7 +69,13 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
     except HttpResponseError as error:
         raise _MEANINGS.get(_code(error), StoreDown)(f"{what}: {plain(str(error))}") from error
     except AzureError as error:
-        raise StoreDown(f"{what}: {plain(str(error))}") from error
+        raise StoreDown(f"{what}: {plain(_why(error))}") from error
+
+
+def _why(error: AzureError) -> str:
+    """What urllib3 says inside of what `requests` says, which begins with the whole URL."""
+    inner = getattr(error.inner_exception, "args", ())[:1]
+    return str(getattr(inner[0], "reason", None) or error) if inner else str(error)
 
 
 _MEANINGS: Mapping[str, type[Exception]] = {

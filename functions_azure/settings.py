@@ -33,6 +33,9 @@ CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
 
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
+_CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"usedevelopmentstorage"})
+"""What a connection string names, at least."""
+
 SHORTEST_SECRET = 8
 """Characters. What is shorter would blot out ordinary words, and no service accepts it."""
 
@@ -69,7 +72,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables; raises `BadSettings`."""
     tenant_id = environ.get("UNSTALE_TENANT_ID", "")
     authority = environ.get("UNSTALE_AUTHORITY") or (f"{LOGIN_URL}/{tenant_id}" if tenant_id else "")
-    storage = environ.get(STORAGE, "")
+    storage = _connection_string(environ.get(STORAGE, ""))
     return Settings(
         config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
         storage=storage,
@@ -117,6 +120,15 @@ def endpoint(environ: Mapping[str, str], name: str, default: str = "") -> str:
     """An address from a variable, "" where it may be missing; raises `BadSettings`, because tokens leave for it."""
     value = environ.get(name) or default
     return _safe(name, value) if value else ""
+
+
+def _connection_string(value: str) -> str:
+    """As it is, if the SDKs can read it; they would try at the first call. What is wrong with it is not shown."""
+    parts = [part.partition("=") for part in value.split(";") if part]
+    names = {name.lower() for name, _, _ in parts}
+    if value and not (all(sign for _, sign, _ in parts) and any(needed <= names for needed in _CONNECTED_BY)):
+        raise BadSettings(f"{STORAGE} is no connection string, such as AccountName=...;AccountKey=...")
+    return value
 
 
 def _endpoint(environ: Mapping[str, str], name: str) -> str:

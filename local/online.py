@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -23,10 +22,12 @@ from shared.config import Configuration
 from shared.engine import Engine, World
 from shared.happenings import Happening, PauseAsked, ProbeAsked, ResumeAsked, Signalled
 from shared.letters import Heap
-from shared.model import Blocked, Cloud, Deployment, Ended, Signal, Target
+from shared.model import Blocked, Cloud, Deployment, Ended, Signal, State, Target
 from shared.ports import StoreDown
 from shared.records import DEPLOYMENT_KEY, NewerRecord, read_deployment, read_ended, read_state
-from shared.report import Row, row
+from shared.report import Row, row, unknown
+
+T = TypeVar("T")
 
 STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
 
@@ -41,13 +42,38 @@ class Side:
     heaps: Callable[[], Sequence[Heap]]
 
 
+Away = Mapping[Cloud, NotWell | WrongUsage]
+"""The clouds that could not be asked, each with what to tell of it."""
+
+PLACES = {Cloud.AWS: "AWS", Cloud.AZURE: "Azure"}
+CURES = {
+    Cloud.AWS: "Are the Region, the credentials and UNSTALE_TABLE those of the deployment?",
+    Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
+}
+
+
 # --- Opening ---------------------------------------------------------------------------------------------------------
 
 
-def _sides(configuration: Configuration, path: Path) -> list[Side]:
-    """The clouds that the configuration has targets on."""
-    clouds = dict.fromkeys(target.cloud for target in configuration.targets)
-    return [_open(cloud, configuration, path) for cloud in clouds]
+def _each(configuration: Configuration, path: Path, ask: Callable[[Side], T]) -> tuple[list[T], Away]:
+    """Ask each cloud that has targets. One that is away does not keep the other from it; if all are, it raises."""
+    answers: list[T] = []
+    away: dict[Cloud, NotWell | WrongUsage] = {}
+    for cloud in dict.fromkeys(target.cloud for target in configuration.targets):
+        try:
+            answers.append(_reach(_open(cloud, configuration, path), ask))
+        except (NotWell, WrongUsage) as trouble:
+            away[cloud] = trouble
+    if not answers:
+        _tell(away)
+    return answers, away
+
+
+def _tell(away: Away) -> NoReturn:
+    """Which clouds are away and what to do about it. A variable that is missing is wrong usage, also if it is one's."""
+    usage = any(isinstance(trouble, WrongUsage) for trouble in away.values())
+    said = "\n".join(f"{PLACES[cloud]}: {trouble}" for cloud, trouble in away.items())
+    raise WrongUsage(said) if usage else NotWell(said)
 
 
 def _open(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
@@ -99,12 +125,15 @@ def _side_of(path: Path, name: str) -> tuple[Side, Target]:
     return _open(target.cloud, configuration, path), target
 
 
-def _reach(work: Callable[[], Any]) -> Any:
+def _reach(side: Side, work: Callable[[Side], T]) -> T:
     """Do something with a store; what it says when it cannot is an answer, not a traceback."""
     try:
-        return work()
-    except (StoreDown, NewerRecord) as trouble:
-        raise NotWell(str(trouble)) from trouble
+        return work(side)
+    except NewerRecord as newer:
+        raise NotWell(str(newer)) from newer
+    except StoreDown as down:
+        message = f"{str(down).rstrip('.')}. {CURES[side.cloud]}"
+        raise NotWell(message) from down
 
 
 # --- Looking ---------------------------------------------------------------------------------------------------------
@@ -113,19 +142,21 @@ def _reach(work: Callable[[], Any]) -> Any:
 def status(path: Path, *, as_json: bool) -> None:
     """Each target's row, and the dead letters; raises `NotWell` if anybody needs to do anything."""
     configuration = read_config(path)
-    sides = _sides(configuration, path)
-    heaps = [heap for side in sides for heap in _reach(side.heaps)]
+    seen, away = _each(configuration, path, _look)
+    heaps = [heap for look in seen for heap in look.heaps]
     dead = sum(heap.count for heap in heaps)
-    found = {row.name: row for side in sides for row in _reach(partial(_rows, side, dead))}
-    rows = [found[target.name] for target in configuration.targets]
-    sign_in = _sign_in(configuration, path)
+    found = {row.name: row for look in seen for row in look.rows(dead)}
+    rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in configuration.targets]
+    sign_in = Standing() if Cloud.AZURE in away else _sign_in(configuration, path)
     if as_json:
-        print_json(
-            {"targets": [msgspec.to_builtins(one) for one in rows], "dead_letters": _plain(heaps), **sign_in.data}
-        )
+        told = {"away": {PLACES[cloud]: str(trouble) for cloud, trouble in away.items()}} if away else {}
+        targets = [msgspec.to_builtins(one) for one in rows]
+        print_json({"targets": targets, "dead_letters": _plain(heaps), **told, **sign_in.data})
     else:
         _print_status(rows, heaps)
         print(sign_in.told, end="")
+    if away:
+        _tell(away)
     if dead or not sign_in.well or not all(one.well for one in rows):
         raise NotWell
 
@@ -153,15 +184,28 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
     return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
 
 
-def _rows(side: Side, dead_letters: int) -> list[Row]:
-    targets = list(side.engine.targets.values())
-    bodies = [found.body for found in side.world.store.load_many([DEPLOYMENT_KEY, *(t.key for t in targets)])]
-    deployment: Deployment = read_deployment(bodies[0])
-    now, traits = side.world.clock.now(), side.world.platform.traits
-    return [
-        row(target, read_state(body), deployment, traits, now=now, dead_letters=dead_letters)
-        for target, body in zip(targets, bodies[1:], strict=True)
-    ]
+@dataclass(frozen=True)
+class Look:
+    """What one cloud knows. Whether a target is fresh is only known if no dead letters are on either."""
+
+    side: Side
+    heaps: Sequence[Heap]
+    deployment: Deployment
+    states: Sequence[State]
+
+    def rows(self, dead_letters: int) -> list[Row]:
+        """One for each target."""
+        now, traits = self.side.world.clock.now(), self.side.world.platform.traits
+        return [
+            row(target, state, self.deployment, traits, now=now, dead_letters=dead_letters)
+            for target, state in zip(self.side.engine.targets.values(), self.states, strict=True)
+        ]
+
+
+def _look(side: Side) -> Look:
+    keys = [DEPLOYMENT_KEY, *side.engine.targets]
+    deployment, *states = (found.body for found in side.world.store.load_many(keys))
+    return Look(side, side.heaps(), read_deployment(deployment), [read_state(body) for body in states])
 
 
 def _plain(heaps: list[Heap]) -> list[dict[str, Any]]:
@@ -187,9 +231,13 @@ def _print_status(rows: list[Row], heaps: list[Heap]) -> None:
 def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:
     """The runs of a target, newest first."""
     side, target = _side_of(path, name)
-    lines: list[Ended] = [read_ended(body) for body in _reach(lambda: side.world.store.history(target.key, limit))]
+    bodies = _reach(side, lambda here: here.world.store.history(target.key, limit))
+    lines: list[Ended] = [read_ended(body) for body in bodies]
     if as_json:
         print_json({"target": name, "runs": [msgspec.to_builtins(line) for line in lines]})
+        return
+    if not lines:
+        print(f"{name}: no runs yet")
         return
     columns = ("claimed at", "ended at", "outcome", "whose", "full", "signals", "why", "error")
     rows = [
@@ -225,9 +273,7 @@ def refresh(path: Path, name: str, *, full: bool) -> None:
 def pause(path: Path, name: str | None) -> None:
     """Start nothing, forget nothing."""
     if name is None:
-        for side in _sides(read_config(path), path):
-            _reach(side.engine.pause_all)
-        print("all targets: paused; whatever runs is followed to its end")
+        _ask_all(path, lambda side: side.engine.pause_all(), "paused; whatever runs is followed to its end")
         return
     side, target = _side_of(path, name)
     _ask(side, target, PauseAsked())
@@ -237,9 +283,7 @@ def pause(path: Path, name: str | None) -> None:
 def resume(path: Path, name: str | None) -> None:
     """Start again."""
     if name is None:
-        for side in _sides(read_config(path), path):
-            _reach(side.engine.resume_all)
-        print("all targets: resumed; the next tick looks at each")
+        _ask_all(path, lambda side: side.engine.resume_all(), "resumed; the next tick looks at each")
         return
     side, target = _side_of(path, name)
     _ask(side, target, ResumeAsked())
@@ -251,7 +295,7 @@ def try_blocked(path: Path) -> list[str]:
     configuration = read_config(path)
     side = _open(Cloud.AZURE, configuration, path)
     targets = list(side.engine.targets.values())
-    found = _reach(lambda: side.world.store.load_many([target.key for target in targets]))
+    found = _reach(side, lambda here: here.world.store.load_many([target.key for target in targets]))
     blocked = [
         target
         for target, document in zip(targets, found, strict=True)
@@ -263,4 +307,18 @@ def try_blocked(path: Path) -> list[str]:
 
 
 def _ask(side: Side, target: Target, *happened: Happening) -> None:
-    _reach(lambda: side.engine.look(target, happened, acts=False))
+    _reach(side, lambda here: here.engine.look(target, happened, acts=False))
+
+
+def _ask_all(path: Path, ask: Callable[[Side], None], done: str) -> None:
+    """Of both clouds. Where one is away the other is asked all the same, and what is said names it."""
+
+    def asked(side: Side) -> Cloud:
+        ask(side)
+        return side.cloud
+
+    clouds, away = _each(read_config(path), path, asked)
+    where = f" on {PLACES[clouds[0]]}" if away else ""
+    print(f"all targets{where}: {done}")
+    if away:
+        _tell(away)

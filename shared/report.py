@@ -22,7 +22,7 @@ class Row(Value, frozen=True):
     stale_since: datetime | None
     fresh_as_of: datetime | None
     signals_owed: int
-    situation: Situation
+    situation: Situation | None
     run_id: str
     hold: str
     failures: int
@@ -57,6 +57,25 @@ def row(
         failures=state.failures,
         last_error=state.last_error,
         next_look_at=state.wake_at,
+    )
+
+
+def unknown(target: Target, why: str) -> Row:
+    """The line of a target whose record nobody could read."""
+    return Row(
+        name=target.name,
+        kind=str(type(target.resource).__struct_config__.tag),
+        verdict="unknown",
+        why=why,
+        stale_since=None,
+        fresh_as_of=None,
+        signals_owed=0,
+        situation=None,
+        run_id="",
+        hold="",
+        failures=0,
+        last_error="",
+        next_look_at=None,
     )
 
 

@@ -298,6 +298,16 @@ def test_missing_storage_is_refused(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "value", ["contosostate", "https://contosostate.table.core.windows.net", "AccountName=a;planted"]
+)
+def test_storage_that_is_no_connection_string_is_refused(value: str) -> None:
+    """By the name of the variable, before the SDK does so with a traceback; it may be a key, so it is not shown."""
+    with pytest.raises(BadSettings, match=r"^UNSTALE_STORAGE is no connection string") as refused:
+        settings.read({"UNSTALE_STORAGE": value})
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "UNSTALE_FABRIC_URL",

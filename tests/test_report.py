@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.model import Blocked, Cancelled, Deployment, Owed, Paused, Situation, State
-from shared.report import Row, row
+from shared.report import Row, row, unknown
 from tests.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
 
 OWED = Owed(at(0), at(5), 3, reasons=("s3://landing/orders/1",))
@@ -62,3 +62,10 @@ def test_a_pause_of_all_holds_every_target() -> None:
     found = shown(State(fresh_as_of=NOON), deployment=Deployment(paused_since=NOON))
     assert (found.verdict, found.hold) == ("held", "paused (all)")
     assert "unstale resume --all" in found.why
+
+
+def test_a_target_that_nobody_could_ask_for_is_not_well() -> None:
+    """Nothing is known of it, which must never look like fresh."""
+    found = unknown(a_target(), "AWS could not be asked")
+    assert (found.verdict, found.why, found.well) == ("unknown", "AWS could not be asked", False)
+    assert (found.situation, found.fresh_as_of) == (None, None)
