@@ -97,7 +97,8 @@ def _verdict(target: Target, state: State, deployment: Deployment, now: datetime
     if since is None:
         if dead_letters:
             return "unknown", f"{dead_letters} dead letters may hold its signals: unstale redrive"
-        return ("fresh", "") if state.fresh_as_of else ("fresh", "nothing has arrived yet")
+        # A new target is owed at its first look, so one that owes nothing and never was fresh had none.
+        return ("fresh", "") if state.fresh_as_of else ("unknown", "the deployed function has not looked at it yet")
     objective = target.policy.objective
     reasons = ", ".join(dict.fromkeys(reason for debt in _debts(state) for reason in debt.reasons))
     if objective and now - since > objective:

@@ -159,10 +159,19 @@ def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
 
 def test_status_of_fresh_targets_is_well(deployed: Deployment) -> None:
     """Nothing owed, no dead letters: exit code 0."""
-    deployed.keep("daily", State(fresh_as_of=NOON))
+    for name in ("daily", "weekly"):
+        deployed.keep(name, State(fresh_as_of=NOON))
     code, said = deployed.json("status")
     assert code == 0
     assert [row["verdict"] for row in said["targets"]] == ["fresh", "fresh"]
+
+
+def test_a_target_that_the_function_never_looked_at_is_not_fresh(deployed: Deployment) -> None:
+    """An empty table, such as one of a deployment that never ticked, or the wrong one: nothing is known."""
+    deployed.keep("daily", State(fresh_as_of=NOON))
+    code, said = deployed.json("status")
+    assert code == 1
+    assert [row["verdict"] for row in said["targets"]] == ["fresh", "unknown"]
 
 
 def test_status_says_since_when_and_why(deployed: Deployment) -> None:
@@ -243,6 +252,8 @@ def test_pause_and_resume_change_the_hold_and_nothing_else(deployed: Deployment)
 
 def test_pause_all_is_one_record(deployed: Deployment) -> None:
     """`--all` is of the deployment; `status` then says so of every target."""
+    for name in ("daily", "weekly"):
+        deployed.keep(name, State(fresh_as_of=NOON))
     assert deployed.run("pause", "--all")[0] == 0
     code, said = deployed.json("status")
     assert code == 1

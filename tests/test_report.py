@@ -23,7 +23,7 @@ def shown(state: State, *, now: float = 20, dead: int = 0, deployment: Deploymen
     ("state", "now", "verdict", "word", "well"),
     [
         (State(fresh_as_of=NOON), 20, "fresh", "", True),
-        (State(), 20, "fresh", "nothing has arrived yet", True),
+        (State(), 20, "unknown", "has not looked at it yet", False),
         (State(owed=OWED), 20, "stale", "a refresh starts in 5 s", True),
         (State(owed=OWED), 30, "stale", "a refresh is due", True),
         (State(owed=OWED), 200, "late", "2 min beyond its objective: s3://landing/orders/1", False),

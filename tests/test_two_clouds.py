@@ -23,8 +23,8 @@ from local.aws_world import AwsWorld
 from local.cli import main
 from shared import records
 from shared.config import load
-from shared.model import Ended, Outcome
-from shared.ports import Store
+from shared.model import Ended, Outcome, State
+from shared.ports import Document, Store
 from tests.aws_host import NOON, living_in
 from tests.azure_host import TEXT
 from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
@@ -79,14 +79,19 @@ def run_command(config: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
-@pytest.fixture(name="stores")
+@pytest.fixture(name="stores", autouse=True)
 def real_stores(config: Path) -> dict[str, Store]:
-    """As the functions have them."""
+    """As the functions have them, with targets that are fresh."""
     there = {**os.environ, "UNSTALE_CONFIG": str(config)}
     read = load(config.read_text(encoding="utf-8"))
     settings = read_azure(there)
     azure = azure_world(settings, read, Parts(settings, lambda: read), lambda _: None)
-    return {"AWS": aws_world(read_aws(there), Clients(), lambda _: None).store, "Azure": azure.store}
+    stores = {"AWS": aws_world(read_aws(there), Clients(), lambda _: None).store, "Azure": azure.store}
+    for cloud, names in TARGETS.items():
+        for name in names:
+            state = State(fresh_as_of=NOON, definition=read.by_name[name].definition)
+            stores[cloud].save(Document(read.by_name[name].key), records.write(state), None)
+    return stores
 
 
 def take_away(cloud: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -703,6 +703,7 @@ def test_status_tells_the_age_of_the_sign_in(stage: Stage, capsys: pytest.Captur
     assert stage.unstale("status", "--json") == 1
     assert json.loads(capsys.readouterr().out)["sign_in"] is None
     stage.signs_in()
+    stage.shell().tick()
     capsys.readouterr()
     assert stage.unstale("status") == 0
     assert f"{ADA} signed in at 20" in capsys.readouterr().out
