@@ -104,6 +104,10 @@ class Instance:
         """What it refreshes, as journals write it."""
         return resource_name(self.item.workspace, self.item.item, self.job.name, self.data)
 
+    def starts_at(self, now: datetime) -> datetime:
+        """What is told as its start: its creation, until it begins. Recordings of the service show the time move."""
+        return self.created_at if self.skipped or now < self.begins_at else self.begins_at
+
     def over(self, now: datetime) -> bool:
         """Whether it has ended."""
         return self.ends_at is not None and self.ends_at <= now

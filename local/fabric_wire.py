@@ -206,7 +206,7 @@ def told(instance: Instance, now: datetime, request_id: str, *, with_end: bool =
         "status": instance.told_status or instance.status(now),
         "failureReason": failure if over and instance.ends_as == "Failed" else None,
         "rootActivityId": instance.activity,
-        "startTimeUtc": _time(instance.created_at, instance),
+        "startTimeUtc": _time(instance.starts_at(now), instance),
         "endTimeUtc": _time(instance.ends_at, instance) if over and instance.ends_at and with_end else None,
     }
 

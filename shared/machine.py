@@ -60,6 +60,7 @@ from shared.timing import (
     LOOK_AGAIN,
     NOT_FOUND_GRACE,
     POLL_FLOOR,
+    SKIP_KNOWN,
     START_WINDOW,
     Terms,
     backoff,
@@ -574,7 +575,8 @@ def _listed_doubted(state: State, happening: Listed, terms: Terms, now: datetime
     state = _heard(state)
     created_at = run.created_at or run.claimed_at
     others = tuple(report for report in answer if report.run_id != run.run_id)
-    there = [report for report in others if _ran_at(report, created_at)]
+    lasted = (run.ended_at or now) - created_at
+    there = [report for report in others if _ran_at(report, created_at, queued=lasted <= SKIP_KNOWN)]
     if there:
         skipped = _ours_skipped(state, Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at), terms, now)
         active = _pick(report for report in others if _may_be_running(report, now - terms.policy.timeout))
@@ -592,8 +594,13 @@ def _listed_doubted(state: State, happening: Listed, terms: Terms, now: datetime
     return _person_cancelled(state, run.ended_at or now, now)
 
 
-def _ran_at(report: Report, moment: datetime) -> bool:
-    if report.created_at is not None and report.created_at > moment:
+def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
+    """Whether it was there, or may have been in the queue: its start time moves when it begins (Fabric's recordings).
+
+    the other  :  created . . queue . . begins ============
+    ours       :             + skipped          in the list it began later than ours was created
+    """
+    if not queued and report.created_at is not None and report.created_at > moment:
         return False
     if report.phase in (Phase.ACTIVE, Phase.UNKNOWN):
         return True

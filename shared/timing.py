@@ -20,6 +20,9 @@ NOT_FOUND_GRACE = timedelta(minutes=5)
 BACKOFF_FIRST, BACKOFF_LAST = timedelta(seconds=30), timedelta(hours=1)
 PROBE_FIRST, PROBE_LAST = timedelta(minutes=5), timedelta(hours=1)
 """A blocked target is tried again after as long as it has been blocked, within these bounds."""
+SKIP_KNOWN = timedelta(minutes=5)
+"""What ended later than this after its creation was no skip. A skip takes 20 ms (public API guide of the lake views);
+where its end is not told, it is the time of the poll that shows it: `POLL_CEILING`, a tick and the clock difference."""
 CANCEL_AGAIN = timedelta(minutes=5)
 THROTTLED_FOR = timedelta(seconds=60)
 """Where a throttled answer names no time: Fabric's quota window (throttling article)."""

@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace as replaced
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -71,6 +72,8 @@ item = "{SALES}"
 job_type = "{JOBS["report"].name}"
 """
 FABRIC_SETTINGS = FabricSettings(start_retry_after_seconds=45, poll_hints=(20,), listing_delay=timedelta(seconds=3))
+NOT_LONG = timedelta(milliseconds=200)
+"""In Fabric's queue."""
 MINUTE, COMES_BACK = timedelta(minutes=1), timedelta(seconds=30)
 PATIENCE = timedelta(hours=2)
 """A deployment that is not at rest by then never will be."""
@@ -294,9 +297,11 @@ class Deployment:
         event = blob_created(f"{len(self.arrivals)}.parquet", self.clock.time)
         self._deliver(EVENTS_QUEUE, json.dumps(event).encode())
 
-    def foreign_start(self, name: str) -> None:
-        """Someone else starts a target's job."""
+    def foreign_start(self, name: str, *, queued: timedelta = NOT_LONG) -> None:
+        """Someone else starts a target's job, which may have to wait in Fabric's queue."""
+        self.fabric.add_item(_item(queued))
         self.fabric.start_foreign(WORKSPACE, SALES, JOBS[name].name)
+        self.fabric.add_item(_item())
 
     # --- What is known, read past the wire ---------------------------------------------------------------------------
 
@@ -353,6 +358,11 @@ def _session(wire: Wire) -> requests.Session:
     return made
 
 
+def _item(queue_time: timedelta = NOT_LONG) -> Item:
+    """The lakehouse, with its jobs."""
+    return Item(WORKSPACE, SALES, "Lakehouse", tuple(replaced(job, queue_time=queue_time) for job in JOBS.values()))
+
+
 def _no_graves(_deadline: Deadline) -> Any:
     raise AssertionError("nothing in the story cannot be read")
 
@@ -369,6 +379,6 @@ def deployed(text: str, storage: Storage, fault: Fault | None) -> Iterator[Deplo
         patch.object(clients, "session", partial(_session, wire)),
         closing(wire),
     ):
-        fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", tuple(JOBS.values())))
+        fabric.add_item(_item())
         yield Deployment(text, storage, fabric, clock, tokens, wire)
         assert not fabric.unplanned

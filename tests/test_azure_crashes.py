@@ -7,7 +7,7 @@ nothing overlaps, and the deployment comes to rest with nothing owed and nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,10 +43,16 @@ class Story(NamedTuple):
     runs: int
 
 
+def _queued(here: Deployment) -> None:
+    """Someone else's run is there before ours, and begins after ours was skipped: its start is then told as later."""
+    here.at(5, partial(here.foreign_start, "sales", queued=timedelta(seconds=20)))
+
+
 VIEWS, JOB = POLICY + SALES_VIEWS, POLICY + REPORT_JOB
 STORIES = {
     "an arrival during a run": Story(VIEWS, lambda here: here.at(30, here.arrive), runs=2),
     "a skip": Story(VIEWS, lambda here: here.at(5, partial(here.foreign_start, "sales")), runs=3),
+    "a skip by one in the queue": Story(VIEWS, _queued, runs=3),
     "a skipped job": Story(JOB, lambda here: here.at(5, partial(here.foreign_start, "report")), runs=3),
     "a lost start": Story(VIEWS, lambda here: here.fabric.faults.add(LoseResponse(), "start"), runs=2),
     "one after the other": Story(VIEWS + REPORT_JOB + 'after = ["sales"]', lambda _: None, runs=3),
@@ -96,7 +102,7 @@ def test_the_stories_are_what_they_are_called(story: str, storage: Storage) -> N
 
 
 @pytest.mark.parametrize("manner", Manner)
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", [story for story in STORIES if story != "a skip by one in the queue"])
 def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage) -> None:
     """Every save, append, wake and call to Fabric: nothing is lost, nothing overlaps, and it costs one run at most."""
     for where, told in tellings(story, storage, manner):

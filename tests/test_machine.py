@@ -830,19 +830,38 @@ def doubted(*listed: Report, now: float = 20, **run: Any) -> Folded:
         (report(Phase.ACTIVE, "r2"), True),
         (report(Phase.UNKNOWN, "r2", created_at=at(-9)), True),
         (report(Phase.SUCCEEDED, "r2", created_at=at(-9), ended_at=NOON), True),
-        (report(Phase.ACTIVE, "r2", created_at=at(1)), False),
+        (report(Phase.ACTIVE, "r2", created_at=at(1)), True),
+        (report(Phase.SUCCEEDED, "r2", created_at=at(4), ended_at=at(9)), True),
         (report(Phase.SUCCEEDED, "r2", created_at=at(-9), ended_at=at(-1)), False),
         (report(Phase.SUCCEEDED, "r2", created_at=at(-9)), False),
         (report(Phase.SKIPPED, "r2", created_at=at(-9), ended_at=at(9)), False),
     ],
 )
 def test_a_cancelled_run_was_skipped_if_another_ran_when_it_was_created(other: Report, there: bool) -> None:
-    """... one that ended since included; one that was skipped itself, began later or ended before was not there."""
+    """... one that ended since included, and one that began later, since it may have been in the queue; one that was
+    skipped itself or ended before was not there.
+    """
     done = doubted(other)
     assert (done.ended is not None and done.ended.outcome is Outcome.SKIPPED) is there
     assert done.state.hold is None
     if there:
         assert done.state.owed == COVERED
+
+
+@pytest.mark.parametrize(("lasted", "there"), [(300, True), (301, False)])
+@pytest.mark.parametrize("created_at", [at(1), at(400)])
+def test_what_ran_for_minutes_was_not_skipped_by_what_began_later(
+    lasted: float, there: bool, created_at: datetime
+) -> None:
+    """A skip is over at once. Whoever cancels a run of some minutes and starts another meant it; one that was there
+    before ours may have skipped it all the same.
+    """
+    later = report(Phase.ACTIVE, "r2", created_at=created_at)
+    done = doubted(later, now=500, ended_at=at(lasted))
+    assert (done.state.situation is S.FOREIGN) is there
+    assert (done.state.hold == Cancelled(at(lasted))) is not there
+    earlier = report(Phase.ACTIVE, "r2", created_at=at(-1))
+    assert doubted(earlier, now=500, ended_at=at(lasted)).state.situation is S.FOREIGN
 
 
 @pytest.mark.parametrize(
