@@ -169,7 +169,8 @@ def run(scene: Scene, account: Account) -> None:
         f"SharedAccessSignature=sv=2024-11-04&ss=qt&srt=sco&sp=rwdlacu&se=2099-01-01T00:00:00Z&sig={SIGNATURE}"
     )
     scene.play(scene.shell("managed-identity", UNSTALE_STORAGE=sas))
-    scene.play(scene.shell("managed-identity", UNSTALE_STORAGE=f"AccountKey={SECRET};garbage"))
+    scene.play(scene.shell("managed-identity", UNSTALE_STORAGE=f"AccountName=;AccountKey={SECRET}"))
+    scene.attempt(lambda: scene.shell("managed-identity", UNSTALE_STORAGE=f"AccountKey={SECRET};garbage"))
 
 
 def planted(scene: Scene, issued: list[str]) -> dict[str, list[str]]:
