@@ -43,9 +43,10 @@ from local.journal import Arrival, PlatformRun, lost, overlapping
 from local.tokens import FABRIC, Tokens
 from shared.config import Configuration, load
 from shared.engine import World
-from shared.model import State, Wake
+from shared.model import ItemJob, State, Wake
 from shared.ports import Waker
 from shared.records import DEPLOYMENT_KEY, read_deployment, read_state
+from tests import swagger
 from tests.azure_host import SALES, US, WORKSPACE, HandClock, blob_created
 from tests.azurite_server import Account
 
@@ -307,7 +308,10 @@ class Deployment:
 
     def resource(self, name: str) -> str:
         """A target, as the journal calls it."""
-        return resource_name(WORKSPACE, SALES, JOBS[name].name)
+        resource = self.configuration.by_name[name].resource
+        data = resource.execution_data if isinstance(resource, ItemJob) else None
+        job = JOBS["report" if isinstance(resource, ItemJob) else "sales"]
+        return resource_name(WORKSPACE, SALES, job.name, {"executionData": data} if data else None)
 
     def _is_planned(self, rows: Mapping[str, Mapping[str, Any]]) -> bool:
         return read_deployment(_body(rows, DEPLOYMENT_KEY)).planned == self.configuration.fingerprint
@@ -382,3 +386,4 @@ def deployed(text: str, storage: Storage, fault: Fault | None) -> Iterator[Deplo
         fabric.add_item(_item())
         yield Deployment(text, storage, fabric, clock, tokens, wire)
         assert not fabric.unplanned
+        swagger.assert_as_published(fabric.exchanges)

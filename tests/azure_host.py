@@ -28,6 +28,7 @@ from shared.engine import Happened, World
 from shared.model import Cloud, State
 from shared.ports import Document, StoreDown
 from shared.records import read_state
+from tests import swagger
 
 
 @cache
@@ -217,6 +218,7 @@ def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         host.store.reads = host.store.writes = 0
         yield host
         assert not emulator.unplanned
+        swagger.assert_as_published(emulator.exchanges)
 
 
 def blob_created(path: str, at: datetime, *, container: str = "sales", cloud_event: bool = False) -> dict[str, Any]:

@@ -68,6 +68,12 @@ def published() -> Swagger:
     return Swagger(json.loads(SPECIFICATION.read_text(encoding="utf-8")))
 
 
+def assert_as_published(exchanges: Iterable[Exchange]) -> None:
+    """Hold all that was asked and answered against the specification, where it is there."""
+    if SPECIFICATION.exists():
+        assert published().problems_of(exchanges) == []
+
+
 class Swagger:
     """One specification."""
 

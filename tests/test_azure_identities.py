@@ -28,6 +28,7 @@ from local.fabric_jobs import LAKE_VIEWS, Item, JobType
 from local.faults import IssueFor
 from local.loopback import _certificate
 from local.tokens import Caller
+from tests import swagger
 from tests.azure_host import SALES, WORKSPACE, blob_created
 from tests.azure_worker import Worker, one_package  # noqa: F401 - fixture
 from tests.azurite_server import KEY, Azurite
@@ -191,6 +192,7 @@ def function_app(
         yield There(way, worker, entra, fabric, clock)
         assert not entra.unplanned
         assert not fabric.unplanned
+        swagger.assert_as_published(fabric.exchanges)
 
 
 def environment(

@@ -24,6 +24,7 @@ from shared.model import ItemJob, LakeViews, Target
 from shared.ports import Phase, Report, Started
 from shared.trouble import Meaning, Sent, Trouble
 from shared.wire import ANSWER_LIMIT, MISCONFIGURED
+from tests import swagger
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
 LAKEHOUSE = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
@@ -101,6 +102,7 @@ def fabric_emulator(clock: Clock, tenant: Tokens) -> Iterator[FabricEmulator]:
         yield emulator
         assert not emulator.unplanned
         assert not emulator.faults.left()
+        swagger.assert_as_published(emulator.exchanges)
 
 
 def adapter(

@@ -120,8 +120,7 @@ def fabric(clock: Clock, tokens: Tokens) -> Iterator[FabricEmulator]:
         yield emulator
         assert emulator.unplanned == ()
         assert emulator.faults.left() == ()
-        if swagger.SPECIFICATION.exists():
-            assert swagger.published().problems_of(emulator.exchanges) == []
+        swagger.assert_as_published(emulator.exchanges)
 
 
 class Client:

@@ -29,6 +29,7 @@ from local.journal import Arrival, PlatformRun, lost
 from local.loopback import Answer, LoopbackServer, Request
 from shared.model import Blocked, State
 from shared.records import read_state
+from tests import swagger
 from tests.azure_host import OTHER, SALES, WORKSPACE, blob_created, packed
 from tests.azure_worker import Died, Worker
 from tests.azurite_server import Account
@@ -291,6 +292,7 @@ def stage(package: Path, account: Account, config: Path) -> Iterator[Stage]:
         host = stack.enter_context(FunctionHost(package, environment, account, clock))
         yield Stage(host, fabric, tables, clock, environment["IDENTITY_ENDPOINT"])
         assert not fabric.unplanned
+        swagger.assert_as_published(fabric.exchanges)
 
 
 def wait_until(met: Callable[[], bool], meanwhile: Callable[[], Any], patience_seconds: float = 60) -> None:
