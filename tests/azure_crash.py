@@ -43,7 +43,7 @@ from local.journal import Arrival, PlatformRun, lost, overlapping
 from local.tokens import FABRIC, Tokens
 from shared.config import Configuration, load
 from shared.engine import World
-from shared.model import ItemJob, State, Wake
+from shared.model import Blocked, ItemJob, State, Wake
 from shared.ports import Waker
 from shared.records import DEPLOYMENT_KEY, read_deployment, read_state
 from tests import swagger
@@ -148,7 +148,12 @@ def _effect(request: requests.PreparedRequest) -> str:
     return "" if method == "GET" else f"{method} {path}"
 
 
-_OPERATIONS = {("POST", "instances"): "start", ("GET", "instances"): "list", ("GET", "run"): "get"}
+_OPERATIONS = {
+    ("POST", "instances"): "start",
+    ("GET", "instances"): "list",
+    ("GET", "run"): "get",
+    ("POST", "cancel"): "cancel",
+}
 
 
 def _bytes(body: Any) -> bytes:
@@ -328,12 +333,20 @@ class Deployment:
     def violations(self) -> list[str]:
         """What is lost or overlaps by the journal of Fabric; and what never came to rest, or is held for no reason."""
         runs = [run for run in self.fabric.journal().entries() if not run.foreign]
-        found = [f"LOST: {arrival}" for arrival in lost([*self.arrivals, *self._ends(runs)], runs, LAG)]
-        found += [f"OVERLAP: {overlapping(runs)} pairs"] * bool(overlapping(runs))
+        found = [f"OVERLAP: {overlapping(runs)} pairs"] * bool(overlapping(runs))
         found += [f"OVERLAP: {run} was started during a run of ours" for run in runs if _during_another(run, runs)]
-        states = self.states()
-        found += [f"STUCK: {name}: {state}" for name, state in states.items() if state.owed or state.run]
-        return found + [f"HELD: {name}: {state.hold}" for name, state in states.items() if state.hold]
+        missing = lost([*self.arrivals, *self._ends(runs)], runs, LAG)
+        for name, state in self.states().items():
+            if self._is_blocked(name, state, runs):
+                continue
+            found += [f"LOST: {arrival}" for arrival in missing if arrival.resource == self.resource(name)]
+            found += [f"NOT AT REST: {name}: {state}"] * bool(state.owed or state.run or state.hold)
+        return found
+
+    def _is_blocked(self, name: str, state: State, runs: Sequence[PlatformRun]) -> bool:
+        """Visibly held, with reason: a run that may be anybody's goes on past the timeout (rule 8)."""
+        goes_on = any(run.resource == self.resource(name) and run.ended_at is None for run in runs)
+        return goes_on and isinstance(state.hold, Blocked) and state.hold.stuck
 
     def _ends(self, runs: Sequence[PlatformRun]) -> Iterator[Arrival]:
         """The last success of a target is a reason for those that come after it."""

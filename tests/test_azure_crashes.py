@@ -1,7 +1,8 @@
-"""A crash at every effect, over Azurite and the Fabric emulator: one for each telling of five stories.
+"""A crash at every effect, over Azurite and the Fabric emulator: one in each telling of a story.
 
 Whatever the request at which the worker dies, or whose answer it never gets: by Fabric's journal nothing is lost and
-nothing overlaps, and the deployment comes to rest with nothing owed and nothing held.
+nothing overlaps, and the deployment comes to rest with nothing owed and nothing held; but for a run without end that
+may be anybody's, since its answer never came: that holds its target, and says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from functions_azure.platform import Platform
-from local.faults import LoseResponse
+from local.faults import LoseResponse, NeverEnd
 from shared import fabric, machine
 from shared.decision import Start
 from shared.engine import About, Engine, Sight
@@ -50,6 +51,7 @@ def _queued(here: Deployment) -> None:
 
 VIEWS, JOB = POLICY + SALES_VIEWS, POLICY + REPORT_JOB
 DATA = 'execution_data = { tableName = "orders" }'
+SHORT = VIEWS + 'timeout = "1m"'
 JOB_TOO = REPORT_JOB.replace("report", "audit") + DATA.replace("orders", "returns")
 STORIES = {
     "an arrival during a run": Story(VIEWS, lambda here: here.at(30, here.arrive), runs=2),
@@ -58,12 +60,21 @@ STORIES = {
     "a job with other data skipped": Story(f"{JOB}{DATA}{JOB_TOO}", lambda _: None, runs=3),
     "a skipped job": Story(JOB, lambda here: here.at(5, partial(here.foreign_start, "report")), runs=3),
     "a lost start": Story(VIEWS, lambda here: here.fabric.faults.add(LoseResponse(), "start"), runs=2),
+    "a run without end": Story(SHORT, lambda here: here.fabric.faults.add(NeverEnd(), "run"), runs=2),
     "one after the other": Story(VIEWS + REPORT_JOB + 'after = ["sales"]', lambda _: None, runs=3),
 }
 """With the runs that Fabric sees, the foreign one and the skipped one included, while nobody dies."""
 
 
-TOLD_WITH_CRASHES = ("an arrival during a run", "a skip", "a skipped job", "a lost start", "one after the other")
+TOLD_WITH_CRASHES = (
+    "an arrival during a run",
+    "a skip",
+    "a skipped job",
+    "a lost start",
+    "a run without end",
+    "one after the other",
+)
+"""Every kind of effect, and each way from a start to an end, is in one of these."""
 
 
 class Told(NamedTuple):
@@ -105,6 +116,7 @@ def test_the_stories_are_what_they_are_called(story: str, storage: Storage) -> N
     assert told.runs == STORIES[story].runs
     assert {"save", "wake", "append", "start", "get"} <= set(told.wire.effects)
     assert ("list" in told.wire.effects) is ("skip" in story or "lost" in story)
+    assert ("cancel" in told.wire.effects) is ("without end" in story)
 
 
 @pytest.mark.parametrize("manner", Manner)
