@@ -54,6 +54,16 @@ class Store:
             self._clients.dynamodb.put_item(TableName=self._table, Item=item, **_unmoved(document))
         return Document(document.key, str(version), body)
 
+    def remove(self, document: Document) -> None:
+        """DeleteItem, on the same condition. Only jobs of Fabric's are ever removed: the Lambda has no leave to."""
+        with translated(f"removing {document.key}"):
+            self._clients.dynamodb.delete_item(
+                TableName=self._table,
+                Key=_record_key(document.key),
+                ConditionExpression="version = :read",
+                ExpressionAttributeValues={":read": {"N": document.version or "0"}},
+            )
+
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """Query of the index. It may lag a little behind the table: what it shows too long costs one read."""
         with translated("asking what is due"):

@@ -86,6 +86,23 @@ class Store:
             raise Conflict(document.key) from None
         return Document(document.key, f"{answers[0]['etag']} {due}", body)
 
+    def remove(self, document: Document) -> None:
+        """One transaction, as a save. What is not there any more has moved on."""
+        etag, _, known = document.version.partition(" ")
+        if not etag:
+            raise Conflict(document.key)
+        condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        row = _row(document.key, RECORD + _escaped(document.key))
+        change: Operation = ("delete", row, condition)
+        what = f"removing {document.key}"
+        try:
+            try:
+                self._transact(what, [change, *_reindexed(document.key, known, "")])
+            except Absent:  # the record, or only its row in the index
+                self._transact(what, [change])
+        except Absent:
+            raise Conflict(document.key) from None
+
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """One query for each partition."""
         end = DUE + _sortable(now) + AFTER

@@ -41,6 +41,14 @@ class MemoryStore:
                 self._wake_at[document.key] = wake_at
             return saved
 
+    def remove(self, document: Document) -> None:
+        """Forget the record that was read; `Conflict` if it moved on or is not there."""
+        with self._lock:
+            if not document.version or self.load(document.key).version != document.version:
+                raise Conflict(document.key)
+            del self._documents[document.key]
+            self._wake_at.pop(document.key, None)
+
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """Keys whose `wake_at` is not after `now`, the most overdue first."""
         with self._lock:

@@ -25,9 +25,20 @@ def round_up(time: datetime, step: timedelta) -> datetime:
 def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Owed:
     """Add a signal to a debt. One at or before `newest` that asks for nothing more changes nothing: no write."""
     newest = round_up(time, policy.quiet_period / 4)
+    jobs = {signal.job: time} if signal.job else {}
+    others = not signal.job
     if owed is None:
-        return Owed(time, newest, full=signal.full, asked=signal.asked, reasons=(signal.reason,))
-    if time <= owed.newest and (owed.full or not signal.full) and (owed.asked or not signal.asked):
+        return Owed(
+            time,
+            newest,
+            full=signal.full,
+            asked=signal.asked,
+            reasons=(signal.reason,),
+            jobs=jobs,
+            others=others,
+        )
+    known = owed.others and others
+    if known and time <= owed.newest and (owed.full or not signal.full) and (owed.asked or not signal.asked):
         return owed
     return Owed(
         oldest=min(owed.oldest, time),
@@ -36,6 +47,8 @@ def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Ow
         full=owed.full or signal.full,
         asked=owed.asked or signal.asked,
         reasons=_few((*owed.reasons, signal.reason)),
+        jobs={**owed.jobs, **jobs},
+        others=owed.others or others,
     )
 
 
@@ -50,16 +63,38 @@ def merge(one: Owed | None, other: Owed | None) -> Owed | None:
         full=one.full or other.full,
         asked=one.asked or other.asked,
         reasons=_few((*one.reasons, *other.reasons)),
+        jobs={**one.jobs, **other.jobs},
+        others=one.others or other.others,
     )
 
 
 def split(owed: Owed | None, cut: datetime) -> tuple[Owed | None, Owed | None]:
-    """What lies at or before `cut`, and what lies after. Both keep `full` and `asked`: which half asked is unknown."""
+    """What lies at or before `cut`, and what lies after. Both keep `full` and `asked`: which half asked is unknown.
+
+    Jobs have their own times, so each is in the half where it belongs. Where there are others, both halves have them.
+    """
     if owed is None or owed.newest <= cut:
         return owed, None
     if owed.oldest > cut:
         return None, owed
-    return replace(owed, newest=cut), replace(owed, oldest=cut, at_least=1)
+    early = {job: time for job, time in owed.jobs.items() if time <= cut}
+    late = {job: time for job, time in owed.jobs.items() if time > cut}
+    return (
+        _unless_empty(replace(owed, newest=cut), early),
+        _unless_empty(replace(owed, oldest=cut, at_least=1), late),
+    )
+
+
+def without(owed: Owed | None, job: str) -> Owed | None:
+    """The same debt, of which this job's signal is no part any more; nothing where it was all there was."""
+    if owed is None or job not in owed.jobs:
+        return owed
+    left = replace(owed, at_least=max(1, owed.at_least - 1))
+    return _unless_empty(left, {other: time for other, time in owed.jobs.items() if other != job})
+
+
+def _unless_empty(owed: Owed, jobs: dict[str, datetime]) -> Owed | None:
+    return replace(owed, jobs=jobs) if jobs or owed.others else None
 
 
 def _few(reasons: tuple[str, ...]) -> tuple[str, ...]:

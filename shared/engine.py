@@ -374,6 +374,8 @@ class Engine:
             target = self.targets.get(key)
             if target:
                 self.look(target, anyway=anyway)
+            elif records.is_job(key):
+                self._expire(key)
             else:
                 self._forget(key)
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the other targets must not wait for it
@@ -397,6 +399,15 @@ class Engine:
                 self._world.store.save(document, records.write(state), None)
             except Conflict:
                 return  # the next tick sees it again
+
+    def _expire(self, key: str) -> None:
+        """The record of a job is due when its time is over."""
+        document = self._world.store.load(key)
+        try:
+            if document.body:
+                self._world.store.remove(document)
+        except Conflict:
+            return  # the next tick sees it again, if it is there
 
     def _is_latest(self) -> bool:
         """Whether nobody began to plan another configuration."""
@@ -427,7 +438,7 @@ class Engine:
         if walk.targets_done:
             keys, cursor = self._world.store.keys(walk.done_up_to, WALKED_AT_ONCE)
             for key in keys:
-                if key not in self.targets and key != records.DEPLOYMENT_KEY:
+                if key not in self.targets and key != records.DEPLOYMENT_KEY and not records.is_job(key):
                     self._spared(key, troubles)
             walk = replace(walk, done_up_to=cursor, over=not cursor)
         else:

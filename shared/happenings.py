@@ -29,6 +29,12 @@ class WakeSpent(Value, frozen=True):
     due: datetime
 
 
+class Withdrawn(Value, frozen=True):
+    """A job of Fabric's is not wanted any more: its signal is taken back, and only that."""
+
+    job: str
+
+
 class Hinted(Value, frozen=True):
     """Something says that the run ended: look now."""
 
@@ -89,6 +95,7 @@ Happening = (
     Signalled
     | Planned
     | WakeSpent
+    | Withdrawn
     | Hinted
     | PauseAsked
     | ResumeAsked

@@ -22,7 +22,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.debt import DAWN, covers, merge, owe, split
+from shared.debt import DAWN, covers, merge, owe, split, without
 from shared.happenings import (
     Answered,
     CancelAnswered,
@@ -39,6 +39,7 @@ from shared.happenings import (
     Signalled,
     Unsent,
     WakeSpent,
+    Withdrawn,
 )
 from shared.model import (
     CLOCK_DIFFERENCE,
@@ -103,6 +104,8 @@ def fold(state: State, happening: Happening, terms: Terms, now: datetime) -> Fol
 def _signalled(state: State, happening: Signalled, terms: Terms, now: datetime) -> Folded:
     """Rule 1: a signal is dropped (a finished run covers it), joins the running run, or is owed."""
     signal, policy = happening.signal, terms.policy
+    if signal.job and signal.job in open_jobs(state):
+        return Folded(state)  # asked again: it is known, and lifts no hold
     time = min(signal.time, now + CLOCK_DIFFERENCE)
     if signal.asked:
         time = max(time, _just_uncovered(state, policy.visibility_lag))
@@ -136,6 +139,35 @@ def _run_covers(run: Run, time: datetime, terms: Terms, *, full: bool) -> bool:
     if run.situation is Situation.FOREIGN and not (terms.traits.foreign_covers and run.created_at):
         return False
     return covers(run.claimed_at, time, terms.policy.visibility_lag)
+
+
+def open_jobs(state: State) -> tuple[str, ...]:
+    """Fabric's, whose signals are owed, or which the run is to cover."""
+    debts = (state.owed, state.run.covering if state.run else None)
+    return tuple(job for debt in debts if debt for job in debt.jobs)
+
+
+def _withdrawn(state: State, happening: Withdrawn, _terms: Terms, now: datetime) -> Folded:
+    """A job's signal is taken out of the debt. A run that others share goes on; one of its own is to be cancelled.
+
+    Only one that is known as ours: one whose start has no answer yet, once it has (`_accepted`); a foreign one never.
+    Until it has ended, the run remembers the job.
+    """
+    state = replace(state, owed=without(state.owed, happening.job))
+    run = state.run
+    if run is None or run.covering is None or happening.job not in run.covering.jobs:
+        return Folded(state)
+    run = replace(run, covering=without(run.covering, happening.job))
+    if run.covering is None:
+        run = replace(run, withdrawn=(*run.withdrawn, happening.job))
+    return Folded(replace(state, run=_unless_unwanted(run, now)))
+
+
+def _unless_unwanted(run: Run, now: datetime) -> Run:
+    """A run of ours that goes on for nobody is to be cancelled, by the way of rule 8."""
+    if run.situation is not Situation.RUNNING or not run.withdrawn or run.covering:
+        return run
+    return replace(run, situation=Situation.OVERDUE, next_look_at=now)
 
 
 def _planned(state: State, happening: Planned, _terms: Terms, _now: datetime) -> Folded:
@@ -229,7 +261,7 @@ def _accepted(state: State, answer: Started, terms: Terms, now: datetime) -> Fol
     assert state.run
     look_at = poll_at(state.run, now, answer.retry_after)
     run = replace(state.run, situation=Situation.RUNNING, run_id=answer.run_id, next_look_at=look_at)
-    return Folded(replace(state, run=run))
+    return Folded(replace(state, run=_unless_unwanted(run, now)))
 
 
 def _refused(state: State, trouble: Trouble, terms: Terms, now: datetime) -> State:
@@ -361,9 +393,15 @@ def _failed(state: State, report: Report, terms: Terms, now: datetime) -> Folded
 
 
 def _ours_cancelled(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
-    """Our own cancel is a failure, a person's is respected, and where the platform skips, the list decides which."""
+    """Our own cancel is a failure, a person's is respected, and where the platform skips, the list decides which.
+
+    The end of a run that was to be cancelled because its jobs were withdrawn is what was wanted.
+    """
     run = state.run
     assert run
+    if run.withdrawn and (run.cancel_asked or not run.covering):
+        over = replace(_without_run(state), owed=merge(run.covering, state.owed))
+        return Folded(over, _entry(run, Outcome.CANCELLED, report, now))
     if run.cancel_asked:
         timed_out = replace(report, error=f"cancelled by us: not done within {terms.policy.timeout}")
         return _failed(state, timed_out, terms, now)
@@ -412,7 +450,8 @@ def _not_ours_ended(state: State, report: Report, outcome: Outcome, now: datetim
     assert run
     state = replace(_without_run(state), owed=merge(run.covering, state.owed))
     if run.rival_since:
-        state = replace(state, run=_sought(run.token, run.rival_since, now, rival_since=run.rival_since))
+        sought = _sought(run.token, run.rival_since, now, rival_since=run.rival_since)
+        state = replace(state, run=replace(sought, withdrawn=run.withdrawn))
     return Folded(state, _entry(run, outcome, report, now))
 
 
@@ -460,7 +499,14 @@ def _entry(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: b
         reasons=run.covering.reasons if run.covering else (),
         error=report.error,
         dpu_seconds=report.dpu_seconds,
+        jobs=_jobs_of(run),
     )
+
+
+def _jobs_of(run: Run) -> tuple[str, ...]:
+    """Those that it was to cover, and those withdrawn since: if it succeeds all the same, they have succeeded."""
+    covered = tuple(run.covering.jobs) if run.covering else ()
+    return covered if run.situation is Situation.FOREIGN else (*covered, *run.withdrawn)
 
 
 # --- Looking up ------------------------------------------------------------------------------------------------------
@@ -552,6 +598,7 @@ def _adopted(
         created_at=report.created_at,
         rival_since=rival_since,
         status=report.status,
+        withdrawn=run.withdrawn,
     )
     if report.phase is Phase.ACTIVE:
         adopted = replace(adopted, next_look_at=poll_at(adopted, now, report.retry_after))
@@ -623,7 +670,10 @@ def _cancel_intended(state: State, _happening: CancelIntended, _terms: Terms, no
 
 
 def _cancel_answered(state: State, happening: CancelAnswered, terms: Terms, now: datetime) -> Folded:
-    """Accepted: poll to the end. Over: it ended by itself. Cannot: blocked with that reason, and still followed."""
+    """Accepted: poll to the end. Over: it ended by itself. Cannot: blocked with that reason, and still followed.
+
+    One within its timeout, whose jobs were withdrawn, is no reason to block: it will end by itself.
+    """
     trouble, run = happening.answer, state.run
     assert run
     if trouble is None:
@@ -633,7 +683,7 @@ def _cancel_answered(state: State, happening: CancelAnswered, terms: Terms, now:
             return Folded(replace(state, run=replace(run, next_look_at=now)))
         over = Report(run.run_id, Phase.FAILED, run.status, error=f"over, with status {run.status!r} that nobody knows")
         return _failed(state, over, terms, now)
-    if trouble.permanent:
+    if trouble.permanent and not (run.withdrawn and not past_timeout(run, terms, now)):
         return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {trouble}", now, stuck=True))
     again_at = now + BACKOFF_FIRST
     if trouble.meaning is Meaning.THROTTLED:
@@ -652,6 +702,7 @@ _ANYTIME: dict[type, Step] = {
     ResumeAsked: _resumed,
     ProbeAsked: _probed,
     WakeSpent: _wake_spent,
+    Withdrawn: _withdrawn,
     Hinted: _hinted,
 }
 _FOLLOWED: dict[type, Step] = {**_ANYTIME, Hinted: _look_now}
@@ -659,9 +710,10 @@ _FOLLOWED: dict[type, Step] = {**_ANYTIME, Hinted: _look_now}
 TRANSITIONS: Mapping[Situation, Mapping[type, Step]] = {
     # No run. Only a claim starts one.
     Situation.IDLE: {**_ANYTIME, Claimed: _claimed},
-    # Claimed -> running (accepted), sought (already running), foreign (found by list), idle (unsent, refused, none)
+    # Claimed -> running (accepted; overdue if unwanted by then), sought (already running), foreign (found by list), or
+    # back to idle (unsent, refused, none)
     Situation.CLAIMED: {**_ANYTIME, Unsent: _unsent, Answered: _answered, Listed: _listed_claimed},
-    # Running -> idle (an end), overdue (past its timeout), doubted (Cancelled: by whom?), sought (skipped)
+    # Running -> idle (an end), overdue (past its timeout, or unwanted), doubted (Cancelled: by whom?), sought (skipped)
     Situation.RUNNING: {**_FOLLOWED, Reported: _reported},
     # Overdue -> cancelling, once the intent is saved
     Situation.OVERDUE: {**_FOLLOWED, CancelIntended: _cancel_intended, Reported: _reported},

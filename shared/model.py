@@ -234,17 +234,23 @@ class Signal(Value, frozen=True):
     """One reason to refresh a target.
 
     `time` is the source's own; `asked` marks one without (a person, HTTP, a custom event): its time is that of its
-    receipt, and only a run that we claim afterwards and know as ours covers it.
+    receipt, and only a run that we claim afterwards and know as ours covers it. `job` is the id of the one that Fabric
+    asked for with it.
     """
 
     time: datetime
     reason: str
     full: bool = False
     asked: bool = False
+    job: str = ""
 
 
 class Owed(Value, frozen=True):
-    """The signals that no run covers yet, folded: `newest` is rounded up, `at_least` counts those that were stored."""
+    """The signals that no run covers yet, folded: `newest` is rounded up, `at_least` counts those that were stored.
+
+    `jobs`: the signals of Fabric's jobs, by id, each with its own time, so that one can be withdrawn. `others`: it
+    holds signals besides those. A record from before there were jobs has neither, and so no jobs, and others.
+    """
 
     oldest: datetime
     newest: datetime
@@ -252,6 +258,8 @@ class Owed(Value, frozen=True):
     full: bool = False
     asked: bool = False
     reasons: tuple[str, ...] = ()
+    jobs: dict[str, datetime] = msgspec.field(default_factory=dict)
+    others: bool = True
 
 
 class Situation(StrEnum):
@@ -260,7 +268,7 @@ class Situation(StrEnum):
     IDLE = "idle"  # no run
     CLAIMED = "claimed"  # a start was claimed; whether it reached the platform is not known before its answer
     RUNNING = "running"  # accepted, ours, followed by polls
-    OVERDUE = "overdue"  # a poll showed it past its timeout: a cancel is due
+    OVERDUE = "overdue"  # a poll showed it past its timeout, or nobody wants it any more: a cancel is due
     CANCELLING = "cancelling"  # our intent to cancel is saved; polled to its end
     DOUBTED = "doubted"  # ended Cancelled where that may mean "skipped": the list decides
     SOUGHT = "sought"  # the platform says that another run is there; it is looked for
@@ -273,6 +281,7 @@ class Run(Value, frozen=True):
     `token` names the claim, `claimed_at` is when the sources are read at the earliest. `prior_claim_at` gives the
     minimum interval back when nothing was started. `next_look_at` is when to poll, look up or judge it. `rival_since`:
     we claimed then, and the list showed other runs, too, that may be what came of it; they must end before we start.
+    `withdrawn`: the jobs that it was started for, taken back since, and nothing but those; it is to be cancelled.
     """
 
     token: str
@@ -290,6 +299,7 @@ class Run(Value, frozen=True):
     rival_since: datetime | None = None
     status: str = ""
     status_known: bool = True
+    withdrawn: tuple[str, ...] = ()
 
 
 class Paused(Value, frozen=True, tag="paused", tag_field="hold"):
@@ -363,6 +373,42 @@ class Deployment(Value, frozen=True):
     quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
 
 
+class JobStatus(StrEnum):
+    """Of a job, in Fabric's words (Workload API, ItemJobInstanceState)."""
+
+    NOT_STARTED = "NotStarted"
+    IN_PROGRESS = "InProgress"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Final(Value, frozen=True):
+    """How a job ended; `error` is a code and a reason where it did not complete."""
+
+    status: JobStatus
+    ended_at: datetime
+    error: tuple[str, str] | None = None
+
+
+class Job(Value, frozen=True):
+    """What Fabric asked us for: a signal with an id, and a record of its own beside that of its target.
+
+    `request` is a digest of all that was asked, `place` of where. What Fabric was told once never changes: that it
+    started (`started_at`, which is when its run was claimed), and its end (`final`).
+    """
+
+    target: str
+    place: str
+    request: str
+    accepted_at: datetime
+    invoke_type: str
+    full: bool = False
+    started_at: datetime | None = None
+    cancel_asked_at: datetime | None = None
+    final: Final | None = None
+
+
 class Wake(Value, frozen=True):
     """A delayed message to look at one target at `due`; `version` is that of the record its sender read."""
 
@@ -382,7 +428,7 @@ class Outcome(StrEnum):
 
 
 class Ended(Value, frozen=True):
-    """One line of a target's history."""
+    """One line of a target's history. `jobs`: Fabric's, whose signals the run was to cover."""
 
     token: str
     outcome: Outcome
@@ -395,3 +441,4 @@ class Ended(Value, frozen=True):
     reasons: tuple[str, ...] = ()
     error: str = ""
     dpu_seconds: float | None = None
+    jobs: tuple[str, ...] = ()

@@ -104,6 +104,9 @@ class Store(Protocol):
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """Replace the record that was read, or create it where its version is empty; `Conflict` if it moved on."""
 
+    def remove(self, document: Document) -> None:
+        """Forget the record that was read, but not its history; `Conflict` if it moved on or is not there."""
+
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """Keys whose `wake_at` is not after `now`, the most overdue first."""
 

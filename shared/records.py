@@ -9,13 +9,17 @@ from typing import TypeVar
 
 import msgspec
 
-from shared.model import Deployment, Ended, State, Value
+from shared.model import Deployment, Ended, Job, State, Value
 
 FORMAT = 1
 """Raise it when an older release would misread what this one writes."""
 
 DEPLOYMENT_KEY = "deployment"
 """The record of the deployment lies beside those of the targets, whose keys all have a colon."""
+
+
+_JOB_PREFIX = "workload-job:"
+"""The records of jobs, too. They are no targets': nothing is planned for them, and a look at one removes it."""
 
 
 class NewerRecord(Exception):  # noqa: N818 - it is no error, only not ours to touch
@@ -41,12 +45,27 @@ def read_deployment(body: bytes) -> Deployment:
     return _read(body, Deployment) if body else Deployment()
 
 
+def read_job(body: bytes) -> Job:
+    """The record of a job."""
+    return _read(body, Job)
+
+
+def job_key(item: str, instance: str) -> str:
+    """`workload-job:<item>:<job instance>`, both UUIDs in small letters."""
+    return f"{_JOB_PREFIX}{item}:{instance}"
+
+
+def is_job(key: str) -> bool:
+    """Whether it is the key of a job's record."""
+    return key.startswith(_JOB_PREFIX)
+
+
 def read_ended(body: bytes) -> Ended:
     """One line of history."""
     return _read(body, Ended)
 
 
-def write(value: State | Deployment | Ended) -> bytes:
+def write(value: State | Deployment | Ended | Job) -> bytes:
     """The bytes of any of them."""
     return msgspec.json.encode(_Envelope(FORMAT, msgspec.Raw(msgspec.json.encode(value))))
 

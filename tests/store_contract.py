@@ -132,6 +132,39 @@ class StoreContract:
             store.save(Document(key), body(number), None)
         assert [store.load(key).body for key in keys] == [body(number) for number in range(len(keys))]
 
+    # --- Removing
+
+    @pytest.mark.parametrize("wake_at", [None, NOON])
+    def test_what_is_removed_is_not_there_any_more(self, store: Store, wake_at: datetime | None) -> None:
+        """Neither to be read, nor listed, nor due; and it can be made anew."""
+        document = store.save(Document(VIEW), body(1), wake_at)
+        store.remove(document)
+        assert store.load(VIEW) == Document(VIEW)
+        assert list(store.due(LATER, 10)) == []
+        assert all_keys(store, 10) == []
+        assert store.save(Document(VIEW), body(2), NOON).body == body(2)
+        assert list(store.due(NOON, 10)) == [VIEW]
+
+    def test_only_what_was_read_is_removed(self, store: Store) -> None:
+        """One that moved on stays; and one that is gone, or was never there, is a conflict."""
+        read = store.save(Document(VIEW), body(1), NOON)
+        moved_on = store.save(read, body(2), NOON)
+        with pytest.raises(Conflict):
+            store.remove(read)
+        assert store.load(VIEW) == moved_on
+        assert list(store.due(NOON, 10)) == [VIEW]
+        store.remove(moved_on)
+        for gone in (moved_on, Document(VIEW)):
+            with pytest.raises(Conflict):
+                store.remove(gone)
+
+    def test_history_outlives_its_record(self, store: Store) -> None:
+        """It forgets in its own time."""
+        document = store.save(Document(VIEW), body(1), NOON)
+        store.append(VIEW, "20260131T120000.000000Z-t", body(2), LATER)
+        store.remove(document)
+        assert list(store.history(VIEW, 10)) == [body(2)]
+
     # --- What is due
 
     def test_due_is_what_should_have_been_looked_at_by_now(self, store: Store) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from shared.debt import covers, merge, owe, round_up, split
+from shared.debt import covers, merge, owe, round_up, split, without
 from shared.model import Owed, Policy, Signal
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -89,3 +90,84 @@ def test_a_debt_is_split_at_what_a_run_covers(
 ) -> None:
     """Rule 4: both halves of a split keep what was asked for."""
     assert split(owed, at(cut)) == (covered, rest)
+
+
+# --- Jobs ------------------------------------------------------------------------------------------------------------
+
+
+def a_job(number: float, job: str = "j1") -> Signal:
+    """The signal of a job."""
+    return Signal(at(number), f"job {job}", asked=True, job=job)
+
+
+JOB = Owed(at(1), at(5), asked=True, reasons=("job j1",), jobs={"j1": at(1)}, others=False)
+BOTH = Owed(at(1), at(5), 2, asked=True, reasons=("job j1", "blob"), jobs={"j1": at(1)}, others=True)
+TWO = Owed(at(1), at(10), 2, asked=True, reasons=("job j1", "job j2"), jobs={"j1": at(1), "j2": at(7)}, others=False)
+
+
+def test_a_job_is_a_signal_that_keeps_its_time() -> None:
+    """Alone it is a debt without others; two jobs of one moment are two."""
+    assert owe(None, at(1), a_job(1), POLICY) == JOB
+    assert owe(JOB, at(7), a_job(7, "j2"), POLICY) == TWO
+    assert owe(JOB, at(1), a_job(1, "j2"), POLICY).jobs == {"j1": at(1), "j2": at(1)}
+
+
+def test_a_signal_that_is_nobodys_job_is_written_once_beside_jobs() -> None:
+    """Even one within the debt: or withdrawing the job would take it away. The next one changes nothing."""
+    both = owe(JOB, at(2), Signal(at(2), "blob"), POLICY)
+    assert both == BOTH
+    assert owe(both, at(3), Signal(at(3), "blob"), POLICY) is both
+
+
+def test_a_record_from_before_jobs_has_others() -> None:
+    """So nothing of it is ever withdrawn."""
+    old = Owed(at(1), at(5))
+    assert (old.jobs, old.others) == ({}, True)
+    assert owe(old, at(1), a_job(1), POLICY).others
+
+
+def test_debts_with_jobs_are_one_debt() -> None:
+    """Whose jobs are those of both, and which has others if one of them has."""
+    merged = merge(JOB, ONE)
+    assert merged
+    assert (merged.jobs, merged.others) == ({"j1": at(1)}, True)
+    assert merge(JOB, replace(JOB, jobs={"j2": at(1)})) == replace(JOB, at_least=2, jobs={"j1": at(1), "j2": at(1)})
+
+
+@pytest.mark.parametrize(
+    ("owed", "cut", "covered", "rest"),
+    [
+        (TWO, 7, replace(TWO, newest=at(7)), None),
+        (
+            TWO,
+            3,
+            replace(TWO, newest=at(3), jobs={"j1": at(1)}),
+            replace(TWO, oldest=at(3), at_least=1, jobs={"j2": at(7)}),
+        ),
+        (
+            BOTH,
+            3,
+            replace(BOTH, newest=at(3)),
+            replace(BOTH, oldest=at(3), at_least=1, jobs={}),
+        ),
+        (replace(JOB, jobs={"j1": at(4)}), 3, None, replace(JOB, oldest=at(3), jobs={"j1": at(4)})),
+    ],
+)
+def test_jobs_are_split_by_their_own_times(owed: Owed, cut: float, covered: Owed | None, rest: Owed | None) -> None:
+    """Exactly, whatever the rounding; others may be in both halves, and a half with nothing in it is none."""
+    assert split(owed, at(cut)) == (covered, rest)
+
+
+@pytest.mark.parametrize(
+    ("owed", "left"),
+    [
+        (None, None),
+        (ONE, ONE),
+        (JOB, None),
+        (BOTH, replace(BOTH, at_least=1, jobs={})),
+        (TWO, replace(TWO, at_least=1, jobs={"j2": at(7)})),
+    ],
+)
+def test_a_job_is_taken_back_and_nothing_else(owed: Owed | None, left: Owed | None) -> None:
+    """What others owe stays; a debt of this job alone is gone."""
+    assert without(owed, "j1") == left

@@ -25,6 +25,7 @@ from shared.happenings import (
     Signalled,
     Unsent,
     WakeSpent,
+    Withdrawn,
 )
 from shared.machine import INSTANT, TRANSITIONS, Folded, Impossible, fold
 from shared.model import Blocked, Cancelled, Outcome, Owed, Paused, Run, Signal, Situation, State
@@ -82,6 +83,7 @@ EVERYWHERE: tuple[Happening, ...] = (
     PauseAsked(),
     ResumeAsked(),
     ProbeAsked(),
+    Withdrawn("nobody's"),
 )
 LEADS: list[tuple[Situation, Happening, Terms, Situation]] = [
     *((situation, happening, ON_GLUE, situation) for situation, happening in product(S, EVERYWHERE)),
@@ -903,3 +905,125 @@ def test_a_failed_listing_decides_nothing() -> None:
     """Neither a skip nor a person's cancel: it is asked again."""
     done = folded(in_situation(S.DOUBTED), Listed(BUSY), at(500), ON_FABRIC)
     assert (done.ended, done.state.situation, the_run(done.state).next_look_at) == (None, S.DOUBTED, at(560))
+
+
+# --- Jobs of Fabric's ------------------------------------------------------------------------------------------------
+
+OF_A_JOB = Owed(at(-100), at(-20), asked=True, reasons=("job",), jobs={"j": at(-100)}, others=False)
+SHARED = replace(OF_A_JOB, at_least=2, others=True)
+GONE = Withdrawn("j")
+
+
+@pytest.mark.parametrize("situation", S)
+def test_a_job_is_withdrawn_out_of_what_is_owed(situation: Situation) -> None:
+    """Wherever the run stands; what others owe stays."""
+    state = replace(in_situation(situation, covering=None), owed=OF_A_JOB)
+    assert folded(state, GONE).state == replace(state, owed=None)
+    state = replace(state, owed=SHARED)
+    assert folded(state, GONE).state.owed == replace(SHARED, at_least=1, jobs={})
+
+
+@pytest.mark.parametrize("situation", [s for s in S if s is not S.IDLE])
+def test_a_run_that_others_share_goes_on_without_the_job(situation: Situation) -> None:
+    """Nothing about it changes but what it covers."""
+    state = in_situation(situation, covering=SHARED)
+    left = replace(SHARED, at_least=1, jobs={})
+    assert folded(state, GONE).state == replace(state, run=replace(the_run(state), covering=left))
+
+
+@pytest.mark.parametrize(
+    ("situation", "leads_to"),
+    [(s, s) for s in (S.CLAIMED, S.OVERDUE, S.CANCELLING, S.DOUBTED, S.FOREIGN)] + [(S.RUNNING, S.OVERDUE)],
+)
+def test_a_run_of_the_job_alone_remembers_it_and_is_to_be_cancelled(situation: Situation, leads_to: Situation) -> None:
+    """At once if it is known as ours and running; never if it may be someone else's."""
+    run = the_run(folded(in_situation(situation, covering=OF_A_JOB), GONE, at(2)).state)
+    assert (run.situation, run.covering, run.withdrawn) == (leads_to, None, ("j",))
+    if leads_to is not situation:
+        assert run.next_look_at == at(2)
+
+
+@pytest.mark.parametrize(("joined", "leads_to"), [(None, S.OVERDUE), (COVERED, S.RUNNING)])
+def test_a_start_that_was_under_way_is_cancelled_once_it_is_accepted(joined: Owed | None, leads_to: Situation) -> None:
+    """Unless a late signal joined it: then it goes on for that."""
+    state = in_situation(S.CLAIMED, covering=joined, withdrawn=("j",))
+    assert folded(state, Answered(Started("r1"))).state.situation is leads_to
+
+
+@pytest.mark.parametrize("covering", [None, COVERED])
+def test_the_end_that_was_wanted_is_no_failure(covering: Owed | None) -> None:
+    """Cancelled for its job: no failure, no backoff, no hold, and what joined it late is owed again."""
+    state = in_situation(S.CANCELLING, covering=covering, withdrawn=("j",))
+    after, ended = (result := folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC)).state, result.ended
+    assert after == State(owed=covering, last_claim_at=NOON)
+    assert ended
+    assert (ended.outcome, ended.jobs) == (Outcome.CANCELLED, ("j",))
+
+
+def test_a_cancel_that_others_may_have_asked_for_is_looked_into() -> None:
+    """A run that goes on for others, though a job was withdrawn from it, is cancelled by nobody that we know."""
+    state = in_situation(S.RUNNING, covering=COVERED, withdrawn=("j",))
+    assert folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC).state.situation is S.DOUBTED
+
+
+def test_a_run_that_ended_well_before_its_cancel_has_succeeded() -> None:
+    """The line says so of the withdrawn job, too."""
+    state = in_situation(S.CANCELLING, covering=None, withdrawn=("j",))
+    ended = folded(state, Reported(report(Phase.SUCCEEDED))).ended
+    assert ended
+    assert (ended.outcome, ended.jobs) == (Outcome.SUCCEEDED, ("j",))
+
+
+@pytest.mark.parametrize(("now", "blocked"), [(10, False), (3700, True)])
+def test_a_run_that_cannot_be_cancelled_blocks_only_past_its_timeout(now: float, blocked: bool) -> None:
+    """Nobody waits for the end of one whose job was withdrawn: it is asked for again."""
+    state = in_situation(S.CANCELLING, covering=None, withdrawn=("j",))
+    after = folded(state, CancelAnswered(DENIED), at(now)).state
+    assert isinstance(after.hold, Blocked) is blocked
+    assert (the_run(after).cancel_again_at == at(now + 30)) is not blocked
+
+
+def test_a_start_of_unknown_outcome_remembers_until_what_came_of_it_has_ended() -> None:
+    """Adopted, because it may be ours; it is never cancelled, and its line does not speak for the job."""
+    claimed = in_situation(S.CLAIMED, covering=None, withdrawn=("j",))
+    other = replace(FOUND, run_id="r3")
+    adopted = folded(claimed, Listed((FOUND, other)), at(LEASE)).state
+    assert (adopted.situation, the_run(adopted).withdrawn) == (S.FOREIGN, ("j",))
+    over = folded(adopted, Reported(report(Phase.SUCCEEDED, "r2", created_at=at(1))), at(300))
+    assert over.ended
+    assert over.ended.jobs == ()
+    assert (over.state.situation, the_run(over.state).withdrawn) == (S.SOUGHT, ("j",))  # the other may be ours
+    assert folded(over.state, Listed(()), at(400)).state.run is None
+
+
+def test_a_claim_that_came_to_nothing_forgets() -> None:
+    """Refused, unsent, or in no list: nothing runs for the job."""
+    claimed = in_situation(S.CLAIMED, covering=None, withdrawn=("j",))
+    for happening in (Unsent(), Answered(BUSY), Listed(())):
+        after = folded(claimed, happening, at(LEASE)).state
+        assert (after.owed, after.run) == (None, None)
+    assert the_run(folded(claimed, Answered(ALREADY)).state).withdrawn == ()
+
+
+@pytest.mark.parametrize("owed", [True, False])
+def test_a_job_that_is_known_is_absorbed(owed: bool) -> None:
+    """A create that is repeated changes nothing, and lifts no hold."""
+    again = Signalled(Signal(at(50), "again", asked=True, job="j"))
+    state = State(owed=OF_A_JOB, hold=Cancelled(at(-5))) if owed else in_situation(S.RUNNING, covering=OF_A_JOB)
+    assert folded(state, again, at(50)).state == state
+
+
+def test_a_new_job_is_owed_beside_the_run() -> None:
+    """Nobody knows when its data came, so no run that was claimed before covers it."""
+    after = folded(in_situation(S.RUNNING), Signalled(Signal(at(2), "new", asked=True, job="j")), at(2)).state
+    assert after.owed
+    assert (after.owed.jobs, after.owed.others) == ({"j": at(2)}, False)
+
+
+@pytest.mark.parametrize("phase", [Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED])
+def test_a_line_of_history_names_the_jobs(phase: Phase) -> None:
+    """Whatever became of the run; what failed is owed again, jobs and all."""
+    result = folded(in_situation(S.RUNNING, covering=SHARED), Reported(report(phase)), at(60), ON_FABRIC)
+    assert result.ended
+    assert result.ended.jobs == ("j",)
+    assert (result.state.owed == SHARED) is (phase is not Phase.SUCCEEDED)

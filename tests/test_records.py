@@ -15,6 +15,9 @@ from shared.model import (
     Cancelled,
     Deployment,
     Ended,
+    Final,
+    Job,
+    JobStatus,
     Outcome,
     Owed,
     Paused,
@@ -41,16 +44,35 @@ RUN = Run(
     cancel_again_at=NOON + timedelta(minutes=5),
     status="InProgress",
 )
-TYPICAL: dict[str, State | Deployment | Ended] = {
+OF_A_JOB = Owed(NOON, NOON, asked=True, reasons=("Fabric job j1",), jobs={"j1": NOON}, others=False)
+TYPICAL: dict[str, State | Deployment | Ended | Job] = {
     "idle": State(fresh_as_of=NOON, full_as_of=NOON, last_claim_at=NOON, planned_until=NOON, definition="a.b"),
     "running": State(owed=OWED, run=RUN, failures=2, not_before=NOON, wake_at=NOON, wakes=(NOON,), last_error="no"),
     "blocked": State(owed=OWED, hold=Blocked(NOON, "AccessDenied: no", NOON + timedelta(minutes=5))),
     "cancelled": State(owed=OWED, hold=Cancelled(NOON)),
+    "jobs": State(owed=OF_A_JOB, run=Run("token", NOON, Situation.CANCELLING, NOON, "r", withdrawn=("j2",))),
     "paused": State(hold=Paused(NOON), refusals=1),
     "deployment": Deployment(NOON, "fingerprint", Walk("next", "key", failed=True), {"aws": NOON}),
+    "job": Job("key", "place", "request", NOON, "Manual", cancel_asked_at=NOON),
+    "job-over": Job(
+        "key",
+        "place",
+        "request",
+        NOON,
+        "Scheduled",
+        started_at=NOON,
+        final=Final(JobStatus.FAILED, NOON, ("Code", "why")),
+    ),
+    "ended-jobs": Ended("token", Outcome.CANCELLED, NOON, NOON, run_id="r", jobs=("j1", "j2")),
     "ended": Ended("token", Outcome.SUCCEEDED, NOON, NOON, run_id="r", signals=3, reasons=("why",), dpu_seconds=1.5),
 }
-READ = {"deployment": records.read_deployment, "ended": records.read_ended}
+READ = {
+    "deployment": records.read_deployment,
+    "ended": records.read_ended,
+    "ended-jobs": records.read_ended,
+    "job": records.read_job,
+    "job-over": records.read_job,
+}
 
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.rglob("*.json")), ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -77,7 +99,7 @@ def test_an_absent_record_is_a_state_of_which_nothing_is_known() -> None:
     assert records.read_deployment(b"") == Deployment()
 
 
-@pytest.mark.parametrize("read", [records.read_state, records.read_deployment, records.read_ended])
+@pytest.mark.parametrize("read", [records.read_state, records.read_deployment, records.read_ended, records.read_job])
 def test_a_newer_record_is_left_alone(read: object) -> None:
     """An older release must not guess what a newer one meant."""
     newer = b'{"format":%d,"record":{"something":"new"}}' % (records.FORMAT + 1)

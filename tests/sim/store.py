@@ -45,6 +45,10 @@ class SimStore:
         """Keep a line of history."""
         self.history[key, entry_id] = body
 
+    def remove(self, document: Document) -> None:
+        """No job of Fabric's is in these worlds."""
+        raise NotImplementedError(document.key)
+
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """The most overdue first."""
         due = sorted((wake_at, key) for key, wake_at in self.wake_at.items() if wake_at <= now)
