@@ -86,6 +86,34 @@ def refresh(req: func.HttpRequest) -> func.HttpResponse:
     )
 
 
+def workload_create(req: func.HttpRequest) -> func.HttpResponse:
+    """Fabric starts a job."""
+    return _job("create", req)
+
+
+def workload_get(req: func.HttpRequest) -> func.HttpResponse:
+    """Fabric asks how a job stands."""
+    return _job("get", req)
+
+
+def workload_cancel(req: func.HttpRequest) -> func.HttpResponse:
+    """Fabric cancels a job."""
+    return _job("cancel", req)
+
+
+_JOB = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}/jobTypes/{jobType}/instances/{jobInstanceId}"
+
+if settings.serves_workload(os.environ):  # without a function key: Fabric has none, and its tokens are judged instead
+    for function, route, method in (
+        (workload_create, _JOB, "POST"),
+        (workload_get, _JOB, "GET"),
+        (workload_cancel, f"{_JOB}/cancel", "POST"),
+    ):
+        app.function_name(function.__name__)(
+            app.route(route=route, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(function)
+        )
+
+
 def stream(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - as above
     """Take a batch of an event hub: of a Fabric eventstream, or of blob events where they are many."""
     from functions_azure.shell import persist
@@ -108,6 +136,20 @@ if _hub:  # where there is none, the host would report the binding as broken for
 
 def _complain(trouble: Exception) -> None:
     logging.getLogger("unstale").error("%s: %s", type(trouble).__name__, trouble)
+
+
+def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
+    from functions_azure.workload import Request
+    from shared.workload import unavailable
+
+    try:
+        answer = shell().job(Request(operation, req.route_params, dict(req.headers), req.get_body()))
+    except Exception as trouble:  # noqa: BLE001 - settings that are wrong: as above
+        _complain(trouble)
+        answer = unavailable(trouble)
+    return func.HttpResponse(
+        answer.body, status_code=answer.status, mimetype="application/json", headers=dict(answer.headers)
+    )
 
 
 def _unavailable(trouble: Exception) -> Reply:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import requests
 
 from functions_azure.clients import NEVER, Deadline, session
+from functions_azure.correlation import current
 from functions_azure.tokens import Tokens
 from shared import fabric
 from shared.model import GlueView, Target
@@ -55,7 +56,7 @@ class Connection:
             request.method,
             url,
             data=request.body,
-            headers=request.headers,
+            headers={**request.headers, **current()},
             auth=_Bearer(token),
             allow_redirects=False,
             stream=True,

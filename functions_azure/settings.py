@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,6 +27,8 @@ UNDELIVERED = "dead-letters"
 
 FABRIC_URL = "https://api.fabric.microsoft.com/v1"
 LOGIN_URL = "https://login.microsoftonline.com"
+
+WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT = "UNSTALE_WORKLOAD_AUDIENCE", "UNSTALE_WORKLOAD_PUBLISHER_TENANT"
 
 SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
 CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
@@ -68,13 +71,18 @@ class Settings(Value, frozen=True):
         return "Settings(...)"
 
 
+def config_path(environ: Mapping[str, str]) -> Path:
+    """Where the configuration is."""
+    return Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml")
+
+
 def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables; raises `BadSettings`."""
     tenant_id = environ.get("UNSTALE_TENANT_ID", "")
     authority = environ.get("UNSTALE_AUTHORITY") or (f"{LOGIN_URL}/{tenant_id}" if tenant_id else "")
     storage = _connection_string(environ.get(STORAGE, ""))
     return Settings(
-        config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
+        config=config_path(environ),
         storage=storage,
         table_url="" if storage else _endpoint(environ, f"{STORAGE}__tableServiceUri"),
         queue_url="" if storage else _endpoint(environ, f"{STORAGE}__queueServiceUri"),
@@ -86,6 +94,45 @@ def read(environ: Mapping[str, str]) -> Settings:
         client_secret=environ.get("UNSTALE_CLIENT_SECRET", ""),
         key_vault_url=endpoint(environ, "UNSTALE_KEY_VAULT_URL"),
     )
+
+
+class Workload(Value, frozen=True):
+    """What Fabric's tokens must say of us, and where the keys are that they are signed with."""
+
+    audience: str
+    publisher_tenant: str
+    client_id: str
+    keys_url: str
+
+
+def workload(environ: Mapping[str, str]) -> Workload:
+    """Read the variables that `[workload]` needs; raises `BadSettings`. No token has a say in where keys come from."""
+    missing = [name for name in (WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT) if not environ.get(name)]
+    if missing:
+        raise BadSettings(f"the configuration has [workload], but {' and '.join(missing)} is not set")
+    authority = urlsplit(_safe("UNSTALE_AUTHORITY", environ.get("UNSTALE_AUTHORITY") or LOGIN_URL))
+    return Workload(
+        audience=environ[WORKLOAD_AUDIENCE],
+        publisher_tenant=environ[WORKLOAD_PUBLISHER_TENANT],
+        client_id=environ.get("UNSTALE_WORKLOAD_CLIENT_ID", ""),
+        keys_url=f"{authority.scheme}://{authority.netloc}/common/discovery/v2.0/keys",
+    )
+
+
+def serves_workload(environ: Mapping[str, str]) -> bool:
+    """Whether the configuration has `[workload]`; asked when functions are indexed, so the file is only skimmed.
+
+    One that cannot be read, or is no TOML, fails every invocation with what is wrong; these endpoints, too, if it looks
+    as if it had them.
+    """
+    try:
+        text = config_path(environ).read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return False
+    try:
+        return "workload" in tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return "[workload]" in text
 
 
 class EventHub(Value, frozen=True):

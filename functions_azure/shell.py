@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from itertools import chain, repeat
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +26,10 @@ from shared.ports import StoreDown
 from shared.readings import Ignored, Malformed, Reading, Ticked
 from shared.trouble import Trouble
 from shared.wire import plain
+
+if TYPE_CHECKING:
+    from functions_azure.workload import Gate, Request
+    from shared.workload import Answer
 
 INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
 """Told to stop, the host leaves a call 10 s, then cuts the worker off, and the message stays hidden for ten minutes (as
@@ -83,16 +87,20 @@ class Shell:
         graves: Callable[[Deadline], Graves],
         telemetry: Telemetry,
         renew: Callable[[Deadline], Trouble | None] = lambda _: None,
+        *,
+        gate: Callable[[], Gate] | None = None,
     ) -> None:
         """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything.
 
-        `renew` keeps what targets do not keep alive themselves: the sign-in of a user.
+        `renew` keeps what targets do not keep alive themselves: the sign-in of a user. `gate` lets Fabric's calls in;
+        it is only asked for where they are served.
         """
         self._configuration = configuration
         self._world = world
         self._graves = graves
         self._telemetry = telemetry
         self._renew = renew
+        self._gate = gate or _closed
 
     def deliver(self, queue: str, body: bytes) -> None:
         """Take one message. Raises `ComesBack`."""
@@ -131,12 +139,20 @@ class Shell:
         except Exception as trouble:  # noqa: BLE001 - an exception that leaves the function is an empty 500
             return self._unavailable(trouble)
 
+    def job(self, request: Request) -> Answer:
+        """One of the three calls that Fabric makes of a workload."""
+        from functions_azure import workload
+
+        deadline = Deadline(INVOCATION_SECONDS)
+        return workload.answer(request, self._gate, lambda: self._invocation(deadline), self._telemetry)
+
     # --- Judging -----------------------------------------------------------------------------------------------------
 
     def _invocation(self, deadline: Deadline) -> Invocation:
         configuration = self._configuration()
         world = self._world(configuration, deadline)
-        engine = Engine(configuration, world, ends_at=world.clock.monotonic() + ENGINE_SECONDS)
+        left = deadline.left() - (INVOCATION_SECONDS - ENGINE_SECONDS)
+        engine = Engine(configuration, world, ends_at=world.clock.monotonic() + left)
         return Invocation(engine, world)
 
     def _take(self, bodies: Sequence[bytes], deadline: Deadline) -> Sequence[Judged]:
@@ -204,6 +220,10 @@ class Shell:
     def _unavailable(self, trouble: Exception) -> Reply:
         self._telemetry.returned(0, _words(trouble), trouble)
         return unavailable(trouble)
+
+
+def _closed() -> Gate:
+    raise RuntimeError("these parts let no call of Fabric's in")
 
 
 def unavailable(trouble: Exception) -> Reply:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from functions_azure.correlation import current
 from shared.engine import Happened
 from shared.wire import plain
 
@@ -62,6 +63,10 @@ class Telemetry:
         """A message was put into the dead letters."""
         _write(logging.ERROR, "dead letter", detail={"queue": queue, "why": plain(why)})
 
+    def refused(self, check: str) -> None:
+        """A call of Fabric's, or of somebody who says so, was not let in. The answer does not say why."""
+        _write(logging.WARNING, "call refused", detail={"check": check})
+
     def returned(self, messages: int, why: str, cause: BaseException | None) -> None:
         """Messages will come back, because of trouble of ours."""
         _write(logging.ERROR, "trouble of ours", cause, detail={"messages": messages, "why": plain(why)})
@@ -69,7 +74,7 @@ class Telemetry:
 
 def _write(level: int, what: str, cause: BaseException | None = None, **fields: Any) -> None:
     if log.isEnabledFor(level):
-        line = json.dumps({"message": what, **fields}, default=str, separators=(",", ":"))
+        line = json.dumps({"message": what, **fields, **current()}, default=str, separators=(",", ":"))
         log.log(level, "%s", line, exc_info=cause)
 
 

@@ -37,6 +37,7 @@ from shared.trouble import Trouble
 if TYPE_CHECKING:
     from functions_azure.sign_in import SignIns
     from functions_azure.user import SignedInUser
+    from functions_azure.workload_keys import Gate
 
 
 class SystemClock:
@@ -156,6 +157,16 @@ def dead_letters(found: Settings) -> DeadLetters:
     return DeadLetters(Parts(found, lambda: configuration(found)).clients)
 
 
+def gate(environ: Mapping[str, str]) -> Gate:
+    """What lets Fabric's calls in, with the real keys. Raises `BadSettings`."""
+    from functions_azure.workload_keys import Gate, Keys
+    from shared.workload_tokens import Expected
+
+    found = settings.workload(environ)
+    expected = Expected(found.audience, found.publisher_tenant, found.client_id)
+    return Gate(expected, Keys(found.keys_url), time.time)
+
+
 def shell(environ: Mapping[str, str]) -> Shell:
     """What the function app's triggers call, with the real parts. Raises `BadSettings`."""
     found = settings.read(environ)
@@ -169,4 +180,5 @@ def shell(environ: Mapping[str, str]) -> Shell:
         lambda deadline: DeadLetters(parts.clients, deadline),
         told,
         parts.renew,
+        gate=cache(lambda: gate(environ)),
     )

@@ -115,6 +115,7 @@ class Entra:
             ("GET", "/common/discovery/instance"): self._instance_discovery,
             ("GET", "/{tenant}/v2.0/.well-known/openid-configuration"): self._openid_configuration,
             ("GET", "/{tenant}/discovery/v2.0/keys"): self._keys,
+            ("GET", "/common/discovery/v2.0/keys"): self._keys,
             ("POST", "/{tenant}/oauth2/v2.0/token"): self._token,
             ("POST", "/{tenant}/oauth2/v2.0/devicecode"): self._device_code,
             ("GET", "/{tenant}/oauth2/v2.0/authorize"): self._authorize,
@@ -132,6 +133,11 @@ class Entra:
     def authority(self) -> str:
         """The authority on loopback; its certificate is at `certificate`, and msal needs `instance_discovery=False`."""
         return f"{self._secure.url}/{self.tenant_id}"
+
+    @property
+    def plain_authority(self) -> str:
+        """The same over http, for those who take that on loopback; msal does not."""
+        return f"{self._plain.url}/{self.tenant_id}"
 
     @property
     def true_authority(self) -> str:

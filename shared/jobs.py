@@ -100,10 +100,9 @@ def standing(instance: str, job: Job, state: State, lines: Sequence[Ended], now:
             return here(Step.WITHDRAW)
         is_ending = state.run is not None and instance in state.run.withdrawn
         return here(Step.NONE, final=None if is_ending else _cancelled(mine, job.cancel_asked_at))
-    error = _given_up(state, mine, now, gone=gone)
     if not is_open and not gone and len(_failures(mine)) < RUNS_TRIED:
         return here(Step.SIGNAL)
-    return here(Step.NONE, final=Final(JobStatus.FAILED, now, error) if error else None)
+    return here(Step.NONE, final=_given_up(state, mine, now, gone=gone))
 
 
 _TOLD = (
@@ -134,14 +133,17 @@ def _failures(mine: Sequence[Ended]) -> list[Ended]:
     return [line for line in mine if line.outcome is Outcome.FAILED]
 
 
-def _given_up(state: State, mine: Sequence[Ended], now: datetime, *, gone: bool) -> tuple[str, str] | None:
-    """Why a job has failed. A block whose probe is due, or on its way, may be over: that decides."""
+def _given_up(state: State, mine: Sequence[Ended], now: datetime, *, gone: bool) -> Final | None:
+    """Why a job has failed, if it has. A block whose probe is due, or on its way, may be over: that decides."""
     failures = _failures(mine)
     if len(failures) >= RUNS_TRIED:
-        return "RefreshFailed", f"{len(failures)} refreshes failed, the last one with: {failures[0].error}"
+        last = failures[-RUNS_TRIED]  # the newest is the first
+        reason = f"{RUNS_TRIED} refreshes failed, the last one with: {last.error}"
+        return Final(JobStatus.FAILED, last.ended_at, ("RefreshFailed", reason))
     if isinstance(state.hold, Blocked) and state.hold.probe_at > now:
-        return "TargetBlocked", state.hold.reason
-    return ("TargetRemoved", "The configuration does not name its target any more.") if gone else None
+        return Final(JobStatus.FAILED, now, ("TargetBlocked", state.hold.reason))
+    reason = "The configuration does not name its target any more."
+    return Final(JobStatus.FAILED, now, ("TargetRemoved", reason)) if gone else None
 
 
 def told(job: Job) -> JobState:

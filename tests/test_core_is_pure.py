@@ -52,15 +52,20 @@ def test_the_core_imports_only_what_computes(file: Path) -> None:
     assert not found & IMPURE_PARTS
 
 
-@pytest.mark.parametrize("file", [f for f in SHARED if f.name != "engine.py"], ids=lambda file: file.name)
+LOOPS = ("engine.py", "jobs.py")
+"""What is written against the ports, of which one is the clock."""
+
+
+@pytest.mark.parametrize("file", [f for f in SHARED if f.name not in LOOPS], ids=lambda file: file.name)
 def test_the_core_asks_no_clock_and_opens_nothing(file: Path) -> None:
-    """Time, randomness and ids are arguments. The engine asks the clock port, and only that (the next test)."""
+    """Time, randomness and ids are arguments. The loops ask the clock port, and only that (the next test)."""
     assert not set(calls(ast.parse(file.read_text(encoding="utf-8")))) & IMPURE_CALLS
 
 
-def test_the_loop_asks_only_the_clock_that_it_is_given() -> None:
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_loop_asks_only_the_clock_that_it_is_given(name: str) -> None:
     """Each `now()` in the loop is the port's."""
-    source = (ROOT / "shared" / "engine.py").read_text(encoding="utf-8")
+    source = (ROOT / "shared" / name).read_text(encoding="utf-8")
     assert source.count(".now()") == source.count("clock.now()") > 0
     assert not {"open", "uuid4", "utcnow", "today"} & set(calls(ast.parse(source)))
 
