@@ -157,14 +157,14 @@ def dead_letters(found: Settings) -> DeadLetters:
     return DeadLetters(Parts(found, lambda: configuration(found)).clients)
 
 
-def gate(environ: Mapping[str, str]) -> Gate:
+def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Gate:
     """What lets Fabric's calls in, with the real keys. Raises `BadSettings`."""
     from functions_azure.workload_keys import Gate, Keys
     from shared.workload_tokens import Expected
 
     found = settings.workload(environ)
     expected = Expected(found.audience, found.publisher_tenant, found.client_id)
-    return Gate(expected, Keys(found.keys_url), time.time)
+    return Gate(expected, Keys(found.keys_url), now)
 
 
 def shell(environ: Mapping[str, str]) -> Shell:

@@ -33,6 +33,8 @@ LENGTH = timedelta(seconds=500)
 SETTLED = timedelta(seconds=20)
 A_MOMENT = timedelta(seconds=1)
 STORM_SECONDS = 10.0
+WAITED_FOR = {"", "NotStarted", "InProgress"}
+"""What a job that Fabric asked for may say before it is over."""
 
 
 Stages = dict[str, Stage]
@@ -53,7 +55,7 @@ class Judged:
 
 
 def run(*, naive: bool, as_json: bool) -> None:
-    """Play the story and judge it; raises `NotWell` if anything is lost or overlaps."""
+    """Play the story and judge it; raises `NotWell` if anything is lost or overlaps, or a job did not complete."""
     logging.disable(logging.CRITICAL)  # the handler's JSON lines are for CloudWatch; what matters is shown
     file = Path(__file__).with_name("demo.toml")
     configuration = load(file.read_text(encoding="utf-8"), file.name)
@@ -67,8 +69,9 @@ def run(*, naive: bool, as_json: bool) -> None:
             stages: Stages = {name: stage for stage in (aws, azure) for name in stage.targets}
             _play(stages, clock, show, hopeful=not naive)
             judged = [_judge(stage, name) for name, stage in stages.items()]
-    _report(judged, naive=naive, as_json=as_json)
-    if any(one.lost or one.overlapping for one in judged):
+            jobs = [*aws.asked_for(), *azure.asked_for()]
+    _report(judged, jobs, naive=naive, as_json=as_json)
+    if any(one.lost or one.overlapping for one in judged) or any(status != "Completed" for status in jobs):
         raise NotWell
 
 
@@ -107,6 +110,7 @@ def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *,
     calm_since = clock.now()
     while clock.now() < START + LENGTH and clock.now() - calm_since < SETTLED:
         busy = any(run.ended_at is None for stage in stages.values() for run in stage.journal.entries())
+        busy |= any(status in WAITED_FOR for stage in stages.values() for status in stage.asked_for())
         missing = [name for name, stage in stages.items() if lost(stage.arrivals(name), stage.journal.entries())]
         if busy or (hopeful and missing):
             calm_since = clock.now()
@@ -141,9 +145,11 @@ def _time(moment: datetime | None) -> str:
     return f"{moment:%H:%M:%S}Z" if moment else "never"
 
 
-def _report(judged: list[Judged], *, naive: bool, as_json: bool) -> None:
+def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool) -> None:
+    """`jobs`: what Fabric was told of those that it asked for."""
     if as_json:
-        print_json({"handler": "naive" if naive else "unstale", "targets": [asdict(one) for one in judged]})
+        targets = [asdict(one) for one in judged]
+        print_json({"handler": "naive" if naive else "unstale", "targets": targets, "jobs": jobs})
         return
     columns = ("target", "signals", "runs", "calls saved", "lost", "overlapping", "fresh as of")
     rows = [(*tuple(asdict(one).values())[:-1], _time(one.fresh_as_of)) for one in judged]
@@ -222,6 +228,8 @@ _WORDS = {
     "run failed": ("the run failed ({error}); its signals are owed again", "red"),
     "run skipped": ("the platform skipped the run; its signals are owed again", "yellow"),
     "trouble": ("{code}: {message:.70}", "red"),
+    "job accepted": ("Fabric's job is accepted, and its refresh owed", "green"),
+    "job Completed": ("Fabric was told that its job is Completed", "bold green"),
     "held": ("held: {hold} {reason}", "red"),
     "released": ("released", "green"),
 }

@@ -61,6 +61,12 @@ class Stage(Protocol):
     def someone_else_starts(self, target: str) -> None:
         """Start a run that is not ours."""
 
+    def fabric_asks(self, target: str) -> None:
+        """Have Fabric ask for a job that refreshes it; on Fabric only."""
+
+    def asked_for(self) -> list[str]:
+        """How the jobs stand that Fabric asked for, in Fabric's words."""
+
     def comes_due(self, target: str, at: datetime) -> None:
         """Its schedule, which the obvious handler is called by."""
 
@@ -162,6 +168,12 @@ STORY = (
         "stock_lakehouse",
         "a blob arrives; the start will be throttled",
         _and_arrive("stock_lakehouse", lambda stage: stage.fault("stock_lakehouse", Throttle(20), "start")),
+    ),
+    _at(
+        230,
+        "sales_lakehouse",
+        "Fabric asks for a job of a workload's item, which refreshes this",
+        lambda stage: stage.fabric_asks("sales_lakehouse"),
     ),
     _at(300, "month_end", "its schedule comes due", lambda stage: stage.comes_due("month_end", START + FIVE_MINUTES)),
     _at(310, "orders_by_region", "an event is delivered a second time", lambda stage: stage.replay("orders_by_region")),

@@ -93,6 +93,14 @@ class AwsStage:
         """Wait until a run has gone on for a while."""
         wait_for_the_middle(self.journal, self._resource(target), self._clock.now)
 
+    def fabric_asks(self, target: str) -> None:
+        """Glue's views have nothing to do with it."""
+        raise NotImplementedError(target)
+
+    def asked_for(self) -> list[str]:
+        """None, so."""
+        return []
+
     def comes_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time: a run must read after it."""
         self._arrivals.append(Arrival(self._resource(target), at))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any
 from unittest.mock import patch
@@ -33,7 +34,8 @@ from local.memory import MemoryStore, MemoryWaker
 from local.naive import NaiveFabricFunction
 from local.scenario import wait_for_the_middle
 from local.tokens import FABRIC as FABRIC_AUDIENCE
-from shared.config import Configuration
+from local.workload_fabric import Caller, Registration, WorkloadFabric, function_host
+from shared.config import Configuration, WorkloadJob
 from shared.engine import Happened, World
 from shared.model import BlobCreated, Cloud, ItemJob, LakeViews, Target
 from shared.wakes import wake_message
@@ -43,6 +45,11 @@ RUN_TIME = timedelta(seconds=40)
 TICK = timedelta(seconds=60)
 LATE = timedelta(hours=1)
 PAUSE_SECONDS = 0.05
+REGISTRATION = Registration(
+    "api://contoso.com/unstale", "7a1d0000-0000-4000-8000-000000000001", "7a1d0000-0000-4000-8000-000000000002"
+)
+"""What Fabric's tokens say of the workload, and of the customer whose item it is."""
+ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
 
 Tell = Callable[[Happened], None]
@@ -71,10 +78,12 @@ class AzureStage:
         self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AZURE}
         self.deliveries: Counter[str] = Counter()
         self.queue: SimpleQueue[tuple[datetime, str]] = SimpleQueue()
+        self._configuration = configuration
         self._clock = clock
         self._fabric = fabric
         self._arrivals: list[Arrival] = []
         self._last_event: dict[str, dict[str, Any]] = {}
+        self.workload: WorkloadFabric | None = None
 
     # --- What the story does -----------------------------------------------------------------------------------------
 
@@ -108,6 +117,23 @@ class AzureStage:
     def when_running(self, target: str) -> None:
         """Wait until a run has gone on for a while."""
         wait_for_the_middle(self.journal, self.resource_of(target), self._clock.now)
+
+    def fabric_asks(self, target: str) -> None:
+        """A job counts as data of the moment when it is asked for. Nothing but the product serves such calls.
+
+        To the obvious handler it is one more event, as the obvious workload starts a run and forgets it.
+        """
+        if self.workload is None:
+            self.arrive(target)
+            return
+        self._arrivals.append(Arrival(self.resource_of(target), self._clock.now()))
+        self.deliveries[target] += 1
+        job = self._workload_job(target)
+        self.workload.ask((_place(self.targets[target])[0], job.item_type, ITEM), job.job_type)
+
+    def asked_for(self) -> list[str]:
+        """As Fabric was told."""
+        return [job.status for job in self.workload.jobs.values()] if self.workload else []
 
     def comes_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time."""
@@ -146,6 +172,10 @@ class AzureStage:
         body = {"executionData": data} if data else None
         return resource_name(*_place(self.targets[target]), body)
 
+    def _workload_job(self, target: str) -> WorkloadJob:
+        jobs = self._configuration.workload.jobs if self._configuration.workload else ()
+        return next(job for job in jobs if job.target == target)
+
     def _send(self, target: str, event: dict[str, Any]) -> None:
         self.deliveries[target] += 1
         self.queue.put((self._clock.now(), json.dumps(event)))
@@ -171,6 +201,7 @@ def azure_stage(
         else:
             stack.enter_context(patch.dict(os.environ, _environment(entra, fabric)))
             stack.enter_context(_deployed(stage, configuration, clock, tell))
+            stack.enter_context(_asked_by_fabric(stage, entra, clock))
         yield stage
 
 
@@ -180,7 +211,23 @@ def _environment(entra: Entra, fabric: FabricEmulator) -> dict[str, str]:
         "UNSTALE_FABRIC_URL": fabric.url,
         "UNSTALE_STORAGE__tableServiceUri": unused,
         "UNSTALE_STORAGE__queueServiceUri": unused,
+        "UNSTALE_AUTHORITY": entra.plain_authority,
+        "UNSTALE_WORKLOAD_AUDIENCE": REGISTRATION.audience,
+        "UNSTALE_WORKLOAD_PUBLISHER_TENANT": REGISTRATION.publisher_tenant,
     }
+
+
+@contextmanager
+def _asked_by_fabric(stage: AzureStage, entra: Entra, clock: FastClock) -> Iterator[None]:
+    """A Fabric that calls the triggers over HTTP, for a workload that is registered with it."""
+    with function_host(app, clock.now) as host:
+        caller = Caller(entra.tokens, REGISTRATION, clock.now)
+        stage.workload = fabric = WorkloadFabric(f"{host.url}/api/workload", caller, clock.now)
+        with Every(timedelta(seconds=PAUSE_SECONDS), fabric.tick):
+            yield
+        fabric.close()
+        if fabric.broken:
+            raise RuntimeError(f"the workload broke its word: {fabric.broken[0]}")
 
 
 @contextmanager
@@ -194,7 +241,8 @@ def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock,
         real = world.world(found, read, parts, tell, clock=clock, deadline=deadline)
         return replace(real, store=store, waker=waker)
 
-    app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry()))
+    gate = cache(lambda: world.gate(os.environ, lambda: clock.now().timestamp()))
+    app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
     stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
     with (
         _pump(stage, lambda body: _call(app.events, _message(body))),

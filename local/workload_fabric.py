@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -211,9 +211,14 @@ def _content(answer: requests.Response) -> dict[str, Any]:
 class Triggers(Protocol):
     """The function app's module, as far as Fabric calls it."""
 
-    workload_create: Callable[[func.HttpRequest], func.HttpResponse]
-    workload_get: Callable[[func.HttpRequest], func.HttpResponse]
-    workload_cancel: Callable[[func.HttpRequest], func.HttpResponse]
+    def workload_create(self, req: func.HttpRequest) -> func.HttpResponse:
+        """POST."""
+
+    def workload_get(self, req: func.HttpRequest) -> func.HttpResponse:
+        """GET."""
+
+    def workload_cancel(self, req: func.HttpRequest) -> func.HttpResponse:
+        """POST with `/cancel` behind it."""
 
 
 _PATH = re.compile(

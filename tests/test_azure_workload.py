@@ -272,7 +272,7 @@ def test_the_tenant_is_known_by_either_name(desk: Desk, name: str) -> None:
 def small_fabric(desk: Desk) -> Iterator[WorkloadFabric]:
     """Asks the triggers over HTTP."""
     with ExitStack() as stack:
-        host = stack.enter_context(function_host(app, desk.world.clock.now))  # type: ignore[arg-type]
+        host = stack.enter_context(function_host(app, desk.world.clock.now))
         fabric = WorkloadFabric(f"{host.url}/api/workload", desk.caller, desk.world.clock.now)
         stack.callback(fabric.close)
         yield fabric

@@ -32,6 +32,7 @@ def test_nothing_is_lost_and_nothing_overlaps() -> None:
     assert {name: (t["lost"], t["overlapping"]) for name, t in targets.items()} == dict.fromkeys(targets, (0, 0))
     assert code == 0
     assert all(target.keys() >= FIELDS for target in targets.values())
+    assert said["jobs"] == ["Completed"]  # as Fabric was told; that a run covered it is in the line above
     assert targets["daily_revenue"]["signals"] > 500
     assert targets["daily_revenue"]["runs"] < 20
     assert targets["optimize_orders"]["runs"] >= targets["sales_lakehouse"]["runs"]  # it comes after
@@ -43,6 +44,7 @@ def test_the_obvious_handler_loses_in_the_same_story() -> None:
     code, said = play("--naive")
     lost = {target["name"]: target["lost"] for target in said["targets"]}
     assert code == 1
+    assert said["jobs"] == []
     assert lost["stock_levels"] > 0  # refused while someone else's run went on
     assert lost["stock_lakehouse"] > 0  # accepted, and skipped
 
