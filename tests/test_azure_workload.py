@@ -29,6 +29,8 @@ from functions_azure.shell import Shell
 from functions_azure.telemetry import Telemetry
 from functions_azure.workload_keys import Gate, Keys
 from local.entra import Entra
+from local.loopback import Answer, LoopbackServer, Request
+from local.tokens import Tokens
 from local.workload_fabric import Caller, Registration, WorkloadFabric, function_host
 from shared import records
 from shared.config import Configuration, Workload, WorkloadJob
@@ -490,3 +492,34 @@ def test_failing_runs_are_told_by_the_platform_itself(desk: Desk, fabric: Worklo
     job = fabric.jobs[fabric.ask(SALES, CALL.job_type)]
     play(desk, fabric, 30)
     assert job.states[-1]["errorDetails"]["source"] == "External"
+
+
+@pytest.mark.parametrize(
+    ("answers", "wrong"),
+    [
+        ([(200, {"status": "InProgress"}), (200, {"status": "NotStarted"})], "became"),
+        ([(200, {"status": "InProgress"}), (500, {"error": "x"})], "another shape"),
+        ([(500, "<html>")], "another shape"),
+        ([(200, {"status": "NotStarted"}), (200, {"status": "InProgress"}), (200, {"status": "Completed"})], ""),
+    ],
+)
+def test_the_small_fabric_notices_a_broken_word(answers: list[tuple[int, object]], wrong: str) -> None:
+    """Or it would be no witness."""
+    world = JobsWorld()
+    script = iter(answers)
+
+    def respond(request: Request) -> Answer:
+        if request.method == "POST":
+            return Answer(202)
+        status, content = next(script)
+        return Answer(status, body=json.dumps(content).encode() if isinstance(content, dict) else b"<html>")
+
+    tokens = Tokens(world.clock.now, PUBLISHER)
+    with LoopbackServer(respond, world.clock.now) as server:
+        fabric = WorkloadFabric(server.url, Caller(tokens, REGISTRATION, world.clock.now), world.clock.now)
+        fabric.ask(SALES, CALL.job_type)
+        for _ in answers:
+            world.clock.time += timedelta(minutes=1)
+            fabric.tick()
+        fabric.close()
+    assert (wrong in "".join(fabric.broken)) if wrong else fabric.broken == []

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zlib
 from datetime import UTC, datetime
 from functools import cache
@@ -76,7 +77,8 @@ VARIANTS = {
     "event hub, secret": f"param stream = {{ kind: 'own' }}\n{SECRET}",
     "eventstream, operators, user": (
         f"{EVENTSTREAM}param operators = [{{ principalId: 'o', principalType: 'Group' }}]\n"
-        "param fabric = { kind: 'user', tenantId: 't', clientId: 'c' }"
+        "param fabric = { kind: 'user', tenantId: 't', clientId: 'c' }\n"
+        "param workload = { audience: 'api://a', publisherTenant: 't', clientId: 'c' }\n"
     ),
 }
 """Each call of the compiler takes a second or two, so options that have nothing to do with each other share one."""
@@ -194,7 +196,9 @@ def asked_for() -> set[str]:
     seen = Seen({**storage, "UNSTALE_EVENTS__fullyQualifiedNamespace": "n"})
     settings.read(seen)
     settings.event_hub(seen)
-    return seen.asked
+    workload = Seen({"UNSTALE_WORKLOAD_AUDIENCE": "a", "UNSTALE_WORKLOAD_PUBLISHER_TENANT": "t"})
+    settings.workload(workload)
+    return seen.asked | workload.asked
 
 
 OF_THE_HOST = {f"{name}__{key}" for name in ("UNSTALE_STORAGE", "UNSTALE_EVENTS") for key in ("credential", "clientId")}
@@ -302,6 +306,36 @@ def test_a_signed_in_user_has_a_container_and_a_key_that_only_roles_open() -> No
 
 
 # --- Nothing without a token -----------------------------------------------------------------------------------------
+
+
+KEYLESS = {"workload_create", "workload_get", "workload_cancel"}
+"""Fabric calls them, and has no key of ours: its tokens are judged instead."""
+LIST = """
+from functions_azure.app import app
+for each in app.get_functions():
+    for binding in each.get_bindings():
+        print(each.get_function_name(), binding.get_dict_repr().get("authLevel"))
+"""
+
+
+@pytest.mark.parametrize(("workload", "keyless"), [(False, set()), (True, KEYLESS)])
+def test_routes_without_a_key_are_those_that_judge_tokens(tmp_path: Path, workload: bool, keyless: set[str]) -> None:
+    """All others need the function's key; without `[workload]` these are not there at all."""
+    job = '[[workload.jobs]]\nitem_type = "I"\njob_type = "J"\ntarget = "sales"\n'
+    (tmp_path / "unstale.toml").write_text(CONFIG + job * workload, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", LIST],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"UNSTALE_CONFIG": str(tmp_path / "unstale.toml"), "PYTHONPATH": str(ROOT)},
+    )
+    routes = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if "None" not in line}
+    assert {name for name, level in routes.items() if not level.endswith("FUNCTION")} == keyless
+    assert "refresh" in routes
+    page = (ROOT / "functions_azure" / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in keyless)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

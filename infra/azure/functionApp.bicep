@@ -1,6 +1,6 @@
 // The function app on a Flex Consumption plan: its code from a container, everything else by identity.
 
-import { fabricType } from 'types.bicep'
+import { fabricType, workloadType } from 'types.bicep'
 
 param name string
 param location string
@@ -17,6 +17,7 @@ param fabric fabricType
 param fabricUrl string
 @description('Where the key of a signed-in user is; null for other identities.')
 param keyVaultUrl string?
+param workload workloadType?
 @description('Host name, hub and consumer group of the event hub; null without one.')
 param stream {
   fullyQualifiedNamespace: string
@@ -103,7 +104,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 
   resource settings 'config' = {
     name: 'appsettings'
-    properties: union(hostSettings, storageSettings, fabricSettings, streamSettings)
+    properties: union(hostSettings, storageSettings, fabricSettings, workloadSettings, streamSettings)
   }
 }
 
@@ -138,6 +139,15 @@ var fabricSettings = union(
     ? {}
     : { UNSTALE_CLIENT_SECRET: '@Microsoft.KeyVault(VaultName=${secret!.vault};SecretName=${secret!.name})' }
 )
+
+// Nothing secret: whom Fabric's calls must name. Their signatures are judged by Entra's public keys.
+var workloadSettings = workload == null
+  ? {}
+  : {
+      UNSTALE_WORKLOAD_AUDIENCE: workload!.audience
+      UNSTALE_WORKLOAD_PUBLISHER_TENANT: workload!.publisherTenant
+      UNSTALE_WORKLOAD_CLIENT_ID: workload!.?clientId ?? ''
+    }
 
 var streamSettings = stream == null
   ? {}

@@ -1,6 +1,6 @@
 // unstale on Azure: everything but the code, which is published afterwards. See README.md.
 
-import { fabricType, operatorType, placementType, sourceType, streamType } from 'types.bicep'
+import { fabricType, operatorType, placementType, sourceType, streamType, workloadType } from 'types.bicep'
 
 @description('What names begin with; another one for each environment of a subscription.')
 @minLength(3)
@@ -17,6 +17,8 @@ param placements { *: placementType } = {}
 
 param fabric fabricType = { kind: 'managed-identity' }
 param fabricUrl string = 'https://api.fabric.microsoft.com/v1'
+@description('Where Fabric asks for jobs: a configuration with [workload].')
+param workload workloadType?
 param stream streamType = { kind: 'none' }
 
 @description('The smallest that holds host and worker: see README.md.')
@@ -166,6 +168,7 @@ module functionApp 'functionApp.bicep' = {
     fabric: fabric
     fabricUrl: fabricUrl
     keyVaultUrl: fabric.kind == 'user' ? userSignIn!.outputs.vaultUrl : null
+    workload: workload
     stream: stream.kind == 'own'
       ? {
           fullyQualifiedNamespace: eventHub!.outputs.fullyQualifiedNamespace

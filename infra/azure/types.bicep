@@ -73,6 +73,17 @@ type userType = {
 }
 
 @export()
+@description('What tokens must say of a workload that is registered with Fabric; for a configuration with [workload].')
+type workloadType = {
+  @description('The ID URI of the app registration of the workload.')
+  audience: string
+  @description('The tenant that registered it.')
+  publisherTenant: string
+  @description('Its client id; without it only tokens of version 1.0 are taken.')
+  clientId: string?
+}
+
+@export()
 @description('A person or group that runs `unstale status`, `redrive` and the like, by object id.')
 type operatorType = {
   principalId: string
