@@ -42,7 +42,7 @@ def print_schema() -> None:
 def check(path: Path, *, as_json: bool) -> None:
     """Say what the configuration means, target by target; raises `BadConfiguration` where it means nothing."""
     configuration = read_config(path)
-    rows = [_check_row(target) for target in configuration.targets]
+    rows = [_check_row(target, configuration) for target in configuration.targets]
     if as_json:
         print_json({"file": str(path), "targets": rows})
         return
@@ -50,8 +50,9 @@ def check(path: Path, *, as_json: bool) -> None:
     print(f"{path}: good, {len(rows)} targets")
 
 
-def _check_row(target: Target) -> dict[str, str]:
-    return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(_when(target))}
+def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
+    when = [*_when(target), *_asked(target, configuration)] or ["on request only"]
+    return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
 
 
 def _kind(target: Target) -> str:
@@ -67,8 +68,13 @@ def _when(target: Target) -> Iterator[str]:
     for schedule, word in ((target.schedule, "at"), (target.full_schedule, "in full at")):
         if schedule:
             yield f"{word} {schedule.cron} {schedule.timezone}"
-    if not (target.on or target.after or target.schedule or target.full_schedule):
-        yield "on request only"
+
+
+def _asked(target: Target, configuration: Configuration) -> Iterator[str]:
+    """By Fabric, as a workload's job."""
+    for job in configuration.workload.jobs if configuration.workload else ():
+        if job.target == target.name:
+            yield f"Fabric's job {job.job_type} of {job.item or 'any'} {job.item_type}"
 
 
 def asdict_of(value: Any) -> dict[str, Any]:

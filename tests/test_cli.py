@@ -94,6 +94,22 @@ def test_check_says_what_a_good_configuration_means(capsys: pytest.CaptureFixtur
     assert any("after sales_lakehouse" in target["when"] for target in targets)
 
 
+def test_check_says_who_asks_where_nothing_arrives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A target that only Fabric's jobs refresh, for one item or for any; and one that waits for a person."""
+    file = tmp_path / "unstale.toml"
+    lakehouse = '[targets.{0}]\nkind = "fabric-lake-views"\nworkspace = "{1}"\nlakehouse = "{2}"\n'
+    ids = [f"{number}b218778-e7a5-4d73-8187-f10824047715" for number in range(4)]
+    text = lakehouse.format("asked", ids[0], ids[1]) + lakehouse.format("alone", ids[0], ids[2])
+    job = '[[workload.jobs]]\nitem_type = "I"\njob_type = "J"\ntarget = "asked"\n'
+    file.write_text(f'{text}{job}{job}item = "{ids[3]}"\n', encoding="utf-8")
+    assert main(["check", "--config", str(file), "--json"]) == 0
+    when = {target["name"]: target["when"] for target in json.loads(capsys.readouterr().out)["targets"]}
+    assert when == {
+        "asked": f"Fabric's job J of any I; Fabric's job J of {ids[3]} I",
+        "alone": "on request only",
+    }
+
+
 def test_check_names_line_key_and_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """G6: all that is wrong, on standard error; exit code 1."""
     bad = tmp_path / "bad.toml"
