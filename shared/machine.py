@@ -543,10 +543,13 @@ def _may_be_ours(report: Report, claimed_at: datetime, terms: Terms) -> bool:
 
     claimed_at - difference              + window, call time-out, difference
          |------------- created in here may be ours --------|
+
+    Where the platform has a queue, what it calls the creation may be when the run left it: longer after by that.
     """
     if report.phase not in (Phase.ACTIVE, Phase.UNKNOWN):
         return False
-    latest = claimed_at + START_WINDOW + terms.traits.call_timeout + CLOCK_DIFFERENCE
+    queued = terms.policy.timeout if terms.traits.skips else timedelta(0)
+    latest = claimed_at + START_WINDOW + terms.traits.call_timeout + CLOCK_DIFFERENCE + queued
     return report.created_at is None or claimed_at - CLOCK_DIFFERENCE <= report.created_at <= latest
 
 

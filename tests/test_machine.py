@@ -725,6 +725,17 @@ def test_rivals_are_followed_until_one_is_left(created: Any, leads_to: Situation
     assert (after.run and after.run.rival_since) == rival_since
 
 
+@pytest.mark.parametrize(
+    ("terms", "created_at", "leads_to"),
+    [(ON_GLUE, at(76), S.IDLE), (ON_FABRIC, at(76), S.FOREIGN), (ON_FABRIC, at(3676), S.IDLE)],
+)
+def test_a_run_of_ours_may_have_waited_in_a_queue(terms: Terms, created_at: datetime, leads_to: Situation) -> None:
+    """Fabric dates a run anew when it leaves the queue: one that seems later than our claim may be what came of it."""
+    listed = (report(Phase.ACTIVE, "r2", created_at=created_at),)
+    after = folded(in_situation(S.SOUGHT, rival_since=NOON), Listed(listed), at(100), terms).state
+    assert after.situation is leads_to
+
+
 # --- Rule 7: an unknown outcome --------------------------------------------------------------------------------------
 
 LISTED = [
