@@ -56,20 +56,24 @@ CURES = {
 
 
 def _each(configuration: Configuration, path: Path, ask: Callable[[Side], T]) -> tuple[list[T], Away]:
+    return each_cloud(configuration, lambda cloud: _reach(_open(cloud, configuration, path), ask))
+
+
+def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple[list[T], Away]:
     """Ask each cloud that has targets. One that is away does not keep the other from it; if all are, it raises."""
     answers: list[T] = []
     away: dict[Cloud, NotWell | WrongUsage] = {}
     for cloud in dict.fromkeys(target.cloud for target in configuration.targets):
         try:
-            answers.append(_reach(_open(cloud, configuration, path), ask))
+            answers.append(ask(cloud))
         except (NotWell, WrongUsage) as trouble:
             away[cloud] = trouble
     if not answers:
-        _tell(away)
+        tell(away)
     return answers, away
 
 
-def _tell(away: Away) -> NoReturn:
+def tell(away: Away) -> NoReturn:
     """Which clouds are away and what to do about it. A variable that is missing is wrong usage, also if it is one's."""
     usage = any(isinstance(trouble, WrongUsage) for trouble in away.values())
     said = "\n".join(f"{PLACES[cloud]}: {trouble}" for cloud, trouble in away.items())
@@ -156,7 +160,7 @@ def status(path: Path, *, as_json: bool) -> None:
         _print_status(rows, heaps)
         print(sign_in.told, end="")
     if away:
-        _tell(away)
+        tell(away)
     if dead or not sign_in.well or not all(one.well for one in rows):
         raise NotWell
 
@@ -178,7 +182,7 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
 
     try:
         kept = login.Deployment(configuration, path).kept()
-    except NotWell as trouble:
+    except (NotWell, WrongUsage) as trouble:
         return Standing(f"{trouble}\n", {"sign_in": {"error": str(trouble)}}, well=False)
     told = age(kept, datetime.now(UTC)) if kept else NOBODY.message
     return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
@@ -321,4 +325,4 @@ def _ask_all(path: Path, ask: Callable[[Side], None], done: str) -> None:
     where = f" on {PLACES[clouds[0]]}" if away else ""
     print(f"all targets{where}: {done}")
     if away:
-        _tell(away)
+        tell(away)

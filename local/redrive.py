@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from local.offline import read_config
+from local.online import each_cloud, tell
 from local.tables import print_json, print_table
 from local.usage import NotWell, WrongUsage
 from shared.letters import Heap
@@ -64,25 +65,37 @@ class DeadLetters(Protocol):
 def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], object] = time.sleep) -> None:
     """Show the dead letters; unless `dry_run`, move them back and show how far that is, until it is over.
 
-    Raises `NotWell` if there are any and they stay there.
+    Raises `NotWell` if there are any and they stay there. A cloud that is away keeps nobody from those of the other.
     """
-    clouds = dict.fromkeys(target.cloud for target in read_config(config).targets)
-    letters = [_open(cloud, config) for cloud in clouds]
-    try:
-        heaps = [heap for each in letters for heap in each.heaps()]
-        _show(heaps, as_json=as_json)
-        full = any(heap.count for heap in heaps)
-        if full and not dry_run:
-            queues = {heap.queue for heap in heaps if heap.count}
-            for each in letters:
-                each.redrive()
-                _follow(each, queues, sleep, sys.stderr if as_json else sys.stdout)
-    except StoreDown as trouble:
-        raise NotWell(str(trouble)) from trouble
+    found, away = each_cloud(read_config(config), lambda cloud: _looked(_open(cloud, config)))
+    heaps = [heap for _, of_cloud in found for heap in of_cloud]
+    _show(heaps, as_json=as_json)
+    full = any(heap.count for heap in heaps)
+    if full and not dry_run:
+        queues = {heap.queue for heap in heaps if heap.count}
+        for letters, _ in found:
+            _moved(letters, queues, sleep, sys.stderr if as_json else sys.stdout)
+        if not as_json:
+            print("they are taken anew; what still cannot be read will lie here again: unstale redrive --dry-run")
+    if away:
+        tell(away)
     if full and dry_run:
         raise NotWell
-    if full and not as_json:
-        print("they are taken anew; what still cannot be read will lie here again: unstale redrive --dry-run")
+
+
+def _looked(letters: DeadLetters) -> tuple[DeadLetters, Sequence[Heap]]:
+    try:
+        return letters, letters.heaps()
+    except StoreDown as trouble:
+        raise NotWell(str(trouble)) from trouble
+
+
+def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+    try:
+        letters.redrive()
+        _follow(letters, queues, sleep, out)
+    except StoreDown as trouble:
+        raise NotWell(str(trouble)) from trouble
 
 
 def _open(cloud: Cloud, config: Path) -> DeadLetters:

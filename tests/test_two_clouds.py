@@ -222,6 +222,17 @@ def test_the_brakes_work_on_the_other(
 
 
 @AWAY
+def test_the_dead_letters_of_the_other_are_shown(away: str, unstale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what could not be asked is told, and is not well."""
+    there = len(unstale("redrive", "--dry-run").out.splitlines())
+    take_away(away, monkeypatch)
+    said = unstale("redrive", "--dry-run")
+    assert 1 < len(said.out.splitlines()) < there
+    assert said.code == 1
+    assert said.err.startswith(f"unstale: {away}: ")
+
+
+@AWAY
 def test_what_names_one_target_asks_one_cloud(away: str, unstale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever works on one half needs nothing of the other."""
     monkeypatch.delenv(VARIABLE[away])
