@@ -20,7 +20,6 @@ from local.event_patterns import patterns_for
 from local.findings import Finding, show
 from local.infra_aws import buckets, glue_resources
 from local.offline import read_config
-from local.usage import WrongUsage
 from shared.config import Configuration
 from shared.model import Cloud, GlueView, Target
 
@@ -64,13 +63,17 @@ def check(config: Path, *, as_json: bool) -> None:
     clouds = {target.cloud for target in configuration.targets}
     findings: list[Finding] = []
     if Cloud.AWS in clouds:
-        session = boto3.session.Session()
-        if not session.region_name:
-            raise WrongUsage("no Region: set AWS_REGION, as the deployment's output Environment does")
-        findings += looked_at(configuration, session.client, session.region_name, os.environ)
+        findings += _on_aws(configuration)
     if Cloud.AZURE in clouds:
         findings += _on_azure(configuration)
     show(findings, as_json=as_json)
+
+
+def _on_aws(configuration: Configuration) -> list[Finding]:
+    session = boto3.session.Session()
+    if session.region_name:
+        return list(looked_at(configuration, session.client, session.region_name, os.environ))
+    return [Finding("AWS", "no Region", "set AWS_REGION, as the deployment's output Environment does", known=False)]
 
 
 def _on_azure(configuration: Configuration) -> list[Finding]:
@@ -80,7 +83,7 @@ def _on_azure(configuration: Configuration) -> list[Finding]:
     try:
         return list(live_azure.looked_at(configuration, os.environ))
     except BadSettings as bad:
-        raise WrongUsage(str(bad)) from bad
+        return [Finding("Azure", f"could not look: {bad}", "correct that variable in this shell", known=False)]
 
 
 def looked_at(

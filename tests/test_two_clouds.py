@@ -249,3 +249,17 @@ def test_both_away_are_both_named(unstale: Command, monkeypatch: pytest.MonkeyPa
     said = unstale("status")
     assert (said.code, said.out) == (2, "")
     assert all(f"{cloud}: " in said.err for cloud in TARGETS)
+
+
+def test_a_live_check_without_a_region_looks_at_azure_all_the_same(
+    unstale: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be looked at is a finding with its cure."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UNSTALE_MANAGEMENT_URL", NOWHERE)
+    said = unstale("check", "--live", "--json")
+    found = {each["what"]: each for each in json.loads(said.out)["findings"]}
+    assert said.code == 1
+    assert "AWS_REGION" in found["AWS"]["cure"]
+    assert "item of sales" in found
