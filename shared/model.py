@@ -261,6 +261,10 @@ class Owed(Value, frozen=True):
     jobs: dict[str, datetime] = msgspec.field(default_factory=dict)
     others: bool = True
 
+    def __hash__(self) -> int:
+        """Of all but the jobs: a mapping has none, and values that differ in it alone may share theirs."""
+        return hash((self.oldest, self.newest, self.at_least, self.full, self.asked, self.reasons, self.others))
+
 
 class Situation(StrEnum):
     """Where the one run of a target stands. `machine.TRANSITIONS` says what may happen in each."""

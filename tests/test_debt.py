@@ -171,3 +171,10 @@ def test_jobs_are_split_by_their_own_times(owed: Owed, cut: float, covered: Owed
 def test_a_job_is_taken_back_and_nothing_else(owed: Owed | None, left: Owed | None) -> None:
     """What others owe stays; a debt of this job alone is gone."""
     assert without(owed, "j1") == left
+
+
+def test_a_debt_can_be_a_key() -> None:
+    """Values that are equal are the same key, jobs or not."""
+    jobs = {"job": at(5)}
+    assert {Owed(at(0), at(10), jobs=jobs): 1}[Owed(at(0), at(10), jobs=dict(jobs))] == 1
+    assert len({Owed(at(0), at(10), jobs=jobs), Owed(at(0), at(10))}) == 2

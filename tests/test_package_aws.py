@@ -131,6 +131,7 @@ clients = Clients()
 store = Store(clients, "table")
 read = store.load("key")
 store.save(read, b"body", now)
+store.remove(read)
 store.append("key", "id", b"line", now)
 store.due(now, 10), store.keys("", 10), store.history("key", 10), store.load_many(["key"])
 Waker(clients, "https://sqs/wakes").send(Wake("key", now, "1"), timedelta(seconds=1))
@@ -156,6 +157,7 @@ ARN = "arn:aws:sqs:eu-central-1:123456789012:"
 ANSWERS: dict[str, dict[str, Any]] = {
     "DynamoDB_20120810.GetItem": {},
     "DynamoDB_20120810.PutItem": {},
+    "DynamoDB_20120810.DeleteItem": {},
     "DynamoDB_20120810.Query": {"Items": []},
     "DynamoDB_20120810.Scan": {"Items": []},
     "DynamoDB_20120810.BatchGetItem": {"Responses": {}},
