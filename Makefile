@@ -87,6 +87,7 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --group demo --constraints requirements/dev.txt \
 	  --output-file requirements/demo.txt $(ARGS); \
+	"$$work/bin/uv" $(COMPILE) --group installer --output-file requirements/installer.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) --group e2e-aws --output-file requirements/e2e-aws.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --group aws --constraints requirements/dev.txt \
 	  --output-file requirements/aws.txt; \
@@ -100,29 +101,31 @@ clean: ## removes everything that make made
 	rm -rf $(VENV) $(E2E_AWS) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/pip:
+$(VENV)/pip.stamp: requirements/installer.txt
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv (Debian: python3-venv); name it with PYTHON=" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON)" >&2
 	@"$(PYTHON)" -m venv $(VENV)
+	@$(LOCKED) requirements/installer.txt
+	@touch $@
 
-$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(VENV)/pip.stamp
 	@echo "installing requirements/demo.txt into $(VENV): about a minute, only this once" >&2
 	@$(LOCKED) requirements/demo.txt
 	@$(SELF)
 	@touch $@
 
 # What the demo needs is part of this lock, with the same versions.
-$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/pip.stamp
 	@echo "installing requirements/dev.txt into $(VENV): a minute or two, only this once" >&2
 	@$(LOCKED) requirements/dev.txt
 	@$(SELF)
 	@touch $(VENV)/demo.stamp $@
 
-$(E2E_AWS)/stamp: requirements/e2e-aws.txt
+$(E2E_AWS)/stamp: requirements/e2e-aws.txt requirements/installer.txt
 	@echo "installing the SAM CLI and MiniStack into $(E2E_AWS): a minute or two, only this once" >&2
 	@"$(PYTHON)" -m venv $(E2E_AWS)
-	@$(E2E_AWS)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: \
-	  --requirement requirements/e2e-aws.txt
+	@for lock in installer e2e-aws; do $(E2E_AWS)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --require-hashes --only-binary :all: --requirement requirements/$$lock.txt || exit 1; done
 	@touch $@
 
 # Azurite has no step that a script of a package would have to run at installation.
