@@ -87,7 +87,11 @@ def make_client(
         endpoint_url=endpoint,
         aws_access_key_id=access_key,
         aws_secret_access_key="x",
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=read_timeout),
+        config=Config(
+            retries={"total_max_attempts": 1},
+            read_timeout=read_timeout,
+            ignore_configured_endpoint_urls=True,  # a client is kept, and the module before may have its own AWS still
+        ),
     )
     client.meta.events.register("before-parse.glue.*", check_answer)
     return client
