@@ -132,7 +132,7 @@ def serves_workload(environ: Mapping[str, str]) -> bool:
     try:
         return "workload" in tomllib.loads(text)
     except (ValueError, RecursionError):
-        return "[workload]" in text
+        return any(line.lstrip().startswith(("[workload]", "[[workload.jobs]]")) for line in text.splitlines())
 
 
 class EventHub(Value, frozen=True):

@@ -427,6 +427,8 @@ def _call(shell: Shell, operation: str, headers: dict[str, str]) -> None:
         ("[[workload.jobs]]\n", True),
         ("workload = { jobs = [] }\n", True),
         ("[workload]\njobs = [\n", True),
+        ("[[workload.jobs]]\nitem_type = \n", True),
+        ("# [[workload.jobs]]\n[targets\n", False),
         ("[targets\n", False),
     ],
 )
