@@ -1,6 +1,7 @@
 """The function app's entry: the triggers, in the Python v2 model, a few lines each; `shell.py` does the work.
 
-Nothing is read, built or connected when this module is imported, and no SDK is: the first call of a function does it.
+Nothing is built or connected when this module is imported, and no SDK is: the first call of a function does it. Which
+functions there are is asked of the settings then, and the configuration is skimmed for `[workload]`.
 Retry decorators have no place here: on a queue they multiply with `maxDequeueCount`, and a checkpoint waits for none.
 """
 

@@ -32,14 +32,18 @@ class SimStore:
             self.conflicts[key] += 1
             raise Conflict(key)
         self._versions += 1
-        self.saves[key] += 1
         saved = self.documents[key] = Document(key, str(self._versions), body)
+        self._account(key, wake_at)
+        return saved
+
+    def _account(self, key: str, wake_at: datetime | None) -> None:
+        """Note a save, and when the record is due from now on."""
+        self.saves[key] += 1
         if wake_at is None:
             self.wake_at.pop(key, None)
         else:
             self.wake_at[key] = wake_at
         self.on_save()
-        return saved
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """Keep a line of history."""

@@ -36,12 +36,7 @@ class TablesStore(SimStore):
         except Conflict:
             self.conflicts[key] += 1
             raise
-        self.saves[key] += 1
-        if wake_at is None:
-            self.wake_at.pop(key, None)
-        else:
-            self.wake_at[key] = wake_at
-        self.on_save()
+        self._account(key, wake_at)
         return saved
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
