@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 from dataclasses import dataclass, field
@@ -152,3 +153,15 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo(socket.getaddrinfo))
     if not hasattr(config, "workerinput"):  # a worker of xdist has it
         config.pluginmanager.register(SkipPolicy(list(allowances(ALLOWED_SKIPS.read_text(encoding="utf-8")))))
+
+
+@pytest.fixture
+def without_garbage() -> Iterator[None]:
+    """For what is nested so deeply that the stack ends: what other tests left must not be finalised down there.
+
+    A finaliser that runs into the end of the stack is an unraisable error, and those are failures here.
+    """
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -263,6 +263,7 @@ def test_an_unknown_target_is_answered_with_the_known_ones(host: Host, name: str
 
 
 @pytest.mark.parametrize("body", [b"no", b"[]", b"5", b'{"full": "yes"}', b'{"reason": 5}', b"\xff", b"[" * 100_000])
+@pytest.mark.usefixtures("without_garbage")
 def test_a_body_that_cannot_be_read_is_the_callers_fault(host: Host, body: bytes) -> None:
     """400 with the reason, and nothing is owed."""
     response = host.refresh("sales", body)

@@ -241,6 +241,7 @@ def records_of_jobs(desk: Desk) -> list[str]:
     return [key for key in desk.world.store.keys("", 1000)[0] if records.is_job(key)]
 
 
+@pytest.mark.usefixtures("without_garbage")
 def test_a_refused_create_stores_nothing(desk: Desk) -> None:
     """Whatever body or path it has: no record, no signal."""
     before = desk.world.state()

@@ -256,6 +256,7 @@ def test_what_cannot_be_read_says_why(body: Any, why: str) -> None:
 
 
 @pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 40_000])
+@pytest.mark.usefixtures("without_garbage")
 def test_deep_nesting_is_malformed(nested: str) -> None:
     """Nesting within the size limit must not end the process."""
     assert read('{"detail": ' + nested, NOW) == Malformed("nested too deeply to be an event")

@@ -273,6 +273,7 @@ def test_what_cannot_be_read_says_why(body: Any, why: str) -> None:
     assert read(body, NOW) == Malformed(why)
 
 
+@pytest.mark.usefixtures("without_garbage")
 def test_deep_nesting_is_malformed() -> None:
     """Nesting within the size limit must not end the process, packed or not."""
     nested = '{"data": ' + "[" * 100_000

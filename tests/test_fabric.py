@@ -245,6 +245,7 @@ def test_why_a_run_failed(reason: Any, error: str) -> None:
     ],
 )
 @pytest.mark.parametrize("call", ["reported", "listed"])
+@pytest.mark.usefixtures("without_garbage")
 def test_an_unreadable_success_is_trouble_for_now(call: str, body: bytes) -> None:
     """A 200 that is not what it should be never ends a run, and is never an empty list."""
     found = read(call, 200, {"requestid": "r-1"}, body)
@@ -397,6 +398,7 @@ def test_what_an_error_says(call: str, status: int, code: str | None, expected: 
 @pytest.mark.parametrize(
     "body", [b"", b"<html>Bad Gateway</html>", b'{"errorCode": "Insuff', b"[]", b"5", b"\xff", b"[" * 99999]
 )
+@pytest.mark.usefixtures("without_garbage")
 def test_an_error_without_a_readable_body(body: bytes) -> None:
     """Empty, HTML, truncated, another shape: the header's code if there is one, else the status."""
     assert facts(trouble("started", 403, body)) == PERMANENT

@@ -73,6 +73,7 @@ def test_what_was_written_is_read() -> None:
     ],
     ids=["empty", "no text", "deep", "no field", "a key version that is a path", "a name that is no text"],
 )
+@pytest.mark.usefixtures("without_garbage")
 def test_what_is_no_sign_in_is_damaged(file: bytes) -> None:
     """Never an error of another kind."""
     with pytest.raises(Damaged):

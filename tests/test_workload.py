@@ -116,6 +116,7 @@ def test_the_same_request_has_the_same_digest() -> None:
         (b'{"invokeType": "\\ud800"}', "$", "not JSON"),
     ],
 )
+@pytest.mark.usefixtures("without_garbage")
 def test_a_body_that_cannot_be_meant_is_refused_with_its_place(body: bytes, at: str, says: str) -> None:
     """Oversized, deep, malformed, not UTF-8, of the wrong shape; unknown keys of the payload by their names."""
     error = problem(read_creation(body))
