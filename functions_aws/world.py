@@ -8,13 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from functions_aws.clients import Clients
-from functions_aws.dead_letters import DeadLetters
 from functions_aws.platform import Platform
 from functions_aws.settings import BadSettings, Settings
 from functions_aws.store import Store
 from functions_aws.waker import Waker
 from shared.config import Configuration, load
-from shared.engine import Engine, Happened, World
+from shared.engine import Happened, World
 from shared.model import Cloud
 from shared.ports import Clock
 
@@ -58,13 +57,3 @@ def world(settings: Settings, clients: Clients, tell: Callable[[Happened], None]
         token=lambda: uuid.uuid4().hex,
         tell=tell,
     )
-
-
-def engine(settings: Settings, tell: Callable[[Happened], None] = lambda _: None) -> Engine:
-    """An engine for somebody who is not the Lambda: the command line."""
-    return Engine(configuration(settings), world(settings, Clients(), tell))
-
-
-def dead_letters(settings: Settings) -> DeadLetters:
-    """The dead letters of both queues, likewise."""
-    return DeadLetters(Clients(), (settings.events_queue_url, settings.queue_url))

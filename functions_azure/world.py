@@ -29,7 +29,7 @@ from functions_azure.tokens import (
 )
 from functions_azure.waker import Waker
 from shared.config import Configuration, load
-from shared.engine import Engine, Happened, World
+from shared.engine import Happened, World
 from shared.model import Cloud
 from shared.ports import Clock
 from shared.trouble import Trouble
@@ -144,17 +144,6 @@ def world(
         token=lambda: uuid.uuid4().hex,
         tell=tell,
     )
-
-
-def engine(found: Settings, tell: Callable[[Happened], None] = lambda _: None) -> Engine:
-    """An engine for somebody who is not the function app: the command line."""
-    read = configuration(found)
-    return Engine(read, world(found, read, Parts(found, lambda: read), tell))
-
-
-def dead_letters(found: Settings) -> DeadLetters:
-    """The dead letters, likewise."""
-    return DeadLetters(Parts(found, lambda: configuration(found)).clients)
 
 
 def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Gate:
