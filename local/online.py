@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -26,6 +26,10 @@ from shared.model import Blocked, Cloud, Deployment, Ended, Signal, State, Targe
 from shared.ports import StoreDown
 from shared.records import DEPLOYMENT_KEY, NewerRecord, read_deployment, read_ended, read_state
 from shared.report import Row, row, unknown
+
+if TYPE_CHECKING:
+    from functions_aws.settings import Settings as AwsSettings
+    from functions_azure.settings import Settings as AzureSettings
 
 T = TypeVar("T")
 
@@ -88,14 +92,9 @@ def _open(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters
-    from functions_aws.settings import BadSettings, read
     from functions_aws.world import world
 
-    try:
-        settings = read(environ)
-    except BadSettings as bad:
-        message = f"{bad}. `sam deploy` prints it as an output of the stack"
-        raise WrongUsage(message) from bad
+    settings = aws_settings(environ)
     clients = Clients()
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
@@ -104,19 +103,34 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_azure.dead_letters import DeadLetters
-    from functions_azure.settings import BadSettings, read
     from functions_azure.world import Parts, world
     from local import azure_login
 
-    try:
-        settings = read(environ)
-    except BadSettings as bad:
-        message = f"{bad}. The deployment prints it in its output environment"
-        raise WrongUsage(message) from bad
+    settings = azure_settings(environ)
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
     return Side(Cloud.AZURE, Engine(configuration, here), here, dead.heaps)
+
+
+def aws_settings(environ: Mapping[str, str]) -> AwsSettings:
+    """Where the deployment on AWS is; what is missing is wrong usage."""
+    from functions_aws.settings import BadSettings, read
+
+    try:
+        return read(environ)
+    except BadSettings as bad:
+        raise WrongUsage(f"{bad}. `sam deploy` prints it as an output of the stack") from bad
+
+
+def azure_settings(environ: Mapping[str, str]) -> AzureSettings:
+    """Where the deployment on Azure is, likewise."""
+    from functions_azure.settings import BadSettings, read
+
+    try:
+        return read(environ)
+    except BadSettings as bad:
+        raise WrongUsage(f"{bad}. The deployment prints it in its output environment") from bad
 
 
 def _side_of(path: Path, name: str) -> tuple[Side, Target]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from local.offline import read_config
-from local.online import each_cloud, tell
+from local.online import aws_settings, azure_settings, each_cloud, tell
 from local.tables import print_json, print_table
-from local.usage import NotWell, WrongUsage
+from local.usage import NotWell
 from shared.letters import Heap
 from shared.model import Cloud
 from shared.ports import StoreDown
@@ -106,27 +106,17 @@ def _open(cloud: Cloud, config: Path) -> DeadLetters:
 def _open_aws(environ: dict[str, str]) -> DeadLetters:
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters as OnSqs
-    from functions_aws.settings import BadSettings, read
 
-    try:
-        settings = read(environ)
-    except BadSettings as bad:
-        message = f"{bad}. `sam deploy` prints it as an output of the stack"
-        raise WrongUsage(message) from bad
+    settings = aws_settings(environ)
     return OnSqs(Clients(), (settings.events_queue_url, settings.queue_url))
 
 
 def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
     from functions_azure.dead_letters import DeadLetters as InStorage
-    from functions_azure.settings import BadSettings, read
     from functions_azure.world import Parts
     from local import azure_login
 
-    try:
-        settings = read(environ)
-    except BadSettings as bad:
-        message = f"{bad}. The deployment prints it in its output environment"
-        raise WrongUsage(message) from bad
+    settings = azure_settings(environ)
     return InStorage(Parts(settings, lambda: read_config(config), azure_login.storage(environ)).clients)
 
 
