@@ -14,7 +14,7 @@ from functions_aws.clients import Clients, translated
 from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.model import Value
 from shared.ports import StoreDown
-from shared.wire import plain
+from shared.redaction import plain
 
 WHY = "why"
 """The message attribute with our reason. What SQS itself moved, after too many receives, has none."""

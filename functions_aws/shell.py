@@ -19,7 +19,7 @@ from shared.engine import Engine, World
 from shared.inbox import DONE, Judged, Verdict, take
 from shared.ports import StoreDown
 from shared.readings import Asked, Ignored, Reading, Ticked
-from shared.wire import plain
+from shared.redaction import plain
 
 MARGIN_SECONDS = 5.0
 """Left of an invocation for saving what the last call answered. Being killed there loses nothing, only time."""

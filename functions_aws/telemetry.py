@@ -16,7 +16,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from shared.engine import Happened
-from shared.wire import plain
+from shared.redaction import plain
 
 NAMESPACE = "unstale"
 

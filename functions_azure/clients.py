@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from functions_azure.settings import SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
 from shared.ports import Conflict, StoreDown
-from shared.wire import plain
+from shared.redaction import plain
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

@@ -18,7 +18,7 @@ from functions_azure.undelivered import TooLong, Undelivered
 from functions_azure.waker import FOREVER
 from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.ports import StoreDown
-from shared.wire import plain
+from shared.redaction import plain
 
 MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""

@@ -24,8 +24,8 @@ from shared.inbox import Judged, Verdict, take
 from shared.model import Target, Value
 from shared.ports import StoreDown
 from shared.readings import Ignored, Malformed, Reading, Ticked
+from shared.redaction import plain
 from shared.trouble import Trouble
-from shared.wire import plain
 
 if TYPE_CHECKING:
     from functions_azure.workload import Gate, Request

@@ -14,7 +14,7 @@ from typing import Any
 
 from functions_azure.correlation import current
 from shared.engine import Happened
-from shared.wire import plain
+from shared.redaction import plain
 
 LEVELS: Mapping[str, int] = {
     "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already
@@ -38,7 +38,7 @@ _MORE_SECRETS = re.compile(
     r"|(?P<scheme>\bsharedkey(?:lite)?\s+)\S+",
     re.IGNORECASE,
 )
-"""What `shared.wire.plain` need not know: names and values as dictionaries show them, and storage's authorization.
+"""What `shared.redaction.plain` need not know: names and values as dictionaries show them, and storage's authorization.
 
 Many things are called code or value. An authorization code is longer than an error's code; a value of 43 characters
 without a space is a key out of the Key Vault (256 bits in base64url).

@@ -18,7 +18,7 @@ from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
 from functions_azure.settings import UNDELIVERED
 from shared.letters import LOOKED_AT, Heap, Move
 from shared.ports import Conflict, StoreDown
-from shared.wire import plain
+from shared.redaction import plain
 
 NO_REASON = "not delivered, and no reason with it"
 SHOWN = 3

@@ -20,7 +20,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from functions_azure.clients import CONNECT_SECONDS, READ_SECONDS, session
-from shared.wire import plain
+from shared.redaction import plain
 from shared.workload_tokens import Claims, Expected, Seen, points_nowhere, read_header, refusal
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from shared.config import Configuration
 from shared.entra import Damaged, Remedy, SignIn
 from shared.ports import StoreDown
 from shared.records import NewerRecord
-from shared.wire import plain
+from shared.redaction import plain
 
 PATIENCE_SECONDS = 300
 """For a browser; a device code says itself how long it lasts."""

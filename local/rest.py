@@ -11,8 +11,8 @@ import requests
 
 from functions_azure.clients import session
 from functions_azure.tokens import Tokens
+from shared.redaction import plain
 from shared.trouble import Trouble
-from shared.wire import plain
 
 TIMEOUT_SECONDS: Final = (5.0, 30.0)
 """To connect, and to read. Resource Manager takes a second or two for a list over a whole subscription."""

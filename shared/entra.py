@@ -19,8 +19,9 @@ import msgspec
 
 from shared.model import ItemJob, LakeViews, Target, Value
 from shared.records import NewerRecord
+from shared.redaction import plain
 from shared.trouble import Trouble
-from shared.wire import MISCONFIGURED, NO_CREDENTIALS_NOW, plain
+from shared.wire import MISCONFIGURED, NO_CREDENTIALS_NOW
 
 LASTS_UNUSED = timedelta(days=90)
 """https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime: each use gives another 90 days."""

@@ -16,8 +16,9 @@ import msgspec
 
 from shared.model import Arrival, JobSucceeded, ObjectArrived, TableChanged
 from shared.readings import Arrived, Asked, GlueRunEnded, Ignored, Reading, Ticked
+from shared.redaction import plain
 from shared.wakes import Name, Own, asked, read_own
-from shared.wire import decode_part, missing, plain, read_guarded, time_at
+from shared.wire import decode_part, missing, read_guarded, time_at
 
 SIGNAL = "unstale.signal"
 """Detail type of a custom event, of any source: `{"target": "<name>", "full": false, "reason": "..."}`."""

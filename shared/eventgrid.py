@@ -18,8 +18,9 @@ import msgspec
 
 from shared.model import Arrival, BlobArrived, OneLakeArrived
 from shared.readings import Arrived, FabricRunEnded, Ignored, Reading
+from shared.redaction import plain
 from shared.wakes import Own, read_own
-from shared.wire import decode_part, misfit, missing, plain, read_guarded, time_at
+from shared.wire import decode_part, misfit, missing, read_guarded, time_at
 
 ONLY_OPENED = frozenset({"CreateFile", "SftpCreate"})
 """The two calls that report a blob before its data is there: an empty file was opened, and `FlushWithClose` or

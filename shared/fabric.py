@@ -18,6 +18,7 @@ import msgspec
 
 from shared.model import ItemJob, LakeViews, Value
 from shared.ports import Phase, Report, Started, Traits
+from shared.redaction import plain
 from shared.trouble import Trouble
 from shared.wire import (
     ANSWER_LIMIT,
@@ -32,7 +33,6 @@ from shared.wire import (
     Page,
     concerns,
     header,
-    plain,
     retry_after,
     time_of,
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.model import GlueView
 from shared.ports import Phase, Report, Started, Traits
+from shared.redaction import plain
 from shared.trouble import Fault, Meaning, Sent, Trouble
 from shared.wire import (
     GONE,
@@ -29,7 +30,6 @@ from shared.wire import (
     concerns,
     header,
     instant,
-    plain,
     retry_after,
 )
 

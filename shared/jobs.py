@@ -36,7 +36,7 @@ from shared.model import (
     Value,
 )
 from shared.ports import Conflict, Document
-from shared.wire import plain
+from shared.redaction import plain
 from shared.workload import (
     Answer,
     Call,

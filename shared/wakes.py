@@ -9,7 +9,8 @@ import msgspec
 
 from shared.model import Wake
 from shared.readings import Asked, Reading, Ticked, Woken
-from shared.wire import decode_part, misfit, plain, time_at
+from shared.redaction import plain
+from shared.wire import decode_part, misfit, time_at
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 """Of a target. The configuration allows fewer characters."""

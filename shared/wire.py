@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,14 +14,13 @@ from msgspec.structs import replace
 from shared.model import Value
 from shared.ports import Phase, Report
 from shared.readings import Malformed, Reading
+from shared.redaction import plain
 from shared.trouble import Fault, Meaning, Sent, Trouble
 
 EVENT_LIMIT = 256 * 1024
 """Bytes. The most that EventBridge takes; an event that we act on has about one kilobyte."""
 ANSWER_LIMIT = 1024 * 1024
 """Bytes that a client reads of an answer at most. A hundred Fabric job instances are some 60 kilobytes."""
-TEXT_LIMIT = 500
-"""Characters of any text of others that we keep or show: a record must stay small."""
 PAGE_LIMIT = 10
 """Pages of one listing. More is a platform that pages in circles, or a history that no function can read in time."""
 THROTTLE_BOUNDS = timedelta(seconds=1), timedelta(hours=1)
@@ -105,25 +103,6 @@ def instant(time: datetime) -> datetime | None:
     if not EARLIEST_YEAR <= time.year <= LATEST_YEAR:
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-# --- Text of others --------------------------------------------------------------------------------------------------
-
-_SECRETS = re.compile(
-    r"bearer\s+[^\s\"',;]+"  # an Authorization header
-    r"|eyJ[\w-]{8,}(?:\.[\w-]*)+"  # a token without its header: base64url of {"
-    r"|\b(?:sig|signature|sharedaccesskey|accountkey|client_secret|password)=[^&\s\"',;]+"  # SAS, connection string
-    r"|\bcode=[\w=-]{20,}",  # a function key
-    re.IGNORECASE,
-)
-
-
-def plain(text: str, limit: int = TEXT_LIMIT) -> str:
-    """Text of others, fit to be stored, logged and shown: one line, short, no control characters, no secrets."""
-    short = text[: 8 * limit].encode(errors="replace").decode()
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in short).split())
-    safe = _SECRETS.sub("***", line)
-    return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 
 # --- Headers ---------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import msgspec
 
 from shared.config import Configuration
 from shared.model import GlueView, ItemJob, JobStatus, Target, Value
-from shared.wire import plain
+from shared.redaction import plain
 
 BODY_LIMIT = 64 * 1024
 """Bytes. A payload names a refresh; what a target's job takes as data is in the configuration, of some kilobytes."""
