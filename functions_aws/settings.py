@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from shared.endpoints import refusal
 from shared.model import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
@@ -35,7 +34,7 @@ class Settings(Value, frozen=True):
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables; raises `BadSettings`."""
-    _refuse_plain_endpoints(environ)
+    _refuse_unsafe_endpoints(environ)
     return Settings(
         config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
         table=_needed(environ, "UNSTALE_TABLE", "the name of the DynamoDB table"),
@@ -58,20 +57,11 @@ def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
     return value
 
 
-def _refuse_plain_endpoints(environ: Mapping[str, str]) -> None:
-    """The SDK honours AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>; without TLS they stay on this machine."""
+def _refuse_unsafe_endpoints(environ: Mapping[str, str]) -> None:
+    """Refuse an endpoint that signed requests must not leave for.
+
+    The SDK honours AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>; https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html.
+    """
     for name, value in environ.items():
-        if name.startswith("AWS_ENDPOINT_URL") and value and not _is_safe(value):
-            raise BadSettings(f"{name} is {value!r}: an endpoint is https, or http on a loopback address")
-
-
-def _is_safe(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        if name.startswith("AWS_ENDPOINT_URL") and value and (why := refusal(value)):
+            raise BadSettings(f"{name} {why}")
