@@ -1,1 +1,1 @@
-"""What brings the functions into the clouds: templates, and the packages that they deploy."""
+"""Templates, their parameters, and packages."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from local.loopback import Answer, LoopbackServer, Request
+from local.emulators.http_server import Answer, LoopbackServer, Request
 
 SNAPSHOT = Path(__file__).parents[1] / "infra" / "azure" / "main.snapshot.json"
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"

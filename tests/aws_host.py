@@ -19,8 +19,8 @@ from functions_aws.dead_letters import DeadLetters
 from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
-from local.aws_world import AwsWorld
-from local.lambda_host import Context, sqs_event
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.lambda_host import Context, sqs_event
 from shared import records
 from shared.config import load
 from shared.model import State

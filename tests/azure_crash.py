@@ -37,10 +37,10 @@ from functions_azure.platform import Connection
 from functions_azure.settings import EVENTS_QUEUE, TABLE, WAKES_QUEUE, Settings
 from functions_azure.shell import ComesBack, Shell
 from functions_azure.telemetry import Telemetry
-from local.fabric_emulator import FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType, resource_name
-from local.journal import Arrival, PlatformRun, lost, overlapping
-from local.tokens import FABRIC, Tokens
+from local.emulators.entra.tokens import FABRIC, Tokens
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_name
+from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared import planning
 from shared.config import Configuration, load
 from shared.engine import World

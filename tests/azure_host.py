@@ -19,10 +19,10 @@ from functions_azure.platform import Connection, Platform
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
 from functions_azure.shell import Shell
 from functions_azure.telemetry import Telemetry
-from local.fabric_emulator import FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.memory import MemoryStore, MemoryWaker
-from local.tokens import FABRIC, Caller, Tokens
+from local.emulators.entra.tokens import FABRIC, Caller, Tokens
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
+from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config import Configuration, load
 from shared.engine import Happened, World
 from shared.model import Cloud, State

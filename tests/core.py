@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from local.memory import MemoryStore, MemoryWaker
+from local.emulators.memory import MemoryStore, MemoryWaker
 from shared import records
 from shared.config import Configuration
 from shared.engine import Engine, Happened, World

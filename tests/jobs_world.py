@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from local.memory import MemoryStore, MemoryWaker
+from local.emulators.memory import MemoryStore, MemoryWaker
 from shared import records
 from shared.config import Configuration, Workload, WorkloadJob
 from shared.engine import Engine, Happened, World

@@ -27,16 +27,16 @@ from functions_azure.shell import Shell
 from functions_azure.tokens import FABRIC, EntraTokens
 from functions_azure.world import Parts
 from local.cli import main
-from local.entra import App, Entra, Identity
-from local.fabric_emulator import FabricEmulator
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.key_vault import KeyVault
+from local.emulators.entra.emulator import App, Entra, Identity
+from local.emulators.fabric.emulator import FabricEmulator
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from shared.entra import LAKE_VIEW_SCOPES
 from shared.model import State
 from shared.records import read_state
 from shared.trouble import Trouble
 from tests.azure_host import OTHER, SALES, TEXT, WORKSPACE
 from tests.azurite_server import Account
+from tests.support.key_vault import KeyVault
 
 SYSTEM = Identity("5e7d9b30-0000-4000-8000-000000000002", "5e7d9b30-0000-4000-8000-00000000000b", system_assigned=True)
 CONSENTED = frozenset(f"{FABRIC}/{scope}" for scope in LAKE_VIEW_SCOPES)

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import jsonschema
 import pytest
 
-from local.fabric_emulator import Exchange
+from local.emulators.fabric.emulator import Exchange
 
 SPECIFICATION: Final = Path(__file__).parents[2] / "shared" / "specs" / "fabric-jobs.swagger.json"
 ABSENT: Final = "the published specification of the job API is not here"

@@ -19,11 +19,11 @@ from msgspec.structs import replace
 from functions_aws import app
 from functions_aws.settings import BadSettings
 from functions_aws.shell import NotDone
-from local.aws_world import AwsWorld
-from local.faults import Refuse
-from local.glue_emulator import GlueSettings
-from local.journal import Arrival, PlatformRun, lost, overlapping
-from local.lambda_host import sqs_event
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.lambda_host import sqs_event
+from local.emulators.faults import Refuse
+from local.emulators.glue.emulator import GlueSettings
+from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared import glue
 from shared.config import BadConfiguration, load
 from shared.model import Situation, Wake

@@ -11,9 +11,9 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import ONCE, Clients
 from functions_aws.platform import Platform
-from local.aws_world import AwsWorld
-from local.faults import LoseResponse, ServerError, Throttle
-from local.glue_emulator import FAULTS_OF
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.faults import LoseResponse, ServerError, Throttle
+from local.emulators.glue.emulator import FAULTS_OF
 from shared import glue
 from shared.model import GlueView, Target
 from shared.ports import Phase, Report, Started

@@ -15,7 +15,7 @@ from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.returns import Returns
 from functions_aws.waker import Waker
-from local.aws_world import AwsWorld
+from local.emulators.aws.emulator import AwsWorld
 from shared import eventbridge
 from shared.letters import GIVEN_UP, Heap, Move
 from shared.model import Wake

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import Clients
 from functions_aws.store import BATCH_TRIES, Store
-from local.aws_world import AwsWorld, _create_table
+from local.emulators.aws.emulator import AwsWorld, _create_table
 from shared.ports import Conflict, Document, StoreDown
 from tests.aws_host import clients_to_nowhere, living_in
 from tests.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body

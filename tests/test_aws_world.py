@@ -30,11 +30,11 @@ from moto.events.models import Rule
 from moto.glue.responses import GlueResponse
 from moto.sqs.models import sqs_backends
 
-from local.aws_world import AwsWorld
-from local.faults import LoseResponse, Slow
-from local.glue_emulator import GlueSettings, resource_name
-from local.journal import Arrival, lost
-from local.lambda_host import Every, Function, Pump, Queue, failed_messages
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.lambda_host import Every, Function, Pump, Queue, failed_messages
+from local.emulators.faults import LoseResponse, Slow
+from local.emulators.glue.emulator import GlueSettings, resource_name
+from local.emulators.journal import Arrival, lost
 
 # From https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html; `version-id` is there with versioning only.
 PUBLISHED_EVENT = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
@@ -615,7 +615,7 @@ def test_a_bug_of_the_emulated_aws_is_not_swallowed(no_world: None) -> None:
 
 INTERRUPTED = """
 import time
-from local.aws_world import AwsWorld
+from local.emulators.aws.emulator import AwsWorld
 try:
     with AwsWorld() as world, world.pump("events", world.function(print)):
         world.client("s3").put_object(Bucket="landing", Key="k", Body=b"")

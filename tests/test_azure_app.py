@@ -17,7 +17,7 @@ import pytest
 from functions_azure import app
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, BadSettings
 from functions_azure.shell import PAUSES_SECONDS, TURNS_BEFORE_QUEUE, ComesBack, persist
-from local.faults import Refuse
+from local.emulators.faults import Refuse
 from shared.config import load
 from shared.model import Situation, Wake
 from shared.wakes import wake_message

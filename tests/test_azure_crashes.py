@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from functions_azure.platform import Platform
-from local.faults import LoseResponse, NeverEnd
+from local.emulators.faults import LoseResponse, NeverEnd
 from shared import fabric, machine
 from shared.decision import Start
 from shared.engine import About, Engine, Sight

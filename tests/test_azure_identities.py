@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, WAKES_QUEUE
 from functions_azure.tokens import STORAGE
-from local.entra import App, Entra, Federation, Identity
-from local.fabric_emulator import Exchange, FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.faults import IssueFor
-from local.loopback import _certificate
-from local.tokens import Caller
+from local.emulators.entra.emulator import App, Entra, Federation, Identity
+from local.emulators.entra.tokens import Caller
+from local.emulators.fabric.emulator import Exchange, FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
+from local.emulators.faults import IssueFor
+from local.emulators.http_server import _certificate
 from tests import swagger
 from tests.azure_host import SALES, WORKSPACE, blob_created
 from tests.azure_worker import Worker, one_package  # noqa: F401 - fixture

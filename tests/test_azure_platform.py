@@ -14,11 +14,11 @@ import requests
 
 from functions_azure.clients import NEVER, Deadline
 from functions_azure.platform import CHUNK, IDLE, Connection, Platform, _body
-from local.fabric_emulator import FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.faults import CallFault, LoseResponse, Refuse, ServerError, Slow, Throttle
-from local.loopback import Answer, LoopbackServer, Request
-from local.tokens import FABRIC, Caller, Tokens
+from local.emulators.entra.tokens import FABRIC, Caller, Tokens
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
+from local.emulators.faults import CallFault, LoseResponse, Refuse, ServerError, Slow, Throttle
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared import fabric
 from shared.model import ItemJob, LakeViews, Target
 from shared.ports import Phase, Report, Started

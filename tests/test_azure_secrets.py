@@ -22,11 +22,11 @@ from functions_azure import world
 from functions_azure.settings import EVENTS_QUEUE
 from functions_azure.shell import Shell
 from functions_azure.telemetry import LONGEST_TEXT, QUIET, Redaction, Telemetry, install
-from local.entra import App, Entra, Federation, Identity
-from local.fabric_emulator import FabricEmulator
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.faults import RefuseToken, ServerError
-from local.tokens import Tokens
+from local.emulators.entra.emulator import App, Entra, Federation, Identity
+from local.emulators.entra.tokens import Tokens
+from local.emulators.fabric.emulator import FabricEmulator
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
+from local.emulators.faults import RefuseToken, ServerError
 from shared.engine import Happened
 from tests.azure_host import OTHER, SALES, T0, TEXT, WORKSPACE, HandClock
 from tests.azurite_server import KEY, Account, new_account, one_azurite  # noqa: F401 - fixtures

@@ -16,8 +16,8 @@ from functions_azure import clients as shell_clients
 from functions_azure.clients import Clients, Deadline
 from functions_azure.settings import TABLE, Settings
 from functions_azure.store import FORGOTTEN_AT_ONCE, LONGEST_BODY, PARTITIONS, Store, _partition
-from local.loopback import Answer, LoopbackServer, Request
-from local.memory import MemoryWaker
+from local.emulators.http_server import Answer, LoopbackServer, Request
+from local.emulators.memory import MemoryWaker
 from shared import fabric
 from shared.config import load
 from shared.engine import Engine, World

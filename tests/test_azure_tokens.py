@@ -26,10 +26,10 @@ from functions_azure.tokens import (
     StorageCredential,
     issuer_of,
 )
-from local.entra import App, Entra, Federation, Identity
-from local.faults import LoseResponse, RefuseToken, ServerError, Slow, Throttle
-from local.loopback import Answer, LoopbackServer, Request
-from local.tokens import Caller
+from local.emulators.entra.emulator import App, Entra, Federation, Identity
+from local.emulators.entra.tokens import Caller
+from local.emulators.faults import LoseResponse, RefuseToken, ServerError, Slow, Throttle
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.trouble import Sent, Trouble
 
 SECRET = "a planted secret, ~8Q"

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
-from local.loopback import LoopbackServer, Request
+from local.emulators.http_server import LoopbackServer, Request
 from shared.model import Wake
 from shared.records import read_state
 from shared.wakes import wake_message

@@ -28,10 +28,10 @@ from functions_azure.settings import BadSettings
 from functions_azure.shell import Shell
 from functions_azure.telemetry import Telemetry
 from functions_azure.workload_keys import Gate, Keys
-from local.entra import Entra
-from local.loopback import Answer, LoopbackServer, Request
-from local.tokens import Tokens
-from local.workload_fabric import Caller, Registration, WorkloadFabric, function_host
+from local.emulators.entra.emulator import Entra
+from local.emulators.entra.tokens import Tokens
+from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric, function_host
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared import records
 from shared.config import Configuration, Workload, WorkloadJob
 from shared.engine import World

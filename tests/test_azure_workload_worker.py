@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from functions_azure.settings import WAKES_QUEUE
-from local.entra import Entra, Identity
-from local.fabric_emulator import FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.workload_fabric import Caller, Registration
+from local.emulators.entra.emulator import Entra, Identity
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
+from local.emulators.fabric.workload import Caller, Registration
 from tests.azure_host import SALES, WORKSPACE
 from tests.azure_worker import Worker, one_package  # noqa: F401 - fixture
 from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures

@@ -13,8 +13,8 @@ import pytest
 from functions_aws.clients import Clients
 from functions_aws.settings import read
 from functions_aws.world import world
-from local.aws_world import AwsWorld
 from local.cli import main
+from local.emulators.aws.emulator import AwsWorld
 from shared import records
 from shared.config import load
 from shared.model import Ended, Outcome, Owed, State

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from local.memory import MemoryWaker
+from local.emulators.memory import MemoryWaker
 from shared import records
 from shared.config import Configuration
 from shared.engine import ATTEMPTS, Contended, Engine

@@ -11,8 +11,9 @@ import msal
 import pytest
 import requests
 
-from local.entra import App, Entra, Federation, Identity, TokenRequest
-from local.faults import (
+from local.emulators.entra.emulator import App, Entra, Federation, Identity, TokenRequest
+from local.emulators.entra.tokens import EXCHANGE, FABRIC, FABRIC_AUDIENCES, POWER_BI, Caller, TokenRefusal, Tokens
+from local.emulators.faults import (
     IssueExpired,
     IssueFor,
     LoseResponse,
@@ -21,7 +22,6 @@ from local.faults import (
     Slow,
     Throttle,
 )
-from local.tokens import EXCHANGE, FABRIC, FABRIC_AUDIENCES, POWER_BI, Caller, TokenRefusal, Tokens
 
 OTHER_TENANT = "c1d2a7b0-5e3f-4a68-9b17-20e4d6f8a9ff"
 SCOPES = [f"{FABRIC}/.default"]

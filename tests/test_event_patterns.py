@@ -11,7 +11,7 @@ from hypothesis import assume, event, given, note, settings
 from hypothesis import strategies as st
 from moto.events.models import EventPattern
 
-from local.event_patterns import LONGEST_PATTERN, SLOTS, Patterns, patterns_for
+from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, Patterns, patterns_for
 from shared import eventbridge
 from shared.config import BadConfiguration, Configuration, load
 from shared.model import GlueJobSucceeded, GlueTableChanged, GlueView, S3ObjectCreated, Source

@@ -32,9 +32,10 @@ from microsoft_fabric_api.generated.lakehouse.models import (
     TableMaintenanceExecutionData,
 )
 
-from local.fabric_emulator import FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, TABLE_MAINTENANCE, Item, JobType, resource_name
-from local.faults import (
+from local.emulators.entra.tokens import EXCHANGE, FABRIC, Caller, Tokens
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, TABLE_MAINTENANCE, Item, JobType, resource_name
+from local.emulators.faults import (
     ClockApart,
     FailRun,
     LoseResponse,
@@ -45,8 +46,7 @@ from local.faults import (
     Slow,
     Throttle,
 )
-from local.journal import PlatformRun, RefusedStart
-from local.tokens import EXCHANGE, FABRIC, Caller, Tokens
+from local.emulators.journal import PlatformRun, RefusedStart
 from tests import swagger
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"

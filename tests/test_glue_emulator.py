@@ -19,7 +19,7 @@ from moto import mock_aws
 from moto.glue.responses import GlueResponse
 from moto.server import ThreadedMotoServer
 
-from local.faults import (
+from local.emulators.faults import (
     ClockApart,
     FailRun,
     Fault,
@@ -31,9 +31,9 @@ from local.faults import (
     Slow,
     Throttle,
 )
-from local.glue_emulator import FAULTS_OF, FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings, resource_name
-from local.glue_wire import COMMON_ERRORS, GET, LIST, START, STOP, Call, GlueError, GlueEvent
-from local.journal import Arrival, Journal, PlatformRun, lost, overlapping
+from local.emulators.glue.emulator import FAULTS_OF, FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings, resource_name
+from local.emulators.glue.wire import COMMON_ERRORS, GET, LIST, START, STOP, Call, GlueError, GlueEvent
+from local.emulators.journal import Arrival, Journal, PlatformRun, lost, overlapping
 
 BEGIN = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 REGION = "eu-central-1"

@@ -19,10 +19,12 @@ from functions_aws import settings, store
 from functions_aws.telemetry import COUNTED, GAUGES, NAMESPACE, Telemetry
 from infra.packaging import aws as packaging
 from infra.packaging import stage
-from local import infra_aws, live
-from local.cli import main
-from local.event_patterns import SLOTS
-from local.infra_aws import glue_resources, inputs, overrides
+from infra.parameters.aws import glue_resources, inputs
+from infra.parameters.event_patterns import SLOTS
+from infra.parameters.samconfig import SAMCONFIG as OURS
+from infra.parameters.samconfig import overrides
+from local.checks import aws as live
+from local.cli import infra, main
 from shared import eventbridge
 from shared.config import load
 from shared.engine import Happened
@@ -584,9 +586,9 @@ def test_writing_keeps_everything_that_is_not_ours(tmp_path: Path, form: str) ->
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
     config.write_text(CONFIG, encoding="utf-8")
     samconfig.write_text(SAMCONFIG.format(overrides=form), encoding="utf-8")
-    infra_aws.aws(config, as_json=False, write=True, samconfig=samconfig)
+    infra.aws(config, as_json=False, write=True, samconfig=samconfig)
     once = samconfig.read_text(encoding="utf-8")
-    infra_aws.aws(config, as_json=False, write=True, samconfig=samconfig)
+    infra.aws(config, as_json=False, write=True, samconfig=samconfig)
     assert samconfig.read_text(encoding="utf-8") == once
     assert once.partition("parameter_overrides")[0] == SAMCONFIG.partition("parameter_overrides")[0]
     assert once.endswith("confirm_changeset = true # last\n")
@@ -603,12 +605,12 @@ def test_another_configuration_is_not_rolled_out_gradually(
     """
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
-    samconfig.write_bytes(infra_aws.SAMCONFIG.read_bytes())
+    samconfig.write_bytes(OURS.read_bytes())
 
     def written_for(text: str) -> tuple[str | None, bool]:
         config.write_text(text, encoding="utf-8")
         capsys.readouterr()
-        infra_aws.aws(config, as_json=False, write=True, samconfig=samconfig)
+        infra.aws(config, as_json=False, write=True, samconfig=samconfig)
         table = tomlkit.parse(samconfig.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
         return overrides(table["parameter_overrides"]).get("GradualRollout"), "changed" in capsys.readouterr().out
 
@@ -627,8 +629,8 @@ def test_an_environment_more_is_a_stack_more(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    samconfig.write_bytes(infra_aws.SAMCONFIG.read_bytes())
-    infra_aws.aws(config, as_json=True, write=True, environment="staging", samconfig=samconfig)
+    samconfig.write_bytes(OURS.read_bytes())
+    infra.aws(config, as_json=True, write=True, environment="staging", samconfig=samconfig)
     document = tomlkit.parse(samconfig.read_text(encoding="utf-8")).unwrap()
     names = {name: document[name]["global"]["parameters"]["stack_name"] for name in ("default", "staging")}
     assert len(set(names.values())) == 2

@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 from functions_azure import settings
 from infra.packaging import azure as packaging
 from infra.packaging import stage
-from local import infra_azure
-from local.cli import main
-from local.infra_azure import SUBJECT, filters_for, inputs
+from infra.parameters.azure import MOST_FILTERS, SUBJECT, Filter, filters_for, inputs
+from local.cli import infra, main
 from shared.config import load
 from shared.eventgrid import read
 from shared.model import BlobArrived, BlobCreated
@@ -522,7 +521,7 @@ ICEBERG = blob(account="lake", container="silver", prefix="sales/stock/metadata/
 COMMIT_FILES = lakehouse("sales", ORDERS, ICEBERG) + lakehouse("stock", ORDERS)
 TOO_MANY = "".join(
     lakehouse(f"t{number}", blob(account="big", container=f"raw{number % 7}", prefix=f"t{number}/", suffix=".parquet"))
-    for number in range(infra_azure.MOST_FILTERS + 20)
+    for number in range(MOST_FILTERS + 20)
 )
 
 
@@ -568,7 +567,7 @@ def passes(resource: dict[str, Any], account: str, kind: str, subject: str) -> b
     if resource["type"] != "Microsoft.EventGrid/systemTopics/eventSubscriptions":
         return False
     wanted = resource["properties"]["filter"]
-    found = infra_azure.Filter(wanted["subjectBeginsWith"], wanted["subjectEndsWith"])
+    found = Filter(wanted["subjectBeginsWith"], wanted["subjectEndsWith"])
     assert wanted["isSubjectCaseSensitive"] is False
     of_the_account = f"/systemTopics/unstale-{account}/" in resource["id"]
     return of_the_account and kind in wanted["includedEventTypes"] and found.passes(subject)
@@ -621,7 +620,7 @@ def test_environments_live_side_by_side(name: str, group: str) -> None:
 def test_filters_name_container_prefix_and_suffix_and_no_two_pass_the_same_event() -> None:
     """As exact as Event Grid can be, and one delivery an event where one filter covers another."""
     found = filters_for([BlobCreated("a", "c", "x/y/", ".p"), BlobCreated("a", "c", "x/", ".p")])
-    assert found == ((infra_azure.Filter(f"{SUBJECT}c/blobs/x", ".p"),), "")
+    assert found == ((Filter(f"{SUBJECT}c/blobs/x", ".p"),), "")
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -629,8 +628,8 @@ def test_filters_name_container_prefix_and_suffix_and_no_two_pass_the_same_event
 
 def test_infra_writes_what_the_parameter_file_reads(tmp_path: Path) -> None:
     """One file an environment; the committed one is of the example configuration."""
-    infra_azure.azure(ROOT / "unstale.toml", as_json=True, write=True, folder=tmp_path)
-    infra_azure.azure(ROOT / "unstale.toml", as_json=True, write=True, environment="staging", folder=tmp_path)
+    infra.azure(ROOT / "unstale.toml", as_json=True, write=True, folder=tmp_path)
+    infra.azure(ROOT / "unstale.toml", as_json=True, write=True, environment="staging", folder=tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {"default.json", "staging.json", "staging.bicepparam"}
     assert (tmp_path / "default.json").read_bytes() == (FOLDER / "default.json").read_bytes()
 
@@ -640,7 +639,7 @@ def test_an_environment_gets_a_parameter_file_that_is_then_its_own(tmp_path: Pat
     shutil.copytree(FOLDER, tmp_path / "azure")
     own = tmp_path / "azure" / "Acceptance-test.bicepparam"
     for _ in range(2):
-        infra_azure.azure(
+        infra.azure(
             ROOT / "unstale.toml", as_json=True, write=True, environment="Acceptance-test", folder=tmp_path / "azure"
         )
         assert "param name = 'unstale-acceptance-t'" in own.read_text(encoding="utf-8")

@@ -18,8 +18,8 @@ import requests
 from functions_azure.key_vault import KeyVault as Client
 from functions_azure.key_vault import VaultRefused, Wrapped
 from functions_azure.tokens import BoundedHttp
-from local.key_vault import VAULT, KeyVault
-from local.tokens import FABRIC, Caller, Tokens
+from local.emulators.entra.tokens import FABRIC, Caller, Tokens
+from tests.support.key_vault import VAULT, KeyVault
 
 US = Caller("5e7d9b30-0000-4000-8000-00000000000b", "5e7d9b30-0000-4000-8000-000000000002", "managed-identity")
 DATA_KEY = bytes(range(32))

@@ -10,9 +10,9 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
-from local.event_patterns import patterns_for
-from local.findings import Finding
-from local.live import ALWAYS, CALLS, looked_at
+from infra.parameters.event_patterns import patterns_for
+from local.checks.aws import ALWAYS, CALLS, looked_at
+from local.checks.finding import Finding
 from shared.config import load
 from tests.aws_host import NOWHERE
 

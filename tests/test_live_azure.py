@@ -17,10 +17,10 @@ from microsoft_fabric_api.client import FabricClient
 from functions_azure.clients import Clients
 from functions_azure.settings import Settings
 from functions_azure.store import Store
-from local import live_azure
+from local.checks import azure as live_azure
 from local.cli import main
-from local.entra import App, Entra, Identity
-from local.tokens import FABRIC, Caller
+from local.emulators.entra.emulator import App, Entra, Identity
+from local.emulators.entra.tokens import FABRIC, Caller
 from shared.config import load
 from shared.model import Blocked, State
 from shared.records import write

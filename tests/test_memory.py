@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from local.memory import MemoryStore, MemoryWaker
+from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.model import Wake
 from shared.ports import Store
 from tests.store_contract import NOON, SECOND, VIEW, StoreContract

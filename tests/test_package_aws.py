@@ -18,14 +18,14 @@ import pytest
 
 from infra.packaging import __main__ as command_line
 from infra.packaging import aws, stage
-from local.aws_world import AwsWorld
-from local.lambda_host import sqs_event
-from local.loopback import Answer, LoopbackServer, Request
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.lambda_host import sqs_event
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from tests.runtime_api import RuntimeApi
 from tests.staged import HERE, command, run, runtime, staged
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "local" / "demo.toml"
+CONFIG = ROOT / "local" / "demo" / "demo.toml"
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from local import redrive
-from local.usage import NotWell
+from local.cli import redrive
+from local.cli.errors import NotWell
 from shared.config import load
 from shared.ports import StoreDown
 

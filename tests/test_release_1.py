@@ -31,7 +31,7 @@ from functions_azure.dead_letters import DeadLetters
 from functions_azure.key_vault import Wrapped
 from functions_azure.settings import TABLE, WAKES_QUEUE, Settings
 from functions_azure.sign_in import Opened, SignIns
-from local.aws_world import AwsWorld, _create_table
+from local.emulators.aws.emulator import AwsWorld, _create_table
 from shared import entra, eventbridge, eventgrid, records, wakes
 from shared.model import Wake
 from tests.aws_host import living_in

@@ -15,7 +15,7 @@ import requests
 
 from functions_azure.sign_in import SignIns
 from functions_azure.tokens import EntraTokens
-from local.entra_users import Users, number_of
+from local.emulators.entra.users import Users, number_of
 from shared.trouble import Trouble
 from tests.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
 from tests.signed_in import Stage, user_stage  # noqa: F401 - a fixture

@@ -19,8 +19,8 @@ from functions_azure.settings import EVENTS_QUEUE, POISON
 from functions_azure.settings import read as read_azure
 from functions_azure.world import Parts
 from functions_azure.world import world as azure_world
-from local.aws_world import AwsWorld
 from local.cli import main
+from local.emulators.aws.emulator import AwsWorld
 from shared import records
 from shared.config import load
 from shared.model import Ended, Outcome, State

@@ -25,11 +25,11 @@ from functions_azure.shell import ComesBack
 from functions_azure.sign_in import SignIns
 from functions_azure.tokens import FABRIC
 from functions_azure.world import Parts
-from local import login
-from local.entra import App
-from local.entra_users import CHALLENGE, Does, Wish
-from local.faults import IssueExpired, IssueFor, LoseResponse, RefuseToken, ServerError, Slow, Throttle
-from local.tokens import EXCHANGE
+from local.cli import login
+from local.emulators.entra.emulator import App
+from local.emulators.entra.tokens import EXCHANGE
+from local.emulators.entra.users import CHALLENGE, Does, Wish
+from local.emulators.faults import IssueExpired, IssueFor, LoseResponse, RefuseToken, ServerError, Slow, Throttle
 from shared.entra import ITEM_SCOPES, LAKE_VIEW_SCOPES
 from shared.model import Blocked
 from shared.ports import StoreDown

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from functions_azure.settings import EVENTS_QUEUE
 from functions_azure.shell import Shell
 from functions_azure.telemetry import Redaction
-from local.entra_users import Does
-from local.faults import IssueExpired, RefuseToken, ServerError
+from local.emulators.entra.users import Does
+from local.emulators.faults import IssueExpired, RefuseToken, ServerError
 from tests.azurite_server import KEY, new_account, one_azurite  # noqa: F401 - fixtures
 from tests.signed_in import APP, Stage, user_stage  # noqa: F401 - a fixture
 from tests.test_azure_secrets import Sink, issued_tokens, root_handler, telling_library  # noqa: F401 - fixtures

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 
 from functions_azure import workload_keys
 from functions_azure.workload_keys import KEPT_SECONDS, REFRESH_SECONDS, TRY_AGAIN_SECONDS, Gate, Keys, NoKeys
-from local.loopback import Answer, LoopbackServer, Request
-from local.tokens import Tokens
+from local.emulators.entra.tokens import Tokens
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared import workload_tokens
 from shared.workload_tokens import CHECKS, FABRIC_APPS, LONGEST_HEADER, Expected, Pair
 

@@ -29,7 +29,7 @@ from functions_aws.shell import Shell
 from functions_aws.store import Store
 from functions_aws.telemetry import COUNTED, GAUGES, Telemetry
 from functions_aws.waker import Waker
-from local.lambda_host import Context, sqs_event
+from local.emulators.aws.lambda_host import Context, sqs_event
 from shared import glue
 from shared.config import Configuration, load
 from shared.engine import World

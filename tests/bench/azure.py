@@ -25,7 +25,7 @@ from functions_azure.store import PARTITIONS
 from functions_azure.telemetry import Telemetry
 from functions_azure.waker import Waker
 from infra.packaging.azure import SITE_PACKAGES
-from local.memory import MemoryStore, MemoryWaker
+from local.emulators.memory import MemoryStore, MemoryWaker
 from shared import fabric
 from shared.config import Configuration, load
 from shared.engine import World

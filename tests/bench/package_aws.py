@@ -27,7 +27,7 @@ COLD_LIMIT = 0.45
 def measure(environment: Mapping[str, str]) -> Iterator[Measured]:
     """Stage it for this machine, then start both in turn, each with nothing on its path but what it needs."""
     with TemporaryDirectory() as folder:
-        package = staged(Path(folder) / "aws", ROOT / "local" / "demo.toml")
+        package = staged(Path(folder) / "aws", ROOT / "local" / "demo" / "demo.toml")
         installed = Path(botocore.__file__).parents[1]
         paths = {"functions_aws.app": str(package), "tests.bench.obvious_aws": f"{installed}{os.pathsep}{ROOT}"}
         yield from _cold(paths, environment)

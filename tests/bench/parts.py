@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from local.memory import MemoryStore, MemoryWaker
+from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.model import Wake
 from shared.ports import Document
 

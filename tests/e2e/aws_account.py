@@ -22,9 +22,9 @@ import boto3
 import pytest
 import urllib3
 
-from local.aws_world import AwsWorld
-from local.glue_emulator import GlueSettings
-from local.loopback import Answer, LoopbackServer, Request
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.glue.emulator import GlueSettings
+from local.emulators.http_server import Answer, LoopbackServer, Request
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "eu-central-1"

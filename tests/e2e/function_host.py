@@ -22,11 +22,11 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient, QueueMessage
 
 from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, WAKES_QUEUE
-from local.entra import Entra, Identity
-from local.fabric_emulator import FabricEmulator, FabricSettings
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType, resource_name
-from local.journal import Arrival, PlatformRun, lost
-from local.loopback import Answer, LoopbackServer, Request
+from local.emulators.entra.emulator import Entra, Identity
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_name
+from local.emulators.http_server import Answer, LoopbackServer, Request
+from local.emulators.journal import Arrival, PlatformRun, lost
 from shared.model import Blocked, State
 from shared.records import read_state
 from tests import swagger

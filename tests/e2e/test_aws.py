@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from infra.packaging import aws as packaging
-from local import infra_aws
-from local.cli import main
-from local.faults import LoseResponse, NeverEnd
-from local.journal import PlatformRun, overlapping
-from local.offline import read_config
+from infra.parameters.aws import inputs
+from infra.parameters.samconfig import overrides
+from local.cli import infra, main
+from local.cli.deployment import read_config
+from local.emulators.faults import LoseResponse, NeverEnd
+from local.emulators.journal import PlatformRun, overlapping
 from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
 from tests.staged import staged
 from tests.test_infra_aws import ACTION_OF, BY_SERVICES, granted
@@ -95,7 +96,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with account(WHERE, folder) as there, pytest.MonkeyPatch.context() as patch:
         for name, value in there.environment.items():
             patch.setenv(name, value)
-        infra_aws.aws(config, as_json=False, write=True, samconfig=here / "samconfig.toml")
+        infra.aws(config, as_json=False, write=True, samconfig=here / "samconfig.toml")
         guided = (str(WHERE / "sam"), "deploy", "--guided", "--no-confirm-changeset")
         done = there.run(*guided, cwd=here, answers="\n" * 80)  # Enter keeps what is proposed
         assert done.returncode == 0, done.stdout + done.stderr + there.log.read_text(encoding="utf-8")[-5000:]
@@ -110,8 +111,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def _written_as_before(config: Path, samconfig: Path) -> None:
     """What `--guided` wrote back of our parameters is what they were, quotes and all."""
     table = tomllib.loads(samconfig.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
-    saved = infra_aws.overrides(table["parameter_overrides"])
-    expected = infra_aws.inputs(read_config(config), REGION).parameters
+    saved = overrides(table["parameter_overrides"])
+    expected = inputs(read_config(config), REGION).parameters
     assert {name: saved[name] for name in expected} == expected
 
 

@@ -16,8 +16,8 @@ import pytest
 from functions_azure.settings import EVENTS_QUEUE, POISON
 from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
-from local.fabric_jobs import LAKE_VIEWS, Item, JobType
-from local.faults import NeverEnd
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
+from local.emulators.faults import NeverEnd
 from tests.azure_host import SALES, WORKSPACE
 from tests.azure_worker import one_package  # noqa: F401 - fixture
 from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures

@@ -1,4 +1,4 @@
-"""The store of a simulated world: what `local.memory` keeps, with an account of who wrote what, and quicker."""
+"""The store of a simulated world: what `MemoryStore` keeps, with an account of who wrote what, and quicker."""
 
 from __future__ import annotations
 

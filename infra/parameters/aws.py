@@ -1,0 +1,133 @@
+"""What the SAM template takes from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Final
+
+from botocore.session import get_session
+
+from infra.parameters.errors import ParameterError
+from infra.parameters.event_patterns import SLOTS, patterns_for
+from shared.config import Configuration
+from shared.model import Cloud, GlueView, S3ObjectCreated, Value
+
+LONGEST_PARAMETER: Final = 4096
+"""Bytes: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html."""
+
+
+class Inputs(Value, frozen=True):
+    """Parameters of the template, and what their reader should know about them."""
+
+    parameters: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def inputs(configuration: Configuration, region: str) -> Inputs:
+    """The parameters for a deployment in this Region."""
+    views = [target.resource for target in configuration.targets if isinstance(target.resource, GlueView)]
+    if not views:
+        raise ParameterError('no target is on AWS (kind = "glue-view"), so there is nothing to deploy there')
+    patterns = patterns_for(configuration)
+    resources, wider = glue_resources(views, region)
+    texts = [*patterns.texts, *[""] * (SLOTS - len(patterns.texts))]
+    parameters = {
+        "Buckets": ",".join(buckets(configuration)),
+        "GlueResources": ",".join(resources),
+        **{f"EventPattern{number}": text for number, text in enumerate(texts, start=1)},
+        "ConfigFingerprint": configuration.fingerprint,
+    }
+    coarser = [f"the rules also let through {what}: the exact patterns do not fit" for what in patterns.coarser]
+    return Inputs(parameters, (*coarser, *wider))
+
+
+def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
+    """Another configuration than the one before is not rolled out gradually.
+
+    Both versions would run side by side, and the older one would take events of targets that only the newer one names
+    for nobody's.
+    """
+    known = before.get("ConfigFingerprint", "")
+    if known in {"", found.parameters["ConfigFingerprint"]} or before.get("GradualRollout") == "false":
+        return found
+    note = "the configuration changed, so GradualRollout is now false; true is for updates that leave it as it is"
+    return Inputs({**found.parameters, "GradualRollout": "false"}, (*found.notes, note))
+
+
+def buckets(configuration: Configuration) -> tuple[str, ...]:
+    """The buckets that must send their events to EventBridge."""
+    sources = (source for target in configuration.targets if target.cloud is Cloud.AWS for source in target.on)
+    return tuple(sorted({source.bucket for source in sources if isinstance(source, S3ObjectCreated)}))
+
+
+# --- Glue's resources ------------------------------------------------------------------------------------------------
+
+
+def glue_resources(views: Iterable[GlueView], region: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """ARNs of the catalogs, databases and views for the role's policy, and a note where they name more than that.
+
+    https://docs.aws.amazon.com/glue/latest/dg/glue-specifying-resource-arns.html
+    """
+    found = list(views)
+    for tables, note in (
+        (_table_parts, ()),
+        (_any_table_parts, ("the role may refresh every view of the databases: the ARNs of each do not fit",)),
+    ):
+        arns = tuple(dict.fromkeys(arn for view in found for arn in _arns(view, region, tables(view))))
+        if len(",".join(arns)) <= LONGEST_PARAMETER:
+            return arns, note
+    accounts = sorted({_account(view) for view in found})
+    arns = tuple(f"{_prefix(account, region)}:{kind}" for account in accounts for kind in ("catalog*", "*/*"))
+    return arns, ("the role may refresh every view of the account: the ARNs of each do not fit",)
+
+
+def _arns(view: GlueView, region: str, tables: Iterable[str]) -> list[str]:
+    """Of each name both the spelling of the file and Glue's, which is lower case: which one IAM sees, nobody says."""
+    catalog = view.catalog_id.partition(":")[2]
+    levels = catalog.split("/") if catalog else []
+    catalogs = ["catalog", *("/".join(["catalog", *levels[:depth]]) for depth in range(1, len(levels) + 1))]
+    databases = ["/".join(["database", *levels, _literal(name)]) for name in _spellings(view.database)]
+    prefix = _prefix(_account(view), region)
+    return [f"{prefix}:{part}" for part in (*catalogs, *databases, *("/".join(["table", *levels, t]) for t in tables))]
+
+
+def _table_parts(view: GlueView) -> list[str]:
+    names = zip(_spellings(view.database), _spellings(view.table), strict=True)
+    return list(dict.fromkeys(f"{_literal(database)}/{_literal(table)}" for database, table in names))
+
+
+def _any_table_parts(view: GlueView) -> list[str]:
+    return list(dict.fromkeys(f"{_literal(database)}/*" for database in _spellings(view.database)))
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    return name, name.lower()
+
+
+def _account(view: GlueView) -> str:
+    return view.catalog_id.partition(":")[0]
+
+
+def _prefix(account: str, region: str) -> str:
+    return f"arn:{_partition(region)}:glue:{region}:{account}"
+
+
+@cache
+def _partition(region: str) -> str:
+    return str(get_session().get_partition_for_region(region))
+
+
+def _literal(name: str) -> str:
+    """A name within an ARN of a policy, where `*`, `?` and `$` are special; what a parameter cannot carry is any one.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars
+    """
+    return "".join(map(_literal_character, name))
+
+
+def _literal_character(character: str) -> str:
+    if character in "*?$":
+        return f"${{{character}}}"
+    carried = "!" <= character <= "~" and character not in "\"'\\,"
+    return character if carried else "?"

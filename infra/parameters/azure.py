@@ -1,0 +1,148 @@
+"""What the Bicep template takes from the configuration, and the files where it reads that."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from infra.parameters.errors import ParameterError
+from shared.config import Configuration
+from shared.model import BlobCreated, Cloud, OneLakeChanged, Value
+
+FOLDER: Final = Path(__file__).parents[1] / "azure"
+
+LONGEST_NAME: Final = 20
+"""Characters of `name` in main.bicep."""
+
+TAKEN: Final = frozenset({"bicepconfig", "main", "push"})
+"""Files of the folder that are something else."""
+
+PARAMETERS: Final = """using 'main.bicep'
+
+// Made once, by `unstale infra azure --write`, and yours from then on; {environment}.json is written each time.
+param name = '{name}'
+param sources = loadJsonContent('{environment}.json').sources
+// Where the source accounts are, if not in the resource group, subscription and region of this deployment.
+param placements = {{}}
+param alertEmail = ''
+"""
+
+MOST_FILTERS: Final = 100
+"""Event subscriptions that one account gets. A system topic takes 500, and environments share it.
+
+https://learn.microsoft.com/azure/event-grid/quotas-limits
+"""
+
+SUBJECT: Final = "/blobServices/default/containers/"
+"""https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage"""
+
+
+class Filter(Value, frozen=True, order=True):
+    """What the subject of an event begins and ends with."""
+
+    begins_with: str
+    ends_with: str = ""
+
+    def passes(self, subject: str) -> bool:
+        """As Event Grid compares, which pays no heed to case unless it is asked to."""
+        folded = subject.lower()
+        return folded.startswith(self.begins_with.lower()) and folded.endswith(self.ends_with.lower())
+
+    def covers(self, other: Filter) -> bool:
+        """Whether all that passes the other passes this one."""
+        return other.begins_with.startswith(self.begins_with) and other.ends_with.endswith(self.ends_with)
+
+
+def check_environment(name: str) -> None:
+    """Raise where an environment's name cannot be that of its files."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name) or name in TAKEN:
+        raise ParameterError(f"the name of an environment is letters, digits and hyphens, not {name!r}")
+
+
+def write(parameters: dict[str, Any], environment: str, folder: Path = FOLDER) -> tuple[Path, ...]:
+    """Put the parameters where the parameter file of this environment reads them; one that has none gets one."""
+    file, own = folder / f"{environment}.json", folder / f"{environment}.bicepparam"
+    file.write_text(json.dumps(parameters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if own.exists() or environment == "default":  # whose parameter file is main.bicepparam
+        return (file,)
+    name = f"unstale-{environment}".lower()[:LONGEST_NAME].rstrip("-")
+    own.write_text(PARAMETERS.format(name=name, environment=environment), encoding="utf-8")
+    return file, own
+
+
+def inputs(configuration: Configuration) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parameters, and what their reader should know about them."""
+    targets = [target for target in configuration.targets if target.cloud is Cloud.AZURE]
+    if not targets:
+        raise ParameterError("no target is on Azure (kind = fabric-...), so there is nothing to deploy there")
+    sources = {source: None for target in targets for source in target.on}
+    notes = list(_notes(configuration, any(isinstance(source, OneLakeChanged) for source in sources)))
+    found = []
+    for account, blobs in _by_account(sources).items():
+        filters, coarser = filters_for(blobs)
+        notes += [f"{account}: {coarser}"] if coarser else []
+        found.append({"account": account, "filters": [_parameter(each) for each in filters]})
+    return {"sources": found}, tuple(notes)
+
+
+def _notes(configuration: Configuration, onelake: bool) -> Iterable[str]:  # noqa: FBT001 - one fact, named where it is given
+    identity = configuration.fabric.identity
+    if identity != "managed-identity":
+        yield f'fabric.identity is "{identity}": say so in the parameter fabric, too'
+    if onelake:
+        yield "OneLake's events come through an eventstream: name its custom endpoint in the parameter stream"
+
+
+def _by_account(sources: Iterable[object]) -> dict[str, list[BlobCreated]]:
+    blobs = [source for source in sources if isinstance(source, BlobCreated)]
+    accounts = sorted({blob.account for blob in blobs})
+    return {account: [blob for blob in blobs if blob.account == account] for account in accounts}
+
+
+def _parameter(found: Filter) -> dict[str, str]:
+    return {"subjectBeginsWith": found.begins_with, "subjectEndsWith": found.ends_with}
+
+
+# --- Filters: never finer than what a target names -------------------------------------------------------------------
+
+
+def filters_for(blobs: Iterable[BlobCreated], most: int = MOST_FILTERS) -> tuple[tuple[Filter, ...], str]:
+    """Filters through which every event of these sources passes, and what more does, where the exact ones are too many.
+
+    `most` is one or more.
+    """
+    named = list(blobs)
+    for filters, coarser in (
+        (map(_exact, named), ""),
+        ((Filter(_container(blob)) for blob in named), "all of each container passes: the exact filters are too many"),
+    ):
+        found = _fewest(filters)
+        if len(found) <= most:
+            return found, coarser
+    return (Filter(SUBJECT),), "all of the account passes: there are too many containers"
+
+
+def _fewest(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+    """Without those that another one covers: an event that passes two is delivered twice."""
+    distinct = sorted(set(filters))
+    return tuple(each for each in distinct if not any(other.covers(each) for other in distinct if other != each))
+
+
+def _container(blob: BlobCreated) -> str:
+    return f"{SUBJECT}{blob.container}/blobs/"
+
+
+def _exact(blob: BlobCreated) -> Filter:
+    """The slash at an end is left out, because a renamed directory has none there and means all that is in it.
+
+    What is not ASCII is left out with all beyond it: Event Grid loses some of it in subjects, for which we then read
+    the event's URL (`shared.eventgrid`), but its filter cannot.
+    """
+    prefix = re.match(r"[\x00-\x7f]*", blob.prefix)
+    suffix = re.search(r"[\x00-\x7f]*\Z", blob.suffix)
+    begins = (prefix[0] if prefix else "").rstrip("/")
+    ends = "" if blob.suffix.endswith("/") else (suffix[0] if suffix else "")
+    return Filter(_container(blob) + begins, ends)

@@ -1,0 +1,121 @@
+"""`samconfig.toml`: where `sam deploy` reads the parameters of each environment, and where they are put."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from infra.parameters.errors import ParameterError
+
+SAMCONFIG: Final = Path(__file__).parents[1] / "aws" / "samconfig.toml"
+
+DEPLOY: Final = ("deploy", "parameters")
+
+GLOBAL: Final = ("global", "parameters")
+"""Where `sam deploy` looks, within the table of a configuration environment."""
+
+
+def read(samconfig: Path) -> tomlkit.TOMLDocument:
+    """The document with its comments; an empty one where there is none yet."""
+    try:
+        return tomlkit.parse(samconfig.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return tomlkit.parse("version = 0.1\n")
+    except (OSError, UnicodeDecodeError, TOMLKitError) as trouble:
+        message = f"cannot read {samconfig}: {trouble}"
+        raise ParameterError(message) from trouble
+
+
+def region_of(document: Mapping[str, Any], environment: str) -> str:
+    """Where the deployment goes: as `sam deploy` finds it, its configuration file first."""
+    for section in (DEPLOY, GLOBAL):
+        region = _inside(document, (environment, *section)).get("region")
+        if region:
+            return str(region)
+    found = os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    if not found:
+        raise ParameterError(
+            f"no Region: set AWS_REGION, or region in [{environment}.global.parameters] of samconfig.toml"
+        )
+    return str(found)
+
+
+def overrides_of(document: Mapping[str, Any], environment: str) -> dict[str, str]:
+    """The parameters that an environment of the document holds."""
+    return overrides(_inside(document, (environment, *DEPLOY)).get("parameter_overrides"))
+
+
+def _inside(document: Mapping[str, Any], path: Iterable[str]) -> Mapping[str, Any]:
+    found: Any = document
+    for name in path:
+        found = found.get(name, {}) if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def write(document: Any, environment: str, region: str, parameters: Mapping[str, str]) -> None:
+    """Replace our parameters; everybody else's, other keys, their order and the comments stay as they are."""
+    if environment not in document:
+        document.add(environment, _new_environment(environment))
+    table = document
+    for name in (environment, *DEPLOY):
+        if name not in table:
+            table.add(name, tomlkit.table())
+        table = table[name]
+    found = overrides_of(document, environment)
+    kept = {name: value for name, value in found.items() if name not in parameters}
+    listed = tomlkit.array().multiline(multiline=True)
+    for name, value in (kept | dict(parameters)).items():
+        pair = f"{name}={_quoted(value)}"
+        listed.append(tomlkit.string(pair, literal="'" not in pair))  # literal: without a second layer of backslashes
+    table["parameter_overrides"] = listed
+    if not any(_inside(document, (environment, *section)).get("region") for section in (DEPLOY, GLOBAL)):
+        table["region"] = region
+
+
+def _new_environment(environment: str) -> Any:
+    """A stack of its own, beside those of the other environments."""
+    made = tomlkit.parse(
+        f"[{environment}.global.parameters]\n"
+        f'stack_name = "unstale-{environment}"\n\n'
+        f"[{environment}.deploy.parameters]\n"
+        "resolve_s3 = true\n"
+        'capabilities = "CAPABILITY_IAM"\n'
+        "confirm_changeset = true\n"
+    )
+    return made[environment]
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', '\\"') + '"'
+
+
+_OVERRIDE = re.compile(
+    r"""(?:ParameterKey=)?(?P<name>[A-Za-z0-9]+)(?:,ParameterValue)?=(?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\S*)"""
+)
+"""As the SAM CLI reads them (samcli/cli/types.py): a pair, its value in quotes or without blanks."""
+
+
+def overrides(found: Any) -> dict[str, str]:
+    """What `parameter_overrides` holds: one text as `sam deploy --guided` writes it, a list of them, or a table."""
+    if isinstance(found, Mapping):
+        return {str(name): ",".join(value) if isinstance(value, list) else str(value) for name, value in found.items()}
+    texts = [found] if isinstance(found, str) else list(found or ())
+    files = [text for text in texts if str(text).startswith("file://")]
+    if files:
+        raise ParameterError(
+            f"parameter_overrides names {files[0]}: write into that by hand, or list the parameters here"
+        )
+    pairs = (match for text in texts for match in _OVERRIDE.finditer(text))
+    return {match["name"]: _unquoted(match["value"]) for match in pairs}
+
+
+def _unquoted(value: str) -> str:
+    inner = value[1:-1] if value[:1] in {'"', "'"} and value[-1:] == value[:1] and len(value) > 1 else value
+    return inner.replace("\\ ", " ").replace('\\"', '"').replace("\\'", "'")

@@ -1,0 +1,1 @@
+"""`unstale check --live`: what each cloud says of the things that a configuration names."""

@@ -1,0 +1,273 @@
+"""`unstale check --live`, the AWS part: is everything there, allowed and connected; each finding with its cure.
+
+It asks with the credentials of whoever runs it, changes nothing and starts nothing. Whether the function's role
+suffices is asked of IAM's simulator, call by call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.parameters.aws import buckets, glue_resources
+from infra.parameters.event_patterns import patterns_for
+from local.checks.finding import Finding
+from shared.config import Configuration
+from shared.model import Cloud, GlueView, Target
+
+CALLS: Final[tuple[str, ...]] = (
+    "glue:GetTable",
+    "glue:StartMaterializedViewRefreshTaskRun",
+    "glue:GetMaterializedViewRefreshTaskRun",
+    "glue:ListMaterializedViewRefreshTaskRuns",
+    "glue:StopMaterializedViewRefreshTaskRun",
+)
+"""What a refresh takes. The authorization reference lists the first alone, and whether IAM's simulator takes names that
+it does not list is not published: where it refuses them, the first alone is asked for.
+"""
+
+ALWAYS = frozenset(
+    {
+        "unstale.signal",
+        "Glue Materialized View Refresh Task Succeeded",
+        "Glue Materialized View Refresh Task Failed",
+    }
+)
+"""Detail types of the rules that the template has whatever the configuration says."""
+
+DEPLOY = "deploy, then paste the output Environment of the stack into this shell"
+REPAIR = (
+    "sam deploy; where that finds no changes, somebody changed it by hand: "
+    "aws cloudformation detect-stack-drift --stack-name <stack> begins to look for it"
+)
+"""A deployment brings back only what it changes (CloudFormation's guide on drift)."""
+
+ABSENT = frozenset({"EntityNotFoundException", "NoSuchBucket", "404", "QueueDoesNotExist", "ResourceNotFoundException"})
+"""Codes of "there is no such thing"; SQS's comes with a prefix."""
+
+
+Client = Callable[[str], Any]
+
+
+def looked_at(
+    configuration: Configuration, client: Client, region: str, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Everything, in the order in which one mends it."""
+    targets = [target for target in configuration.targets if target.cloud is Cloud.AWS]
+    for target in targets:
+        cure = "CREATE MATERIALIZED VIEW in Spark, or correct its name in the configuration"
+        yield _asked(f"view of {target.name}", partial(_view, client("glue"), target), cure)
+    for bucket in buckets(configuration):
+        yield _asked(f"bucket {bucket}", partial(_bucket, client("s3"), bucket))
+    table, queues = environ.get("UNSTALE_TABLE", ""), _queues(environ)
+    if not (table and all(queues.values())):
+        unset = "UNSTALE_TABLE, UNSTALE_QUEUE_URL and UNSTALE_EVENTS_QUEUE_URL are not all set"
+        yield Finding("deployment", unset, DEPLOY)
+        return
+    yield _asked(f"table {table}", partial(_table, client("dynamodb"), table), DEPLOY)
+    for name, url in queues.items():
+        yield _asked(f"queue for {name}", partial(_queue, client("sqs"), name, url), DEPLOY)
+    yield from _wiring(configuration, client, region, queues)
+
+
+def _asked(
+    what: str, look: Callable[[], Finding], absent: str = "create it, or correct its name in the configuration"
+) -> Finding:
+    """A look that may not be allowed, or find nothing, which `absent` cures."""
+    try:
+        return look()
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code.rpartition(".")[2] in ABSENT or code.endswith("NonExistentQueue"):
+            return Finding(what, "there is none", absent)
+        return Finding(what, f"could not look: {error}", f"allow whoever runs this {error.operation_name}", known=False)
+    except BotoCoreError as error:
+        cure = "network, Region and credentials, as for the AWS CLI"
+        return Finding(what, f"could not look: {error}", cure, known=False)
+
+
+# --- What the deployment depends on ----------------------------------------------------------------------------------
+
+
+def _view(glue: Any, target: Target) -> Finding:
+    """GetTable says whether a table is a materialized view."""
+    what, view = f"view of {target.name}", target.resource
+    assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
+    table = glue.get_table(CatalogId=view.catalog_id, DatabaseName=view.database, Name=view.table)["Table"]
+    if not (table.get("IsMaterializedView") or table.get("TableType") == "MATERIALIZED_VIEW"):
+        return Finding(what, "a table, but no materialized view", "CREATE MATERIALIZED VIEW in Spark, or name another")
+    every = table.get("ViewDefinition", {}).get("RefreshSeconds")
+    also = f"; Glue refreshes it by itself too, every {every} s" if every else ""
+    return Finding(what, f"a materialized view{also}")
+
+
+def _bucket(s3: Any, bucket: str) -> Finding:
+    """GetBucketNotificationConfiguration; the command keeps the notifications that are there, which a put replaces."""
+    found = s3.get_bucket_notification_configuration(Bucket=bucket)
+    found.pop("ResponseMetadata", None)
+    if "EventBridgeConfiguration" in found:
+        return Finding(f"bucket {bucket}", "sends to EventBridge")
+    wanted = json.dumps(found | {"EventBridgeConfiguration": {}}).replace("'", "'\\''")
+    cure = f"aws s3api put-bucket-notification-configuration --bucket {bucket} --notification-configuration '{wanted}'"
+    return Finding(f"bucket {bucket}", "does not send its events to EventBridge", cure)
+
+
+def _table(dynamodb: Any, table: str) -> Finding:
+    found = dynamodb.describe_table(TableName=table)["Table"]
+    names = [index["IndexName"] for index in found.get("GlobalSecondaryIndexes", ())]
+    if "due" not in names:
+        return Finding(f"table {table}", "has no index due", REPAIR)
+    return Finding(f"table {table}", found["TableStatus"].lower())
+
+
+def _queues(environ: Mapping[str, str]) -> dict[str, str]:
+    return {"events": environ.get("UNSTALE_EVENTS_QUEUE_URL", ""), "wakes": environ.get("UNSTALE_QUEUE_URL", "")}
+
+
+def _queue(sqs: Any, name: str, url: str) -> Finding:
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    what, queue = f"queue for {name}", url.rpartition("/")[2]
+    if "RedrivePolicy" not in attributes:
+        return Finding(what, f"{queue} has no dead-letter queue", REPAIR)
+    return Finding(what, f"{queue}: {attributes.get('ApproximateNumberOfMessages', '?')} messages wait")
+
+
+# --- How it is connected ---------------------------------------------------------------------------------------------
+
+
+def _wiring(configuration: Configuration, client: Client, region: str, queues: Mapping[str, str]) -> Iterator[Finding]:
+    found: dict[str, Mapping[str, str]] = {}
+    for name, url in queues.items():
+        try:
+            answer = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "Policy"])
+        except (ClientError, BotoCoreError):
+            return  # said above
+        found[name] = answer["Attributes"]
+    yield _asked("rules", partial(_rules, client("events"), configuration, found["events"]))
+    for name, attributes in found.items():
+        yield _asked(f"poller of {name}", partial(_poller, client("lambda"), name, attributes["QueueArn"]))
+    yield from _function_findings(configuration, client, region, found["events"]["QueueArn"])
+
+
+def _rules(events: Any, configuration: Configuration, queue: Mapping[str, str]) -> Finding:
+    """The patterns that the configuration gives now, against those of the enabled rules that the queue lets send."""
+    wanted = {_canonical(text) for text in patterns_for(configuration).texts}
+    pages = _pages(events.list_rule_names_by_target, "RuleNames", TargetArn=queue["QueueArn"])
+    rules = [events.describe_rule(Name=name) for page in pages for name in page]
+    found = {_canonical(rule.get("EventPattern", "{}")) for rule in rules}
+    if missing := wanted - found:
+        what = f"{len(missing)} of {len(wanted)} patterns of the configuration have no rule"
+        return Finding("rules", what, "unstale infra aws --write, then sam deploy")
+    if absent := ALWAYS.difference(*(json.loads(pattern).get("detail-type", ()) for pattern in found)):
+        return Finding("rules", f"none for: {', '.join(sorted(absent))}", REPAIR)
+    if disabled := [rule["Name"] for rule in rules if rule.get("State") != "ENABLED"]:
+        cure = "; ".join(f"aws events enable-rule --name {name}" for name in disabled)
+        return Finding("rules", f"disabled: {', '.join(disabled)}", cure)
+    if silent := [rule["Name"] for rule in rules if rule["Arn"] not in queue.get("Policy", "")]:
+        return Finding("rules", f"the policy of the events queue does not let send: {', '.join(silent)}", REPAIR)
+    return Finding("rules", f"{len(rules)} send to the events queue")
+
+
+def _canonical(pattern: str) -> str:
+    return json.dumps(json.loads(pattern), sort_keys=True)
+
+
+def _pages(call: Callable[..., Any], key: str, **parameters: Any) -> Iterator[list[Any]]:
+    token: dict[str, str] = {}
+    while True:
+        answer = call(**parameters, **token)
+        yield answer.get(key, [])
+        if not answer.get("NextToken"):
+            return
+        token = {"NextToken": answer["NextToken"]}
+
+
+def _poller(function: Any, name: str, arn: str) -> Finding:
+    """ListEventSourceMappings of the queue."""
+    mappings = function.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]
+    states = sorted({str(mapping.get("State")) for mapping in mappings})
+    what = f"poller of {name}"
+    if not mappings:
+        return Finding(what, "no function takes from the queue", REPAIR)
+    if "Enabled" not in states:
+        uuid = mappings[0]["UUID"]
+        return Finding(
+            what, ", ".join(states).lower(), f"aws lambda update-event-source-mapping --uuid {uuid} --enabled"
+        )
+    return Finding(what, "enabled")
+
+
+def _function_findings(configuration: Configuration, client: Client, region: str, arn: str) -> Iterator[Finding]:
+    """Of the function that takes from the queue: who calls it every minute, and what its role may."""
+    try:
+        function, role = _function_of(client("lambda"), arn)
+    except ClientError as error:
+        cure = f"allow whoever runs this {error.operation_name}"
+        yield Finding("function", f"could not look: {error}", cure, known=False)
+        return
+    except BotoCoreError:
+        return  # said above, of the pollers
+    if not function:
+        return  # likewise
+    yield _asked("tick", partial(_tick, client("scheduler"), function))
+    for target in configuration.targets:
+        if isinstance(target.resource, GlueView):
+            yield _asked(f"role for {target.name}", partial(_allowed, client("iam"), role, target, region))
+
+
+def _function_of(function: Any, arn: str) -> tuple[str, str]:
+    """ARNs of the function's alias that takes from the queue, and of its role; empty where there is none."""
+    for mapping in function.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
+        found = function.get_function_configuration(FunctionName=mapping["FunctionArn"])
+        return str(mapping["FunctionArn"]), str(found["Role"])
+    return "", ""
+
+
+def _tick(scheduler: Any, function: str) -> Finding:
+    """ListSchedules: the one that calls the function."""
+    pages = _pages(scheduler.list_schedules, "Schedules")
+    found = [schedule for page in pages for schedule in page if schedule.get("Target", {}).get("Arn") == function]
+    if not found:
+        return Finding("tick", "no schedule calls the function", REPAIR)
+    if not any(schedule.get("State") == "ENABLED" for schedule in found):
+        cure = "enable it: EventBridge > Scheduler > Schedules in the console"
+        return Finding("tick", f"the schedule {found[0]['Name']} is disabled", cure)
+    return Finding("tick", f"the schedule {found[0]['Name']} calls the function")
+
+
+def _allowed(iam: Any, role: str, target: Target, region: str) -> Finding:
+    """SimulatePrincipalPolicy: each call on each of the view's resources. Lake Formation's grants are not in it."""
+    view = target.resource
+    assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
+    resources, _ = glue_resources([view], region)
+    what, asked = f"role for {target.name}", CALLS
+    try:
+        results = _simulated(iam, role, resources, asked)
+    except iam.exceptions.InvalidInputException:
+        asked = CALLS[:1]
+        results = _simulated(iam, role, resources, asked)
+    refused = sorted(set(_refused(results)))
+    if refused:
+        cure = "unstale infra aws --write, then sam deploy; if it stays so: the parameter GlueScope=any"
+        return Finding(what, f"may not: {', '.join(refused)}", cure)
+    unknown = f"; IAM's simulator does not know {', '.join(CALLS[1:])}" if asked != CALLS else ""
+    return Finding(what, f"may: {', '.join(asked)}{unknown}")
+
+
+def _simulated(iam: Any, role: str, resources: Iterable[str], calls: Iterable[str]) -> list[Mapping[str, Any]]:
+    pages = iam.get_paginator("simulate_principal_policy").paginate(
+        PolicySourceArn=role, ActionNames=list(calls), ResourceArns=list(resources)
+    )
+    return [result for page in pages for result in page["EvaluationResults"]]
+
+
+def _refused(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for result in results:
+        per_resource = result.get("ResourceSpecificResults") or [result]
+        decisions = {each.get("EvalResourceDecision") or each.get("EvalDecision") for each in per_resource}
+        if decisions != {"allowed"}:
+            yield str(result["EvalActionName"])

@@ -1,0 +1,386 @@
+"""`unstale check --live`, the Azure part: is everything there, allowed and connected; each finding with its cure.
+
+Resource Manager is asked as whoever signed in to the Azure CLI, who needs to be Reader of the deployment and of the
+source accounts. Nothing is changed or started.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from functions_azure import settings as variables
+from functions_azure.settings import BadSettings, Settings
+from infra.parameters.azure import Filter, filters_for
+from local import azure_login
+from local.checks import fabric
+from local.checks.finding import Finding
+from local.checks.rest import CannotLook, NotThere, Rest
+from shared.config import Configuration
+from shared.model import BlobCreated, Cloud, OneLakeChanged
+
+SUBSCRIPTIONS, RESOURCES, STORAGE, EVENT_GRID, ROLES, WEB = (
+    {"api-version": version}
+    for version in ("2022-12-01", "2021-04-01", "2024-01-01", "2025-02-15", "2022-04-01", "2024-04-01")
+)
+"""Versions of the API by resource provider; https://learn.microsoft.com/rest/api/azure."""
+
+QUEUES: Final = tuple(
+    name + end for name in (variables.EVENTS_QUEUE, variables.WAKES_QUEUE) for end in ("", variables.POISON)
+)
+FUNCTIONS: Final = frozenset({"events", "wakes", "event_grid", "tick", "refresh"})
+EVENT_TYPES: Final = frozenset(
+    f"Microsoft.Storage.{name}" for name in ("BlobCreated", "BlobRenamed", "DirectoryRenamed")
+)
+"""What says that data is there; a rename is how some writers commit."""
+
+HOST_ROLES: Final[Mapping[str, str]] = {
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+}
+SENDS: Final = {"c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": "Storage Queue Data Message Sender"}
+BURIES: Final = {"ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor"}
+STREAMS: Final = {"2b629674-e913-4c01-ae53-ef4638d8f975": "Azure Event Hubs Data Sender"}
+RECEIVES: Final = {"a638d3c7-ab3a-418d-83e6-5f17a39d4fde": "Azure Event Hubs Data Receiver"}
+"""By id, as infra/azure/roles.bicep grants them."""
+
+DEPLOY: Final = "deploy: az deployment group create --parameters infra/azure/main.bicepparam"
+ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
+
+
+def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Everything, in the order in which one mends it. Raises `BadSettings` for an address that is not safe."""
+    url = variables.endpoint(environ, "UNSTALE_MANAGEMENT_URL", azure_login.MANAGEMENT)
+    azure = Azure(Rest(url, azure_login.tokens(azure_login.MANAGEMENT)))
+    try:
+        found = variables.read(environ)
+    except BadSettings as bad:
+        yield from fabric.looked_at(configuration, None, environ)
+        yield Finding("deployment", str(bad), f"{DEPLOY}; then paste its output environment into this shell")
+        return
+    yield from fabric.looked_at(configuration, found, environ)
+    yield from _deployment(azure, configuration, found, environ)
+
+
+class Azure:
+    """What is looked up more than once."""
+
+    def __init__(self, arm: Rest) -> None:
+        self.arm = arm
+        self.account = cache(self._account)
+        self.topics = cache(self._topics)
+        self.site = cache(self._site)
+
+    def _account(self, name: str) -> str:
+        """The id of a storage account, wherever it is: their names are unique. Raises `NotThere`."""
+        for subscription in self.arm.every("/subscriptions", **SUBSCRIPTIONS):
+            wanted = f"resourceType eq 'Microsoft.Storage/storageAccounts' and name eq '{name}'"
+            path = f"/subscriptions/{subscription['subscriptionId']}/resources"
+            for found in self.arm.every(path, **RESOURCES, **{"$filter": wanted}):
+                return str(found["id"])
+        raise NotThere("in none of the subscriptions that you may read")
+
+    def _topics(self, subscription: str) -> list[dict[str, Any]]:
+        return list(self.arm.every(f"{subscription}/providers/Microsoft.EventGrid/systemTopics", **EVENT_GRID))
+
+    def _site(self, account: str) -> dict[str, Any]:
+        """The app whose package is in this account. Raises `NotThere`."""
+        group, name = account.partition("/providers/")[0], account.rpartition("/")[2]
+        for listed in self.arm.every(f"{group}/providers/Microsoft.Web/sites", **WEB):
+            site = self.arm.get(str(listed["id"]), **WEB)
+            deployment = (site.get("properties", {}).get("functionAppConfig") or {}).get("deployment") or {}
+            if f"//{name}." in str((deployment.get("storage") or {}).get("value")):
+                return site
+        raise NotThere("no app in the resource group takes its package from this account")
+
+    def roles(self, scope: str, principal: str) -> set[str]:
+        """Ids of the roles that a principal has there, or above, itself or through a group."""
+        wanted = {"$filter": f"atScope() and assignedTo('{principal}')"}
+        path = f"{scope}/providers/Microsoft.Authorization/roleAssignments"
+        found = self.arm.every(path, **ROLES, **wanted)
+        return {str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower() for each in found}
+
+
+def _asked(what: str, look: Callable[[], Finding]) -> Finding:
+    """A look that may not be allowed, or find nothing."""
+    try:
+        return look()
+    except NotThere as none:
+        return Finding(what, f"there is none: {none}", DEPLOY)
+    except CannotLook as trouble:
+        cure = "sign in with `az login`, as Reader of the deployment and of the source accounts"
+        return Finding(what, f"could not look: {trouble}", cure, known=False)
+
+
+# --- The deployment --------------------------------------------------------------------------------------------------
+
+
+def _deployment(
+    azure: Azure, configuration: Configuration, found: Settings, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    name = account_of(found)
+    what = f"storage account {name or '?'}"
+    if not ACCOUNT.fullmatch(name):
+        yield Finding(what, "its address names no storage account of Azure's", DEPLOY, known=False)
+        return
+    here = _asked(what, lambda: Finding(what, azure.account(name)))
+    yield here
+    if here.well:
+        account = azure.account(name)
+        yield from (_asked(each, partial(look, azure, account, each)) for each, look in _PARTS.items())
+        yield from _app_findings(azure, account, bool(variables.event_hub(environ)))
+    else:
+        account = ""
+    yield from _sources(azure, configuration, account, environ)
+
+
+def account_of(found: Settings) -> str:
+    """The account's name: the first label of its host, or what the connection string says."""
+    named = re.search(r"(?:^|;)AccountName=([^;]+)", found.storage)
+    return named[1] if named else (urlsplit(found.table_url).hostname or "").partition(".")[0]
+
+
+def _queues(azure: Azure, account: str, what: str) -> Finding:
+    there = {str(each["name"]) for each in azure.arm.every(f"{account}/queueServices/default/queues", **STORAGE)}
+    missing = [name for name in QUEUES if name not in there]
+    return Finding(what, f"missing: {', '.join(missing)}", DEPLOY) if missing else Finding(what, ", ".join(QUEUES))
+
+
+def _table(azure: Azure, account: str, what: str) -> Finding:
+    azure.arm.get(f"{account}/tableServices/default/tables/{variables.TABLE}", **STORAGE)
+    return Finding(what, variables.TABLE)
+
+
+def _container(azure: Azure, account: str, what: str) -> Finding:
+    azure.arm.get(f"{account}/blobServices/default/containers/{variables.UNDELIVERED}", **STORAGE)
+    return Finding(what, variables.UNDELIVERED)
+
+
+_PARTS: Mapping[str, Callable[[Azure, str, str], Finding]] = {
+    "queues": _queues,
+    "state table": _table,
+    "dead-letter container": _container,
+}
+
+
+# --- The app ---------------------------------------------------------------------------------------------------------
+
+
+def _app_findings(azure: Azure, account: str, stream: bool) -> Iterator[Finding]:  # noqa: FBT001 - one fact
+    what = "function app"
+    try:
+        site = azure.site(account)
+    except CannotLook as trouble:
+        yield _asked(what, partial(_raise, trouble))
+        return
+    yield _asked(what, partial(_state, azure, site, what, FUNCTIONS | ({"stream"} if stream else frozenset())))
+    yield _asked("roles of the app", partial(_app_roles, azure, site, account))
+
+
+def _raise(trouble: CannotLook) -> Finding:
+    raise trouble
+
+
+def _state(azure: Azure, site: Mapping[str, Any], what: str, wanted: Iterable[str]) -> Finding:
+    """Whether it runs, and which functions the host found in the package."""
+    name = str(site["name"])
+    state = str(site["properties"].get("state"))
+    if state != "Running":
+        group = str(site["id"]).split("/")[4]
+        return Finding(what, f"{name}: {state}", f"az functionapp start --resource-group {group} --name {name}")
+    functions = list(azure.arm.every(f"{site['id']}/functions", **WEB))
+    off = {_last(each["name"]) for each in functions if each.get("properties", {}).get("isDisabled")}
+    missing = sorted(set(wanted) - ({_last(each["name"]) for each in functions} - off))
+    if missing:
+        cure = "publish build/azure.zip; if it was, the log of the app says why the host found no such function"
+        return Finding(what, f"{name}: no function {', '.join(missing)}", cure)
+    return Finding(what, f"{name}: runs, {len(functions)} functions")
+
+
+def _last(name: object) -> str:
+    return str(name).rpartition("/")[2]
+
+
+def _app_roles(azure: Azure, site: Mapping[str, Any], account: str) -> Finding:
+    what, principal = "roles of the app", _principal(site)
+    if not principal:
+        return Finding(what, "it has no identity", DEPLOY)
+    return _lacking(azure, what, principal, {account: HOST_ROLES})
+
+
+def _principal(site: Mapping[str, Any]) -> str:
+    """Of the app's identity, or nothing: the template gives it one, user-assigned."""
+    identity = site.get("identity") or {}
+    assigned = [str(each["principalId"]) for each in (identity.get("userAssignedIdentities") or {}).values()]
+    return next(iter(assigned), str(identity.get("principalId") or ""))
+
+
+def _lacking(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mapping[str, str]]) -> Finding:
+    """By scope the roles that a principal must have: which one it has not, with the command."""
+    for scope, roles in wanted.items():
+        there = azure.roles(scope, principal)
+        for role, name in roles.items():
+            if role not in there:
+                cure = (
+                    f"az role assignment create --role '{name}' --scope {scope} --assignee-object-id {principal}"
+                    " --assignee-principal-type ServicePrincipal"
+                )
+                return Finding(what, f"{principal} is not {name} of {_last(scope)}", cure)
+    return Finding(what, "; ".join(name for roles in wanted.values() for name in roles.values()))
+
+
+# --- The sources -----------------------------------------------------------------------------------------------------
+
+
+def _sources(azure: Azure, configuration: Configuration, account: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+    sources = {source for target in configuration.targets if target.cloud is Cloud.AZURE for source in target.on}
+    hub = environ.get(f"{variables.EVENTS}__fullyQualifiedNamespace", "")
+    if any(isinstance(source, OneLakeChanged) for source in sources):
+        yield _onelake(hub)
+    blobs = sorted((each for each in sources if isinstance(each, BlobCreated)), key=repr)
+    for name in sorted({blob.account for blob in blobs}):
+        ours = Inbox(account, hub.partition(".")[0])
+        yield from _source(azure, name, [blob for blob in blobs if blob.account == name], ours)
+
+
+def _onelake(hub: str) -> Finding:
+    what = "OneLake's events"
+    if hub:
+        return Finding(what, f"come through {hub}, if the eventstream sends them: only Fabric's own page shows that")
+    cure = "make an eventstream with a custom endpoint, name it in the parameter stream (infra/azure), deploy"
+    return Finding(what, "UNSTALE_EVENTS__fullyQualifiedNamespace is not set: none come", cure)
+
+
+class Inbox:
+    """Where events of blobs are to end: the events queue of our account, or our event hub."""
+
+    def __init__(self, account: str, namespace: str) -> None:
+        self.account = account
+        self._namespace = namespace
+
+    def takes(self, subscription: Mapping[str, Any]) -> bool:
+        """Whether a subscription delivers to us, by the id of its destination."""
+        destination = _destination(subscription)
+        properties = destination.get("properties") or {}
+        resource = _resource_id(subscription).lower()
+        if destination.get("endpointType") == "StorageQueue":
+            return resource == self.account.lower() and properties.get("queueName") == variables.EVENTS_QUEUE
+        return bool(self._namespace) and f"/namespaces/{self._namespace.lower()}/eventhubs/" in resource
+
+
+def _destination(subscription: Mapping[str, Any]) -> Mapping[str, Any]:
+    by_identity = subscription["properties"].get("deliveryWithResourceIdentity") or {}
+    found: Mapping[str, Any] = by_identity.get("destination") or subscription["properties"].get("destination") or {}
+    return found
+
+
+def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> Iterator[Finding]:
+    """System topic, subscriptions and roles of one account; after the first that is missing there is nothing to see."""
+    what = f"system topic of {name}"
+    here = _asked(what, partial(_topic_finding, azure, name, what))
+    yield here
+    if not here.well or not ours.account:
+        return
+    topic = _topic(azure, name)
+    assert topic is not None, "it was found above"  # noqa: S101
+    try:
+        subscriptions = [
+            each for each in azure.arm.every(f"{topic['id']}/eventSubscriptions", **EVENT_GRID) if ours.takes(each)
+        ]
+    except CannotLook as trouble:
+        yield _asked(f"events of {name}", partial(_raise, trouble))
+        return
+    yield _let_through(f"events of {name}", blobs, subscriptions)
+    if subscriptions:
+        principal = str((topic.get("identity") or {}).get("principalId"))
+        wanted = _topic_roles(ours.account, subscriptions)
+        yield _asked(what := f"roles of the topic of {name}", partial(_lacking, azure, what, principal, wanted))
+    for hub in sorted({_resource_id(each) for each in subscriptions if "/eventhubs/" in _resource_id(each).lower()}):
+        yield _asked(what := f"roles of the app at {_last(hub)}", partial(_receives, azure, ours.account, hub, what))
+
+
+def _resource_id(subscription: Mapping[str, Any]) -> str:
+    return str((_destination(subscription).get("properties") or {}).get("resourceId"))
+
+
+def _receives(azure: Azure, account: str, hub: str, what: str) -> Finding:
+    """The host reads the hub, and looks at its namespace in order to scale."""
+    return _lacking(azure, what, _principal(azure.site(account)), {hub.rpartition("/eventhubs/")[0]: RECEIVES})
+
+
+def _topic(azure: Azure, name: str) -> dict[str, Any] | None:
+    account = azure.account(name)
+    subscription = "/".join(account.split("/")[:3])
+    topics = azure.topics(subscription)
+    return next((each for each in topics if str(each["properties"]["source"]).lower() == account.lower()), None)
+
+
+def _topic_finding(azure: Azure, name: str, what: str) -> Finding:
+    topic = _topic(azure, name)
+    if topic is None:
+        cure = f"{DEPLOY}; placements says where the account is, if not in the group of the deployment"
+        return Finding(what, "there is none: no event of this account goes anywhere", cure)
+    if not (topic.get("identity") or {}).get("principalId"):
+        group = str(topic["id"]).split("/")[4]
+        cure = (
+            f"az eventgrid system-topic update --identity systemassigned -g {group} -n {topic['name']}; then {DEPLOY}"
+        )
+        return Finding(what, f"{topic['name']} has no system-assigned identity to deliver with", cure)
+    return Finding(what, str(topic["name"]))
+
+
+def _let_through(what: str, blobs: Iterable[BlobCreated], subscriptions: list[dict[str, Any]]) -> Finding:
+    """Whether every event that a target names passes a subscription that works."""
+    if not subscriptions:
+        return Finding(what, "no subscription of the topic delivers to us", DEPLOY)
+    broken = [_ill(each) for each in subscriptions if _ill(each)]
+    if broken:
+        return Finding(what, "; ".join(broken), DEPLOY)
+    shut = [
+        f"{blob.container}/{blob.prefix}*{blob.suffix}"
+        for blob in blobs
+        if not any(_passes(each, filters_for([blob])[0][0]) for each in subscriptions)
+    ]
+    if shut:
+        return Finding(what, f"no filter lets through {', '.join(shut)}", f"unstale infra azure --write, then {DEPLOY}")
+    return Finding(what, f"{len(subscriptions)} subscriptions let through all that targets name")
+
+
+def _ill(subscription: Mapping[str, Any]) -> str:
+    """What is wrong with a subscription, whatever passes it."""
+    properties = subscription["properties"]
+    name = subscription["name"]
+    state = properties.get("provisioningState", "Succeeded")
+    if state != "Succeeded":
+        return f"{name} is {state}"
+    if not (properties.get("deadLetterWithResourceIdentity") or properties.get("deadLetterDestination")):
+        return f"{name} has no place for dead letters: what cannot be delivered for a day is dropped"
+    return ""
+
+
+def _passes(subscription: Mapping[str, Any], wanted: Filter) -> bool:
+    """Whether all that a target names passes this subscription's filter."""
+    found = subscription["properties"].get("filter") or {}
+    begins, ends = found.get("subjectBeginsWith") or "", found.get("subjectEndsWith") or ""
+    if not found.get("isSubjectCaseSensitive"):
+        begins, ends = begins.lower(), ends.lower()
+        wanted = Filter(wanted.begins_with.lower(), wanted.ends_with.lower())
+    types = found.get("includedEventTypes")
+    every_type = types is None or set(types) >= EVENT_TYPES
+    return every_type and not found.get("advancedFilters") and Filter(begins, ends).covers(wanted)
+
+
+def _topic_roles(account: str, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, str]]:
+    """By scope, what the topic's identity needs: to deliver, and to bury."""
+    wanted: dict[str, Mapping[str, str]] = {}
+    for destination in map(_destination, subscriptions):
+        if destination.get("endpointType") == "StorageQueue":
+            wanted[f"{account}/queueServices/default/queues/{variables.EVENTS_QUEUE}"] = SENDS
+        else:
+            wanted[str(destination["properties"]["resourceId"])] = STREAMS
+    wanted[f"{account}/blobServices/default/containers/{variables.UNDELIVERED}"] = BURIES
+    return wanted

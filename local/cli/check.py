@@ -1,0 +1,114 @@
+"""`unstale check`: what the configuration means, target by target; with `--live`, what each cloud says of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from local.checks.finding import Finding
+from local.cli.console import print_json, print_table
+from local.cli.deployment import read_config
+from local.cli.errors import NotWell
+from shared.config import Configuration, json_schema
+from shared.model import Cloud, Target
+
+
+def print_schema() -> None:
+    """The JSON Schema of `unstale.toml`."""
+    print_json(json_schema())
+
+
+def check(path: Path, *, as_json: bool) -> None:
+    """Say what the configuration means, target by target; raises `BadConfiguration` where it means nothing."""
+    configuration = read_config(path)
+    rows = [_check_row(target, configuration) for target in configuration.targets]
+    if as_json:
+        print_json({"file": str(path), "targets": rows})
+        return
+    print_table(("target", "kind", "refreshed when"), [(row["name"], row["kind"], row["when"]) for row in rows])
+    print(f"{path}: good, {len(rows)} targets")
+
+
+def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
+    when = [*_when(target), *_asked(target, configuration)] or ["on request only"]
+    return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
+
+
+def _kind(target: Target) -> str:
+    return str(type(target.resource).__struct_config__.tag)
+
+
+def _when(target: Target) -> Iterator[str]:
+    for source in target.on:
+        fields = ", ".join(f"{name}={value}" for name, value in structs.asdict(source).items() if value)
+        yield f"{type(source).__struct_config__.tag} ({fields})"
+    if target.after:
+        yield f"after {', '.join(target.after)}"
+    for schedule, word in ((target.schedule, "at"), (target.full_schedule, "in full at")):
+        if schedule:
+            yield f"{word} {schedule.cron} {schedule.timezone}"
+
+
+def _asked(target: Target, configuration: Configuration) -> Iterator[str]:
+    """By Fabric, as a workload's job."""
+    for job in configuration.workload.jobs if configuration.workload else ():
+        if job.target == target.name:
+            yield f"Fabric's job {job.job_type} of {job.item or 'any'} {job.item_type}"
+
+
+# --- check --live --------------------------------------------------------------------------------------------------
+
+
+def check_live(config: Path, *, as_json: bool) -> None:
+    """Print what was found; raises `NotWell` if anything is missing, or could not be looked at."""
+    configuration = read_config(config)
+    clouds = {target.cloud for target in configuration.targets}
+    findings: list[Finding] = []
+    if Cloud.AWS in clouds:
+        findings += _on_aws(configuration)
+    if Cloud.AZURE in clouds:
+        findings += _on_azure(configuration)
+    _show(findings, as_json=as_json)
+
+
+def _on_aws(configuration: Configuration) -> list[Finding]:
+    import boto3
+
+    from local.checks import aws
+
+    session = boto3.session.Session()
+    if session.region_name:
+        return list(aws.looked_at(configuration, session.client, session.region_name, os.environ))
+    return [Finding("AWS", "no Region", "set AWS_REGION, as the deployment's output Environment does", known=False)]
+
+
+def _on_azure(configuration: Configuration) -> list[Finding]:
+    from functions_azure.settings import BadSettings
+    from local.checks import azure
+
+    try:
+        return list(azure.looked_at(configuration, os.environ))
+    except BadSettings as bad:
+        return [Finding("Azure", f"could not look: {bad}", "correct that variable in this shell", known=False)]
+
+
+def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print them; raises `NotWell` if anything is missing, or could not be looked at."""
+    if as_json:
+        print_json({"findings": [_plain(finding) for finding in findings]})
+    else:
+        rows = [("ok" if one.well else "MISSING" if one.known else "?", one.what, one.found) for one in findings]
+        print_table(("", "what", "found"), rows)
+        for finding in findings:
+            if finding.cure:
+                print(f"\n{finding.what}: {finding.found}\n  cure: {finding.cure}")
+    if not all(finding.well for finding in findings):
+        raise NotWell
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {"what": finding.what, "well": finding.well, "found": finding.found, "cure": finding.cure}

@@ -1,0 +1,161 @@
+"""How a command finds the deployment: its configuration, each cloud's settings, and the records behind them.
+
+Commands write what a person wants into the record, and send the wake that makes the deployed function act on it: from
+here nothing is ever sent to Glue or Fabric.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from local.cli.errors import NotWell, WrongUsage
+from shared.config import Configuration, load
+from shared.engine import Engine, World
+from shared.happenings import Happening
+from shared.letters import Heap
+from shared.model import Cloud, Target
+from shared.ports import StoreDown
+from shared.records import NewerRecord
+
+if TYPE_CHECKING:
+    from functions_aws.settings import Settings as AwsSettings
+    from functions_azure.settings import Settings as AzureSettings
+
+T = TypeVar("T")
+
+PLACES = {Cloud.AWS: "AWS", Cloud.AZURE: "Azure"}
+
+CURES = {
+    Cloud.AWS: "Are the Region, the credentials and UNSTALE_TABLE those of the deployment?",
+    Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
+}
+
+Away = Mapping[Cloud, NotWell | WrongUsage]
+"""The clouds that could not be asked, each with what to tell of it."""
+
+
+def read_config(path: Path) -> Configuration:
+    """The configuration, or a clear word about what is wrong with it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as trouble:
+        message = f"cannot read {path}: {trouble}. Name the file with --config or UNSTALE_CONFIG"
+        raise WrongUsage(message) from trouble
+    return load(text, str(path))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cloud of the deployment. `heaps` reads the dead letters."""
+
+    cloud: Cloud
+    engine: Engine
+    world: World
+    heaps: Callable[[], Sequence[Heap]]
+
+
+def each_side(configuration: Configuration, path: Path, work: Callable[[Side], T]) -> tuple[list[T], Away]:
+    """Do something with each cloud's records, as `each_cloud` does."""
+    return each_cloud(configuration, lambda cloud: reach(open_side(cloud, configuration, path), work))
+
+
+def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple[list[T], Away]:
+    """Ask each cloud that has targets. One that is away does not keep the other from it; if all are, it raises."""
+    answers: list[T] = []
+    away: dict[Cloud, NotWell | WrongUsage] = {}
+    for cloud in dict.fromkeys(target.cloud for target in configuration.targets):
+        try:
+            answers.append(ask(cloud))
+        except (NotWell, WrongUsage) as trouble:
+            away[cloud] = trouble
+    if not answers:
+        tell(away)
+    return answers, away
+
+
+def tell(away: Away) -> NoReturn:
+    """Which clouds are away and what to do about it. A variable that is missing is wrong usage, also if it is one's."""
+    usage = any(isinstance(trouble, WrongUsage) for trouble in away.values())
+    said = "\n".join(f"{PLACES[cloud]}: {trouble}" for cloud, trouble in away.items())
+    raise WrongUsage(said) if usage else NotWell(said)
+
+
+def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
+    """The records of one cloud, and the engine that reads and writes them."""
+    environ = {**os.environ, "UNSTALE_CONFIG": str(path)}
+    return _open_aws(configuration, environ) if cloud is Cloud.AWS else _open_azure(configuration, environ)
+
+
+def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
+    from functions_aws.clients import Clients
+    from functions_aws.dead_letters import DeadLetters
+    from functions_aws.world import world
+
+    settings = aws_settings(environ)
+    clients = Clients()
+    here = world(settings, clients, lambda _: None)
+    dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
+    return Side(Cloud.AWS, Engine(configuration, here), here, dead.heaps)
+
+
+def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
+    from functions_azure.dead_letters import DeadLetters
+    from functions_azure.world import Parts, world
+    from local import azure_login
+
+    settings = azure_settings(environ)
+    parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
+    here = world(settings, configuration, parts, lambda _: None)
+    dead = DeadLetters(parts.clients)
+    return Side(Cloud.AZURE, Engine(configuration, here), here, dead.heaps)
+
+
+def aws_settings(environ: Mapping[str, str]) -> AwsSettings:
+    """Where the deployment on AWS is; what is missing is wrong usage."""
+    from functions_aws.settings import BadSettings, read
+
+    try:
+        return read(environ)
+    except BadSettings as bad:
+        raise WrongUsage(f"{bad}. `sam deploy` prints it as an output of the stack") from bad
+
+
+def azure_settings(environ: Mapping[str, str]) -> AzureSettings:
+    """Where the deployment on Azure is, likewise."""
+    from functions_azure.settings import BadSettings, read
+
+    try:
+        return read(environ)
+    except BadSettings as bad:
+        raise WrongUsage(f"{bad}. The deployment prints it in its output environment") from bad
+
+
+def side_of(path: Path, name: str) -> tuple[Side, Target]:
+    """The target of that name, and the cloud where its record is."""
+    configuration = read_config(path)
+    target = configuration.by_name.get(name)
+    if target is None:
+        known = ", ".join(configuration.by_name)
+        message = f"{path} has no target {name!r}; it has {known}"
+        raise WrongUsage(message)
+    return open_side(target.cloud, configuration, path), target
+
+
+def reach(side: Side, work: Callable[[Side], T]) -> T:
+    """Do something with a store; what it says when it cannot is an answer, not a traceback."""
+    try:
+        return work(side)
+    except NewerRecord as newer:
+        raise NotWell(str(newer)) from newer
+    except StoreDown as down:
+        message = f"{str(down).rstrip('.')}. {CURES[side.cloud]}"
+        raise NotWell(message) from down
+
+
+def ask(side: Side, target: Target, *happened: Happening) -> None:
+    """Put into the target's record what a person wants of it; the function acts on it."""
+    reach(side, lambda here: here.engine.look(target, happened, acts=False))

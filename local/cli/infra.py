@@ -1,0 +1,76 @@
+"""`unstale infra`: what the templates take from the configuration, printed, or written where a deployment reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tomlkit
+
+from infra.parameters import aws as sam
+from infra.parameters import azure as bicep
+from infra.parameters import samconfig as samconfigs
+from infra.parameters.errors import ParameterError
+from local.cli.console import print_json
+from local.cli.deployment import read_config
+from local.cli.errors import WrongUsage
+
+
+def aws(
+    config: Path,
+    *,
+    as_json: bool,
+    write: bool,
+    environment: str = "default",
+    samconfig: Path = samconfigs.SAMCONFIG,
+) -> None:
+    """Print the parameters; with `write`, put them where `sam deploy --config-env <environment>` reads them."""
+    configuration = read_config(config)
+    with _as_wrong_usage():
+        document = samconfigs.read(samconfig)
+        region = samconfigs.region_of(document, environment)
+        found = sam.inputs(configuration, region)
+        if write:
+            found = sam.at_once(found, samconfigs.overrides_of(document, environment))
+            samconfigs.write(document, environment, region, found.parameters)
+            samconfig.write_text(tomlkit.dumps(document), encoding="utf-8")
+    if as_json:
+        print_json({"region": region, "parameters": found.parameters, "notes": found.notes})
+        return
+    for name, value in found.parameters.items():
+        print(f"{name}={value}")
+    for note in found.notes:
+        print(f"note: {note}")
+    if write:
+        print(f"written to {samconfig}, environment {environment}, Region {region}")
+
+
+def azure(
+    config: Path, *, as_json: bool, write: bool, environment: str = "default", folder: Path = bicep.FOLDER
+) -> None:
+    """Print the parameters; with `write`, put them where the parameter file of this environment reads them.
+
+    An environment that has no parameter file gets one.
+    """
+    with _as_wrong_usage():
+        bicep.check_environment(environment)
+        parameters, notes = bicep.inputs(read_config(config))
+        files = bicep.write(parameters, environment, folder) if write else ()
+    if as_json:
+        print_json({"parameters": parameters, "notes": notes})
+        return
+    print(json.dumps(parameters, indent=2, ensure_ascii=False))
+    for note in notes:
+        print(f"note: {note}")
+    for file in files:
+        print(f"written to {file}")
+
+
+@contextmanager
+def _as_wrong_usage() -> Iterator[None]:
+    try:
+        yield
+    except ParameterError as error:
+        raise WrongUsage(str(error)) from error

@@ -1,0 +1,200 @@
+"""`unstale login`: a user signs in once, and the deployed function acts for that user from then on.
+
+The token cache goes sealed into the deployment's storage, where only the function can open it: from here it can be
+replaced, shown (who and when) and removed, not read.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msal
+import requests
+from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError
+
+from functions_azure import telemetry
+from functions_azure.settings import BadSettings, Settings, read, secrets
+from functions_azure.tokens import FABRIC, Answer, BoundedHttp
+from functions_azure.user import issued_at, public_client, require
+from functions_azure.world import Parts
+from local import azure_login
+from local.cli.console import print_json
+from local.cli.deployment import read_config
+from local.cli.errors import NotWell, WrongUsage
+from local.cli.refresh import try_blocked
+from shared import entra
+from shared.config import Configuration
+from shared.entra import Damaged, Remedy, SignIn
+from shared.ports import StoreDown
+from shared.records import NewerRecord
+from shared.redaction import plain
+
+PATIENCE_SECONDS = 300
+"""For a browser; a device code says itself how long it lasts."""
+CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
+"""Of a call to Entra from wherever a person is."""
+
+
+class Deployment:
+    """What a command needs of the deployment whose user signs in."""
+
+    def __init__(self, configuration: Configuration, path: Path, *, everything: bool = False) -> None:
+        """Raises `WrongUsage` where the configuration or the variables do not speak of a user.
+
+        Only who signs in needs `everything`; to look, the storage is enough.
+        """
+        self.wanted = entra.scopes(configuration.targets)
+        if configuration.fabric.identity != "user" or not self.wanted:
+            raise WrongUsage(
+                f'{path}: nobody needs to sign in: there is no Fabric target with fabric.identity = "user"'
+            )
+        try:
+            self.settings: Settings = read({**os.environ, "UNSTALE_CONFIG": str(path)})
+            if everything or not (self.settings.storage or self.settings.blob_url):
+                require(self.settings)
+        except (BadSettings, ValueError) as bad:
+            raise WrongUsage(f"{bad}. The deployment prints it in its output environment") from bad
+        person = (azure_login.storage(os.environ), azure_login.vault(os.environ))
+        self.sign_ins = Parts(self.settings, lambda: configuration, *person).sign_ins
+
+    def kept(self) -> SignIn | None:
+        """Who is signed in. Raises `NotWell` where that cannot be read."""
+        try:
+            found = self.sign_ins.look()
+        except (Damaged, NewerRecord, StoreDown) as trouble:
+            raise NotWell(f"what is kept of the sign-in cannot be read: {trouble}") from trouble
+        return found[1].sign_in if found else None
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+
+def run(path: Path, *, browser: bool) -> None:
+    """Sign a user in and keep it; blocked targets are tried at once."""
+    deployment = Deployment(read_config(path), path, everything=True)
+    telemetry.install(secrets(os.environ))
+    print(f"asks for {', '.join(deployment.wanted)} of {FABRIC}, and to stay signed in")
+    cache = msal.SerializableTokenCache()
+    answer = _answer(deployment, cache, browser=browser)
+    account = str(answer.get("id_token_claims", {}).get("preferred_username") or "a user without a name")
+    now = datetime.now(UTC)
+    sign_in = SignIn(uuid.uuid4().hex, account, deployment.wanted, now, issued_at(answer, now))
+    _keep(deployment, sign_in, cache.serialize())
+    print(f"{account} is signed in; unused, it lasts until {sign_in.lasts_until:%Y-%m-%d} at the latest")
+    _try_blocked(path)
+
+
+def show(path: Path, *, as_json: bool) -> None:
+    """Say who, since when, until when; raises `NotWell` if nobody is, or Entra refuses."""
+    sign_in = Deployment(read_config(path), path).kept()
+    if as_json:
+        print_json({"sign_in": as_data(sign_in)})
+    elif sign_in:
+        print(entra.age(sign_in, datetime.now(UTC)))
+        print(f"for {', '.join(sign_in.scopes)}")
+    if sign_in is None:
+        raise NotWell("" if as_json else entra.NOBODY.message)
+    if sign_in.refusal:
+        raise NotWell
+
+
+def remove(path: Path) -> None:
+    """Sign out."""
+    deployment = Deployment(read_config(path), path)
+    try:
+        was_there = deployment.sign_ins.remove()
+    except StoreDown as down:
+        raise NotWell(str(down)) from down
+    print("signed out; the function stops within five minutes" if was_there else "nobody was signed in")
+
+
+def as_data(sign_in: SignIn | None) -> dict[str, Any] | None:
+    """For scripts."""
+    if sign_in is None:
+        return None
+    names = ("account", "scopes", "signed_in_at", "renewed_at", "lasts_until", "refusal")
+    return {name: getattr(sign_in, name) for name in names}
+
+
+# --- Entra -----------------------------------------------------------------------------------------------------------
+
+
+def _answer(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser: bool) -> Answer:
+    """What Entra gave; `NotWell` with what happened and what is to be done if that is not all that was asked for."""
+    try:
+        answer = _ask(deployment, cache, browser=browser)
+    except BrowserInteractionTimeoutError:
+        answer = {"error": "authorization_pending"}
+    except (requests.RequestException, msal.exceptions.MsalError, ValueError, RuntimeError) as trouble:
+        raise NotWell(f"nobody signed in: {type(trouble).__name__}: {plain(str(trouble))}") from trouble
+    if "access_token" not in answer:
+        error, suberror, said = (str(answer.get(name) or "") for name in ("error", "suberror", "error_description"))
+        raise NotWell(entra.refused(error, suberror, said, "", deployment.wanted).message)
+    granted = {scope.rpartition("/")[2] for scope in str(answer.get("scope", "")).split()}
+    lacking = [scope for scope in deployment.wanted if scope not in granted]
+    if lacking:
+        raise NotWell(f"Entra granted no {', '.join(lacking)}: {Remedy.ADMINISTRATOR}")
+    return answer
+
+
+def _ask(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser: bool) -> Answer:
+    """By a device code, or by a browser on this machine: the authorization code with PKCE, sent to a loopback address.
+
+    What a policy asked for when it last refused the function (`claims`) is passed on.
+    """
+    claims = _claims(deployment)
+    http = BoundedHttp(connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)
+    app = public_client(deployment.settings, cache, http)
+    scopes = [f"{FABRIC}/{scope}" for scope in deployment.wanted]
+    if browser:
+        found: Answer = app.acquire_token_interactive(
+            scopes,
+            prompt="select_account",
+            timeout=PATIENCE_SECONDS,
+            claims_challenge=claims,
+            auth_uri_callback=lambda url: print(f"open {url}"),
+        )
+        return found
+    flow = app.initiate_device_flow(scopes, claims_challenge=claims)
+    if "user_code" not in flow:
+        refused: Answer = flow
+        return refused
+    print(flow["message"], flush=True)
+    polled: Answer = app.acquire_token_by_device_flow(flow, claims_challenge=claims)
+    return polled
+
+
+def _claims(deployment: Deployment) -> str | None:
+    try:
+        found = deployment.sign_ins.look()
+    except Damaged:
+        return None
+    except (NewerRecord, StoreDown) as trouble:
+        raise NotWell(str(trouble)) from trouble
+    return (found[1].sign_in.claims or None) if found else None
+
+
+# --- The deployment --------------------------------------------------------------------------------------------------
+
+
+def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
+    from functions_azure.key_vault import VaultRefused
+
+    try:
+        deployment.sign_ins.begin(sign_in, cache)
+    except (StoreDown, VaultRefused) as trouble:
+        raise NotWell(f"signed in, but it cannot be kept: {trouble}") from trouble
+
+
+def _try_blocked(path: Path) -> None:
+    try:
+        tried = try_blocked(path)
+    except NotWell as trouble:
+        print(f"blocked targets are tried again within the hour: {trouble}")
+        return
+    if tried:
+        print(f"tried at once: {', '.join(tried)}")

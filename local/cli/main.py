@@ -1,0 +1,214 @@
+"""The `unstale` command: arguments in, the one function that does it, an exit code out.
+
+Exit codes: 0 done; 1 the thing asked about is not well (late, held, invalid, dead letters); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from local.cli.errors import NotWell, WrongUsage
+from shared.config import BadConfiguration
+
+DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
+INTERRUPTED = 128 + signal.SIGINT
+"""What shells say of a command that Ctrl-C ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; nothing that a user can cause ends in a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _COMMANDS[arguments.command](arguments)
+    except (NotWell, BadConfiguration) as trouble:
+        _complain(trouble)
+        return NOT_WELL
+    except WrongUsage as trouble:
+        _complain(trouble)
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `unstale status | head`: nobody reads on, and nobody is to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
+
+
+def _complain(trouble: Exception) -> None:
+    if str(trouble):
+        sys.stdout.flush()
+        print(f"unstale: {trouble}", file=sys.stderr)
+
+
+# --- Commands: each imports what it needs, so that `check` does not wait for the SDKs of two clouds ------------------
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from local.cli import check
+
+    if arguments.schema:
+        check.print_schema()
+    elif arguments.live:
+        check.check_live(_config(arguments), as_json=arguments.json)
+    else:
+        check.check(_config(arguments), as_json=arguments.json)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from local.cli import plan
+
+    plan.plan(_config(arguments), arguments.event, as_json=arguments.json)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from local.demo import demo
+
+    demo.run(naive=arguments.naive, as_json=arguments.json)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from local.cli import status
+
+    status.status(_config(arguments), as_json=arguments.json)
+
+
+def _history(arguments: argparse.Namespace) -> None:
+    from local.cli import history
+
+    history.history(_config(arguments), arguments.target, limit=arguments.limit, as_json=arguments.json)
+
+
+def _refresh(arguments: argparse.Namespace) -> None:
+    from local.cli import refresh
+
+    refresh.refresh(_config(arguments), arguments.target, full=arguments.full)
+
+
+def _pause(arguments: argparse.Namespace) -> None:
+    from local.cli import pause
+
+    pause.pause(_config(arguments), _one_or_all(arguments))
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from local.cli import pause
+
+    pause.resume(_config(arguments), _one_or_all(arguments))
+
+
+def _redrive(arguments: argparse.Namespace) -> None:
+    from local.cli import redrive
+
+    redrive.run(_config(arguments), dry_run=arguments.dry_run, as_json=arguments.json)
+
+
+def _login(arguments: argparse.Namespace) -> None:
+    from local.cli import login
+
+    if arguments.show:
+        login.show(_config(arguments), as_json=arguments.json)
+    elif arguments.remove:
+        login.remove(_config(arguments))
+    else:
+        login.run(_config(arguments), browser=arguments.browser)
+
+
+def _infra(arguments: argparse.Namespace) -> None:
+    from local.cli import infra
+
+    options = {"as_json": arguments.json, "write": arguments.write, "environment": arguments.environment}
+    make = infra.aws if arguments.cloud == "aws" else infra.azure
+    make(_config(arguments), **options)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "check": _check,
+    "plan": _plan,
+    "demo": _demo,
+    "status": _status,
+    "history": _history,
+    "refresh": _refresh,
+    "pause": _pause,
+    "resume": _resume,
+    "redrive": _redrive,
+    "infra": _infra,
+    "login": _login,
+}
+
+
+def _config(arguments: argparse.Namespace) -> Path:
+    return Path(arguments.config or os.environ.get("UNSTALE_CONFIG") or "unstale.toml")
+
+
+def _one_or_all(arguments: argparse.Namespace) -> str | None:
+    """The target's name, or None for all."""
+    if bool(arguments.target) == arguments.all:
+        message = f"{arguments.command}: name one target, or say --all"
+        raise WrongUsage(message)
+    target: str | None = arguments.target
+    return target
+
+
+# --- Arguments -------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unstale",
+        description="Keeps materialized views fresh: is this view fresh, and if not, since when and why?",
+        epilog="Exit codes: 0 done, 1 not well (late, held, invalid, dead letters), 2 wrong usage.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_offline(commands)
+    _add_online(commands)
+    return parser
+
+
+def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = _command(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
+    check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
+    check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
+    plan = _command(commands, "plan", "what would these events do? Nothing is sent", json=True)
+    plan.add_argument("event", metavar="EVENT.json", help="one event, a list, or an SQS batch; - reads standard input")
+    demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
+    demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
+    infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
+    infra.add_argument("cloud", choices=["aws", "azure"])
+    infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
+    infra.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
+
+
+def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    _command(commands, "status", "is every view fresh, and if not, since when and why", json=True)
+    history = _command(commands, "history", "the runs of a target, newest first", json=True)
+    history.add_argument("target", metavar="TARGET")
+    history.add_argument("--limit", type=int, default=20, help="how many lines (default: 20)")
+    refresh = _command(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
+    refresh.add_argument("target", metavar="TARGET")
+    refresh.add_argument("--full", action="store_true", help="a full refresh, not an incremental one")
+    for name, what in (("pause", "start nothing, forget nothing"), ("resume", "start again; at most one run a target")):
+        command = _command(commands, name, what)
+        command.add_argument("target", metavar="TARGET", nargs="?")
+        command.add_argument("--all", action="store_true", help="all targets of the deployment")
+    redrive = _command(commands, "redrive", "bring dead letters back to where they came from", json=True)
+    redrive.add_argument("--dry-run", action="store_true", help="only show how many there are, since when and why")
+    login = _command(commands, "login", "sign a user in, for whom the function then calls Fabric")
+    how = login.add_mutually_exclusive_group()
+    how.add_argument("--browser", action="store_true", help="by a browser on this machine instead of a device code")
+    how.add_argument("--show", action="store_true", help="who is signed in, since when, until when it lasts unused")
+    how.add_argument("--remove", action="store_true", help="sign out")
+    login.add_argument("--json", action="store_true", help="with --show: one JSON object")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, *, json: bool = False
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    parser.add_argument("--config", metavar="FILE", help="default: $UNSTALE_CONFIG, or unstale.toml here")
+    if json:
+        parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    return parser

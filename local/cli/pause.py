@@ -1,0 +1,44 @@
+"""`unstale pause` and `unstale resume`: start nothing, forget nothing; and start again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from local.cli.deployment import PLACES, Side, ask, each_side, read_config, side_of, tell
+from shared.happenings import PauseAsked, ResumeAsked
+from shared.model import Cloud
+
+
+def pause(path: Path, name: str | None) -> None:
+    """Start nothing, forget nothing."""
+    if name is None:
+        _ask_all(path, lambda side: side.engine.pause_all(), "paused; whatever runs is followed to its end")
+        return
+    side, target = side_of(path, name)
+    ask(side, target, PauseAsked())
+    print(f"{name}: paused; what arrives is remembered")
+
+
+def resume(path: Path, name: str | None) -> None:
+    """Start again."""
+    if name is None:
+        _ask_all(path, lambda side: side.engine.resume_all(), "resumed; the next tick looks at each")
+        return
+    side, target = side_of(path, name)
+    ask(side, target, ResumeAsked())
+    print(f"{name}: resumed")
+
+
+def _ask_all(path: Path, ask: Callable[[Side], None], done: str) -> None:
+    """Of both clouds. Where one is away the other is asked all the same, and what is said names it."""
+
+    def asked(side: Side) -> Cloud:
+        ask(side)
+        return side.cloud
+
+    clouds, away = each_side(read_config(path), path, asked)
+    where = f" on {PLACES[clouds[0]]}" if away else ""
+    print(f"all targets{where}: {done}")
+    if away:
+        tell(away)

@@ -1,0 +1,146 @@
+"""`unstale redrive`: how many dead letters there are, since when and why; and back to where they came from."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from local.cli.console import print_json, print_table
+from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell
+from local.cli.errors import NotWell
+from shared.letters import Heap
+from shared.model import Cloud
+from shared.ports import StoreDown
+
+POLL_SECONDS = 2.0
+"""Between two looks at how far a move is; SQS moves up to 500 messages a second."""
+
+GOING_ON = frozenset({"RUNNING", "CANCELLING"})
+"""SQS's words for a move that has not ended (ListMessageMoveTasks)."""
+DONE = "COMPLETED"
+
+
+class Move(Protocol):
+    """How far the dead letters of one queue got."""
+
+    @property
+    def queue(self) -> str:
+        """Its name."""
+
+    @property
+    def status(self) -> str:
+        """In SQS's words, on either cloud."""
+
+    @property
+    def moved(self) -> int:
+        """How many got there, about."""
+
+    @property
+    def to_move(self) -> int | None:
+        """Of how many."""
+
+    @property
+    def failure(self) -> str:
+        """Why it failed."""
+
+
+class DeadLetters(Protocol):
+    """The dead letters of one cloud's part of the deployment."""
+
+    def heaps(self) -> Sequence[Heap]:
+        """What lies in each dead-letter queue."""
+
+    def redrive(self) -> None:
+        """Begin to move them back."""
+
+    def moves(self) -> Sequence[Move]:
+        """How far that is."""
+
+
+def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], object] = time.sleep) -> None:
+    """Show the dead letters; unless `dry_run`, move them back and show how far that is, until it is over.
+
+    Raises `NotWell` if there are any and they stay there. A cloud that is away keeps nobody from those of the other.
+    """
+    found, away = each_cloud(read_config(config), lambda cloud: _looked(_open(cloud, config)))
+    heaps = [heap for _, of_cloud in found for heap in of_cloud]
+    _show(heaps, as_json=as_json)
+    full = any(heap.count for heap in heaps)
+    if full and not dry_run:
+        queues = {heap.queue for heap in heaps if heap.count}
+        for letters, _ in found:
+            _moved(letters, queues, sleep, sys.stderr if as_json else sys.stdout)
+        if not as_json:
+            print("they are taken anew; what still cannot be read will lie here again: unstale redrive --dry-run")
+    if away:
+        tell(away)
+    if full and dry_run:
+        raise NotWell
+
+
+def _looked(letters: DeadLetters) -> tuple[DeadLetters, Sequence[Heap]]:
+    try:
+        return letters, letters.heaps()
+    except StoreDown as trouble:
+        raise NotWell(str(trouble)) from trouble
+
+
+def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+    try:
+        letters.redrive()
+        _follow(letters, queues, sleep, out)
+    except StoreDown as trouble:
+        raise NotWell(str(trouble)) from trouble
+
+
+def _open(cloud: Cloud, config: Path) -> DeadLetters:
+    environ = {**os.environ, "UNSTALE_CONFIG": str(config)}
+    return _open_aws(environ) if cloud is Cloud.AWS else _open_azure(environ, config)
+
+
+def _open_aws(environ: dict[str, str]) -> DeadLetters:
+    from functions_aws.clients import Clients
+    from functions_aws.dead_letters import DeadLetters as OnSqs
+
+    settings = aws_settings(environ)
+    return OnSqs(Clients(), (settings.events_queue_url, settings.queue_url))
+
+
+def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
+    from functions_azure.dead_letters import DeadLetters as InStorage
+    from functions_azure.world import Parts
+    from local import azure_login
+
+    settings = azure_settings(environ)
+    return InStorage(Parts(settings, lambda: read_config(config), azure_login.storage(environ)).clients)
+
+
+def _show(heaps: Sequence[Heap], *, as_json: bool) -> None:
+    rows = [(heap.queue, heap.count, heap.oldest, "; ".join(heap.reasons)) for heap in heaps]
+    if as_json:
+        names = ("queue", "count", "oldest", "why")
+        print_json({"dead_letters": [dict(zip(names, row, strict=True)) for row in rows]})
+    else:
+        print_table(("queue", "dead letters", "since", "why"), rows)
+
+
+def _follow(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+    """Tell each change in these queues; others may show a move of long ago. Ending the command ends only this."""
+    told: set[str] = set()
+    while True:
+        moves = [move for move in letters.moves() if move.queue in queues]
+        for move in moves:
+            line = f"{move.queue}: {move.moved} of {move.to_move or move.moved} moved back, {move.status.lower()}"
+            if line not in told:
+                told.add(line)
+                print(line, file=out, flush=True)
+        if not any(move.status in GOING_ON for move in moves):
+            break
+        sleep(POLL_SECONDS)
+    failed = [f"{move.queue}: {move.status.lower()} {move.failure}".rstrip() for move in moves if move.status != DONE]
+    if failed:
+        raise NotWell("; ".join(failed))

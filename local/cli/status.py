@@ -1,0 +1,111 @@
+"""`unstale status`: is every view fresh, and if not, since when and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from local.cli.console import print_json, print_table
+from local.cli.deployment import PLACES, Side, each_side, read_config, tell
+from local.cli.errors import NotWell, WrongUsage
+from shared.config import Configuration
+from shared.letters import Heap
+from shared.model import Cloud, Deployment, State
+from shared.records import DEPLOYMENT_KEY, read_deployment, read_state
+from shared.report import Row, row, unknown
+
+STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
+
+
+def status(path: Path, *, as_json: bool) -> None:
+    """Each target's row, and the dead letters; raises `NotWell` if anybody needs to do anything."""
+    configuration = read_config(path)
+    seen, away = each_side(configuration, path, _look)
+    heaps = [heap for look in seen for heap in look.heaps]
+    dead = sum(heap.count for heap in heaps)
+    found = {row.name: row for look in seen for row in look.rows(dead)}
+    rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in configuration.targets]
+    sign_in = Standing() if Cloud.AZURE in away else _sign_in(configuration, path)
+    if as_json:
+        told = {"away": {PLACES[cloud]: str(trouble) for cloud, trouble in away.items()}} if away else {}
+        targets = [msgspec.to_builtins(one) for one in rows]
+        print_json({"targets": targets, "dead_letters": _plain(heaps), **told, **sign_in.data})
+    else:
+        _print_status(rows, heaps)
+        print(sign_in.told, end="")
+    if away:
+        tell(away)
+    if dead or not sign_in.well or not all(one.well for one in rows):
+        raise NotWell
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the sign-in of a user stands, in words and as data; nothing where Fabric is not called as a user."""
+
+    told: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    well: bool = True
+
+
+def _sign_in(configuration: Configuration, path: Path) -> Standing:
+    if configuration.fabric.identity != "user" or all(t.cloud is not Cloud.AZURE for t in configuration.targets):
+        return Standing()
+    from local.cli import login
+    from shared.entra import NOBODY, age
+
+    try:
+        kept = login.Deployment(configuration, path).kept()
+    except (NotWell, WrongUsage) as trouble:
+        return Standing(f"{trouble}\n", {"sign_in": {"error": str(trouble)}}, well=False)
+    told = age(kept, datetime.now(UTC)) if kept else NOBODY.message
+    return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one cloud knows. Whether a target is fresh is only known if no dead letters are on either."""
+
+    side: Side
+    heaps: Sequence[Heap]
+    deployment: Deployment
+    states: Sequence[State]
+
+    def rows(self, dead_letters: int) -> list[Row]:
+        """One for each target."""
+        now, traits = self.side.world.clock.now(), self.side.world.platform.traits
+        return [
+            row(target, state, self.deployment, traits, now=now, dead_letters=dead_letters)
+            for target, state in zip(self.side.engine.targets.values(), self.states, strict=True)
+        ]
+
+
+def _look(side: Side) -> Look:
+    keys = [DEPLOYMENT_KEY, *side.engine.targets]
+    deployment, *states = (found.body for found in side.world.store.load_many(keys))
+    return Look(side, side.heaps(), read_deployment(deployment), [read_state(body) for body in states])
+
+
+def _plain(heaps: list[Heap]) -> list[dict[str, Any]]:
+    return [
+        {"queue": heap.queue, "count": heap.count, "oldest": heap.oldest, "reasons": list(heap.reasons)}
+        for heap in heaps
+    ]
+
+
+def _print_status(rows: list[Row], heaps: list[Heap]) -> None:
+    columns = ("target", "verdict", "stale since", "fresh as of", "why")
+    cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
+    print_table(columns, cells, [STYLES[one.verdict] for one in rows])
+    for heap in heaps:
+        if heap.count:
+            why = "; ".join(heap.reasons)
+            print(f"{heap.count} dead letters of {heap.queue} ({why}): a signal may be among them, so that what looks")
+            print(
+                "fresh is not known to be. `unstale redrive --dry-run` shows them, `unstale redrive` brings them back"
+            )

@@ -1,0 +1,1 @@
+"""`unstale demo`: the whole system on this machine."""

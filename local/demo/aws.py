@@ -1,0 +1,207 @@
+"""The AWS half of the demo: the real Lambda handler, or the obvious one, among moto's queues and the Glue emulator."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from functions_aws import app, world
+from functions_aws.clients import Clients
+from functions_aws.dead_letters import DeadLetters
+from functions_aws.returns import Returns
+from functions_aws.settings import read
+from functions_aws.shell import Shell
+from functions_aws.telemetry import Telemetry
+from local.demo.naive import NaiveGlueHandler
+from local.demo.story import wait_for_the_middle
+from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.lambda_host import Every
+from local.emulators.clock import FastClock
+from local.emulators.glue.emulator import GlueSettings, resource_name
+from local.emulators.journal import Arrival, Journal
+from shared.config import Configuration
+from shared.engine import Happened
+from shared.model import Cloud, GlueView, S3ObjectCreated, Target
+
+GLUE = GlueSettings(
+    starting=timedelta(seconds=5),
+    run_time=timedelta(seconds=40),
+    stopping=timedelta(seconds=5),
+    listing_delay=timedelta(seconds=5),
+)
+QUIET = {"POWERTOOLS_METRICS_DISABLED": "true"}
+"""Metrics are lines on standard output, which is the show's here."""
+LATE = timedelta(hours=1)
+TICK = timedelta(seconds=60)
+
+Tell = Callable[[Happened], None]
+NaiveTell = Callable[[str, str], None]
+
+
+class AwsStage:
+    """`scenario.Stage` for the Glue targets, and what the judges need: the arrivals and the journal."""
+
+    def __init__(self, configuration: Configuration, clock: FastClock, aws: AwsWorld) -> None:
+        self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AWS}
+        self.deliveries: Counter[str] = Counter()
+        self._clock = clock
+        self._aws = aws
+        self._arrivals: list[Arrival] = []
+        self._last_event: dict[str, str] = {}
+        self.on_schedule: Callable[[Any], None] = lambda _event: None
+
+    # --- What the story does
+
+    def arrive(self, target: str, count: int = 1) -> None:
+        """Put objects into the bucket of the target's source, with the ordinary client."""
+        source = next(s for s in self.targets[target].on if isinstance(s, S3ObjectCreated))
+        s3 = self._aws.client("s3")
+        for number in range(count):
+            key = f"{source.prefix}{self._clock.now():%H%M%S%f}-{number}.parquet"
+            s3.put_object(Bucket=source.bucket, Key=key, Body=b"rows")
+            self._arrivals.append(Arrival(self._resource(target), self._clock.now()))
+            self.deliveries[target] += 1
+
+    def replay(self, target: str) -> None:
+        """Send the last event's message again."""
+        self._send(target, self._last_event[target])
+
+    def deliver_late(self, target: str) -> None:
+        """Send an event that is an hour older than the last."""
+        event = json.loads(self._last_event[target])
+        long_ago = datetime.fromisoformat(event["time"]) - LATE
+        self._send(target, json.dumps(event | {"time": f"{long_ago:%Y-%m-%dT%H:%M:%SZ}"}))
+
+    def fault(self, target: str, fault: Any, operation: Any) -> None:
+        """Script one fault of the platform."""
+        self._aws.faults.add(fault, operation, resource=self._resource(target))
+
+    def someone_else_starts(self, target: str) -> None:
+        """Start a run with someone else's credentials."""
+        view = self._view(target)
+        self._aws.client("glue", foreign=True).start_materialized_view_refresh_task_run(
+            CatalogId=view.catalog_id, DatabaseName=view.database, TableName=view.table
+        )
+
+    def when_running(self, target: str) -> None:
+        """Wait until a run has gone on for a while."""
+        wait_for_the_middle(self.journal, self._resource(target), self._clock.now)
+
+    def fabric_asks(self, target: str) -> None:
+        """Glue's views have nothing to do with it."""
+        raise NotImplementedError(target)
+
+    def asked_for(self) -> list[str]:
+        """None, so."""
+        return []
+
+    def comes_due(self, target: str, at: datetime) -> None:
+        """A schedule time counts as data of that time: a run must read after it."""
+        self._arrivals.append(Arrival(self._resource(target), at))
+        self.deliveries[target] += 1
+        self.on_schedule({"refresh": target})
+
+    # --- What the judges ask
+
+    @property
+    def journal(self) -> Journal:
+        """What the platform saw."""
+        return self._aws.glue.journal()
+
+    def arrivals(self, target: str) -> list[Arrival]:
+        """What came for a target, and when it could be read."""
+        return [arrival for arrival in list(self._arrivals) if arrival.resource == self._resource(target)]
+
+    def signals(self, target: str) -> int:
+        """Objects, schedule times, and what was delivered once more or late."""
+        return self.deliveries[target]
+
+    def resource_of(self, target: str) -> str:
+        """The target's name in the journal."""
+        return self._resource(target)
+
+    # --- Inside
+
+    def saw(self, event: dict[str, Any]) -> None:
+        """Remember the last event of each target, to be replayed."""
+        for record in event.get("Records", ()):
+            for name, target in self.targets.items():
+                if any(isinstance(s, S3ObjectCreated) and f'"{s.prefix}' in record["body"] for s in target.on):
+                    self._last_event[name] = record["body"]
+
+    def _send(self, target: str, body: str) -> None:
+        self.deliveries[target] += 1
+        self._aws.client("sqs").send_message(QueueUrl=self._aws.queues["events"].url, MessageBody=body)
+
+    def _view(self, target: str) -> GlueView:
+        return _view(self.targets[target])
+
+    def _resource(self, target: str) -> str:
+        view = self._view(target)
+        return resource_name(view.catalog_id, view.database, view.table)
+
+
+@contextmanager
+def aws_stage(
+    configuration: Configuration, clock: FastClock, tell: Tell, tell_naive: NaiveTell | None = None
+) -> Iterator[AwsStage]:
+    """Build the world and run the handler in it; everything is over when the context is left."""
+    with ExitStack() as stack:
+        aws = stack.enter_context(AwsWorld(glue_settings=GLUE, clock=clock.now))
+        stage = AwsStage(configuration, clock, aws)
+        for target in stage.targets.values():
+            _create_view(aws, target)
+        stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
+        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(stack, configuration, clock, tell)
+        function = aws.function(_watched(stage, handler))
+        stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
+        if tell_naive:
+            stage.on_schedule = function.fire
+        else:
+            stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
+            stack.enter_context(aws.pump("wakes", function))
+            stack.enter_context(Every(TICK / clock.speed, lambda: function.fire({"tick": True})))
+        yield stage
+
+
+def _view(target: Target) -> GlueView:
+    if not isinstance(target.resource, GlueView):
+        raise TypeError(f"{target.name} is no Glue view")
+    return target.resource
+
+
+def _create_view(aws: AwsWorld, target: Target) -> None:
+    view = _view(target)
+    aws.create_view(view.database, view.table, catalog=view.catalog_id)
+
+
+def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
+    """`functions_aws.app.handler` itself; only its clock is ours, and what it tells is shown, too."""
+    settings, clients = read(os.environ), Clients()
+    shell = Shell(
+        configuration,
+        world.world(settings, clients, tell, clock),
+        DeadLetters(clients),
+        Returns(clients),
+        Telemetry(settings.service),
+    )
+    stack.enter_context(patch.object(app, "_shell", lambda: shell))
+    return app.handler
+
+
+def _naive(configuration: Configuration, aws: AwsWorld, tell: NaiveTell) -> NaiveGlueHandler:
+    return NaiveGlueHandler(configuration, aws.client("glue"), tell)
+
+
+def _watched(stage: AwsStage, handler: Any) -> Any:
+    def watched(event: dict[str, Any], context: object) -> Any:
+        stage.saw(event)
+        return handler(event, context)
+
+    return watched

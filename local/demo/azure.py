@@ -1,0 +1,326 @@
+"""The Azure half of the demo: the function app's own triggers, or the obvious one, before the Fabric emulator.
+
+State and wakes are in memory here, so that the demo needs no storage server; tests run the same triggers on Azurite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timedelta
+from functools import cache
+from queue import Empty, SimpleQueue
+from typing import Any
+from unittest.mock import patch
+
+import azure.functions as func
+from msgspec.structs import replace
+
+from functions_azure import app, settings, world
+from functions_azure.clients import Deadline
+from functions_azure.shell import ComesBack, Shell
+from functions_azure.telemetry import Telemetry
+from local.demo.naive import NaiveFabricFunction
+from local.demo.story import wait_for_the_middle
+from local.emulators.aws.lambda_host import Every
+from local.emulators.clock import FastClock
+from local.emulators.entra.emulator import Entra, Identity
+from local.emulators.entra.tokens import FABRIC as FABRIC_AUDIENCE
+from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_name
+from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric, function_host
+from local.emulators.journal import Arrival, Journal
+from local.emulators.memory import MemoryStore, MemoryWaker
+from shared.config import Configuration, WorkloadJob
+from shared.engine import Happened, World
+from shared.model import BlobCreated, Cloud, ItemJob, LakeViews, Target
+from shared.wakes import wake_message
+
+FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
+RUN_TIME = timedelta(seconds=40)
+TICK = timedelta(seconds=60)
+LATE = timedelta(hours=1)
+PAUSE_SECONDS = 0.05
+REGISTRATION = Registration(
+    "api://contoso.com/unstale", "7a1d0000-0000-4000-8000-000000000001", "7a1d0000-0000-4000-8000-000000000002"
+)
+"""What Fabric's tokens say of the workload, and of the customer whose item it is."""
+ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
+US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
+
+Tell = Callable[[Happened], None]
+NaiveTell = Callable[[str, str], None]
+
+
+class Grave:
+    """The poison queue of a function app without storage; nothing in the story belongs there."""
+
+    def __init__(self) -> None:
+        self.buried: list[str] = []
+
+    def send(self, queue: str, body: bytes, why: str) -> None:
+        """Keep it in sight."""
+        self.buried.append(f"{queue}: {why}: {body[:200]!r}")
+
+    def return_to(self, queue: str, body: bytes) -> None:
+        """Only an event hub's trigger asks for this."""
+        raise NotImplementedError(f"{queue} {body!r}")
+
+
+class AzureStage:
+    """`scenario.Stage` for the Fabric targets, and what the judges need: the arrivals and the journal."""
+
+    def __init__(self, configuration: Configuration, clock: FastClock, fabric: FabricEmulator) -> None:
+        self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AZURE}
+        self.deliveries: Counter[str] = Counter()
+        self.queue: SimpleQueue[tuple[datetime, str]] = SimpleQueue()
+        self._configuration = configuration
+        self._clock = clock
+        self._fabric = fabric
+        self._arrivals: list[Arrival] = []
+        self._last_event: dict[str, dict[str, Any]] = {}
+        self.workload: WorkloadFabric | None = None
+
+    # --- What the story does -----------------------------------------------------------------------------------------
+
+    def arrive(self, target: str, count: int = 1) -> None:
+        """Let Event Grid tell of blobs, in the form that it puts into a queue."""
+        source = next(s for s in self.targets[target].on if isinstance(s, BlobCreated))
+        for number in range(count):
+            name = f"{source.prefix}{self._clock.now():%H%M%S%f}-{number}.parquet"
+            self._last_event[target] = _blob_created(source, name, self._clock.now())
+            self._arrivals.append(Arrival(self.resource_of(target), self._clock.now()))
+            self._send(target, self._last_event[target])
+
+    def replay(self, target: str) -> None:
+        """Deliver the last event again."""
+        self._send(target, self._last_event[target])
+
+    def deliver_late(self, target: str) -> None:
+        """Deliver an event that is an hour older than the last."""
+        event = self._last_event[target]
+        long_ago = datetime.fromisoformat(event["eventTime"]) - LATE
+        self._send(target, event | {"eventTime": _text(long_ago)})
+
+    def fault(self, target: str, fault: Any, operation: Any) -> None:
+        """Script one fault of the platform."""
+        self._fabric.faults.add(fault, operation, resource=_place(self.targets[target])[1])
+
+    def someone_else_starts(self, target: str) -> None:
+        """Let a schedule of Fabric's own start a run."""
+        self._fabric.start_foreign(*_place(self.targets[target]))
+
+    def when_running(self, target: str) -> None:
+        """Wait until a run has gone on for a while."""
+        wait_for_the_middle(self.journal, self.resource_of(target), self._clock.now)
+
+    def fabric_asks(self, target: str) -> None:
+        """A job counts as data of the moment when it is asked for. Nothing but the product serves such calls.
+
+        To the obvious handler it is one more event, as the obvious workload starts a run and forgets it.
+        """
+        if self.workload is None:
+            self.arrive(target)
+            return
+        self._arrivals.append(Arrival(self.resource_of(target), self._clock.now()))
+        self.deliveries[target] += 1
+        job = self._workload_job(target)
+        self.workload.ask((_place(self.targets[target])[0], job.item_type, ITEM), job.job_type)
+
+    def asked_for(self) -> list[str]:
+        """As Fabric was told."""
+        return [job.status for job in self.workload.jobs.values()] if self.workload else []
+
+    def comes_due(self, target: str, at: datetime) -> None:
+        """A schedule time counts as data of that time."""
+        self._arrivals.append(Arrival(self.resource_of(target), at))
+        self.deliveries[target] += 1
+
+    # --- What the judges ask -----------------------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        """What the platform saw."""
+        return self._fabric.journal()
+
+    def arrivals(self, target: str) -> list[Arrival]:
+        """What came for a target: blobs, and the ends of our own runs of the targets that it comes after."""
+        resource = self.resource_of(target)
+        ends = [Arrival(resource, at) for at in self._ends_before(target)]
+        return [arrival for arrival in list(self._arrivals) if arrival.resource == resource] + ends
+
+    def _ends_before(self, target: str) -> list[datetime]:
+        before = {self.resource_of(name) for name in self.targets[target].after}
+        return [
+            run.ended_at
+            for run in self.journal.entries()
+            if run.resource in before and run.ended_at and run.outcome == "succeeded" and not run.foreign
+        ]
+
+    def signals(self, target: str) -> int:
+        """Blobs, what was delivered once more or late, and the ends of what it comes after."""
+        return self.deliveries[target] + len(self._ends_before(target))
+
+    def resource_of(self, target: str) -> str:
+        """The target's name in the journal."""
+        resource = self.targets[target].resource
+        data = resource.execution_data if isinstance(resource, ItemJob) else None
+        body = {"executionData": data} if data else None
+        return resource_name(*_place(self.targets[target]), body)
+
+    def _workload_job(self, target: str) -> WorkloadJob:
+        jobs = self._configuration.workload.jobs if self._configuration.workload else ()
+        return next(job for job in jobs if job.target == target)
+
+    def _send(self, target: str, event: dict[str, Any]) -> None:
+        self.deliveries[target] += 1
+        self.queue.put((self._clock.now(), json.dumps(event)))
+
+
+# --- Building it ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def azure_stage(
+    configuration: Configuration, clock: FastClock, tell: Tell, tell_naive: NaiveTell | None = None
+) -> Iterator[AzureStage]:
+    """Build the world and run the function app in it; everything is over when the context is left."""
+    with ExitStack() as stack:
+        entra = stack.enter_context(Entra(clock.now, identities=[US]))
+        fabric = stack.enter_context(FabricEmulator(clock.now, entra.tokens.validate, settings=FABRIC))
+        stage = AzureStage(configuration, clock, fabric)
+        for item in _items(stage.targets.values()):
+            fabric.add_item(item)
+        if tell_naive:
+            naive = NaiveFabricFunction(configuration, fabric.url, lambda: _token(entra), tell_naive)
+            stack.enter_context(_pump(stage, naive))
+        else:
+            stack.enter_context(patch.dict(os.environ, _environment(entra, fabric)))
+            stack.enter_context(_deployed(stage, configuration, clock, tell))
+            stack.enter_context(_asked_by_fabric(stage, entra, clock))
+        yield stage
+
+
+def _environment(entra: Entra, fabric: FabricEmulator) -> dict[str, str]:
+    unused = "http://127.0.0.1:9"  # the discard port: nothing of the demo goes to storage
+    return entra.identity_environment | {
+        "UNSTALE_FABRIC_URL": fabric.url,
+        "UNSTALE_STORAGE__tableServiceUri": unused,
+        "UNSTALE_STORAGE__queueServiceUri": unused,
+        "UNSTALE_AUTHORITY": entra.plain_authority,
+        "UNSTALE_WORKLOAD_AUDIENCE": REGISTRATION.audience,
+        "UNSTALE_WORKLOAD_PUBLISHER_TENANT": REGISTRATION.publisher_tenant,
+    }
+
+
+@contextmanager
+def _asked_by_fabric(stage: AzureStage, entra: Entra, clock: FastClock) -> Iterator[None]:
+    """A Fabric that calls the triggers over HTTP, for a workload that is registered with it."""
+    with function_host(app, clock.now) as host:
+        caller = Caller(entra.tokens, REGISTRATION, clock.now)
+        stage.workload = fabric = WorkloadFabric(f"{host.url}/api/workload", caller, clock.now)
+        with Every(timedelta(seconds=PAUSE_SECONDS), fabric.tick):
+            yield
+        fabric.close()
+        if fabric.broken:
+            raise RuntimeError(f"the workload broke its word: {fabric.broken[0]}")
+
+
+@contextmanager
+def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell) -> Iterator[None]:
+    """The triggers as deployed, on the real Fabric client; the clock, the store and the wakes are the demo's."""
+    found = settings.read(os.environ)
+    parts = world.Parts(found, lambda: configuration)
+    store, waker, grave = MemoryStore(), MemoryWaker(clock), Grave()
+
+    def here(read: Configuration, deadline: Deadline) -> World:
+        real = world.world(found, read, parts, tell, clock=clock, deadline=deadline)
+        return replace(real, store=store, waker=waker)
+
+    gate = cache(lambda: world.gate(os.environ, lambda: clock.now().timestamp()))
+    app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
+    stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
+    with (
+        _pump(stage, lambda body: _call(app.events, _message(body))),
+        Every(timedelta(seconds=PAUSE_SECONDS), lambda: _deliver_wakes(waker)),
+        Every(TICK / clock.speed, lambda: _call(app.tick, None)),
+    ):
+        yield
+
+
+def _deliver_wakes(waker: MemoryWaker) -> None:
+    for wake in waker.take_due():
+        _call(app.wakes, _message(wake_message(wake)))
+
+
+def _call(function: Any, argument: Any) -> None:
+    """Call what the decorators wrapped, as the worker does. A message that would come back is left to the tick here."""
+    with suppress(ComesBack):
+        function.build().get_user_function()(argument)
+
+
+def _message(body: str) -> func.QueueMessage:
+    return func.QueueMessage(id=str(uuid.uuid4()), body=body)
+
+
+def _pump(stage: AzureStage, take: Callable[[str], None]) -> Every:
+    """The host's queue listener: one message a call."""
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                take(stage.queue.get_nowait()[1])
+
+    return Every(timedelta(seconds=PAUSE_SECONDS), work)
+
+
+def _token(entra: Entra) -> str:
+    return entra.tokens.issue(US.caller, FABRIC_AUDIENCE, timedelta(hours=1))
+
+
+def _items(targets: Iterable[Target]) -> Iterator[Item]:
+    """The items that the targets name, each with all its jobs."""
+    jobs: dict[tuple[str, str], set[str]] = {}
+    for target in targets:
+        workspace, item, job_type = _place(target)
+        jobs.setdefault((workspace, item), set()).add(job_type)
+    for (workspace, item), names in jobs.items():
+        yield Item(workspace, item, "Lakehouse", tuple(JobType(name, run_time=RUN_TIME) for name in sorted(names)))
+
+
+def _place(target: Target) -> tuple[str, str, str]:
+    """Workspace, item and job type."""
+    resource = target.resource
+    if isinstance(resource, LakeViews):
+        return resource.workspace, resource.lakehouse, LAKE_VIEWS
+    if isinstance(resource, ItemJob):
+        return resource.workspace, resource.item, resource.job_type
+    raise TypeError(f"{target.name} is not on Fabric")
+
+
+def _blob_created(source: BlobCreated, name: str, at: datetime) -> dict[str, Any]:
+    """https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage."""
+    return {
+        "topic": "/subscriptions/0/resourceGroups/demo/providers/Microsoft.Storage/storageAccounts/" + source.account,
+        "subject": f"/blobServices/default/containers/{source.container}/blobs/{name}",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "id": str(uuid.uuid4()),
+        "eventTime": _text(at),
+        "data": {
+            "api": "PutBlob",
+            "url": f"https://{source.account}.blob.core.windows.net/{source.container}/{name}",
+            "blobType": "BlockBlob",
+            "contentLength": 4,
+            "sequencer": "0",
+        },
+        "dataVersion": "",
+        "metadataVersion": "1",
+    }
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}0Z"

@@ -1,0 +1,248 @@
+"""`unstale demo`: the whole system on this machine, an eventful morning, and a verdict that is not our own.
+
+What is lost and what overlaps is worked out from the emulators' journals and the objects put, never from our state.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event, Lock
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from local.cli.console import print_json, table
+from local.cli.errors import NotWell
+from local.demo.aws import aws_stage
+from local.demo.azure import azure_stage
+from local.demo.story import SPEED, START, STORY, Stage
+from local.emulators.clock import FastClock
+from local.emulators.journal import PlatformRun, lost, overlapping
+from shared.config import load
+from shared.engine import Happened
+
+LENGTH = timedelta(seconds=500)
+"""The story is over by then; it ends earlier once everything is refreshed."""
+SETTLED = timedelta(seconds=20)
+A_MOMENT = timedelta(seconds=1)
+STORM_SECONDS = 10.0
+WAITED_FOR = {"", "NotStarted", "InProgress"}
+"""What a job that Fabric asked for may say before it is over."""
+
+
+Stages = dict[str, Stage]
+"""The cloud of each target."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One target's line in the verdict."""
+
+    name: str
+    signals: int
+    runs: int
+    calls_saved: int
+    lost: int
+    overlapping: int
+    fresh_as_of: datetime | None
+
+
+def run(*, naive: bool, as_json: bool) -> None:
+    """Play the story and judge it; raises `NotWell` if anything is lost or overlaps, or a job did not complete."""
+    logging.disable(logging.CRITICAL)  # the handler's JSON lines are for CloudWatch; what matters is shown
+    file = Path(__file__).with_name("demo.toml")
+    configuration = load(file.read_text(encoding="utf-8"), file.name)
+    clock = FastClock(START, SPEED)
+    with _show(clock, quiet=as_json) as show:
+        teller = (lambda target, says: show.line(target, says, "dim")) if naive else None
+        with (
+            aws_stage(configuration, clock, show.happened, teller) as aws,
+            azure_stage(configuration, clock, show.happened, teller) as azure,
+        ):
+            stages: Stages = {name: stage for stage in (aws, azure) for name in stage.targets}
+            _play(stages, clock, show, hopeful=not naive)
+            judged = [_judge(stage, name) for name, stage in stages.items()]
+            jobs = [*aws.asked_for(), *azure.asked_for()]
+    _report(judged, jobs, naive=naive, as_json=as_json)
+    if any(one.lost or one.overlapping for one in judged) or any(status != "Completed" for status in jobs):
+        raise NotWell
+
+
+# --- The play --------------------------------------------------------------------------------------------------------
+
+
+def _play(stages: Stages, clock: FastClock, show: Show, *, hopeful: bool) -> None:
+    stop = Event()
+    acts: list[Future[None]] = []
+    with ThreadPoolExecutor(max_workers=8) as players:
+        try:
+            for incident in sorted(STORY, key=lambda incident: incident.at):
+                _pass_time(clock, START + incident.at, show, stop)
+                show.line(incident.target, incident.says, "cyan")
+                acts.append(players.submit(incident.does, stages[incident.target]))
+            while not all(act.done() for act in acts):
+                _pass_time(clock, clock.now() + A_MOMENT, show, stop)
+            for act in acts:
+                act.result()  # an incident that did not happen would make the verdict worthless
+            _until_settled(stages, clock, show, stop, hopeful=hopeful)
+        finally:
+            stop.set()
+
+
+def _pass_time(clock: FastClock, until: datetime, show: Show, stop: Event) -> None:
+    while clock.now() < until and not stop.is_set():
+        show.progress(clock.now())
+        clock.wait_until(min(until, clock.now() + A_MOMENT), stop)
+
+
+def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *, hopeful: bool) -> None:
+    """Until nothing runs and nothing is missing for a while, or the time is over.
+
+    Without hope what is missing is not waited for: the obvious handler has forgotten it.
+    """
+    calm_since = clock.now()
+    while clock.now() < START + LENGTH and clock.now() - calm_since < SETTLED:
+        busy = any(run.ended_at is None for stage in stages.values() for run in stage.journal.entries())
+        busy |= any(status in WAITED_FOR for stage in stages.values() for status in stage.asked_for())
+        missing = [name for name, stage in stages.items() if lost(stage.arrivals(name), stage.journal.entries())]
+        if busy or (hopeful and missing):
+            calm_since = clock.now()
+        _pass_time(clock, clock.now() + timedelta(seconds=2), show, stop)
+
+
+# --- The verdict -----------------------------------------------------------------------------------------------------
+
+
+def _judge(stage: Stage, name: str) -> Judged:
+    resource = stage.resource_of(name)
+    runs = [run for run in stage.journal.entries() if run.resource == resource]
+    ours = [run for run in runs if not run.foreign]
+    refused = [start for start in stage.journal.refused() if start.resource == resource]
+    signals = stage.signals(name)
+    return Judged(
+        name=name,
+        signals=signals,
+        runs=len(ours),
+        calls_saved=signals - len(ours) - len(refused),
+        lost=len(lost(stage.arrivals(name), runs)),
+        overlapping=overlapping(runs),
+        fresh_as_of=_fresh_as_of(runs),
+    )
+
+
+def _fresh_as_of(runs: list[PlatformRun]) -> datetime | None:
+    return max((run.read_at for run in runs if run.outcome == "succeeded"), default=None)
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment:%H:%M:%S}Z" if moment else "never"
+
+
+def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool) -> None:
+    """`jobs`: what Fabric was told of those that it asked for."""
+    if as_json:
+        targets = [asdict(one) for one in judged]
+        print_json({"handler": "naive" if naive else "unstale", "targets": targets, "jobs": jobs})
+        return
+    columns = ("target", "signals", "runs", "calls saved", "lost", "overlapping", "fresh as of")
+    rows = [(*tuple(asdict(one).values())[:-1], _time(one.fresh_as_of)) for one in judged]
+    styles = ["bold red" if one.lost or one.overlapping else "green" for one in judged]
+    Console().print("", table(columns, rows, styles), "", sep="\n")
+    print(_moral(judged))
+
+
+def _moral(judged: list[Judged]) -> str:
+    gone, twice = sum(one.lost for one in judged), sum(one.overlapping for one in judged)
+    if gone or twice:
+        return f"{gone} arrivals are in no refresh, and nothing will bring them there; {twice} runs overlapped."
+    signals, runs = sum(one.signals for one in judged), sum(one.runs for one in judged)
+    return f"Nothing lost, nothing overlapped: {signals} signals, {runs} runs."
+
+
+# --- The show --------------------------------------------------------------------------------------------------------
+
+
+class Show:
+    """One line for each thing that happens, and a bar for the time; neither where only the JSON is wanted."""
+
+    def __init__(self, progress: Progress | None, clock: FastClock) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._storms: dict[str, tuple[float, int]] = {}
+        self._lock = Lock()
+        self._task = progress.add_task("the story", total=LENGTH.total_seconds()) if progress else None
+
+    def line(self, target: str, says: str, style: str) -> None:
+        """Tell one thing, at the demo's time."""
+        if self._progress:
+            text = f"{self._clock.now():%H:%M:%S}  {target:<17} {says}"
+            self._progress.console.print(text, style=style, markup=False, highlight=False)
+
+    def progress(self, now: datetime) -> None:
+        """Move the bar."""
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, completed=(now - START).total_seconds())
+
+    def happened(self, happened: Happened) -> None:
+        """Tell what the engine tells, if a person would want to know."""
+        told = _WORDS.get(happened.what)
+        if happened.what == "signalled":
+            self._absorbed(happened.target, int(happened.fields["absorbed"] or 0))
+        elif told:
+            says, style = told
+            fields = {name: "" if value is None else value for name, value in happened.fields.items()}
+            self.line(happened.target, says.format_map(_Blank(fields)), style)
+
+    def _absorbed(self, target: str, count: int) -> None:
+        """Signals that cost one read each, and no write; told now and then, because they come in storms."""
+        now = self._clock.monotonic()
+        with self._lock:
+            since, total = self._storms.get(target, (-STORM_SECONDS, 0))
+            total += count
+            tells = total > 0 and now - since >= STORM_SECONDS
+            self._storms[target] = (now, 0) if tells else (since, total)
+        if tells:
+            self.line(target, f"{total} signals cost no write: owed already, or covered", "dim")
+
+
+class _Blank(dict[str, object]):
+    def __missing__(self, _key: str) -> str:
+        return ""
+
+
+_WORDS = {
+    "now claimed": ("claimed a start", "dim"),
+    "now running": ("refresh started", "green"),
+    "now sought": ("somebody's refresh is running already: looking for it", "yellow"),
+    "now foreign": ("follows a refresh that it cannot call its own; what that does not cover stays owed", "yellow"),
+    "now doubted": ("ended as Cancelled: skipped, or cancelled by a person?", "yellow"),
+    "now cancelling": ("cancels a run past its timeout", "yellow"),
+    "run succeeded": ("refreshed: {signals} signals or more covered, read at {claimed_at:.19}", "bold green"),
+    "run failed": ("the run failed ({error}); its signals are owed again", "red"),
+    "run skipped": ("the platform skipped the run; its signals are owed again", "yellow"),
+    "trouble": ("{code}: {message:.70}", "red"),
+    "job accepted": ("Fabric's job is accepted, and its refresh owed", "green"),
+    "job Completed": ("Fabric was told that its job is Completed", "bold green"),
+    "held": ("held: {hold} {reason}", "red"),
+    "released": ("released", "green"),
+}
+
+
+@contextmanager
+def _show(clock: FastClock, *, quiet: bool) -> Iterator[Show]:
+    if quiet:
+        yield Show(None, clock)
+        return
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=140)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Show(progress, clock)

@@ -1,0 +1,181 @@
+"""What happens in the demo, and when: the incidents that the obvious handler does not survive.
+
+Written against a `Stage`, so that the same story is played to the product and to the obvious handler.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from local.emulators.faults import FailRun, LoseResponse, Throttle
+from local.emulators.journal import Arrival, Journal
+from shared.model import Target
+
+START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
+"""A fixed morning, so that the schedule at 06:05 falls into the story."""
+SPEED = 10.0
+"""Demo seconds in one of yours: slow enough for real servers to keep up, fast enough for less than a minute."""
+BURST = 500
+BLOBS = 200
+FIVE_MINUTES = timedelta(minutes=5)
+IN_THE_MIDDLE = timedelta(seconds=10)
+"""A run that has gone on for this long has read its sources, and is not over yet."""
+PATIENCE_SECONDS = 30.0
+"""Of real time: a run that does not come by then would never come."""
+
+
+class Stage(Protocol):
+    """One cloud: what an incident can do to it, and what the judges ask of it. Targets are named as in `demo.toml`."""
+
+    targets: dict[str, Target]
+
+    @property
+    def journal(self) -> Journal:
+        """What the platform saw."""
+
+    def arrivals(self, target: str) -> list[Arrival]:
+        """What came for a target, and from when on a run could read it."""
+
+    def resource_of(self, target: str) -> str:
+        """The target's name in the journal."""
+
+    def signals(self, target: str) -> int:
+        """How many reasons to refresh it there were, deliveries counted one by one."""
+
+    def arrive(self, target: str, count: int = 1) -> None:
+        """Put this many objects where the target's source is."""
+
+    def replay(self, target: str) -> None:
+        """Deliver the last event of the target once more, as queues do."""
+
+    def deliver_late(self, target: str) -> None:
+        """Deliver an event of long ago, whose object has been there all the time."""
+
+    def fault(self, target: str, fault: object, operation: str) -> None:
+        """Let the platform fail once."""
+
+    def someone_else_starts(self, target: str) -> None:
+        """Start a run that is not ours."""
+
+    def fabric_asks(self, target: str) -> None:
+        """Have Fabric ask for a job that refreshes it; on Fabric only."""
+
+    def asked_for(self) -> list[str]:
+        """How the jobs stand that Fabric asked for, in Fabric's words."""
+
+    def comes_due(self, target: str, at: datetime) -> None:
+        """Its schedule, which the obvious handler is called by."""
+
+    def when_running(self, target: str) -> None:
+        """Wait until a run of the target is in its middle."""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One thing that happens; `says` is told when it does."""
+
+    at: timedelta
+    target: str
+    says: str
+    does: Callable[[Stage], None]
+
+
+def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> Incident:
+    return Incident(timedelta(seconds=seconds), target, says, does)
+
+
+def wait_for_the_middle(journal: Journal, resource: str, now: Callable[[], datetime]) -> None:
+    """Return while a run goes on that reads no more. None in time: `TimeoutError`, since the story cannot go on."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        runs = [run for run in journal.entries() if run.resource == resource and not run.ended_at]
+        if any(now() - run.created_at > IN_THE_MIDDLE for run in runs):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"no run of {resource} within {PATIENCE_SECONDS:.0f} s")
+
+
+def _twice(target: str) -> Callable[[Stage], None]:
+    """One arrival that causes a run, and one in the middle of it, which that run has not read."""
+
+    def both(stage: Stage) -> None:
+        stage.arrive(target)
+        stage.when_running(target)
+        stage.arrive(target)
+
+    return both
+
+
+def _and_arrive(target: str, before: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    def both(stage: Stage) -> None:
+        before(stage)
+        stage.arrive(target)
+
+    return both
+
+
+STORY = (
+    _at(100, "daily_revenue", f"{BURST} objects arrive in a burst", lambda stage: stage.arrive("daily_revenue", BURST)),
+    _at(
+        105,
+        "orders_by_region",
+        "an object arrives; the answer to the start will be lost",
+        _and_arrive("orders_by_region", lambda stage: stage.fault("orders_by_region", LoseResponse(), "start")),
+    ),
+    _at(
+        110,
+        "stock_levels",
+        "someone else starts a refresh, then an object arrives",
+        _and_arrive("stock_levels", lambda stage: stage.someone_else_starts("stock_levels")),
+    ),
+    _at(
+        115,
+        "returns",
+        "an object arrives; the run will fail",
+        _and_arrive("returns", lambda stage: stage.fault("returns", FailRun("executor lost"), "run")),
+    ),
+    _at(
+        120,
+        "customer_value",
+        "an object arrives; the start will be throttled",
+        _and_arrive("customer_value", lambda stage: stage.fault("customer_value", Throttle(20), "start")),
+    ),
+    _at(
+        240,
+        "daily_revenue",
+        "an object arrives, and another one in the middle of the run that it causes",
+        _twice("daily_revenue"),
+    ),
+    _at(102, "sales_lakehouse", f"{BLOBS} blobs arrive", lambda stage: stage.arrive("sales_lakehouse", BLOBS)),
+    _at(
+        112,
+        "stock_lakehouse",
+        "a schedule of Fabric's own starts a refresh, then a blob arrives; Fabric will accept our start and skip it",
+        _and_arrive("stock_lakehouse", lambda stage: stage.someone_else_starts("stock_lakehouse")),
+    ),
+    _at(
+        115,
+        "sales_lakehouse",
+        "a blob arrives, and another one in the middle of the run that they cause",
+        _twice("sales_lakehouse"),
+    ),
+    _at(
+        245,
+        "stock_lakehouse",
+        "a blob arrives; the start will be throttled",
+        _and_arrive("stock_lakehouse", lambda stage: stage.fault("stock_lakehouse", Throttle(20), "start")),
+    ),
+    _at(
+        230,
+        "sales_lakehouse",
+        "Fabric asks for a job of a workload's item, which refreshes this",
+        lambda stage: stage.fabric_asks("sales_lakehouse"),
+    ),
+    _at(300, "month_end", "its schedule comes due", lambda stage: stage.comes_due("month_end", START + FIVE_MINUTES)),
+    _at(310, "orders_by_region", "an event is delivered a second time", lambda stage: stage.replay("orders_by_region")),
+    _at(315, "orders_by_region", "an event arrives an hour late", lambda stage: stage.deliver_late("orders_by_region")),
+)

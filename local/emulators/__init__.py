@@ -1,0 +1,1 @@
+"""Emulators of the cloud APIs, for the demo and the tests."""

@@ -1,0 +1,1 @@
+"""AWS on loopback: moto, and a Lambda in front of it."""

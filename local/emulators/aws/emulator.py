@@ -1,0 +1,413 @@
+"""AWS on one machine: moto's S3, EventBridge, SQS, DynamoDB and Glue behind one loopback port, in this process.
+
+Four things of moto 5.2.5 are mended while a world is entered, and put back when it is left:
+
+- S3's EventBridge events get the shape that AWS publishes (moto: `eTag`, reason `ObjectCreated`, one id and one
+  sequencer for all). Hook: `moto.s3.notifications._send_event_bridge_message`.
+- A rule hands events to a queue as they are (moto drops `account`). Hook: `moto.events.models.Rule.send_to_targets`.
+- Requests are served one at a time. moto takes no locks: a message sent while another is deleted could vanish, and two
+  conditional writes could both win. A long poll gives way while it waits. Hook: `Condition` of `moto.sqs.models`.
+- Events and messages go by the world's clock. Hooks: `unix_time` and `unix_time_millis` where moto reads the time.
+
+Everything is in memory and in daemon threads, which leaving the world ends: an interrupted demo leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from types import TracebackType
+from typing import Any, Final, Self
+from unittest.mock import patch
+
+import boto3
+import botocore.session
+import moto.events.models
+import moto.s3.notifications
+import moto.sqs.models
+from botocore.config import Config
+from moto.core.base_backend import AccountSpecificBackend
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.events.models import Rule, events_backends
+from moto.events.utils import EventMessageType
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queue
+from local.emulators.clock import SystemClock
+from local.emulators.faults import FaultScript
+from local.emulators.glue.emulator import FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings
+from local.emulators.glue.wire import GlueEvent
+
+NOW: Final = SystemClock().now
+
+ACCESS_KEY: Final = "UNSTALELOCALPRODUCT1"
+"""Of 20 characters, because moto reads no other length; nothing is secret here."""
+
+EVENTS_PAUSE: Final = timedelta(milliseconds=50)
+"""How often the Glue emulator is asked for events that have come due."""
+
+LOOK_SECONDS: Final = 0.1
+"""How late a delayed message may be."""
+
+LONGEST_RETENTION: Final = timedelta(days=14)
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html."""
+
+QUEUES: Final = {"events": "events-dead", "wakes": "wakes-dead"}
+"""Each queue and where its messages go that nobody can read."""
+
+REASONS: Final = {
+    "s3:ObjectCreated:Put": "PutObject",
+    "s3:ObjectCreated:Post": "POST Object",
+    "s3:ObjectCreated:Copy": "CopyObject",
+    "s3:ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
+}
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
+
+GLUE_DETAIL_TYPES: Final = (
+    "Glue Data Catalog Table State Change",
+    "Glue Job State Change",
+    "Glue Materialized View Refresh Task Started",
+    "Glue Materialized View Refresh Task Succeeded",
+    "Glue Materialized View Refresh Task Failed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPut:
+    """One object that S3 has stored, and when, by this machine's clock: from then on a run that starts can read it."""
+
+    bucket: str
+    key: str
+    at: datetime
+
+
+class AwsWorld:
+    """The context in which this machine has an AWS. One at a time in a process, as there is one moto.
+
+    `glue` is the emulator with its journal, `faults` its script, `queues` are named "events", "events-dead", "wakes"
+    and "wakes-dead". Nothing outside of moto is touched: whoever wants to live in it takes `environment()`. Queues,
+    events and Glue go by `clock`, the real one where none is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str = "eu-central-1",
+        table: str = "unstale",
+        buckets: Iterable[str] = ("landing",),
+        glue_settings: GlueSettings | None = None,
+        visibility_timeout: timedelta = timedelta(seconds=30),
+        most_receives: int = 1000,
+        refresh_events: bool = True,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._now = clock or NOW
+        self.region = region
+        self.account = DEFAULT_ACCOUNT_ID
+        self.table = table
+        self.url = ""
+        self.queues: dict[str, Queue] = {}
+        self.faults = FaultScript()
+        self.glue = GlueEmulator(
+            settings=glue_settings, faults=self.faults, emit=self._publish_glue_event, sleep=self._give_way, clock=clock
+        )
+        self._buckets = tuple(buckets)
+        self._visibility_timeout = visibility_timeout
+        self._most_receives = most_receives
+        self._refresh_events = refresh_events
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._left = False
+        self._puts: list[ObjectPut] = []
+        self._sequence = count(1)
+        self._errors: list[Exception] = []
+        self._session = boto3.session.Session(botocore_session=_session_without_profile(), region_name=region)
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.glue)
+            for mended in self._mended_moto():
+                stack.enter_context(mended)
+            moto_api_backend.reset()
+            stack.callback(moto_api_backend.reset)
+            self._serve(stack)
+            self._furnish()
+            if self._refresh_events:
+                stack.enter_context(Every(EVENTS_PAUSE, self.glue.pump))
+            self._opened = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._left = True
+            self._changed.notify_all()
+        self._opened.__exit__(kind, error, trace)
+        if self._errors and kind is None:
+            raise RuntimeError(f"moto failed: {self._errors[0]!r}") from self._errors[0]
+
+    def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The variables of a process that lives in this world: those of `base`, less all that could lead out of it."""
+        kept = {name: value for name, value in base.items() if not name.startswith(("AWS_", "UNSTALE_"))}
+        return kept | {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "UNSTALE_TABLE": self.table,
+            "UNSTALE_QUEUE_URL": self.queues["wakes"].url,
+        }
+
+    def client(self, service: str, *, foreign: bool = False, retries: bool = True) -> Any:
+        """An ordinary boto3 client; what a foreign one starts is someone else's run."""
+        with self._lock:  # boto3's sessions are for one thread at a time
+            return self._session.client(
+                service,
+                endpoint_url=self.url,
+                aws_access_key_id=FOREIGN_ACCESS_KEY if foreign else ACCESS_KEY,
+                aws_secret_access_key="none",  # noqa: S106 - moto checks no signatures
+                config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3 if retries else 1}),
+            )
+
+    def create_view(
+        self, database: str, table: str, *, catalog: str | None = None, sources: Iterable[str] = ()
+    ) -> None:
+        """Put a materialized view, and its database where it is missing, into the catalog; sources are table ARNs."""
+        glue, catalog = self.client("glue"), catalog or self.account
+        found = [each["Name"] for each in glue.get_databases(CatalogId=catalog)["DatabaseList"]]
+        if database not in found:
+            glue.create_database(CatalogId=catalog, DatabaseInput={"Name": database})
+        definition = {"Definer": f"arn:aws:iam::{self.account}:role/definer", "SubObjects": list(sources)}
+        glue.create_table(
+            CatalogId=catalog, DatabaseName=database, TableInput={"Name": table, "ViewDefinition": definition}
+        )
+
+    def puts(self) -> tuple[ObjectPut, ...]:
+        """Every object that was stored so far, whether or not an event about it arrived anywhere."""
+        with self._lock:
+            return tuple(self._puts)
+
+    def publish(self, source: str, detail_type: str, detail: Mapping[str, Any], resources: Iterable[str] = ()) -> None:
+        """Put an event onto the default bus as an AWS service does, its time being now."""
+        self._publish(source, detail_type, detail, resources, at=self._now(), region=self.region)
+
+    def function(self, handler: Handler, name: str = "unstale", **settings: Any) -> Function:
+        """A handler as a Lambda function of this account and Region."""
+        return Function(handler, arn=f"arn:aws:lambda:{self.region}:{self.account}:function:{name}", **settings)
+
+    def pump(self, queue: str, function: Function, **settings: Any) -> Pump:
+        """A poller of one of the queues, to be entered."""
+        return Pump(self.client("sqs"), self.queues[queue], function, **settings)
+
+    def _mended_moto(self) -> Iterable[AbstractContextManager[Any]]:
+        # moto asks a session of its own for the names of Regions, and that one would read the user's profile.
+        yield patch.object(AccountSpecificBackend, "get_session", lambda: self._session)
+        for module in (moto.sqs.models, moto.events.models):
+            yield patch.object(module, "unix_time", lambda: self._now().timestamp())
+        yield patch.object(moto.sqs.models, "unix_time_millis", lambda: self._now().timestamp() * 1000)
+        yield patch.object(moto.sqs.models, "Condition", lambda: _Polled(self._lock))
+        yield patch.object(Rule, "send_to_targets", _sending_as_is(Rule.send_to_targets))
+        tell_others = moto.s3.notifications._send_event_bridge_message  # noqa: SLF001 - moto has no other hook
+        yield patch.object(moto.s3.notifications, "_send_event_bridge_message", self._telling_of_puts(tell_others))
+
+    def _serve(self, stack: ExitStack) -> None:
+        app = _OneAtATime(DomainDispatcherApplication(create_backend_app), self._lock, self._errors)
+        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
+        stack.callback(server.server_close)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        self.url = f"http://127.0.0.1:{server.port}"
+
+    def _furnish(self) -> None:
+        s3 = self.client("s3")
+        for bucket in self._buckets:
+            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.region})
+            s3.put_bucket_notification_configuration(
+                Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+            )
+        _create_table(self.client("dynamodb"), self.table)
+        self.queues = self._create_queues(self.client("sqs"))
+        _create_rules(self.client("events"), self.queues["events"], self._buckets)
+
+    def _create_queues(self, sqs: Any) -> dict[str, Queue]:
+        retention = {"MessageRetentionPeriod": str(int(LONGEST_RETENTION.total_seconds()))}
+        visibility = {"VisibilityTimeout": str(int(self._visibility_timeout.total_seconds()))}
+        queues = {}
+        for name, dead_name in QUEUES.items():
+            dead = queues[dead_name] = _create_queue(sqs, dead_name, retention)
+            redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": self._most_receives})
+            queues[name] = _create_queue(sqs, name, retention | visibility | {"RedrivePolicy": redrive})
+        return queues
+
+    def _telling_of_puts(self, tell_others: Callable[..., None]) -> Callable[..., None]:
+        def tell(account_id: str, bucket: Any, event_name: Any, key: Any) -> None:
+            reason = REASONS.get(event_name.value)
+            if reason is None:
+                tell_others(account_id, bucket, event_name, key)
+            elif reason != "PutObject" or key.multipart is None:  # moto tells a completed upload as a put, too
+                self._tell_of_put(bucket, reason, key)
+
+        return tell
+
+    def _tell_of_put(self, bucket: Any, reason: str, key: Any) -> None:
+        put = ObjectPut(bucket.name, key.name, self._now())
+        self._puts.append(put)
+        stored = {"key": key.name, "size": key.size, "etag": key.etag.strip('"')}
+        versioned = {"version-id": key.version_id} if bucket.is_versioned else {}
+        detail = {
+            "version": "0",
+            "bucket": {"name": bucket.name},
+            "object": stored | versioned | {"sequencer": f"{next(self._sequence):016X}"},
+            "request-id": uuid.uuid4().hex[:16].upper(),
+            "requester": self.account,
+            "source-ip-address": "127.0.0.1",
+            "reason": reason,
+        }
+        self._publish("aws.s3", "Object Created", detail, [bucket.arn], at=put.at, region=bucket.region_name)
+
+    def _publish_glue_event(self, event: GlueEvent) -> None:
+        self._publish("aws.glue", event.detail_type, event.detail, event.resources, at=event.time, region=event.region)
+
+    def _publish(
+        self,
+        source: str,
+        detail_type: str,
+        detail: Mapping[str, Any],
+        resources: Iterable[str],
+        *,
+        at: datetime,
+        region: str,
+    ) -> None:
+        event: EventMessageType = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": detail_type,
+            "source": source,
+            "account": self.account,
+            "time": at.timestamp(),  # moto writes it as text, in whole seconds as AWS does
+            "region": region,
+            "resources": list(resources),
+            "detail": dict(detail),
+        }
+        with self._lock:
+            for rule in events_backends[self.account][region].describe_event_bus("default").rules.values():
+                rule.send_to_targets(event)
+
+    def _give_way(self, seconds: float) -> None:
+        """Sleep while others are served, or until the world is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left, seconds)
+
+
+class _Polled(threading.Condition):
+    """A condition that is looked at now and then: nobody notifies a long poll of a delay that is over."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a notice, or for a while."""
+        return super().wait(LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS))
+
+
+class _OneAtATime:
+    """A WSGI application under a lock. What it raises is a bug of an emulator: kept, besides the caller's 500."""
+
+    def __init__(self, app: Any, lock: Any, errors: list[Exception]) -> None:
+        self._app = app
+        self._lock = lock
+        self._errors = errors
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        with self._lock:
+            try:
+                answer = self._app(environ, start_response)
+                try:
+                    return list(answer)
+                finally:
+                    answer.close()
+            except Exception as error:
+                self._errors.append(error)
+                raise
+
+
+class _QuietHandler(MotoRequestHandler):
+    """moto's, without a line per request."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing: emulators keep what they were asked."""
+
+
+def _session_without_profile() -> botocore.session.Session:
+    """A session that reads nothing of the user's: a profile named in the environment may not even exist."""
+    nothing = (None, None, os.devnull, None)
+    return botocore.session.Session(
+        {"profile": (None, None, None, None), "config_file": nothing, "credentials_file": nothing}
+    )
+
+
+def _sending_as_is(send_to_targets: Callable[..., None]) -> Callable[..., None]:
+    def send(rule: Rule, event: EventMessageType, *_: object, **__: object) -> None:
+        transforms = any("InputTransformer" in target for target in rule.targets)
+        sent = event.copy()
+        if not transforms:
+            sent.pop("ingestion-time", None)  # only for templates
+        send_to_targets(rule, sent, transform_input=transforms)
+
+    return send
+
+
+def _create_table(dynamodb: Any, name: str) -> None:
+    """The store's table: a record per target and its history, and a sparse index by the time of the next look."""
+    attributes = {"pk": "S", "sk": "S", "due": "S", "wake_at": "S"}
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in attributes.items()],
+        KeySchema=_keys("pk", "sk"),
+        GlobalSecondaryIndexes=[
+            {"IndexName": "due", "KeySchema": _keys("due", "wake_at"), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+        ],
+    )
+    dynamodb.update_time_to_live(
+        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+    )
+
+
+def _keys(hashed: str, ranged: str) -> list[dict[str, str]]:
+    return [{"AttributeName": hashed, "KeyType": "HASH"}, {"AttributeName": ranged, "KeyType": "RANGE"}]
+
+
+def _create_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Queue:
+    url = sqs.create_queue(QueueName=name, Attributes=dict(attributes))["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return Queue(url, found["Attributes"]["QueueArn"])
+
+
+def _create_rules(events: Any, queue: Queue, buckets: Iterable[str]) -> None:
+    patterns = {
+        "objects": {
+            "source": ["aws.s3"],
+            "detail-type": ["Object Created"],
+            "detail": {"bucket": {"name": list(buckets)}},
+        },
+        "glue": {"source": ["aws.glue"], "detail-type": list(GLUE_DETAIL_TYPES)},
+        "signals": {"detail-type": ["unstale.signal"]},
+    }
+    for name, pattern in patterns.items():
+        events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED")
+        events.put_targets(Rule=name, Targets=[{"Id": "events", "Arn": queue.arn}])

@@ -1,0 +1,1 @@
+"""Microsoft Entra on loopback: tenants, apps, identities, users and their tokens."""

@@ -1,0 +1,432 @@
+"""An Entra tenant on loopback that `msal` accepts, and the identity endpoint of a Functions app beside it.
+
+Three ways lead to its token endpoint: https on `localhost` with a certificate made for the run (`authority`,
+`certificate`), the true authority through a session that stays on this machine (`session`), and, for managed
+identities, the two variables that a Functions app finds in its environment (`identity_environment`).
+
+Lifetimes run on the clock that the tenant is given. Secrets and assertions are checked, never kept; `tokens` judges
+what was issued.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from local.emulators.entra.oauth import App, Federation, Form, Granted, OAuthError
+from local.emulators.entra.tokens import EXCHANGE, FABRIC, POWER_BI, Caller, TokenRefusal, Tokens
+from local.emulators.entra.users import Users
+from local.emulators.faults import (
+    Fault,
+    FaultScript,
+    IssueExpired,
+    IssueFor,
+    LoseResponse,
+    RefuseToken,
+    ServerError,
+    Slow,
+    Throttle,
+)
+from local.emulators.http_server import Answer, Clock, LoopbackServer, Request
+
+__all__ = ["App", "Entra", "Federation", "Identity", "TokenRequest"]
+
+TRUE_HOST: Final = "login.microsoftonline.com"
+
+RESOURCES: Final = frozenset(
+    {FABRIC, POWER_BI, EXCHANGE, "https://storage.azure.com", "https://vault.azure.net", "https://eventhubs.azure.net"}
+)
+"""What tokens are issued for; asking for anything else is a mistake that a true tenant would name, too."""
+
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""RFC 7523, section 2.2."""
+
+IDENTITY_API_VERSION: Final = "2019-08-01"
+"""https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference."""
+
+PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A managed identity that is assigned to the Functions app."""
+
+    client_id: str
+    object_id: str
+    resource_id: str = ""
+    system_assigned: bool = False
+
+    @property
+    def caller(self) -> Caller:
+        """Whom its tokens speak for."""
+        return Caller(self.object_id, self.client_id, "managed-identity")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """One request for a token. `outcome` is "issued" or the error; what proved the caller is not kept."""
+
+    grant: str
+    client_id: str
+    audience: str
+    outcome: str
+
+
+class Entra:
+    """One tenant; use it as a context. Faults wait for the operation "token", their resource is the client id."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        apps: Iterable[App] = (),
+        identities: Iterable[Identity] = (),
+        faults: FaultScript | None = None,
+        tenant_id: str = "c1d2a7b0-5e3f-4a68-9b17-20e4d6f8a935",
+        token_lifetime: timedelta = timedelta(hours=1),
+        identity_token_lifetime: timedelta = timedelta(hours=24),
+    ) -> None:
+        """Lifetimes are those that Entra gives: about an hour, and a day for managed identities."""
+        self.tenant_id = tenant_id
+        self.tokens = Tokens(clock, tenant_id)
+        self.users = Users(clock, self.tokens)
+        self.faults = faults or FaultScript()
+        self.token_lifetime = token_lifetime
+        self.identity_token_lifetime = identity_token_lifetime
+        self.apps = {app.client_id: app for app in apps}
+        self.identities = tuple(identities)
+        self._clock = clock
+        self._identity_header = secrets.token_hex(16)
+        self._lock = threading.Lock()
+        self._asked: list[TokenRequest] = []
+        self._unplanned: list[str] = []
+        self._routes: Mapping[tuple[str, str], Callable[[Request], Answer | None]] = {
+            ("GET", "/common/discovery/instance"): self._instance_discovery,
+            ("GET", "/{tenant}/v2.0/.well-known/openid-configuration"): self._openid_configuration,
+            ("GET", "/{tenant}/discovery/v2.0/keys"): self._keys,
+            ("GET", "/common/discovery/v2.0/keys"): self._keys,
+            ("POST", "/{tenant}/oauth2/v2.0/token"): self._token,
+            ("POST", "/{tenant}/oauth2/v2.0/devicecode"): self._device_code,
+            ("GET", "/{tenant}/oauth2/v2.0/authorize"): self._authorize,
+            ("GET", "/msi/token"): self._identity_token,
+        }
+        self._grants: Mapping[str, Callable[[Form], Granted | OAuthError]] = {
+            "client_credentials": self._client_credentials,
+        }
+        self._plain = LoopbackServer(self._respond, clock)
+        self._secure = LoopbackServer(self._respond, clock, secure=True)
+
+    # --- How to reach it -------------------------------------------------------------------------------------------
+
+    @property
+    def authority(self) -> str:
+        """The authority on loopback; its certificate is at `certificate`, and msal needs `instance_discovery=False`."""
+        return f"{self._secure.url}/{self.tenant_id}"
+
+    @property
+    def plain_authority(self) -> str:
+        """The same over http, for those who take that on loopback; msal does not."""
+        return f"{self._plain.url}/{self.tenant_id}"
+
+    @property
+    def true_authority(self) -> str:
+        """The authority that a tenant in the cloud would have; with `session` it is answered from here."""
+        return f"https://{TRUE_HOST}/{self.tenant_id}"
+
+    @property
+    def certificate(self) -> str:
+        """Path of the certificate, in PEM: for `verify`, or for the variable REQUESTS_CA_BUNDLE, which outranks it."""
+        return str(self._secure.certificate)
+
+    @property
+    def identity_environment(self) -> dict[str, str]:
+        """What a Functions app with a managed identity finds in its environment."""
+        return {"IDENTITY_ENDPOINT": f"{self._plain.url}/msi/token", "IDENTITY_HEADER": self._identity_header}
+
+    def session(self) -> requests.Session:
+        """Return a session that answers for the true authority from here; other hosts are left alone.
+
+        Handed to msal as `http_client`, it needs no certificate, no flag and no change in the product.
+        """
+        session = requests.Session()
+        session.trust_env = False
+        session.mount(f"https://{TRUE_HOST}/", _Rerouted(self._plain.url))
+        return session
+
+    def __enter__(self) -> Self:
+        self._plain.start()
+        self._secure.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._plain.close()
+        finally:
+            self._secure.close()
+
+    # --- What it saw -----------------------------------------------------------------------------------------------
+
+    @property
+    def asked(self) -> tuple[TokenRequest, ...]:
+        """The requests for tokens so far, oldest first."""
+        with self._lock:
+            return tuple(self._asked)
+
+    @property
+    def unplanned(self) -> tuple[str, ...]:
+        """Requests that no identity platform has an answer for; a test asserts that there are none."""
+        with self._lock:
+            return tuple(self._unplanned)
+
+    # --- The identity platform's endpoints -------------------------------------------------------------------------
+
+    def _respond(self, request: Request) -> Answer | None:
+        handler = self._routes.get((request.method, request.path.replace(f"/{self.tenant_id}/", "/{tenant}/", 1)))
+        if handler:
+            return handler(request)
+        _, tenant, rest = (request.path + "//").split("/", 2)
+        if tenant and (request.method, "/{tenant}/" + rest.removesuffix("//")) in self._routes:
+            return self._refused(OAuthError("invalid_tenant", 90002, f"Tenant '{tenant}' not found."))
+        with self._lock:
+            self._unplanned.append(f"{request.method} {request.path}")
+        return _json(404, {"error": "not_found"})
+
+    def _base(self, request: Request) -> str:
+        """The address that the caller used, so that what it is told next leads back here in the same way."""
+        return f"{'https' if request.secure or request.host == TRUE_HOST else 'http'}://{request.host}"
+
+    def _instance_discovery(self, request: Request) -> Answer:
+        """Say whether an authority is a known one: the true host, or our own, which msal asks for without its port."""
+        ours = urlsplit(self._secure.url)
+        hosts = {TRUE_HOST: TRUE_HOST, str(ours.hostname): ours.netloc, ours.netloc: ours.netloc}
+        asked = urlsplit(dict(request.query).get("authorization_endpoint", ""))
+        if asked.scheme != "https" or asked.netloc not in hosts:
+            return self._refused(OAuthError("invalid_instance", 50049, "Unknown or invalid instance."))
+        tenant = f"https://{hosts[asked.netloc]}/{asked.path.split('/')[1]}"
+        groups = [{"preferred_network": host, "preferred_cache": host, "aliases": [host]} for host in hosts]
+        endpoint = f"{tenant}/v2.0/.well-known/openid-configuration"
+        return _json(200, {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": groups})
+
+    def _openid_configuration(self, request: Request) -> Answer:
+        tenant = f"{self._base(request)}/{self.tenant_id}"
+        return _json(
+            200,
+            {
+                "issuer": f"{tenant}/v2.0",
+                "authorization_endpoint": f"{tenant}/oauth2/v2.0/authorize",
+                "token_endpoint": f"{tenant}/oauth2/v2.0/token",
+                "device_authorization_endpoint": f"{tenant}/oauth2/v2.0/devicecode",
+                "jwks_uri": f"{tenant}/discovery/v2.0/keys",
+                "response_types_supported": ["code", "id_token"],
+                "subject_types_supported": ["pairwise"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            },
+        )
+
+    def _keys(self, _: Request) -> Answer:
+        return _json(200, self.tokens.key_set())
+
+    def _token(self, request: Request) -> Answer | None:
+        """https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow."""
+        form = dict(parse_qsl(request.body.decode()))
+        grant, client_id = form.get("grant_type", ""), form.get("client_id", "")
+        fault = self.faults.take("token", client_id)
+        outcome = _refused_by(fault) or self._granted(grant, form)
+        self._note(grant, client_id, form.get("scope", ""), outcome)
+        if isinstance(outcome, OAuthError):
+            return _delivered(fault, self._refused(outcome))
+        token = self._made(outcome, fault, self.token_lifetime)
+        seconds = int(self.token_lifetime.total_seconds()) - 1
+        body = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
+        return _delivered(fault, _json(200, {**body, **outcome.beside}))
+
+    def _granted(self, grant: str, form: Form) -> Granted | OAuthError:
+        decide, of_user = self._grants.get(grant), self.users.grants.get(grant)
+        if decide:
+            return decide(form)
+        app = self.apps.get(form.get("client_id", ""))
+        if of_user and app and app.public:
+            with self._lock:
+                return of_user(app, form)
+        return OAuthError("unsupported_grant_type", 70003, "Unsupported grant.")
+
+    def _device_code(self, request: Request) -> Answer:
+        form = dict(parse_qsl(request.body.decode()))
+        with self._lock:
+            answer = self.users.device_authorization(self.apps.get(form.get("client_id", "")), form)
+        return self._refused(answer) if isinstance(answer, OAuthError) else _json(200, answer)
+
+    def _authorize(self, request: Request) -> Answer:
+        query = dict(request.query)
+        with self._lock:
+            return self.users.authorize(self.apps.get(query.get("client_id", "")), query)
+
+    def _client_credentials(self, form: Form) -> Granted | OAuthError:
+        app = self.apps.get(form.get("client_id", ""))
+        if app is None:
+            return OAuthError("unauthorized_client", 700016, "Application was not found in the directory.")
+        denied = self._prove(app, form)
+        if denied:
+            return denied
+        audience, dot, _ = form.get("scope", "").rpartition("/.default")
+        if not dot:
+            return OAuthError("invalid_scope", 1002012, "The scope must end in /.default.")
+        if audience.rstrip("/") not in RESOURCES:
+            return OAuthError("invalid_resource", 500011, "The resource principal was not found in the tenant.")
+        return Granted(Caller(app.object_id, app.client_id), audience)
+
+    def _prove(self, app: App, form: Form) -> OAuthError | None:
+        """None if the caller is who it says."""
+        if form.get("client_assertion_type") == JWT_BEARER:
+            return self._prove_by_assertion(app, form.get("client_assertion", ""))
+        if "client_secret" not in form:
+            return OAuthError("invalid_client", 7000218, "A client_assertion or client_secret is required.", 401)
+        if app.secret is None or not hmac.compare_digest(app.secret, form["client_secret"]):
+            return OAuthError("invalid_client", 7000215, "Invalid client secret provided.", 401)
+        return None
+
+    def _prove_by_assertion(self, app: App, assertion: str) -> OAuthError | None:
+        """https://learn.microsoft.com/entra/workload-id/workload-identity-federation: issuer, subject and audience."""
+        claims = self.tokens.claims(assertion)
+        if claims is TokenRefusal.EXPIRED:
+            return OAuthError("invalid_client", 700024, "Client assertion is not within its valid time range.", 401)
+        if isinstance(claims, TokenRefusal):
+            return OAuthError("invalid_client", 700027, "Client assertion failed signature validation.", 401)
+        if Federation(claims["iss"], claims["sub"], claims["aud"]) not in app.federations:
+            return OAuthError("invalid_client", 700213, "No matching federated identity record found.", 401)
+        return None
+
+    def _identity_token(self, request: Request) -> Answer | None:
+        """The identity endpoint of App Service; errors are flat, with a statusCode."""
+        query = dict(request.query)
+        if request.headers.get("x-identity-header") != self._identity_header:
+            return _identity_refused(401, "The identity header is missing or wrong.")
+        if query.get("api-version") != IDENTITY_API_VERSION:
+            return _identity_refused(400, "Unsupported api-version.")
+        identity = self._identity(query)
+        client_id = identity.client_id if identity else ""
+        fault = self.faults.take("token", client_id)
+        outcome = _refused_by(fault) or _identity_granted(identity, query)
+        self._note("managed_identity", client_id, query.get("resource", ""), outcome)
+        if isinstance(outcome, OAuthError):
+            return _delivered(fault, _page_or(outcome, _identity_refused(outcome.status, outcome.text)))
+        # msal takes the machine's time from this to know how long the token lasts, whatever clock the tenant is on.
+        expires = datetime.now(UTC) + self.identity_token_lifetime
+        body = {
+            "access_token": self._made(outcome, fault, self.identity_token_lifetime),
+            "expires_on": str(int(expires.timestamp())),
+            "resource": outcome.audience,
+            "token_type": "Bearer",
+            "client_id": outcome.caller.app_id,
+        }
+        return _delivered(fault, _json(200, body))
+
+    def _identity(self, query: Form) -> Identity | None:
+        """The identity that a request names, else the system-assigned one; None if there is no such identity."""
+        for identity in self.identities:
+            names = {
+                "client_id": identity.client_id,
+                "object_id": identity.object_id,
+                "mi_res_id": identity.resource_id,
+            }
+            named = {name: query[name] for name in names if name in query}
+            if named.items() <= names.items() if named else identity.system_assigned:
+                return identity
+        return None
+
+    # --- Records and answers ---------------------------------------------------------------------------------------
+
+    def _made(self, granted: Granted, fault: Fault | None, lifetime: timedelta) -> str:
+        """Issue what was granted, or what the script wants instead."""
+        audience = fault.audience if isinstance(fault, IssueFor) else granted.audience
+        return self.tokens.issue(granted.caller, audience, -lifetime if isinstance(fault, IssueExpired) else lifetime)
+
+    def _note(self, grant: str, client_id: str, audience: str, outcome: Granted | OAuthError) -> None:
+        said = outcome.error if isinstance(outcome, OAuthError) else "issued"
+        with self._lock:
+            self._asked.append(TokenRequest(grant, client_id, audience.removesuffix("/.default"), said))
+
+    def _refused(self, error: OAuthError) -> Answer:
+        """https://learn.microsoft.com/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application."""
+        trace = str(uuid.uuid4())
+        body = {
+            "error": error.error,
+            "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace}",
+            "error_codes": [error.number],
+            "timestamp": self._clock().strftime("%Y-%m-%d %H:%M:%SZ"),
+            "trace_id": trace,
+            "correlation_id": str(uuid.uuid4()),
+        }
+        more = {"suberror": error.suberror, "claims": error.claims}
+        return _page_or(error, _json(error.status, body | {name: value for name, value in more.items() if value}))
+
+
+class _Rerouted(HTTPAdapter):
+    """Sends what is meant for one host to another, and lets that one know which was meant."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        super().__init__()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send over loopback, with the Host header of the true authority."""
+        moved = request.copy()
+        moved.headers["Host"] = TRUE_HOST
+        moved.url = self._url + moved.path_url
+        return super().send(moved, *args, **kwargs)
+
+
+def _json(status: int, body: Mapping[str, Any]) -> Answer:
+    return Answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(body).encode())
+
+
+def _refused_by(fault: Fault | None) -> OAuthError | None:
+    """The refusal that a script wants, if it wants one."""
+    match fault:
+        case RefuseToken(error=error, suberror=suberror, number=number, claims=claims):
+            return OAuthError(error, number, "Refused by the script.", suberror=suberror, claims=claims)
+        case ServerError(status=status):
+            return OAuthError("server_error", 90033, "A transient error has occurred.", status)
+        case Throttle(retry_after_seconds=seconds):
+            return OAuthError("temporarily_unavailable", 90033, "Throttled.", 429, retry_after_seconds=seconds)
+    return None
+
+
+def _delivered(fault: Fault | None, answer: Answer) -> Answer | None:
+    """What becomes of an answer on its way."""
+    if isinstance(fault, LoseResponse):
+        return None
+    return replace(answer, slow_seconds=fault.seconds) if isinstance(fault, Slow) else answer
+
+
+def _page_or(error: OAuthError, answer: Answer) -> Answer:
+    """A scripted server error comes from something in front that knows only HTML; a throttled answer says how long."""
+    if error.error == "server_error":
+        return Answer(error.status, {"Content-Type": "text/html"}, PAGE)
+    if error.retry_after_seconds is None:
+        return answer
+    return replace(answer, headers={**answer.headers, "Retry-After": f"{error.retry_after_seconds:.0f}"})
+
+
+def _identity_refused(status: int, message: str) -> Answer:
+    return _json(status, {"statusCode": status, "message": message, "correlationId": str(uuid.uuid4())})
+
+
+def _identity_granted(identity: Identity | None, query: Form) -> Granted | OAuthError:
+    if identity is None:
+        return OAuthError("no_identity", 0, "No User Assigned or Delegated Managed Identity found for specified id.")
+    resource = query.get("resource", "")
+    if resource.rstrip("/") not in RESOURCES:
+        return OAuthError("invalid_resource", 0, "An unexpected error occurred while fetching the token.", 500)
+    return Granted(identity.caller, resource)

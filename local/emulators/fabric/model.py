@@ -1,0 +1,271 @@
+"""Jobs of Fabric items on a clock: where an instance stands follows from the moment at which somebody asks.
+
+    created_at     begins_at                               ends_at
+        | NotStarted  |              InProgress                 |  Completed or Failed
+        |             +-- reads its sources here: what arrives later is not in the view
+        |
+        +-- a start while another instance of the item and job type goes on is accepted all the same,
+            and skipped: a moment later it is Cancelled (lake views) or Deduped (other jobs)
+
+A cancel takes effect a moment after it was asked for. No threads and no sleeping, so a test may turn the clock.
+What Fabric does not publish is marked [assumed] where it is decided.
+
+Reference: https://learn.microsoft.com/rest/api/fabric/core/job-scheduler and, on skipping,
+https://learn.microsoft.com/fabric/data-engineering/materialized-lake-views/materialized-lake-views-public-api
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from local.emulators.faults import ClockApart, FailRun, FaultScript, NeverEnd
+from local.emulators.http_server import Clock
+from local.emulators.journal import Journal, Outcome, PlatformRun
+
+LAKE_VIEWS: Final = "RefreshMaterializedLakeViews"
+TABLE_MAINTENANCE: Final = "TableMaintenance"
+
+COMPLETED_LISTED: Final = 100
+"""Ended instances of an item that are still listed: https://learn.microsoft.com/rest/api/fabric/core/job-scheduler."""
+
+Ending = Literal["Completed", "Failed", "Cancelled", "Deduped"]
+Status = Literal["NotStarted", "InProgress"] | Ending
+InvokeType = Literal["Manual", "Scheduled"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """One kind of job of an item. `told_as` is the name that its history gives it, where that is another one."""
+
+    name: str
+    run_time: timedelta = timedelta(seconds=3)
+    queue_time: timedelta = timedelta(milliseconds=200)
+    takes_parameters: bool = False
+    told_as: str = ""
+    skipped_as: Literal["Cancelled", "Deduped"] | None = None
+
+    @property
+    def skip(self) -> Literal["Cancelled", "Deduped"]:
+        """How a skipped instance ends. The job API reports the lake views' "Skipped" as Cancelled."""
+        return self.skipped_as or ("Cancelled" if self.name == LAKE_VIEWS else "Deduped")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a workspace, with the jobs that it can run; ids are in lower case."""
+
+    workspace: str
+    item: str
+    kind: str
+    jobs: tuple[JobType, ...]
+
+    def job(self, name: str) -> JobType | None:
+        """Look a job type up by its exact name; whether Fabric minds the case is not published [assumed]."""
+        return next((job for job in self.jobs if job.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long the platform takes over what nobody times. A skip shows 20 ms in Microsoft's own examples."""
+
+    skipping: timedelta = timedelta(milliseconds=22)
+    cancelling: timedelta = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One job instance; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
+
+    run_id: str
+    number: int
+    item: Item
+    job: JobType
+    data: Mapping[str, Any] | None
+    invoke_type: InvokeType
+    activity: str
+    caller: str | None
+    foreign: bool
+    created_at: datetime
+    begins_at: datetime
+    ends_at: datetime | None
+    ends_as: Ending = "Completed"
+    skipped: bool = False
+    error: str = ""
+    told_apart: timedelta = timedelta(0)
+    told_status: str = ""
+
+    @property
+    def resource(self) -> str:
+        """What it refreshes, as journals write it."""
+        return resource_name(self.item.workspace, self.item.item, self.job.name, self.data)
+
+    def starts_at(self, now: datetime) -> datetime:
+        """What is told as its start: its creation, until it begins. Recordings of the service show the time move."""
+        return self.created_at if self.skipped or now < self.begins_at else self.begins_at
+
+    def over(self, now: datetime) -> bool:
+        """Whether it has ended."""
+        return self.ends_at is not None and self.ends_at <= now
+
+    def status(self, now: datetime) -> Status:
+        """Where it stands, whatever is told."""
+        if self.over(now):
+            return self.ends_as
+        return "NotStarted" if now < self.begins_at else "InProgress"
+
+    def entry(self, now: datetime) -> PlatformRun:
+        """What the journal says of it now."""
+        return PlatformRun(
+            run_id=self.run_id,
+            resource=self.resource,
+            created_at=self.created_at,
+            read_at=self.begins_at,
+            ended_at=self.ends_at if self.over(now) else None,
+            outcome=self._outcome(now),
+            foreign=self.foreign,
+            token=self.caller,
+        )
+
+    def _outcome(self, now: datetime) -> Outcome:
+        if not self.over(now):
+            return "running"
+        if self.skipped:
+            return "skipped"
+        return "cancelled" if self.ends_as == "Cancelled" else "failed" if self.ends_as == "Failed" else "succeeded"
+
+
+def resource_name(workspace: str, item: str, job_type: str, data: Mapping[str, Any] | None = None) -> str:
+    """Name what a run refreshes as journals do: `workspace/item/jobType`, and `#` with the body of the request, if any.
+
+    The body is part of the name, because the same item and job type with other data is another thing to keep fresh.
+    """
+    body = f"#{json.dumps(data, sort_keys=True, separators=(',', ':'))}" if data else ""
+    return f"{workspace.lower()}/{item.lower()}/{job_type}{body}"
+
+
+class Jobs:
+    """The items and their instances. Not thread-safe: whoever serves it takes turns."""
+
+    def __init__(self, clock: Clock, faults: FaultScript, timing: Timing) -> None:
+        """Begin without items."""
+        self._clock = clock
+        self._faults = faults
+        self._timing = timing
+        self._items: dict[tuple[str, str], Item] = {}
+        self._instances: dict[str, Instance] = {}
+        self._journal = Journal()
+        self._count = 0
+
+    def add_item(self, item: Item) -> None:
+        """Make an item known, or replace it."""
+        self._items[item.workspace.lower(), item.item.lower()] = item
+
+    def item(self, workspace: str, item: str) -> Item | None:
+        """Look an item up; ids are compared without case, as GUIDs are."""
+        return self._items.get((workspace.lower(), item.lower()))
+
+    def journal(self) -> Journal:
+        """Bring the journal up to now and return it."""
+        now = self._clock()
+        for instance in self._instances.values():
+            self._journal.replace(instance.entry(now))
+        return self._journal
+
+    def start(
+        self,
+        item: Item,
+        job: JobType,
+        data: Mapping[str, Any] | None,
+        *,
+        activity: str,
+        caller: str | None,
+        foreign: bool = False,
+        invoke_type: InvokeType = "Manual",
+    ) -> Instance:
+        """Accept a start: it runs, or is skipped if another instance of this item and job type is going on.
+
+        Whether execution definitions run beside each other is not published, so they do not [assumed].
+        """
+        now = self._clock()
+        self._count += 1
+        instance = Instance(
+            run_id=str(uuid.uuid4()),
+            number=self._count,
+            item=item,
+            job=job,
+            data=data,
+            invoke_type=invoke_type,
+            activity=activity,
+            caller=caller,
+            foreign=foreign,
+            created_at=now,
+            begins_at=now + job.queue_time,
+            ends_at=now + job.queue_time + job.run_time,
+        )
+        instance = self._skipped(instance) if self._busy(item, job, now) else self._under_fault(instance)
+        self._instances[instance.run_id] = instance
+        self._journal.add(instance.entry(now))
+        return instance
+
+    def find(self, item: Item, run_id: str) -> Instance | None:
+        """Look an instance of an item up."""
+        instance = self._instances.get(run_id.lower())
+        return instance if instance and instance.item.item == item.item else None
+
+    def instance(self, run_id: str) -> Instance:
+        """Return an instance that must be there; KeyError if it is not."""
+        return self._instances[run_id]
+
+    def listed(self, item: Item, delay: timedelta) -> list[Instance]:
+        """What the list shows, newest first [assumed]: all that go on, and the last hundred that ended.
+
+        `delay` is how long after its creation an instance is first listed.
+        """
+        now = self._clock()
+        shown = [one for one in self._of(item) if one.created_at + delay <= now]
+        ended = sorted((one.ends_at, one.number) for one in shown if one.ends_at is not None and one.ends_at <= now)
+        forgotten = {number for _, number in ended[:-COMPLETED_LISTED]}
+        return sorted((one for one in shown if one.number not in forgotten), key=lambda one: -one.number)
+
+    def cancel(self, instance: Instance) -> bool:
+        """Ask an instance to end; False if it is over already."""
+        now = self._clock()
+        if instance.over(now):
+            return False
+        effective = now + self._timing.cancelling
+        if instance.ends_at is None or effective < instance.ends_at:
+            self._instances[instance.run_id] = replace(instance, ends_at=effective, ends_as="Cancelled", error="")
+        return True
+
+    def forget(self, run_id: str) -> None:
+        """Let an instance vanish: it is neither found nor listed any more, and the journal keeps what it knew."""
+        self._journal.replace(self._instances.pop(run_id).entry(self._clock()))
+
+    def tell_status(self, run_id: str, status: str) -> None:
+        """Tell this status of an instance, whatever it is: one that was added to the API later."""
+        self._instances[run_id] = replace(self._instances[run_id], told_status=status)
+
+    def _of(self, item: Item) -> list[Instance]:
+        return [one for one in self._instances.values() if one.item.item == item.item]
+
+    def _busy(self, item: Item, job: JobType, now: datetime) -> bool:
+        return any(one.job.name == job.name and not one.skipped and not one.over(now) for one in self._of(item))
+
+    def _skipped(self, instance: Instance) -> Instance:
+        ends_at = instance.created_at + self._timing.skipping
+        return replace(instance, skipped=True, ends_at=ends_at, ends_as=instance.job.skip)
+
+    def _under_fault(self, instance: Instance) -> Instance:
+        match self._faults.take("run", instance.item.item):
+            case FailRun(message=message):
+                return replace(instance, ends_as="Failed", error=message)
+            case NeverEnd():
+                return replace(instance, ends_at=None)
+            case ClockApart(offset=offset):
+                return replace(instance, told_apart=offset)
+        return instance

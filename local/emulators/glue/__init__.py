@@ -1,0 +1,1 @@
+"""Glue on loopback: the refreshes of materialized views."""
