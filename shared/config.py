@@ -9,7 +9,6 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,7 +17,10 @@ from msgspec import UNSET, UnsetType
 
 from shared.config_file import (
     AnyTarget,
+    DeploymentTable,
+    FabricTable,
     File,
+    GlueTable,
     GlueViewTable,
     LakeViewsTable,
     OnTable,
@@ -27,12 +29,13 @@ from shared.config_file import (
     json_schema,
 )
 from shared.config_reading import Mistake, read, shown
-from shared.config_rules import LIMITS, Entry, broken_rules, timing
+from shared.config_rules import LIMITS, Entry, broken_rules, duration_of, timing
 from shared.model import (
     BlobCreated,
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
+    IcebergChanged,
     ItemJob,
     LakeViews,
     OneLakeChanged,
@@ -50,15 +53,17 @@ from shared.toml_lines import Path, lines_of, nearest_line
 __all__ = [
     "BadConfiguration",
     "Configuration",
+    "DeploymentSettings",
     "FabricSettings",
+    "Pace",
     "Problem",
+    "SignalSource",
     "Workload",
     "WorkloadJob",
     "json_schema",
     "load",
 ]
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 """How the message of `tomllib` ends, unless it is "(at end of document)"."""
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
@@ -87,11 +92,42 @@ class BadConfiguration(Exception):  # noqa: N818 - named for what it is about
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class Pace(Value, frozen=True):
+    """How fast one identity calls a platform (design, section 4.1); None is no limit that is known."""
+
+    starts_per_minute: int | None = None
+    polls_per_minute: int | None = None
+    max_running: int | None = None
+
+
+FABRICS_PACE = Pace(starts_per_minute=50, polls_per_minute=50)
+"""Calls a minute and user: https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler."""
+
+
 class FabricSettings(Value, frozen=True):
-    """How Microsoft Fabric is called: as whom, and with which form of its addresses."""
+    """How Microsoft Fabric is called: as whom, with which form of its addresses, and how fast."""
 
     identity: Literal["managed-identity", "service-principal", "user"] = "managed-identity"
     url_form: Literal["query", "path"] = "query"
+    pace: Pace = FABRICS_PACE
+
+
+class SignalSource(Value, frozen=True):
+    """A sender of custom events: an AWS account, and the source that its events name."""
+
+    account: str
+    source: str
+
+
+class DeploymentSettings(Value, frozen=True):
+    """What holds for the deployment as a whole."""
+
+    stack: str = ""
+    """The CloudFormation stack, or `subscription/group/deployment` on Azure; empty where the file names none."""
+    max_starts_per_day: int | None = None
+    """Starts of all targets together on one day of UTC; None is no limit."""
+    signal_sources: tuple[SignalSource, ...] = ()
+    """Who may send `unstale.signal`; empty is anybody who may put events on the bus."""
 
 
 class WorkloadJob(Value, frozen=True):
@@ -115,6 +151,8 @@ class Configuration(Value, frozen=True, dict=True):
     targets: tuple[Target, ...]
     fabric: FabricSettings = FabricSettings()
     workload: Workload | None = None
+    glue: Pace = Pace()
+    deployment: DeploymentSettings = DeploymentSettings()
 
     @cached_property
     def by_name(self) -> Mapping[str, Target]:
@@ -180,9 +218,14 @@ def _understood(document: dict[str, Any]) -> tuple[Configuration, list[Mistake]]
     names = document.get("targets")
     mistakes.extend(timing(("defaults",), file.defaults, defaults))
     mistakes.extend(broken_rules(file, entries, names if isinstance(names, dict) else ()))
-    fabric = FabricSettings(file.fabric.identity, file.fabric.url_form)
-    workload = _workload(file.workload) if file.workload else None
-    return Configuration(tuple(entry.target for entry in entries), fabric, workload), mistakes
+    configuration = Configuration(
+        targets=tuple(entry.target for entry in entries),
+        fabric=FabricSettings(file.fabric.identity, file.fabric.url_form, _pace(file.fabric)),
+        workload=_workload(file.workload) if file.workload else None,
+        glue=_pace(file.glue),
+        deployment=_deployment(file.deployment),
+    )
+    return configuration, mistakes
 
 
 def _entry(name: str, table: AnyTarget, file: File, defaults: Policy) -> Entry:
@@ -206,12 +249,21 @@ def _entry(name: str, table: AnyTarget, file: File, defaults: Policy) -> Entry:
 
 
 def _policy(table: Timing, base: Policy) -> Policy:
-    said = {key: _duration(getattr(table, key)) for key in LIMITS if getattr(table, key) is not UNSET}
+    said: dict[str, Any] = {key: getattr(table, key) for key in Timing.__struct_fields__}
+    said = {key: value for key, value in said.items() if value is not UNSET}
+    for key in LIMITS.keys() & said.keys():
+        said[key] = None if said[key] == "off" else duration_of(said[key])
     return msgspec.structs.replace(base, **said)
 
 
-def _duration(text: str) -> timedelta:
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+def _pace(table: FabricTable | GlueTable) -> Pace:
+    said = (table.starts_per_minute, table.polls_per_minute, table.max_running)
+    return Pace(*(limit or None for limit in said))
+
+
+def _deployment(table: DeploymentTable) -> DeploymentSettings:
+    senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
+    return DeploymentSettings(table.stack or "", table.max_starts_per_day or None, senders)
 
 
 def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:
@@ -235,17 +287,20 @@ def _resource(table: AnyTarget) -> Resource:
 
 def _sources(on: OnTable) -> list[Source]:
     """What an entry of `on` names: one source, if it is good."""
+    lag = duration_of(on.visibility_lag) if on.visibility_lag else None
     found: list[Source] = []
     if s3 := on.s3_object_created:
-        found.append(S3ObjectCreated(s3.bucket, s3.prefix, s3.suffix))
+        found.append(S3ObjectCreated(s3.bucket, s3.prefix, s3.suffix, lag))
     if table := on.glue_table_changed:
-        found.append(GlueTableChanged(table.database, table.table, table.catalog_id or ""))
+        found.append(GlueTableChanged(table.database, table.table, table.catalog_id or "", lag))
     if job := on.glue_job_succeeded:
-        found.append(GlueJobSucceeded(job.job))
+        found.append(GlueJobSucceeded(job.job, lag))
     if blob := on.blob_created:
-        found.append(BlobCreated(blob.account, blob.container, blob.prefix, blob.suffix))
+        found.append(BlobCreated(blob.account, blob.container, blob.prefix, blob.suffix, lag))
     if lake := on.onelake_changed:
-        found.append(OneLakeChanged(lake.workspace.lower(), lake.item.lower(), lake.path.rstrip("/")))
+        found.append(OneLakeChanged(lake.workspace.lower(), lake.item.lower(), lake.path.rstrip("/"), lag))
+    if iceberg := on.iceberg_changed:
+        found.append(IcebergChanged(iceberg.database, iceberg.table, iceberg.catalog_id or "", lag))
     return found
 
 

@@ -18,11 +18,19 @@ def _text(pattern: str, expected: str) -> Meta:
     return Meta(pattern=f"^(?:{pattern})(?!\\n)$", extra={"expected": expected})
 
 
+def _whole(least: int, most: int) -> Meta:
+    """A whole number within bounds."""
+    return Meta(ge=least, le=most, extra={"expected": f"a whole number from {least:,} to {most:,}"})
+
+
 def _about(description: str) -> Meta:
     return Meta(description=description)
 
 
 Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration such as "30s", "10m", "6h"')]
+Look = Annotated[str, _text("[0-9]{1,8}[smhd]|off", 'a duration such as "5m" or "1h", or "off"')]
+StartsADay = Annotated[int, _whole(1, 1_000_000)]
+PerMinute = Annotated[int, _whole(1, 10_000)]
 Uuid = Annotated[
     str,
     _text("[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", "a UUID, as in the address of the item in Fabric"),
@@ -100,12 +108,34 @@ class Timing(Table, frozen=True, kw_only=True):
         UNSET
     )
 
+    look: Annotated[Look, _about("How often the sources are looked at; off: never.")] | UnsetType = UNSET
+    start: (
+        Annotated[
+            Literal["quiet", "just-in-time"],
+            _about("After the quiet period, or as late as the objective allows, which it then needs."),
+        ]
+        | UnsetType
+    ) = UNSET
+    max_starts_per_day: Annotated[StartsADay, _about("Starts of the target on one day of UTC.")] | UnsetType = UNSET
+
 
 class DefaultsTable(Timing, frozen=True, kw_only=True):
     """What holds for every target that says nothing else."""
 
 
-class FabricTable(Table, frozen=True, kw_only=True):
+class PaceTable(Table, frozen=True, kw_only=True):
+    """How fast one identity calls a platform (design, section 4.1)."""
+
+    starts_per_minute: Annotated[PerMinute, _about("Starts that one identity sends a minute.")] | UnsetType = UNSET
+    polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] | UnsetType = UNSET
+    max_running: Annotated[PerMinute, _about("Runs of one identity that go on at once.")] | UnsetType = UNSET
+
+
+class GlueTable(PaceTable, frozen=True, kw_only=True):
+    """How AWS Glue is called; the identity is the account."""
+
+
+class FabricTable(PaceTable, frozen=True, kw_only=True):
     """How Microsoft Fabric is called."""
 
     identity: Annotated[Literal["managed-identity", "service-principal", "user"], _about("Who calls Fabric.")] = (
@@ -114,6 +144,47 @@ class FabricTable(Table, frozen=True, kw_only=True):
     url_form: Annotated[
         Literal["query", "path"], _about("As in the reference documents, or the newer form of the same calls.")
     ] = "query"
+    # https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler: 50 submissions and 50 polls a minute and user
+    starts_per_minute: Annotated[PerMinute, _about("Starts that one identity sends a minute.")] = 50
+    polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] = 50
+
+
+AccountId = Annotated[str, _text("[0-9]{12}", "12 digits")]
+EventSource = Annotated[
+    str,  # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
+    _text(r"(?!aws\.)[^\u0000-\u001f]{1,256}", 'the source of a custom event, such as "contoso.etl"'),
+]
+StackName = Annotated[
+    str,  # a stack's name or ARN on AWS; subscription/group/deployment on Azure
+    _text(r"[A-Za-z0-9][^\s]{0,254}", 'a stack, or "subscription/group/deployment" on Azure'),
+]
+
+
+class SignalSourceTable(Table, frozen=True, kw_only=True):
+    """A sender of custom events."""
+
+    account: Annotated[AccountId, _about("The AWS account that sends.")]
+    source: Annotated[EventSource, _about("The source that its events name.")]
+
+
+class DeploymentTable(Table, frozen=True, kw_only=True):
+    """What holds for the deployment as a whole."""
+
+    stack: (
+        Annotated[StackName, _about("How the command finds the deployment, as --stack and UNSTALE_STACK do.")]
+        | UnsetType
+    ) = UNSET
+    max_starts_per_day: (
+        Annotated[StartsADay, _about("Starts of all targets together on one day of UTC.")] | UnsetType
+    ) = UNSET
+    signal_sources: (
+        Annotated[
+            list[SignalSourceTable],
+            Meta(min_length=1, extra={"expected": "a list with one entry at least"}),
+            _about("Who may send unstale.signal. Whoever may put events on the bus by default."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 _CRON = Annotated[
@@ -194,14 +265,29 @@ class OneLakeChangedTable(Table, frozen=True, kw_only=True):
     ]
 
 
+class IcebergChangedTable(Table, frozen=True, kw_only=True):
+    """Commits to an Iceberg table, S3 Tables included, found by looking."""
+
+    database: Annotated[CatalogName, _about("Name of the database; of the namespace in S3 Tables.")]
+    table: Annotated[CatalogName, _about("Name of the table.")]
+    catalog_id: (
+        Annotated[CatalogId, _about("The catalog that holds the table. The view's own by default.")] | UnsetType
+    ) = UNSET
+
+
 class OnTable(Table, frozen=True, kw_only=True):
-    """One source of arrivals: exactly one of these keys."""
+    """One source of arrivals: exactly one of these keys, and its own visibility lag if that is longer."""
 
     s3_object_created: S3ObjectCreatedTable | UnsetType = UNSET
     glue_table_changed: GlueTableChangedTable | UnsetType = UNSET
     glue_job_succeeded: GlueJobSucceededTable | UnsetType = UNSET
     blob_created: BlobCreatedTable | UnsetType = UNSET
     onelake_changed: OneLakeChangedTable | UnsetType = UNSET
+    iceberg_changed: IcebergChangedTable | UnsetType = UNSET
+    visibility_lag: (
+        Annotated[Duration, _about("Where the data of this one source can be read later than the target's lag says.")]
+        | UnsetType
+    ) = UNSET
 
 
 class ParameterTable(Table, frozen=True, kw_only=True):
@@ -220,7 +306,13 @@ class ParameterTable(Table, frozen=True, kw_only=True):
 
 
 _SAYS_WHEN = Meta(extra_json_schema={"minProperties": 1, "dependentRequired": {"timezone": ["cron"]}})
-_ONE_KEY = Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})
+_ONE_KEY = Meta(
+    extra_json_schema={
+        "if": {"required": ["visibility_lag"]},
+        "then": {"minProperties": 2, "maxProperties": 2},
+        "else": {"minProperties": 1, "maxProperties": 1},
+    }
+)
 _SOME = Meta(min_length=1, extra={"expected": "a list with one entry at least"})
 
 
@@ -295,6 +387,8 @@ class File(Table, frozen=True, kw_only=True):
     ]
     defaults: Annotated[DefaultsTable, _about("What holds for every target that says nothing else.")] = DefaultsTable()
     fabric: Annotated[FabricTable, _about("How Microsoft Fabric is called.")] = FabricTable()
+    glue: Annotated[GlueTable, _about("How AWS Glue is called.")] = GlueTable()
+    deployment: Annotated[DeploymentTable, _about("What holds for the deployment as a whole.")] = DeploymentTable()
     workload: Annotated[WorkloadTable, _about("Jobs that Fabric asks us for.")] | UnsetType = UNSET
 
 

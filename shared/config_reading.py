@@ -13,7 +13,16 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.config_file import AnyTarget, DefaultsTable, FabricTable, File, Table, WorkloadTable
+from shared.config_file import (
+    AnyTarget,
+    DefaultsTable,
+    DeploymentTable,
+    FabricTable,
+    File,
+    GlueTable,
+    Table,
+    WorkloadTable,
+)
 from shared.routing import printable
 from shared.toml_lines import Path
 
@@ -72,6 +81,8 @@ def _readable_parts(document: dict[str, Any]) -> File:
         defaults=_read_part(document.get("defaults"), DefaultsTable, DefaultsTable()),
         fabric=_read_part(document.get("fabric"), FabricTable, FabricTable()),
         workload=_read_part(document.get("workload"), WorkloadTable, UNSET),
+        glue=_read_part(document.get("glue"), GlueTable, GlueTable()),
+        deployment=_read_part(document.get("deployment"), DeploymentTable, DeploymentTable()),
     )
 
 

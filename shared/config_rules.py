@@ -28,6 +28,7 @@ from shared.model import (
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
+    IcebergChanged,
     ItemJob,
     OneLakeChanged,
     Policy,
@@ -45,6 +46,7 @@ LIMITS = {
     "visibility_lag": (timedelta(seconds=2), timedelta(days=30)),  # event times of S3 have whole seconds
     "timeout": (timedelta(minutes=1), timedelta(days=30)),  # Fabric ends a job after 24 days (job scheduler)
     "objective": (timedelta(seconds=1), timedelta(days=366)),  # a view may be due once a quarter, or once a year
+    "look": (timedelta(minutes=1), timedelta(days=30)),  # a tick, once a minute, makes the looks
 }
 """The least and the most that a duration may be."""
 
@@ -54,8 +56,12 @@ CLOUD_OF_SOURCE: dict[type[Source], Cloud] = {
     GlueJobSucceeded: Cloud.AWS,
     BlobCreated: Cloud.AZURE,
     OneLakeChanged: Cloud.AZURE,
+    IcebergChanged: Cloud.AWS,
 }
-"""Where the events of a source arrive."""
+"""Where the events of a source arrive, or where it is looked at."""
+
+JUST_IN_TIME_LEAST = timedelta(minutes=2)
+"""What `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9)."""
 
 _JOBS_OF_LAKE_VIEWS = frozenset({"refreshmaterializedlakeviews", "materializedlakeviews"})
 """What Fabric calls a refresh of lake views as an item job: in a start, and in a list of jobs."""
@@ -141,6 +147,13 @@ class Outputs:
                     yield from self._by_location[location]
             case GlueTableChanged():
                 yield from self._by_place.get(place_of(source), ())
+            case IcebergChanged():
+                yield from (
+                    target
+                    for target in self._by_place.get(place_of(source), ())
+                    if isinstance(target.resource, GlueView)
+                    and target.resource.catalog_id == (source.catalog_id or target.resource.catalog_id)
+                )
             case OneLakeChanged() if _may_hold_views(source.path):
                 yield from self._by_place.get(place_of(source), ())
 
@@ -152,6 +165,11 @@ class Outputs:
         yield from takewhile(lambda location: location.startswith(prefix), islice(self._locations, first, None))
 
 
+def duration_of(text: str) -> timedelta:
+    """What the file has as `90s`, `5m` or `30d`."""
+    return timedelta(seconds=int(text[:-1]) * _SIZES[text[-1]])
+
+
 def duration_text(duration: timedelta) -> str:
     """The duration as the file has it, in the largest unit that fits: `90s`, `5m`, `30d`."""
     seconds = duration // timedelta(seconds=1)
@@ -159,26 +177,46 @@ def duration_text(duration: timedelta) -> str:
 
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_SIZES = dict(_UNITS)
 
 
 def timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
-    """Each duration within its limits, and a maximum wait that the visibility lag does not exceed."""
-    said = [key for key in LIMITS if getattr(table, key) is not UNSET]
-    for key in said:
-        least, most = LIMITS[key]
-        if not least <= getattr(policy, key) <= most:
-            limits = f'a duration from "{duration_text(least)}" to "{duration_text(most)}"'
-            yield Mistake((*path, key), shown(getattr(table, key)), limits)
-    if policy.max_wait < policy.visibility_lag and "max_wait" in said:
-        least = policy.visibility_lag
-        yield Mistake(
-            (*path, "max_wait"), shown(table.max_wait), f'at least the visibility lag, "{duration_text(least)}"'
-        )
-    elif policy.max_wait < policy.visibility_lag and "visibility_lag" in said:
-        most = policy.max_wait
-        yield Mistake(
-            (*path, "visibility_lag"), shown(table.visibility_lag), f'at most the maximum wait, "{duration_text(most)}"'
-        )
+    """Each duration within its limits; if all are, what must hold between two of them."""
+    beyond = list(_beyond_limits(path, table, policy))
+    yield from beyond or (*_waits(path, table, policy), *_just_in_time(path, policy))
+
+
+def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+    for key, (least, most) in LIMITS.items():
+        said, duration = getattr(table, key), getattr(policy, key)
+        if said is not UNSET and duration is not None and not least <= duration <= most:
+            or_off = ' or "off"' if key == "look" else ""
+            limits = f'a duration from "{duration_text(least)}" to "{duration_text(most)}"{or_off}'
+            yield Mistake((*path, key), shown(said), limits)
+
+
+def _waits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+    """A maximum wait that the visibility lag does not exceed."""
+    if policy.max_wait >= policy.visibility_lag:
+        return
+    if table.max_wait is not UNSET:
+        least = f'at least the visibility lag, "{duration_text(policy.visibility_lag)}"'
+        yield Mistake((*path, "max_wait"), shown(table.max_wait), least)
+    elif table.visibility_lag is not UNSET:
+        most = f'at most the maximum wait, "{duration_text(policy.max_wait)}"'
+        yield Mistake((*path, "visibility_lag"), shown(table.visibility_lag), most)
+
+
+def _just_in_time(path: Path, policy: Policy) -> Iterator[Mistake]:
+    """A start just in time needs an objective that leaves time for a look and a run."""
+    if policy.start != "just-in-time" or path == ("defaults",):  # there a target may still say the objective
+        return
+    least = (policy.look or timedelta(0)) + JUST_IN_TIME_LEAST + policy.visibility_lag
+    if policy.objective is None:
+        yield Mistake((*path, "objective"), "nothing", 'a duration, as start = "just-in-time" is reckoned from it')
+    elif policy.objective <= least:
+        more = f'more than "{duration_text(least)}", the look interval, the visibility lag and two minutes for a run'
+        yield Mistake((*path, "objective"), shown(duration_text(policy.objective)), more)
 
 
 def schedules(entry: Entry) -> Iterator[Mistake]:
@@ -209,15 +247,28 @@ def sources(entry: Entry) -> Iterator[Mistake]:
     """Sources of which each names one thing, and whose events arrive where the target is refreshed."""
     here = [kind for kind, cloud in CLOUD_OF_SOURCE.items() if cloud is entry.target.cloud]
     for position, on in enumerate(entry.table.on or []):
-        count = sum(getattr(on, key) is not UNSET for key in OnTable.__struct_fields__)
+        count = sum(getattr(on, _key(kind)) is not UNSET for kind in CLOUD_OF_SOURCE)
         if count != 1:
             one_of = f"exactly one of {quoted(_key(kind) for kind in here)}"
             yield Mistake((*entry.path, "on", position), f"{count or 'no'} sources", one_of)
+        yield from _own_lag(on, entry.target.policy, (*entry.path, "on", position, "visibility_lag"))
     for position, source in entry.sources:
         if type(source) not in here:
             elsewhere = f"a source on {CLOUD_OF_SOURCE[type(source)]}"
             expected = f"one on {entry.target.cloud}, as the target: {quoted(_key(kind) for kind in here)}"
             yield Mistake((*entry.path, "on", position, _key(type(source))), elsewhere, expected)
+
+
+def _own_lag(on: OnTable, policy: Policy, path: Path) -> Iterator[Mistake]:
+    """The visibility lag of one source is never shorter than the target's, nor longer than its maximum wait."""
+    if on.visibility_lag is not UNSET:
+        lag = duration_of(on.visibility_lag)
+        if not policy.visibility_lag <= lag <= policy.max_wait:
+            bounds = (
+                f'from the visibility lag of the target, "{duration_text(policy.visibility_lag)}", '
+                f'to its maximum wait, "{duration_text(policy.max_wait)}"'
+            )
+            yield Mistake(path, shown(on.visibility_lag), bounds)
 
 
 def item_job(entry: Entry) -> Iterator[Mistake]:
@@ -331,7 +382,7 @@ def _table_of_own_item(target: Target, source: Source) -> bool:
 
 
 def _other_than_own(target: Target, source: Source) -> str:
-    if isinstance(source, GlueTableChanged):
+    if isinstance(source, GlueTableChanged | IcebergChanged):
         return "a table other than the view"
     if isinstance(source, S3ObjectCreated):
         return "a prefix that neither contains the view's location nor lies in it"

@@ -9,7 +9,7 @@ import hashlib
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -96,6 +96,7 @@ class S3ObjectCreated(Value, frozen=True, tag="s3_object_created", tag_field="ty
     bucket: str
     prefix: str = ""
     suffix: str = ""
+    visibility_lag: timedelta | None = None
 
 
 class GlueTableChanged(Value, frozen=True, tag="glue_table_changed", tag_field="type"):
@@ -104,12 +105,14 @@ class GlueTableChanged(Value, frozen=True, tag="glue_table_changed", tag_field="
     database: str
     table: str
     catalog_id: str = ""
+    visibility_lag: timedelta | None = None
 
 
 class GlueJobSucceeded(Value, frozen=True, tag="glue_job_succeeded", tag_field="type"):
     """A Glue job, by name."""
 
     job: str
+    visibility_lag: timedelta | None = None
 
 
 class BlobCreated(Value, frozen=True, tag="blob_created", tag_field="type"):
@@ -119,6 +122,7 @@ class BlobCreated(Value, frozen=True, tag="blob_created", tag_field="type"):
     container: str
     prefix: str = ""
     suffix: str = ""
+    visibility_lag: timedelta | None = None
 
 
 class OneLakeChanged(Value, frozen=True, tag="onelake_changed", tag_field="type"):
@@ -127,9 +131,20 @@ class OneLakeChanged(Value, frozen=True, tag="onelake_changed", tag_field="type"
     workspace: str
     item: str
     path: str
+    visibility_lag: timedelta | None = None
 
 
-Source = S3ObjectCreated | GlueTableChanged | GlueJobSucceeded | BlobCreated | OneLakeChanged
+class IcebergChanged(Value, frozen=True, tag="iceberg_changed", tag_field="type"):
+    """An Iceberg table of the Data Catalog or of S3 Tables, which is looked at: no event tells of its commits."""
+
+    database: str
+    table: str
+    catalog_id: str = ""
+    visibility_lag: timedelta | None = None
+
+
+Source = S3ObjectCreated | GlueTableChanged | GlueJobSucceeded | BlobCreated | OneLakeChanged | IcebergChanged
+"""What `on` names. `visibility_lag` is that of the one entry, where its data can be read later than others'."""
 
 
 class ObjectArrived(Value, frozen=True):
@@ -196,6 +211,11 @@ class Policy(Value, frozen=True):
     timeout: timedelta = timedelta(hours=6)
     objective: timedelta | None = None
     after_failures: int | None = None
+    look: timedelta | None = timedelta(minutes=5)
+    """How often the sources are looked at (design, section 9); None is `"off"`: no signals and no proofs from looks."""
+    start: Literal["quiet", "just-in-time"] = "quiet"
+    max_starts_per_day: int | None = None
+    """Starts of one target on one day of UTC; None is no limit."""
 
 
 class Target(Value, frozen=True, dict=True):

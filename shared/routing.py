@@ -16,6 +16,7 @@ from shared.model import (
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
+    IcebergChanged,
     ItemJob,
     JobSucceeded,
     ObjectArrived,
@@ -79,8 +80,13 @@ def printable(text: str, longest: int) -> str:
 
 
 def listeners(targets: Iterable[Target]) -> Listeners:
-    """Index the sources of all targets by their place."""
-    return _grouped((place_of(source), (source, target)) for target in targets for source in target.on)
+    """Index the sources of all targets by their place; an Iceberg table that is only looked at has no events."""
+    return _grouped(
+        (place_of(source), (source, target))
+        for target in targets
+        for source in target.on
+        if not isinstance(source, IcebergChanged)
+    )
 
 
 def by_output(targets: Iterable[Target]) -> Mapping[Place, tuple[Target, ...]]:
@@ -93,7 +99,7 @@ def place_of(thing: Source | Arrival) -> Place:
     match thing:
         case S3ObjectCreated() | ObjectArrived():
             return ("bucket", thing.bucket)
-        case GlueTableChanged() | TableChanged():
+        case GlueTableChanged() | TableChanged() | IcebergChanged():
             return _table(thing.database, thing.table)
         case GlueJobSucceeded() | JobSucceeded():
             return ("job", thing.job)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import jsonschema
 import msgspec
@@ -22,8 +22,11 @@ from hypothesis import strategies as st
 from shared.config import (
     BadConfiguration,
     Configuration,
+    DeploymentSettings,
     FabricSettings,
+    Pace,
     Problem,
+    SignalSource,
     Workload,
     WorkloadJob,
     json_schema,
@@ -32,16 +35,21 @@ from shared.config import (
 from shared.config_file import (
     AnyTarget,
     BlobCreatedTable,
+    DefaultsTable,
+    DeploymentTable,
     FabricTable,
     FullRefreshTable,
     GlueJobSucceededTable,
+    GlueTable,
     GlueTableChangedTable,
+    IcebergChangedTable,
     JobTable,
     OneLakeChangedTable,
     OnTable,
     ParameterTable,
     S3ObjectCreatedTable,
     ScheduleTable,
+    SignalSourceTable,
     Table,
     WorkloadTable,
 )
@@ -52,6 +60,7 @@ from shared.model import (
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
+    IcebergChanged,
     ItemJob,
     LakeViews,
     OneLakeChanged,
@@ -132,7 +141,7 @@ def test_the_example_loads_and_shows_every_key() -> None:
 
 def test_what_the_example_comments_out_is_right_too() -> None:
     """With its commented-out keys switched on, the example still loads."""
-    switched_on = re.sub(r"^# (?=[\w\[]+\S* +=|\[\[)", "", read(EXAMPLE), flags=re.MULTILINE)
+    switched_on = re.sub(r"^# (?=[\w\[]+\S* +=|\[)", "", read(EXAMPLE), flags=re.MULTILINE)
     assert switched_on.count("\n# ") < read(EXAMPLE).count("\n# ")
     configuration = load(switched_on)
     assert configuration.workload is not None
@@ -145,7 +154,8 @@ def test_the_examples_defaults_are_the_built_in_ones() -> None:
     """What the example calls built in is what holds without it, but for the objective, which it says has none."""
     defaults = tomllib.loads(read(EXAMPLE))["defaults"]
     assert defaults.pop("objective")
-    assert defaults == {key: duration_text(getattr(Policy(), key)) for key in LIMITS if key != "objective"}
+    built_in = {key: duration_text(getattr(Policy(), key)) for key in LIMITS if key != "objective"}
+    assert defaults == {**built_in, "start": Policy().start}
 
 
 # --- The values ------------------------------------------------------------------------------------------------------
@@ -211,7 +221,13 @@ def test_identities() -> None:
 def document_of(configuration: Configuration) -> dict[str, Any]:
     """The document that says the same, with everything spelled out."""
     document: dict[str, Any] = {
-        "fabric": {"identity": configuration.fabric.identity, "url_form": configuration.fabric.url_form},
+        "fabric": {
+            "identity": configuration.fabric.identity,
+            "url_form": configuration.fabric.url_form,
+            **without_nothing(configuration.fabric.pace),
+        },
+        "glue": without_nothing(configuration.glue),
+        "deployment": without_nothing(configuration.deployment),
         "targets": {target.name: table_of(target) for target in configuration.targets},
     }
     if configuration.workload:
@@ -220,21 +236,39 @@ def document_of(configuration: Configuration) -> dict[str, Any]:
     return document
 
 
+def without_nothing(value: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a value that say something."""
+    said: dict[str, Any] = json.loads(msgspec.json.encode(value))
+    return said
+
+
 def table_of(target: Target) -> dict[str, Any]:
     """The table of one target."""
     resource = msgspec.to_builtins(target.resource)
-    policy = {key: duration_text(value) for key in LIMITS if (value := getattr(target.policy, key)) is not None}
+    policy: dict[str, Any] = {
+        key: duration_text(value) for key in LIMITS if (value := getattr(target.policy, key)) is not None
+    }
+    policy |= {"look": policy.get("look", "off"), "start": target.policy.start}
+    if target.policy.max_starts_per_day:
+        policy["max_starts_per_day"] = target.policy.max_starts_per_day
     full = msgspec.to_builtins(target.full_schedule) if target.full_schedule else {}
     if target.policy.after_failures:
         full["after_failures"] = target.policy.after_failures
-    sources = [{source.__struct_config__.tag: without_blanks(msgspec.structs.asdict(source))} for source in target.on]
     said = {
         "schedule": msgspec.to_builtins(target.schedule),
         "full_refresh": full,
-        "on": sources,
+        "on": [entry_of(source) for source in target.on],
         "after": [*target.after],
     }
     return resource | policy | {key: value for key, value in said.items() if value}
+
+
+def entry_of(source: Source) -> dict[str, Any]:
+    """The entry of `on`: the source, and its own visibility lag beside it."""
+    fields = msgspec.structs.asdict(source)
+    lag = fields.pop("visibility_lag")
+    entry: dict[str, Any] = {str(source.__struct_config__.tag): without_blanks(fields)}
+    return entry | ({"visibility_lag": duration_text(lag)} if lag else {})
 
 
 def without_blanks(table: dict[str, Any]) -> dict[str, Any]:
@@ -265,6 +299,7 @@ AWS_SOURCES = st.one_of(
     st.builds(S3ObjectCreated, st.sampled_from(["landing", "a.b-c"]), TEXTS, TEXTS),
     st.builds(GlueTableChanged, NAMES.map(lambda name: f"raw-{name}"), NAMES, st.just("") | CATALOGS),
     st.builds(GlueJobSucceeded, NAMES),
+    st.builds(IcebergChanged, NAMES.map(lambda name: f"raw-{name}"), NAMES, st.just("") | CATALOGS),
 )
 AZURE_SOURCES = st.one_of(
     st.builds(BlobCreated, st.just("contosolake"), st.sampled_from(["sales", "$web"]), TEXTS, TEXTS),
@@ -295,7 +330,15 @@ def policies(draw: st.DrawFn, after_failures: st.SearchStrategy[int | None]) -> 
     lag, wait = sorted([draw(DURATIONS), draw(DURATIONS)])
     timeout = draw(DURATIONS.map(lambda duration: max(duration, timedelta(minutes=1))))
     objective = draw(st.none() | DURATIONS)
-    return Policy(draw(DURATIONS), wait, draw(DURATIONS), lag, timeout, objective, draw(after_failures))
+    look = draw(st.none() | DURATIONS.map(lambda duration: max(duration, timedelta(minutes=1))))
+    starts: list[Literal["quiet", "just-in-time"]] = ["quiet"]
+    if objective and objective > (look or timedelta(0)) + lag + timedelta(minutes=2):
+        starts.append("just-in-time")
+    return Policy(
+        *(draw(DURATIONS), wait, draw(DURATIONS), lag, timeout, objective, draw(after_failures), look),
+        start=draw(st.sampled_from(starts)),
+        max_starts_per_day=draw(st.none() | st.integers(1, 1_000_000)),
+    )
 
 
 @st.composite
@@ -303,11 +346,15 @@ def targets(draw: st.DrawFn, resource: Resource, name: str, earlier: list[str]) 
     """A target after some of those before it on its cloud."""
     is_view = isinstance(resource, GlueView)
     sources: st.SearchStrategy[Source] = AWS_SOURCES if is_view else AZURE_SOURCES
+    policy = draw(policies(st.none() | st.integers(1, 1000) if is_view else st.none()))
+    lags = st.sampled_from([None, policy.visibility_lag, policy.max_wait])
     return Target(
         name=name,
         resource=resource,
-        policy=draw(policies(st.none() | st.integers(1, 1000) if is_view else st.none())),
-        on=tuple(draw(st.lists(sources, max_size=3))),
+        policy=policy,
+        on=tuple(
+            msgspec.structs.replace(source, visibility_lag=draw(lags)) for source in draw(st.lists(sources, max_size=3))
+        ),
         after=tuple(draw(st.lists(st.sampled_from(earlier), max_size=3, unique=True))) if earlier else (),
         schedule=draw(st.none() | SCHEDULES),
         full_schedule=draw(st.none() | SCHEDULES) if is_view else None,
@@ -331,8 +378,10 @@ def configurations(draw: st.DrawFn) -> Configuration:
     )
     some_jobs = st.lists(jobs, min_size=1, max_size=3, unique_by=lambda job: job.item).map(tuple)
     workload = draw(st.none() | st.builds(Workload, some_jobs)) if on_azure else None
-    fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])))
-    return Configuration(tuple(found), fabric, workload)
+    fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])), Pace(7, 50, draw(st.none() | st.just(9))))
+    senders = draw(st.sampled_from([(), (SignalSource("123456789012", "contoso.etl"),)]))
+    deployment = DeploymentSettings(draw(st.sampled_from(["", "prod"])), draw(st.none() | st.just(5)), senders)
+    return Configuration(tuple(found), fabric, workload, draw(st.builds(Pace, max_running=st.none())), deployment)
 
 
 @given(configurations())
@@ -456,7 +505,8 @@ def test_the_schema_is_one() -> None:
     [
         *get_args(AnyTarget),
         *(S3ObjectCreatedTable, GlueTableChangedTable, GlueJobSucceededTable, BlobCreatedTable, OneLakeChangedTable),
-        *(FabricTable, FullRefreshTable, JobTable, OnTable, ParameterTable, ScheduleTable, WorkloadTable),
+        *(FabricTable, FullRefreshTable, GlueTable, IcebergChangedTable, JobTable, OnTable, ParameterTable),
+        *(DefaultsTable, DeploymentTable, ScheduleTable, SignalSourceTable, WorkloadTable),
     ],
     ids=lambda table: table.__name__,
 )
@@ -474,7 +524,7 @@ def test_the_schema_describes_everything() -> None:
         assert table["description"].endswith("."), name
         assert not table["additionalProperties"], name
         for key, value in table["properties"].items():
-            shown_elsewhere = name == "OnTable" or key == "kind"
+            shown_elsewhere = (name == "OnTable" and key != "visibility_lag") or key == "kind"
             assert shown_elsewhere or value["description"].endswith("."), f"{name}.{key}"
 
 
