@@ -9,13 +9,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import requests
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
-from requests.adapters import HTTPAdapter
 
+from functions_azure.sessions import session
 from functions_azure.settings import SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
 from shared.ports import Conflict, StoreDown
 from shared.redaction import plain
@@ -30,8 +28,6 @@ CONNECT_SECONDS, READ_SECONDS = 1.0, 2.5
 """Of one storage call. Within a region one takes some ten milliseconds; the 99.9th percentile is below a second."""
 LEAST_SECONDS = 0.1
 """With less than this left there is no point in beginning a call."""
-CONNECTIONS = 32
-"""As many as the worker has threads, at most (PYTHON_THREADPOOL_THREAD_COUNT), so that none waits for another."""
 
 _T = TypeVar("_T")
 
@@ -100,26 +96,8 @@ def _limits(what: str, deadline: Deadline) -> dict[str, float]:
     left = deadline.left()
     if left < LEAST_SECONDS:
         raise StoreDown(f"{what}: no time is left in this invocation")
-    return {"connection_timeout": min(CONNECT_SECONDS, left), "read_timeout": min(READ_SECONDS, left)}
-
-
-def session() -> requests.Session:
-    """A pool of connections that keeps no cookies, retries nothing, and honours the proxies of its surroundings.
-
-    `trust_env` stays on, since that is how a network with a proxy or a certificate authority of its own is described.
-    But `.netrc` belongs to it, which would put a password in place of a token: a session with an `auth` never looks.
-    """
-    made = requests.Session()
-    made.auth = _as_it_is
-    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, max_retries=0)
-    made.mount("https://", adapter)
-    made.mount("http://", adapter)
-    return made
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+    connect_seconds = min(CONNECT_SECONDS, left / 2)
+    return {"connection_timeout": connect_seconds, "read_timeout": min(READ_SECONDS, left - connect_seconds)}
 
 
 class Clients:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from functions_azure.sessions import WholeAnswer
 from functions_azure.settings import SIGN_IN_KEY
 from functions_azure.tokens import BoundedHttp, Tokens
 from shared.entra import vault_refused
@@ -25,7 +26,7 @@ API_VERSION = {"api-version": "7.4"}
 """Generally available since 2023; what is used here has not changed since."""
 ALGORITHM = "RSA-OAEP-256"
 
-_Send = Callable[[dict[str, str]], requests.Response]
+_Send = Callable[[dict[str, str]], WholeAnswer]
 
 
 class Wrapped(NamedTuple):
@@ -75,7 +76,7 @@ class KeyVault:
         found: dict[str, Any] = answer.json()
         return found
 
-    def _sent(self, send: _Send) -> requests.Response:
+    def _sent(self, send: _Send) -> WholeAnswer:
         token = self._tokens.token()
         if isinstance(token, Trouble):
             raise VaultRefused(token)
@@ -89,7 +90,7 @@ def _oaep() -> padding.OAEP:
     return padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
 
 
-def _error(answer: requests.Response) -> tuple[str, str]:
+def _error(answer: WholeAnswer) -> tuple[str, str]:
     """`{"error": {"code", "message", "innererror"}}`, or whatever stood in front."""
     try:
         error = answer.json()["error"]

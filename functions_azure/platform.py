@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import requests
 
-from functions_azure.clients import NEVER, Deadline, session
+from functions_azure.clients import NEVER, Deadline
 from functions_azure.correlation import current
+from functions_azure.sessions import read_body, session
 from functions_azure.tokens import Tokens
 from shared import fabric
 from shared.model import GlueView, Target
@@ -27,7 +28,6 @@ LEAST_SECONDS = 2.0
 IDLE = timedelta(seconds=30)
 """Connections that lay idle for longer are not used again. What stands between us and Fabric drops them without a word
 (Azure's own address translation after four minutes), and a start on such a one has an unknown outcome."""
-CHUNK = 65_536
 
 
 class Answer(NamedTuple):
@@ -62,7 +62,7 @@ class Connection:
             stream=True,
             timeout=(CONNECT_SECONDS, max(read_seconds, LEAST_SECONDS - CONNECT_SECONDS)),
         ) as response:
-            return Answer(response.status_code, dict(response.headers), _body(response, ends_at))
+            return Answer(response.status_code, dict(response.headers), read_body(response, ANSWER_LIMIT))
 
 
 class Platform:
@@ -147,18 +147,6 @@ class _Bearer(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
-
-
-def _body(response: requests.Response, ends_at: float) -> bytes:
-    """As much as `shared.fabric` looks at, and a byte more, so that it sees that there is too much."""
-    read = bytearray()
-    for chunk in response.iter_content(CHUNK):
-        read += chunk
-        if len(read) > ANSWER_LIMIT:
-            break
-        if time.monotonic() > ends_at:
-            raise requests.ReadTimeout("the answer took too long to read")
-    return bytes(read)
 
 
 def _resource(target: Target) -> fabric.Resource:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import requests
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
+from urllib3 import Timeout
 
-from functions_azure.clients import CONNECT_SECONDS, NEVER, READ_SECONDS, Deadline, session
+from functions_azure.clients import CONNECT_SECONDS, NEVER, READ_SECONDS, Deadline
+from functions_azure.sessions import WholeAnswer, read_answer, session
 from functions_azure.settings import Settings, is_loopback
 from shared.trouble import Trouble
-from shared.wire import MISCONFIGURED, NO_CREDENTIALS_NOW, NOT_CONNECTED, TRANSPORT, names_of
+from shared.wire import ANSWER_LIMIT, MISCONFIGURED, NO_CREDENTIALS_NOW, NOT_CONNECTED, TRANSPORT, names_of
 
 if TYPE_CHECKING:
     import msal
@@ -244,13 +246,13 @@ class BoundedHttp:
     def deadline(self, deadline: Deadline) -> None:
         self._local.deadline = deadline
 
-    def get(self, url: str, **options: Any) -> requests.Response:
-        """Of discovery documents and the identity endpoint."""
-        return self._http.get(url, **options, **self._limits())
+    def get(self, url: str, **options: Any) -> WholeAnswer:
+        """GET: discovery documents, the identity endpoint, keys. Raises what `requests` raises."""
+        return read_answer(self._http.get(url, **options, **self._limits()), ANSWER_LIMIT)
 
-    def post(self, url: str, **options: Any) -> requests.Response:
-        """Of the token endpoint."""
-        return self._http.post(url, **options, **self._limits())
+    def post(self, url: str, **options: Any) -> WholeAnswer:
+        """POST: the token endpoint, a key's operations. Raises what `requests` raises."""
+        return read_answer(self._http.post(url, **options, **self._limits()), ANSWER_LIMIT)
 
     def close(self) -> None:
         """Close what is open."""
@@ -261,7 +263,8 @@ class BoundedHttp:
         if left <= 0:
             raise requests.ConnectTimeout("no time is left in this invocation")
         connect_seconds, read_seconds = (min(most, left) for most in self._seconds)
-        return {"timeout": (connect_seconds, read_seconds), "allow_redirects": False}
+        timeout = Timeout(connect=connect_seconds, read=read_seconds, total=left)
+        return {"timeout": timeout, "allow_redirects": False, "stream": True}
 
 
 # --- Errors as facts -------------------------------------------------------------------------------------------------

@@ -46,11 +46,18 @@ class Expected(Value, frozen=True):
     client_id: str = ""
 
 
+class Signed(NamedTuple):
+    """The claims of a token whose signature is good, and the issuer that its key may sign for."""
+
+    claims: Claims
+    key_issuer: str
+
+
 class Seen(NamedTuple):
     """What a call brought; `now` is epoch seconds, `tenant` is the header `x-ms-client-tenant-id`."""
 
-    app: Claims
-    subject: Claims | None
+    app: Signed
+    subject: Signed | None
     tenant: str
     now: float
     expected: Expected
@@ -90,10 +97,36 @@ def _audience(claims: Claims, seen: Seen) -> bool:
     return bool(wanted) and claims.get("aud") == wanted
 
 
+ISSUERS: Mapping[str, str] = {
+    "1.0": "https://sts.windows.net/{tenantid}/",
+    "2.0": "https://login.microsoftonline.com/{tenantid}/v2.0",
+}
+"""What `iss` of a tenant's tokens is, by their version (https://learn.microsoft.com/entra/identity-platform/access-tokens)."""
+
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
 def _issuer(claims: Claims, _seen: Seen) -> bool:
-    """Tied to the tenant that the token names."""
-    form = "https://login.microsoftonline.com/{}/v2.0" if claims.get("ver") == "2.0" else "https://sts.windows.net/{}/"
-    return claims.get("iss") == form.format(claims.get("tid"))
+    """`iss` is that of the tenant that the token names, by a UUID."""
+    tenant, form = claims.get("tid"), ISSUERS["2.0" if claims.get("ver") == "2.0" else "1.0"]
+    if not isinstance(tenant, str) or not _UUID.fullmatch(tenant):
+        return False
+    return claims.get("iss") == form.replace("{tenantid}", tenant)
+
+
+def _signs(signed: Signed) -> bool:
+    """The key may sign for the issuer that the token names.
+
+    The keys of all tenants lie in one set with keys of other issuers, such as the tenant of personal accounts. The
+    issuer of a key is written as in version 2.0, with `{tenantid}` where it is any; so a token of version 1.0, whose
+    `iss` is of another form, is held to it by its tenant.
+    https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-signing-key-issuer
+    """
+    tenant = str(signed.claims.get("tid"))
+    of_key = signed.key_issuer.replace("{tenantid}", tenant)
+    if signed.claims.get("ver") != "2.0":
+        return of_key in {form.replace("{tenantid}", tenant) for form in ISSUERS.values()}
+    return of_key == signed.claims.get("iss")
 
 
 def _expires(claims: Claims, seen: Seen) -> bool:
@@ -121,7 +154,7 @@ def _caller(claims: Claims) -> object:
 
 
 def _from_fabric(seen: Seen) -> bool:
-    return _is_one_of(_caller(seen.app), FABRIC_APPS)
+    return _is_one_of(_caller(seen.app.claims), FABRIC_APPS)
 
 
 def _is_one_of(value: object, allowed: frozenset[str]) -> bool:
@@ -129,20 +162,20 @@ def _is_one_of(value: object, allowed: frozenset[str]) -> bool:
 
 
 def _app_only(seen: Seen) -> bool:
-    return seen.app.get("idtyp") == "app"
+    return seen.app.claims.get("idtyp") == "app"
 
 
 def _has_object(seen: Seen) -> bool:
-    oid = seen.app.get("oid")
+    oid = seen.app.claims.get("oid")
     return isinstance(oid, str) and bool(oid)
 
 
 def _without_scope(seen: Seen) -> bool:
-    return "scp" not in seen.app
+    return "scp" not in seen.app.claims
 
 
 def _of_publisher(seen: Seen) -> bool:
-    return seen.app.get("tid") == seen.expected.publisher_tenant
+    return seen.app.claims.get("tid") == seen.expected.publisher_tenant
 
 
 # --- Of the subject token --------------------------------------------------------------------------------------------
@@ -153,7 +186,7 @@ def _of_customer(claims: Claims, seen: Seen) -> bool:
 
 
 def _from_the_same(claims: Claims, seen: Seen) -> bool:
-    return _caller(claims) == _caller(seen.app)
+    return _caller(claims) == _caller(seen.app.claims)
 
 
 def _of_a_user(claims: Claims, _seen: Seen) -> bool:
@@ -169,12 +202,20 @@ _Judge = Callable[[Claims, Seen], bool]
 
 
 def _app(judge: _Judge, seen: Seen) -> bool:
-    return judge(seen.app, seen)
+    return judge(seen.app.claims, seen)
 
 
 def _subject(judge: _Judge, seen: Seen) -> bool:
     """A call without a subject has nobody to be wrong about."""
-    return seen.subject is None or judge(seen.subject, seen)
+    return seen.subject is None or judge(seen.subject.claims, seen)
+
+
+def _app_key(seen: Seen) -> bool:
+    return _signs(seen.app)
+
+
+def _subject_key(seen: Seen) -> bool:
+    return seen.subject is None or _signs(seen.subject)
 
 
 _EITHER: Mapping[str, _Judge] = {
@@ -194,11 +235,13 @@ _SUBJECTS: Mapping[str, _Judge] = {
 
 CHECKS: Mapping[str, Check] = {
     **{f"app token: {name}": partial(_app, judge) for name, judge in _EITHER.items()},
+    "app token: issuer of the key": _app_key,
     "app token: caller": _from_fabric,
     "app token: kind": _app_only,
     "app token: object": _has_object,
     "app token: scope": _without_scope,
     "app token: tenant": _of_publisher,
     **{f"subject token: {name}": partial(_subject, judge) for name, judge in {**_EITHER, **_SUBJECTS}.items()},
+    "subject token: issuer of the key": _subject_key,
 }
 """All must hold. Each is needed: taken out alone, it lets somebody in (`tests/test_workload_tokens.py`)."""

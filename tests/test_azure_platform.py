@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from functions_azure.clients import NEVER, Deadline
-from functions_azure.platform import CHUNK, IDLE, Connection, Platform, _body
+from functions_azure.platform import IDLE, Connection, Platform
 from local.emulators.entra.tokens import FABRIC, Caller, Tokens
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
@@ -376,30 +375,6 @@ def test_an_answer_that_is_too_long_is_trouble(clock: Clock) -> None:
         found = adapter(f"{server.url}/v1", Hand(lambda: "t"), clock).get(VIEWS, RUN)
     assert isinstance(found, Trouble)
     assert found.retry_safe
-
-
-class Endless:
-    """An answer without an end, as `requests` hands it over."""
-
-    def __init__(self) -> None:
-        self.chunks = 0
-
-    def iter_content(self, size: int) -> Iterator[bytes]:
-        """On and on."""
-        while self.chunks < 1000:
-            self.chunks += 1
-            yield b" " * size
-
-
-def test_an_endless_answer_is_not_read_to_its_end() -> None:
-    """Neither beyond what is looked at anyway, nor beyond the time that a call may take."""
-    endless: Any = Endless()
-    assert len(_body(endless, time.monotonic() + 60)) > ANSWER_LIMIT
-    assert endless.chunks <= ANSWER_LIMIT // CHUNK + 1
-    late: Any = Endless()
-    with pytest.raises(requests.ReadTimeout):
-        _body(late, time.monotonic() - 1)
-    assert late.chunks == 1
 
 
 def test_connections_are_kept_but_no_idle_one_is_used(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

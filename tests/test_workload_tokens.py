@@ -26,8 +26,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions_azure import workload_keys
-from functions_azure.workload_keys import KEPT_SECONDS, REFRESH_SECONDS, TRY_AGAIN_SECONDS, Gate, Keys, NoKeys
-from local.emulators.entra.tokens import Tokens
+from functions_azure.workload_keys import (
+    KEPT_SECONDS,
+    REFRESH_SECONDS,
+    TRY_AGAIN_SECONDS,
+    Gate,
+    Key,
+    Keys,
+    NoKeys,
+    parse_keys,
+)
+from local.emulators.entra.tokens import ANY_TENANT, Tokens
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared import workload_tokens
 from shared.workload_tokens import CHECKS, FABRIC_APPS, LONGEST_HEADER, Expected, Pair
@@ -143,6 +152,9 @@ class Row:
 
 
 V1, V2 = "https://sts.windows.net/{}/", "https://login.microsoftonline.com/{}/v2.0"
+CONSUMERS = V2.format("9188040d-6c67-4c5b-b112-36a304b66dad")
+"""The issuer of the keys for personal accounts, which lie in the common key set
+(https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer)."""
 GOOD = [
     Row("version 1.0", ""),
     Row("version 2.0", "", version="2.0"),
@@ -151,6 +163,9 @@ GOOD = [
     Row("Fabric's client for workloads", "", {"appid": CLIENT}, {"appid": CLIENT}),
     Row("a clock within a minute", "", {"exp": T - 59, "nbf": T + 59, "iat": T + 59}),
     Row("one scope", "", subject={"scp": "FabricWorkloadControl"}),
+    Row("a key of version 1.0", "", subject=None, sign_app=signed(kid="version 1.0")),
+    Row("a key of the publisher's alone", "", sign_app=signed(kid="publisher")),
+    Row("a key of the publisher's alone, 2.0", "", sign_app=signed(kid="publisher"), version="2.0"),
     Row("claims that nobody asked for", "", {"roles": ["x"], "xms_ds_cnf": {"deep": [1]}}),
 ]
 OF_EITHER: list[tuple[str, str, dict[str, Any]]] = [
@@ -166,6 +181,7 @@ OF_EITHER: list[tuple[str, str, dict[str, Any]]] = [
     ("the issuer of the other version", "issuer", {"iss": "2.0"}),
     ("an issuer that looks like Entra", "issuer", {"iss": "https://sts.windows.net.evil.example/"}),
     ("no issuer", "issuer", {"iss": MISSING}),
+    ("a tenant that is no UUID", "issuer", {"tid": "common", "iss": V1.format("common")}),
     ("expired", "expiry", {"exp": T - 60}),
     ("an expiry that is text", "expiry", {"exp": str(T + 60)}),
     ("an expiry that is true", "expiry", {"exp": True}),
@@ -186,6 +202,15 @@ def _of_either() -> Iterator[Row]:
             yield Row(f"{which}: {name}", f"{which} token: {check}", app, subject)
 
 
+def _of_other_keys() -> Iterator[Row]:
+    """Either token of either version, well signed by a key of another issuer."""
+    for version in ("1.0", "2.0"):
+        for kid in ("consumers", "elsewhere", "template"):
+            by_it, name = signed(kid=kid), f"a key of {kid}, {version}"
+            yield Row(f"app: {name}", "app token: issuer of the key", version=version, sign_app=by_it)
+            yield Row(f"subject: {name}", "subject token: issuer of the key", version=version, sign_subject=by_it)
+
+
 BAD = [
     *_of_either(),
     Row("app: not Fabric", "app token: caller", {"appid": NOBODY}, None),
@@ -200,7 +225,7 @@ BAD = [
     Row("app: with an empty scope", "app token: scope", {"scp": ""}),
     Row("app: another publisher", "app token: tenant", {"tid": NOBODY, "iss": V1.format(NOBODY)}),
     Row("app: the customer's", "app token: tenant", {"tid": CUSTOMER, "iss": V1.format(CUSTOMER)}),
-    Row("app: no tenant", "app token: tenant", {"tid": MISSING, "iss": V1.format(None)}),
+    Row("app: no tenant", "app token: issuer", {"tid": MISSING, "iss": V1.format(None)}),
     Row("subject: another tenant", "subject token: tenant", subject={"tid": NOBODY, "iss": V1.format(NOBODY)}),
     Row("subject: no tenant in the headers", "subject token: tenant", tenant=""),
     Row("subject: another tenant in the headers", "subject token: tenant", tenant=NOBODY),
@@ -212,6 +237,15 @@ BAD = [
     Row("subject: another scope", "subject token: scope", subject={"scp": "user_impersonation"}),
     Row("subject: a longer scope", "subject token: scope", subject={"scp": "FabricWorkloadControl.Read"}),
     Row("subject: scopes in a list", "subject token: scope", subject={"scp": ["FabricWorkloadControl"]}),
+    # Keys of other issuers
+    *_of_other_keys(),
+    Row(
+        "app: a key of version 1.0 under 2.0",
+        "app token: issuer of the key",
+        version="2.0",
+        sign_app=signed(kid="version 1.0"),
+    ),
+    Row("subject: a key of the publisher's", "subject token: issuer of the key", sign_subject=signed(kid="publisher")),
     # Signatures, and the headers of tokens
     Row("another key", "app token: signature", sign_app=signed(another_key())),
     Row("subject: another key", "subject token: signature", sign_subject=signed(another_key())),
@@ -277,17 +311,40 @@ BAD = [
 ROWS = {row.name: row for row in BAD}
 
 
-class OneKey:
-    """The tenant's."""
+ISSUERS_OF_KEYS = {
+    "loopback": ANY_TENANT,
+    "consumers": CONSUMERS,
+    "version 1.0": "https://sts.windows.net/{tenantid}/",
+    "publisher": V2.format(PUBLISHER),
+    "elsewhere": "https://login.microsoftonline.us/{tenantid}/v2.0",
+    "template": "{tenantid}",
+}
+"""Keys of one key set by their ids: the tenant's key, in the name of each of these issuers."""
 
-    def find(self, key_id: str) -> Any:
+
+def an_entry(**fields: Any) -> dict[str, Any]:
+    """A key as Entra publishes it, with these fields, or without those that are missing."""
+    [good] = TENANT.key_set()["keys"]
+    return changed(good, fields)
+
+
+def a_key_set() -> bytes:
+    """All of them, as Entra publishes its own."""
+    return json.dumps({"keys": [an_entry(kid=kid, issuer=issuer) for kid, issuer in ISSUERS_OF_KEYS.items()]}).encode()
+
+
+class SomeKeys:
+    """The key set."""
+
+    def find(self, key_id: str) -> Key | None:
         """By its id."""
-        return TENANT._key.public_key() if key_id == "loopback" else None
+        issuer = ISSUERS_OF_KEYS.get(key_id)
+        return Key(TENANT._key.public_key(), issuer) if issuer else None
 
 
 def gate() -> Gate:
     """With the tenant's key, at the tests' time."""
-    return Gate(EXPECTED, OneKey(), lambda: T)  # type: ignore[arg-type]
+    return Gate(EXPECTED, SomeKeys(), lambda: T)  # type: ignore[arg-type]
 
 
 # --- The table -------------------------------------------------------------------------------------------------------
@@ -343,7 +400,7 @@ SHELLS: list[tuple[str, Callable[[pytest.MonkeyPatch], object], set[str]]] = [
     ),
     (
         "the key's id",
-        lambda patch: patch.setattr(OneKey, "find", lambda *_: TENANT._key.public_key()),
+        lambda patch: patch.setattr(SomeKeys, "find", lambda *_: Key(TENANT._key.public_key(), ANY_TENANT)),
         {"an unknown key id"},
     ),
     (
@@ -371,7 +428,7 @@ def test_each_check_around_the_claims_is_needed(
 
 def test_without_a_client_id_no_token_of_version_2_is_let_in() -> None:
     """An empty audience is nobody's."""
-    closed = Gate(Expected(AUDIENCE, PUBLISHER), OneKey(), lambda: T)  # type: ignore[arg-type]
+    closed = Gate(Expected(AUDIENCE, PUBLISHER), SomeKeys(), lambda: T)  # type: ignore[arg-type]
     row = replace(GOOD[1], app={"aud": ""})
     assert closed.refusal(*row.call()) == "app token: audience"
 
@@ -421,7 +478,7 @@ class KeyServer:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.answer: Callable[[], Answer | None] = lambda: Answer(200, body=json.dumps(TENANT.key_set()).encode())
+        self.answer: Callable[[], Answer | None] = lambda: Answer(200, body=a_key_set())
         self.paths: set[str] = set()
         self._server = LoopbackServer(self._respond, lambda: NOW)
 
@@ -523,6 +580,116 @@ def nonsense() -> list[Callable[[], Answer | None]]:
     return [*answers, lambda: None, lambda: Answer(500), lambda: Answer(302, elsewhere)]
 
 
+def weak(exponent: int) -> str:
+    """An exponent as a key set has it."""
+    return base64.urlsafe_b64encode(exponent.to_bytes((exponent.bit_length() + 7) // 8)).decode().rstrip("=")
+
+
+UNUSED = {
+    "without an id": an_entry(kid=MISSING),
+    "with an id that is a number": an_entry(kid=7),
+    "with an empty id": an_entry(kid=""),
+    "without an issuer": an_entry(issuer=MISSING),
+    "with an issuer that is a list": an_entry(issuer=[ANY_TENANT]),
+    "for RS512": an_entry(alg="RS512"),
+    "for HS256": an_entry(alg="HS256"),
+    "for an algorithm that is a list": an_entry(alg=["RS256"]),
+    "for encryption": an_entry(use="enc"),
+    "for wrapping keys": an_entry(key_ops=["wrapKey"]),
+    "for nothing": an_entry(key_ops=[]),
+    "for an operation that is no list": an_entry(key_ops="verify"),
+    "with an exponent of 3": an_entry(e=weak(3)),
+    "with an even exponent": an_entry(e=weak(65_538)),
+    "with a huge exponent": an_entry(e=weak(2**257 + 1)),
+    "without a modulus": an_entry(n=MISSING),
+    "with a modulus that is a number": an_entry(n=5),
+    "of no kind": an_entry(kty=MISSING),
+    "that is symmetric": {"kty": "oct", "kid": "loopback", "k": "AAAA", "issuer": ANY_TENANT},
+    "that is text": "loopback",
+    "that is null": None,
+}
+
+
+@pytest.mark.parametrize("entry", UNUSED.values(), ids=UNUSED)
+def test_a_key_that_is_not_used_takes_no_other_with_it(entry: Any) -> None:
+    """Before it and behind it the good ones stay; alone it is no key set."""
+    good = {name: an_entry(kid=name) for name in ("first", "last")}
+    found = parse_keys(json.dumps({"keys": [good["first"], entry, good["last"]]}).encode())
+    assert {name: key.issuer for name, key in found.items()} == dict.fromkeys(good, ANY_TENANT)
+    with pytest.raises(ValueError, match="key set"):
+        parse_keys(json.dumps({"keys": [entry]}).encode())
+
+
+@pytest.mark.parametrize("fields", [{"key_ops": ["verify"]}, {"alg": MISSING}, {"use": MISSING}, {"key_ops": MISSING}])
+def test_what_a_key_need_not_say(fields: Changes) -> None:
+    """What it is for may be left out, or said in another field (RFC 7517, section 4)."""
+    assert parse_keys(json.dumps({"keys": [an_entry(**fields)]}).encode()).keys() == {"loopback"}
+
+
+def test_of_two_keys_with_one_id_neither_is_used() -> None:
+    """They contradict each other, even if one of them could not be used; a third is not concerned."""
+    others = [an_entry(issuer=CONSUMERS), an_entry(use="enc")]
+    for other in others:
+        keys = [an_entry(), other, an_entry(kid="third")]
+        assert parse_keys(json.dumps({"keys": keys}).encode()).keys() == {"third"}
+
+
+def test_the_issuer_of_a_key_is_that_of_the_key_set(server: KeyServer) -> None:
+    """Over HTTP: a token of the publisher's tenant that the key of personal accounts signed is not let in."""
+    keys = [an_entry(), an_entry(kid="consumers", issuer=CONSUMERS)]
+    server.answer = lambda: Answer(200, body=json.dumps({"keys": keys}).encode())
+    watched = Gate(EXPECTED, Keys(server.url), lambda: T)
+    assert watched.refusal(*GOOD[0].call()) == ""
+    for version in ("1.0", "2.0"):
+        row = ROWS[f"app: a key of consumers, {version}"]
+        assert watched.refusal(*row.call()) == row.check
+
+
+def test_keys_come_while_another_thread_asks_for_the_first(server: KeyServer) -> None:
+    """Two calls meet a new worker: the second waits for the answer to the first, and both find the key."""
+    asked, go_on = Event(), Event()
+    good = server.answer
+
+    def slow() -> Answer | None:
+        asked.set()
+        assert go_on.wait(10)
+        return good()
+
+    server.answer = slow
+    keys = Keys(server.url)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(keys.find, "loopback")
+        assert asked.wait(10)
+        second = pool.submit(keys.find, "loopback")
+        go_on.set()
+        assert first.result()
+        assert second.result()
+    assert server.asked == 1
+
+
+def test_the_key_server_holds_up_nobody_but_the_call_that_asks(server: KeyServer) -> None:
+    """Known keys, stale ones too, are found while it takes its time, and an unknown id is refused at once."""
+    time, asked, go_on = Time(), Event(), Event()
+    keys = Keys(server.url, clock=time)
+    assert keys.find("loopback")
+    time.at += REFRESH_SECONDS + 1
+
+    def slow() -> Answer:
+        asked.set()
+        assert go_on.wait(10)
+        return Answer(500)
+
+    server.answer = slow
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(keys.find, "loopback")
+        assert asked.wait(10)
+        assert keys.find("loopback")
+        assert keys.find("unknown") is None
+        assert not asking.done()
+        go_on.set()
+        assert asking.result()
+
+
 def test_keys_are_served_on_while_the_key_server_is_away_but_not_for_ever(server: KeyServer) -> None:
     """Down, or talking nonsense: the keys that are known stay good for a day more; it is asked now and then."""
     time = Time()
@@ -550,7 +717,7 @@ def test_without_keys_nobody_is_judged(server: KeyServer) -> None:
         with pytest.raises(NoKeys):
             watched.refusal(*GOOD[0].call())
     assert server.asked == 1
-    server.answer = lambda: Answer(200, body=json.dumps(TENANT.key_set()).encode())
+    server.answer = lambda: Answer(200, body=a_key_set())
     time.at += TRY_AGAIN_SECONDS
     assert watched.refusal(*GOOD[0].call()) == ""
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from functions_azure.clients import session
+from functions_azure.sessions import session
 from functions_azure.tokens import Tokens
 from shared.redaction import plain
 from shared.trouble import Trouble

@@ -35,6 +35,8 @@ IDENTITY_PREFIX: Final = (
 """Where the identities of tokens live; only tokens of managed identities name a place (claim `xms_mirid`)."""
 
 KEY_ID: Final = "loopback"
+ANY_TENANT: Final = "https://login.microsoftonline.com/{tenantid}/v2.0"
+"""The `issuer` of a key that signs for every tenant, as Entra's key set has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Tokens:
     def key_set(self) -> dict[str, Any]:
         """Return the public key as a JSON Web Key Set (RFC 7517)."""
         key = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        return {"keys": [{**key, "use": "sig", "kid": KEY_ID, "alg": "RS256"}]}
+        return {"keys": [{**key, "use": "sig", "kid": KEY_ID, "alg": "RS256", "issuer": ANY_TENANT}]}
 
 
 @cache
