@@ -16,10 +16,10 @@ _TOKEN = re.compile(
     r"""
     (?P<blank>[ \t\r]+|\#[^\n]*)
     | (?P<newline>\n)
-    | (?P<quoted>  \"{3}(?:\\.|[^\\])*?\"{3}\"{0,2}  # up to two quotes may stand before the closing three
-                 | '{3}.*?'{3}'{0,2}
-                 | "(?:\\.|[^"\\])*"
-                 | '[^']*')
+    | (?P<quoted>  \"{3}(?:\\.|[^"\\]|"{1,2}(?!"))*+(?:"{3,5})?+  # up to two quotes may stand before the closing three
+                 | '{3}(?:[^']|'{1,2}(?!'))*+(?:'{3,5})?+
+                 | "(?:\\.|[^"\\])*+"?+  # ... and a text without an end, in a file that is no TOML, is looked at once
+                 | '[^']*+'?+)
     | (?P<bare>[^\s\[\]{},=."'\#]+)
     | (?P<mark>.)
     """,

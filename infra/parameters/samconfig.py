@@ -97,7 +97,8 @@ def _quoted(value: str) -> str:
 
 
 _OVERRIDE = re.compile(
-    r"""(?:ParameterKey=)?(?P<name>[A-Za-z0-9]+)(?:,ParameterValue)?=(?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\S*)"""
+    r"""(?<![A-Za-z0-9])(?:ParameterKey=)?(?P<name>[A-Za-z0-9]+)(?:,ParameterValue)?="""
+    r"""(?P<value>"(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+'|\S*)"""
 )
 """As the SAM CLI reads them (samcli/cli/types.py): a pair, its value in quotes or without blanks."""
 
