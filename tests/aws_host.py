@@ -19,7 +19,7 @@ from functions_aws.dead_letters import DeadLetters
 from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Context, sqs_event
 from shared import records
 from shared.config import load
@@ -37,7 +37,7 @@ NOWHERE = {
 
 
 @contextmanager
-def living_in(aws: AwsWorld) -> Iterator[AwsWorld]:
+def living_in(aws: LocalAws) -> Iterator[LocalAws]:
     """Enter a world, with the environment of a process that lives there."""
     with aws, pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment({}).items():
@@ -108,7 +108,7 @@ class StandardOutput:
 class Host:
     """The Lambda's shell with two targets, `daily` and `weekly`, in a world of `local`, on a clock moved by hand."""
 
-    def __init__(self, aws: AwsWorld, clock: HandClock, service: str) -> None:
+    def __init__(self, aws: LocalAws, clock: HandClock, service: str) -> None:
         """`service` names the logger; one that is new writes to what is standard output now."""
         self.aws = aws
         self.clock = clock

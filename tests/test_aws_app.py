@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from functions_aws import app
 from functions_aws.settings import BadSettings
 from functions_aws.shell import NotDone
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.faults import Refuse
 from local.emulators.glue.emulator import GlueSettings
@@ -38,7 +38,7 @@ RUN_TIME = timedelta(seconds=40)
 def host_in_a_world(capsys: pytest.CaptureFixture[str]) -> Iterator[Host]:
     """The shell in a world of its own, a while after both targets were refreshed for being new, and once more."""
     clock = HandClock()
-    aws = AwsWorld(clock=clock.now, glue_settings=GlueSettings(run_time=RUN_TIME), refresh_events=False)
+    aws = LocalAws(clock=clock.now, glue_settings=GlueSettings(run_time=RUN_TIME), refresh_events=False)
     with living_in(aws):
         for view in ("daily", "weekly"):
             aws.create_view("sales", view)

@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import ONCE, Clients
 from functions_aws.platform import Platform
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.faults import LoseResponse, ServerError, Throttle
 from local.emulators.glue.emulator import FAULTS_OF
 from shared import glue
@@ -53,15 +53,15 @@ def stubbed_glue(nowhere: Clients) -> Iterator[Stubber]:
 
 
 @pytest.fixture(name="aws", scope="module")
-def aws_world() -> Iterator[AwsWorld]:
+def aws_world() -> Iterator[LocalAws]:
     """An AWS with a view."""
-    with living_in(AwsWorld()) as world:
+    with living_in(LocalAws()) as world:
         world.create_view("sales", "plain", catalog="123456789012")
         yield world
 
 
 @pytest.fixture(name="platform", scope="module")
-def platform_in_the_world(aws: AwsWorld) -> Platform:
+def platform_in_the_world(aws: LocalAws) -> Platform:
     """The product's own client, in that AWS."""
     return Platform(Clients())
 
@@ -175,7 +175,7 @@ def test_what_the_api_would_refuse_is_not_sent(nowhere: Clients) -> None:
 
 @pytest.mark.parametrize("fault", [LoseResponse(), ServerError(500), ServerError(503), Throttle()])
 @pytest.mark.parametrize("operation", ["start", "list", "get", "cancel"])
-def test_nothing_is_sent_twice(aws: AwsWorld, platform: Platform, fault: Any, operation: Any) -> None:
+def test_nothing_is_sent_twice(aws: LocalAws, platform: Platform, fault: Any, operation: Any) -> None:
     """The SDK's own retries are off, whatever goes wrong: a start that is sent again may be a second run (rule 4)."""
     calls: dict[str, Call] = {
         "start": lambda platform: platform.start(PLAIN, full=False),
@@ -192,7 +192,7 @@ def test_nothing_is_sent_twice(aws: AwsWorld, platform: Platform, fault: Any, op
     assert not aws.faults.left()
 
 
-def test_each_call_has_a_connection_of_its_own(aws: AwsWorld) -> None:
+def test_each_call_has_a_connection_of_its_own(aws: LocalAws) -> None:
     """A connection kept over a freeze would make the outcome of the next start unknown."""
     clients = Clients()
     sent: list[str | None] = []

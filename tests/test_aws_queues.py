@@ -15,7 +15,7 @@ from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.returns import Returns
 from functions_aws.waker import Waker
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from shared import eventbridge
 from shared.letters import GIVEN_UP, Heap, Move
 from shared.model import Wake
@@ -30,9 +30,9 @@ WAKE = Wake("glue-view:1:sales:daily", NOON, "7")
 
 
 @pytest.fixture(name="aws")
-def aws_world() -> Iterator[AwsWorld]:
+def aws_world() -> Iterator[LocalAws]:
     """A world with the queues."""
-    with living_in(AwsWorld(refresh_events=False)) as world:
+    with living_in(LocalAws(refresh_events=False)) as world:
         yield world
 
 
@@ -91,7 +91,7 @@ def test_a_delay_is_rounded_up(nowhere: Clients, stub: Stubber, delay: timedelta
     assert eventbridge.read(sent[-1]["MessageBody"], NOON) == Woken(WAKE)
 
 
-def test_the_reach_is_what_sqs_takes(aws: AwsWorld) -> None:
+def test_the_reach_is_what_sqs_takes(aws: LocalAws) -> None:
     """The longest delay is accepted; one second more would be refused."""
     Waker(Clients(), aws.queues["wakes"].url).send(WAKE, Waker.reach)
     with pytest.raises(StoreDown, match="DelaySeconds"):
@@ -109,12 +109,12 @@ def test_a_wake_that_cannot_be_sent_is_told_as_such(nowhere: Clients, stub: Stub
 # --- Dead letters ----------------------------------------------------------------------------------------------------
 
 
-def record(aws: AwsWorld, body: str, queue: str = "events") -> dict[str, Any]:
+def record(aws: LocalAws, body: str, queue: str = "events") -> dict[str, Any]:
     """A record of an SQS batch, as far as it matters here."""
     return {"messageId": "1", "body": body, "eventSourceARN": aws.queues[queue].arn}
 
 
-def test_dead_letters_are_counted_with_age_and_reasons(aws: AwsWorld) -> None:
+def test_dead_letters_are_counted_with_age_and_reasons(aws: LocalAws) -> None:
     """How many there are in each queue, since when, and why; looking at them leaves them where they are."""
     clients = Clients()
     dead = DeadLetters(clients, (aws.queues["events"].url, aws.queues["wakes"].url))
@@ -131,7 +131,7 @@ def test_dead_letters_are_counted_with_age_and_reasons(aws: AwsWorld) -> None:
         assert events.oldest >= before
 
 
-def test_what_a_rule_could_not_deliver_says_so_itself(aws: AwsWorld) -> None:
+def test_what_a_rule_could_not_deliver_says_so_itself(aws: LocalAws) -> None:
     """EventBridge puts it there with its own reason, which is no trouble of the function's."""
     attributes = {"ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not authorized", "RULE_ARN": "arn"}
     aws.client("sqs").send_message(
@@ -143,7 +143,7 @@ def test_what_a_rule_could_not_deliver_says_so_itself(aws: AwsWorld) -> None:
     assert heap.reasons == ("EventBridge could not deliver it: NO_PERMISSIONS not authorized",)
 
 
-def test_a_queue_is_asked_only_once_where_its_dead_letters_go(aws: AwsWorld) -> None:
+def test_a_queue_is_asked_only_once_where_its_dead_letters_go(aws: LocalAws) -> None:
     """A flood of bad messages costs one request each."""
     clients = Clients()
     dead = DeadLetters(clients)

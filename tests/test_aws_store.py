@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import Clients
 from functions_aws.store import BATCH_TRIES, Store
-from local.emulators.aws.emulator import AwsWorld, _create_table
+from local.emulators.aws.emulator import LocalAws, _create_table
 from shared.ports import Conflict, Document, StoreDown
 from tests.aws_host import clients_to_nowhere, living_in
 from tests.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body
@@ -22,20 +22,20 @@ TABLES = count(1)
 
 
 @pytest.fixture(name="aws", scope="module")
-def aws_world() -> Iterator[AwsWorld]:
+def aws_world() -> Iterator[LocalAws]:
     """An AWS for all tests of this file; each has a table of its own in it."""
-    with living_in(AwsWorld()) as world:
+    with living_in(LocalAws()) as world:
         yield world
 
 
 @pytest.fixture(name="clients", scope="module")
-def clients_in_the_world(aws: AwsWorld) -> Clients:
+def clients_in_the_world(aws: LocalAws) -> Clients:
     """The product's own clients, built once: that is most of what a test here costs."""
     return Clients()
 
 
 @pytest.fixture(name="table")
-def new_table(aws: AwsWorld) -> str:
+def new_table(aws: LocalAws) -> str:
     """An empty table."""
     name = f"table-{next(TABLES)}"
     _create_table(aws.client("dynamodb"), name)
@@ -66,13 +66,13 @@ class TestDynamoStore(StoreContract):
         return Store(clients, table)
 
 
-def raw(aws: AwsWorld, table: str) -> list[dict[str, Any]]:
+def raw(aws: LocalAws, table: str) -> list[dict[str, Any]]:
     """The items as they lie in the table."""
     items: list[dict[str, Any]] = aws.client("dynamodb").scan(TableName=table)["Items"]
     return items
 
 
-def test_only_what_waits_is_in_the_index(aws: AwsWorld, clients: Clients, table: str) -> None:
+def test_only_what_waits_is_in_the_index(aws: LocalAws, clients: Clients, table: str) -> None:
     """A record without a time to look at has neither attribute of the index, so that the index stays sparse."""
     store = Store(clients, table)
     document = store.save(Document(VIEW), body(1), NOON + timedelta(microseconds=5))
@@ -90,7 +90,7 @@ def test_only_what_waits_is_in_the_index(aws: AwsWorld, clients: Clients, table:
     assert item.keys() == {"pk", "sk", "body", "version"}
 
 
-def test_history_has_a_time_to_live(aws: AwsWorld, clients: Clients, table: str) -> None:
+def test_history_has_a_time_to_live(aws: LocalAws, clients: Clients, table: str) -> None:
     """Lines carry the attribute that the table expires them by, in epoch seconds; records never do."""
     store = Store(clients, table)
     store.save(Document(VIEW), body(1), NOON)
@@ -200,7 +200,7 @@ def test_no_answer_is_a_store_that_is_down(nowhere: Clients, name: str, monkeypa
     assert isinstance(caught.value.__cause__, EndpointConnectionError)
 
 
-def test_a_write_that_is_sent_again_after_it_took_effect_is_a_conflict(aws: AwsWorld, table: str) -> None:
+def test_a_write_that_is_sent_again_after_it_took_effect_is_a_conflict(aws: LocalAws, table: str) -> None:
     """The SDK repeats a write whose answer was lost; its first try makes the second fail, the record has the body."""
     clients = Clients()  # of its own, because it is tampered with
     store = Store(clients, table)

@@ -30,7 +30,7 @@ from moto.events.models import Rule
 from moto.glue.responses import GlueResponse
 from moto.sqs.models import sqs_backends
 
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Every, Function, Pump, Queue, failed_messages
 from local.emulators.faults import LoseResponse, Slow
 from local.emulators.glue.emulator import GlueSettings, resource_name
@@ -47,12 +47,12 @@ class SharedWorld:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._world: AwsWorld | None = None
+        self._world: LocalAws | None = None
 
-    def open(self) -> AwsWorld:
+    def open(self) -> LocalAws:
         """Enter it, if it is not."""
         if self._world is None:
-            self._world = self._stack.enter_context(AwsWorld(buckets=("landing", "archive"), refresh_events=False))
+            self._world = self._stack.enter_context(LocalAws(buckets=("landing", "archive"), refresh_events=False))
             self._world.create_view("sales", "daily")
         return self._world
 
@@ -71,7 +71,7 @@ def shared_world() -> Iterator[SharedWorld]:
 
 
 @pytest.fixture
-def world(shared_world: SharedWorld) -> Iterator[AwsWorld]:
+def world(shared_world: SharedWorld) -> Iterator[LocalAws]:
     """The world, with nothing in its events queue, and no fault left over."""
     world = shared_world.open()
     yield world
@@ -85,7 +85,7 @@ def no_world(shared_world: SharedWorld) -> None:
     shared_world.close()
 
 
-def received(world: AwsWorld) -> list[dict[str, Any]]:
+def received(world: LocalAws) -> list[dict[str, Any]]:
     """Take what is in the events queue; in moto an event is there before the call that caused it has returned."""
     sqs, queue = world.client("sqs"), world.queues["events"]
     events = []
@@ -96,13 +96,13 @@ def received(world: AwsWorld) -> list[dict[str, Any]]:
     return events
 
 
-def send(world: AwsWorld, *bodies: str, **rest: Any) -> None:
+def send(world: LocalAws, *bodies: str, **rest: Any) -> None:
     """Put messages into the events queue."""
     for body in bodies:
         world.client("sqs").send_message(QueueUrl=world.queues["events"].url, MessageBody=body, **rest)
 
 
-def test_an_object_makes_an_event_of_the_published_shape(world: AwsWorld) -> None:
+def test_an_object_makes_an_event_of_the_published_shape(world: LocalAws) -> None:
     """What S3 tells has AWS's names, the key as it is, and the time of the put in whole seconds."""
     before = len(world.puts())
     world.client("s3").put_object(Bucket="landing", Key="orders/a+b c%20ü.json", Body=b"four")
@@ -119,14 +119,14 @@ def test_an_object_makes_an_event_of_the_published_shape(world: AwsWorld) -> Non
     assert stored["etag"] == "8cbad96aced40b3838dd9f07f6ef5772"
 
 
-def test_a_put_is_dated_when_it_is_stored(world: AwsWorld) -> None:
+def test_a_put_is_dated_when_it_is_stored(world: LocalAws) -> None:
     """The time that the judge of losses uses lies between the call and its answer."""
     before = datetime.now(UTC)
     world.client("s3").put_object(Bucket="landing", Key="k", Body=b"")
     assert before <= world.puts()[-1].at <= datetime.now(UTC)
 
 
-def test_every_event_is_its_own(world: AwsWorld) -> None:
+def test_every_event_is_its_own(world: LocalAws) -> None:
     """Ids and request ids differ, and the sequencers of one key grow in the order of its puts."""
     for _ in range(5):
         world.client("s3").put_object(Bucket="landing", Key="k", Body=b"")
@@ -137,7 +137,7 @@ def test_every_event_is_its_own(world: AwsWorld) -> None:
     assert len({*map(len, sequencers)}) == 1
 
 
-def test_events_tell_how_an_object_came(world: AwsWorld) -> None:
+def test_events_tell_how_an_object_came(world: LocalAws) -> None:
     """A copy and a multipart upload have reasons of their own; a deletion is no arrival."""
     s3 = world.client("s3")
     s3.put_object(Bucket="landing", Key="k", Body=b"")
@@ -151,7 +151,7 @@ def test_events_tell_how_an_object_came(world: AwsWorld) -> None:
     assert told == Counter([("k", "PutObject"), ("copy", "CopyObject"), ("parts", "CompleteMultipartUpload")])
 
 
-def test_a_versioned_bucket_tells_the_version(world: AwsWorld) -> None:
+def test_a_versioned_bucket_tells_the_version(world: LocalAws) -> None:
     """`version-id` is in the event if, and only if, the bucket keeps versions."""
     s3 = world.client("s3")
     s3.put_bucket_versioning(Bucket="archive", VersioningConfiguration={"Status": "Enabled"})
@@ -161,7 +161,7 @@ def test_a_versioned_bucket_tells_the_version(world: AwsWorld) -> None:
     assert event["detail"]["object"]["version-id"] == version
 
 
-def test_other_sources_reach_the_queue_as_they_were_sent(world: AwsWorld) -> None:
+def test_other_sources_reach_the_queue_as_they_were_sent(world: LocalAws) -> None:
     """A custom signal and Glue's events arrive whole, account included; anything else does not arrive."""
     detail = {"target": "daily", "full": False, "reason": '"quoted" and $.odd <x>'}
     entry = {"Source": "me", "DetailType": "unstale.signal", "Detail": json.dumps(detail), "Resources": ["r"]}
@@ -177,7 +177,7 @@ def test_other_sources_reach_the_queue_as_they_were_sent(world: AwsWorld) -> Non
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["time"])
 
 
-def test_an_update_of_a_table_reaches_the_queue(world: AwsWorld) -> None:
+def test_an_update_of_a_table_reaches_the_queue(world: LocalAws) -> None:
     """An ordinary client's UpdateTable arrives as the catalog's event."""
     glue = world.client("glue")
     glue.create_table(DatabaseName="sales", TableInput={"Name": "orders"})
@@ -187,7 +187,7 @@ def test_an_update_of_a_table_reaches_the_queue(world: AwsWorld) -> None:
     assert (event["detail"]["tableName"], event["detail"]["typeOfChange"]) == ("orders", "UpdateTable")
 
 
-def test_the_table_has_a_sparse_index_of_what_is_due(world: AwsWorld) -> None:
+def test_the_table_has_a_sparse_index_of_what_is_due(world: LocalAws) -> None:
     """Only items with both keys of the index are in it, it gives keys only, in the order of their times."""
     items = [("a", "2026-11-21T06:00:02Z"), ("b", "2026-11-21T06:00:01Z"), ("c", None), ("d", "2026-11-21T07:00:00Z")]
     dynamodb = world.client("dynamodb")
@@ -221,7 +221,7 @@ def in_parallel(actions: list[Callable[[], Any]]) -> list[Any]:
         return [future.result() for future in [pool.submit(action) for action in actions]]
 
 
-def test_a_condition_has_one_winner(world: AwsWorld, hasty_threads: None) -> None:
+def test_a_condition_has_one_winner(world: LocalAws, hasty_threads: None) -> None:
     """Of eight writers who want the same item at the same time exactly one gets it."""
     dynamodb = world.client("dynamodb")
     refused = dynamodb.exceptions.ConditionalCheckFailedException  # asked for once: botocore makes such classes lazily
@@ -238,7 +238,7 @@ def test_a_condition_has_one_winner(world: AwsWorld, hasty_threads: None) -> Non
         assert sum(in_parallel([partial(won, number)] * 8)) == 1
 
 
-def test_no_message_vanishes_while_others_are_deleted(world: AwsWorld, hasty_threads: None) -> None:
+def test_no_message_vanishes_while_others_are_deleted(world: LocalAws, hasty_threads: None) -> None:
     """Senders and receivers at the same time: every message is received."""
     sent = [f"{sender}.{number}" for sender in range(4) for number in range(15)]
     got: list[str] = []
@@ -254,7 +254,7 @@ def test_no_message_vanishes_while_others_are_deleted(world: AwsWorld, hasty_thr
     assert Counter(got + bodies_received(world)) == Counter(sent)
 
 
-def bodies_received(world: AwsWorld) -> list[str]:
+def bodies_received(world: LocalAws) -> list[str]:
     """Receive some messages from the events queue, delete them, and return what they say."""
     sqs, queue = world.client("sqs"), world.queues["events"]
     messages = sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10).get("Messages", [])
@@ -272,7 +272,7 @@ def wait_until(condition: Callable[[], object]) -> None:
     pytest.fail("waited in vain")
 
 
-def test_a_long_poll_holds_up_nobody(world: AwsWorld) -> None:
+def test_a_long_poll_holds_up_nobody(world: LocalAws) -> None:
     """While one waits for a message others are served, and the message that they send ends the wait."""
     sqs, queue = world.client("sqs"), world.queues["events"]
     waiters: Any = sqs_backends[world.account][world.region].get_queue("events")._messages_lock
@@ -284,7 +284,7 @@ def test_a_long_poll_holds_up_nobody(world: AwsWorld) -> None:
     sqs.delete_message(QueueUrl=queue.url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def test_a_lost_response_is_lost_here_too(world: AwsWorld) -> None:
+def test_a_lost_response_is_lost_here_too(world: LocalAws) -> None:
     """Through the world's own server, too, a start is accepted and its connection dropped."""
     world.faults.add(LoseResponse())
     glue = world.client("glue", retries=False)
@@ -293,14 +293,14 @@ def test_a_lost_response_is_lost_here_too(world: AwsWorld) -> None:
     assert [run.outcome for run in world.glue.journal().entries()] == ["running"]
 
 
-def start(glue: Any, world: AwsWorld) -> None:
+def start(glue: Any, world: LocalAws) -> None:
     """Start a refresh of the world's view."""
     glue.start_materialized_view_refresh_task_run(CatalogId=world.account, DatabaseName="sales", TableName="daily")
 
 
 def test_a_slow_answer_holds_up_nobody(no_world: None) -> None:
     """While Glue is slow with one, others are served; leaving ends the wait."""
-    with AwsWorld() as world, ThreadPoolExecutor(1) as pool:
+    with LocalAws() as world, ThreadPoolExecutor(1) as pool:
         world.create_view("sales", "daily")
         world.faults.add(Slow(seconds=600))
         slow = pool.submit(start, world.client("glue", retries=False), world)
@@ -314,7 +314,7 @@ def test_a_slow_answer_holds_up_nobody(no_world: None) -> None:
 def test_the_journals_of_a_world_show_what_is_lost(no_world: None) -> None:
     """From puts and runs alone: what came before a run is in the view, what came during it is lost; the run is told."""
     settings = GlueSettings(starting=timedelta(milliseconds=50), run_time=timedelta(milliseconds=300))
-    with AwsWorld(glue_settings=settings) as world:
+    with LocalAws(glue_settings=settings) as world:
         world.create_view("sales", "daily")
         s3, view = world.client("s3"), resource_name(world.account, "sales", "daily")
         s3.put_object(Bucket="landing", Key="before", Body=b"")
@@ -338,7 +338,7 @@ def test_a_world_goes_by_the_clock_it_is_given(no_world: None) -> None:
     """Turned by a quarter of an hour, a delayed message is there and a run has ended; all events tell that time."""
     times = [datetime(2026, 11, 21, 6, 0, 0, 700_000, tzinfo=UTC)]
     settings = GlueSettings(run_time=timedelta(minutes=10))
-    with AwsWorld(clock=lambda: times[-1], glue_settings=settings, refresh_events=False) as world:
+    with LocalAws(clock=lambda: times[-1], glue_settings=settings, refresh_events=False) as world:
         world.create_view("sales", "daily")
         start(world.client("glue"), world)
         send(world, '{"time": "2026-11-21T06:00:00Z"}', DelaySeconds=900)
@@ -353,7 +353,7 @@ def test_a_world_goes_by_the_clock_it_is_given(no_world: None) -> None:
     assert told == ["2026-11-21T06:00:00Z", "2026-11-21T06:15:00Z", "2026-11-21T06:15:00Z"]
 
 
-def test_someone_else_has_a_client_too(world: AwsWorld) -> None:
+def test_someone_else_has_a_client_too(world: LocalAws) -> None:
     """What a foreign client starts is foreign in the journal."""
     world.create_view("sales", "hourly", catalog=f"{world.account}:s3tablescatalog/lake")
     names = {"CatalogId": f"{world.account}:s3tablescatalog/lake", "DatabaseName": "sales", "TableName": "hourly"}
@@ -381,7 +381,7 @@ PUBLISHED_ATTRIBUTES = {
 }
 
 
-def test_a_handler_gets_records_of_the_published_shape(world: AwsWorld) -> None:
+def test_a_handler_gets_records_of_the_published_shape(world: LocalAws) -> None:
     """Names and types of a record are those of AWS, and the context is what Lambda gives."""
     seen: list[tuple[Any, Any]] = []
     attributes = {"kind": {"DataType": "String", "StringValue": "x"}}
@@ -419,14 +419,14 @@ def test_only_reported_messages_come_again(no_world: None, monkeypatch: pytest.M
         bad = [record["messageId"] for record in event["Records"] if record["body"] == "bad"]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in bad]}
 
-    with AwsWorld(visibility_timeout=timedelta(0), most_receives=3, refresh_events=False) as world:
+    with LocalAws(visibility_timeout=timedelta(0), most_receives=3, refresh_events=False) as world:
         send(world, "good", "bad", "better")
         with world.pump("events", world.function(handler)):
             wait_until(lambda: dead(world) == ["bad"])
     assert seen == {"good": 1, "better": 1, "bad": 3}
 
 
-def dead(world: AwsWorld) -> list[str]:
+def dead(world: LocalAws) -> list[str]:
     """What is in the dead-letter queue of events; it stays there."""
     found = world.client("sqs").receive_message(QueueUrl=world.queues["events-dead"].url, VisibilityTimeout=0)
     return [message["Body"] for message in found.get("Messages", [])]
@@ -441,7 +441,7 @@ def test_a_failed_invocation_leaves_its_batch_in_the_queue(no_world: None, caplo
         if len(batches) == 1:
             raise OSError("the store is down")
 
-    with AwsWorld(visibility_timeout=timedelta(0), refresh_events=False) as world:
+    with LocalAws(visibility_timeout=timedelta(0), refresh_events=False) as world:
         send(world, "a", "b")
         function = world.function(handler)
         with world.pump("events", function):
@@ -457,7 +457,7 @@ def test_a_failed_invocation_leaves_its_batch_in_the_queue(no_world: None, caplo
     ("settings", "sizes"),
     [({}, [10, 3]), ({"batch_size": 4}, [4, 4, 4, 1]), ({"batch_size": 13, "window": timedelta(seconds=1)}, [13])],
 )
-def test_batches_are_as_large_as_they_may_be(world: AwsWorld, settings: dict[str, Any], sizes: list[int]) -> None:
+def test_batches_are_as_large_as_they_may_be(world: LocalAws, settings: dict[str, Any], sizes: list[int]) -> None:
     """A batch has up to its size; more than ten messages need a window."""
     send(world, *map(str, range(13)))
     seen: list[int] = []
@@ -468,7 +468,7 @@ def test_batches_are_as_large_as_they_may_be(world: AwsWorld, settings: dict[str
     assert received(world) == []
 
 
-def test_a_batch_waits_for_more_while_its_window_is_open(world: AwsWorld) -> None:
+def test_a_batch_waits_for_more_while_its_window_is_open(world: LocalAws) -> None:
     """What arrives within the window joins the batch; stopping ends the wait, and what was received is delivered."""
     seen: list[int] = []
     function = world.function(lambda event, _: seen.append(len(event["Records"])))
@@ -482,7 +482,7 @@ def test_a_batch_waits_for_more_while_its_window_is_open(world: AwsWorld) -> Non
     assert seen == [3, 1]
 
 
-def visible(world: AwsWorld) -> int:
+def visible(world: LocalAws) -> int:
     """How many messages of the events queue nobody has received."""
     attributes = world.client("sqs").get_queue_attributes(
         QueueUrl=world.queues["events"].url, AttributeNames=["ApproximateNumberOfMessages"]
@@ -490,7 +490,7 @@ def visible(world: AwsWorld) -> int:
     return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
 
 
-def test_workers_take_batches_at_the_same_time(world: AwsWorld) -> None:
+def test_workers_take_batches_at_the_same_time(world: LocalAws) -> None:
     """Two workers are in the handler at once."""
     together = threading.Barrier(2)
     function = world.function(lambda *_: together.wait(timeout=20) and None)
@@ -500,7 +500,7 @@ def test_workers_take_batches_at_the_same_time(world: AwsWorld) -> None:
     assert function.errors == []
 
 
-def test_large_batches_need_a_window(world: AwsWorld) -> None:
+def test_large_batches_need_a_window(world: LocalAws) -> None:
     """AWS refuses a batch of more than ten without a window of a second; so does the poller."""
     with pytest.raises(ValueError, match="window"):
         world.pump("events", world.function(print), batch_size=11, window=timedelta(milliseconds=999))
@@ -557,14 +557,14 @@ def test_an_action_is_repeated_until_its_context_is_left() -> None:
         wait_until(lambda: failing._error)
 
 
-def test_a_poller_that_fails_says_so(world: AwsWorld) -> None:
+def test_a_poller_that_fails_says_so(world: LocalAws) -> None:
     """A poller that cannot poll ends, and leaving raises its error."""
     pump = Pump(world.client("sqs"), Queue(world.url + "/0/none", world.queues["events"].arn), world.function(print))
     with pytest.raises(RuntimeError, match="NonExistentQueue"), pump:
         wait_until(lambda: pump._error)
 
 
-def test_a_process_can_live_in_a_world(world: AwsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_can_live_in_a_world(world: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the world's variables a client without any argument is in it, whatever the user's own variables say."""
     own = {
         "AWS_PROFILE": "none-such",
@@ -587,7 +587,7 @@ def test_a_world_leaves_nothing_behind(no_world: None, capfd: pytest.CaptureFixt
     """Leaving, by an interruption as well, ends every thread, closes the port, empties moto and puts it back."""
     before = hooks()
     threads = set(threading.enumerate())
-    world = AwsWorld()
+    world = LocalAws()
     with pytest.raises(KeyboardInterrupt), world, world.pump("wakes", world.function(print)):
         raise KeyboardInterrupt
     assert set(threading.enumerate()) == threads
@@ -608,16 +608,16 @@ def hooks() -> list[Any]:
 
 def test_a_bug_of_the_emulated_aws_is_not_swallowed(no_world: None) -> None:
     """What moto raises is a 500 to the caller, and is raised again when the world is left."""
-    world = AwsWorld()
+    world = LocalAws()
     with pytest.raises(RuntimeError, match="NotImplementedError"), world, pytest.raises(ClientError):
         world.client("glue").get_dashboard_url(ResourceId="x", ResourceType="SESSION")
 
 
 INTERRUPTED = """
 import time
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 try:
-    with AwsWorld() as world, world.pump("events", world.function(print)):
+    with LocalAws() as world, world.pump("events", world.function(print)):
         world.client("s3").put_object(Bucket="landing", Key="k", Body=b"")
         print("ready", flush=True)
         while True:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import trustme
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.data.tables import TableServiceClient
 from azure.storage.queue import QueueServiceClient
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, WAKES_QUEUE
 from functions_azure.tokens import STORAGE
@@ -27,7 +26,6 @@ from local.emulators.entra.tokens import Caller
 from local.emulators.fabric.emulator import Exchange, FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import IssueFor
-from local.emulators.http_server import _certificate
 from tests import swagger
 from tests.azure_host import SALES, WORKSPACE, blob_created
 from tests.azure_worker import Worker, one_package  # noqa: F401 - fixture
@@ -110,13 +108,12 @@ class SecureAzurite(Azurite):
     """Storage that takes Entra's tokens; it wants https for that, and judges time, issuer and audience."""
 
     def __init__(self, folder: Path) -> None:
-        key, self.certificate = ec.generate_private_key(ec.SECP256R1()), folder / "azurite.pem"
-        secret = folder / "azurite.key"
-        plain = serialization.NoEncryption()
-        pem = serialization.Encoding.PEM
-        secret.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-        self.certificate.write_bytes(_certificate(key, datetime.now(UTC)).public_bytes(pem))
-        super().__init__("--oauth", "basic", "--cert", str(self.certificate), "--key", str(secret))
+        authority, self.certificate = trustme.CA(), folder / "authority.pem"
+        authority.cert_pem.write_to_path(str(self.certificate))
+        issued, secret, chain = authority.issue_cert("127.0.0.1"), folder / "azurite.key", folder / "azurite.pem"
+        issued.private_key_pem.write_to_path(str(secret))
+        issued.cert_chain_pems[0].write_to_path(str(chain))
+        super().__init__("--oauth", "basic", "--cert", str(chain), "--key", str(secret))
 
     def new_account(self) -> dict[str, str]:
         """One with its table and queues; its addresses, by kind."""

@@ -6,7 +6,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 import requests
@@ -377,26 +380,43 @@ def test_an_answer_that_is_too_long_is_trouble(clock: Clock) -> None:
     assert found.retry_safe
 
 
-def test_connections_are_kept_but_no_idle_one_is_used(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+class KeepsConnections(BaseHTTPRequestHandler):
+    """Answers on one connection as long as the caller likes, as the service does and the emulators do not."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30.0
+
+    def do_GET(self) -> None:
+        """One page."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(PAGE)))
+        self.end_headers()
+        self.wfile.write(PAGE)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+        """Say nothing."""
+
+
+class CountsConnections(ThreadingHTTPServer):
+    """A server that counts who connects."""
+
+    connections = 0
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept one more."""
+        self.connections += 1
+        return super().get_request()
+
+
+def test_connections_are_kept_but_no_idle_one_is_used(clock: Clock) -> None:
     """Calls in a row share a connection; after a pause a new one is made, since the old one may be cut unnoticed."""
-    ports: list[str] = []
-
-    def respond(_: Request) -> Answer:
-        return Answer(200, {}, PAGE)
-
-    with LoopbackServer(respond, now) as server:
-        get_request = server._server.get_request
-
-        def counted() -> object:
-            connection, address = get_request()
-            ports.append(address)
-            return connection, address
-
-        monkeypatch.setattr(server._server, "get_request", counted)
-        platform = adapter(f"{server.url}/v1", Hand(lambda: "t"), clock)
+    with CountsConnections(("127.0.0.1", 0), KeepsConnections) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        platform = adapter(f"http://127.0.0.1:{server.server_port}/v1", Hand(lambda: "t"), clock)
         platform.get(VIEWS, RUN)
         platform.get(VIEWS, RUN)
-        assert len(ports) == 1
+        assert server.connections == 1
         platform._connection._used_at -= IDLE.total_seconds() + 1
         platform.get(VIEWS, RUN)
-    assert len(ports) == 2
+        server.shutdown()
+    assert server.connections == 2

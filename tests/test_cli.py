@@ -14,7 +14,7 @@ from functions_aws.clients import Clients
 from functions_aws.settings import read
 from functions_aws.world import world
 from local.cli import main
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from shared import records
 from shared.config import load
 from shared.model import Ended, Outcome, Owed, State
@@ -55,15 +55,15 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[AwsWorld]:
+def aws() -> Iterator[LocalAws]:
     """One world for all: each test has a table of its own content."""
-    with living_in(AwsWorld()) as world_of_tests:
+    with living_in(LocalAws()) as world_of_tests:
         yield world_of_tests
 
 
 @pytest.fixture
 def deployed(
-    aws: AwsWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    aws: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Deployment]:
     """Two targets of which nothing is known."""
     config = tmp_path / "unstale.toml"
@@ -200,7 +200,7 @@ def test_status_says_since_when_and_why(deployed: Deployment) -> None:
     assert "unstale resume" in out
 
 
-def test_dead_letters_make_freshness_unknown(aws: AwsWorld, deployed: Deployment) -> None:
+def test_dead_letters_make_freshness_unknown(aws: LocalAws, deployed: Deployment) -> None:
     """G1: what lies there is not accepted, so nothing that looks fresh is known to be."""
     aws.client("sqs").send_message(QueueUrl=aws.queues["events-dead"].url, MessageBody="nonsense")
     code, said = deployed.json("status")
@@ -246,7 +246,7 @@ def test_a_missing_variable_is_named(deployed: Deployment, monkeypatch: pytest.M
 # --- refresh, pause, resume -------------------------------------------------------------------------------------------
 
 
-def test_refresh_owes_the_target_and_sends_the_wake_only(aws: AwsWorld, deployed: Deployment) -> None:
+def test_refresh_owes_the_target_and_sends_the_wake_only(aws: LocalAws, deployed: Deployment) -> None:
     """From here nothing goes to Glue: the deployed function acts."""
     assert deployed.run("refresh", "daily", "--full")[0] == 0
     state = deployed.state("daily")

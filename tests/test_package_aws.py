@@ -18,7 +18,7 @@ import pytest
 
 from infra.packaging import __main__ as command_line
 from infra.packaging import aws, stage
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from tests.runtime_api import RuntimeApi
@@ -271,7 +271,7 @@ def test_the_package_runs_under_lambdas_bootstrap(package: Path, tmp_path: Path)
     an error is reported as Lambda reports errors, after which the next invocation works.
     """
     secret = "planted-secret-planted-secret"
-    with AwsWorld() as world:
+    with LocalAws() as world:
         world.create_view("sales", "daily_revenue")
         sqs, queue = world.client("sqs"), world.queues["events"]
         for body in (json.dumps(arrival(datetime.now(UTC))), "not JSON"):

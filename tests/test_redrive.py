@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from local.cli import redrive
-from local.cli.errors import NotWell
+from local.cli.errors import NotWellError
 from shared.config import load
 from shared.ports import StoreDown
 
@@ -71,7 +71,7 @@ def run(monkeypatch: pytest.MonkeyPatch, letters: Letters, *, dry_run: bool = Fa
 def test_a_dry_run_shows_and_moves_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """How many, since when and why; not well while there are any."""
     letters = Letters(2)
-    with pytest.raises(NotWell):
+    with pytest.raises(NotWellError):
         run(monkeypatch, letters, dry_run=True, as_json=True)
     assert json.loads(capsys.readouterr().out)["dead_letters"][0] == {
         "queue": "events",
@@ -119,7 +119,7 @@ def test_json_is_json_whatever_is_moved(monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_a_move_that_fails_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SQS's reason."""
-    with pytest.raises(NotWell, match="events: failed AccessDenied"):
+    with pytest.raises(NotWellError, match="events: failed AccessDenied"):
         run(monkeypatch, Letters(2, [Move("events", "FAILED", 1, 2, "AccessDenied")]))
 
 
@@ -130,5 +130,5 @@ def test_queues_that_do_not_answer_are_not_well(monkeypatch: pytest.MonkeyPatch)
         def heaps(self) -> Sequence[Heap]:
             raise StoreDown("counting dead letters: no credentials")
 
-    with pytest.raises(NotWell, match="no credentials"):
+    with pytest.raises(NotWellError, match="no credentials"):
         run(monkeypatch, Down(1))

@@ -31,7 +31,7 @@ from functions_azure.dead_letters import DeadLetters
 from functions_azure.key_vault import Wrapped
 from functions_azure.settings import TABLE, WAKES_QUEUE, Settings
 from functions_azure.sign_in import Opened, SignIns
-from local.emulators.aws.emulator import AwsWorld, _create_table
+from local.emulators.aws.emulator import LocalAws, _create_table
 from shared import entra, eventbridge, eventgrid, records, wakes
 from shared.model import Wake
 from tests.aws_host import living_in
@@ -184,7 +184,7 @@ def test_rows_of_azure_tables(account: Account) -> None:
 def test_items_of_dynamodb() -> None:
     """Items that release 1 left are found, read, saved over; the same records are written as the same items."""
     must = golden_json("rows/aws.json")
-    with living_in(AwsWorld()) as aws:
+    with living_in(LocalAws()) as aws:
         client = aws.client("dynamodb")
         for name in ("before", "after"):
             _create_table(client, name)

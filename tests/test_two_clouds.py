@@ -20,7 +20,7 @@ from functions_azure.settings import read as read_azure
 from functions_azure.world import Parts
 from functions_azure.world import world as azure_world
 from local.cli import main
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from shared import records
 from shared.config import load
 from shared.model import Ended, Outcome, State
@@ -47,15 +47,15 @@ Command = Callable[..., Said]
 
 
 @pytest.fixture(name="aws", scope="module")
-def one_aws() -> Iterator[AwsWorld]:
+def one_aws() -> Iterator[LocalAws]:
     """One world for all tests; each has an account of Azure's, and a table of its own here."""
-    with living_in(AwsWorld()) as world:
+    with living_in(LocalAws()) as world:
         yield world
 
 
 @pytest.fixture(name="config")
 def configuration_of_both(
-    aws: AwsWorld, account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aws: LocalAws, account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """`sales` and `other` on Fabric, `glue` on Glue; with the variables of both deployments."""
     config = tmp_path / "unstale.toml"

@@ -18,7 +18,7 @@ from infra.parameters.azure import Filter, filters_for
 from local import azure_login
 from local.checks import fabric
 from local.checks.finding import Finding
-from local.checks.rest import CannotLook, NotThere, Rest
+from local.checks.rest import NoAnswerError, NotFoundError, Rest
 from shared.config import Configuration
 from shared.model import BlobCreated, Cloud, OneLakeChanged
 
@@ -76,26 +76,26 @@ class Azure:
         self.site = cache(self._site)
 
     def _account(self, name: str) -> str:
-        """The id of a storage account, wherever it is: their names are unique. Raises `NotThere`."""
+        """The id of a storage account, wherever it is: their names are unique. Raises `NotFoundError`."""
         for subscription in self.arm.every("/subscriptions", **SUBSCRIPTIONS):
             wanted = f"resourceType eq 'Microsoft.Storage/storageAccounts' and name eq '{name}'"
             path = f"/subscriptions/{subscription['subscriptionId']}/resources"
             for found in self.arm.every(path, **RESOURCES, **{"$filter": wanted}):
                 return str(found["id"])
-        raise NotThere("in none of the subscriptions that you may read")
+        raise NotFoundError("in none of the subscriptions that you may read")
 
     def _topics(self, subscription: str) -> list[dict[str, Any]]:
         return list(self.arm.every(f"{subscription}/providers/Microsoft.EventGrid/systemTopics", **EVENT_GRID))
 
     def _site(self, account: str) -> dict[str, Any]:
-        """The app whose package is in this account. Raises `NotThere`."""
+        """The app whose package is in this account. Raises `NotFoundError`."""
         group, name = account.partition("/providers/")[0], account.rpartition("/")[2]
         for listed in self.arm.every(f"{group}/providers/Microsoft.Web/sites", **WEB):
             site = self.arm.get(str(listed["id"]), **WEB)
             deployment = (site.get("properties", {}).get("functionAppConfig") or {}).get("deployment") or {}
             if f"//{name}." in str((deployment.get("storage") or {}).get("value")):
                 return site
-        raise NotThere("no app in the resource group takes its package from this account")
+        raise NotFoundError("no app in the resource group takes its package from this account")
 
     def roles(self, scope: str, principal: str) -> set[str]:
         """Ids of the roles that a principal has there, or above, itself or through a group."""
@@ -109,9 +109,9 @@ def _asked(what: str, look: Callable[[], Finding]) -> Finding:
     """A look that may not be allowed, or find nothing."""
     try:
         return look()
-    except NotThere as none:
+    except NotFoundError as none:
         return Finding(what, f"there is none: {none}", DEPLOY)
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         cure = "sign in with `az login`, as Reader of the deployment and of the source accounts"
         return Finding(what, f"could not look: {trouble}", cure, known=False)
 
@@ -174,14 +174,14 @@ def _app_findings(azure: Azure, account: str, stream: bool) -> Iterator[Finding]
     what = "function app"
     try:
         site = azure.site(account)
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         yield _asked(what, partial(_raise, trouble))
         return
     yield _asked(what, partial(_state, azure, site, what, FUNCTIONS | ({"stream"} if stream else frozenset())))
     yield _asked("roles of the app", partial(_app_roles, azure, site, account))
 
 
-def _raise(trouble: CannotLook) -> Finding:
+def _raise(trouble: NoAnswerError) -> Finding:
     raise trouble
 
 
@@ -291,7 +291,7 @@ def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> I
         subscriptions = [
             each for each in azure.arm.every(f"{topic['id']}/eventSubscriptions", **EVENT_GRID) if ours.takes(each)
         ]
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         yield _asked(f"events of {name}", partial(_raise, trouble))
         return
     yield _let_through(f"events of {name}", blobs, subscriptions)

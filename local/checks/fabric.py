@@ -18,7 +18,7 @@ from functions_azure.tokens import FABRIC
 from functions_azure.world import Parts, world
 from local import azure_login
 from local.checks.finding import Finding
-from local.checks.rest import CannotLook, NotThere, Rest
+from local.checks.rest import NoAnswerError, NotFoundError, Rest
 from shared.config import Configuration
 from shared.entra import Damaged, age
 from shared.model import Blocked, Cloud, GlueView, ItemJob, LakeViews, State, Target
@@ -140,7 +140,7 @@ def _sign_in(parts: Parts, what: str) -> Finding:
 def _asked(what: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         return Finding(what, f"could not look: {trouble}", SAYS_READER, known=False)
 
 
@@ -162,12 +162,12 @@ def _item(what: str, path: str, resource: LakeViews | ItemJob, caller: Caller) -
     """Get Item: its type, and what to say of it."""
     try:
         found = caller.fabric.get(path)
-    except NotThere as none:
+    except NotFoundError as none:
         cure = (
             "correct the ids in unstale.toml; or it is there, and hidden from whoever asks: see the workspace's roles"
         )
         return "", Finding(what, f"{caller.name} finds none: {none}", cure)
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         return "", Finding(what, f"could not look: {trouble}", SAYS_READER, known=False)
     kind, name = str(found.get("type")), str(found.get("displayName"))
     if isinstance(resource, LakeViews) and kind != "Lakehouse":
@@ -190,18 +190,18 @@ def _call(what: str, path: str, caller: Caller, identity: str) -> Finding:
     """List Item Job Instances as the identity itself: it starts nothing, and is what the function does too."""
     try:
         listed = sum(1 for _ in caller.fabric.every(f"{path}/jobs/instances"))
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         return Finding(what, f"refused: {trouble}", cure_for(trouble, identity), known=trouble.status != 0)
     return Finding(what, f"succeeds, {listed} runs are listed")
 
 
-def cure_for(trouble: CannotLook, identity: str) -> str:
+def cure_for(trouble: NoAnswerError, identity: str) -> str:
     """What a refusal asks for. Fabric's codes say little: a 401 for a good token is the tenant's setting."""
     if "principal type" in str(trouble).lower():
         return 'the tenant or region takes users only for this call: fabric.identity = "user"'
     if trouble.status == 401:  # noqa: PLR2004 - as HTTP writes it
         return "unstale login" if identity == "user" else TENANT_SETTING
-    if isinstance(trouble, NotThere) or trouble.status == 403:  # noqa: PLR2004
+    if isinstance(trouble, NotFoundError) or trouble.status == 403:  # noqa: PLR2004
         role = "make the identity Contributor of the workspace (Manage access)"
         return role if identity == "user" else f"{role}; if it is, {TENANT_SETTING}"
     return "try again; if it stays so, the message says what is wrong"
@@ -241,14 +241,14 @@ def _states(store: Store, targets: tuple[Target, ...]) -> list[State]:
     try:
         return [read_state(document.body) for document in store.load_many([target.key for target in targets])]
     except StoreDown as down:
-        raise CannotLook(str(down)) from down
+        raise NoAnswerError(str(down)) from down
 
 
 def _last_run(states: Callable[[], list[State]], number: int, target: Target, what: str) -> Finding:
     """The surest answer to whether the identity may run the job: it did, or it was refused."""
     try:
         state = states()[number]
-    except CannotLook as trouble:
+    except NoAnswerError as trouble:
         cure = "give yourself the data roles of the storage account: the parameter operators (infra/azure)"
         return Finding(what, f"could not look: {trouble}", cure, known=False)
     if isinstance(state.hold, Blocked):

@@ -21,7 +21,7 @@ MOST_PAGES: Final = 100
 """A list that is longer is a mistake of somebody's."""
 
 
-class CannotLook(Exception):  # noqa: N818 - named for what follows
+class NoAnswerError(Exception):
     """There was no answer: no token, no connection, or not the right to look."""
 
     def __init__(self, why: str, status: int = 0, code: str = "") -> None:
@@ -30,7 +30,7 @@ class CannotLook(Exception):  # noqa: N818 - named for what follows
         super().__init__(why)
 
 
-class NotThere(CannotLook):
+class NotFoundError(NoAnswerError):
     """404: there is no such thing, or none that may be seen."""
 
 
@@ -43,7 +43,7 @@ class Rest:
         self._http = session()
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        """One object. Raises `CannotLook`; a token that is refused is renewed once."""
+        """One object. Raises `NoAnswerError`; a token that is refused is renewed once."""
         answer = self._send(path, query)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             answer = self._send(path, query)
@@ -52,9 +52,9 @@ class Rest:
         try:
             found = answer.json()
         except requests.JSONDecodeError as error:
-            raise CannotLook(f"no JSON from {path}") from error
+            raise NoAnswerError(f"no JSON from {path}") from error
         if not isinstance(found, dict):
-            raise CannotLook(f"no object from {path}")
+            raise NoAnswerError(f"no object from {path}")
         return found
 
     def every(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Rest:
     def _send(self, path: str, query: Mapping[str, str]) -> requests.Response:
         token = self._tokens.token()
         if isinstance(token, Trouble):
-            raise CannotLook(token.message, code=token.code)
+            raise NoAnswerError(token.message, code=token.code)
         try:
             answer = self._http.get(
                 self._url + path,
@@ -80,13 +80,13 @@ class Rest:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise CannotLook(plain(f"{type(error).__name__}: {error}")) from error
+            raise NoAnswerError(plain(f"{type(error).__name__}: {error}")) from error
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             self._tokens.refused(token)
         return answer
 
 
-def _refusal(answer: requests.Response) -> CannotLook:
+def _refusal(answer: requests.Response) -> NoAnswerError:
     """Resource Manager's `{"error": {"code", "message"}}`, Fabric's `{"errorCode", "message"}`, or the bare status."""
     try:
         body = answer.json()
@@ -96,5 +96,5 @@ def _refusal(answer: requests.Response) -> CannotLook:
     error = error if isinstance(error, dict) else {}
     code = str(error.get("code") or error.get("errorCode") or f"HTTP {answer.status_code}")
     why = plain(f"{code}: {error.get('message') or answer.reason}")
-    kind = NotThere if answer.status_code == HTTPStatus.NOT_FOUND else CannotLook
+    kind = NotFoundError if answer.status_code == HTTPStatus.NOT_FOUND else NoAnswerError
     return kind(why, answer.status_code, code)

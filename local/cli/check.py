@@ -12,7 +12,7 @@ from msgspec import structs
 from local.checks.finding import Finding
 from local.cli.console import print_json, print_table
 from local.cli.deployment import read_config
-from local.cli.errors import NotWell
+from local.cli.errors import NotWellError
 from shared.config import Configuration, json_schema
 from shared.model import Cloud, Target
 
@@ -64,7 +64,7 @@ def _asked(target: Target, configuration: Configuration) -> Iterator[str]:
 
 
 def check_live(config: Path, *, as_json: bool) -> None:
-    """Print what was found; raises `NotWell` if anything is missing, or could not be looked at."""
+    """Print what was found; raises `NotWellError` if anything is missing, or could not be looked at."""
     configuration = read_config(config)
     clouds = {target.cloud for target in configuration.targets}
     findings: list[Finding] = []
@@ -97,7 +97,7 @@ def _on_azure(configuration: Configuration) -> list[Finding]:
 
 
 def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
-    """Print them; raises `NotWell` if anything is missing, or could not be looked at."""
+    """Print them; raises `NotWellError` if anything is missing, or could not be looked at."""
     if as_json:
         print_json({"findings": [_plain(finding) for finding in findings]})
     else:
@@ -107,7 +107,7 @@ def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
             if finding.cure:
                 print(f"\n{finding.what}: {finding.found}\n  cure: {finding.cure}")
     if not all(finding.well for finding in findings):
-        raise NotWell
+        raise NotWellError
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

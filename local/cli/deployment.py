@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from local.cli.errors import NotWell, WrongUsage
+from local.cli.errors import NotWellError, UsageError
 from shared.config import Configuration, load
 from shared.engine import Engine, World
 from shared.happenings import Happening
@@ -34,7 +34,7 @@ CURES = {
     Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
 }
 
-Away = Mapping[Cloud, NotWell | WrongUsage]
+Away = Mapping[Cloud, NotWellError | UsageError]
 """The clouds that could not be asked, each with what to tell of it."""
 
 
@@ -44,7 +44,7 @@ def read_config(path: Path) -> Configuration:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as trouble:
         message = f"cannot read {path}: {trouble}. Name the file with --config or UNSTALE_CONFIG"
-        raise WrongUsage(message) from trouble
+        raise UsageError(message) from trouble
     return load(text, str(path))
 
 
@@ -66,11 +66,11 @@ def each_side(configuration: Configuration, path: Path, work: Callable[[Side], T
 def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple[list[T], Away]:
     """Ask each cloud that has targets. One that is away does not keep the other from it; if all are, it raises."""
     answers: list[T] = []
-    away: dict[Cloud, NotWell | WrongUsage] = {}
+    away: dict[Cloud, NotWellError | UsageError] = {}
     for cloud in dict.fromkeys(target.cloud for target in configuration.targets):
         try:
             answers.append(ask(cloud))
-        except (NotWell, WrongUsage) as trouble:
+        except (NotWellError, UsageError) as trouble:
             away[cloud] = trouble
     if not answers:
         tell(away)
@@ -79,9 +79,9 @@ def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple
 
 def tell(away: Away) -> NoReturn:
     """Which clouds are away and what to do about it. A variable that is missing is wrong usage, also if it is one's."""
-    usage = any(isinstance(trouble, WrongUsage) for trouble in away.values())
+    usage = any(isinstance(trouble, UsageError) for trouble in away.values())
     said = "\n".join(f"{PLACES[cloud]}: {trouble}" for cloud, trouble in away.items())
-    raise WrongUsage(said) if usage else NotWell(said)
+    raise UsageError(said) if usage else NotWellError(said)
 
 
 def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
@@ -121,7 +121,7 @@ def aws_settings(environ: Mapping[str, str]) -> AwsSettings:
     try:
         return read(environ)
     except BadSettings as bad:
-        raise WrongUsage(f"{bad}. `sam deploy` prints it as an output of the stack") from bad
+        raise UsageError(f"{bad}. `sam deploy` prints it as an output of the stack") from bad
 
 
 def azure_settings(environ: Mapping[str, str]) -> AzureSettings:
@@ -131,7 +131,7 @@ def azure_settings(environ: Mapping[str, str]) -> AzureSettings:
     try:
         return read(environ)
     except BadSettings as bad:
-        raise WrongUsage(f"{bad}. The deployment prints it in its output environment") from bad
+        raise UsageError(f"{bad}. The deployment prints it in its output environment") from bad
 
 
 def side_of(path: Path, name: str) -> tuple[Side, Target]:
@@ -141,7 +141,7 @@ def side_of(path: Path, name: str) -> tuple[Side, Target]:
     if target is None:
         known = ", ".join(configuration.by_name)
         message = f"{path} has no target {name!r}; it has {known}"
-        raise WrongUsage(message)
+        raise UsageError(message)
     return open_side(target.cloud, configuration, path), target
 
 
@@ -150,10 +150,10 @@ def reach(side: Side, work: Callable[[Side], T]) -> T:
     try:
         return work(side)
     except NewerRecord as newer:
-        raise NotWell(str(newer)) from newer
+        raise NotWellError(str(newer)) from newer
     except StoreDown as down:
         message = f"{str(down).rstrip('.')}. {CURES[side.cloud]}"
-        raise NotWell(message) from down
+        raise NotWellError(message) from down
 
 
 def ask(side: Side, target: Target, *happened: Happening) -> None:

@@ -15,7 +15,7 @@ from infra.parameters import samconfig as samconfigs
 from infra.parameters.errors import ParameterError
 from local.cli.console import print_json
 from local.cli.deployment import read_config
-from local.cli.errors import WrongUsage
+from local.cli.errors import UsageError
 
 
 def aws(
@@ -73,4 +73,4 @@ def _as_wrong_usage() -> Iterator[None]:
     try:
         yield
     except ParameterError as error:
-        raise WrongUsage(str(error)) from error
+        raise UsageError(str(error)) from error

@@ -24,7 +24,7 @@ from functions_azure.world import Parts
 from local import azure_login
 from local.cli.console import print_json
 from local.cli.deployment import read_config
-from local.cli.errors import NotWell, WrongUsage
+from local.cli.errors import NotWellError, UsageError
 from local.cli.refresh import try_blocked
 from shared import entra
 from shared.config import Configuration
@@ -43,13 +43,13 @@ class Deployment:
     """What a command needs of the deployment whose user signs in."""
 
     def __init__(self, configuration: Configuration, path: Path, *, everything: bool = False) -> None:
-        """Raises `WrongUsage` where the configuration or the variables do not speak of a user.
+        """Raises `UsageError` where the configuration or the variables do not speak of a user.
 
         Only who signs in needs `everything`; to look, the storage is enough.
         """
         self.wanted = entra.scopes(configuration.targets)
         if configuration.fabric.identity != "user" or not self.wanted:
-            raise WrongUsage(
+            raise UsageError(
                 f'{path}: nobody needs to sign in: there is no Fabric target with fabric.identity = "user"'
             )
         try:
@@ -57,16 +57,16 @@ class Deployment:
             if everything or not (self.settings.storage or self.settings.blob_url):
                 require(self.settings)
         except (BadSettings, ValueError) as bad:
-            raise WrongUsage(f"{bad}. The deployment prints it in its output environment") from bad
+            raise UsageError(f"{bad}. The deployment prints it in its output environment") from bad
         person = (azure_login.storage(os.environ), azure_login.vault(os.environ))
         self.sign_ins = Parts(self.settings, lambda: configuration, *person).sign_ins
 
     def kept(self) -> SignIn | None:
-        """Who is signed in. Raises `NotWell` where that cannot be read."""
+        """Who is signed in. Raises `NotWellError` where that cannot be read."""
         try:
             found = self.sign_ins.look()
         except (Damaged, NewerRecord, StoreDown) as trouble:
-            raise NotWell(f"what is kept of the sign-in cannot be read: {trouble}") from trouble
+            raise NotWellError(f"what is kept of the sign-in cannot be read: {trouble}") from trouble
         return found[1].sign_in if found else None
 
 
@@ -89,7 +89,7 @@ def run(path: Path, *, browser: bool) -> None:
 
 
 def show(path: Path, *, as_json: bool) -> None:
-    """Say who, since when, until when; raises `NotWell` if nobody is, or Entra refuses."""
+    """Say who, since when, until when; raises `NotWellError` if nobody is, or Entra refuses."""
     sign_in = Deployment(read_config(path), path).kept()
     if as_json:
         print_json({"sign_in": as_data(sign_in)})
@@ -97,9 +97,9 @@ def show(path: Path, *, as_json: bool) -> None:
         print(entra.age(sign_in, datetime.now(UTC)))
         print(f"for {', '.join(sign_in.scopes)}")
     if sign_in is None:
-        raise NotWell("" if as_json else entra.NOBODY.message)
+        raise NotWellError("" if as_json else entra.NOBODY.message)
     if sign_in.refusal:
-        raise NotWell
+        raise NotWellError
 
 
 def remove(path: Path) -> None:
@@ -108,7 +108,7 @@ def remove(path: Path) -> None:
     try:
         was_there = deployment.sign_ins.remove()
     except StoreDown as down:
-        raise NotWell(str(down)) from down
+        raise NotWellError(str(down)) from down
     print("signed out; the function stops within five minutes" if was_there else "nobody was signed in")
 
 
@@ -124,20 +124,20 @@ def as_data(sign_in: SignIn | None) -> dict[str, Any] | None:
 
 
 def _answer(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser: bool) -> Answer:
-    """What Entra gave; `NotWell` with what happened and what is to be done if that is not all that was asked for."""
+    """What Entra gave. `NotWellError` says what happened, and the cure, if that is not all that was asked for."""
     try:
         answer = _ask(deployment, cache, browser=browser)
     except BrowserInteractionTimeoutError:
         answer = {"error": "authorization_pending"}
     except (requests.RequestException, msal.exceptions.MsalError, ValueError, RuntimeError) as trouble:
-        raise NotWell(f"nobody signed in: {type(trouble).__name__}: {plain(str(trouble))}") from trouble
+        raise NotWellError(f"nobody signed in: {type(trouble).__name__}: {plain(str(trouble))}") from trouble
     if "access_token" not in answer:
         error, suberror, said = (str(answer.get(name) or "") for name in ("error", "suberror", "error_description"))
-        raise NotWell(entra.refused(error, suberror, said, "", deployment.wanted).message)
+        raise NotWellError(entra.refused(error, suberror, said, "", deployment.wanted).message)
     granted = {scope.rpartition("/")[2] for scope in str(answer.get("scope", "")).split()}
     lacking = [scope for scope in deployment.wanted if scope not in granted]
     if lacking:
-        raise NotWell(f"Entra granted no {', '.join(lacking)}: {Remedy.ADMINISTRATOR}")
+        raise NotWellError(f"Entra granted no {', '.join(lacking)}: {Remedy.ADMINISTRATOR}")
     return answer
 
 
@@ -174,7 +174,7 @@ def _claims(deployment: Deployment) -> str | None:
     except Damaged:
         return None
     except (NewerRecord, StoreDown) as trouble:
-        raise NotWell(str(trouble)) from trouble
+        raise NotWellError(str(trouble)) from trouble
     return (found[1].sign_in.claims or None) if found else None
 
 
@@ -187,13 +187,13 @@ def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
     try:
         deployment.sign_ins.begin(sign_in, cache)
     except (StoreDown, VaultRefused) as trouble:
-        raise NotWell(f"signed in, but it cannot be kept: {trouble}") from trouble
+        raise NotWellError(f"signed in, but it cannot be kept: {trouble}") from trouble
 
 
 def _try_blocked(path: Path) -> None:
     try:
         tried = try_blocked(path)
-    except NotWell as trouble:
+    except NotWellError as trouble:
         print(f"blocked targets are tried again within the hour: {trouble}")
         return
     if tried:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from local.cli.errors import NotWell, WrongUsage
+from local.cli.errors import NotWellError, UsageError
 from shared.config import BadConfiguration
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _COMMANDS[arguments.command](arguments)
-    except (NotWell, BadConfiguration) as trouble:
+    except (NotWellError, BadConfiguration) as trouble:
         _complain(trouble)
         return NOT_WELL
-    except WrongUsage as trouble:
+    except UsageError as trouble:
         _complain(trouble)
         return WRONG_USAGE
     except KeyboardInterrupt:
@@ -148,7 +148,7 @@ def _one_or_all(arguments: argparse.Namespace) -> str | None:
     """The target's name, or None for all."""
     if bool(arguments.target) == arguments.all:
         message = f"{arguments.command}: name one target, or say --all"
-        raise WrongUsage(message)
+        raise UsageError(message)
     target: str | None = arguments.target
     return target
 

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from local.cli.console import print_json, print_table
 from local.cli.deployment import read_config
-from local.cli.errors import NotWell, WrongUsage
+from local.cli.errors import NotWellError, UsageError
 from shared import eventbridge, eventgrid, fabric, glue
 from shared.config import Configuration
 from shared.decision import Gate, Start, Wait, decide
@@ -51,7 +51,7 @@ def plan(path: Path, event_file: str, *, as_json: bool) -> None:
     else:
         _print(lines)
     if any(line.event == "malformed" for line in lines):
-        raise NotWell
+        raise NotWellError
 
 
 def _bodies(event_file: str) -> list[Any]:
@@ -61,7 +61,7 @@ def _bodies(event_file: str) -> list[Any]:
         content = json.loads(text)
     except (OSError, ValueError) as trouble:
         message = f"cannot read {event_file} as JSON: {trouble}"
-        raise WrongUsage(message) from trouble
+        raise UsageError(message) from trouble
     if isinstance(content, dict) and isinstance(content.get("Records"), list):
         return [record.get("body") if isinstance(record, dict) else record for record in content["Records"]]
     return content if isinstance(content, list) else [content]

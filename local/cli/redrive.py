@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 from local.cli.console import print_json, print_table
 from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell
-from local.cli.errors import NotWell
+from local.cli.errors import NotWellError
 from shared.letters import Heap
 from shared.model import Cloud
 from shared.ports import StoreDown
@@ -64,7 +64,7 @@ class DeadLetters(Protocol):
 def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], object] = time.sleep) -> None:
     """Show the dead letters; unless `dry_run`, move them back and show how far that is, until it is over.
 
-    Raises `NotWell` if there are any and they stay there. A cloud that is away keeps nobody from those of the other.
+    Raises `NotWellError` if there are any and they stay there. A cloud that is away does not hold up the other one.
     """
     found, away = each_cloud(read_config(config), lambda cloud: _looked(_open(cloud, config)))
     heaps = [heap for _, of_cloud in found for heap in of_cloud]
@@ -79,14 +79,14 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
     if away:
         tell(away)
     if full and dry_run:
-        raise NotWell
+        raise NotWellError
 
 
 def _looked(letters: DeadLetters) -> tuple[DeadLetters, Sequence[Heap]]:
     try:
         return letters, letters.heaps()
     except StoreDown as trouble:
-        raise NotWell(str(trouble)) from trouble
+        raise NotWellError(str(trouble)) from trouble
 
 
 def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
@@ -94,7 +94,7 @@ def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float]
         letters.redrive()
         _follow(letters, queues, sleep, out)
     except StoreDown as trouble:
-        raise NotWell(str(trouble)) from trouble
+        raise NotWellError(str(trouble)) from trouble
 
 
 def _open(cloud: Cloud, config: Path) -> DeadLetters:
@@ -143,4 +143,4 @@ def _follow(letters: DeadLetters, queues: Container[str], sleep: Callable[[float
         sleep(POLL_SECONDS)
     failed = [f"{move.queue}: {move.status.lower()} {move.failure}".rstrip() for move in moves if move.status != DONE]
     if failed:
-        raise NotWell("; ".join(failed))
+        raise NotWellError("; ".join(failed))

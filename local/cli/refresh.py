@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from local.cli.deployment import ask, open_side, reach, read_config, side_of
-from local.cli.errors import WrongUsage
+from local.cli.errors import UsageError
 from shared.happenings import ProbeAsked, Signalled
 from shared.model import Blocked, Cloud, Signal
 from shared.records import read_state
@@ -16,7 +16,7 @@ def refresh(path: Path, name: str, *, full: bool) -> None:
     side, target = side_of(path, name)
     if full and side.cloud is Cloud.AZURE:
         message = f"{name}: Fabric decides by itself whether a refresh is full; an execution definition can say so"
-        raise WrongUsage(message)
+        raise UsageError(message)
     signal = Signal(side.world.clock.now(), "asked on the command line", full=full, asked=True)
     ask(side, target, Signalled(signal), ProbeAsked())
     print(f"{name}: asked; `unstale status` shows how it goes")

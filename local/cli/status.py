@@ -12,7 +12,7 @@ import msgspec
 
 from local.cli.console import print_json, print_table
 from local.cli.deployment import PLACES, Side, each_side, read_config, tell
-from local.cli.errors import NotWell, WrongUsage
+from local.cli.errors import NotWellError, UsageError
 from shared.config import Configuration
 from shared.letters import Heap
 from shared.model import Cloud, Deployment, State
@@ -23,7 +23,7 @@ STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unk
 
 
 def status(path: Path, *, as_json: bool) -> None:
-    """Each target's row, and the dead letters; raises `NotWell` if anybody needs to do anything."""
+    """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything."""
     configuration = read_config(path)
     seen, away = each_side(configuration, path, _look)
     heaps = [heap for look in seen for heap in look.heaps]
@@ -41,7 +41,7 @@ def status(path: Path, *, as_json: bool) -> None:
     if away:
         tell(away)
     if dead or not sign_in.well or not all(one.well for one in rows):
-        raise NotWell
+        raise NotWellError
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
 
     try:
         kept = login.Deployment(configuration, path).kept()
-    except (NotWell, WrongUsage) as trouble:
+    except (NotWellError, UsageError) as trouble:
         return Standing(f"{trouble}\n", {"sign_in": {"error": str(trouble)}}, well=False)
     told = age(kept, datetime.now(UTC)) if kept else NOBODY.message
     return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)

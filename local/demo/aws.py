@@ -20,7 +20,7 @@ from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
 from local.demo.naive import NaiveGlueHandler
 from local.demo.story import wait_for_the_middle
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock
 from local.emulators.glue.emulator import GlueSettings, resource_name
@@ -47,7 +47,7 @@ NaiveTell = Callable[[str, str], None]
 class AwsStage:
     """`scenario.Stage` for the Glue targets, and what the judges need: the arrivals and the journal."""
 
-    def __init__(self, configuration: Configuration, clock: FastClock, aws: AwsWorld) -> None:
+    def __init__(self, configuration: Configuration, clock: FastClock, aws: LocalAws) -> None:
         self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AWS}
         self.deliveries: Counter[str] = Counter()
         self._clock = clock
@@ -153,7 +153,7 @@ def aws_stage(
 ) -> Iterator[AwsStage]:
     """Build the world and run the handler in it; everything is over when the context is left."""
     with ExitStack() as stack:
-        aws = stack.enter_context(AwsWorld(glue_settings=GLUE, clock=clock.now))
+        aws = stack.enter_context(LocalAws(glue_settings=GLUE, clock=clock.now))
         stage = AwsStage(configuration, clock, aws)
         for target in stage.targets.values():
             _create_view(aws, target)
@@ -176,7 +176,7 @@ def _view(target: Target) -> GlueView:
     return target.resource
 
 
-def _create_view(aws: AwsWorld, target: Target) -> None:
+def _create_view(aws: LocalAws, target: Target) -> None:
     view = _view(target)
     aws.create_view(view.database, view.table, catalog=view.catalog_id)
 
@@ -195,7 +195,7 @@ def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell
     return app.handler
 
 
-def _naive(configuration: Configuration, aws: AwsWorld, tell: NaiveTell) -> NaiveGlueHandler:
+def _naive(configuration: Configuration, aws: LocalAws, tell: NaiveTell) -> NaiveGlueHandler:
     return NaiveGlueHandler(configuration, aws.client("glue"), tell)
 
 

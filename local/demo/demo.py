@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from local.cli.console import print_json, table
-from local.cli.errors import NotWell
+from local.cli.errors import NotWellError
 from local.demo.aws import aws_stage
 from local.demo.azure import azure_stage
 from local.demo.story import SPEED, START, STORY, Stage
@@ -55,7 +55,7 @@ class Judged:
 
 
 def run(*, naive: bool, as_json: bool) -> None:
-    """Play the story and judge it; raises `NotWell` if anything is lost or overlaps, or a job did not complete."""
+    """Play the story and judge it; raises `NotWellError` if anything is lost or overlaps, or a job did not complete."""
     logging.disable(logging.CRITICAL)  # the handler's JSON lines are for CloudWatch; what matters is shown
     file = Path(__file__).with_name("demo.toml")
     configuration = load(file.read_text(encoding="utf-8"), file.name)
@@ -72,7 +72,7 @@ def run(*, naive: bool, as_json: bool) -> None:
             jobs = [*aws.asked_for(), *azure.asked_for()]
     _report(judged, jobs, naive=naive, as_json=as_json)
     if any(one.lost or one.overlapping for one in judged) or any(status != "Completed" for status in jobs):
-        raise NotWell
+        raise NotWellError
 
 
 # --- The play --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import boto3
 import pytest
 import urllib3
 
-from local.emulators.aws.emulator import AwsWorld
+from local.emulators.aws.emulator import LocalAws
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import Answer, LoopbackServer, Request
 
@@ -136,7 +136,7 @@ class Account:
 
     url: str
     queues_url: str
-    world: AwsWorld
+    world: LocalAws
     recorder: Recorder
     bin: Path
     log: Path
@@ -184,7 +184,7 @@ def clean_environment() -> dict[str, str]:
 def account(binaries: Path, folder: Path) -> Iterator[Account]:
     """An account that is empty, and gone afterwards."""
     with ExitStack() as stack:
-        world = stack.enter_context(AwsWorld(region=REGION, glue_settings=FAST, refresh_events=False))
+        world = stack.enter_context(LocalAws(region=REGION, glue_settings=FAST, refresh_events=False))
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         recorder = Recorder(lambda service: world.url if service == "glue" else url)

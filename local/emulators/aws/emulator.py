@@ -39,13 +39,13 @@ from moto.events.models import Rule, events_backends
 from moto.events.utils import EventMessageType
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
 
 from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queue
 from local.emulators.clock import SystemClock
 from local.emulators.faults import FaultScript
 from local.emulators.glue.emulator import FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings
 from local.emulators.glue.wire import GlueEvent
+from local.emulators.http_server import WsgiServer
 
 NOW: Final = SystemClock().now
 
@@ -90,7 +90,7 @@ class ObjectPut:
     at: datetime
 
 
-class AwsWorld:
+class LocalAws:
     """The context in which this machine has an AWS. One at a time in a process, as there is one moto.
 
     `glue` is the emulator with its journal, `faults` its script, `queues` are named "events", "events-dead", "wakes"
@@ -227,12 +227,7 @@ class AwsWorld:
 
     def _serve(self, stack: ExitStack) -> None:
         app = _OneAtATime(DomainDispatcherApplication(create_backend_app), self._lock, self._errors)
-        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
-        stack.callback(server.server_close)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(server.shutdown)
+        server = stack.enter_context(WsgiServer(app, handler=_QuietHandler))
         self.url = f"http://127.0.0.1:{server.port}"
 
     def _furnish(self) -> None:

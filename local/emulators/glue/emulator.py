@@ -14,7 +14,6 @@ What Glue does not publish is marked [assumed] where it is decided. Requests and
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 import uuid
@@ -66,6 +65,7 @@ from local.emulators.glue.wire import (
     told_run,
     validate,
 )
+from local.emulators.http_server import drop_connection
 from local.emulators.journal import Journal, Outcome, PlatformRun, RefusedStart
 
 __all__ = ["FAULTS_OF", "FOREIGN_ACCESS_KEY", "GlueEmulator", "GlueSettings", "resource_name"]
@@ -385,10 +385,10 @@ def _call(operation: str, response: GlueResponse) -> Call:
 
 def _drop_connection(response: GlueResponse) -> tuple[str, dict[str, Any]]:
     """Leave the caller without an answer, as a broken network does: over HTTP the socket is shut under the server."""
-    connection: socket.socket | None = response.normalized_request.environ.get("werkzeug.socket")
-    if connection is None:
+    environ = response.normalized_request.environ
+    if "werkzeug.socket" not in environ:
         raise ConnectionClosedError(endpoint_url=response.uri)
-    connection.shutdown(socket.SHUT_RDWR)
+    drop_connection(environ)
     return "", {}  # werkzeug finds the socket shut when it writes this
 
 
