@@ -59,7 +59,8 @@ def patterns_of(file: Path) -> Iterator[Found]:
         if wanted is None or ast.get_source_segment(text, node) in NOT_OURS:
             continue
         module = import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
-        made = eval(compile(ast.Expression(wanted), str(file), "eval"), vars(module))  # noqa: S307 - our own source
+        expression = ast.fix_missing_locations(ast.Expression(wanted))
+        made = eval(compile(expression, str(file), "eval"), vars(module))  # noqa: S307 - our own source
         yield Found(f"{module.__name__}:{wanted.lineno}", re.compile(made), how)
 
 
@@ -73,8 +74,10 @@ def _pattern_of(node: ast.AST, text: str) -> tuple[ast.expr | None, str]:
         return None, ""
     module, _, called = ast.unparse(node.func).rpartition(".")
     if module == "re" and called in CALLS:
-        assert not any(each.arg == "flags" for each in node.keywords), "flags: compile the pattern, with a name"
-        return node.args[0], called
+        flags = [each for each in node.keywords if each.arg == "flags"]
+        return ast.copy_location(
+            ast.Call(ast.parse("re.compile", mode="eval").body, node.args[:1], flags), node
+        ), called
     return next((each.value for each in node.keywords if called == "Meta" and each.arg == "pattern"), None), "search"
 
 
