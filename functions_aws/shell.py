@@ -18,7 +18,7 @@ from shared.config import Configuration
 from shared.engine import Engine, World
 from shared.inbox import DONE, Judged, Verdict, take
 from shared.ports import StoreDown
-from shared.readings import Asked, Ignored, Reading, Ticked
+from shared.readings import Asked, Ignored, Reading, Ticked, each
 from shared.redaction import plain
 
 MARGIN_SECONDS = 5.0
@@ -81,7 +81,8 @@ class Shell:
         if judged.verdict is not Verdict.DEAD:
             return judged
         try:
-            self._dead_letters.send(record, judged.why)
+            body = record["body"] if judged.dead is None else judged.dead.decode()
+            self._dead_letters.send({**record, "body": body}, judged.why)
         except StoreDown as down:
             return Judged(Verdict.RETRY, str(down), down)
         self._telemetry.dead(record["messageId"], judged.why)
@@ -99,7 +100,7 @@ class Shell:
     def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Reading, Judged]]:
         now = self._world.clock.now()
         readings = [eventbridge.read(body, now) for body in bodies]
-        for reading in readings:
+        for reading in each(readings):
             if isinstance(reading, Ignored):
                 self._telemetry.ignored(reading.what)
             if isinstance(reading, Ticked):

@@ -23,7 +23,7 @@ from shared.engine import Engine, World
 from shared.inbox import Judged, Verdict, take
 from shared.model import Target, Value
 from shared.ports import StoreDown
-from shared.readings import Ignored, Malformed, Reading, Ticked
+from shared.readings import Ignored, Malformed, Reading, Ticked, each
 from shared.redaction import plain
 from shared.trouble import Trouble
 
@@ -160,7 +160,7 @@ class Shell:
 
     def _read(self, bodies: Sequence[bytes], now: datetime) -> Sequence[Reading]:
         readings = [eventgrid.read(body, now) for body in bodies]
-        for reading in readings:
+        for reading in each(readings):
             if isinstance(reading, Ignored):
                 self._telemetry.ignored(reading.what)
         return readings
@@ -185,7 +185,7 @@ class Shell:
     def _settle(self, queue: str, body: bytes, judged: Judged, deadline: Deadline) -> str:
         """Carry a verdict out; why the message must come back, or "" if it need not."""
         if judged.verdict is Verdict.DEAD:
-            judged = self._buried(queue, body, judged.why, deadline)
+            judged = self._buried(queue, body if judged.dead is None else judged.dead, judged.why, deadline)
         if judged.verdict is Verdict.DONE:
             return ""
         self._telemetry.returned(1, judged.why, judged.cause)

@@ -170,7 +170,7 @@ class Configuration(Value, frozen=True, dict=True):
         return by_output(self.targets)
 
     @cached_property
-    def listeners(self) -> Listeners:
+    def listeners(self) -> Mapping[Place, Listeners]:
         """The sources by the place that they name, each with its target (see `routing`)."""
         return listeners(self.targets)
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
+from shared.misdelivered import what_it_is
 from shared.model import Arrival, JobSucceeded, ObjectArrived, TableChanged
-from shared.readings import Arrived, Asked, GlueRunEnded, Ignored, Reading, Ticked
+from shared.readings import Arrived, Asked, GlueRunEnded, Ignored, Reading, Single, Ticked
 from shared.redaction import plain
 from shared.wakes import Name, Own, asked, read_own
-from shared.wire import decode_part, missing, read_guarded, time_at
+from shared.wire import decode_part, missing, read_array, read_guarded, time_at
 
 SIGNAL = "unstale.signal"
 """Detail type of a custom event, of any source: `{"target": "<name>", "full": false, "reason": "..."}`."""
@@ -35,6 +36,7 @@ class _Event(Own, rename={"detail_type": "detail-type", "event_source": "eventSo
     """The envelope. `eventSource` and `body` are those of an SQS record."""
 
     detail_type: str | msgspec.UnsetType = msgspec.UNSET
+    account: str = ""
     source: str = ""
     time: str | msgspec.UnsetType = msgspec.UNSET
     resources: msgspec.Raw = msgspec.Raw(b"[]")
@@ -87,25 +89,39 @@ _job_change = msgspec.json.Decoder(_JobChange)
 _signal = msgspec.json.Decoder(_Signal)
 
 
-def read(body: str | bytes | dict[str, Any], received_at: datetime) -> Reading:
-    """What a message says. `body` is an event, an SQS record with one in its body, or one of our own messages."""
+def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Reading:
+    """What a message says. `body` is an event, an SQS record with one in its body, or one of our own messages.
+
+    An array of them is read, too.
+    """
     return read_guarded(_read, body, received_at)
 
 
 def _read(encoded: bytes, received_at: datetime) -> Reading:
-    event = _event.decode(encoded)
+    text = encoded.removeprefix(b"\xef\xbb\xbf").strip()
+    if text.startswith(b"["):
+        return read_array(_read_one, text, received_at)
+    event = _event.decode(text)
     if event.event_source == "aws:sqs":
         return _read(event.body.encode(), received_at)
+    return _read_event(event, text, received_at)
+
+
+def _read_one(encoded: bytes, received_at: datetime) -> Single:
+    return _read_event(_event.decode(encoded), encoded, received_at)
+
+
+def _read_event(event: _Event, encoded: bytes, received_at: datetime) -> Single:
     own = read_own(event, received_at)
     if own is not None:
         return own
     if event.detail_type is msgspec.UNSET:
-        raise missing("detail-type")
+        raise what_it_is(encoded) or missing("detail-type")
     reader = _BY_SOURCE.get((event.source, event.detail_type)) or _BY_DETAIL_TYPE.get(event.detail_type, _unknown)
     return reader(event, received_at)
 
 
-def _unknown(event: _Event, _received_at: datetime) -> Reading:
+def _unknown(event: _Event, _received_at: datetime) -> Single:
     return Ignored(plain(f"{event.source} {event.detail_type}", 100))
 
 
@@ -119,18 +135,18 @@ def _object_arrived(event: _Event, _received_at: datetime) -> Arrived:
     return Arrived((ObjectArrived(time_at(event.time, "$.time"), created.bucket.name, created.object.key),))
 
 
-def _table_changed(event: _Event, _received_at: datetime) -> Reading:
+def _table_changed(event: _Event, _received_at: datetime) -> Single:
     change = decode_part(_table_change, event.detail, "$.detail")
     return _changed(event, change.type_of_change, change.database_name, (change.table_name,))
 
 
-def _database_changed(event: _Event, _received_at: datetime) -> Reading:
+def _database_changed(event: _Event, _received_at: datetime) -> Single:
     """`changedTables` has a hundred names at most, and is there only where tables changed."""
     change = decode_part(_database_change, event.detail, "$.detail")
     return _changed(event, change.type_of_change, change.database_name, change.changed_tables)
 
 
-def _changed(event: _Event, kind: str, database: str, tables: tuple[str, ...] | None) -> Reading:
+def _changed(event: _Event, kind: str, database: str, tables: tuple[str, ...] | None) -> Single:
     if kind in NO_NEW_DATA or not tables:
         return _what(event, kind)
     time = time_at(event.time, "$.time")
@@ -138,7 +154,7 @@ def _changed(event: _Event, kind: str, database: str, tables: tuple[str, ...] | 
     return Arrived(arrivals)
 
 
-def _job_changed(event: _Event, _received_at: datetime) -> Reading:
+def _job_changed(event: _Event, _received_at: datetime) -> Single:
     change = decode_part(_job_change, event.detail, "$.detail")
     if change.state != "SUCCEEDED":
         return _what(event, change.state)
@@ -147,7 +163,8 @@ def _job_changed(event: _Event, _received_at: datetime) -> Reading:
 
 def _signalled(event: _Event, received_at: datetime) -> Asked:
     signal = decode_part(_signal, event.detail, "$.detail")
-    return asked(signal.target, received_at, full=signal.full, reason=signal.reason or SIGNAL)
+    found = asked(signal.target, received_at, full=signal.full, reason=signal.reason or SIGNAL)
+    return msgspec.structs.replace(found, sender=(event.account, event.source))
 
 
 def _ticked(_event: _Event, _received_at: datetime) -> Ticked:
@@ -162,7 +179,7 @@ _TABLE = frozenset({"table", "tablename", "viewname", "materializedviewname"})
 _TABLE_ARN = re.compile(r"arn:[^:]*:glue:[^:]*:[^:]*:table/(?:.*/)?([^/]+)/([^/]+)")
 
 
-def _run_ended(event: _Event, _received_at: datetime) -> Reading:
+def _run_ended(event: _Event, _received_at: datetime) -> Single:
     return _view_in_detail(event.detail) or _view_in_resources(event.resources) or _what(event, "unreadable")
 
 
@@ -191,7 +208,7 @@ def _anything(raw: msgspec.Raw) -> Any:
         return None
 
 
-_Reader = Callable[[_Event, datetime], Reading]
+_Reader = Callable[[_Event, datetime], Single]
 
 _BY_SOURCE: Mapping[tuple[str, str], _Reader] = {
     ("aws.s3", "Object Created"): _object_arrived,

@@ -16,11 +16,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from shared.model import Arrival, BlobArrived, OneLakeArrived
-from shared.readings import Arrived, FabricRunEnded, Ignored, Reading
+from shared.model import BlobArrived, OneLakeArrived
+from shared.readings import Arrived, FabricRunEnded, Ignored, Reading, Single
 from shared.redaction import plain
 from shared.wakes import Own, read_own
-from shared.wire import decode_part, misfit, missing, read_guarded, time_at
+from shared.wire import decode_part, misfit, missing, read_array, read_guarded, time_at
 
 ONLY_OPENED = frozenset({"CreateFile", "SftpCreate"})
 """The two calls that report a blob before its data is there: an empty file was opened, and `FlushWithClose` or
@@ -89,7 +89,6 @@ class _Job(msgspec.Struct, rename="camel"):
 
 
 _event = msgspec.json.Decoder(_Event)
-_events = msgspec.json.Decoder(list[_Event])
 _blob = msgspec.json.Decoder(_Blob)
 _job = msgspec.json.Decoder(_Job)
 
@@ -101,9 +100,7 @@ def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) 
 
 def _read(encoded: bytes, received_at: datetime) -> Reading:
     text = _unpacked(encoded)
-    if not text.startswith(b"["):
-        return _read_one(_event.decode(text), received_at)
-    return _together([_read_one(event, received_at) for event in _events.decode(text)])
+    return read_array(_read_one, text, received_at) if text.startswith(b"[") else _read_one(text, received_at)
 
 
 def _unpacked(encoded: bytes) -> bytes:
@@ -117,17 +114,8 @@ def _unpacked(encoded: bytes) -> bytes:
         raise misfit("a JSON object, an array of them, or base64 of either", text[:40]) from None
 
 
-def _together(readings: list[Reading]) -> Reading:
-    """Several events in one message: all that arrived; without any, the first that says something. Hints can wait."""
-    if not readings:
-        raise misfit("at least one event", readings)
-    arrivals = tuple(arrival for each in readings if isinstance(each, Arrived) for arrival in each.arrivals)
-    if arrivals:
-        return Arrived(arrivals)
-    return next((each for each in readings if not isinstance(each, Ignored)), readings[0])
-
-
-def _read_one(event: _Event, received_at: datetime) -> Reading:
+def _read_one(encoded: bytes, received_at: datetime) -> Single:
+    event = _event.decode(encoded)
     own = read_own(event, received_at)
     if own is not None:
         return own
@@ -153,32 +141,30 @@ _ACCOUNT = re.compile(r"/storageAccounts/([^/]+)", re.IGNORECASE)
 _BLOB_SUBJECT = re.compile(r"/blobServices/[^/]+/containers/([^/]+)/blobs/(.+)", re.DOTALL)
 
 
-def _blob_created(event: _Event) -> Reading:
+def _blob_created(event: _Event) -> Single:
     blob = decode_part(_blob, event.data, "$.data")
     if blob.api in ONLY_OPENED:
         return _what(event, blob.api)
     return _blob_arrived(event, blob)
 
 
-def _renamed(event: _Event) -> Reading:
+def _blob_renamed(event: _Event) -> Single:
     """Renamed into place is how Hadoop's and Spark's committers, and Delta's log on a Data Lake account, finish files.
 
-    The subject is the new name. A renamed directory brings all its files, so its path ends in a slash.
+    The subject is the new name.
     """
-    arrived = _blob_arrived(event, decode_part(_blob, event.data, "$.data"))
-    if event.kind.endswith("DirectoryRenamed"):
-        return Arrived(tuple(_as_folder(each) for each in arrived.arrivals))
-    return arrived
+    return _blob_arrived(event, decode_part(_blob, event.data, "$.data"))
 
 
-def _as_folder(arrival: Arrival) -> Arrival:
-    assert isinstance(arrival, BlobArrived)
-    return msgspec.structs.replace(arrival, path=arrival.path.rstrip("/") + "/")
+def _directory_renamed(event: _Event) -> Single:
+    """A renamed directory brings all its files, and no event tells of each."""
+    return _blob_arrived(event, decode_part(_blob, event.data, "$.data"), folder=True)
 
 
-def _blob_arrived(event: _Event, blob: _Blob) -> Arrived:
+def _blob_arrived(event: _Event, blob: _Blob, *, folder: bool = False) -> Arrived:
     container, path = _blob_name(event, blob)
-    return Arrived((BlobArrived(event.at(), _account(event, blob), container, path),))
+    path = path.rstrip("/") + "/" if folder else path
+    return Arrived((BlobArrived(event.at(), _account(event, blob), container, path, folder),))
 
 
 def _account(event: _Event, blob: _Blob) -> str:
@@ -210,10 +196,10 @@ def _blob_name(event: _Event, blob: _Blob) -> tuple[str, str]:
     raise misfit("/blobServices/default/containers/<container>/blobs/<path>", event.subject, "$.subject")
 
 
-_STORAGE: Mapping[str, Callable[[_Event], Reading]] = {
+_STORAGE: Mapping[str, Callable[[_Event], Single]] = {
     "Microsoft.Storage.BlobCreated": _blob_created,
-    "Microsoft.Storage.BlobRenamed": _renamed,
-    "Microsoft.Storage.DirectoryRenamed": _renamed,
+    "Microsoft.Storage.BlobRenamed": _blob_renamed,
+    "Microsoft.Storage.DirectoryRenamed": _directory_renamed,
 }
 
 
@@ -225,11 +211,19 @@ _JOB_SUBJECT = re.compile(r"(?:^|/)workspaces/([^/]+)/items/([^/]+)/jobs/instanc
 
 def _file_arrived(event: _Event) -> Arrived:
     """OneLake names `CreateFile` as the call even for finished files (Microsoft's sample), so the call says nothing."""
+    return _onelake_arrived(event)
+
+
+def _folder_renamed(event: _Event) -> Arrived:
+    return _onelake_arrived(event, folder=True)
+
+
+def _onelake_arrived(event: _Event, *, folder: bool = False) -> Arrived:
     workspace, item = _onelake_item(event)
-    path = event.subject.lstrip("/")
-    if not path:
+    path = event.subject.strip("/") + "/" if folder else event.subject.lstrip("/")
+    if not path.strip("/"):
         raise misfit("/Tables/... or /Files/...", event.subject, "$.subject")
-    return Arrived((OneLakeArrived(event.at(), workspace.lower(), item.lower(), path),))
+    return Arrived((OneLakeArrived(event.at(), workspace.lower(), item.lower(), path, folder),))
 
 
 def _onelake_item(event: _Event) -> tuple[str, str]:
@@ -244,7 +238,7 @@ def _onelake_item(event: _Event) -> tuple[str, str]:
     raise misfit(".../workspaces/<id>/items/<id>", event.source, "$.source")
 
 
-def _job_ended(event: _Event) -> Reading:
+def _job_ended(event: _Event) -> Single:
     """A hint, so what cannot be read is ignored. The fields of `data`, else those of the subject."""
     try:
         job = _job.decode(event.data)
@@ -258,10 +252,10 @@ def _job_ended(event: _Event) -> Reading:
     return FabricRunEnded(*ids) if all(ids) else _what(event, "unreadable")
 
 
-_FABRIC: Mapping[str, Callable[[_Event], Reading]] = {
+_FABRIC: Mapping[str, Callable[[_Event], Single]] = {
     "FileCreated": _file_arrived,
     "FileRenamed": _file_arrived,
-    "FolderRenamed": _file_arrived,
+    "FolderRenamed": _folder_renamed,
     "ItemJobSucceeded": _job_ended,
     "ItemJobFailed": _job_ended,
     "ItemJobStatusChanged": _job_ended,

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
 from shared.engine import Engine
 from shared.happenings import Happening, Hinted, ProbeAsked, Signalled
 from shared.model import Signal, Target, Value
-from shared.readings import Arrived, Asked, FabricRunEnded, GlueRunEnded, Malformed, Reading, Ticked, Woken
-from shared.routing import ended, reason, targets_of
+from shared.readings import (
+    Arrived,
+    Asked,
+    FabricRunEnded,
+    GlueRunEnded,
+    Malformed,
+    Reading,
+    Several,
+    Single,
+    Ticked,
+    Woken,
+)
+from shared.redaction import plain
+from shared.routing import ended, signals_of
 
 
 class Verdict(StrEnum):
@@ -22,11 +34,15 @@ class Verdict(StrEnum):
 
 
 class Judged(Value, frozen=True):
-    """The verdict on one message, with the reason and the exception where it is not `DONE`."""
+    """The verdict on one message, with the reason and the exception where it is not `DONE`.
+
+    `dead`: what of the message goes to the dead letters, where that is a part of it; None is the message as it came.
+    """
 
     verdict: Verdict
     why: str = ""
     cause: Exception | None = None
+    dead: bytes | None = None
 
 
 DONE = Judged(Verdict.DONE)
@@ -42,17 +58,52 @@ Concerns = Sequence[tuple[Target, Happening]]
 """Whom a message concerns, and what it means for them."""
 
 
+class _Delivery(Value, frozen=True):
+    """One message: the parts that are taken, each with whom it concerns, and those that can never be, with the reason.
+
+    Of a message with several events the readable arrivals are taken whatever the others are. Requests that come
+    together are taken all or none, so that who repeats a refused message repeats nothing that was done.
+    """
+
+    taken: tuple[tuple[Single, Concerns], ...]
+    refused: tuple[bytes, ...] = ()
+    why: str = ""
+
+
 def take(engine: Engine, readings: Sequence[Reading]) -> tuple[Judged, ...]:
     """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
 
     One target's trouble sends back only the messages that concern it.
     """
-    concerns = [_concerns(engine, reading) for reading in readings]
+    deliveries = [_delivery(engine, reading) for reading in readings]
+    concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
     judged = {target.key: _look(engine, target, happened) for target, happened in _by_target(concerns)}
-    return tuple(
-        _unowed(engine, reading) if not owed else _worst([judged[target.key] for target, _ in owed])
-        for reading, owed in zip(readings, concerns, strict=True)
-    )
+    return tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
+
+
+def _delivery(engine: Engine, reading: Reading) -> _Delivery:
+    if not isinstance(reading, Several):
+        why = _refusal(engine, reading)
+        return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, reading)),))
+    reasons = [_refusal(engine, part.reading) for part in reading.parts]
+    why = next(filter(None, reasons), "")
+    kept = [
+        part
+        for part, refusal in zip(reading.parts, reasons, strict=True)
+        if not refusal and not (why and isinstance(part.reading, Asked))
+    ]
+    refused = tuple(part.body for part in reading.parts if part not in kept)
+    taken = tuple((part.reading, _concerns(engine, part.reading)) for part in kept)
+    return _Delivery(taken, refused, f"{len(refused)} of {len(reading.parts)} events: {why}" if why else "")
+
+
+def _verdict(engine: Engine, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
+    """The worst that was met with what is taken, else done, or a dead letter with what is refused."""
+    worst = _worst([one for reading, concerns in delivery.taken for one in _met(engine, reading, concerns, judged)])
+    if worst.verdict is not Verdict.DONE or not delivery.why:
+        return worst
+    parts = b",".join(delivery.refused)
+    return Judged(Verdict.DEAD, delivery.why, dead=b"[%b]" % parts if parts else None)
 
 
 def stays_away(receives: int) -> timedelta:
@@ -60,19 +111,40 @@ def stays_away(receives: int) -> timedelta:
     return SOON if receives < SOON_TIMES else LATER
 
 
-def _concerns(engine: Engine, reading: Reading) -> Concerns:
+def _met(engine: Engine, reading: Single, concerns: Concerns, judged: Mapping[str, Judged]) -> list[Judged]:
+    return [judged[target.key] for target, _ in concerns] or [_unowed(engine, reading)]
+
+
+def _refusal(engine: Engine, reading: Single) -> str:
+    """Why a message can never be taken, or ""."""
+    match reading:
+        case Malformed(why):
+            return why
+        case Asked(name, sender=sender):
+            allowed = [(one.account, one.source) for one in engine.configuration.deployment.signal_sources]
+            if sender and allowed and sender not in allowed:
+                return plain(
+                    f"account {sender[0]} and source {sender[1]} may not ask for a refresh: "
+                    "[deployment] signal_sources in the configuration says who may"
+                )
+            target = engine.configuration.by_name.get(name)
+            if target is None or target.key not in engine.targets:
+                return f"the configuration of this function has no target {name!r}"
+    return ""
+
+
+def _concerns(engine: Engine, reading: Single) -> Concerns:
     happened: list[tuple[Target, Happening]] = []
     match reading:
         case Arrived(arrivals):
-            found = [(target, arrival) for arrival in arrivals for target in targets_of(arrival, engine.configuration)]
-            happened.extend((target, Signalled(Signal(arrival.time, reason(arrival)))) for target, arrival in found)
+            for arrival in arrivals:
+                happened.extend(
+                    (target, Signalled(signal)) for target, signal in signals_of(arrival, engine.configuration)
+                )
         case Asked(name):
-            target = engine.configuration.by_name.get(name)
-            happened.extend((target, happening) for happening in _asked(reading) if target)
+            happened.extend((engine.configuration.by_name[name], happening) for happening in _asked(reading))
         case GlueRunEnded() | FabricRunEnded():
             happened.extend((target, Hinted()) for target in ended(reading, engine.configuration))
-        case _:
-            return ()
     return [(target, happening) for target, happening in happened if target.key in engine.targets]
 
 
@@ -94,19 +166,14 @@ def _look(engine: Engine, target: Target, happened: Sequence[Happening]) -> Judg
     return _spared(lambda: engine.signalled(target, signals, written=engine.look(target, happened)))
 
 
-def _unowed(engine: Engine, reading: Reading) -> Judged:
+def _unowed(engine: Engine, reading: Single) -> Judged:
     """The verdict on a message that concerns no target by name or source."""
     match reading:
-        case Malformed(why):
-            return Judged(Verdict.DEAD, why)
-        case Asked(name):
-            return Judged(Verdict.DEAD, f"the configuration of this function has no target {name!r}")
         case Woken(wake):
             return _spared(lambda: engine.wake(wake))
         case Ticked():
             return _spared(engine.tick)
-        case _:
-            return DONE
+    return DONE
 
 
 def _spared(work: Callable[[], object]) -> Judged:

@@ -106,7 +106,7 @@ def _signalled(state: State, happening: Signalled, terms: Terms, now: datetime) 
     signal, policy = happening.signal, terms.policy
     if signal.job and signal.job in open_jobs(state):
         return Folded(state)  # asked again: it is known, and lifts no hold
-    time = min(signal.time, now + CLOCK_DIFFERENCE)
+    time = min(signal.time, now + CLOCK_DIFFERENCE) + signal.extra_lag
     if signal.asked:
         time = max(time, _just_uncovered(state, policy.visibility_lag))
     elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):

@@ -177,6 +177,8 @@ class BlobArrived(Value, frozen=True):
     account: str
     container: str
     path: str
+    folder: bool = False
+    """Whether a whole directory came at once, by a rename: `path` then ends in a slash."""
 
 
 class OneLakeArrived(Value, frozen=True):
@@ -186,6 +188,8 @@ class OneLakeArrived(Value, frozen=True):
     workspace: str
     item: str
     path: str
+    folder: bool = False
+    """Whether a whole folder came at once, by a rename: `path` then ends in a slash."""
 
 
 Arrival = ObjectArrived | TableChanged | JobSucceeded | BlobArrived | OneLakeArrived
@@ -263,6 +267,8 @@ class Signal(Value, frozen=True):
     full: bool = False
     asked: bool = False
     job: str = ""
+    extra_lag: timedelta = timedelta(0)
+    """How much later than the target's visibility lag says the data of its source can be read; added to `time`."""
 
 
 class Owed(Value, frozen=True):

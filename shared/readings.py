@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from shared.model import Arrival, Value, Wake
@@ -21,6 +22,8 @@ class Asked(Value, frozen=True):
     full: bool = False
     reason: str = "asked"
     by_person: bool = False
+    sender: tuple[str, str] | None = None
+    """AWS account and source of a custom event, which the configuration may restrict."""
 
 
 class GlueRunEnded(Value, frozen=True):
@@ -60,4 +63,27 @@ class Malformed(Value, frozen=True):
     why: str
 
 
-Reading = Arrived | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken | Ignored | Malformed
+class Part(Value, frozen=True):
+    """One event of a message that has several, with its own bytes for the dead letters."""
+
+    reading: Single
+    body: bytes
+
+
+class Several(Value, frozen=True):
+    """A message with several events, not all of which are arrivals."""
+
+    parts: tuple[Part, ...]
+
+
+Single = Arrived | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken | Ignored | Malformed
+Reading = Single | Several
+
+
+def each(readings: Iterable[Reading]) -> Iterator[Single]:
+    """Every single reading, those of messages with several events included."""
+    for reading in readings:
+        if isinstance(reading, Several):
+            yield from (part.reading for part in reading.parts)
+        else:
+            yield reading

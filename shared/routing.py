@@ -1,13 +1,18 @@
 """Whom it concerns: which targets an arrival signals, and which the end of a run is about.
 
-Nothing is decoded or normalised but what the platforms themselves do not tell apart: Glue folds the names of databases
-and tables to lower case when it stores them (Glue API, DatabaseInput and TableInput), and UUIDs have no case.
+The sources of one place, such as a bucket, are found by what their prefixes and suffixes say, by hash, so that an event
+costs as many look-ups as these have different lengths, however many targets there are. Nothing is decoded or normalised
+but what the platforms themselves do not tell apart: Glue folds the names of databases and tables to lower case when it
+stores them (Glue API, DatabaseInput and TableInput), and UUIDs have no case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from shared.model import (
     Arrival,
@@ -24,6 +29,7 @@ from shared.model import (
     OneLakeChanged,
     Resource,
     S3ObjectCreated,
+    Signal,
     Source,
     TableChanged,
     Target,
@@ -33,6 +39,7 @@ from shared.readings import FabricRunEnded, GlueRunEnded
 if TYPE_CHECKING:
     from shared.config import Configuration
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 LONGEST_REASON = 120
@@ -41,18 +48,53 @@ LONGEST_REASON = 120
 Place = tuple[str, ...]
 """Where something arrives or is written, as a key to look up by: a bucket, a table, a job, a container, an item."""
 
-Listeners = Mapping[Place, tuple[tuple[Source, Target], ...]]
-"""By place: the sources that name it, each with its target."""
+TEMPORARY = "/_temporary/"
+"""A folder in which Hadoop's committers keep what no reader reads until they rename it (FileOutputCommitter)."""
+
+
+class Listener(NamedTuple):
+    """One source of one target; `position` is where the target stands in the configuration."""
+
+    position: int
+    source: Source
+    target: Target
+
+
+class _BySuffix(NamedTuple):
+    """The sources of one place that have one prefix."""
+
+    lengths: tuple[int, ...]
+    found: Mapping[str, tuple[Listener, ...]]
+
+
+class Listeners(NamedTuple):
+    """The sources of one place: by prefix, then by suffix; the prefixes also in order, for folders that hold them."""
+
+    lengths: tuple[int, ...]
+    found: Mapping[str, _BySuffix]
+    prefixes: Sequence[str]
+
+
+def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Target, Signal], ...]:
+    """The targets that an arrival signals, in the order of the configuration; never one whose own output it is.
+
+    Where several sources of a target fit, the signal has the longest of their visibility lags.
+    """
+    place = configuration.listeners.get(place_of(arrival))
+    lags: dict[int, tuple[Target, timedelta]] = {}
+    for position, source, target in _listeners_to(arrival, place) if place else ():
+        if not _is_output(arrival, target.resource):
+            _, lag = lags.get(position, (target, timedelta(0)))
+            lags[position] = target, max(lag, _extra_lag(source, target))
+    if not lags:
+        return ()
+    words = reason(arrival)
+    return tuple((target, Signal(arrival.time, words, extra_lag=lag)) for _, (target, lag) in sorted(lags.items()))
 
 
 def targets_of(arrival: Arrival, configuration: Configuration) -> tuple[Target, ...]:
-    """The targets that an arrival signals, in the order of the configuration; never one whose own output it is."""
-    found = {
-        target.name: target
-        for source, target in configuration.listeners.get(place_of(arrival), ())
-        if _names(source, arrival) and not _is_output(arrival, target.resource)
-    }
-    return tuple(found.values())
+    """The targets that an arrival signals."""
+    return tuple(target for target, _ in signals_of(arrival, configuration))
 
 
 def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Configuration) -> tuple[Target, ...]:
@@ -79,14 +121,66 @@ def printable(text: str, longest: int) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def listeners(targets: Iterable[Target]) -> Listeners:
+def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:
     """Index the sources of all targets by their place; an Iceberg table that is only looked at has no events."""
-    return _grouped(
-        (place_of(source), (source, target))
-        for target in targets
+    places = _grouped(
+        (place_of(source), Listener(position, source, target))
+        for position, target in enumerate(targets)
         for source in target.on
         if not isinstance(source, IcebergChanged)
     )
+    return {place: _by_prefix(found) for place, found in places.items()}
+
+
+def _by_prefix(found: Iterable[Listener]) -> Listeners:
+    groups = _grouped((_affixes(listener.source)[0], listener) for listener in found)
+    by_prefix = {prefix: _by_suffix(listening) for prefix, listening in groups.items()}
+    return Listeners(_lengths(by_prefix), by_prefix, sorted(by_prefix))
+
+
+def _by_suffix(found: Iterable[Listener]) -> _BySuffix:
+    groups = _grouped((_affixes(listener.source)[1], listener) for listener in found)
+    return _BySuffix(_lengths(groups), groups)
+
+
+def _lengths(texts: Iterable[str]) -> tuple[int, ...]:
+    return tuple(sorted({len(text) for text in texts}))
+
+
+def _listeners_to(arrival: Arrival, place: Listeners) -> Iterator[Listener]:
+    """The sources of the place that mean this arrival, and below whose prefix it lies in no temporary folder."""
+    key, is_folder = _key_of(arrival)
+    temporary_at = f"/{key}".rfind(TEMPORARY)
+    for length in place.lengths:
+        group = place.found.get(key[:length])
+        if group and temporary_at < length <= len(key):
+            yield from _with_suffix(group, key, is_folder=is_folder)
+    if is_folder:
+        yield from _inside(key, place)
+
+
+def _with_suffix(group: _BySuffix, key: str, *, is_folder: bool) -> Iterator[Listener]:
+    """The sources of one prefix that fit the end of the key; what a folder holds may end in any suffix."""
+    for length in group.lengths:
+        if is_folder:
+            yield from (listener for found in group.found.values() for listener in found)
+            return
+        if length <= len(key):
+            yield from group.found.get(key[len(key) - length :], ())
+
+
+def _inside(folder: str, place: Listeners) -> Iterator[Listener]:
+    """The sources whose prefix lies inside the folder, found without looking at the others."""
+    first = bisect_left(place.prefixes, folder)
+    for prefix in takewhile(lambda prefix: prefix.startswith(folder), islice(place.prefixes, first, None)):
+        if prefix != folder:
+            yield from (listener for found in place.found[prefix].found.values() for listener in found)
+
+
+def _extra_lag(source: Source, target: Target) -> timedelta:
+    """How much longer than the target's visibility lag that of the one source is."""
+    own = source.visibility_lag
+    return max(own - target.policy.visibility_lag, timedelta(0)) if own else timedelta(0)
 
 
 def by_output(targets: Iterable[Target]) -> Mapping[Place, tuple[Target, ...]]:
@@ -136,16 +230,24 @@ def _item(workspace: str, item: str) -> Place:
     return ("item", workspace.lower(), item.lower())
 
 
-def _names(source: Source, arrival: Arrival) -> bool:
-    """Whether the source means this arrival, of the two being at the same place."""
-    match source, arrival:
-        case S3ObjectCreated(), ObjectArrived():
-            return arrival.key.startswith(source.prefix) and arrival.key.endswith(source.suffix)
-        case BlobCreated(), BlobArrived():
-            return arrival.path.startswith(source.prefix) and arrival.path.endswith(source.suffix)
-        case OneLakeChanged(), OneLakeArrived():
-            return f"{arrival.path}/".startswith(f"{source.path.rstrip('/')}/")
-    return True
+def _affixes(source: Source) -> tuple[str, str]:
+    """What the key of an arrival begins and ends with where the source means it."""
+    match source:
+        case S3ObjectCreated() | BlobCreated():
+            return source.prefix, source.suffix
+        case OneLakeChanged():
+            return f"{source.path.rstrip('/')}/", ""
+    return "", ""
+
+
+def _key_of(arrival: Arrival) -> tuple[str, bool]:
+    """The name of what arrived within its place, and whether that is a whole folder, with a slash at its end."""
+    match arrival:
+        case ObjectArrived():
+            return arrival.key, False
+        case BlobArrived() | OneLakeArrived():
+            return arrival.path, arrival.folder
+    return "", False
 
 
 def _is_output(arrival: Arrival, resource: Resource) -> bool:
@@ -158,8 +260,8 @@ def _is_output(arrival: Arrival, resource: Resource) -> bool:
     return False
 
 
-def _grouped(pairs: Iterable[tuple[Place, T]]) -> dict[Place, tuple[T, ...]]:
-    groups: dict[Place, list[T]] = {}
-    for place, value in pairs:
-        groups.setdefault(place, []).append(value)
-    return {place: tuple(values) for place, values in groups.items()}
+def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
+    groups: dict[K, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in groups.items()}

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from shared.model import Wake
-from shared.readings import Asked, Reading, Ticked, Woken
+from shared.readings import Asked, Single, Ticked, Woken
 from shared.redaction import plain
 from shared.wire import decode_part, misfit, time_at
 
@@ -40,7 +40,7 @@ def wake_message(wake: Wake) -> str:
     return msgspec.json.encode({"wake": wake}).decode()
 
 
-def read_own(message: Own, received_at: datetime) -> Reading | None:
+def read_own(message: Own, received_at: datetime) -> Single | None:
     """A wake, `{"tick": true}` or `{"refresh": "<target>", "full": false, "reason": "..."}`; None if it is another."""
     if message.wake is not msgspec.UNSET:
         return _woken(message.wake)

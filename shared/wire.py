@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from shared.model import Value
 from shared.ports import Phase, Report
-from shared.readings import Malformed, Reading
+from shared.readings import Arrived, Malformed, Part, Reading, Several, Single
 from shared.redaction import plain
 from shared.trouble import Fault, Meaning, Sent, Trouble
 
@@ -47,6 +47,29 @@ def read_guarded(read: Callable[[bytes, datetime], Reading], body: object, recei
         return Malformed("nested too deeply to be an event")
     except (UnicodeError, TypeError, OverflowError) as error:
         return Malformed(plain(f"not JSON text: {error}"))
+
+
+def read_array(read: Callable[[bytes, datetime], Single], encoded: bytes, received_at: datetime) -> Reading:
+    """Read a JSON array of events, each of which is read, or is unreadable, on its own."""
+    parts = tuple(
+        Part(_read_part(read, bytes(raw), received_at), bytes(raw)) for raw in msgspec.json.decode(encoded, type=_RAWS)
+    )
+    if not parts:
+        raise misfit("at least one event", [])
+    arrived = [part.reading for part in parts if isinstance(part.reading, Arrived)]
+    if len(arrived) == len(parts):
+        return Arrived(tuple(arrival for reading in arrived for arrival in reading.arrivals))
+    return parts[0].reading if len(parts) == 1 else Several(parts)
+
+
+_RAWS = list[msgspec.Raw]
+
+
+def _read_part(read: Callable[[bytes, datetime], Single], encoded: bytes, received_at: datetime) -> Single:
+    try:
+        return read(encoded, received_at)
+    except msgspec.ValidationError as error:
+        return Malformed(plain(str(error)))
 
 
 def _encoded(body: object) -> bytes:

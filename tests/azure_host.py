@@ -233,6 +233,6 @@ def blob_created(path: str, at: datetime, *, container: str = "sales", cloud_eve
     return {"topic": topic, "eventType": kind, "eventTime": time, "dataVersion": "", "metadataVersion": "1", **common}
 
 
-def packed(event: dict[str, Any]) -> bytes:
+def packed(event: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     """As Event Grid puts it into a queue."""
     return b64encode(json.dumps(event).encode())

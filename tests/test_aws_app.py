@@ -184,6 +184,16 @@ def test_a_bad_message_is_put_aside_alone_at_once_and_with_the_reason(
     assert (line["message_id"], line["correlation_id"]) == ("1", "request-1")
 
 
+def test_only_the_bad_part_of_a_message_is_put_aside(host: Host) -> None:
+    """A message may be an array of events: those that can be read are signals, the other one is the dead letter."""
+    good, bad = json.loads(object_created("orders/1", host.clock.now())), {"detail-type": 5}
+    assert host.deliver(json.dumps([good, bad])) == []
+    [(body, why)] = host.dead_letters()
+    assert json.loads(body) == [bad]
+    assert why == "1 of 2 events: Expected `str`, got `int` - at `$.detail-type`"
+    assert host.state("daily").owed
+
+
 def test_a_signal_for_a_target_that_nobody_knows_is_a_dead_letter(host: Host) -> None:
     """It can never be carried out, so whoever sent it must learn of it."""
     signal = {"source": "loader", "detail-type": "unstale.signal", "detail": {"target": "dialy"}}
@@ -338,7 +348,7 @@ def test_a_refresh_that_is_stored_is_no_error_where_only_the_answer_fails(host: 
 )
 def test_what_nobody_can_read_is_an_error_to_whoever_called(host: Host, event: Any) -> None:
     """An input that is none of ours, a batch of another service included, is refused with the reason."""
-    with pytest.raises(NotDone, match=r"missing|Expected|not JSON"):
+    with pytest.raises(NotDone, match=r"missing|[Ee]xpected|not JSON"):
         host.invoke(event)
 
 

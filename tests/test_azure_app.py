@@ -198,6 +198,16 @@ def test_a_dead_letter_that_cannot_be_buried_comes_back(host: Host) -> None:
         host.queue(b"no JSON")
 
 
+def test_only_the_bad_part_of_a_message_is_buried(host: Host) -> None:
+    """A message may be an array of events: those that can be read are signals, the other one is the dead letter."""
+    good, bad = blob_created("orders/1", host.clock.now()), {"type": 5}
+    host.queue(packed([good, bad]))
+    [(_, body, why)] = host.yard.buried
+    assert json.loads(body) == [bad]
+    assert why == "1 of 2 events: Expected `str`, got `int` - at `$.type`"
+    assert host.state("sales").owed
+
+
 def test_nothing_is_kept_of_a_failure(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """Once the variable is there, the next invocation works; no restart is needed."""
     bad_settings(host)

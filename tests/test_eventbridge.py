@@ -173,10 +173,13 @@ def test_unknown_events_are_ignored_by_name(unknown: dict[str, Any]) -> None:
             {"refresh": "daily", "full": True, "reason": "because\n"},
             Asked("daily", NOW, full=True, reason="because", by_person=True),
         ),
-        (event("unstale.signal", {"target": "daily"}, "my.loader"), Asked("daily", NOW, reason="unstale.signal")),
+        (
+            event("unstale.signal", {"target": "daily"}, "my.loader") | {"account": "123456789012"},
+            Asked("daily", NOW, reason="unstale.signal", sender=("123456789012", "my.loader")),
+        ),
         (
             event("unstale.signal", {"target": "daily", "full": True, "reason": "loaded", "more": 1}, "x"),
-            Asked("daily", NOW, full=True, reason="loaded"),
+            Asked("daily", NOW, full=True, reason="loaded", sender=("", "x")),
         ),
     ],
 )
@@ -204,7 +207,12 @@ MALFORMED: list[tuple[Any, str]] = [
     ("{", "not JSON: Input data was truncated"),
     ("hello", "not JSON: JSON is malformed: invalid character (byte 0)"),
     ("5", "Expected `object`, got `int`"),
-    ([1], "Expected `object`, got `array`"),
+    ([1], "Expected `object`, got `int`"),
+    (
+        {"Records": [{"eventSource": "aws:kinesis"}]},
+        "a batch of records of aws:kinesis, where an EventBridge event is expected",
+    ),
+    ({"Type": "Notification", "Message": "{}"}, "Object missing required field `detail-type`"),
     (None, "Expected `object`, got `null`"),
     ({}, "Object missing required field `detail-type`"),
     ({"Records": [{"s3": {}}]}, "Object missing required field `detail-type`"),

@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from shared.config import DeploymentSettings, SignalSource
 from shared.inbox import DONE, Judged, Verdict, stays_away, take
 from shared.model import JobSucceeded, ObjectArrived, State, Wake
 from shared.ports import StoreDown
@@ -17,7 +19,9 @@ from shared.readings import (
     GlueRunEnded,
     Ignored,
     Malformed,
+    Part,
     Reading,
+    Several,
     Ticked,
     Woken,
 )
@@ -93,6 +97,57 @@ def test_what_can_never_be_carried_out_is_a_dead_letter(stage: Stage, reading: R
     """At once, with the reason."""
     [judged] = take(stage.engine, [reading])
     assert (judged.verdict, why in judged.why) == (Verdict.DEAD, True)
+
+
+def several(*readings: Any) -> Several:
+    """A message with these events, whose bytes are their numbers."""
+    return Several(tuple(Part(reading, str(number).encode()) for number, reading in enumerate(readings)))
+
+
+def test_all_requests_of_one_message_are_taken(stage: Stage) -> None:
+    """One message may ask for several targets, and have arrivals and wakes beside that."""
+    message = several(Asked("a", at(0)), Asked("b", at(0)), Woken(Wake("k", NOON, "7")), Ignored("x"))
+    assert take(stage.engine, [message]) == (DONE,)
+    assert stage.state("a").owed
+    assert stage.state("b").owed
+
+
+def test_requests_of_one_message_are_refused_together(stage: Stage) -> None:
+    """Where one can never be carried out, none is, and the dead letter has them all, so that it can be sent again."""
+    message = several(Asked("a", at(0)), Asked("c", at(0)), arrival("b"))
+    why = "2 of 3 events: the configuration of this function has no target 'c'"
+    assert take(stage.engine, [message]) == (Judged(Verdict.DEAD, why, dead=b"[0,1]"),)
+    assert stage.state("a").owed is None
+    assert stage.state("b").owed
+
+
+def test_only_what_cannot_be_read_of_a_message_is_a_dead_letter(stage: Stage) -> None:
+    """The arrivals beside it are signals."""
+    message = several(arrival("a"), Malformed("no key"), arrival("b"))
+    assert take(stage.engine, [message]) == (Judged(Verdict.DEAD, "1 of 3 events: no key", dead=b"[1]"),)
+    assert stage.state("a").owed
+    assert stage.state("b").owed
+
+
+def test_a_message_comes_back_whole_where_a_part_meets_trouble(stage: Stage) -> None:
+    """Nothing of it goes to the dead letters before the rest is stored."""
+    breaking(stage, "a")
+    [judged] = take(stage.engine, [several(arrival("a"), Malformed("no key"))])
+    assert (judged.verdict, judged.dead) == (Verdict.RETRY, None)
+
+
+def test_only_those_whom_the_configuration_names_may_send_signals(stage: Stage) -> None:
+    """Everybody by default; a person's own request names no sender and is always taken."""
+    senders = (SignalSource("123456789012", "contoso.etl"),)
+    stage.engine.configuration = replace(
+        stage.engine.configuration, deployment=DeploymentSettings(signal_sources=senders)
+    )
+    allowed, foreign = Asked("a", at(0), sender=("123456789012", "contoso.etl")), ("210987654321", "contoso.etl")
+    other, person = Asked("a", at(0), sender=foreign), Asked("a", at(0), by_person=True)
+    first, second, third = take(stage.engine, [allowed, other, person])
+    assert (first, third) == (DONE, DONE)
+    assert second.verdict is Verdict.DEAD
+    assert "account 210987654321 and source contoso.etl may not ask" in second.why
 
 
 @pytest.mark.parametrize("by_person", [False, True])

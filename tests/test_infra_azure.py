@@ -25,11 +25,11 @@ from infra.packaging import azure as packaging
 from infra.packaging import stage
 from infra.parameters.azure import MOST_FILTERS, SUBJECT, Filter, filters_for, inputs
 from local.cli import infra, main
-from shared.config import load
+from shared.config import Configuration, load
 from shared.eventgrid import read
-from shared.model import BlobArrived, BlobCreated
+from shared.model import BlobArrived, BlobCreated, LakeViews, Target
 from shared.readings import Arrived
-from shared.routing import _names
+from shared.routing import targets_of
 from tests.azure_host import SALES, WORKSPACE, function_names
 
 ROOT = Path(__file__).parents[1]
@@ -500,7 +500,8 @@ def signals(sources: list[BlobCreated], reading: Arrived) -> bool:
     """Whether one of the sources means it."""
     [arrival] = reading.arrivals
     assert isinstance(arrival, BlobArrived)
-    return any(source.container == arrival.container and _names(source, arrival) for source in sources)
+    lake = Target("lake", LakeViews("w", "l"), on=tuple(sources))
+    return bool(targets_of(arrival, Configuration((lake,))))
 
 
 def lakehouse(name: str, *sources: str) -> str:

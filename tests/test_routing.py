@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import routing
 from shared.config import Configuration
 from shared.model import (
     Arrival,
@@ -17,12 +16,14 @@ from shared.model import (
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
+    IcebergChanged,
     ItemJob,
     JobSucceeded,
     LakeViews,
     ObjectArrived,
     OneLakeArrived,
     OneLakeChanged,
+    Policy,
     Resource,
     S3ObjectCreated,
     Source,
@@ -30,7 +31,7 @@ from shared.model import (
     Target,
 )
 from shared.readings import FabricRunEnded, GlueRunEnded
-from shared.routing import LONGEST_REASON, ended, reason, targets_of
+from shared.routing import LONGEST_REASON, _listeners_to, ended, place_of, reason, signals_of, targets_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
@@ -55,6 +56,8 @@ def signals(source: Source, arrival: Arrival, resource: Resource = VIEW) -> bool
 
 
 LANDING = S3ObjectCreated("landing", "orders/", ".json")
+CSVS = BlobCreated("lake", "sales", "orders/", ".csv")
+IN_ONE = S3ObjectCreated("landing", "ab", "bc")
 ORDERS = OneLakeChanged(WORKSPACE, LAKEHOUSE, "Tables/orders")
 
 MATCHES: list[tuple[bool, Source, Arrival]] = [
@@ -83,11 +86,35 @@ MATCHES: list[tuple[bool, Source, Arrival]] = [
     (False, BlobCreated("lake", "sales"), BlobArrived(NOW, "lake", "sales2", "x")),
     (False, BlobCreated("lake", "sales"), BlobArrived(NOW, "lake2", "sales", "x")),
     (True, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders/_delta_log/1.json")),
-    (True, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders")),
+    (True, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders/", folder=True)),
+    (True, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders/a/", folder=True)),
+    (True, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/", folder=True)),
+    (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/order/", folder=True)),
+    (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders2/", folder=True)),
+    (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders/_temporary/0/x")),
+    (True, CSVS, BlobArrived(NOW, "lake", "sales", "orders/", folder=True)),
+    (True, CSVS, BlobArrived(NOW, "lake", "sales", "orders/day/", folder=True)),
+    (True, BlobCreated("lake", "sales", "a/orders/"), BlobArrived(NOW, "lake", "sales", "a/", folder=True)),
+    (True, BlobCreated("lake", "sales", "a/ord", ".x"), BlobArrived(NOW, "lake", "sales", "a/orders/", folder=True)),
+    (True, BlobCreated("lake", "sales", "a/day=1", ".x"), BlobArrived(NOW, "lake", "sales", "a/", folder=True)),
+    (False, CSVS, BlobArrived(NOW, "lake", "sales", "ord/", folder=True)),
+    (False, CSVS, BlobArrived(NOW, "lake", "sales", "orders2/", folder=True)),
+    (False, CSVS, BlobArrived(NOW, "lake", "sales", "orders/", folder=False)),
+    (False, CSVS, BlobArrived(NOW, "lake", "sales", "orders/_temporary/0/part.csv")),
+    (False, CSVS, BlobArrived(NOW, "lake", "sales", "orders/a/_temporary/0/task/", folder=True)),
+    (True, CSVS, BlobArrived(NOW, "lake", "sales", "orders/_temporary.csv")),
+    (True, CSVS, BlobArrived(NOW, "lake", "sales", "orders/a_temporary/b.csv")),
+    (True, BlobCreated("lake", "sales", "a/_temporary/"), BlobArrived(NOW, "lake", "sales", "a/_temporary/x")),
+    (True, BlobCreated("lake", "sales", "a/_temp"), BlobArrived(NOW, "lake", "sales", "a/_temporary/x")),
+    (False, BlobCreated("lake", "sales"), BlobArrived(NOW, "lake", "sales", "_temporary/x")),
+    (False, LANDING, ObjectArrived(NOW, "landing", "orders/_temporary/0/x.json")),
+    (True, IN_ONE, ObjectArrived(NOW, "landing", "abc")),
+    (False, IN_ONE, ObjectArrived(NOW, "landing", "ab")),
     (True, ORDERS, OneLakeArrived(NOW, WORKSPACE.upper(), LAKEHOUSE.upper(), "Tables/orders/x")),
     (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/orders2/x")),
     (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables/Orders/x")),
     (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, "Tables")),
+    (False, IcebergChanged("sales", "orders"), TableChanged(NOW, "sales", "orders")),
     (False, ORDERS, OneLakeArrived(NOW, WORKSPACE, WORKSPACE, "Tables/orders/x")),
     (False, ORDERS, OneLakeArrived(NOW, LAKEHOUSE, LAKEHOUSE, "Tables/orders/x")),
     (
@@ -134,23 +161,56 @@ def test_each_target_is_signalled_once_in_the_order_of_the_file() -> None:
     assert names(targets_of(ObjectArrived(NOW, "landing", "abc"), configuration)) == ["z", "a"]
 
 
-def test_an_event_is_not_compared_with_a_thousand_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the sources that name the place of an arrival are looked at."""
-    compared = []
+def test_a_signal_has_the_longest_lag_of_the_sources_that_fit() -> None:
+    """What one entry of `on` says beyond the target's visibility lag is added to the signal's time."""
+    policy = Policy(visibility_lag=timedelta(seconds=10))
+    sources = (
+        S3ObjectCreated("landing", "a", visibility_lag=timedelta(seconds=40)),
+        S3ObjectCreated("landing", "ab", visibility_lag=timedelta(seconds=30)),
+        S3ObjectCreated("landing", "c"),
+    )
+    configuration = Configuration((Target("it", VIEW, policy, on=sources),))
 
-    def names_counted(source: Source, arrival: Arrival) -> bool:
-        compared.append(source)
-        return True
+    def extra(key: str) -> float:
+        [(_, signal)] = signals_of(ObjectArrived(NOW, "landing", key), configuration)
+        return signal.extra_lag.total_seconds()
 
-    monkeypatch.setattr(routing, "_names", names_counted)
-    many = Configuration(
+    assert (extra("abc"), extra("axe"), extra("c")) == (30, 30, 0)
+
+
+BUCKET = [
+    S3ObjectCreated("b", prefix, suffix) for prefix in ("", "a", "a/", "a/b/", "b") for suffix in ("", "x", "b/x")
+]
+
+
+@given(st.sets(st.sampled_from(BUCKET)), st.text("ab/x", max_size=8))
+def test_the_index_finds_what_comparing_each_source_would(sources: set[S3ObjectCreated], key: str) -> None:
+    """Whatever prefixes and suffixes there are, also where both overlap in a short key."""
+    every = Configuration(
         tuple(
-            target(f"t{n}", S3ObjectCreated(f"bucket-{n}"), resource=GlueView(ACCOUNT, "sales", f"t{n}"))
-            for n in range(1000)
+            target(f"{source.prefix}*{source.suffix}", source, resource=GlueView(ACCOUNT, "sales", str(number)))
+            for number, source in enumerate(sources)
         )
     )
-    assert names(targets_of(ObjectArrived(NOW, "bucket-7", "x"), many)) == ["t7"]
-    assert compared == [S3ObjectCreated("bucket-7")]
+    compared = [
+        f"{source.prefix}*{source.suffix}"
+        for source in sources
+        if key.startswith(source.prefix) and key.endswith(source.suffix)
+    ]
+    assert names(targets_of(ObjectArrived(NOW, "b", key), every)) == compared
+
+
+def test_an_event_is_not_compared_with_a_thousand_targets() -> None:
+    """Only the sources that fit are met, in a bucket of their own and in one that a thousand targets share."""
+    views = [GlueView(ACCOUNT, "sales", f"t{n}") for n in range(1000)]
+    for sources, arrival in (
+        ([S3ObjectCreated(f"bucket-{n}") for n in range(1000)], ObjectArrived(NOW, "bucket-7", "x")),
+        ([S3ObjectCreated("all", f"t{n}/", ".json") for n in range(1000)], ObjectArrived(NOW, "all", "t7/x.json")),
+        ([BlobCreated("a", "c", f"t{n}/") for n in range(1000)], BlobArrived(NOW, "a", "c", "t7/", folder=True)),
+    ):
+        many = Configuration(tuple(target(f"t{n}", sources[n], resource=views[n]) for n in range(1000)))
+        met = [listener.target.name for listener in _listeners_to(arrival, many.listeners[place_of(arrival)])]
+        assert met == names(targets_of(arrival, many)) == ["t7"]
 
 
 def test_the_end_of_a_run_concerns_what_it_may_have_refreshed() -> None:
