@@ -1,0 +1,108 @@
+"""What is remembered of each source: the record of a group, in the same store and the same due index as the targets'.
+
+    {"format": 2, "record": {"sources": {"orders": {...}}, "views": {"daily": {...}}, ...}}
+
+A release that knows no groups would take the key for a target that its configuration no longer names; the record has
+no member of a target's that it would clear, and a format that it leaves alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shared.model import Value
+
+IDS_KEPT = 20
+"""Iceberg snapshots that hold the same data, remembered of one source: a compaction an hour for most of a day."""
+
+
+class IcebergVersion(Value, frozen=True, tag="iceberg", tag_field="format"):
+    """What is known of an Iceberg table's version.
+
+    `ids`: snapshots that hold the same data, the current one first; none for a table without a snapshot. `log_entry`:
+    the last line of `snapshot-log` (its time in ms, its snapshot). `settled`: the stamp was old enough when it was
+    read that no later version can have the same one.
+    """
+
+    location: str
+    uuid: str = ""
+    ids: tuple[int, ...] = ()
+    log_entry: tuple[int, int] | None = None
+    stamp: datetime | None = None
+    settled: bool = True
+
+
+class DeltaVersion(Value, frozen=True, tag="delta", tag_field="format"):
+    """What is known of a Delta table's version.
+
+    `file`: number of the newest log file seen, `etag` its tag. `shape`: digest of the table's id, schema and
+    partitioning, empty until a commit showed them. `data`: number of the newest commit that changed data.
+    """
+
+    file: int
+    etag: str = ""
+    shape: str = ""
+    data: int = -1
+
+
+Version = IcebergVersion | DeltaVersion
+
+
+class SourceMemory(Value, frozen=True):
+    """What is remembered of one source.
+
+    `readers`: keys of the targets that read it. `when`: the moment before the request that an answer was last given
+    to. `since`: when the data that it has now came; `shown_at`: the moment of the first answer that showed it.
+    `problem`: why there is no answer; empty while there is one.
+    """
+
+    readers: tuple[str, ...] = ()
+    version: Version | None = None
+    when: datetime | None = None
+    since: datetime | None = None
+    shown_at: datetime | None = None
+    problem: str = ""
+
+
+class ViewMemory(Value, frozen=True):
+    """What a view named as its sources when it was last seen: sources as keys of groups with names, and the rest."""
+
+    sources: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    when: datetime | None = None
+
+
+class GroupRecord(Value, frozen=True):
+    """What is remembered of a group's sources and views, and of the looks at it.
+
+    `sources` and `views` by name. `doublings`: how often its interval was doubled, last at `throttled_at`. `problem`:
+    why the last look failed, since `failing_since`.
+    """
+
+    sources: dict[str, SourceMemory] = msgspec.field(default_factory=dict)
+    views: dict[str, ViewMemory] = msgspec.field(default_factory=dict)
+    doublings: int = 0
+    throttled_at: datetime | None = None
+    problem: str = ""
+    failing_since: datetime | None = None
+
+    def __hash__(self) -> int:
+        """Of what is no mapping."""
+        return hash((self.doublings, self.throttled_at, self.problem, self.failing_since))
+
+    def read_by(self, target: str) -> tuple[str, ...]:
+        """Names of the sources that a target reads."""
+        return tuple(name for name, memory in self.sources.items() if target in memory.readers)
+
+
+def version_of(memory: SourceMemory) -> str:
+    """A source's version as people are shown it: a snapshot's id, or the number of a Delta version."""
+    match memory.version:
+        case IcebergVersion(ids=(current, *_)):
+            return str(current)
+        case DeltaVersion(data=data) if data >= 0:
+            return str(data)
+        case _:
+            return ""

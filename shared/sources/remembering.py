@@ -1,0 +1,100 @@
+"""What an answer means against the memory of a group: what is news to whom, and what to remember (rules 2 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from shared.model import Signal, Value
+from shared.sources.groups import Group, SourceTable, encode
+from shared.sources.memory import GroupRecord, SourceMemory, ViewMemory
+from shared.sources.ports import Known, Observation, Seen, ViewSeen
+from shared.sources.rhythm import heed
+from shared.trouble import Meaning, Trouble
+
+
+class News(Value, frozen=True):
+    """A new version of one source, and the targets that read it."""
+
+    source: SourceTable
+    at: datetime
+    readers: tuple[str, ...]
+
+    @property
+    def signal(self) -> Signal:
+        """The signal for each reader."""
+        return Signal(self.at, f"new data in {self.source.title}")
+
+
+def known_of(record: GroupRecord) -> Known:
+    """What to look at in a group: sources that somebody reads, and its views."""
+    read = {name: memory for name, memory in record.sources.items() if memory.readers}
+    return Known(read, frozenset(record.views))
+
+
+def news_of(group: Group, record: GroupRecord, seen: Seen) -> tuple[News, ...]:
+    """The new versions that a look shows, by source."""
+    found = ((name, observed) for name, observed in seen.sources.items() if name in record.sources)
+    return tuple(
+        News(SourceTable(group, name), observed.news_at, record.sources[name].readers)
+        for name, observed in found
+        if observed.news_at is not None
+    )
+
+
+def remember(record: GroupRecord, seen: Seen, now: datetime) -> GroupRecord:
+    """The record after a look that was answered."""
+    sources = {
+        name: _remember_source(memory, seen.sources[name]) if name in seen.sources else memory
+        for name, memory in record.sources.items()
+    }
+    views = {
+        name: remember_view(seen.views[name]) if name in seen.views else view for name, view in record.views.items()
+    }
+    return heed(
+        replace(record, sources=sources, views=views, problem="", failing_since=None), now, throttled=seen.throttled
+    )
+
+
+def _remember_source(memory: SourceMemory, observed: Observation) -> SourceMemory:
+    """`when` moves for nothing but an answer (rule 5); a version that a cut-off trace reached is kept."""
+    version = observed.version or memory.version
+    is_new = observed.news_at is not None
+    return SourceMemory(
+        readers=memory.readers,
+        version=version,
+        when=observed.when or memory.when,
+        since=observed.news_at if is_new else memory.since,
+        shown_at=observed.moment if is_new else memory.shown_at,
+        problem=observed.problem or ("" if observed.when else memory.problem),
+    )
+
+
+def remember_view(view: ViewSeen) -> ViewMemory:
+    """What a view named as its sources."""
+    return ViewMemory(tuple(sorted(encode(source) for source in view.sources)), view.unreadable, view.when)
+
+
+def remember_failure(record: GroupRecord, failure: Trouble, now: datetime) -> GroupRecord:
+    """The record after a look that failed: it says nothing of any source (rule 5)."""
+    throttled = failure.meaning is Meaning.THROTTLED
+    since = record.failing_since or now
+    return heed(replace(record, problem=str(failure), failing_since=since), now, throttled=throttled)
+
+
+def enrol(record: GroupRecord, target: str, sources: Mapping[str, object], views: frozenset[str]) -> GroupRecord:
+    """The record with a target as the reader of exactly these sources, and with these views to look at."""
+    names = dict.fromkeys((*record.sources, *sources))
+    found = {
+        name: _with_reader(record.sources.get(name, SourceMemory()), target, reads=name in sources) for name in names
+    }
+    read = {name: memory for name, memory in found.items() if memory.readers}
+    kept = {name: record.views.get(name, ViewMemory()) for name in (*record.views, *views)}
+    return replace(record, sources=read, views=kept)
+
+
+def _with_reader(memory: SourceMemory, target: str, *, reads: bool) -> SourceMemory:
+    readers = {*memory.readers, target} if reads else {*memory.readers} - {target}
+    return replace(memory, readers=tuple(sorted(readers)))
