@@ -1,20 +1,23 @@
 """Dead letters: what nobody can read, put into the queue's poison queue with the reason; counted, and redriven.
 
-A message has no attributes here, so ours are an envelope: `{"why": "...", "body": "..."}`. What the host itself gave
-up, after `maxDequeueCount`, is the bare message. What never came into a queue is in `undelivered.py`.
+A message has no attributes here, so ours are an envelope: `{"why": "...", "body": "..."}`, or with `base64` instead of
+`body` for bytes that are no text. What the host itself gave up, after `maxDequeueCount`, is the bare message. What is
+too long for a queue, and what never came into one, is in `undelivered.py`.
 """
 
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
 
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.queue_messages import UnfitMessageError, message_text, xml_text
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
-from functions_azure.undelivered import TooLong, Undelivered
+from functions_azure.undelivered import Undelivered
 from functions_azure.waker import FOREVER
 from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.ports import StoreDown
@@ -24,15 +27,14 @@ MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""
 HIDDEN_SECONDS = 60
 """While it is moved. If the mover dies, it is there again, at worst in both queues, and taking it twice is free."""
-LONGEST_MESSAGE = 65_536
-"""Bytes. Put Message takes no more."""
 
 _T = TypeVar("_T")
 
 
-class _Letter(msgspec.Struct):
+class _Letter(msgspec.Struct, omit_defaults=True):
     why: str
-    body: str
+    body: str | msgspec.UnsetType = msgspec.UNSET
+    base64: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _letter = msgspec.json.Decoder(_Letter)
@@ -48,12 +50,21 @@ class DeadLetters:
         self._moves: tuple[Move, ...] = ()
 
     def send(self, queue: str, body: bytes, why: str) -> None:
-        """Put Message. Raises `StoreDown`; then the message must stay where it is."""
-        self._put(queue + POISON, _envelope(body, why))
+        """Put Message, or Put Blob for what is too long. Raises `StoreDown`; then the message must stay where it is."""
+        letter = _sealed(body, why)
+        if _fits(letter):
+            self._put(queue + POISON, letter)
+        elif self._undelivered.exists:
+            self._undelivered.keep(queue, body, why)
+        else:
+            self._put(queue + POISON, _cut(body, why))
 
     def return_to(self, queue: str, body: bytes) -> None:
-        """Put Message into the queue itself: an event that cannot be stored now, from where nothing waits."""
-        self._put(queue, body.decode())
+        """Put Message into the queue itself: an event that cannot be stored now, from where nothing waits.
+
+        Raises `StoreDown`: `UnfitMessageError` where no time would help.
+        """
+        self._put(queue, message_text(body))
 
     def heaps(self) -> tuple[Heap, ...]:
         """What lies in each poison queue, and in the container. Raises `StoreDown`."""
@@ -110,8 +121,6 @@ class DeadLetters:
         return Heap(queue, count, oldest, tuple(dict.fromkeys(_opened(letter.content)[0] for letter in letters)))
 
     def _put(self, queue: str, content: str) -> None:
-        if len(content.encode()) > LONGEST_MESSAGE:
-            raise TooLong(f"a message of {len(content.encode())} bytes does not fit into the queue {queue}")
         self._ask(
             f"sending to {queue}",
             lambda **limits: self._clients.queue(queue).send_message(content, time_to_live=FOREVER, **limits),
@@ -124,24 +133,38 @@ class DeadLetters:
             raise StoreDown(str(absent)) from absent
 
 
-def _envelope(body: bytes, why: str) -> str:
-    """With as much of the body as fits: what cannot be read and is too long as well can only be shown to a person."""
-    text = body.decode(errors="replace")
+def _sealed(body: bytes, why: str) -> str:
+    """Put a body and its reason into an envelope; bytes that cannot stand in a message are base64."""
+    try:
+        letter = _Letter(plain(why), body=xml_text(body))
+    except UnfitMessageError:
+        letter = _Letter(plain(why), base64=b64encode(body).decode())
+    return msgspec.json.encode(letter).decode()
+
+
+def _fits(letter: str) -> bool:
+    try:
+        message_text(letter.encode())
+    except UnfitMessageError:
+        return False
+    return True
+
+
+def _cut(body: bytes, why: str) -> str:
+    """Return an envelope with as much of a body as fits, to be shown to a person, where there is no container."""
+    text = body
     letter = _sealed(text, why)
-    while len(letter) > LONGEST_MESSAGE:
+    while not _fits(letter):
         text = text[: len(text) * 3 // 4]
         letter = _sealed(text, why)
-    return letter.decode()
-
-
-def _sealed(text: str, why: str) -> bytes:
-    return msgspec.json.encode({"why": plain(why), "body": text})
+    return letter
 
 
 def _opened(content: str) -> tuple[str, str]:
-    """Reason and body; of a bare message the reason is the host's."""
+    """Reason and body; of a bare message the reason is the host's. The reader of messages takes base64, too."""
     try:
         letter = _letter.decode(content)
     except msgspec.DecodeError:
         return GIVEN_UP, content
-    return letter.why, letter.body
+    body = letter.body if letter.body is not msgspec.UNSET else letter.base64
+    return (GIVEN_UP, content) if body is msgspec.UNSET else (letter.why, body)

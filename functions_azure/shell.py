@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from functions_azure.clients import Deadline
+from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE
 from functions_azure.telemetry import Telemetry
 from shared import eventgrid, records, report
@@ -35,6 +36,12 @@ INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
 """Told to stop, the host leaves a call 10 s, then cuts the worker off, and the message stays hidden for ten minutes (as
 seen with host 4.1037). Calls to Fabric must be over after the second of these, any call after the first."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What .NET and PowerShell write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
+REFRESH_BODY_LIMIT = 64 * 1024
+"""Bytes of the body of `POST /api/refresh/{target}`, which names two small fields. It is looked at before anything is
+decoded: 30 MB of brackets become 810 MB of objects."""
+
 RETRY_AFTER_SECONDS = 30
 """What a caller is told to wait: as long as a message that comes back does (host.json)."""
 
@@ -54,7 +61,7 @@ class Graves(Protocol):
         """Bury a message that was in, or meant for, this queue."""
 
     def return_to(self, queue: str, body: bytes) -> None:
-        """Put an event into the queue."""
+        """Put an event into the queue. Raises `UnfitMessageError` where it can never be there."""
 
 
 class Invocation(NamedTuple):
@@ -131,6 +138,9 @@ class Shell:
 
     def refresh(self, name: str, body: bytes) -> Reply:
         """`POST /api/refresh/{target}`, `{"full": false, "reason": "..."}` or nothing. Answers with what happened."""
+        if len(body) > REFRESH_BODY_LIMIT:
+            why = f"a body of {len(body)} bytes, where {REFRESH_BODY_LIMIT} are allowed"
+            return Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": why})
         try:
             here = self._invocation(Deadline(INVOCATION_SECONDS))
             reading = _asked(name, body, here.world.clock.now())
@@ -200,8 +210,11 @@ class Shell:
         return Judged(Verdict.DONE)
 
     def _queued(self, body: bytes, deadline: Deadline) -> bool:
+        """Tell whether an event is kept: in the queue or, where it can never be there, among the dead letters."""
         try:
             self._graves(deadline).return_to(EVENTS_QUEUE, body)
+        except UnfitMessageError as unfit:
+            return self._buried(EVENTS_QUEUE, body, str(unfit), deadline).verdict is Verdict.DONE
         except StoreDown as down:
             self._telemetry.returned(1, str(down), down)
             return False
@@ -257,7 +270,8 @@ def persist(
 def _asked(name: str, body: bytes, now: datetime) -> Reading:
     """The request as one of our own messages."""
     try:
-        given = msgspec.json.decode(body) if body.strip() else {}
+        text = body.removeprefix(BYTE_ORDER_MARK).strip()
+        given = msgspec.json.decode(text) if text else {}
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return Malformed(plain(f"not JSON: {error}"))
     if not isinstance(given, dict):

@@ -1,32 +1,36 @@
-"""Events that Event Grid could not deliver: blobs in a container, counted, and put back into the events queue.
+"""Dead letters in blobs of one container: what Event Grid could not deliver, and what is too long for a queue.
 
-A blob holds an array of events as they were to be delivered, each with why it was not, in attributes that the reader of
+Event Grid writes an array of events as they were to be delivered, each with the reason in attributes that the reader of
 events passes over: `deadLetterReason`, or `deadletterreason` in a CloudEvent.
 https://learn.microsoft.com/azure/event-grid/delivery-and-retry#dead-letter-events
+
+We write the bytes of one message as it came, under `<queue>/<digest>`, with the reason in the blob's metadata. All are
+counted, and put back into the events queue where they fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import quote, unquote
 
 import msgspec
 from azure.core import MatchConditions
 
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.queue_messages import UnfitMessageError, message_text
 from functions_azure.settings import UNDELIVERED
 from shared.letters import LOOKED_AT, Heap, Move
-from shared.ports import Conflict, StoreDown
+from shared.ports import Conflict
 from shared.redaction import plain
 
+WHY = "why"
+"""Metadata of a blob of ours: the reason, percent-encoded, because a header of HTTP carries it."""
 NO_REASON = "not delivered, and no reason with it"
 SHOWN = 3
 """Failures that are told in words; the others are of the same kind as a rule."""
-
-
-class TooLong(StoreDown):
-    """It does not fit into a message, and must not be cut."""
 
 
 class _Event(msgspec.Struct):
@@ -53,6 +57,21 @@ class Undelivered:
         self._clients = clients
         self._deadline = deadline
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a container to put something into."""
+        return self._clients.undelivered is not None
+
+    def keep(self, queue: str, body: bytes, why: str) -> None:
+        """Put Blob: a message of this queue, whole. The same bytes again take the same place. Raises `StoreDown`."""
+        name = f"{queue}/{hashlib.sha256(body).hexdigest()[:32]}"
+        metadata = {WHY: quote(plain(why))}
+
+        def upload(**limits: Any) -> None:
+            self._container.upload_blob(name, body, overwrite=True, metadata=metadata, **limits)
+
+        self._ask(f"keeping {name}", upload)
+
     def heap(self) -> Heap | None:
         """How many blobs there are, since when, and why; one may hold several events. Raises `StoreDown`."""
         if self._clients.undelivered is None:
@@ -78,8 +97,8 @@ class Undelivered:
     def _moved(self, blob: Any, put: Callable[[str], None]) -> str:
         """Why a blob stays where it is, or nothing."""
         try:
-            for event in _events.decode(self._read(blob)):
-                put(bytes(event).decode())
+            for event in _events_in(blob, self._read(blob)):
+                put(message_text(event))
             self._remove(blob)
         except Absent:
             return ""  # somebody else moved it
@@ -87,11 +106,13 @@ class Undelivered:
             return f"{blob.name} changed meanwhile"
         except (msgspec.DecodeError, UnicodeError) as error:
             return f"{blob.name} is no array of events: {plain(str(error))}"
-        except TooLong as error:
+        except UnfitMessageError as error:
             return f"{blob.name}: {error}"
         return ""
 
     def _reasons(self, blob: Any) -> Iterable[str]:
+        if _is_ours(blob):
+            return [unquote(blob.metadata[WHY])]
         try:
             return [_event.decode(event).why for event in _events.decode(self._read(blob))]
         except Absent:
@@ -101,8 +122,11 @@ class Undelivered:
 
     def _blobs(self) -> list[Any]:
         """All, the oldest first."""
-        found = self._ask("listing undelivered events", lambda **limits: list(self._container.list_blobs(**limits)))
+        found = self._ask("listing undelivered events", self._list)
         return sorted(found, key=lambda blob: blob.creation_time)
+
+    def _list(self, **limits: Any) -> list[Any]:
+        return list(self._container.list_blobs(include=["metadata"], **limits))
 
     def _read(self, blob: Any) -> bytes:
         content: bytes = self._ask(f"reading {blob.name}", partial(self._download, blob.name))
@@ -123,3 +147,14 @@ class Undelivered:
 
     def _ask(self, what: str, send: Callable[..., Any]) -> Any:
         return ask(what, self._deadline, send)
+
+
+def _is_ours(blob: Any) -> bool:
+    return WHY in (blob.metadata or {})
+
+
+def _events_in(blob: Any, content: bytes) -> Sequence[bytes]:
+    """Take a blob's array apart. A message that we kept may also be one event. Raises what `msgspec` raises."""
+    if _is_ours(blob) and not content.lstrip().startswith(b"["):
+        return [content]
+    return [bytes(event) for event in _events.decode(content)]

@@ -14,7 +14,7 @@ from shared.engine import Engine, World
 from shared.jobs import Jobs
 from shared.model import Value
 from shared.wire import header
-from shared.workload import UNAUTHORIZED, Answer, Call, read_call, read_creation, unavailable
+from shared.workload import UNAUTHORIZED, Answer, Call, oversized, read_call, read_creation, unavailable
 
 TENANT_HEADERS = ("x-ms-client-tenant-id", "ms-client-tenant-id")
 """The name in the API's specification, and that in the toolkit's documents."""
@@ -55,6 +55,9 @@ def _answer(request: Request, gate: Gate, here: Callable[[], tuple[Engine, World
     if failed:
         telemetry.refused(failed)
         return UNAUTHORIZED
+    too_long = oversized(request.body)
+    if too_long:
+        return too_long
     call = read_call(request.path, tenant)
     if isinstance(call, Answer):
         return call

@@ -24,8 +24,11 @@ from shared.config import Configuration
 from shared.model import GlueView, ItemJob, JobStatus, Target, Value
 from shared.redaction import plain
 
-BODY_LIMIT = 64 * 1024
-"""Bytes. A payload names a refresh; what a target's job takes as data is in the configuration, of some kilobytes."""
+BODY_LIMIT = 1024 * 1024
+"""Bytes. The largest body that Fabric sends is the definition of an item, which we do not keep; one of a job has less
+than a kilobyte. The host lets no more than twice as much in (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT in the template)."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What .NET may write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
 RETRY_AFTER_SECONDS = 60
 """Fabric polls once a minute (monitoring hub), so there is no point in asking it to come back sooner."""
 
@@ -181,10 +184,8 @@ def read_call(parameters: Mapping[str, str], tenant: str) -> Call | Answer:
 
 def read_creation(body: bytes) -> Creation | Answer:
     """The body of a create; whatever is wrong with it, in words that lead to the place."""
-    if len(body) > BODY_LIMIT:
-        return _bad_body(f"a body of {len(body)} bytes, where {BODY_LIMIT} are allowed", "$")
     try:
-        document = msgspec.json.decode(body)
+        document = msgspec.json.decode(body.removeprefix(BYTE_ORDER_MARK))
         digest = _digest(document)
         read = msgspec.convert(document, _Body)
     except msgspec.ValidationError as error:
@@ -195,6 +196,14 @@ def read_creation(body: bytes) -> Creation | Answer:
     except RecursionError:
         return _bad_body("nested too deeply", "$")
     return Creation(read.invoke_type, read.creation_payload or Payload(), digest)
+
+
+def oversized(body: bytes) -> Answer | None:
+    """Refuse a body that is too long, by its length alone; None if it may be decoded."""
+    if len(body) <= BODY_LIMIT:
+        return None
+    message = f"A body of {len(body)} bytes, where {BODY_LIMIT} are allowed."
+    return refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestBodyTooLarge", message, str(BODY_LIMIT))
 
 
 def _bad_body(why: str, at: str) -> Answer:
@@ -235,11 +244,14 @@ def unknown_job(call: Call) -> Answer:
 
 
 def unfit(target: Target, payload: Payload) -> Answer | None:
-    """What a payload asks for that the target cannot give: it would be folded into runs of others, and be lost."""
+    """What a payload asks for that the target cannot give: it would be folded into runs of others, and be lost.
+
+    Empty data asks for nothing, as if the field were not there.
+    """
     if payload.full and not isinstance(target.resource, GlueView):
         return _unfit("full", "The platform decides by itself whether a refresh is full.")
     own = target.resource.execution_data if isinstance(target.resource, ItemJob) else None
-    if payload.execution_data is not None and payload.execution_data != own:
+    if payload.execution_data and payload.execution_data != own:
         return _unfit(
             "executionData", "Other data is another target: add one to unstale.toml, and name it in [workload]."
         )

@@ -16,6 +16,7 @@ import pytest
 from functions_azure import app
 from functions_azure.clients import Deadline
 from functions_azure.platform import Connection, Platform
+from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
 from functions_azure.shell import Shell
 from functions_azure.telemetry import Telemetry
@@ -106,6 +107,13 @@ class Store(MemoryStore):
         return super().save(document, body, wake_at)
 
 
+def _is_text(body: bytes) -> bool:
+    try:
+        return all(letter in "\t\n\r" or letter >= " " for letter in body.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 class Yard:
     """Where dead letters end, and what goes to the queue; it can be down, too."""
 
@@ -120,8 +128,10 @@ class Yard:
         self.buried.append((queue, body, why))
 
     def return_to(self, queue: str, body: bytes) -> None:
-        """Keep for later."""
+        """Keep for later what a Storage queue takes: text of 64 KiB, without characters that XML has none of."""
         self._check()
+        if len(body) > 65_536 or not _is_text(body):
+            raise UnfitMessageError("no queue takes this")
         self.returned.append((queue, body))
 
     def _check(self) -> None:

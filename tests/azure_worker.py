@@ -103,8 +103,8 @@ class Worker:
             PartitionContext=partition,
         )
 
-    def refresh(self, target: str, body: str = "") -> dict[str, Any]:
-        """A request over HTTP, its path as the host has it matched."""
+    def refresh(self, target: str, body: str | tuple[str, int] = "") -> dict[str, Any]:
+        """A request over HTTP, its path as the host has it matched; the body may be a text and how often it comes."""
         request = {
             "method": "POST",
             "url": f"https://contoso.azurewebsites.net/api/refresh/{target}",
@@ -129,6 +129,11 @@ class Worker:
     def sent(self) -> list[str]:
         """Method and address of the requests since this was asked last."""
         found: list[str] = self._ask(sent=True)
+        return found
+
+    def peak(self) -> int:
+        """The most memory that the process had so far, in kilobytes."""
+        found: int = self._ask(peak=True)
         return found
 
     def kill(self) -> None:

@@ -9,6 +9,9 @@ invocation or an order:
     {"ahead": seconds}                     how far the product's clock is ahead of the machine's
     {"die_at": n}                          the process ends when its n-th effect from now was done, the answer unseen
     {"sent": true}                         the requests that left the process since this was asked last
+    {"peak": true}                         the most memory that the process had so far, in kilobytes
+
+The body of a request over HTTP may be a list of a text and how often it is repeated.
 
 The library leaves gRPC and protobuf to its caller, and has a way in that wants neither: decoded data.
 """
@@ -19,6 +22,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import sys
 import uuid
 from datetime import timedelta
@@ -106,7 +110,9 @@ def _datum(kind: str, value: Any) -> Any:
             name: {key: Datum(each, "string") for key, each in value.get(name, {}).items()}
             for name in ("params", "headers", "query")
         }
-        return Datum({**texts, **named, "body": Datum(value["body"].encode(), "bytes")}, kind)
+        body = value["body"]
+        text = body if isinstance(body, str) else body[0] * body[1]
+        return Datum({**texts, **named, "body": Datum(text.encode(), "bytes")}, kind)
     return Datum(value, kind)
 
 
@@ -169,7 +175,12 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr  # what a function prints is no answer
     logging.basicConfig(level=logging.INFO)  # the worker has a handler, too, which sends to the host
     worker, requests = Worker(sys.argv[1]), Requests()
-    orders = {"ahead": set_ahead, "die_at": requests.die_at, "sent": lambda _: requests.told()}
+    orders = {
+        "ahead": set_ahead,
+        "die_at": requests.die_at,
+        "sent": lambda _: requests.told(),
+        "peak": lambda _: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
     print(json.dumps({name: worker.bindings(name) for name in worker.functions}), file=out, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

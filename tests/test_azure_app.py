@@ -16,7 +16,7 @@ import pytest
 
 from functions_azure import app
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, BadSettings
-from functions_azure.shell import PAUSES_SECONDS, TURNS_BEFORE_QUEUE, ComesBack, persist
+from functions_azure.shell import PAUSES_SECONDS, REFRESH_BODY_LIMIT, TURNS_BEFORE_QUEUE, ComesBack, persist
 from local.emulators.faults import Refuse
 from shared.config import load
 from shared.model import Situation, Wake
@@ -272,7 +272,7 @@ def test_an_unknown_target_is_answered_with_the_known_ones(host: Host, name: str
     assert not host.yard.buried
 
 
-@pytest.mark.parametrize("body", [b"no", b"[]", b"5", b'{"full": "yes"}', b'{"reason": 5}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"no", b"[]", b"5", b'{"full": "yes"}', b'{"reason": 5}', b"\xff", b"[" * 50_000])
 @pytest.mark.usefixtures("without_garbage")
 def test_a_body_that_cannot_be_read_is_the_callers_fault(host: Host, body: bytes) -> None:
     """400 with the reason, and nothing is owed."""
@@ -280,6 +280,22 @@ def test_a_body_that_cannot_be_read_is_the_callers_fault(host: Host, body: bytes
     assert response.status_code == 400
     assert content(response)["error"]
     assert host.state("sales").owed is None
+
+
+def test_a_body_is_refused_by_its_length_before_anything_else(host: Host) -> None:
+    """413 with both lengths; nothing is read, of it or of the store. One of just the limit is looked at."""
+    response = host.refresh("sales", b"x" * (REFRESH_BODY_LIMIT + 1))
+    assert response.status_code == 413
+    assert f"{REFRESH_BODY_LIMIT + 1} bytes, where {REFRESH_BODY_LIMIT} are allowed" in content(response)["error"]
+    assert host.store.reads == 0
+    assert host.refresh("sales", b" " * REFRESH_BODY_LIMIT).status_code == 202
+
+
+def test_a_body_with_a_byte_order_mark_is_read(host: Host) -> None:
+    """PowerShell writes one, even before nothing."""
+    for body in (b'{"full": false, "reason": "month end"}', b""):
+        assert host.refresh("sales", b"\xef\xbb\xbf" + body).status_code == 202
+    assert "month end" in str(host.state("sales").owed)
 
 
 def test_a_body_can_only_ask_for_its_own_target(host: Host) -> None:
@@ -351,6 +367,36 @@ def test_a_batch_goes_to_the_queue_if_the_store_stays_away(host: Host) -> None:
     assert host.yard.returned == [(EVENTS_QUEUE, bodies[0]), (EVENTS_QUEUE, bodies[2])]
     assert host.state("other").owed
     assert len(host.yard.buried) == 1
+
+
+UNFIT = {
+    "bytes that are no text": b'{"type": "\xff"}',
+    "a character that XML has none of": b'{"type": "\x01"}',
+    "more than a queue takes": b'{"type": "%s"}' % (b"x" * 65_536),
+}
+
+
+@pytest.mark.parametrize("body", UNFIT.values(), ids=list(UNFIT))
+def test_what_no_queue_takes_holds_no_partition(host: Host, body: bytes) -> None:
+    """Nobody can say what it is while nothing can be read: it is buried whole, and the others wait in the queue."""
+    bad_configuration(host)
+    [good] = batch(host, "orders/1")
+    persist(app.shell, [body, good], Pauses(*[nothing] * TURNS_BEFORE_QUEUE), no_complaints)
+    assert [(queue, letter) for queue, letter, _ in host.yard.buried] == [(EVENTS_QUEUE, body)]
+    assert "no queue takes this" in host.yard.buried[0][2]
+    assert host.yard.returned == [(EVENTS_QUEUE, good)]
+
+
+def test_what_can_neither_be_queued_nor_buried_waits(host: Host) -> None:
+    """Both are away: it holds its call, and is buried when they are back."""
+    bad_configuration(host)
+    host.yard.down = True
+
+    def mend() -> None:
+        host.yard.down = False
+
+    persist(app.shell, [b"\xff"], Pauses(*[nothing] * 5, mend), no_complaints)
+    assert [body for _, body, _ in host.yard.buried] == [b"\xff"]
 
 
 def test_a_batch_never_gives_up(host: Host) -> None:

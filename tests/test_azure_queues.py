@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from functions_azure.clients import Clients, Deadline
-from functions_azure.dead_letters import LONGEST_MESSAGE, DeadLetters
+from functions_azure.dead_letters import DeadLetters
+from functions_azure.queue_messages import LONGEST_MESSAGE, UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, POISON, UNDELIVERED, WAKES_QUEUE, Settings
 from functions_azure.waker import Waker
 from shared import eventgrid
@@ -110,21 +113,69 @@ def test_a_dead_letter_has_its_reason(clients: Clients, queue: Queue) -> None:
     assert queue(WAKES_QUEUE + POISON).receive_message() is None
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"\x00\x1f<&>", "ключ 漢字 😀".encode()])
-def test_whatever_cannot_be_read_can_be_kept(clients: Clients, queue: Queue, body: bytes) -> None:
-    """Bytes that are no text are shown as well as they can be; XML, in which a queue is filled, harms none."""
+@pytest.mark.parametrize("body", [b"<&>", "ключ 漢字 😀".encode()])
+def test_whatever_text_cannot_be_read_is_kept_as_text(clients: Clients, queue: Queue, body: bytes) -> None:
+    """As it came; XML, in which a queue is filled, harms none."""
     DeadLetters(clients).send(EVENTS_QUEUE, body, "not JSON")
     [letter] = queue(EVENTS_QUEUE + POISON).receive_messages()
-    assert json.loads(letter.content)["body"] == body.decode(errors="replace")
+    assert json.loads(letter.content) == {"why": "not JSON", "body": body.decode()}
 
 
-@pytest.mark.parametrize("character", ["x", "漢", '"', "\x01"])
-def test_a_dead_letter_that_is_too_long_is_cut(clients: Clients, queue: Queue, character: str) -> None:
-    """An event hub takes messages of a megabyte, a queue does not: then the beginning is kept, and acknowledged."""
+@pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"\x00\x1f<&>", "\ufffe".encode()])
+def test_what_no_message_can_hold_is_kept_as_bytes(clients: Clients, queue: Queue, body: bytes) -> None:
+    """Bytes that are no text, and characters that no XML document may have: whole, and brought back as base64."""
+    letters = DeadLetters(clients)
+    letters.send(EVENTS_QUEUE, body, "not JSON")
+    [letter] = queue(EVENTS_QUEUE + POISON).peek_messages()
+    assert json.loads(letter.content) == {"why": "not JSON", "base64": b64encode(body).decode()}
+    assert letters.heaps()[0].reasons == ("not JSON",)
+    letters.redrive()
+    assert [b64decode(message.content) for message in queue(EVENTS_QUEUE).receive_messages()] == [body]
+
+
+LONG = ["x", "漢", '"', "\x01", "&"]
+
+
+@pytest.mark.parametrize("character", LONG)
+def test_a_dead_letter_that_is_too_long_is_a_blob(clients: Clients, queue: Queue, character: str) -> None:
+    """An event hub takes messages of a megabyte, a queue does not: they are kept whole, once, and counted."""
+    letters, body = DeadLetters(clients), (character * 300_000).encode()
+    for _ in range(2):
+        letters.send(EVENTS_QUEUE, body, "ключ: too long")
+    assert queue(EVENTS_QUEUE + POISON).receive_message() is None
+    heap = letters.heaps()[2]
+    assert (heap.queue, heap.count, heap.reasons) == (UNDELIVERED, 1, ("ключ: too long",))
+    assert clients.undelivered
+    [blob] = clients.undelivered.list_blobs()
+    assert clients.undelivered.download_blob(blob.name).readall() == body
+    letters.redrive()
+    [move] = letters.moves()
+    assert (move.status, move.moved) == ("FAILED", 0)
+    assert blob.name in move.failure
+
+
+def test_what_was_too_long_comes_back_in_parts(clients: Clients, queue: Queue) -> None:
+    """An array of events, of which each fits; or one event, once it fits."""
+    letters = DeadLetters(clients)
+    events = [{"n": number, "x": "x" * 40_000} for number in range(3)]
+    letters.send(EVENTS_QUEUE, json.dumps(events).encode(), "who knows")
+    letters.redrive()
+    assert [json.loads(each.content) for each in queue(EVENTS_QUEUE).receive_messages(messages_per_page=9)] == events
+    assert letters.heaps()[2].count == 0
+
+
+@pytest.mark.parametrize("character", LONG)
+def test_without_a_container_a_dead_letter_that_is_too_long_is_cut(
+    clients: Clients, queue: Queue, character: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the beginning is kept, to be shown to a person."""
+    monkeypatch.setitem(clients.__dict__, "undelivered", None)
     DeadLetters(clients).send(EVENTS_QUEUE, (character * 300_000).encode(), "Expected at most 262144 bytes, got 300000")
     [letter] = queue(EVENTS_QUEUE + POISON).receive_messages()
     assert len(letter.content.encode()) <= LONGEST_MESSAGE
-    assert json.loads(letter.content)["body"].startswith(character * 2000)
+    kept = json.loads(letter.content)
+    beginning = kept["body"].encode() if "body" in kept else b64decode(kept["base64"])
+    assert beginning.startswith((character * 2000).encode())
 
 
 def test_dead_letters_are_counted_with_their_reasons(clients: Clients, queue: Queue) -> None:
@@ -180,5 +231,20 @@ def test_an_event_goes_into_its_queue_as_it_is(clients: Clients, queue: Queue) -
     letters = DeadLetters(clients)
     letters.return_to(EVENTS_QUEUE, b'{"type": "x"}')
     assert [message.content for message in queue(EVENTS_QUEUE).receive_messages()] == ['{"type": "x"}']
-    with pytest.raises(StoreDown, match="65537 bytes does not fit"):
-        letters.return_to(EVENTS_QUEUE, b"x" * 65_537)
+    for body, why in (
+        (b"x" * 65_537, "65537 bytes does not fit"),
+        (b"&" * 20_000, "100000 bytes does not fit"),
+        (b"\xff", "no UTF-8"),
+        (b"\x00", r"U\+0000"),
+        ("\uffff".encode(), r"U\+FFFF"),
+    ):
+        with pytest.raises(UnfitMessageError, match=why):
+            letters.return_to(EVENTS_QUEUE, body)
+    letters.return_to(EVENTS_QUEUE, b"x" * 65_536)
+
+
+def test_the_queue_takes_no_more_than_we_say(queue: Queue) -> None:
+    """A byte more is refused. Characters that XML has none of are refused by the real one alone, not by Azurite."""
+    queue(EVENTS_QUEUE).send_message("x" * LONGEST_MESSAGE)
+    with pytest.raises(HttpResponseError, match="RequestBodyTooLarge"):
+        queue(EVENTS_QUEUE).send_message("x" * (LONGEST_MESSAGE + 1))

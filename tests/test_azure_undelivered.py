@@ -13,7 +13,8 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
 from functions_azure.clients import Clients
-from functions_azure.dead_letters import LONGEST_MESSAGE, DeadLetters
+from functions_azure.dead_letters import DeadLetters
+from functions_azure.queue_messages import LONGEST_MESSAGE
 from functions_azure.settings import EVENTS_QUEUE, UNDELIVERED, Settings
 from local.cli import main
 from shared import eventgrid

@@ -177,6 +177,21 @@ def test_http_has_its_answers(worker: Worker) -> None:
     assert {answer["headers"]["content-type"].partition(";")[0] for answer in found.values()} == {"application/json"}
 
 
+MEGABYTES = 30
+"""Of a body, the most that the host lets through without a limit being 100. Of brackets, it is 810 MB once decoded."""
+MORE_KILOBYTES = 4 * 1024
+"""What answering a request may take, for whatever else a process does meanwhile."""
+
+
+def test_a_huge_body_is_refused_before_it_is_decoded(worker: Worker) -> None:
+    """413, and the process needs no more memory than its body has, which the worker hands over whole."""
+    size = MEGABYTES * 1024 * 1024
+    assert worker.refresh("sales", ("x", 2 * size))["status"] == 413  # from now on the process has room for a body
+    before = worker.peak()
+    assert worker.refresh("sales", ("[],", size // 3))["status"] == 413
+    assert worker.peak() - before < MORE_KILOBYTES
+
+
 @pytest.mark.parametrize("kind", ["collection_bytes", "collection_string"])
 def test_a_batch_of_an_event_hub_is_stored(worker: Worker, account: Account, kind: str) -> None:
     """Whole, as the extension sends it; what cannot be read does not keep the others from it."""

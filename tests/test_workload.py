@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.workload import BODY_LIMIT, UNAUTHORIZED, Answer, Call, Creation, read_call, read_creation, unavailable
+from shared.workload import (
+    BODY_LIMIT,
+    UNAUTHORIZED,
+    Answer,
+    Call,
+    Creation,
+    oversized,
+    read_call,
+    read_creation,
+    unavailable,
+)
 from tests.jobs_world import CALL, INSTANCE, ITEM, WORKSPACE
 
 PATH = {
@@ -111,7 +121,6 @@ def test_the_same_request_has_the_same_digest() -> None:
             "Expected `object | null`",
         ),
         (b'{"invokeType": "Manual", "x": %s}' % (b"[" * 20_000 + b"]" * 20_000), "$", "nested too deeply"),
-        (b'{"invokeType": "Manual", "x": "%s"}' % (b"x" * BODY_LIMIT), "$", f"where {BODY_LIMIT} are allowed"),
         (b'{"invokeType": "Manual", "x": NaN}', "$", "not JSON"),
         (b'{"invokeType": "\\ud800"}', "$", "not JSON"),
     ],
@@ -123,6 +132,24 @@ def test_a_body_that_cannot_be_meant_is_refused_with_its_place(body: bytes, at: 
     assert (error["errorCode"], error["source"], error["isPermanent"]) == ("InvalidRequestBody", "User", True)
     assert says in error["message"]
     assert error["moreDetails"][0]["additionalParameters"] == [{"name": "at", "value": at}]
+
+
+def test_a_body_is_refused_by_its_length_alone() -> None:
+    """One byte more than the limit, whatever it says; that many are decoded."""
+    assert oversized(b"x" * BODY_LIMIT) is None
+    answer = oversized(b"x" * (BODY_LIMIT + 1))
+    assert answer
+    assert answer.status == 413
+    error = problem(answer, answer.status)
+    assert (error["errorCode"], error["source"], error["isPermanent"]) == ("RequestBodyTooLarge", "User", True)
+    assert f"{BODY_LIMIT + 1} bytes, where {BODY_LIMIT} are allowed" in error["message"]
+
+
+def test_a_body_with_a_byte_order_mark_is_read() -> None:
+    """.NET writes one: it is the same request with and without."""
+    body = b'{"invokeType": "Manual"}'
+    assert read_creation(b"\xef\xbb\xbf" + body) == read_creation(body)
+    assert isinstance(read_creation(body), Creation)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
