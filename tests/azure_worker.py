@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -103,8 +103,8 @@ class Worker:
             PartitionContext=partition,
         )
 
-    def refresh(self, target: str, body: str | tuple[str, int] = "") -> dict[str, Any]:
-        """A request over HTTP, its path as the host has it matched; the body may be a text and how often it comes."""
+    def refresh(self, target: str, body: str | Sequence[tuple[str, int]] = "") -> dict[str, Any]:
+        """A request over HTTP, its path as the host has it matched; the body may be texts, each so often."""
         request = {
             "method": "POST",
             "url": f"https://contoso.azurewebsites.net/api/refresh/{target}",

@@ -11,7 +11,7 @@ invocation or an order:
     {"sent": true}                         the requests that left the process since this was asked last
     {"peak": true}                         the most memory that the process had so far, in kilobytes
 
-The body of a request over HTTP may be a list of a text and how often it is repeated.
+The body of a request over HTTP may be a list of texts, each with how often it is repeated.
 
 The library leaves gRPC and protobuf to its caller, and has a way in that wants neither: decoded data.
 """
@@ -111,7 +111,7 @@ def _datum(kind: str, value: Any) -> Any:
             for name in ("params", "headers", "query")
         }
         body = value["body"]
-        text = body if isinstance(body, str) else body[0] * body[1]
+        text = body if isinstance(body, str) else "".join(part * times for part, times in body)
         return Datum({**texts, **named, "body": Datum(text.encode(), "bytes")}, kind)
     return Datum(value, kind)
 

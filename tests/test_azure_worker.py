@@ -186,9 +186,9 @@ MORE_KILOBYTES = 4 * 1024
 def test_a_huge_body_is_refused_before_it_is_decoded(worker: Worker) -> None:
     """413, and the process needs no more memory than its body has, which the worker hands over whole."""
     size = MEGABYTES * 1024 * 1024
-    assert worker.refresh("sales", ("x", 2 * size))["status"] == 413  # from now on the process has room for a body
+    assert worker.refresh("sales", [("x", 2 * size)])["status"] == 413  # from now on the process has room for a body
     before = worker.peak()
-    assert worker.refresh("sales", ("[],", size // 3))["status"] == 413
+    assert worker.refresh("sales", [("[[]", 1), (",[]", size // 3), ("]", 1)])["status"] == 413
     assert worker.peak() - before < MORE_KILOBYTES
 
 

@@ -117,6 +117,9 @@ var hostSettings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
   // As many messages as host.json lets in at once (batchSize + newBatchThreshold).
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
+  // Bytes. The worker gets bodies whole; ours end at 1 MiB (shared/workload), Event Grid's pushes at 1 MB and their envelope.
+  // https://learn.microsoft.com/azure/azure-functions/functions-app-settings#functions_request_body_size_limit
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '2097152'
 }
 
 var storageSettings = {
