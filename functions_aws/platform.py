@@ -49,7 +49,7 @@ class Platform:
             return answer if isinstance(answer, Trouble) else glue.list_answer(answer, view, since)
 
         first = glue.list_parameters(view)
-        return first if isinstance(first, Trouble) else gather(first, page)
+        return first if isinstance(first, Trouble) else gather(first, page, since)
 
     def cancel(self, target: Target, run_id: str) -> Trouble | None:  # noqa: ARG002 - Glue stops whatever the view runs
         """StopMaterializedViewRefreshTaskRun."""

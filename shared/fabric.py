@@ -19,7 +19,7 @@ import msgspec
 from shared.model import ItemJob, LakeViews, Value
 from shared.ports import Phase, Report, Started, Traits
 from shared.redaction import plain
-from shared.trouble import Trouble
+from shared.trouble import Fault, Meaning, Sent, Trouble
 from shared.wire import (
     ANSWER_LIMIT,
     GONE,
@@ -53,8 +53,16 @@ Resource = LakeViews | ItemJob
 Headers = Mapping[str, str]
 
 LAKE_VIEWS_JOB = "RefreshMaterializedLakeViews"
-_ALSO_CALLED = {LAKE_VIEWS_JOB.lower(): "materializedlakeviews"}
-"""The history may report lake-view refreshes under the second name (microsoft/skills-for-fabric)."""
+_ONE_JOB = (
+    {
+        "refreshmaterializedlakeviews",
+        "materializedlakeviews",
+    },  # as the history reports it (microsoft/skills-for-fabric)
+    {"runnotebook", "execute"},  # query and path form of one operation, here and in the next two (specification)
+    {"pipeline", "execute"},
+    {"databuildtooljob", "execute"},
+)
+"""Names of one and the same type of job, in lower case: it is started under one, and may be reported under another."""
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
@@ -243,7 +251,8 @@ def _failure(raw: msgspec.Raw) -> str:
 def _is_of(instance: _Instance, resource: Resource) -> bool:
     """Job types differ in case between documents. An instance without one may be ours, so it counts."""
     wanted = (LAKE_VIEWS_JOB if isinstance(resource, LakeViews) else resource.job_type).lower()
-    return not instance.job_type or instance.job_type.lower() in (wanted, _ALSO_CALLED.get(wanted))
+    found = (instance.job_type or wanted).lower()
+    return found == wanted or any({wanted, found} <= names for names in _ONE_JOB)
 
 
 _TOKEN = re.compile(r"(?:^|&)continuationToken=([^&]+)")
@@ -260,6 +269,11 @@ def _continuation(page: _Instances) -> str:
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
+
+NO_CAPACITY = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.NO_CAPACITY)
+CAPACITY_CODES = ("CapacityNotActive", "CapacityLimitExceeded")
+"""The capacity of the workspace is paused, or has no compute left. Nothing was begun, whichever status says so: seen
+with 404 (for whatever is asked for), 500 and 503, as the error's own code, as that of a detail, or in its message."""
 
 AT_CAPACITY = msgspec.structs.replace(TRANSIENT, retry_after=timedelta(minutes=1))
 """Refused for now, for this item or its capacity; the identity may go on with others."""
@@ -330,7 +344,7 @@ def trouble(operation: Operation, status: int, headers: Headers, body: bytes, no
     """Any answer that is not a success, from its ErrorResponse or, where there is none, from its status."""
     error = _error_of(_json(body)) if len(body) <= ANSWER_LIMIT else _Error()
     code = error.code or header(headers, "x-ms-public-api-error-code")
-    facts = _facts(operation, status, code)
+    facts = NO_CAPACITY if _without_capacity(code, error) else _facts(operation, status, code)
     if error.retriable and facts is PERMANENT:
         facts = TRANSIENT
     return facts.of(operation).trouble(
@@ -339,6 +353,10 @@ def trouble(operation: Operation, status: int, headers: Headers, body: bytes, no
         retry_after=retry_after(headers, now),
         request_id=header(headers, "RequestId") or error.request_id,
     )
+
+
+def _without_capacity(code: str, error: _Error) -> bool:
+    return code in CAPACITY_CODES or any(name in error.message for name in CAPACITY_CODES)
 
 
 def _facts(operation: Operation, status: int, code: str) -> Facts:

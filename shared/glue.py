@@ -125,15 +125,14 @@ def get_answer(answer: Mapping[str, Any]) -> Report:
 def list_answer(answer: Mapping[str, Any], view: GlueView, since: datetime) -> Page[Parameters]:
     """`{MaterializedViewRefreshTaskRuns: [...], NextToken}`: what a look-up needs, and what asks for the next page.
 
-    Neither the order nor how many runs are kept is published. A page that runs backwards in time to before `since` is
-    the last one needed; else a long history would make every look-up fail.
+    Neither the order nor how many runs are kept is published: `gather` ends early only where the order shows.
     """
     runs = [run for run in answer.get("MaterializedViewRefreshTaskRuns") or () if isinstance(run, Mapping)]
     reports = [_report(run) for run in runs if _is_of(run, view)]
     token = _text(answer, "NextToken")
-    done = not token or _reaches_back(reports, since)
-    following = None if done else {**_view_parameters(view), "MaxResults": PAGE_SIZE, "NextToken": token}
-    return Page(tuple(report for report in reports if concerns(report, since)), following)
+    following = {**_view_parameters(view), "MaxResults": PAGE_SIZE, "NextToken": token} if token else None
+    wanted = tuple(report for report in reports if concerns(report, since))
+    return Page(wanted, following, tuple(report.created_at for report in reports))
 
 
 def stop_answer(error: Mapping[str, Any] | None = None) -> Trouble | None:
@@ -163,11 +162,6 @@ def _is_of(run: Mapping[str, Any], view: GlueView) -> bool:
     """The list was asked for one view; a run that names another is none of ours. Glue keeps names in lower case."""
     named = (_text(run, "DatabaseName") or view.database, _text(run, "TableName") or view.table)
     return tuple(map(str.lower, named)) == (view.database.lower(), view.table.lower())
-
-
-def _reaches_back(reports: list[Report], since: datetime) -> bool:
-    times = [report.created_at for report in reports if report.created_at]
-    return bool(times) and len(times) == len(reports) and times == sorted(times, reverse=True) and times[-1] < since
 
 
 def _part(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:

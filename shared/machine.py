@@ -65,6 +65,7 @@ from shared.timing import (
     START_WINDOW,
     Terms,
     backoff,
+    capacity_at,
     lease,
     past_timeout,
     poll_at,
@@ -270,6 +271,8 @@ def _refused(state: State, trouble: Trouble, terms: Terms, now: datetime) -> Sta
         return _blocked(state, str(trouble), now)
     if trouble.meaning is Meaning.THROTTLED:
         return replace(state, not_before=throttled_until(trouble, now) + spread(terms.key))
+    if trouble.meaning is Meaning.NO_CAPACITY:  # no backoff: somebody resumes the capacity, and expects a refresh soon
+        return replace(state, not_before=capacity_at(trouble, now) + spread(terms.key))
     wait = max(backoff(state.refusals + 1), trouble.retry_after or timedelta(0))
     return replace(state, refusals=state.refusals + 1, not_before=now + wait + spread(terms.key))
 
@@ -466,6 +469,8 @@ def _reading_failed(state: State, trouble: Trouble, terms: Terms, now: datetime)
     look_at = poll_at(run, now, None)
     if trouble.meaning is Meaning.THROTTLED:
         look_at = throttled_until(trouble, now)
+    if trouble.meaning is Meaning.NO_CAPACITY:
+        look_at = capacity_at(trouble, now)
     return Folded(replace(state, run=replace(run, next_look_at=look_at), last_error=str(trouble)))
 
 

@@ -26,6 +26,9 @@ where its end is not told, it is the time of the poll that shows it: `POLL_CEILI
 CANCEL_AGAIN = timedelta(minutes=5)
 THROTTLED_FOR = timedelta(seconds=60)
 """Where a throttled answer names no time: Fabric's quota window (throttling article)."""
+NO_CAPACITY_FOR = timedelta(minutes=3)
+"""While a capacity is paused, a target tries again this often, however long that lasts. With `SPREAD` and a tick it is
+refreshed within five minutes of the resume; a capacity that is paused all night costs twenty calls an hour a target."""
 SPREAD = timedelta(seconds=30)
 """Starts held up together are spread over this time."""
 PAUSE_LOOK = timedelta(minutes=5)
@@ -65,6 +68,11 @@ def spread(key: str) -> timedelta:
 def throttled_until(trouble: Trouble, now: datetime) -> datetime:
     """How long the identity must be silent: what the platform says, at least."""
     return now + (trouble.retry_after or THROTTLED_FOR)
+
+
+def capacity_at(trouble: Trouble, now: datetime) -> datetime:
+    """When to ask again what a paused or used-up capacity refused."""
+    return now + (trouble.retry_after or NO_CAPACITY_FOR)
 
 
 def clamp(value: timedelta, least: timedelta, most: timedelta) -> timedelta:

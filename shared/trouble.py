@@ -33,6 +33,7 @@ class Meaning(StrEnum):
     OTHER = "other"
     ALREADY_RUNNING = "already running"
     THROTTLED = "throttled"
+    NO_CAPACITY = "no capacity"  # what the target runs on is paused or used up; other targets may go on
     NOT_FOUND = "not found"
     OVER = "over"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from math import isnan
 from typing import Generic, TypeVar
 
@@ -176,25 +177,47 @@ _Request = TypeVar("_Request")
 
 
 class Page(Value, Generic[_Request], frozen=True):
-    """One page of a listing, and what asks for the next; None after the last."""
+    """One page of a listing, and what asks for the next; None after the last.
+
+    `created`: when each of its runs was created, in the order of the page, those that nobody needs included.
+    """
 
     reports: tuple[Report, ...]
     following: _Request | None = None
+    created: tuple[datetime | None, ...] = ()
 
 
-def gather(first: _Request, ask: Callable[[_Request], Page[_Request] | Trouble]) -> tuple[Report, ...] | Trouble:
-    """All pages, or the first trouble: half a listing must not be taken for "none"."""
+FALLING_LEAST = 10
+"""Runs that must be listed newest first before a list counts as ordered so: by chance one list in 3.6 million is."""
+
+
+def gather(
+    first: _Request, ask: Callable[[_Request], Page[_Request] | Trouble], since: datetime | None = None
+) -> tuple[Report, ...] | Trouble:
+    """All pages that matter, or the first trouble: half a listing must not be taken for "none".
+
+    Where `since` is given, reading ends early at a page that reaches back beyond it, if all runs of it and of the pages
+    before were listed newest first; else a long history would make every look-up fail.
+    """
     reports: list[Report] = []
+    created: list[datetime | None] = []
     request = first
-    for _ in range(PAGE_LIMIT):
+    for number in range(PAGE_LIMIT):
         page = ask(request)
         if isinstance(page, Trouble):
             return page
         reports += page.reports
-        if page.following is None:
+        created += page.created
+        if page.following is None or (since and number and _falls_below(created, since)):
             return tuple(reports)
         request = page.following
     return TRANSIENT.trouble("EndlessListing", f"the list of runs did not end after {PAGE_LIMIT} pages")
+
+
+def _falls_below(created: Sequence[datetime | None], since: datetime) -> bool:
+    times = [time for time in created if time]
+    falls = all(earlier > later for earlier, later in pairwise(times))
+    return len(created) == len(times) >= FALLING_LEAST and falls and times[-1] < since
 
 
 def concerns(report: Report, since: datetime) -> bool:

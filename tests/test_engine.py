@@ -522,3 +522,43 @@ def test_busy_is_told_as_trouble() -> None:
     stage.engine.look(stage.target())
     [told] = [happened for happened in stage.told if happened.what == "trouble"]
     assert told.fields == {"code": "Code", "message": "words", "sent": "rejected"}
+
+
+@pytest.mark.parametrize("paused_for_seconds", [30, 3600, 10 * 3600 + 17])
+def test_a_paused_capacity_is_tried_every_few_minutes(paused_for_seconds: int) -> None:
+    """However long the pause lasts: the first refresh comes within five minutes of its end, and the reason is said."""
+    started: list[float] = []
+    refused = replace(trouble(Meaning.NO_CAPACITY), code="CapacityNotActive")
+
+    def answer() -> Any:
+        now = (stage.clock.now() - NOON).total_seconds()
+        if now < paused_for_seconds:
+            return refused
+        started.append(now)
+        return Started("r1")
+
+    stage = Stage(platform=ScriptedPlatform(start=[answer], get=[report(Phase.ACTIVE)]))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    minute = 0
+    while not started:
+        stage.at(60 * minute)
+        stage.engine.tick()
+        minute += 1
+        if not started:
+            assert "CapacityNotActive" in stage.state().last_error
+    assert started[0] - paused_for_seconds <= 300
+    assert stage.calls().count("start") <= 2 + paused_for_seconds / 180
+    assert stage.state().hold is None
+
+
+def test_a_run_is_followed_through_a_paused_capacity() -> None:
+    """A poll that is refused for it neither ends the run nor holds the target."""
+    refused = trouble(Meaning.NO_CAPACITY)
+    stage = Stage(platform=ScriptedPlatform(get=[refused]))
+    stage.put(State(run=a_run(Situation.RUNNING, next_look_at=at(600)), last_claim_at=NOON, wake_at=at(600)))
+    stage.at(600)
+    stage.engine.look(stage.target())
+    state = stage.state()
+    assert (state.hold, state.situation) == (None, Situation.RUNNING)
+    assert state.run
+    assert state.run.next_look_at == at(600 + 180)

@@ -275,11 +275,52 @@ def page(*instances: Any, resource: fabric.Resource = VIEWS, **more: Any) -> Pag
         (ItemJob(WORKSPACE, ITEM, "RunNotebook"), "runnotebook", True),
         (ItemJob(WORKSPACE, ITEM, "RunNotebook"), "MaterializedLakeViews", False),
         (ItemJob(WORKSPACE, ITEM, "refreshmaterializedlakeviews"), "MaterializedLakeViews", True),
+        (ItemJob(WORKSPACE, ITEM, "RunNotebook"), "Execute", True),
+        (ItemJob(WORKSPACE, ITEM, "execute"), "RunNotebook", True),
+        (ItemJob(WORKSPACE, ITEM, "Pipeline"), "Execute", True),
+        (ItemJob(WORKSPACE, ITEM, "Execute"), "Pipeline", True),
+        (ItemJob(WORKSPACE, ITEM, "RunNotebook"), "Pipeline", False),
+        (ItemJob(WORKSPACE, ITEM, "DefaultJob"), "Execute", False),
     ],
 )
 def test_a_list_has_only_runs_of_the_job_type(resource: fabric.Resource, job_type: str | None, is_ours: bool) -> None:
-    """In any case, and lake-view refreshes under their second name too."""
+    """In any case, and under every name that the history has for what was started."""
     assert bool(page(instance(jobType=job_type), resource=resource).reports) is is_ours
+
+
+def test_a_run_is_followed_by_its_id_whatever_its_type_is_called() -> None:
+    """A poll asks for one instance, so the name of its type decides nothing."""
+    body = json.dumps(instance(jobType="SomethingNew")).encode()
+    found = fabric.reported(200, {}, body, NOW)
+    assert isinstance(found, Report)
+    assert found.run_id == RUN
+
+
+WITHOUT_CAPACITY = (Fault.PLATFORM, Sent.REJECTED, True, Meaning.NO_CAPACITY)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("status", "headers", "content"),
+    [
+        (404, {}, {"errorCode": "CapacityNotActive", "message": "m"}),
+        (404, {"x-ms-public-api-error-code": "CapacityNotActive"}, {}),
+        (500, {}, {"error": {"code": "CapacityNotActive", "message": "m"}}),
+        (503, {}, {"errorCode": "Failed", "message": "m", "moreDetails": [{"errorCode": "CapacityNotActive"}]}),
+        (500, {}, {"errorCode": "Failed", "message": "Capacity operation failed with error code CapacityNotActive"}),
+        (400, {}, {"errorCode": "CapacityLimitExceeded", "message": "m"}),
+        (430, {}, {"errorCode": "CapacityLimitExceeded", "message": "m"}),
+    ],
+)
+def test_a_capacity_that_is_paused_or_used_up_is_that(
+    call: str, status: int, headers: dict[str, str], content: dict[str, Any]
+) -> None:
+    """It is not permanent, and says neither that a run vanished nor that one may have begun, whatever the status."""
+    found = read(call, status, headers, json.dumps(content).encode())
+    assert isinstance(found, Trouble)
+    assert (found.fault, found.sent, found.retry_safe, found.meaning) == WITHOUT_CAPACITY
+    assert not found.permanent
+    assert "Capacity" in str(found)
 
 
 def test_a_list_has_what_may_run_and_what_is_recent() -> None:

@@ -254,8 +254,8 @@ def test_a_list_has_what_may_run_and_what_is_recent() -> None:
     assert len(listing(*wanted, *unwanted, since=NOON).reports) == len(wanted)
 
 
-def test_a_list_goes_on_until_it_reaches_back_far_enough() -> None:
-    """The next page is asked for with the token, except after one that runs backwards to before what is wanted."""
+def test_the_next_page_is_asked_for_with_the_token() -> None:
+    """Whatever the page holds: it says when its runs were created, and who gathers the pages judges by that."""
     old = NOON - timedelta(days=1)
     following = {
         "CatalogId": "123456789012",
@@ -264,12 +264,10 @@ def test_a_list_goes_on_until_it_reaches_back_far_enough() -> None:
         "MaxResults": 1000,
         "NextToken": "t",
     }
-    backwards, forwards = (run(), run(CreationTime=old)), (run(CreationTime=old), run())
-    assert listing(*backwards, since=NOON).following is None
-    assert listing(*backwards, token="t", since=NOON).following is None
-    assert listing(*backwards, token="t", since=old).following == following
-    assert listing(*forwards, token="t", since=NOON).following == following
-    assert listing(*backwards, run(CreationTime=None), token="t", since=NOON).following == following
+    runs = (run(CreationTime=NOON), run(CreationTime=old, Status="FAILED"), run(CreationTime=None))
+    assert listing(*runs, since=NOON).following is None
+    found = listing(*runs, run(TableName="other"), token="t", since=NOON)
+    assert (found.following, found.created) == (following, (NOON, old, None))
     assert listing(token="t").following == following
     assert not ParamValidator().validate(following, MODEL.operation_model(LIST).input_shape).has_errors()
 

@@ -103,6 +103,41 @@ def test_half_a_listing_is_none() -> None:
     assert wire.gather(1, lambda number: pages[number]) is trouble
 
 
+def pages_read(*pages: list[float | None], since: float) -> int:
+    """How many pages are read of a list whose runs were created so many hours before now, if another one follows."""
+    asked: list[int] = []
+
+    def ask(number: int) -> Page[int]:
+        asked.append(number)
+        hours = pages[number] if number < len(pages) else []
+        created = tuple(None if hour is None else NOW - hour * HOUR for hour in hours)
+        return Page((), number + 1 if number <= len(pages) else None, created)
+
+    assert wire.gather(0, ask, NOW - since * HOUR) == ()
+    return len(asked)
+
+
+NEWEST_FIRST = [float(hour) for hour in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("pages", "since", "read"),
+    [
+        ([NEWEST_FIRST[:5], NEWEST_FIRST[5:]], 8, 2),  # ordered, and the second page goes back beyond 8 hours
+        ([NEWEST_FIRST[:5], NEWEST_FIRST[5:]], 9, 4),  # ... but not beyond 9
+        ([NEWEST_FIRST, [10.0]], 5, 2),  # one page proves no order of pages
+        ([[9.0]], 5, 3),  # one old run and a token
+        ([[1.0, 9.0], [0.5, 10.0]], 5, 4),  # each page falls, the list does not
+        ([NEWEST_FIRST[:4], NEWEST_FIRST[5:]], 8, 4),  # too few runs to tell
+        ([NEWEST_FIRST[::-1], [20.0]], 5, 4),  # oldest first
+        ([[*NEWEST_FIRST, None], [10.0]], 5, 4),  # a run without a time
+    ],
+)
+def test_a_list_is_read_on_until_its_order_shows(pages: list[list[float | None]], since: float, read: int) -> None:
+    """Only where all runs so far came newest first, over pages, does an old one say that no wanted one follows."""
+    assert pages_read(*pages, since=since) == read
+
+
 def test_a_listing_in_circles_ends() -> None:
     """A platform that pages without end is in trouble, for now."""
     answer = wire.gather(1, lambda number: Page((RUN,), number + 1))
