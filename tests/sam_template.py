@@ -60,12 +60,21 @@ def resources(kind: str, template: dict[str, Any] | None = None) -> dict[str, Re
 
 
 def statements() -> Iterator[Resource]:
-    """What all roles grant, and what the queues' policies allow."""
+    """What all roles grant, and what the policies of queues, table and topic allow and refuse."""
     for role in resources("AWS::IAM::Role").values():
         for policy in role.get("Policies", ()):
-            yield from policy["PolicyDocument"]["Statement"]
-    for policy in resources("AWS::SQS::QueuePolicy").values():
-        yield from policy["PolicyDocument"]["Statement"]
+            yield from policy_statements(policy["PolicyDocument"])
+    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
+        for policy in resources(kind).values():
+            yield from policy_statements(policy["PolicyDocument"])
+    for table in resources("AWS::DynamoDB::Table").values():
+        yield from policy_statements(table["ResourcePolicy"]["PolicyDocument"])
+
+
+def policy_statements(document: Resource) -> Iterator[Resource]:
+    """The statements of a policy; of one behind a condition, what it says where the condition holds."""
+    for statement in document["Statement"]:
+        yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
 def listed(value: Any) -> list[Any]:

@@ -32,7 +32,16 @@ from shared.glue import TRAITS
 from shared.inbox import stays_away
 from shared.model import GlueView
 from shared.readings import Asked, GlueRunEnded
-from tests.sam_template import TEMPLATE, deployed, listed, refers_to, resources, statements, written
+from tests.sam_template import (
+    TEMPLATE,
+    deployed,
+    listed,
+    policy_statements,
+    refers_to,
+    resources,
+    statements,
+    written,
+)
 
 ROOT = Path(__file__).parents[1]
 DAY_SECONDS = 86_400
@@ -63,7 +72,7 @@ def test_cfn_lint_finds_nothing() -> None:
 
 def test_cfn_lint_finds_nothing_in_what_is_deployed(tmp_path: Path) -> None:
     """Nor to what SAM's transform makes of it, but that the authorization reference (W3037) lacks just the four actions
-    on materialized views, which the template says; and that a parameter (W2001) is used by the transform alone.
+    on materialized views, which the template says.
     """
     template = tmp_path / "template.json"
     template.write_text(json.dumps(deployed()), encoding="utf-8")
@@ -71,8 +80,7 @@ def test_cfn_lint_finds_nothing_in_what_is_deployed(tmp_path: Path) -> None:
     assert set(re.findall(r"W3037 '(\w+)'", said)) == {
         action.partition(":")[2].lower() for action in granted() if "MaterializedView" in action
     }
-    assert set(re.findall(r"^[EW]\d+", said, flags=re.MULTILINE)) == {"W3037", "W2001"}
-    assert re.findall("W2001 (.*)", said) == ["Parameter GradualRollout not used."]
+    assert set(re.findall(r"^[EW]\d+", said, flags=re.MULTILINE)) == {"W3037"}
 
 
 def linted(template: Path) -> str:
@@ -125,7 +133,7 @@ def test_queues_keep_messages_as_long_as_sqs_can_and_encrypted() -> None:
     assert len(polled) == len(dead) == 2
     for queue in [*polled.values(), *dead.values()]:
         assert queue["MessageRetentionPeriod"] == LONGEST_RETENTION_SECONDS
-        assert queue["SqsManagedSseEnabled"] is True
+        assert queue["SqsManagedSseEnabled"] == {"Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}
     owners = [refers_to(queue["RedrivePolicy"]) for queue in polled.values()]
     assert set().union(*owners) == set(dead)
 
@@ -323,7 +331,7 @@ ROLLOUT_SECONDS = 300
 
 def test_a_new_version_is_taken_back_when_an_alarm_goes_off() -> None:
     """The alias moves gradually, and its alarms go off in time; everything that calls the function calls the alias.
-    With GradualRollout=false it moves at once, and nothing of CodeDeploy is left.
+    With GradualRollout=false it moves at once, and nothing of CodeDeploy is left but its role.
     """
     [group] = resources("AWS::CodeDeploy::DeploymentGroup").values()
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
@@ -335,7 +343,8 @@ def test_a_new_version_is_taken_back_when_an_alarm_goes_off() -> None:
         assert alarm["Period"] * looks <= ROLLOUT_SECONDS, f"{name} goes off too late"
     aliases = set(resources("AWS::Lambda::Alias"))
     at_once = deployed("false")["Resources"]
-    assert not [name for name, resource in at_once.items() if "CodeDeploy" in json.dumps(resource)]
+    left = [name for name, resource in at_once.items() if "CodeDeploy" in json.dumps(resource)]
+    assert left == ["DeployRole"], "a role that nobody takes on, and nothing that would"
     assert aliases <= set(at_once)
     callers = [mapping["FunctionName"] for mapping in resources("AWS::Lambda::EventSourceMapping").values()]
     callers += [schedule["Target"]["Arn"] for schedule in resources("AWS::Scheduler::Schedule").values()]
@@ -350,6 +359,8 @@ def test_no_action_is_a_wildcard_and_no_resource_unless_asked_for() -> None:
     resources is not published.
     """
     for statement in statements():
+        if statement["Effect"] == "Deny":
+            continue
         assert all(re.fullmatch(r"[a-z0-9]+:[A-Za-z]+", action) for action in listed(statement["Action"]))
         assert "NotAction" not in statement
         for resource in listed(statement["Resource"]):
@@ -363,13 +374,89 @@ def test_no_action_is_a_wildcard_and_no_resource_unless_asked_for() -> None:
 
 
 def test_every_permission_has_its_reason_above_it() -> None:
-    """A comment stands above each statement of a role."""
-    lines = TEMPLATE.read_text(encoding="utf-8").splitlines()
-    sids = [number for number, line in enumerate(lines) if re.match(r"\s+- Sid:", line)]
-    in_roles = [number for number in sids if "RulesOfThisStack" not in lines[number]]
-    assert len(in_roles) >= 9
-    for number in in_roles:
+    """A comment stands above each statement of a role, and above each role whose policy is AWS's own."""
+    text = TEMPLATE.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    first, last = (lines.index(f"  # --- {title} ".ljust(120, "-")) for title in (PERMISSIONS, "Alarms"))
+    granted = [n for n in range(first, last) if re.match(r"\s+- (&\S+ !If|\*\S+|Sid: )", lines[n])]
+    assert len(granted) >= 12
+    inside = [n for n in granted if "!If" in lines[n - 2]]  # the statement of a condition that has its comment already
+    for number in {*granted} - {*inside}:
         assert lines[number - 1].lstrip().startswith("#"), lines[number]
+    managed = [name for name, role in resources("AWS::IAM::Role").items() if "ManagedPolicyArns" in role]
+    assert managed == ["DeployRole"]
+    assert lines[lines.index("  DeployRole:") - 1].startswith("  # http")
+
+
+PERMISSIONS = "Permissions: all that this stack grants"
+
+
+def test_the_section_that_promises_to_name_all_permissions_names_all() -> None:
+    """SAM adds no role and no policy of its own: each role that CloudFormation gets stands in the section."""
+    section = TEMPLATE.read_text(encoding="utf-8").partition(f"  # --- {PERMISSIONS} ")[2].partition("\n  # --- ")[0]
+    roles = {name for kind in ("Role", "Policy", "ManagedPolicy") for name in resources(f"AWS::IAM::{kind}")}
+    assert roles == set(re.findall(r"^  (\w+):$", section, flags=re.MULTILINE))
+    group = resources("AWS::CodeDeploy::DeploymentGroup")["FunctionDeploymentGroup"]
+    assert refers_to(group["ServiceRoleArn"]) == {"DeployRole"}
+
+
+def test_a_permissions_boundary_bounds_every_role() -> None:
+    """The one that the parameter names; none where it is empty."""
+    roles = resources("AWS::IAM::Role")
+    assert len(roles) == 3
+    bounds = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+    assert all(role["PermissionsBoundary"] == bounds for role in roles.values())
+    assert written()["Parameters"]["PermissionsBoundary"]["Default"] == ""
+
+
+def test_queues_table_and_topic_refuse_plain_transport() -> None:
+    """All that the stack stores, and that its service would serve without TLS, refuses everybody without TLS."""
+    refused: dict[str, set[str]] = {}
+    for kind, listing in (("AWS::SQS::QueuePolicy", "Queues"), ("AWS::SNS::TopicPolicy", "Topics")):
+        for policy in resources(kind).values():
+            [refusal] = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Deny"]
+            assert refers_to(refusal["Resource"]) == refers_to(policy[listing])
+            refused.setdefault(kind, set()).update(refers_to(policy[listing]))
+            assert in_plain_text(refusal)
+    assert refused["AWS::SQS::QueuePolicy"] == set(resources("AWS::SQS::Queue"))
+    assert refused["AWS::SNS::TopicPolicy"] == set(resources("AWS::SNS::Topic"))
+    for table in resources("AWS::DynamoDB::Table").values():
+        [refusal] = table["ResourcePolicy"]["PolicyDocument"]["Statement"]
+        assert refusal["Effect"] == "Deny"
+        assert in_plain_text(refusal)
+
+
+def in_plain_text(statement: dict[str, Any]) -> bool:
+    """Whether a statement is about everybody who comes without TLS."""
+    condition = {"Bool": {"aws:SecureTransport": "false"}}
+    return bool(statement["Principal"] == "*" and statement["Condition"] == condition)
+
+
+def test_cloudwatch_may_tell_the_topic() -> None:
+    """The topic's policy takes the place of SNS's own, so it lets the alarms of this account in."""
+    [policy] = resources("AWS::SNS::TopicPolicy").values()
+    [allowed] = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+    assert (allowed["Principal"], allowed["Action"]) == ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_one_key_of_ones_own_keeps_all_that_is_stored() -> None:
+    """With the parameter, queues, table, topic, log and variables are under that key, and who uses them may use it."""
+    key = {"Fn::If": ["HasKey", {"Ref": "EncryptionKey"}, {"Ref": "AWS::NoValue"}]}
+    kept = {"SQS::Queue": "KmsMasterKeyId", "SNS::Topic": "KmsMasterKeyId", "Logs::LogGroup": "KmsKeyId"}
+    for kind, name in (kept | {"Lambda::Function": "KmsKeyArn"}).items():
+        found = resources(f"AWS::{kind}")
+        assert found
+        assert all(properties[name] == key for properties in found.values()), kind
+    [table] = resources("AWS::DynamoDB::Table").values()
+    assert refers_to(table["SSESpecification"]["Fn::If"][1]) == {"EncryptionKey"}
+    for role in ("FunctionRole", "TickRole"):
+        [policy] = resources("AWS::IAM::Role")[role]["Policies"]
+        [using] = [one["Fn::If"] for one in policy["PolicyDocument"]["Statement"] if "Fn::If" in one]
+        assert (using[0], using[2]) == ("HasKey", {"Ref": "AWS::NoValue"})
+        assert using[1]["Resource"] == {"Ref": "EncryptionKey"}
+        assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(using[1]["Action"])
+    assert written()["Parameters"]["EncryptionKey"]["Default"] == ""
 
 
 BY_SERVICES = {
@@ -381,6 +468,10 @@ BY_SERVICES = {
     "logs:PutLogEvents",
     # Asked of whoever starts a refresh: https://docs.aws.amazon.com/lake-formation/latest/dg/materialized-views.html
     "glue:GetTable",
+    # ... and SQS, DynamoDB and Lambda use a key of one's own in the function's name.
+    "kms:Decrypt",
+    "kms:GenerateDataKey",
+    "kms:DescribeKey",
 }
 """What is granted although our code does not call it."""
 
@@ -388,7 +479,7 @@ BY_SERVICES = {
 def granted() -> set[str]:
     """What the function's role may do."""
     [policy] = resources("AWS::IAM::Role")["FunctionRole"]["Policies"]
-    return {action for statement in policy["PolicyDocument"]["Statement"] for action in listed(statement["Action"])}
+    return {action for one in policy_statements(policy["PolicyDocument"]) for action in listed(one["Action"])}
 
 
 ACTION_OF = {"sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility"}
@@ -415,8 +506,10 @@ def called_methods() -> set[str]:
 
 def test_only_the_rules_of_the_stack_may_send_to_the_events_queue() -> None:
     """The queue's policy names every rule by its ARN, and the account."""
-    [policy] = resources("AWS::SQS::QueuePolicy").values()
-    [statement] = policy["PolicyDocument"]["Statement"]
+    found = [
+        one for policy in resources("AWS::SQS::QueuePolicy").values() for one in policy["PolicyDocument"]["Statement"]
+    ]
+    [statement] = [one for one in found if one["Effect"] == "Allow"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     sources = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
     assert refers_to(sources) - {"AWS::NoValue"} == set(resources("AWS::Events::Rule"))
@@ -430,21 +523,15 @@ def test_the_rules_that_stand_whatever_the_configuration_says_send_what_is_read(
     """Signals of one's own, and Glue's events about refreshes: each kind that a rule lets through is one that the
     reader of events makes something of (the names in Glue's detail are as in its other events).
     """
-    patterns = [resources("AWS::Events::Rule")[name]["EventPattern"] for name in ("RefreshEnded", "Signals")]
-    kinds = [kind for pattern in patterns for kind in detail_types(pattern)]
+    rules = resources("AWS::Events::Rule")
+    assert rules["Signals"]["EventPattern"] == {"Ref": "SignalPattern"}
+    patterns = [rules["RefreshEnded"]["EventPattern"], json.loads(written()["Parameters"]["SignalPattern"]["Default"])]
+    kinds = [kind for pattern in patterns for kind in pattern["detail-type"]]
     assert set(kinds) == live.ALWAYS
     detail = {"databaseName": "sales", "tableName": "daily", "target": "daily"}
     for kind in kinds:
         event = {"source": "aws.glue", "detail-type": kind, "time": "2026-11-23T00:00:00Z", "detail": detail}
         assert isinstance(eventbridge.read(event, NOW), GlueRunEnded | Asked), kind
-
-
-def detail_types(pattern: dict[str, Any]) -> set[str]:
-    """Those of a pattern, or of both that a condition chooses from, which are the same."""
-    either = pattern["Fn::If"][1:] if "Fn::If" in pattern else [pattern]
-    found = [set(each["detail-type"]) for each in either]
-    assert all(kinds == found[0] for kinds in found)
-    return found[0]
 
 
 # --- Several environments --------------------------------------------------------------------------------------------
@@ -491,9 +578,13 @@ def test_no_level_of_the_log_leaves_metrics_out() -> None:
 
 
 def test_parameters_and_outputs_are_described() -> None:
-    """Each says what it is for."""
-    described = [*written()["Parameters"].values(), *written()["Outputs"].values()]
-    assert all(each["Description"] for each in described)
+    """Each says in a sentence what it is for, and no two say the same but the patterns after the first."""
+    described = written()["Parameters"] | written()["Outputs"]
+    said = {name: each["Description"].strip() for name, each in described.items()}
+    for name, text in said.items():
+        assert re.fullmatch(r"[A-Z`].{20,}\.", text, flags=re.DOTALL), name
+    repeated = [name for name, text in said.items() if list(said.values()).count(text) > 1]
+    assert repeated == [f"EventPattern{number}" for number in range(2, SLOTS + 1)]
 
 
 # --- The parameters follow the configuration -------------------------------------------------------------------------
