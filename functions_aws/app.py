@@ -34,6 +34,6 @@ def _shell() -> Shell:
     found = settings.read(os.environ)
     configuration = world.configuration(found)
     telemetry = Telemetry(found.service, settings.secrets(os.environ))
-    clients = Clients()
+    clients = Clients(found.region)
     here = world.world(found, clients, telemetry.tell)
     return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry)

@@ -27,12 +27,28 @@ ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 
 """For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.TRAITS.call_timeout`."""
 
 
+def session(region: str = "") -> Any:
+    """Open a session of the SDK in this Region; an empty one leaves the choice to AWS_DEFAULT_REGION and the profile.
+
+    botocore itself does not read AWS_REGION, which Lambda and the other SDKs go by.
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+    """
+    made = botocore.session.get_session()
+    if region:
+        made.set_config_variable("region", region)
+    return made
+
+
 class Clients:
     """One client per service. Building one reads its model from disk (some 50 ms), so none is built in vain."""
 
+    def __init__(self, region: str = "") -> None:
+        """Build nothing yet; `region` is as for `session`."""
+        self._region = region
+
     @cached_property
     def _session(self) -> Any:
-        return botocore.session.get_session()
+        return session(self._region)
 
     @cached_property
     def dynamodb(self) -> Any:

@@ -21,7 +21,8 @@ class BadSettings(Exception):  # noqa: N818 - named for what it is, like BadConf
 class Settings(Value, frozen=True):
     """Where things are. `events_queue_url` is only needed to count that queue's dead letters.
 
-    `fingerprint` is of the configuration that the rules were made from, where somebody deployed them.
+    `fingerprint` is of the configuration that the rules were made from, where somebody deployed them. `region` is empty
+    where the SDK is to find the Region by itself.
     """
 
     config: Path
@@ -30,6 +31,7 @@ class Settings(Value, frozen=True):
     events_queue_url: str = ""
     service: str = "unstale"
     fingerprint: str = ""
+    region: str = ""
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -42,6 +44,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         events_queue_url=environ.get("UNSTALE_EVENTS_QUEUE_URL", ""),
         service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
         fingerprint=environ.get("UNSTALE_CONFIG_FINGERPRINT", ""),
+        region=environ.get("AWS_REGION", ""),
     )
 
 

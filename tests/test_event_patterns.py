@@ -11,9 +11,9 @@ from hypothesis import assume, event, given, note, settings
 from hypothesis import strategies as st
 from moto.events.models import EventPattern
 
-from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, Patterns, patterns_for
+from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, Patterns, patterns_for, signal_pattern
 from shared import eventbridge
-from shared.config import BadConfiguration, Configuration, load
+from shared.config import BadConfiguration, Configuration, SignalSource, load
 from shared.model import GlueJobSucceeded, GlueTableChanged, GlueView, S3ObjectCreated, Source
 from shared.readings import Arrived
 from shared.routing import targets_of
@@ -238,3 +238,23 @@ def test_what_no_pattern_can_hold_is_matched_by_its_bucket() -> None:
     assert patterns.coarser == ("every object of the buckets",)
     assert passes(patterns, object_created("landing", "é" * 1000 + "x"))
     assert not passes(patterns, object_created("other", "é" * 1000 + "x"))
+
+
+# --- Custom events ---------------------------------------------------------------------------------------------------
+
+SENDERS = (
+    SignalSource(ACCOUNT, "etl"),
+    SignalSource(ACCOUNT, "loader"),
+    SignalSource("210987654321", "etl"),
+)
+
+
+@pytest.mark.parametrize("named", [0, 1, 2, 3])
+def test_only_senders_that_are_named_pass(named: int) -> None:
+    """An account and a source together, as named; where none is named, whoever may put events on the bus."""
+    patterns = Patterns((signal_pattern(SENDERS[:named]),))
+    senders = [*SENDERS, SignalSource("210987654321", "loader"), SignalSource(ACCOUNT, "etl.other")]
+    for sender in senders:
+        sent = envelope(sender.source, "unstale.signal", {"target": "daily"}) | {"account": sender.account}
+        assert passes(patterns, sent) is (not named or sender in SENDERS[:named]), sender
+        assert not passes(patterns, sent | {"detail-type": "other"})

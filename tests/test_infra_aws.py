@@ -19,7 +19,8 @@ from functions_aws import settings, store
 from functions_aws.telemetry import COUNTED, GAUGES, NAMESPACE, Telemetry
 from infra.packaging import aws as packaging
 from infra.packaging import stage
-from infra.parameters.aws import glue_resources, inputs
+from infra.parameters.aws import LONGEST_PARAMETER, as_many_as_fit, glue_resources, inputs
+from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import SLOTS
 from infra.parameters.samconfig import SAMCONFIG as OURS
 from infra.parameters.samconfig import overrides
@@ -72,7 +73,7 @@ def test_cfn_lint_finds_nothing() -> None:
 
 def test_cfn_lint_finds_nothing_in_what_is_deployed(tmp_path: Path) -> None:
     """Nor to what SAM's transform makes of it, but that the authorization reference (W3037) lacks just the four actions
-    on materialized views, which the template says.
+    on materialized views, which the template says; and that a parameter (W2001) is used by the transform alone.
     """
     template = tmp_path / "template.json"
     template.write_text(json.dumps(deployed()), encoding="utf-8")
@@ -80,7 +81,8 @@ def test_cfn_lint_finds_nothing_in_what_is_deployed(tmp_path: Path) -> None:
     assert set(re.findall(r"W3037 '(\w+)'", said)) == {
         action.partition(":")[2].lower() for action in granted() if "MaterializedView" in action
     }
-    assert set(re.findall(r"^[EW]\d+", said, flags=re.MULTILINE)) == {"W3037"}
+    assert set(re.findall(r"^[EW]\d+", said, flags=re.MULTILINE)) == {"W3037", "W2001"}
+    assert re.findall("W2001 (.*)", said) == ["Parameter GradualRollout not used."]
 
 
 def linted(template: Path) -> str:
@@ -182,10 +184,12 @@ class Seen(dict[str, str]):
 
 
 def test_the_variables_are_those_that_the_settings_read() -> None:
-    """The template sets what `settings.read` asks for, and nothing else; the configuration is where the default is."""
+    """The template sets what `settings.read` asks for, and nothing else, but for AWS_REGION, which Lambda sets; the
+    configuration is where the default is.
+    """
     seen = Seen()
     settings.read(seen)
-    assert set(function()["Environment"]["Variables"]) | {"UNSTALE_CONFIG"} == seen.asked
+    assert set(function()["Environment"]["Variables"]) | {"UNSTALE_CONFIG", "AWS_REGION"} == seen.asked
     assert settings.read(seen).config == settings.PACKAGE_ROOT / "unstale.toml"
 
 
@@ -643,11 +647,47 @@ def test_a_role_too_large_to_name_all_is_wider_and_said_so(views: int, databases
     found = [GlueView("123456789012", f"database_{n % databases}", f"view_{n}") for n in range(views)]
     arns, notes = glue_resources(found, "eu-central-1")
     assert len(notes) == 1
-    assert len(",".join(arns)) <= 4096
+    assert len(",".join(arns)) <= LONGEST_PARAMETER
     patterns = [re.compile(re.escape(arn).replace(r"\*", ".*")) for arn in arns]
     for view in found:
         for part in ("catalog", f"database/{view.database}", f"table/{view.database}/{view.table}"):
             assert any(pattern.fullmatch(f"arn:aws:glue:eu-central-1:123456789012:{part}") for pattern in patterns)
+
+
+def many(targets: int, buckets: int, *, database: str = "sales") -> str:
+    """A file of so many views, each behind a prefix of its own in one of so many buckets with long names."""
+    view = '[targets.view_{0}]\nkind = "glue-view"\ncatalog_id = "123456789012"\ndatabase = "{1}"\ntable = "view_{0}"\n'
+    on = 'on = [{{ s3_object_created = {{ bucket = "{0}", prefix = "landing/{1}/" }} }}]\n'
+    names = [f"bucket-of-a-team-{number:04}-" + "x" * 40 for number in range(buckets)]
+    return "".join(view.format(n, database) + on.format(names[n % buckets], n) for n in range(targets))
+
+
+@pytest.mark.parametrize(("targets", "buckets"), [(1, 1), (65, 65), (196, 196), (1000, 300), (1000, 1000)])
+def test_every_parameter_is_held_to_what_cloudformation_takes(targets: int, buckets: int) -> None:
+    """4,096 bytes a parameter and 2,048 a pattern, at any size; what is left out is said, with the way on."""
+    found = inputs(load(many(targets, buckets)), "eu-central-1")
+    for name, value in found.parameters.items():
+        assert len(value.encode()) <= (2048 if "Pattern" in name else LONGEST_PARAMETER), name
+    assert bool(found.notes) == (targets > 65)
+    assert all("several stacks: several files" in note for note in found.notes[-1:])
+
+
+def test_the_buckets_that_do_not_fit_are_counted() -> None:
+    """That parameter only informs, so it is shortened; each name in it is whole."""
+    names = [f"bucket-{number:04}-" + "x" * 50 for number in range(300)]
+    *shown, rest = as_many_as_fit(names).split(",")
+    assert shown == names[: len(shown)]
+    assert rest == f"and {300 - len(shown)} more"
+    assert len(as_many_as_fit(names)) <= LONGEST_PARAMETER < len(",".join(names[: len(shown) + 2]))
+    assert as_many_as_fit(names[:3]) == ",".join(names[:3])
+    assert as_many_as_fit(()) == ""
+
+
+def test_what_cannot_be_shortened_is_refused_with_the_way_on() -> None:
+    """A pattern of senders names all of them or lets in whom nobody named, so that one too many is a mistake."""
+    senders = ", ".join(f'{{ account = "{number:012}", source = "etl" }}' for number in range(60))
+    with pytest.raises(ParameterError, match=r"^SignalPattern takes \d+ bytes, of 2048 at most: deploy several stacks"):
+        inputs(load(f"[deployment]\nsignal_sources = [{senders}]\n{CONFIG}"), "eu-central-1")
 
 
 SAMCONFIG = """# ours
@@ -713,6 +753,18 @@ def test_another_configuration_is_not_rolled_out_gradually(
     samconfig.write_text(samconfig.read_text(encoding="utf-8").replace('Rollout="false"', 'Rollout="true"'))
     assert written_for(changed) == ("true", False)
     assert written_for(CONFIG) == ("false", True)
+
+
+def test_a_parameter_that_is_no_more_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SignalSource was replaced by the file's signal_sources: who has it set hears where its value goes now."""
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    samconfig.write_text(SAMCONFIG.format(overrides='["SignalSource=loader"]'), encoding="utf-8")
+    infra.aws(config, as_json=False, write=True, samconfig=samconfig)
+    assert "SignalSource=loader is not read any more: name" in capsys.readouterr().out
 
 
 def test_an_environment_more_is_a_stack_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

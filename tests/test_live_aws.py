@@ -10,6 +10,7 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
+from functions_aws.clients import session
 from infra.parameters.event_patterns import patterns_for
 from local.checks.aws import ALWAYS, CALLS, looked_at
 from local.checks.finding import Finding
@@ -18,8 +19,7 @@ from tests.aws_host import NOWHERE
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
-CONFIG = load(
-    f"""
+TEXT = f"""
 [targets.daily]
 kind = "glue-view"
 catalog_id = "{ACCOUNT}"
@@ -27,12 +27,17 @@ database = "sales"
 table = "daily"
 on = [{{ s3_object_created = {{ bucket = "landing", prefix = "orders/" }} }}]
 """
-)
+CONFIG = load(TEXT)
+PRINCIPAL = f"arn:aws:iam::{ACCOUNT}:user/me"
 QUEUE, ARN = "https://sqs.eu-central-1.amazonaws.com/123456789012/q", f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
 ENVIRON = {"UNSTALE_TABLE": "table", "UNSTALE_QUEUE_URL": QUEUE, "UNSTALE_EVENTS_QUEUE_URL": QUEUE}
 FUNCTION, ROLE = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:unstale:live", f"arn:aws:iam::{ACCOUNT}:role/unstale"
 UUID = "0b5f4a4e-8f59-4d3f-9d7f-0d6f1c2b3a4d"
 PATTERN = patterns_for(CONFIG).texts[0]
+
+
+SESSION = botocore.session.get_session()
+"""One for all tests, because a session reads the models of AWS's services once."""
 
 
 class Account:
@@ -55,7 +60,7 @@ class Account:
 
     def _of(self, service: str) -> tuple[Any, Stubber]:
         if service not in self._clients:
-            made = botocore.session.get_session().create_client(service)
+            made = SESSION.create_client(service, region_name=REGION)
             stubber = Stubber(made)
             stubber.activate()
             self._clients[service] = (made, stubber)
@@ -76,7 +81,9 @@ Change = Callable[[Account], None]
 def furnished(account: Account, **instead: Change) -> None:
     """Everything as it should be, but for what is said instead."""
     well: dict[str, Change] = {
+        "caller": lambda a: a.answers("sts", "get_caller_identity", {"Account": ACCOUNT, "Arn": PRINCIPAL}),
         "view": lambda a: a.answers("glue", "get_table", {"Table": {"Name": "daily", "IsMaterializedView": True}}),
+        "head": lambda a: a.answers("s3", "head_bucket", {"BucketRegion": REGION}),
         "bucket": lambda a: a.answers("s3", "get_bucket_notification_configuration", {"EventBridgeConfiguration": {}}),
         "table": lambda a: a.answers(
             "dynamodb",
@@ -87,17 +94,24 @@ def furnished(account: Account, **instead: Change) -> None:
         "rules": rules,
         "pollers": pollers,
         "tick": tick,
+        "function": function,
         "role": role,
     }
     for change in (well | instead).values():
         change(account)
 
 
-def queues(account: Account, lets: str = "rule/") -> None:
-    """Both, twice asked."""
-    for _ in range(4):
-        policy = json.dumps({"Condition": {"ArnEquals": {"aws:SourceArn": [f"{lets}{name}" for name in RULES]}}})
-        attributes = {"QueueArn": ARN, "RedrivePolicy": "{}", "Policy": policy}
+def queues(account: Account, lets: str = "rule/", dead: int = 0) -> None:
+    """Both, with what lies in their dead-letter queues; and both once more, for how they are connected."""
+    policy = json.dumps({"Condition": {"ArnEquals": {"aws:SourceArn": [f"{lets}{name}" for name in RULES]}}})
+    redrive = json.dumps({"deadLetterTargetArn": f"{ARN}-dead"})
+    attributes = {"QueueArn": ARN, "RedrivePolicy": redrive, "Policy": policy}
+    for _ in range(2):
+        account.answers("sqs", "get_queue_attributes", {"Attributes": attributes})
+        account.answers("sqs", "get_queue_attributes", {"Attributes": {"RedrivePolicy": redrive}})
+        account.answers("sqs", "get_queue_url", {"QueueUrl": f"{QUEUE}-dead"})
+        account.answers("sqs", "get_queue_attributes", {"Attributes": {"ApproximateNumberOfMessages": str(dead)}})
+    for _ in range(2):
         account.answers("sqs", "get_queue_attributes", {"Attributes": attributes})
 
 
@@ -132,9 +146,15 @@ def pollers(account: Account, state: str = "Enabled") -> None:
         account.answers("lambda", "list_event_source_mappings", {"EventSourceMappings": [mapping]})
 
 
+def function(account: Account, fingerprint: str = CONFIG.fingerprint) -> None:
+    """What is deployed."""
+    variables = {"UNSTALE_CONFIG_FINGERPRINT": fingerprint} if fingerprint else {}
+    answer = {"Role": ROLE, "Environment": {"Variables": variables}}
+    account.answers("lambda", "get_function_configuration", answer)
+
+
 def role(account: Account, refused: str = "") -> None:
     """What IAM's simulator says of each call."""
-    account.answers("lambda", "get_function_configuration", {"Role": ROLE})
     decisions = [
         {"EvalActionName": call, "EvalDecision": "implicitDeny" if call == refused else "allowed"} for call in CALLS
     ]
@@ -153,7 +173,18 @@ def test_a_deployment_that_is_in_order_is_found_so(account: Account) -> None:
     findings = found(account)
     assert all(finding.well for finding in findings.values()), findings
     looked = {what.partition(" ")[0] for what in findings}
-    assert looked == {"view", "bucket", "table", "queue", "rules", "poller", "tick", "role"}
+    everything = "caller view bucket table queue dead rules poller configuration tick role"
+    assert looked == set(everything.split())
+    assert next(iter(findings.values())).found == f"account {ACCOUNT}, {PRINCIPAL}, Region {REGION}"
+
+
+def someone_elses(account: Account, *, hidden: bool = False) -> None:
+    """A bucket that is not of the account that is expected, which S3 refuses as if it were a matter of permissions."""
+    account.refuses("s3", "head_bucket", "403")
+    if hidden:
+        account.refuses("s3", "head_bucket", "403")
+    else:
+        account.answers("s3", "head_bucket", {"BucketRegion": REGION})
 
 
 NOT_A_VIEW: dict[str, Any] = {"Table": {"Name": "daily"}}
@@ -201,10 +232,66 @@ CASES: dict[str, tuple[dict[str, Change], str, str, str]] = {
     "old rules": (
         {"rules": lambda a: rules(a, arrivals='{"source":["aws.s3"]}')},
         "rules",
-        "1 of 1 patterns",
+        "1 of 2 patterns",
         "unstale infra aws --write",
     ),
-    "no way for signals": ({"rules": lambda a: rules(a, signals="")}, "rules", "none for: unstale.signal", "drift"),
+    "no way for signals": (
+        {"rules": lambda a: rules(a, signals="")},
+        "rules",
+        "1 of 2 patterns",
+        "unstale infra aws --write",
+    ),
+    "no way for hints": (
+        {"rules": lambda a: rules(a, ended="")},
+        "rules",
+        "none for: Glue Materialized View Refresh Task Failed",
+        "drift",
+    ),
+    "dead letters": (
+        {"queues": lambda a: queues(a, dead=3)},
+        "dead letters of events",
+        "3",
+        "unstale redrive --dry-run",
+    ),
+    "another configuration": (
+        {"function": lambda a: function(a, "0123456789abcdef01234567")},
+        "configuration",
+        f"is another: 0123456789abcdef01234567; the file's is {CONFIG.fingerprint}",
+        "sam deploy",
+    ),
+    "no fingerprint": (
+        {"function": lambda a: function(a, "")},
+        "configuration",
+        "without a fingerprint",
+        "sam deploy",
+    ),
+    "bucket of another Region": (
+        {
+            "head": lambda a: a.answers("s3", "head_bucket", {"BucketRegion": "us-west-2"}),
+            "bucket": lambda _: None,
+        },
+        "bucket landing",
+        "not connected: it is in us-west-2",
+        f"in us-west-2 a rule for its events with the default bus of account {ACCOUNT} in {REGION} as its target",
+    ),
+    "bucket of another account": (
+        {"head": someone_elses, "bucket": lambda _: None},
+        "bucket landing",
+        "not connected: it belongs to another account",
+        "aws events put-permission",
+    ),
+    "bucket of who knows whom": (
+        {"head": lambda a: someone_elses(a, hidden=True), "bucket": lambda _: None},
+        "bucket landing",
+        "could not look",
+        "s3:ListBucket",
+    ),
+    "no such bucket": (
+        {"head": lambda a: a.refuses("s3", "head_bucket", "404"), "bucket": lambda _: None},
+        "bucket landing",
+        "there is none",
+        "correct its name",
+    ),
     "switched off": (
         {"rules": lambda a: rules(a, state="DISABLED")},
         "rules",
@@ -244,7 +331,7 @@ def test_whatever_is_missing_is_named_with_its_cure(
     findings = found(account)
     ill = {name for name, finding in findings.items() if not finding.well}
     assert what in ill
-    assert ill <= {what, "poller of wakes"}
+    assert ill <= {what, "poller of wakes", "dead letters of wakes"}
     assert says in findings[what].found
     assert cure in findings[what].cure
 
@@ -261,7 +348,6 @@ def test_actions_that_the_simulator_does_not_take_are_left_out_and_said_so(accou
     """The authorization reference lists no action on materialized views: then the one that it lists is asked for."""
 
     def unknown(account: Account) -> None:
-        account.answers("lambda", "get_function_configuration", {"Role": ROLE})
         account.refuses("iam", "simulate_principal_policy", "InvalidInput")
         allowed = [{"EvalActionName": CALLS[0], "EvalDecision": "allowed"}]
         account.answers("iam", "simulate_principal_policy", {"EvaluationResults": allowed, "IsTruncated": False})
@@ -276,5 +362,72 @@ def test_before_the_deployment_it_says_so(account: Account) -> None:
     """Without the variables the views and buckets are looked at all the same, and the next step is to deploy."""
     furnished(account)
     findings = found(account, {})
-    assert list(findings) == ["view of daily", "bucket landing", "deployment"]
+    assert list(findings) == ["caller", "view of daily", "bucket landing", "deployment"]
     assert "deploy" in findings["deployment"].cure
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch"])
+def test_bad_credentials_are_said_once(account: Account, code: str) -> None:
+    """Every other question would meet the same error, so none is asked."""
+    account.refuses("sts", "get_caller_identity", code)
+    [finding] = found(account).values()
+    assert (finding.what, finding.known) == ("caller", False)
+    assert code in finding.found
+    assert "aws sts get-caller-identity" in finding.cure
+
+
+def test_no_credentials_are_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent without them."""
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    [finding] = looked_at(CONFIG, session(REGION).create_client, REGION, ENVIRON)
+    assert "Unable to locate credentials" in finding.found
+
+
+def test_the_wrong_account_is_said_as_that(account: Account) -> None:
+    """Whoever asks as another account than the deployment's hears of that, and is not told to create what is there."""
+    furnished(
+        account,
+        caller=lambda a: a.answers("sts", "get_caller_identity", {"Account": "210987654321", "Arn": PRINCIPAL}),
+        view=lambda a: a.refuses("glue", "get_table", "EntityNotFoundException"),
+        head=someone_elses,
+        bucket=lambda _: None,
+    )
+    findings = found(account)
+    assert list(findings) == ["caller", "view of daily", "bucket landing", "deployment"]
+    for what in ("view of daily", "deployment"):
+        assert f"account {ACCOUNT}, and you ask as account 210987654321" in findings[what].found
+        assert f"credentials of account {ACCOUNT} (AWS_PROFILE)" in findings[what].cure
+    assert "CREATE MATERIALIZED VIEW" not in findings["view of daily"].cure
+
+
+def test_a_view_of_another_account_that_may_be_seen_is_well(account: Account) -> None:
+    """Glue answers for the catalog of another account where that lets us in."""
+    elsewhere = load(TEXT.replace(f'catalog_id = "{ACCOUNT}"', 'catalog_id = "210987654321"'))
+    furnished(account)
+    findings = {finding.what: finding for finding in looked_at(elsewhere, account.client, REGION, {})}
+    assert findings["view of daily"].well
+
+
+def test_the_wrong_region_is_said_as_that(account: Account) -> None:
+    """The addresses of the queues say where the deployment is."""
+    furnished(account)
+    there = {name: value.replace(REGION, "us-west-2") for name, value in ENVIRON.items()}
+    findings = found(account, there)
+    assert list(findings)[-1] == "deployment"
+    assert "in Region us-west-2, and eu-central-1 is asked" in findings["deployment"].found
+    assert findings["deployment"].cure == "export AWS_REGION=us-west-2"
+
+
+def test_senders_that_are_named_are_a_pattern_of_their_own(account: Account) -> None:
+    """A stack that lets anybody's signals in is not what a file with signal_sources says."""
+    senders = f'[deployment]\nsignal_sources = [{{ account = "{ACCOUNT}", source = "etl" }}]\n'
+    narrower = load(senders + TEXT)
+    pattern = json.dumps({"detail-type": ["unstale.signal"], "account": [ACCOUNT], "source": ["etl"]})
+    for given, well in (({}, False), ({"signals": pattern}, True)):
+        there = Account()
+        furnished(there, rules=lambda a, given=given: rules(a, **given))  # type: ignore[misc]
+        findings = {finding.what: finding for finding in looked_at(narrower, there.client, REGION, ENVIRON)}
+        assert findings["rules"].well is well

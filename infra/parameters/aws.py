@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
-from botocore.session import get_session
+from botocore.session import Session
 
 from infra.parameters.errors import ParameterError
-from infra.parameters.event_patterns import SLOTS, patterns_for
+from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, patterns_for, signal_pattern
 from shared.config import Configuration
 from shared.model import Cloud, GlueView, S3ObjectCreated, Value
 
 LONGEST_PARAMETER: Final = 4096
 """Bytes: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html."""
+
+
+SEVERAL_STACKS: Final = (
+    "several stacks: several files, each with some of the targets, and each with an environment of its own "
+    "(unstale infra aws --config FILE --write --environment NAME, sam deploy --config-env NAME)"
+)
+"""The way on where one stack cannot hold all."""
 
 
 class Inputs(Value, frozen=True):
@@ -33,13 +40,34 @@ def inputs(configuration: Configuration, region: str) -> Inputs:
     resources, wider = glue_resources(views, region)
     texts = [*patterns.texts, *[""] * (SLOTS - len(patterns.texts))]
     parameters = {
-        "Buckets": ",".join(buckets(configuration)),
+        "Buckets": as_many_as_fit(buckets(configuration)),
         "GlueResources": ",".join(resources),
         **{f"EventPattern{number}": text for number, text in enumerate(texts, start=1)},
+        "SignalPattern": signal_pattern(configuration.deployment.signal_sources),
         "ConfigFingerprint": configuration.fingerprint,
     }
     coarser = [f"the rules also let through {what}: the exact patterns do not fit" for what in patterns.coarser]
-    return Inputs(parameters, (*coarser, *wider))
+    notes = (*coarser, *wider)
+    return Inputs(_within_limits(parameters), (*notes, f"all would fit in {SEVERAL_STACKS}") if notes else ())
+
+
+def _within_limits(parameters: Mapping[str, str]) -> Mapping[str, str]:
+    """The parameters as they are; raises `ParameterError` for one that CloudFormation or EventBridge would refuse."""
+    for name, value in parameters.items():
+        most, size = LONGEST_PATTERN if "Pattern" in name else LONGEST_PARAMETER, len(value.encode())
+        if size > most:
+            raise ParameterError(f"{name} takes {size} bytes, of {most} at most: deploy {SEVERAL_STACKS}")
+    return parameters
+
+
+def as_many_as_fit(names: Sequence[str]) -> str:
+    """List names for a reader, separated by commas; what CloudFormation has no room for is counted."""
+    whole = ",".join(names)
+    for shown in range(len(names) - 1, -1, -1):
+        if len(whole) <= LONGEST_PARAMETER:
+            break
+        whole = ",".join([*names[:shown], f"and {len(names) - shown} more"])
+    return whole
 
 
 def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
@@ -53,6 +81,14 @@ def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
         return found
     note = "the configuration changed, so GradualRollout is now false; true is for updates that leave it as it is"
     return Inputs({**found.parameters, "GradualRollout": "false"}, (*found.notes, note))
+
+
+def no_more_read(found: Inputs, before: Mapping[str, str]) -> Inputs:
+    """Note a parameter that the template had once, and where its value goes now."""
+    if not (value := before.get("SignalSource")):
+        return found
+    note = f"SignalSource={value} is not read any more: name who may send signals in [deployment] signal_sources"
+    return Inputs(found.parameters, (*found.notes, note))
 
 
 def buckets(configuration: Configuration) -> tuple[str, ...]:
@@ -115,7 +151,9 @@ def _prefix(account: str, region: str) -> str:
 
 @cache
 def _partition(region: str) -> str:
-    return str(get_session().get_partition_for_region(region))
+    """Ask the SDK's own list, which needs no profile; one that AWS_PROFILE names may not be there."""
+    session = Session(session_vars={"profile": (None, None, None, None)})
+    return str(session.get_partition_for_region(region))
 
 
 def _literal(name: str) -> str:

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from shared.config import Configuration
+from shared.config import Configuration, SignalSource
 from shared.model import Cloud, GlueJobSucceeded, GlueTableChanged, S3ObjectCreated, Source, Value
 
 LONGEST_PATTERN: Final = 2048
@@ -27,6 +27,7 @@ TABLES: Final = {
     "detail-type": ["Glue Data Catalog Table State Change", "Glue Data Catalog Database State Change"],
 }
 """The second tells of tables that are created: `changedTables` of a database."""
+SIGNALS: Final = {"detail-type": ["unstale.signal"]}
 JOBS: Final = {"source": ["aws.glue"], "detail-type": ["Glue Job State Change"]}
 
 Pattern = Mapping[str, Any]
@@ -66,6 +67,19 @@ def patterns_for(configuration: Configuration, most: int = SLOTS) -> Patterns:
         texts[widest] = _texts(kinds[widest])
     coarser = tuple(kind.lets_through for kind in kinds if kind.lets_through)
     return Patterns(tuple(text for each in texts for text in each), coarser)
+
+
+def signal_pattern(senders: Iterable[SignalSource]) -> str:
+    """Make the pattern of the custom events that may ask for a refresh: those of these senders, or of anybody.
+
+    Sources of one account stand together, so that many senders fit.
+    """
+    accounts: dict[str, list[str]] = {}
+    for sender in senders:
+        accounts.setdefault(sender.account, []).append(sender.source)
+    clauses: list[Pattern] = [{"account": [account], "source": sources} for account, sources in accounts.items()]
+    either: Pattern = {"$or": clauses} if len(clauses) > 1 else (clauses[0] if clauses else {})
+    return plain_json({**SIGNALS, **either})
 
 
 # --- Objects ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import boto3
 import tomlkit
+from botocore.exceptions import BotoCoreError
 from tomlkit.exceptions import TOMLKitError
 
 from infra.parameters.errors import ParameterError
@@ -39,12 +40,21 @@ def region_of(document: Mapping[str, Any], environment: str) -> str:
         region = _inside(document, (environment, *section)).get("region")
         if region:
             return str(region)
-    found = os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    found = os.environ.get("AWS_REGION") or _region_of_the_sdk()
     if not found:
         raise ParameterError(
             f"no Region: set AWS_REGION, or region in [{environment}.global.parameters] of samconfig.toml"
         )
     return str(found)
+
+
+def _region_of_the_sdk() -> str | None:
+    """The Region of AWS_DEFAULT_REGION or of the profile; raises `ParameterError` where there is no such profile."""
+    try:
+        region: str | None = boto3.session.Session().region_name
+    except BotoCoreError as error:
+        raise ParameterError(f"{error}: set AWS_PROFILE to one that is there, or unset it") from error
+    return region
 
 
 def overrides_of(document: Mapping[str, Any], environment: str) -> dict[str, str]:

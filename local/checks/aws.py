@@ -1,4 +1,4 @@
-"""`unstale check --live`, the AWS part: is everything there, allowed and connected; each finding with its cure.
+"""`unstale check --live`, the AWS part: who asks where; is everything there, allowed and connected; with each cure.
 
 It asks with the credentials of whoever runs it, changes nothing and starts nothing. Whether the function's role
 suffices is asked of IAM's simulator, call by call.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.parameters.aws import buckets, glue_resources
-from infra.parameters.event_patterns import patterns_for
+from infra.parameters.event_patterns import patterns_for, signal_pattern
 from local.checks.finding import Finding
 from shared.config import Configuration
-from shared.model import Cloud, GlueView, Target
+from shared.model import Cloud, GlueView, Target, Value
 
 CALLS: Final[tuple[str, ...]] = (
     "glue:GetTable",
@@ -40,6 +41,8 @@ ALWAYS = frozenset(
 """Detail types of the rules that the template has whatever the configuration says."""
 
 DEPLOY = "deploy, then paste the output Environment of the stack into this shell"
+CREATE = "CREATE MATERIALIZED VIEW in Spark, or correct its name in the configuration"
+CREDENTIALS = "credentials as for the AWS CLI, and the network: aws sts get-caller-identity must answer"
 REPAIR = (
     "sam deploy; where that finds no changes, somebody changed it by hand: "
     "aws cloudformation detect-stack-drift --stack-name <stack> begins to look for it"
@@ -49,29 +52,78 @@ REPAIR = (
 ABSENT = frozenset({"EntityNotFoundException", "NoSuchBucket", "404", "QueueDoesNotExist", "ResourceNotFoundException"})
 """Codes of "there is no such thing"; SQS's comes with a prefix."""
 
+FORBIDDEN = frozenset({"403", "AccessDenied"})
+"""Codes of S3's refusals; the answer to a HEAD has no body, so that its status is all that is known."""
+
+
+ALLOWS = {"HeadBucket": "s3:ListBucket", "GetBucketNotificationConfiguration": "s3:GetBucketNotification"}
+"""Operations that IAM knows by another name."""
 
 Client = Callable[[str], Any]
+
+
+class Caller(Value, frozen=True):
+    """Who asks, and where: an account, the ARN of a user or role in it, and a Region."""
+
+    account: str
+    principal: str
+    region: str
 
 
 def looked_at(
     configuration: Configuration, client: Client, region: str, environ: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Everything, in the order in which one mends it."""
-    targets = [target for target in configuration.targets if target.cloud is Cloud.AWS]
-    for target in targets:
-        cure = "CREATE MATERIALIZED VIEW in Spark, or correct its name in the configuration"
-        yield _asked(f"view of {target.name}", partial(_view, client("glue"), target), cure)
+    """Look at who asks, and then at everything, in the order in which one mends it.
+
+    Without credentials nothing else is asked: each answer would be the same error.
+    """
+    client = cache(client)
+    try:
+        answer = client("sts").get_caller_identity()
+    except (ClientError, BotoCoreError) as error:
+        yield Finding("caller", f"AWS does not say who you are: {error}", CREDENTIALS, known=False)
+        return
+    caller = Caller(answer["Account"], answer["Arn"], region)
+    yield Finding("caller", f"account {caller.account}, {caller.principal}, Region {region}")
+    for target in configuration.targets:
+        if target.cloud is Cloud.AWS:
+            yield _view_for(caller, client("glue"), target)
     for bucket in buckets(configuration):
-        yield _asked(f"bucket {bucket}", partial(_bucket, client("s3"), bucket))
+        yield _asked(f"bucket {bucket}", partial(_bucket, caller, client("s3"), bucket))
+    yield from _deployment(configuration, client, caller, environ)
+
+
+def _deployment(
+    configuration: Configuration, client: Client, caller: Caller, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Look at the stack's resources, unless they are in another account or Region than the one that is asked."""
     table, queues = environ.get("UNSTALE_TABLE", ""), _queues(environ)
     if not (table and all(queues.values())):
         unset = "UNSTALE_TABLE, UNSTALE_QUEUE_URL and UNSTALE_EVENTS_QUEUE_URL are not all set"
         yield Finding("deployment", unset, DEPLOY)
         return
+    if elsewhere := _elsewhere(caller, queues["events"]):
+        yield elsewhere
+        return
     yield _asked(f"table {table}", partial(_table, client("dynamodb"), table), DEPLOY)
     for name, url in queues.items():
         yield _asked(f"queue for {name}", partial(_queue, client("sqs"), name, url), DEPLOY)
-    yield from _wiring(configuration, client, region, queues)
+        yield _asked(f"dead letters of {name}", partial(_dead_letters, client("sqs"), name, url), DEPLOY)
+    yield from _wiring(configuration, client, caller.region, queues)
+
+
+def _elsewhere(caller: Caller, url: str) -> Finding | None:
+    """Say where the deployment is by the address of its queue, https://sqs.<region>.amazonaws.com/<account>/<name>."""
+    parts = urlsplit(url)
+    account, host = parts.path.split("/")[1], (parts.hostname or "").split(".")
+    region = host[1] if host[0] == "sqs" else ""
+    if account.isdigit() and account != caller.account:
+        found = f"the queues are in account {account}, and you ask as account {caller.account}"
+        return Finding("deployment", found, f"credentials of account {account} (AWS_PROFILE), or: {DEPLOY}")
+    if region and region != caller.region:
+        found = f"the queues are in Region {region}, and {caller.region} is asked"
+        return Finding("deployment", found, f"export AWS_REGION={region}")
+    return None
 
 
 def _asked(
@@ -84,7 +136,8 @@ def _asked(
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code.rpartition(".")[2] in ABSENT or code.endswith("NonExistentQueue"):
             return Finding(what, "there is none", absent)
-        return Finding(what, f"could not look: {error}", f"allow whoever runs this {error.operation_name}", known=False)
+        allow = f"allow whoever runs this {ALLOWS.get(error.operation_name, error.operation_name)}"
+        return Finding(what, f"could not look: {error}", allow, known=False)
     except BotoCoreError as error:
         cure = "network, Region and credentials, as for the AWS CLI"
         return Finding(what, f"could not look: {error}", cure, known=False)
@@ -93,10 +146,20 @@ def _asked(
 # --- What the deployment depends on ----------------------------------------------------------------------------------
 
 
-def _view(glue: Any, target: Target) -> Finding:
-    """GetTable says whether a table is a materialized view."""
+def _view_for(caller: Caller, glue: Any, target: Target) -> Finding:
+    """Look at a view; where it is in another account's catalog and not to be seen, that is what is said."""
     what, view = f"view of {target.name}", target.resource
     assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
+    account = view.catalog_id.partition(":")[0]
+    found = _asked(what, partial(_view, glue, what, view), CREATE)
+    if account != caller.account and (found.cure == CREATE or not found.known):
+        cure = f"credentials of account {account} (AWS_PROFILE), or correct catalog_id in the configuration"
+        return Finding(what, f"not to be seen: account {account}, and you ask as account {caller.account}", cure)
+    return found
+
+
+def _view(glue: Any, what: str, view: GlueView) -> Finding:
+    """GetTable says whether a table is a materialized view."""
     table = glue.get_table(CatalogId=view.catalog_id, DatabaseName=view.database, Name=view.table)["Table"]
     if not (table.get("IsMaterializedView") or table.get("TableType") == "MATERIALIZED_VIEW"):
         return Finding(what, "a table, but no materialized view", "CREATE MATERIALIZED VIEW in Spark, or name another")
@@ -105,15 +168,40 @@ def _view(glue: Any, target: Target) -> Finding:
     return Finding(what, f"a materialized view{also}")
 
 
-def _bucket(s3: Any, bucket: str) -> Finding:
-    """GetBucketNotificationConfiguration; the command keeps the notifications that are there, which a put replaces."""
+def _bucket(caller: Caller, s3: Any, bucket: str) -> Finding:
+    """HeadBucket and GetBucketNotificationConfiguration say whether events reach the bus of this account and Region."""
+    what = f"bucket {bucket}"
+    if apart := _apart(caller, s3, bucket):
+        return Finding(what, f"not connected: {apart[0]}", apart[1])
     found = s3.get_bucket_notification_configuration(Bucket=bucket)
     found.pop("ResponseMetadata", None)
     if "EventBridgeConfiguration" in found:
-        return Finding(f"bucket {bucket}", "sends to EventBridge")
+        return Finding(what, "sends to EventBridge")
+    # A put replaces all notifications of a bucket, so the command keeps those that are there.
     wanted = json.dumps(found | {"EventBridgeConfiguration": {}}).replace("'", "'\\''")
     cure = f"aws s3api put-bucket-notification-configuration --bucket {bucket} --notification-configuration '{wanted}'"
-    return Finding(f"bucket {bucket}", "does not send its events to EventBridge", cure)
+    return Finding(what, "does not send its events to EventBridge", cure)
+
+
+def _apart(caller: Caller, s3: Any, bucket: str) -> tuple[str, str] | None:
+    """Say why a bucket cannot reach the bus of this account and Region by itself, and the cure; None if it can.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html
+    """
+    bus = f"the default bus of account {caller.account} in {caller.region} as its target"
+    try:
+        head = s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=caller.account)
+    except ClientError as error:
+        if str(error.response.get("Error", {}).get("Code")) not in FORBIDDEN:
+            raise
+        s3.head_bucket(Bucket=bucket)  # refused, too: then whose it is cannot be told, and the error is
+        cure = f"in its account a rule for its events with {bus}, and there aws events put-permission; or a schedule"
+        return "it belongs to another account, and S3 tells only the bus of its own", cure
+    region = head.get("BucketRegion") or caller.region
+    if region != caller.region:
+        cure = f"in {region} a rule for its events with {bus} (is it there, nothing is left to do); or a schedule"
+        return f"it is in {region}, and S3 tells only the bus of its own Region", cure
+    return None
 
 
 def _table(dynamodb: Any, table: str) -> Finding:
@@ -136,6 +224,17 @@ def _queue(sqs: Any, name: str, url: str) -> Finding:
     return Finding(what, f"{queue}: {attributes.get('ApproximateNumberOfMessages', '?')} messages wait")
 
 
+def _dead_letters(sqs: Any, name: str, url: str) -> Finding:
+    """Count what lies in the dead-letter queue that a queue names."""
+    policy = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
+    *_, account, queue = json.loads(policy)["deadLetterTargetArn"].split(":")
+    dead = sqs.get_queue_url(QueueName=queue, QueueOwnerAWSAccountId=account)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["ApproximateNumberOfMessages"])["Attributes"]
+    count = int(attributes["ApproximateNumberOfMessages"])
+    cure = "unstale redrive --dry-run says why; once the cause is mended: unstale redrive" if count else ""
+    return Finding(f"dead letters of {name}", f"{count}", cure)
+
+
 # --- How it is connected ---------------------------------------------------------------------------------------------
 
 
@@ -155,7 +254,8 @@ def _wiring(configuration: Configuration, client: Client, region: str, queues: M
 
 def _rules(events: Any, configuration: Configuration, queue: Mapping[str, str]) -> Finding:
     """The patterns that the configuration gives now, against those of the enabled rules that the queue lets send."""
-    wanted = {_canonical(text) for text in patterns_for(configuration).texts}
+    senders = signal_pattern(configuration.deployment.signal_sources)
+    wanted = {_canonical(text) for text in (*patterns_for(configuration).texts, senders)}
     pages = _pages(events.list_rule_names_by_target, "RuleNames", TargetArn=queue["QueueArn"])
     rules = [events.describe_rule(Name=name) for page in pages for name in page]
     found = {_canonical(rule.get("EventPattern", "{}")) for rule in rules}
@@ -202,9 +302,9 @@ def _poller(function: Any, name: str, arn: str) -> Finding:
 
 
 def _function_findings(configuration: Configuration, client: Client, region: str, arn: str) -> Iterator[Finding]:
-    """Of the function that takes from the queue: who calls it every minute, and what its role may."""
+    """Of the function that takes from the queue: whose configuration it has, who calls it, and what its role may."""
     try:
-        function, role = _function_of(client("lambda"), arn)
+        function = _function_of(client("lambda"), arn)
     except ClientError as error:
         cure = f"allow whoever runs this {error.operation_name}"
         yield Finding("function", f"could not look: {error}", cure, known=False)
@@ -213,18 +313,30 @@ def _function_findings(configuration: Configuration, client: Client, region: str
         return  # said above, of the pollers
     if not function:
         return  # likewise
-    yield _asked("tick", partial(_tick, client("scheduler"), function))
+    yield _deployed_configuration(configuration, function)
+    yield _asked("tick", partial(_tick, client("scheduler"), function["FunctionArn"]))
     for target in configuration.targets:
         if isinstance(target.resource, GlueView):
-            yield _asked(f"role for {target.name}", partial(_allowed, client("iam"), role, target, region))
+            yield _asked(f"role for {target.name}", partial(_allowed, client("iam"), function["Role"], target, region))
 
 
-def _function_of(function: Any, arn: str) -> tuple[str, str]:
-    """ARNs of the function's alias that takes from the queue, and of its role; empty where there is none."""
+def _function_of(function: Any, arn: str) -> Mapping[str, Any]:
+    """GetFunctionConfiguration of the alias that takes from the queue, with its ARN; empty where there is none."""
     for mapping in function.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
-        found = function.get_function_configuration(FunctionName=mapping["FunctionArn"])
-        return str(mapping["FunctionArn"]), str(found["Role"])
-    return "", ""
+        alias = mapping["FunctionArn"]
+        return {**function.get_function_configuration(FunctionName=alias), "FunctionArn": alias}
+    return {}
+
+
+def _deployed_configuration(configuration: Configuration, function: Mapping[str, Any]) -> Finding:
+    """Compare the fingerprint that the deployed function has with the file's."""
+    variables = function.get("Environment", {}).get("Variables", {})
+    deployed = variables.get("UNSTALE_CONFIG_FINGERPRINT", "")
+    if deployed == configuration.fingerprint:
+        return Finding("configuration", "the deployed one is the file's")
+    file, there = configuration.fingerprint, deployed or "one without a fingerprint"
+    found = f"the deployed one is another: {there}; the file's is {file}"
+    return Finding("configuration", found, "make package-aws, then sam deploy; or name the file that is deployed")
 
 
 def _tick(scheduler: Any, function: str) -> Finding:

@@ -76,13 +76,18 @@ def check_live(config: Path, *, as_json: bool) -> None:
 
 
 def _on_aws(configuration: Configuration) -> list[Finding]:
-    import boto3
+    from botocore.exceptions import BotoCoreError
 
+    from functions_aws.clients import session
     from local.checks import aws
 
-    session = boto3.session.Session()
-    if session.region_name:
-        return list(aws.looked_at(configuration, session.client, session.region_name, os.environ))
+    try:
+        opened = session(os.environ.get("AWS_REGION", ""))
+        region = opened.get_config_variable("region")
+    except BotoCoreError as error:
+        return [Finding("AWS", f"{error}", "set AWS_PROFILE to one that is there, or unset it", known=False)]
+    if region:
+        return list(aws.looked_at(configuration, opened.create_client, region, os.environ))
     return [Finding("AWS", "no Region", "set AWS_REGION, as the deployment's output Environment does", known=False)]
 
 

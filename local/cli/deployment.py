@@ -30,7 +30,7 @@ T = TypeVar("T")
 PLACES = {Cloud.AWS: "AWS", Cloud.AZURE: "Azure"}
 
 CURES = {
-    Cloud.AWS: "Are the Region, the credentials and UNSTALE_TABLE those of the deployment?",
+    Cloud.AWS: "Are AWS_REGION, the credentials (AWS_PROFILE) and UNSTALE_TABLE those of the deployment?",
     Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
 }
 
@@ -96,7 +96,7 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_aws.world import world
 
     settings = aws_settings(environ)
-    clients = Clients()
+    clients = Clients(settings.region)
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
     return Side(Cloud.AWS, Engine(configuration, here), here, dead.heaps)
@@ -152,8 +152,12 @@ def reach(side: Side, work: Callable[[Side], T]) -> T:
     except NewerRecord as newer:
         raise NotWellError(str(newer)) from newer
     except StoreDown as down:
-        message = f"{str(down).rstrip('.')}. {CURES[side.cloud]}"
-        raise NotWellError(message) from down
+        raise unreachable(side.cloud, down) from down
+
+
+def unreachable(cloud: Cloud, down: StoreDown) -> NotWellError:
+    """Make an answer of what a deployment's store or queue says when it cannot be asked, with what to look at."""
+    return NotWellError(f"{str(down).rstrip('.')}. {CURES[cloud]}")
 
 
 def ask(side: Side, target: Target, *happened: Happening) -> None:

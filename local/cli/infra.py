@@ -33,7 +33,8 @@ def aws(
         region = samconfigs.region_of(document, environment)
         found = sam.inputs(configuration, region)
         if write:
-            found = sam.at_once(found, samconfigs.overrides_of(document, environment))
+            before = samconfigs.overrides_of(document, environment)
+            found = sam.no_more_read(sam.at_once(found, before), before)
             samconfigs.write(document, environment, region, found.parameters)
             samconfig.write_text(tomlkit.dumps(document), encoding="utf-8")
     if as_json:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from local.cli.console import print_json, print_table
-from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell
+from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell, unreachable
 from local.cli.errors import NotWellError
 from shared.letters import Heap
 from shared.model import Cloud
@@ -66,7 +66,7 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
 
     Raises `NotWellError` if there are any and they stay there. A cloud that is away does not hold up the other one.
     """
-    found, away = each_cloud(read_config(config), lambda cloud: _looked(_open(cloud, config)))
+    found, away = each_cloud(read_config(config), lambda cloud: _looked(cloud, _open(cloud, config)))
     heaps = [heap for _, of_cloud in found for heap in of_cloud]
     _show(heaps, as_json=as_json)
     full = any(heap.count for heap in heaps)
@@ -82,11 +82,11 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
         raise NotWellError
 
 
-def _looked(letters: DeadLetters) -> tuple[DeadLetters, Sequence[Heap]]:
+def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[Heap]]:
     try:
         return letters, letters.heaps()
-    except StoreDown as trouble:
-        raise NotWellError(str(trouble)) from trouble
+    except StoreDown as down:
+        raise unreachable(cloud, down) from down
 
 
 def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
@@ -107,7 +107,7 @@ def _open_aws(environ: dict[str, str]) -> DeadLetters:
     from functions_aws.dead_letters import DeadLetters as OnSqs
 
     settings = aws_settings(environ)
-    return OnSqs(Clients(), (settings.events_queue_url, settings.queue_url))
+    return OnSqs(Clients(settings.region), (settings.events_queue_url, settings.queue_url))
 
 
 def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:

@@ -183,7 +183,8 @@ def _create_view(aws: LocalAws, target: Target) -> None:
 
 def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
     """`functions_aws.app.handler` itself; only its clock is ours, and what it tells is shown, too."""
-    settings, clients = read(os.environ), Clients()
+    settings = read(os.environ)
+    clients = Clients(settings.region)
     shell = Shell(
         configuration,
         world.world(settings, clients, tell, clock),
