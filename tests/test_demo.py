@@ -7,9 +7,29 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+import requests
+
+from local.demo import demo
+from local.demo.aws import AwsStage
+from local.demo.azure import AzureStage, items_of
+from local.demo.story import Patience, Stage
+from local.emulators.aws.emulator import LocalAws
+from local.emulators.clock import FastClock
+from local.emulators.entra.tokens import FABRIC, Caller, Tokens
+from local.emulators.fabric.emulator import FabricEmulator
+from local.emulators.fabric.model import LAKE_VIEWS
+from local.emulators.glue.emulator import GlueSettings
+from local.emulators.journal import PlatformRun
+from shared.config import Configuration, load
+from shared.model import LakeViews
+
+CONFIGURATION = Path(demo.__file__).with_name("demo.toml")
+START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
 UNSTALE = str(Path(sys.executable).with_name("unstale"))
 FIELDS = {"name", "signals", "runs", "lost", "overlapping", "fresh_as_of"}
 LONGEST_SECONDS = 240
@@ -54,13 +74,86 @@ def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [UNSTALE, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
-    ) as demo:
-        assert demo.stdout
-        while "refresh started" not in demo.stdout.readline():
-            assert demo.poll() is None
-        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children")
+    ) as running:
+        assert running.stdout
+        while "refresh started" not in running.stdout.readline():
+            assert running.poll() is None
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         assert not children.exists() or children.read_text() == ""
-        demo.send_signal(signal.SIGINT)
-        _, complaints = demo.communicate(timeout=60)
-    assert (demo.returncode, complaints) == (130, "")
+        running.send_signal(signal.SIGINT)
+        _, complaints = running.communicate(timeout=60)
+    assert (running.returncode, complaints) == (130, "")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- Incidents wait for what they need, however busy the machine is --------------------------------------------------
+
+
+@pytest.fixture
+def clock() -> FastClock:
+    """So fast that a run of the demo's length is over in half a second."""
+    return FastClock(START, speed=80.0)
+
+
+@pytest.fixture
+def configuration() -> Configuration:
+    """The demo's."""
+    return load(CONFIGURATION.read_text(encoding="utf-8"), CONFIGURATION.name)
+
+
+def test_someone_else_starts_a_glue_refresh_after_ours(clock: FastClock, configuration: Configuration) -> None:
+    """While a run of ours goes on Glue refuses others, so the incident waits for its end, and then it happens."""
+    glue = GlueSettings(starting=timedelta(seconds=1), run_time=timedelta(seconds=40))
+    with LocalAws(glue_settings=glue, clock=clock.now, refresh_events=False) as aws:
+        stage = AwsStage(configuration, clock, Patience(), aws)
+        aws.create_view("stock", "stock_levels")
+        aws.client("glue").start_materialized_view_refresh_task_run(
+            CatalogId=aws.account, DatabaseName="stock", TableName="stock_levels"
+        )
+        stage.someone_else_starts("stock_levels")
+        ours, theirs = runs_of(stage)
+    assert_one_after_the_other(ours, theirs)
+
+
+def test_a_schedule_starts_a_fabric_refresh_after_ours(clock: FastClock, configuration: Configuration) -> None:
+    """While a run of ours goes on Fabric would skip others, so the incident waits for its end, and then it happens."""
+    tokens = Tokens(clock.now, "7a1d0000-0000-4000-8000-000000000001")
+    with FabricEmulator(clock.now, tokens.validate) as fabric:
+        stage = AzureStage(configuration, clock, Patience(), fabric)
+        views = stage.targets["stock_lakehouse"].resource
+        assert isinstance(views, LakeViews)
+        for item in items_of(stage.targets.values()):
+            fabric.add_item(item)
+        place = f"{fabric.url}/workspaces/{views.workspace}/lakehouses/{views.lakehouse}"
+        token = tokens.issue(Caller("us", "our app"), FABRIC, timedelta(hours=1))
+        accepted = requests.post(
+            f"{place}/jobs/{LAKE_VIEWS}/instances", headers={"Authorization": f"Bearer {token}"}, timeout=30
+        )
+        assert accepted.status_code == requests.codes.accepted
+        stage.someone_else_starts("stock_lakehouse")
+        ours, theirs = runs_of(stage)
+    assert_one_after_the_other(ours, theirs)
+
+
+def runs_of(stage: Stage) -> tuple[PlatformRun, PlatformRun]:
+    """The two runs that the platform saw."""
+    ours, theirs = stage.journal.entries()
+    return ours, theirs
+
+
+def assert_one_after_the_other(ours: PlatformRun, theirs: PlatformRun) -> None:
+    """Someone else's run began, and not before ours had ended."""
+    assert (ours.foreign, theirs.foreign) == (False, True)
+    assert ours.ended_at is not None
+    assert theirs.created_at >= ours.ended_at
+    assert theirs.outcome != "skipped"
+
+
+def test_what_never_comes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An incident that cannot happen says what it waited for; one that the end of the demo overtakes says nothing."""
+    monkeypatch.setattr("local.demo.story.PATIENCE_SECONDS", 0.0)
+    with pytest.raises(TimeoutError, match="there was no run of sales"):
+        Patience().until(lambda: False, "run of sales")
+    patience = Patience()
+    patience.end()
+    patience.until(lambda: False, "run of sales")

@@ -25,7 +25,7 @@ from functions_azure.clients import Deadline
 from functions_azure.shell import ComesBack, Shell
 from functions_azure.telemetry import Telemetry
 from local.demo.naive import NaiveFabricFunction
-from local.demo.story import wait_for_the_middle
+from local.demo.story import Patience, goes_on
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock
 from local.emulators.entra.emulator import Entra, Identity
@@ -74,10 +74,13 @@ class Grave:
 class AzureStage:
     """`scenario.Stage` for the Fabric targets, and what the judges need: the arrivals and the journal."""
 
-    def __init__(self, configuration: Configuration, clock: FastClock, fabric: FabricEmulator) -> None:
+    def __init__(
+        self, configuration: Configuration, clock: FastClock, patience: Patience, fabric: FabricEmulator
+    ) -> None:
+        self.patience = patience
         self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AZURE}
         self.deliveries: Counter[str] = Counter()
-        self.queue: SimpleQueue[tuple[datetime, str]] = SimpleQueue()
+        self.queue: SimpleQueue[str] = SimpleQueue()
         self._configuration = configuration
         self._clock = clock
         self._fabric = fabric
@@ -111,12 +114,8 @@ class AzureStage:
         self._fabric.faults.add(fault, operation, resource=_place(self.targets[target])[1])
 
     def someone_else_starts(self, target: str) -> None:
-        """Let a schedule of Fabric's own start a run."""
-        self._fabric.start_foreign(*_place(self.targets[target]))
-
-    def when_running(self, target: str) -> None:
-        """Wait until a run has gone on for a while."""
-        wait_for_the_middle(self.journal, self.resource_of(target), self._clock.now)
+        """Let a schedule of Fabric's own start a run, once none goes on."""
+        self.patience.until(lambda: self._schedule_started(target), f"start of {target} by a schedule")
 
     def fabric_asks(self, target: str) -> None:
         """A job counts as data of the moment when it is asked for. Nothing but the product serves such calls.
@@ -141,6 +140,10 @@ class AzureStage:
         self.deliveries[target] += 1
 
     # --- What the judges ask -----------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The demo's time."""
+        return self._clock.now()
 
     @property
     def journal(self) -> Journal:
@@ -172,13 +175,19 @@ class AzureStage:
         body = {"executionData": data} if data else None
         return resource_name(*_place(self.targets[target]), body)
 
+    def _schedule_started(self, target: str) -> bool:
+        """Whether a run began. Fabric accepts a start beside one of ours, too, and skips it."""
+        if goes_on(self, target):
+            return False
+        return not self._fabric.is_skipped(self._fabric.start_foreign(*_place(self.targets[target])))
+
     def _workload_job(self, target: str) -> WorkloadJob:
         jobs = self._configuration.workload.jobs if self._configuration.workload else ()
         return next(job for job in jobs if job.target == target)
 
     def _send(self, target: str, event: dict[str, Any]) -> None:
         self.deliveries[target] += 1
-        self.queue.put((self._clock.now(), json.dumps(event)))
+        self.queue.put(json.dumps(event))
 
 
 # --- Building it ------------------------------------------------------------------------------------------------------
@@ -186,14 +195,18 @@ class AzureStage:
 
 @contextmanager
 def azure_stage(
-    configuration: Configuration, clock: FastClock, tell: Tell, tell_naive: NaiveTell | None = None
+    configuration: Configuration,
+    clock: FastClock,
+    patience: Patience,
+    tell: Tell,
+    tell_naive: NaiveTell | None = None,
 ) -> Iterator[AzureStage]:
     """Build the world and run the function app in it; everything is over when the context is left."""
     with ExitStack() as stack:
         entra = stack.enter_context(Entra(clock.now, identities=[US]))
         fabric = stack.enter_context(FabricEmulator(clock.now, entra.tokens.validate, settings=FABRIC))
-        stage = AzureStage(configuration, clock, fabric)
-        for item in _items(stage.targets.values()):
+        stage = AzureStage(configuration, clock, patience, fabric)
+        for item in items_of(stage.targets.values()):
             fabric.add_item(item)
         if tell_naive:
             naive = NaiveFabricFunction(configuration, fabric.url, lambda: _token(entra), tell_naive)
@@ -247,20 +260,25 @@ def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock,
     with (
         _pump(stage, lambda body: _call(app.events, _message(body))),
         Every(timedelta(seconds=PAUSE_SECONDS), lambda: _deliver_wakes(waker)),
-        Every(TICK / clock.speed, lambda: _call(app.tick, None)),
+        Every(TICK / clock.speed, lambda: _try(app.tick, None)),
     ):
         yield
 
 
 def _deliver_wakes(waker: MemoryWaker) -> None:
     for wake in waker.take_due():
-        _call(app.wakes, _message(wake_message(wake)))
+        _try(app.wakes, _message(wake_message(wake)))
 
 
 def _call(function: Any, argument: Any) -> None:
-    """Call what the decorators wrapped, as the worker does. A message that would come back is left to the tick here."""
+    """Call what the decorators wrapped, as the worker does."""
+    function.build().get_user_function()(argument)
+
+
+def _try(function: Any, argument: Any) -> None:
+    """Call it, and leave what would come back to the next tick."""
     with suppress(ComesBack):
-        function.build().get_user_function()(argument)
+        _call(function, argument)
 
 
 def _message(body: str) -> func.QueueMessage:
@@ -268,12 +286,19 @@ def _message(body: str) -> func.QueueMessage:
 
 
 def _pump(stage: AzureStage, take: Callable[[str], None]) -> Every:
-    """The host's queue listener: one message a call."""
+    """The host's queue listener: one message a call, and one that fails comes back."""
 
     def work() -> None:
+        again: list[str] = []
         with suppress(Empty):
             while True:
-                take(stage.queue.get_nowait()[1])
+                body = stage.queue.get_nowait()
+                try:
+                    take(body)
+                except ComesBack:
+                    again.append(body)
+        for body in again:
+            stage.queue.put(body)
 
     return Every(timedelta(seconds=PAUSE_SECONDS), work)
 
@@ -282,7 +307,7 @@ def _token(entra: Entra) -> str:
     return entra.tokens.issue(US.caller, FABRIC_AUDIENCE, timedelta(hours=1))
 
 
-def _items(targets: Iterable[Target]) -> Iterator[Item]:
+def items_of(targets: Iterable[Target]) -> Iterator[Item]:
     """The items that the targets name, each with all its jobs."""
     jobs: dict[tuple[str, str], set[str]] = {}
     for target in targets:

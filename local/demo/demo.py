@@ -22,14 +22,16 @@ from local.cli.console import print_json, table
 from local.cli.errors import NotWellError
 from local.demo.aws import aws_stage
 from local.demo.azure import azure_stage
-from local.demo.story import SPEED, START, STORY, Stage
+from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
 from shared.config import load
 from shared.engine import Happened
 
 LENGTH = timedelta(seconds=500)
-"""The story is over by then; it ends earlier once everything is refreshed."""
+"""Demo time in which a machine that does nothing else tells the whole story."""
+LONGEST = timedelta(minutes=50)
+"""Demo time (five minutes of yours) after which what is not refreshed yet counts as lost, on the busiest machine."""
 SETTLED = timedelta(seconds=20)
 A_MOMENT = timedelta(seconds=1)
 STORM_SECONDS = 10.0
@@ -59,15 +61,15 @@ def run(*, naive: bool, as_json: bool) -> None:
     logging.disable(logging.CRITICAL)  # the handler's JSON lines are for CloudWatch; what matters is shown
     file = Path(__file__).with_name("demo.toml")
     configuration = load(file.read_text(encoding="utf-8"), file.name)
-    clock = FastClock(START, SPEED)
+    clock, patience = FastClock(START, SPEED), Patience()
     with _show(clock, quiet=as_json) as show:
         teller = (lambda target, says: show.line(target, says, "dim")) if naive else None
         with (
-            aws_stage(configuration, clock, show.happened, teller) as aws,
-            azure_stage(configuration, clock, show.happened, teller) as azure,
+            aws_stage(configuration, clock, patience, show.happened, teller) as aws,
+            azure_stage(configuration, clock, patience, show.happened, teller) as azure,
         ):
             stages: Stages = {name: stage for stage in (aws, azure) for name in stage.targets}
-            _play(stages, clock, show, hopeful=not naive)
+            _play(stages, clock, show, patience, hopeful=not naive)
             judged = [_judge(stage, name) for name, stage in stages.items()]
             jobs = [*aws.asked_for(), *azure.asked_for()]
     _report(judged, jobs, naive=naive, as_json=as_json)
@@ -78,7 +80,7 @@ def run(*, naive: bool, as_json: bool) -> None:
 # --- The play --------------------------------------------------------------------------------------------------------
 
 
-def _play(stages: Stages, clock: FastClock, show: Show, *, hopeful: bool) -> None:
+def _play(stages: Stages, clock: FastClock, show: Show, patience: Patience, *, hopeful: bool) -> None:
     stop = Event()
     acts: list[Future[None]] = []
     with ThreadPoolExecutor(max_workers=8) as players:
@@ -94,6 +96,7 @@ def _play(stages: Stages, clock: FastClock, show: Show, *, hopeful: bool) -> Non
             _until_settled(stages, clock, show, stop, hopeful=hopeful)
         finally:
             stop.set()
+            patience.end()
 
 
 def _pass_time(clock: FastClock, until: datetime, show: Show, stop: Event) -> None:
@@ -107,8 +110,8 @@ def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *,
 
     Without hope what is missing is not waited for: the obvious handler has forgotten it.
     """
-    calm_since = clock.now()
-    while clock.now() < START + LENGTH and clock.now() - calm_since < SETTLED:
+    calm_since, latest = clock.now(), START + (LONGEST if hopeful else LENGTH)
+    while clock.now() < latest and clock.now() - calm_since < SETTLED:
         busy = any(run.ended_at is None for stage in stages.values() for run in stage.journal.entries())
         busy |= any(status in WAITED_FOR for stage in stages.values() for status in stage.asked_for())
         missing = [name for name, stage in stages.items() if lost(stage.arrivals(name), stage.journal.entries())]
@@ -124,7 +127,7 @@ def _judge(stage: Stage, name: str) -> Judged:
     resource = stage.resource_of(name)
     runs = [run for run in stage.journal.entries() if run.resource == resource]
     ours = [run for run in runs if not run.foreign]
-    refused = [start for start in stage.journal.refused() if start.resource == resource]
+    refused = [start for start in stage.journal.refused() if start.resource == resource and not start.foreign]
     signals = stage.signals(name)
     return Judged(
         name=name,

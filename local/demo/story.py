@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Protocol
 
 from local.emulators.faults import FailRun, LoseResponse, Throttle
@@ -24,14 +25,38 @@ BLOBS = 200
 FIVE_MINUTES = timedelta(minutes=5)
 IN_THE_MIDDLE = timedelta(seconds=10)
 """A run that has gone on for this long has read its sources, and is not over yet."""
-PATIENCE_SECONDS = 30.0
-"""Of real time: a run that does not come by then would never come."""
+PATIENCE_SECONDS = 180.0
+"""Of real time. A busy machine needs a few seconds for what an incident waits for; what takes this long never comes."""
+LOOK_SECONDS = 0.05
+"""Of real time, between two looks at what an incident waits for."""
+
+
+class Patience:
+    """The waits of incidents: each for a condition, since how long the machine takes is nobody's to say."""
+
+    def __init__(self) -> None:
+        self._ended = Event()
+
+    def end(self) -> None:
+        """Give up whatever is still waited for: the demo is over."""
+        self._ended.set()
+
+    def until(self, happened: Callable[[], bool], what: str) -> None:
+        """Return once it happened. `TimeoutError` says what did not: without it the story cannot go on."""
+        latest = time.monotonic() + PATIENCE_SECONDS
+        while not happened() and not self._ended.wait(LOOK_SECONDS):
+            if time.monotonic() > latest:
+                raise TimeoutError(f"within {PATIENCE_SECONDS:.0f} s there was no {what}")
 
 
 class Stage(Protocol):
     """One cloud: what an incident can do to it, and what the judges ask of it. Targets are named as in `demo.toml`."""
 
     targets: dict[str, Target]
+    patience: Patience
+
+    def now(self) -> datetime:
+        """The demo's time."""
 
     @property
     def journal(self) -> Journal:
@@ -59,7 +84,7 @@ class Stage(Protocol):
         """Let the platform fail once."""
 
     def someone_else_starts(self, target: str) -> None:
-        """Start a run that is not ours."""
+        """Start a run that is not ours, once no other one of the target goes on."""
 
     def fabric_asks(self, target: str) -> None:
         """Have Fabric ask for a job that refreshes it; on Fabric only."""
@@ -69,9 +94,6 @@ class Stage(Protocol):
 
     def comes_due(self, target: str, at: datetime) -> None:
         """Its schedule, which the obvious handler is called by."""
-
-    def when_running(self, target: str) -> None:
-        """Wait until a run of the target is in its middle."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +110,26 @@ def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> 
     return Incident(timedelta(seconds=seconds), target, says, does)
 
 
-def wait_for_the_middle(journal: Journal, resource: str, now: Callable[[], datetime]) -> None:
-    """Return while a run goes on that reads no more. None in time: `TimeoutError`, since the story cannot go on."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        runs = [run for run in journal.entries() if run.resource == resource and not run.ended_at]
-        if any(now() - run.created_at > IN_THE_MIDDLE for run in runs):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"no run of {resource} within {PATIENCE_SECONDS:.0f} s")
+def goes_on(stage: Stage, target: str) -> bool:
+    """Whether a run of the target goes on, be it ours or not."""
+    resource = stage.resource_of(target)
+    return any(run.resource == resource and not run.ended_at for run in stage.journal.entries())
+
+
+def _in_the_middle(stage: Stage, target: str, since: datetime) -> bool:
+    """Whether a run that did not end before `since` has read its sources."""
+    resource, read_by = stage.resource_of(target), stage.now() - IN_THE_MIDDLE
+    runs = [run for run in stage.journal.entries() if run.resource == resource and run.created_at < read_by]
+    return any(run.ended_at is None or run.ended_at > since for run in runs)
 
 
 def _twice(target: str) -> Callable[[Stage], None]:
     """One arrival that causes a run, and one in the middle of it, which that run has not read."""
 
     def both(stage: Stage) -> None:
+        since = stage.now()
         stage.arrive(target)
-        stage.when_running(target)
+        stage.patience.until(lambda: _in_the_middle(stage, target, since), f"run of {target}")
         stage.arrive(target)
 
     return both

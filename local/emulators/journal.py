@@ -49,12 +49,13 @@ class PlatformRun:
 
 @dataclass(frozen=True, slots=True)
 class RefusedStart:
-    """One start that made no run; `code` is the vendor's name of the error."""
+    """One start that made no run; `code` is the vendor's name of the error, `foreign` says that it was not ours."""
 
     resource: str
     at: datetime
     code: str
     token: str | None = None
+    foreign: bool = False
 
 
 class Journal:

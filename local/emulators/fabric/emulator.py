@@ -156,6 +156,11 @@ class FabricEmulator:
             )
             return instance.run_id
 
+    def is_skipped(self, run_id: str) -> bool:
+        """Whether an instance was accepted only to be skipped."""
+        with self._lock:
+            return self._jobs.instance(run_id).skipped
+
     def cancel_by_person(self, run_id: str) -> None:
         """Let a person cancel a run in the portal."""
         with self._lock:
@@ -310,7 +315,11 @@ class FabricEmulator:
     def _note_refused_start(self, call: Call, request: Request, caller: Caller, outcome: Answer | Refusal) -> None:
         code = outcome.code if isinstance(outcome, Refusal) else str(outcome.status)
         resource = resource_name(call.workspace, call.item, call.job_type, object_in(request.body))
-        self._jobs.journal().add(RefusedStart(resource, self._clock(), code, caller.object_id))
+        self._jobs.journal().add(
+            RefusedStart(
+                resource, self._clock(), code, caller.object_id, foreign=caller.object_id in self._foreign_callers
+            )
+        )
 
     def _keep(
         self,

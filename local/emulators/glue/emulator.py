@@ -212,7 +212,8 @@ class GlueEmulator:
 
     def _note(self, refusal: GlueError, call: Call) -> None:
         if call.operation == START and call.resource:
-            self._journal.add(RefusedStart(call.resource, self._clock(), refusal.code, call.access_key))
+            foreign = call.access_key in self._foreign_access_keys
+            self._journal.add(RefusedStart(call.resource, self._clock(), refusal.code, call.access_key, foreign))
 
     def _start(self, call: Call, now: datetime) -> dict[str, Any]:
         role = _role_of_view(call)
