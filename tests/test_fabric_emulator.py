@@ -34,10 +34,22 @@ from microsoft_fabric_api.generated.lakehouse.models import (
 
 from local.emulators.entra.tokens import EXCHANGE, FABRIC, Caller, Tokens
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
-from local.emulators.fabric.model import LAKE_VIEWS, TABLE_MAINTENANCE, Item, JobType, resource_name
+from local.emulators.fabric.model import (
+    LAKE_VIEWS,
+    LONGEST_STALE_SECONDS,
+    TABLE_MAINTENANCE,
+    Instance,
+    Item,
+    Jobs,
+    JobType,
+    Timing,
+    resource_name,
+)
+from local.emulators.fabric.wire import told
 from local.emulators.faults import (
     ClockApart,
     FailRun,
+    FaultScript,
     LoseResponse,
     NeverEnd,
     Operation,
@@ -346,6 +358,68 @@ def test_times_as_on_the_wire(fabric: FabricEmulator, client: Client) -> None:
     assert sorted(len(time.partition(".")[2]) for time in times) == [2, 3, 4, 5, 6, 7]
     assert all("2026-11-23T09:30:00.123456".startswith(time[:26]) for time in times)
     assert times == [client.get(LAKEHOUSE, run_id).start_time_utc for run_id in ids]
+
+
+def inexact_times(seed: int, clock: Clock) -> list[tuple[float, float, float]]:
+    """Of fifty runs, in seconds: how late each start is told, how far it moves, and how long InProgress is told on."""
+    jobs = Jobs(clock, FaultScript(), Timing(seed=seed))
+    seen = []
+    for _ in range(50):
+        instance = jobs.start(ITEMS[0], ITEMS[0].jobs[0], None, activity="", caller=None)
+        begun = clock.now
+        first = start_told(instance, clock)
+        clock.turn(seconds=2)
+        moved = start_told(instance, clock) - first
+        clock.turn(seconds=4)
+        assert instance.over(clock.now)
+        ended, waited = instance.ends_at, 6.0
+        while told(instance, clock.now, "")["status"] == "InProgress":
+            assert told(instance, clock.now, "")["endTimeUtc"] is None
+            clock.turn(seconds=0.2)
+            waited += 0.2
+        assert told(instance, clock.now, "")["status"] == "Completed"
+        assert jobs.journal().entries()[-1].ended_at == ended
+        seen.append(((first - begun).total_seconds(), moved.total_seconds(), waited - 3.2))
+        clock.turn(minutes=2)
+    return seen
+
+
+def start_told(instance: Instance, clock: Clock) -> datetime:
+    """The start that an answer would have now."""
+    return datetime.fromisoformat(told(instance, clock.now, "")["startTimeUtc"] + "Z")
+
+
+def test_times_are_told_as_inexactly_as_recorded(clock: Clock) -> None:
+    """Starts are told 0.37 to 5.85 s late, some move again, and an end is told up to 99.6 s late, with its true time.
+
+    A seed says how, so that a history can be repeated; the journal has the true times all the while.
+    """
+    seen = inexact_times(7, clock)
+    late, moved, stale = zip(*seen, strict=True)
+    assert 0.36 <= min(late) < 1.0
+    assert 5.0 < max(late) <= 5.85
+    assert 1 <= sum(by > 0 for by in moved) <= 15
+    assert 50.0 < max(stale) <= 99.6 + 3.0
+    clock.now = T0
+    assert inexact_times(7, clock) == seen
+    clock.now = T0
+    assert inexact_times(8, clock) != seen
+
+
+def test_inexact_times_are_those_of_the_api(clock: Clock, tokens: Tokens) -> None:
+    """Over HTTP, too, an instance that has ended goes on as InProgress with a hint when to ask again, for its while."""
+    settings = FabricSettings(timing=Timing(seed=1), poll_hints=(20,))
+    with FabricEmulator(clock, tokens.validate, settings=settings) as fabric:
+        fabric.add_item(ITEMS[0])
+        client = Client(fabric, tokens.issue(US, FABRIC, HOUR))
+        run_id = client.refresh()
+        clock.turn(seconds=4)
+        assert fabric.journal().entries()[0].outcome == "succeeded"
+        assert client.get(LAKEHOUSE, run_id).status == "InProgress"
+        assert client.answers[-1].headers["Retry-After"] == "20"
+        clock.turn(seconds=LONGEST_STALE_SECONDS)
+        assert client.get(LAKEHOUSE, run_id).status == "Completed"
+        swagger.assert_as_published(fabric.exchanges)
 
 
 def test_poll_hints(fabric: FabricEmulator, client: Client, clock: Clock) -> None:

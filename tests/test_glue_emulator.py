@@ -99,6 +99,7 @@ def make_client(
 
 def check_answer(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:
     """Refuse an answer, on the wire, with a member, a type, a value or an error that the model does not have."""
+    assert response_dict["headers"]["Content-Type"] == "application/x-amz-json-1.1"
     if operation_model.name not in FAULTS_OF:
         return
     body = json.loads(response_dict["body"])
@@ -344,6 +345,23 @@ def test_a_limit_is_of_one_region(glue: Any, emulator: GlueEmulator) -> None:
     furnish(abroad)
     start(glue)
     start(abroad)
+
+
+def test_names_are_folded_to_lower_case(glue: Any, emulator: GlueEmulator) -> None:
+    """Databases and tables are stored in lower case and found in any: by the catalog, by starts, by lists and stops."""
+    glue.create_database(DatabaseInput={"Name": "Finance"})
+    view = {"CatalogId": ACCOUNT, "DatabaseName": "FINANCE", "TableName": "MonthEnd"}
+    create_table(glue, view, ViewDefinition=DEFINITION)
+    assert glue.get_database(Name="FinancE")["Database"]["Name"] == "finance"
+    assert glue.get_table(DatabaseName="Finance", Name="MONTHEND")["Table"]["Name"] == "monthend"
+    run_id = start(glue, view)
+    assert get(glue, run_id)["TableName"] == "monthend"
+    lower = view | {"DatabaseName": "finance", "TableName": "monthend"}
+    for named in (view, lower):
+        assert listed(glue, DatabaseName=named["DatabaseName"], TableName=named["TableName"]) == [run_id]
+    assert code_of(lambda: start(glue, lower)) == RUNNING
+    assert emulator.journal().entries()[0].resource == resource_name(ACCOUNT, "finance", "monthend")
+    stop(glue, view)
 
 
 def test_only_materialized_views_can_be_refreshed(glue: Any) -> None:

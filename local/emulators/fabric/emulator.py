@@ -264,7 +264,7 @@ class FabricEmulator:
         if now < instance.created_at + self.settings.get_delay:
             return self._unknown(call)
         answer = json_answer(200, self._told(instance, request_id))
-        hint = None if instance.over(now) else next(self._hints)
+        hint = None if instance.told_over(now) else next(self._hints)
         return answer if hint is None else with_header(answer, "Retry-After", str(hint))
 
     def _list(self, item: Item, call: Call, request: Request, request_id: str) -> Answer | Refusal:

@@ -8,6 +8,7 @@
             and skipped: a moment later it is Cancelled (lake views) or Deduped (other jobs)
 
 A cancel takes effect a moment after it was asked for. No threads and no sleeping, so a test may turn the clock.
+Times are told as exactly as they are, or as inexactly as they were recorded (`Inexact`); the journal has the true ones.
 What Fabric does not publish is marked [assumed] where it is decided.
 
 Reference: https://learn.microsoft.com/rest/api/fabric/core/job-scheduler and, on skipping,
@@ -21,6 +22,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any, Final, Literal
 
 from local.emulators.faults import ClockApart, FailRun, FaultScript, NeverEnd
@@ -69,12 +71,44 @@ class Item:
         return next((job for job in self.jobs if job.name == name), None)
 
 
+START_LATE_SECONDS: Final = (0.37, 5.85)
+"""How much later than the Date of the start's answer `startTimeUtc` was, in 47 of 47 recorded starts."""
+MOVES_AGAIN: Final = 5 / 47
+"""The share of those starts whose `startTimeUtc` was another one in a later poll."""
+LONGEST_STALE_SECONDS: Final = 99.6
+"""How long after its end, as told later, an instance was still told to be InProgress, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inexact:
+    """How far the told times of one instance are from the true ones; all zero where a platform is exact."""
+
+    start_late: timedelta = timedelta(0)
+    moved_by: timedelta = timedelta(0)
+    stale: timedelta = timedelta(0)
+
+    @classmethod
+    def drawn(cls, random: Random) -> Inexact:
+        """Within what was recorded; how it was distributed there is not known, so evenly [assumed]."""
+        low, high = START_LATE_SECONDS
+        start = random.uniform(low, high)
+        moved = random.uniform(0, high - start) if random.random() < MOVES_AGAIN else 0.0
+        stale = random.uniform(0, LONGEST_STALE_SECONDS)
+        return cls(
+            start_late=timedelta(seconds=start), moved_by=timedelta(seconds=moved), stale=timedelta(seconds=stale)
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How long the platform takes over what nobody times. A skip shows 20 ms in Microsoft's own examples."""
+    """How long the platform takes over what nobody times. A skip shows 20 ms in Microsoft's own examples.
+
+    With a `seed` times are told as inexactly as they were recorded, without one exactly.
+    """
 
     skipping: timedelta = timedelta(milliseconds=22)
     cancelling: timedelta = timedelta(seconds=1)
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +132,7 @@ class Instance:
     error: str = ""
     told_apart: timedelta = timedelta(0)
     told_status: str = ""
+    inexact: Inexact = Inexact()
 
     @property
     def resource(self) -> str:
@@ -106,15 +141,28 @@ class Instance:
 
     def starts_at(self, now: datetime) -> datetime:
         """What is told as its start: its creation, until it begins. Recordings of the service show the time move."""
-        return self.created_at if self.skipped or now < self.begins_at else self.begins_at
+        late = self.inexact.start_late
+        if self.skipped or now < self.begins_at:
+            return self.created_at + late
+        return (self.created_at + late + self.inexact.moved_by) if late else self.begins_at
+
+    def told_end(self, now: datetime) -> datetime | None:
+        """What is told as its end, if an end is told yet: none before what is told as its start."""
+        if self.ends_at is None or now < self.ends_at + self.inexact.stale:
+            return None
+        return max(self.ends_at, self.starts_at(now)) if self.inexact.start_late else self.ends_at
 
     def over(self, now: datetime) -> bool:
         """Whether it has ended."""
         return self.ends_at is not None and self.ends_at <= now
 
+    def told_over(self, now: datetime) -> bool:
+        """Whether callers are told that it has ended."""
+        return self.told_end(now) is not None
+
     def status(self, now: datetime) -> Status:
-        """Where it stands, whatever is told."""
-        if self.over(now):
+        """Where it stands, as callers are told: InProgress for a while after its end, where times are inexact."""
+        if self.told_over(now):
             return self.ends_as
         return "NotStarted" if now < self.begins_at else "InProgress"
 
@@ -160,6 +208,7 @@ class Jobs:
         self._instances: dict[str, Instance] = {}
         self._journal = Journal()
         self._count = 0
+        self._random = None if timing.seed is None else Random(timing.seed)  # noqa: S311 - a seed to repeat
 
     def add_item(self, item: Item) -> None:
         """Make an item known, or replace it."""
@@ -206,6 +255,7 @@ class Jobs:
             created_at=now,
             begins_at=now + job.queue_time,
             ends_at=now + job.queue_time + job.run_time,
+            inexact=Inexact.drawn(self._random) if self._random else Inexact(),
         )
         instance = self._skipped(instance) if self._busy(item, job, now) else self._under_fault(instance)
         self._instances[instance.run_id] = instance

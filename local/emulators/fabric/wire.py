@@ -191,7 +191,7 @@ def location(base: str, instance: Instance, form: LocationForm) -> str:
 
 def told(instance: Instance, now: datetime, request_id: str, *, with_end: bool = True) -> dict[str, Any]:
     """Write an instance. The requestId in a failure is that of the request which tells of it, so it changes."""
-    over = instance.over(now)
+    end = instance.told_end(now)
     failure = {
         "requestId": request_id,
         "errorCode": "JobInstanceStatusFailed",
@@ -204,10 +204,10 @@ def told(instance: Instance, now: datetime, request_id: str, *, with_end: bool =
         "jobType": instance.job.told_as or instance.job.name,
         "invokeType": instance.invoke_type,
         "status": instance.told_status or instance.status(now),
-        "failureReason": failure if over and instance.ends_as == "Failed" else None,
+        "failureReason": failure if end and instance.ends_as == "Failed" else None,
         "rootActivityId": instance.activity,
         "startTimeUtc": _time(instance.starts_at(now), instance),
-        "endTimeUtc": _time(instance.ends_at, instance) if over and instance.ends_at and with_end else None,
+        "endTimeUtc": _time(end, instance) if end and with_end else None,
     }
 
 

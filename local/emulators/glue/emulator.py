@@ -363,6 +363,7 @@ def _install(emulator: GlueEmulator) -> ExitStack:
         told_update = _telling(emulator, GlueResponse.update_table)
         stack.enter_context(patch.object(GlueResponse, "update_table", told_update))
         stack.enter_context(patch.object(GlueResponse, "glue_backend", property(_backend_asked_for)))
+        stack.enter_context(patch.object(GlueResponse, "parameters", property(_parameters)))
         stack.enter_context(patch.object(FakeTable, "as_dict", _marking_views(FakeTable.as_dict)))
         return stack.pop_all()
 
@@ -370,13 +371,40 @@ def _install(emulator: GlueEmulator) -> ExitStack:
 def _handler(emulator: GlueEmulator, operation: str) -> Callable[[GlueResponse], tuple[str, dict[str, Any]]]:
     def handle(response: GlueResponse) -> tuple[str, dict[str, Any]]:
         try:
-            return json.dumps(emulator.answer(_call(operation, response))), {}
+            return json.dumps(emulator.answer(_call(operation, response))), dict(JSON)
         except GlueError as refusal:
-            return json.dumps(refusal.body(operation)), {**refusal.headers, "status": refusal.status}
+            return json.dumps(refusal.body(operation)), {**JSON, **refusal.headers, "status": refusal.status}
         except ResponseLostError:
             return _drop_connection(response)
 
     return handle
+
+
+JSON: Final[Mapping[str, str]] = {"Content-Type": "application/x-amz-json-1.1"}
+"""What Glue's answers are, refusals included; moto says so of its own operations only."""
+
+NAMED_BY_NAME: Final = frozenset({"DeleteDatabase", "DeleteTable", "GetDatabase", "GetTable", "UpdateDatabase"})
+"""Operations in which `Name` is that of a database or a table."""
+
+
+def _parameters(response: GlueResponse) -> dict[str, Any]:
+    """The parameters of a request. Names of databases and tables are folded to lower case, as Glue stores them.
+
+    https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-databases.html#aws-glue-api-catalog-databases-DatabaseInput
+    """
+    given: dict[str, Any] = json.loads(response.body)
+    operation = str(response.headers.get("X-Amz-Target", "")).rpartition(".")[2]
+    _fold(given, "DatabaseName", "TableName", *(["Name"] if operation in NAMED_BY_NAME else ()))
+    for part in ("DatabaseInput", "TableInput"):
+        if isinstance(given.get(part), dict):
+            _fold(given[part], "Name")
+    return given
+
+
+def _fold(named: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        if isinstance(named.get(key), str):
+            named[key] = named[key].lower()
 
 
 def _call(operation: str, response: GlueResponse) -> Call:
