@@ -39,7 +39,7 @@ from functions_azure.shell import ComesBack, Shell
 from functions_azure.telemetry import Telemetry
 from local.emulators.entra.tokens import FABRIC, Tokens
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
-from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_name
+from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, Timing, resource_name
 from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared import planning
 from shared.config import Configuration, load
@@ -390,14 +390,18 @@ def _no_graves(_deadline: Deadline) -> Any:
 
 
 @contextmanager
-def deployed(text: str, storage: Storage, fault: Fault | None) -> Iterator[Deployment]:
-    """A deployment with an empty account, before its first tick: its targets are new, and so to be refreshed."""
+def deployed(text: str, storage: Storage, fault: Fault | None, inexact_seed: int | None = None) -> Iterator[Deployment]:
+    """A deployment with an empty account, before its first tick: its targets are new, and so to be refreshed.
+
+    With a seed, Fabric tells times as inexactly as they were recorded.
+    """
+    settings = replaced(FABRIC_SETTINGS, timing=Timing(seed=inexact_seed))
     clock = HandClock()
     wire = Wire(clock, fault)
     tokens = Tokens(clock.now, "c1d2a7b0-5e3f-4a68-9b17-20e4d6f8a935")
     storage.empty()
     with (
-        FabricEmulator(clock.now, tokens.validate, settings=FABRIC_SETTINGS) as fabric,
+        FabricEmulator(clock.now, tokens.validate, settings=settings) as fabric,
         patch.object(clients, "session", partial(_session, wire)),
         patch.object(planning, "ROLLED_OUT", 2 * PATIENCE),  # what that catches must not hide what is lost here
         closing(wire),
