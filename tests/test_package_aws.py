@@ -11,13 +11,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.packaging import __main__ as command_line
-from infra.packaging import aws, stage
+from infra.packaging import aws, sbom, stage
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
@@ -55,11 +56,22 @@ def test_it_holds_what_runs_and_nothing_else(package: Path) -> None:
         assert made.read("unstale.toml") == CONFIG.read_bytes()
     assert names == sorted(names)
     tops = {name.partition("/")[0] for name in names}
-    assert {"shared", "functions_aws", "botocore", "unstale.toml"} <= tops
+    assert {"shared", "functions_aws", "botocore", "unstale.toml", sbom.NAME} <= tops
     assert not tops & {"tests", "local", "infra", "functions_azure", "boto3", "s3transfer", "bin"}
     own = {name for name in names if name.startswith(("shared/", "functions_aws/")) and name.endswith(".py")}
     assert own == {f.relative_to(ROOT).as_posix() for p in aws.PACKAGES for f in (ROOT / p).rglob("*.py")}
     assert {each.name for each in (package / "botocore" / "data").iterdir() if each.is_dir()} == set(aws.SERVICES)
+
+
+def test_its_list_of_parts_names_what_is_in_it(package: Path) -> None:
+    """Each distribution of the package is in the list, and nothing else; the same list lies beside the zip."""
+    parts = json.loads((package / sbom.NAME).read_text(encoding="utf-8"))
+    found = {(each.metadata["Name"].lower(), each.version) for each in distributions(path=[str(package)])}
+    assert {(each["name"].replace("-", "_"), each["version"]) for each in parts["components"]} == {
+        (name.replace("-", "_"), version) for name, version in found
+    }
+    assert all(each.get("licenses") for each in parts["components"])
+    assert package.with_suffix(".cdx.json").read_bytes() == (package / sbom.NAME).read_bytes()
 
 
 def test_nothing_in_it_names_the_machine_that_built_it(package: Path) -> None:

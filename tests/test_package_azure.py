@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.packaging import __main__ as command_line
-from infra.packaging import azure, stage
+from infra.packaging import azure, sbom, stage
 from infra.packaging.azure import SITE_PACKAGES
 from tests.azure_worker import one_package  # noqa: F401 - fixture
 from tests.staged import command, staged_azure
@@ -50,7 +50,15 @@ def test_it_is_laid_out_as_the_host_looks_for_it(package: Path) -> None:
         assert made.read("unstale.toml") == CONFIG.read_bytes()
         assert json.loads(made.read("host.json"))["version"] == "2.0"
     assert names == sorted(names)
-    expected = {".python_packages", "host.json", "function_app.py", "shared", "functions_azure", "unstale.toml"}
+    expected = {
+        ".python_packages",
+        "host.json",
+        "function_app.py",
+        "shared",
+        "functions_azure",
+        "unstale.toml",
+        sbom.NAME,
+    }
     assert {name.partition("/")[0] for name in names} - {"__pycache__"} == expected
     own = {name for name in names if name.startswith(("shared/", "functions_azure/")) and name.endswith(".py")}
     sources = {f.relative_to(ROOT).as_posix() for p in azure.PACKAGES for f in (ROOT / p).rglob("*.py")}

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from infra.packaging import stage
+from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
 from shared.config import load
 from shared.model import Cloud
@@ -49,6 +49,7 @@ def package(
     stage.without_traces(folder)
     trim_botocore(folder)
     (folder / "unstale.toml").write_bytes(content)
+    sbom.put("unstale for AWS", LOCK, folder, folder)
     stage.with_bytecode(folder, python, TASK_ROOT, tell)
     archive = folder.with_suffix(".zip")
     stage.zipped(folder, archive)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from infra.packaging import stage
+from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
 from shared.config import load
 from shared.model import Cloud
@@ -51,6 +51,7 @@ def package(
     for name in AT_THE_ROOT:
         shutil.copyfile(ROOT / "functions_azure" / name, folder / name)
     (folder / "unstale.toml").write_bytes(content)
+    sbom.put("unstale for Azure", LOCK, folder / SITE_PACKAGES, folder)
     stage.with_bytecode(folder, python, WWWROOT, tell)
     archive = folder.with_suffix(".zip")
     stage.zipped(folder, archive)
