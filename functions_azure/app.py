@@ -57,14 +57,16 @@ def wakes(message: func.QueueMessage) -> None:
     shell().deliver(WAKES_QUEUE, message.get_body())
 
 
-@app.function_name("event_grid")
-@app.event_grid_trigger(arg_name="event")
 def event_grid(event: str) -> None:
     """Take an event of either schema, as Event Grid pushed it. A failure is a 500, after which it tries again.
 
     As text it comes unread: the worker's own types refuse an event whose time they cannot read, before we are asked.
     """
     shell().deliver(EVENTS_QUEUE, event.encode())
+
+
+if settings.is_pushed(os.environ):  # an address that nobody is to call need not be there
+    app.function_name("event_grid")(app.event_grid_trigger(arg_name="event")(event_grid))
 
 
 @app.function_name("tick")

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from functions_azure.clouds import CLOUDS, PUBLIC, AzureCloud
 from shared.model import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
@@ -24,9 +25,6 @@ POISON = "-poison"
 """What the host appends to the name of a queue for the messages that it gives up."""
 UNDELIVERED = "dead-letters"
 """The container for events that Event Grid could not deliver."""
-
-FABRIC_URL = "https://api.fabric.microsoft.com/v1"
-LOGIN_URL = "https://login.microsoftonline.com"
 
 WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT = "UNSTALE_WORKLOAD_AUDIENCE", "UNSTALE_WORKLOAD_PUBLISHER_TENANT"
 
@@ -60,7 +58,9 @@ class Settings(Value, frozen=True):
     queue_url: str = ""
     blob_url: str = ""
     storage_client_id: str = ""
-    fabric_url: str = FABRIC_URL
+    cloud: AzureCloud = PUBLIC
+    fabric_url: str = PUBLIC.fabric_url
+    onelake_url: str = PUBLIC.onelake_url
     authority: str = ""
     client_id: str = ""
     client_secret: str = ""
@@ -76,10 +76,19 @@ def config_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml")
 
 
+def cloud(environ: Mapping[str, str]) -> AzureCloud:
+    """The cloud that `UNSTALE_CLOUD` names; without the variable the public one. Raises `BadSettings`."""
+    name = environ.get("UNSTALE_CLOUD") or "public"
+    if name not in CLOUDS:
+        raise BadSettings(f"UNSTALE_CLOUD is {name!r}: it must be one of {', '.join(CLOUDS)}")
+    return CLOUDS[name]
+
+
 def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables; raises `BadSettings`."""
+    here = cloud(environ)
     tenant_id = environ.get("UNSTALE_TENANT_ID", "")
-    authority = environ.get("UNSTALE_AUTHORITY") or (f"{LOGIN_URL}/{tenant_id}" if tenant_id else "")
+    authority = environ.get("UNSTALE_AUTHORITY") or (f"{here.login_url}/{tenant_id}" if tenant_id else "")
     storage = _connection_string(environ.get(STORAGE, ""))
     return Settings(
         config=config_path(environ),
@@ -88,7 +97,9 @@ def read(environ: Mapping[str, str]) -> Settings:
         queue_url="" if storage else _endpoint(environ, f"{STORAGE}__queueServiceUri"),
         blob_url="" if storage else endpoint(environ, f"{STORAGE}__blobServiceUri"),
         storage_client_id=environ.get(f"{STORAGE}__clientId", ""),
-        fabric_url=_safe("UNSTALE_FABRIC_URL", environ.get("UNSTALE_FABRIC_URL") or FABRIC_URL),
+        cloud=here,
+        fabric_url=endpoint(environ, "UNSTALE_FABRIC_URL", here.fabric_url),
+        onelake_url=endpoint(environ, "UNSTALE_ONELAKE_URL", here.onelake_url),
         authority=_safe("UNSTALE_AUTHORITY", authority) if authority else "",
         client_id=environ.get("UNSTALE_CLIENT_ID", ""),
         client_secret=environ.get("UNSTALE_CLIENT_SECRET", ""),
@@ -103,6 +114,8 @@ class Workload(Value, frozen=True):
     publisher_tenant: str
     client_id: str
     keys_url: str
+    issuer_v1: str
+    issuer_v2: str
 
 
 def workload(environ: Mapping[str, str]) -> Workload:
@@ -110,12 +123,15 @@ def workload(environ: Mapping[str, str]) -> Workload:
     missing = [name for name in (WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT) if not environ.get(name)]
     if missing:
         raise BadSettings(f"the configuration has [workload], but {' and '.join(missing)} is not set")
-    authority = urlsplit(_safe("UNSTALE_AUTHORITY", environ.get("UNSTALE_AUTHORITY") or LOGIN_URL))
+    here = cloud(environ)
+    authority = urlsplit(endpoint(environ, "UNSTALE_AUTHORITY", here.login_url))
     return Workload(
         audience=environ[WORKLOAD_AUDIENCE],
         publisher_tenant=environ[WORKLOAD_PUBLISHER_TENANT],
         client_id=environ.get("UNSTALE_WORKLOAD_CLIENT_ID", ""),
         keys_url=f"{authority.scheme}://{authority.netloc}/common/discovery/v2.0/keys",
+        issuer_v1=here.issuer_v1,
+        issuer_v2=here.issuer_v2,
     )
 
 
@@ -133,6 +149,11 @@ def serves_workload(environ: Mapping[str, str]) -> bool:
         return "workload" in tomllib.loads(text)
     except (ValueError, RecursionError):
         return any(line.lstrip().startswith(("[workload]", "[[workload.jobs]]")) for line in text.splitlines())
+
+
+def is_pushed(environ: Mapping[str, str]) -> bool:
+    """Whether Event Grid calls the function itself, beside the queue; asked when functions are indexed."""
+    return environ.get("UNSTALE_PUSH", "").lower() == "true"
 
 
 class EventHub(Value, frozen=True):

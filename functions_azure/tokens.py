@@ -27,11 +27,11 @@ from shared.wire import ANSWER_LIMIT, MISCONFIGURED, NO_CREDENTIALS_NOW, NOT_CON
 if TYPE_CHECKING:
     import msal
 
-FABRIC = "https://api.fabric.microsoft.com"
 STORAGE = "https://storage.azure.com"
-VAULT = "https://vault.azure.net"
-EXCHANGE = "api://AzureADTokenExchange"
-"""The audience of a managed identity's token that stands for an app (workload identity federation)."""
+"""The audience of Azure Storage, the same in every cloud; other audiences are in `functions_azure.clouds`.
+
+https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory
+"""
 
 UNRESOLVED = "@Microsoft.KeyVault("
 """How the value of an application setting begins that was to be a secret: the reference itself is what the app sees.
@@ -131,7 +131,7 @@ class StorageCredential:
 def issuer_of(identity: str, settings: Settings, http: BoundedHttp) -> Issuer:
     """The one that `fabric.identity` names, unless it is a user. Raises `ValueError` where settings are missing."""
     if identity == "managed-identity":
-        return ManagedIdentity(settings.client_id, FABRIC, http)
+        return ManagedIdentity(settings.client_id, settings.cloud.fabric_audience, http)
     missing = [
         name
         for name, value in (("UNSTALE_CLIENT_ID", settings.client_id), ("UNSTALE_TENANT_ID", settings.authority))
@@ -181,7 +181,7 @@ class ServicePrincipal:
     def __init__(self, settings: Settings, http: BoundedHttp) -> None:
         self._settings = settings
         self._http = http
-        self._identity = ManagedIdentity(settings.storage_client_id, EXCHANGE, http)
+        self._identity = ManagedIdentity(settings.storage_client_id, settings.cloud.exchange_audience, http)
 
     @cached_property
     def _app(self) -> msal.ConfidentialClientApplication:
@@ -207,7 +207,8 @@ class ServicePrincipal:
     def acquire(self) -> Answer:
         """The client credentials grant."""
         try:
-            answer: Answer = self._app.acquire_token_for_client(scopes=[f"{FABRIC}/.default"])
+            scope = f"{self._settings.cloud.fabric_audience}/.default"
+            answer: Answer = self._app.acquire_token_for_client(scopes=[scope])
         except NoAssertion as none:
             return none.answer
         if "access_token" not in answer:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from functions_azure.key_vault import VaultRefused
 from functions_azure.settings import Settings, is_loopback
 from functions_azure.sign_in import Opened, SignIns
-from functions_azure.tokens import FABRIC, Answer, BoundedHttp
+from functions_azure.tokens import Answer, BoundedHttp
 from shared import entra
 from shared.entra import NOBODY, Damaged
 from shared.records import NewerRecord
@@ -180,7 +180,7 @@ class SignedInUser:
         accounts = self._app.get_accounts()
         if not accounts:
             raise Damaged("it holds no account of this app registration")
-        scopes = [f"{FABRIC}/{scope}" for scope in self._wanted]
+        scopes = [f"{self._settings.cloud.fabric_audience}/{scope}" for scope in self._wanted]
         answer: Answer | None = self._app.acquire_token_silent_with_error(scopes, accounts[0], force_refresh=force)
         if answer is None:
             raise Damaged("it holds no refresh token of this app registration")

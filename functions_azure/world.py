@@ -19,7 +19,6 @@ from functions_azure.shell import Shell
 from functions_azure.store import Store
 from functions_azure.tokens import (
     STORAGE,
-    VAULT,
     BoundedHttp,
     EntraTokens,
     Issuer,
@@ -72,7 +71,7 @@ class Parts:
         self.connection = Connection()
         own = found.storage_client_id
         opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
-        self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, VAULT, self.http)))
+        self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None
@@ -152,7 +151,9 @@ def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Ga
     from shared.workload_tokens import Expected
 
     found = settings.workload(environ)
-    expected = Expected(found.audience, found.publisher_tenant, found.client_id)
+    expected = Expected(
+        found.audience, found.publisher_tenant, found.client_id, issuer_v1=found.issuer_v1, issuer_v2=found.issuer_v2
+    )
     return Gate(expected, Keys(found.keys_url), now)
 
 

@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from functions_azure.tokens import STORAGE, VAULT, Answer, EntraTokens, Issuer
-
-MANAGEMENT: Final = "https://management.azure.com"
-"""The audience of Azure Resource Manager."""
+from functions_azure import settings
+from functions_azure.tokens import STORAGE, Answer, EntraTokens, Issuer
 
 SECONDS: Final = 60.0
 """The CLI takes a second or two, and longer where it must renew its own sign-in."""
@@ -74,7 +72,7 @@ def storage(environ: Mapping[str, str]) -> Callable[[], Issuer] | None:
 
 def vault(environ: Mapping[str, str]) -> Callable[[], Issuer] | None:
     """Who reads the Key Vault, likewise."""
-    return None if environ.get(AT_HAND) else lambda: AzureCli(VAULT)
+    return None if environ.get(AT_HAND) else lambda: AzureCli(settings.cloud(environ).vault_audience)
 
 
 def tokens(resource: str) -> EntraTokens:

@@ -44,6 +44,10 @@ class Expected(Value, frozen=True):
     audience: str
     publisher_tenant: str
     client_id: str = ""
+    issuer_v1: str = "https://sts.windows.net/{tenantid}/"
+    """`iss` of tokens of version 1.0, of the cloud that the app is in; the default is the public cloud's."""
+    issuer_v2: str = "https://login.microsoftonline.com/{tenantid}/v2.0"
+    """`iss` of tokens of version 2.0, likewise (https://learn.microsoft.com/entra/identity-platform/access-tokens)."""
 
 
 class Signed(NamedTuple):
@@ -97,24 +101,19 @@ def _audience(claims: Claims, seen: Seen) -> bool:
     return bool(wanted) and claims.get("aud") == wanted
 
 
-ISSUERS: Mapping[str, str] = {
-    "1.0": "https://sts.windows.net/{tenantid}/",
-    "2.0": "https://login.microsoftonline.com/{tenantid}/v2.0",
-}
-"""What `iss` of a tenant's tokens is, by their version (https://learn.microsoft.com/entra/identity-platform/access-tokens)."""
-
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def _issuer(claims: Claims, _seen: Seen) -> bool:
+def _issuer(claims: Claims, seen: Seen) -> bool:
     """`iss` is that of the tenant that the token names, by a UUID."""
-    tenant, form = claims.get("tid"), ISSUERS["2.0" if claims.get("ver") == "2.0" else "1.0"]
+    tenant = claims.get("tid")
+    form = seen.expected.issuer_v2 if claims.get("ver") == "2.0" else seen.expected.issuer_v1
     if not isinstance(tenant, str) or not _UUID.fullmatch(tenant):
         return False
     return claims.get("iss") == form.replace("{tenantid}", tenant)
 
 
-def _signs(signed: Signed) -> bool:
+def _signs(signed: Signed, seen: Seen) -> bool:
     """The key may sign for the issuer that the token names.
 
     The keys of all tenants lie in one set with keys of other issuers, such as the tenant of personal accounts. The
@@ -125,7 +124,8 @@ def _signs(signed: Signed) -> bool:
     tenant = str(signed.claims.get("tid"))
     of_key = signed.key_issuer.replace("{tenantid}", tenant)
     if signed.claims.get("ver") != "2.0":
-        return of_key in {form.replace("{tenantid}", tenant) for form in ISSUERS.values()}
+        forms = (seen.expected.issuer_v1, seen.expected.issuer_v2)
+        return of_key in {form.replace("{tenantid}", tenant) for form in forms}
     return of_key == signed.claims.get("iss")
 
 
@@ -211,11 +211,11 @@ def _subject(judge: _Judge, seen: Seen) -> bool:
 
 
 def _app_key(seen: Seen) -> bool:
-    return _signs(seen.app)
+    return _signs(seen.app, seen)
 
 
 def _subject_key(seen: Seen) -> bool:
-    return seen.subject is None or _signs(seen.subject)
+    return seen.subject is None or _signs(seen.subject, seen)
 
 
 _EITHER: Mapping[str, _Judge] = {

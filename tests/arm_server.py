@@ -22,6 +22,7 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 SNAPSHOT = Path(__file__).parents[1] / "infra" / "azure" / "main.snapshot.json"
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 APP, TOPIC = "0a4f1c2e-0000-4000-8000-00000000000a", "0a4f1c2e-0000-4000-8000-00000000000b"
+PACKAGE = "0a4f1c2e-0000-4000-8000-00000000000d"
 CLIENT_ID = "0a4f1c2e-0000-4000-8000-00000000000c"
 ASSIGNED = re.compile(r"atScope\(\) and assignedTo\('([^']*)'\)")
 NAMED = re.compile(r"resourceType eq 'Microsoft\.Storage/storageAccounts' and name eq '([^']*)'")
@@ -70,12 +71,14 @@ class Arm(Server):
         self.resources = {each["id"].lower(): each for each in predicted if each["id"].startswith("/")}
         [topic], [site] = self.of_type("Microsoft.EventGrid/systemTopics"), self.of_type("Microsoft.Web/sites")
         topic["identity"]["principalId"] = TOPIC
-        identity = next(iter(site["identity"]["userAssignedIdentities"].values()))
-        identity |= {"principalId": APP, "clientId": CLIENT_ID}
+        assigned = site["identity"]["userAssignedIdentities"]
+        assigned[site["properties"]["keyVaultReferenceIdentity"]] |= {"principalId": APP, "clientId": CLIENT_ID}
+        [package] = [each for name, each in assigned.items() if name.endswith("-package")]
+        package["principalId"] = PACKAGE
         site["properties"]["state"] = "Running"
-        package = f"https://{storage_account}.blob.core.windows.net/package"
-        site["properties"]["functionAppConfig"]["deployment"]["storage"]["value"] = package
-        for name in ("events", "wakes", "event_grid", "tick", "refresh"):
+        where = f"https://{storage_account}.blob.core.windows.net/package"
+        site["properties"]["functionAppConfig"]["deployment"]["storage"]["value"] = where
+        for name in ("events", "wakes", "tick", "refresh"):
             self.add({"id": f"{site['id']}/functions/{name}", "type": "Microsoft.Web/sites/functions"})
         self.add({"id": topic["properties"]["source"], "type": "Microsoft.Storage/storageAccounts"})
 
@@ -137,9 +140,9 @@ def _grant(resource: Mapping[str, Any]) -> tuple[str, str, str]:
     """Role, principal and scope of a predicted assignment."""
     scope = re.search(r"extensionResourceId\('([^']*)'", resource["id"])
     assert scope
-    app = "userAssignedIdentities" in resource["properties"]["principalId"]
-    role = resource["properties"]["roleDefinitionId"].rpartition("/")[2]
-    return role, APP if app else TOPIC, scope[1].lower()
+    principal = resource["properties"]["principalId"]
+    whose = PACKAGE if "/unstale-package'" in principal else APP if "userAssignedIdentities" in principal else TOPIC
+    return resource["properties"]["roleDefinitionId"].rpartition("/")[2], whose, scope[1].lower()
 
 
 def _told(resource: Mapping[str, Any]) -> dict[str, Any]:

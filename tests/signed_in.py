@@ -22,9 +22,10 @@ import pytest
 
 from functions_azure import settings as variables
 from functions_azure import world
+from functions_azure.clouds import PUBLIC
 from functions_azure.settings import SIGN_IN_KEY, Settings
 from functions_azure.shell import Shell
-from functions_azure.tokens import FABRIC, EntraTokens
+from functions_azure.tokens import EntraTokens
 from functions_azure.world import Parts
 from local.cli import main
 from local.emulators.entra.emulator import App, Entra, Identity
@@ -39,7 +40,7 @@ from tests.azurite_server import Account
 from tests.support.key_vault import KeyVault
 
 SYSTEM = Identity("5e7d9b30-0000-4000-8000-000000000002", "5e7d9b30-0000-4000-8000-00000000000b", system_assigned=True)
-CONSENTED = frozenset(f"{FABRIC}/{scope}" for scope in LAKE_VIEW_SCOPES)
+CONSENTED = frozenset(f"{PUBLIC.fabric_audience}/{scope}" for scope in LAKE_VIEW_SCOPES)
 APP = App(
     "0a4f1c2e-0000-4000-8000-000000000003",
     "0a4f1c2e-0000-4000-8000-00000000000c",

@@ -477,10 +477,18 @@ def test_indexing_needs_nothing() -> None:
 
     Without an event hub its function is left out; one whose connection is missing would be reported as broken for ever.
     """
-    assert probe() == {"functions": ["event_grid", "events", "refresh", "tick", "wakes"], "imported": []}
+    assert probe() == {"functions": ["events", "refresh", "tick", "wakes"], "imported": []}
 
 
 @pytest.mark.parametrize("name", ["UNSTALE_EVENTS", "UNSTALE_EVENTS__fullyQualifiedNamespace"])
 def test_an_event_hub_brings_its_function(name: str) -> None:
     """Either form of the connection does."""
     assert "stream" in probe(**{name: "contoso.servicebus.windows.net"})["functions"]
+
+
+@pytest.mark.parametrize(("value", "there"), [("true", True), ("True", True), ("", False), ("false", False)])
+def test_event_grid_finds_its_function_only_where_push_was_chosen(value: str, there: bool) -> None:
+    """An address that nobody is to call is not there; the queue is, in any case."""
+    functions = probe(UNSTALE_PUSH=value)["functions"]
+    assert ("event_grid" in functions) is there
+    assert "events" in functions

@@ -45,7 +45,7 @@ Rule = Callable[[list[Function]], list[str]]
 @pytest.fixture(name="functions", scope="module")
 def indexed_functions() -> list[Function]:
     """All functions with their bindings, as the worker tells the host of them; with an event hub."""
-    environment = {"PYTHONPATH": str(ROOT), "UNSTALE_EVENTS": "x"}
+    environment = {"PYTHONPATH": str(ROOT), "UNSTALE_EVENTS": "x", "UNSTALE_PUSH": "true"}
     run = subprocess.run([sys.executable, "-c", INDEX], capture_output=True, text=True, check=True, env=environment)
     found: list[Function] = json.loads(run.stdout)
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from functions_azure.clouds import PUBLIC
 from functions_azure.settings import Settings
 from functions_azure.tokens import STORAGE
 from functions_azure.world import Parts
@@ -47,7 +48,7 @@ def answer(token: str, seconds: float) -> str:
 def test_the_token_is_the_clis(az: Az) -> None:
     """Asked once for its audience, kept while it is valid, asked again when it was refused."""
     asked = az(answer("from-az", 3600))
-    tokens = azure_login.tokens(azure_login.MANAGEMENT)
+    tokens = azure_login.tokens(PUBLIC.management_url)
     assert [tokens.token(), tokens.token()] == ["from-az"] * 2
     line = "account get-access-token --resource https://management.azure.com --output json"
     assert asked.read_text().splitlines() == [line]

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from functions_azure.clients import Deadline
 from functions_azure.settings import Settings
 from functions_azure.tokens import (
-    FABRIC,
     STORAGE,
     BoundedHttp,
     EntraTokens,
@@ -27,7 +26,7 @@ from functions_azure.tokens import (
     issuer_of,
 )
 from local.emulators.entra.emulator import App, Entra, Federation, Identity
-from local.emulators.entra.tokens import Caller
+from local.emulators.entra.tokens import FABRIC, Caller
 from local.emulators.faults import LoseResponse, RefuseToken, ServerError, Slow, Throttle
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.trouble import Sent, Trouble

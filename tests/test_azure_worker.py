@@ -59,6 +59,7 @@ def function_app_settings(account: Account, config: Path) -> dict[str, str]:
         "UNSTALE_FABRIC_URL": "http://127.0.0.1:9",
         "UNSTALE_EVENTS__fullyQualifiedNamespace": "contoso.servicebus.windows.net",
         "UNSTALE_EVENT_HUB": "es_contoso",
+        "UNSTALE_PUSH": "true",
     }
 
 

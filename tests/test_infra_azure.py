@@ -21,9 +21,10 @@ from hypothesis import settings as playing
 from hypothesis import strategies as st
 
 from functions_azure import settings
+from functions_azure.clouds import CLOUDS
 from infra.packaging import azure as packaging
 from infra.packaging import stage
-from infra.parameters.azure import MOST_FILTERS, SUBJECT, Filter, filters_for, inputs
+from infra.parameters.azure import MOST_FILTERS, SUBJECT, Filter, directories_for, filters_for, inputs
 from local.cli import infra, main
 from shared.config import Configuration, load
 from shared.eventgrid import read
@@ -34,6 +35,7 @@ from tests.azure_host import SALES, WORKSPACE, function_names
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "infra" / "azure"
+PAGE, FABRIC_PAGE = ROOT / "docs" / "azure.md", ROOT / "docs" / "fabric.md"
 BESIDE = ROOT.parent / "shared" / "tools" / "bicep" / "bicep"
 FILES = sorted([*FOLDER.glob("*.bicep"), *FOLDER.glob("*.bicepparam")])
 HOST = json.loads((ROOT / "functions_azure" / "host.json").read_text(encoding="utf-8"))
@@ -71,11 +73,21 @@ EVENTSTREAM = (
     "param stream = { kind: 'eventstream', fullyQualifiedNamespace: 'a.servicebus.windows.net'"
     ", eventHub: 'es', consumerGroup: 'cg' }\n"
 )
+KEY = (
+    "param customerManagedKey = { vault: 'ours', name: 'k' }\nparam push = true\nparam cloud = 'usgov'\n"
+    "param authority = 'https://login.test/t'\nparam fabricUrl = 'https://fabric.test/v1'\n"
+    "param oneLakeUrl = 'https://onelake.test'\nparam logDailyCapGb = 3\n"
+)
+ACCESS = (
+    "param vaultAccess = { subnetId: '/subscriptions/s/subnets/app', allowedAddresses: ['203.0.113.7']"
+    ", auditLog: true }\n"
+)
 VARIANTS = {
     "plain": "",
+    "own key, push, another cloud": KEY,
     "event hub, secret": f"param stream = {{ kind: 'own' }}\n{SECRET}",
     "eventstream, operators, user": (
-        f"{EVENTSTREAM}param operators = [{{ principalId: 'o', principalType: 'Group' }}]\n"
+        f"{EVENTSTREAM}{ACCESS}param operators = [{{ principalId: 'o', principalType: 'Group' }}]\n"
         "param fabric = { kind: 'user', tenantId: 't', clientId: 'c' }\n"
         "param workload = { audience: 'api://a', publisherTenant: 't', clientId: 'c' }\n"
     ),
@@ -148,6 +160,29 @@ def test_the_compiler_finds_nothing() -> None:
     assert found == [[]] * len(FILES)
 
 
+def undescribed(text: str) -> list[str]:
+    """Parameters, outputs and types whose decorators have no description, and properties of types without one."""
+    lines, found, in_type = text.splitlines(), [], False
+    for number, line in enumerate(lines):
+        in_type = bool(re.match(r"type \w+ = \{$", line)) or (in_type and line != "}")
+        named = re.match(r"(?:param|output|type) (\w+)", line) or (re.match(r"  (\w+): ", line) if in_type else None)
+        above = []
+        while number and lines[number - 1].lstrip().startswith("@"):
+            number -= 1  # noqa: PLW2901 - up from here
+            above.append(lines[number].lstrip())
+        if named and named[1] != "kind" and not any(each.startswith("@description('") for each in above):
+            found.append(named[1])
+    return found
+
+
+def test_every_parameter_and_output_is_described() -> None:
+    """Whoever fills a parameter file reads no resources; `kind` is what tells types apart."""
+    assert undescribed("@minLength(1)\nparam a string\n@description('b')\noutput b int = 1") == ["a"]
+    assert undescribed("@description('t')\ntype t = {\n  kind: 'x'\n  a: string\n}") == ["a"]
+    for file in FOLDER.glob("*.bicep"):
+        assert undescribed(file.read_text(encoding="utf-8")) == [], file.name
+
+
 def test_the_layout_is_the_formatters(tmp_path: Path) -> None:
     """One layout."""
     shutil.copytree(FOLDER, tmp_path / "azure")
@@ -195,15 +230,40 @@ def asked_for() -> set[str]:
     seen = Seen({**storage, "UNSTALE_EVENTS__fullyQualifiedNamespace": "n"})
     settings.read(seen)
     settings.event_hub(seen)
+    settings.is_pushed(seen)
     workload = Seen({"UNSTALE_WORKLOAD_AUDIENCE": "a", "UNSTALE_WORKLOAD_PUBLISHER_TENANT": "t"})
     settings.workload(workload)
     return seen.asked | workload.asked
 
 
+BY_HAND = ("UNSTALE_AUTHORITY", "UNSTALE_FABRIC_URL", "UNSTALE_ONELAKE_URL")
+
+
+def test_the_app_is_told_its_cloud_and_only_addresses_that_were_given_by_hand() -> None:
+    """All else follows from the cloud, in the code: an address that stood here would win over it."""
+    plain, other = app_settings("plain"), app_settings("own key, push, another cloud")
+    assert (plain["UNSTALE_CLOUD"], other["UNSTALE_CLOUD"]) == ("public", "usgov")
+    assert not set(BY_HAND) & plain.keys()
+    assert [other[name] for name in BY_HAND] == [
+        "https://login.test/t",
+        "https://fabric.test/v1",
+        "https://onelake.test",
+    ]
+
+
+def test_the_template_knows_the_clouds_that_the_code_knows() -> None:
+    """As values of one parameter, which is an output, too; the command line is told it with the rest."""
+    built = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))
+    assert built["parameters"]["cloud"]["allowedValues"] == list(CLOUDS)
+    assert built["outputs"]["cloud"]["value"] == "[parameters('cloud')]"
+    named = re.findall(r"export (\w+)=", built["outputs"]["environment"]["value"])
+    assert {"UNSTALE_CLOUD", *BY_HAND} <= set(named)
+
+
 OF_THE_HOST = {f"{name}__{key}" for name in ("UNSTALE_STORAGE", "UNSTALE_EVENTS") for key in ("credential", "clientId")}
 """What the host reads of a connection, and we do not."""
-NEVER_SET = {"UNSTALE_CONFIG", "UNSTALE_AUTHORITY", "UNSTALE_STORAGE", "UNSTALE_EVENTS"}
-"""Two whose defaults are right, and two that would be connection strings."""
+NEVER_SET = {"UNSTALE_CONFIG", "UNSTALE_STORAGE", "UNSTALE_EVENTS"}
+"""One whose default is right, and two that would be connection strings."""
 
 
 def test_the_settings_are_those_that_the_code_reads() -> None:
@@ -222,6 +282,37 @@ def test_the_output_for_the_command_line_is_what_it_reads() -> None:
     storage = {f"UNSTALE_STORAGE__{kind}ServiceUri" for kind in ("table", "queue", "blob")}
     assert storage | {"UNSTALE_CLIENT_ID"} <= named
     assert not {name for name in named if "SECRET" in name}
+
+
+TAKEN_IN_SITE_CONFIG = {"minTlsVersion", "http20Enabled"}
+"""Properties of siteConfig that a Flex Consumption site is known to take; there is no published list.
+
+The provider of Terraform sends both for every such app, and is tested in Azure: hashicorp/terraform-provider-azurerm,
+website/docs/r/function_app_flex_consumption.html.markdown, `site_config` (`minimum_tls_version`, `http2_enabled`).
+Known to be refused, with a failed deployment: ftpsState, use32BitWorkerProcess, netFrameworkVersion, linuxFxVersion,
+functionsRuntimeScaleMonitoringEnabled, functionAppScaleLimit (microsoft/azure-pipelines-tasks issues 21032, 22254).
+"""
+TAKEN_AS_SETTINGS = {
+    # Azure-Samples/azure-functions-flex-consumption-samples, IaC/bicep/main.bicep, commit 9519a36
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__queueServiceUri",
+    "AzureWebJobsStorage__tableServiceUri",
+    "AzureWebJobsStorage__credential",
+    "AzureWebJobsStorage__clientId",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    # https://learn.microsoft.com/azure/azure-functions/functions-app-settings, which excepts neither from the Flex plan
+    "PYTHON_THREADPOOL_THREAD_COUNT",
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
+}
+"""Settings of the platform that are known to be taken; what begins with UNSTALE_ is our own."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_flex_site_is_told_only_what_it_is_known_to_take(variant: str) -> None:
+    """The resource type allows more, and neither the compiler nor its snapshot knows: only a deployment would fail."""
+    assert set(site_config(variant)) <= TAKEN_IN_SITE_CONFIG
+    assert {name for name in app_settings(variant) if not name.startswith("UNSTALE_")} <= TAKEN_AS_SETTINGS
 
 
 REFUSED = re.compile(
@@ -260,7 +351,7 @@ def test_every_connection_of_a_trigger_is_deployed(variant: str) -> None:
     """By identity: the endpoint that the trigger needs, the kind of credential, and whose. Else it would be off."""
     found = app_settings(variant)
     for connection, endpoint in (("UNSTALE_STORAGE", "queueServiceUri"), ("UNSTALE_EVENTS", "fullyQualifiedNamespace")):
-        if connection == "UNSTALE_STORAGE" or variant != "plain":
+        if connection == "UNSTALE_STORAGE" or "param stream" in VARIANTS[variant]:
             assert found[f"{connection}__{endpoint}"]
             assert found[f"{connection}__credential"] == "managedidentity"
             assert found[f"{connection}__clientId"]
@@ -276,20 +367,22 @@ def test_queues_and_tables_have_the_names_of_the_code() -> None:
     [table] = of_type("plain", f"{STORAGE}/tableServices/tables")
     assert table["name"].rpartition("/")[2] == settings.TABLE
     containers = {each["name"].rpartition("/")[2] for each in of_type("plain", f"{STORAGE}/blobServices/containers")}
-    assert containers == {settings.UNDELIVERED, "package"}
+    assert containers == {settings.UNDELIVERED, PACKAGE}
     for subscription in subscriptions("plain"):
         destination = subscription["deliveryWithResourceIdentity"]["destination"]["properties"]
         assert destination["queueName"] == settings.EVENTS_QUEUE
 
 
 STORAGE = "Microsoft.Storage/storageAccounts"
+PACKAGE = "package"
+"""The container of the package: of the template alone, since no code of ours reads it."""
 
 
 def test_a_signed_in_user_has_a_container_and_a_key_that_only_roles_open() -> None:
     """By the names of the code, and only for that identity; a deleted key can be recovered."""
     variant = "eventstream, operators, user"
     containers = {each["name"].rpartition("/")[2] for each in of_type(variant, f"{STORAGE}/blobServices/containers")}
-    assert containers == {settings.UNDELIVERED, "package", settings.SIGN_IN_CONTAINER}
+    assert containers == {settings.UNDELIVERED, PACKAGE, settings.SIGN_IN_CONTAINER}
     [vault] = of_type(variant, "Microsoft.KeyVault/vaults")
     assert vault["properties"]["enableRbacAuthorization"] is True
     assert vault["properties"]["enableSoftDelete"] is True
@@ -337,18 +430,30 @@ def test_routes_without_a_key_are_those_that_judge_tokens(tmp_path: Path, worklo
     assert all(f"`{name}`" in page for name in keyless)
 
 
+HUBS = "Microsoft.EventHub/namespaces"
+
+
+def site_config(variant: str) -> dict[str, Any]:
+    """What the site says of itself."""
+    [site] = of_type(variant, "Microsoft.Web/sites")
+    found: dict[str, Any] = site["properties"]["siteConfig"]
+    return found
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_key_opens_anything(variant: str) -> None:
-    """Shared keys and local authentication are off, and nothing asks for a key."""
+def test_no_key_opens_anything_and_nothing_goes_without_tls(variant: str) -> None:
+    """Shared keys and local authentication are off, nothing asks for a key; plain transport is refused everywhere."""
     [account] = of_type(variant, STORAGE)
     assert account["properties"]["allowSharedKeyAccess"] is False
     assert account["properties"]["allowBlobPublicAccess"] is False
     assert account["properties"]["supportsHttpsTrafficOnly"] is True
+    assert account["properties"]["minimumTlsVersion"] == "TLS1_2"
+    assert {each["properties"]["minimumTlsVersion"] for each in of_type(variant, HUBS)} <= {"1.2"}
+    assert site_config(variant)["minTlsVersion"] == "1.2"
     containers = of_type(variant, f"{STORAGE}/blobServices/containers")
     assert {each["properties"]["publicAccess"] for each in containers} == {"None"}
     [site] = of_type(variant, "Microsoft.Web/sites")
     assert site["properties"]["httpsOnly"] is True
-    assert site["properties"]["siteConfig"]["ftpsState"] == "Disabled"
     workspaces = of_type(variant, "Microsoft.OperationalInsights/workspaces")
     assert all(each["properties"]["features"]["disableLocalAuth"] is True for each in workspaces)
     assert all(
@@ -376,6 +481,7 @@ SIGN_IN_KEY = rf"vaults/unstale\w+/keys/{settings.SIGN_IN_KEY}"
 Grant = tuple[str, str, str]
 APP: list[Grant] = [
     ("app", BLOB_OWNER, ACCOUNT),
+    ("package", BLOBS, rf"containers/{PACKAGE}"),
     ("app", QUEUES, ACCOUNT),
     ("app", TABLES, ACCOUNT),
     ("app", METRICS, r"components/unstale"),
@@ -384,8 +490,60 @@ BURIES: list[Grant] = [(topic, BLOBS, DEAD_LETTERS) for topic in ("unstale-conto
 DELIVERS: list[Grant] = [(topic, SENDER, r"queues/unstale-events") for topic in ("unstale-contosolake", "theirs")]
 HUB = r"namespaces/unstale-\w+/eventhubs/unstale-events"
 STREAMS: list[Grant] = [(topic, HUB_SENDER, HUB) for topic in ("unstale-contosolake", "theirs")]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_runs_cannot_replace_what_runs(variant: str) -> None:
+    """The app's identity has every blob but those of the package; those belong to an identity of the platform's use."""
+    [site] = of_type(variant, "Microsoft.Web/sites")
+    storage = site["properties"]["functionAppConfig"]["deployment"]["storage"]
+    assert storage["authentication"]["userAssignedIdentityResourceId"].endswith("/unstale-package")
+    assert site["properties"]["keyVaultReferenceIdentity"].endswith("/unstale")
+    assert "'unstale-package'" not in json.dumps(app_settings(variant))
+    ours = [each for each in of_type(variant, ASSIGNMENTS) if who_has(each) == "app"]
+    [owner] = [each["properties"] for each in ours if each["properties"]["roleDefinitionId"].endswith(BLOB_OWNER)]
+    but = f"@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringNotEquals '{PACKAGE}'"
+    assert but in owner["condition"]
+    assert "!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/*'})" in owner["condition"]
+    assert owner["conditionVersion"] == "2.0"
+
+
+ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+
+
+def test_a_key_of_ones_own_encrypts_blobs_queues_and_tables() -> None:
+    """By one parameter, as an identity that has nothing else; without it the account has no identity at all."""
+    [account] = of_type("own key, push, another cloud", STORAGE)
+    encryption = account["properties"]["encryption"]
+    assert encryption["keySource"] == "Microsoft.Keyvault"
+    assert encryption["keyvaultproperties"]["keyname"] == "k"
+    assert {name: each["keyType"] for name, each in encryption["services"].items()} == dict.fromkeys(
+        ("blob", "queue", "table"), "Account"
+    )
+    assert account["identity"]["type"] == "UserAssigned"
+    [plain] = of_type("plain", STORAGE)
+    assert not plain["properties"].get("encryption")
+    assert not plain.get("identity")
+
+
+def test_the_vault_of_a_sign_in_is_as_closed_as_it_was_asked_to_be() -> None:
+    """With a subnet or addresses nobody else reaches it, no trusted service either; the app calls by that subnet."""
+    variant = "eventstream, operators, user"
+    [vault] = of_type(variant, "Microsoft.KeyVault/vaults")
+    rules = vault["properties"]["networkAcls"]
+    assert (rules["defaultAction"], rules["bypass"]) == ("Deny", "None")
+    assert rules["ipRules"] == [{"value": "203.0.113.7"}]
+    [site] = of_type(variant, "Microsoft.Web/sites")
+    assert rules["virtualNetworkRules"] == [{"id": site["properties"]["virtualNetworkSubnetId"]}]
+    logs = [each for each in of_type(variant, "Microsoft.Insights/diagnosticSettings") if "vaults" in each["id"]]
+    assert [log["category"] for each in logs for log in each["properties"]["logs"]] == ["AuditEvent"]
+    [site] = of_type("plain", "Microsoft.Web/sites")
+    assert not site["properties"].get("virtualNetworkSubnetId")
+
+
 GRANTS = {
     "plain": APP + BURIES + DELIVERS,
+    "own key, push, another cloud": [*APP, *BURIES, *DELIVERS, ("encryption", UNWRAPS, r"vaults/ours/keys/k")],
     "event hub, secret": [
         *APP,
         *BURIES,
@@ -410,8 +568,9 @@ GRANTS = {
 def who_has(assignment: dict[str, Any]) -> str:
     """The app, a topic by its name, or the id itself."""
     principal = str(assignment["properties"]["principalId"])
-    if "userAssignedIdentities/unstale'" in principal:
-        return "app"
+    identity = re.search(r"userAssignedIdentities/unstale(?:-(package|encryption))?'", principal)
+    if identity:
+        return identity[1] or "app"
     topic = re.search(r"systemTopics/([\w-]+)'", principal)
     return topic[1] if topic else principal
 
@@ -432,11 +591,11 @@ def test_each_role_is_for_its_principal_at_its_scope(variant: str) -> None:
 
 
 def test_every_role_has_its_reason_above_it_in_one_file() -> None:
-    """A comment stands above each assignment, and no other file has one."""
+    """A comment stands above each assignment; one is in another file, because storage cannot be made before it."""
     for file in FOLDER.glob("*.bicep"):
         lines = file.read_text(encoding="utf-8").splitlines()
         found = [number for number, line in enumerate(lines) if "roleAssignments@" in line]
-        assert bool(found) == (file.name == "roles.bicep")
+        assert bool(found) == (file.name in {"roles.bicep", "encryption.bicep"})
         assert all(lines[number - 1].startswith("//") for number in found)
 
 
@@ -450,7 +609,7 @@ def subscriptions(variant: str) -> list[dict[str, Any]]:
 
 def test_subscriptions_deliver_by_identity_retry_for_a_day_and_keep_what_fails() -> None:
     """One for each filter; an account that has a topic gets no other one."""
-    assert len(subscriptions("plain")) == 2
+    assert len(subscriptions("plain")) == 4
     [topic] = of_type("plain", "Microsoft.EventGrid/systemTopics")
     assert topic["identity"] == {"type": "SystemAssigned"}
     assert topic["properties"]["source"].endswith("/contosolake")
@@ -463,8 +622,10 @@ def test_subscriptions_deliver_by_identity_retry_for_a_day_and_keep_what_fails()
         names = {found["name"].rpartition("/")[2] for found in of_type("plain", f"{STORAGE}/blobServices/containers")}
         assert dead["blobContainerName"] in names
         assert each["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
-        kinds = {kind.rpartition(".")[2] for kind in each["filter"]["includedEventTypes"]}
-        assert kinds == {"BlobCreated", "BlobRenamed", "DirectoryRenamed"}
+    kinds = [
+        kind.rpartition(".")[2] for each in subscriptions("plain") for kind in each["filter"]["includedEventTypes"]
+    ]
+    assert sorted(kinds) == sorted(["BlobCreated", "BlobRenamed", "DirectoryRenamed"] * 2)
     [hub] = of_type("event hub, secret", "Microsoft.EventHub/namespaces/eventhubs")
     for each in subscriptions("event hub, secret"):
         assert each["deliveryWithResourceIdentity"]["destination"]["properties"]["resourceId"] == hub["id"]
@@ -480,20 +641,34 @@ def test_filters_let_through_every_event_that_a_target_names(
     sources: list[BlobCreated], data: st.DataObject, most: int, directory: bool
 ) -> None:
     """Whatever our own reading of an event would signal passes a filter: renamed directories, too, whose subject has no
-    slash at its end, and names of which Event Grid loses characters.
+    slash at its end, no suffix, and perhaps less than the prefix; and names of which Event Grid loses characters.
     """
     source = data.draw(st.sampled_from(sources))
-    path = source.prefix + data.draw(names_in_use) + source.suffix
-    path = path.strip("/") if directory else path
+    file = source.prefix + data.draw(names_in_use) + source.suffix
+    path = data.draw(directories_about(source)) if directory else file
     subject = f"{SUBJECT}{source.container}/blobs/{path.replace(chr(0x1F600), chr(0xFFFD) * 2)}"
     url = f"https://a.blob.core.windows.net/{source.container}/{quote(path)}"
     kind = "Microsoft.Storage.DirectoryRenamed" if directory else "Microsoft.Storage.BlobCreated"
     event = {"type": kind, "source": "/storageAccounts/a", "subject": subject, "time": "2026-11-23T00:00:00Z"}
     reading = read({**event, "id": "1", "specversion": "1.0", "data": {"api": "PutBlob", "url": url}}, NOW)
     if isinstance(reading, Arrived) and signals(sources, reading):
-        filters, _ = filters_for(sources, most)
+        filters = directories_for(sources, most) if directory else filters_for(sources, most)[0]
         assert len(filters) <= most
-        assert any(each.passes(subject) for each in filters)
+        assert any(passes_filter(each, subject) for each in filters)
+
+
+def directories_about(source: BlobCreated) -> st.SearchStrategy[str]:
+    """Names of directories: within the prefix, the prefix itself, or a parent of it."""
+    within = st.builds(lambda name: f"{source.prefix}{name}".strip("/"), names_in_use)
+    parts = source.prefix.strip("/").split("/")
+    parents = st.integers(1, len(parts)).map(lambda number: "/".join(parts[:number]))
+    return within | parents
+
+
+def passes_filter(found: Filter, subject: str) -> bool:
+    """Whether Event Grid lets a subject through; it pays no heed to case unless it is asked to."""
+    folded = subject.lower()
+    return folded.startswith(found.begins_with.lower()) and folded.endswith(found.ends_with.lower())
 
 
 def signals(sources: list[BlobCreated], reading: Arrived) -> bool:
@@ -553,6 +728,10 @@ def test_the_deployed_subscriptions_let_through_what_targets_name(name: str) -> 
         assert any(passes(each, source.account, event["type"], subject) for each in found), path
         elsewhere = f"{SUBJECT}elsewhere/blobs/{path}"
         assert not any(passes(each, source.account, event["type"], elsewhere) for each in found)
+        renamed = "Microsoft.Storage.DirectoryRenamed"
+        for directory in (f"{source.prefix}x", source.prefix.rstrip("/"), source.prefix.partition("/")[0]):
+            there = f"{SUBJECT}{source.container}/blobs/{directory}"
+            assert any(passes(each, source.account, renamed, there) for each in found), directory
 
 
 def test_what_lands_in_onelake_needs_no_topic() -> None:
@@ -571,7 +750,7 @@ def passes(resource: dict[str, Any], account: str, kind: str, subject: str) -> b
     found = Filter(wanted["subjectBeginsWith"], wanted["subjectEndsWith"])
     assert wanted["isSubjectCaseSensitive"] is False
     of_the_account = f"/systemTopics/unstale-{account}/" in resource["id"]
-    return of_the_account and kind in wanted["includedEventTypes"] and found.passes(subject)
+    return of_the_account and kind in wanted["includedEventTypes"] and passes_filter(found, subject)
 
 
 def test_push_delivers_the_same_events_to_the_function_that_takes_them() -> None:
@@ -579,17 +758,94 @@ def test_push_delivers_the_same_events_to_the_function_that_takes_them() -> None
     text = bicep("build", FOLDER / "push.bicep", "--stdout")
     [push] = [each for each in json.loads(text)["resources"].values() if "eventSubscriptions" in each["type"]]
     [ours, *_] = subscriptions("plain")
-    for part in ("includedEventTypes", "isSubjectCaseSensitive"):
-        assert push["properties"]["filter"][part] == ours["filter"][part]
+    assert push["properties"]["filter"]["isSubjectCaseSensitive"] is ours["filter"]["isSubjectCaseSensitive"]
+    kinds = {tuple(each["filter"]["includedEventTypes"]) for each in subscriptions("plain")}
+    listed = re.findall(r"createArray\('(Microsoft\.Storage[^)]*)'\)", text)
+    assert {tuple(each.split("', '")) for each in listed} == kinds
     for part in ("retryPolicy", "eventDeliverySchema"):
         assert push["properties"][part] == ours[part]
     assert push["properties"]["deadLetterWithResourceIdentity"]["identity"] == {"type": "SystemAssigned"}
     destination = push["properties"]["destination"]["properties"]
     assert destination["maxEventsPerBatch"] == 1
-    functions = function_names()
-    named = re.findall(r"'([a-z_]+)'\)\]$", destination["resourceId"])
-    assert len(named) == 1
-    assert set(named) <= functions
+    [named] = re.findall(r"'([a-z_]+)'\)\]$", destination["resourceId"])
+    done = subprocess.run(
+        [sys.executable, "-c", LIST],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"UNSTALE_PUSH": app_settings("own key, push, another cloud")["UNSTALE_PUSH"], "PYTHONPATH": str(ROOT)},
+    )
+    assert named in {line.split()[0] for line in done.stdout.splitlines()}
+    assert "UNSTALE_PUSH" not in app_settings("plain")
+    assert named not in function_names()
+
+
+# --- The pages ------------------------------------------------------------------------------------------------------
+
+
+def typed(page: Path) -> list[str]:
+    """What a reader of the page types, in order."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [line[2:].partition("#")[0].strip() for block in blocks for line in block.splitlines() if line[:2] == "$ "]
+
+
+def first(lines: list[str], begin: str) -> int:
+    """Where the first line begins like this."""
+    return next(number for number, line in enumerate(lines) if line.startswith(begin))
+
+
+def test_what_the_page_has_one_type_works_in_that_order() -> None:
+    """The group is there before it is deployed into, the package before it is published; `unstale` is on the PATH and
+    its user an operator before the first command that needs either. Each command is one that there is.
+    """
+    lines = typed(PAGE)
+    steps = ("az login", "az group create", "make package-azure", "az deployment group create", "az functionapp deploy")
+    assert [first(lines, step) for step in steps] == sorted(first(lines, step) for step in steps)
+    assert (
+        first(lines, "az functionapp deploy")
+        < first(lines, 'export PATH="$PWD/.venv/bin:$PATH"')
+        < first(lines, "unstale")
+    )
+    assert first(lines, 'eval "$(az deployment group show') < first(lines, "unstale")
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.index("param operators =") < text.index("$ az deployment group create")
+    outputs = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))["outputs"]
+    assert set(re.findall(r"properties\.outputs\.(\w+)\.value", text)) <= outputs.keys()
+    for command in {
+        line.split()[1] for page in (PAGE, FABRIC_PAGE) for line in typed(page) if line.startswith("unstale ")
+    }:
+        with pytest.raises(SystemExit) as left:
+            main([command, "--help"])
+        assert left.value.code == 0, command
+
+
+def test_every_parameter_is_on_the_page() -> None:
+    """What can be chosen is said, with what it is for."""
+    text = PAGE.read_text(encoding="utf-8")
+    names = re.findall(r"^param (\w+)", (FOLDER / "main.bicep").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(names) > 15
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_page_of_onelake_says_where_the_three_names_are_read() -> None:
+    """The parameter `stream` as it stands there compiles, but for what only Fabric shows."""
+    block = re.search(r"```bicep\n(param stream = .*?)```", FABRIC_PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert block
+    with TemporaryDirectory() as made:
+        shutil.copytree(FOLDER, Path(made) / "azure")
+        file = Path(made) / "azure" / "page.bicepparam"
+        file.write_text("using 'main.bicep'\nparam sources = []\n" + block[1], encoding="utf-8")
+        parameters = json.loads(json.loads(bicep("build-params", file, "--stdout"))["parametersJson"])["parameters"]
+    assert parameters["stream"]["value"].keys() == {"kind", "fullyQualifiedNamespace", "eventHub", "consumerGroup"}
+
+
+def test_the_picture_sends_onelake_through_an_eventstream() -> None:
+    """Event Grid is told nothing of it."""
+    picture = (ROOT / "README.md").read_text(encoding="utf-8").split("```")[1]
+    [line] = [line for line in picture.splitlines() if "OneLake" in line]
+    assert "eventstream" in line
+    assert "Event Grid" not in line
 
 
 # --- Several environments --------------------------------------------------------------------------------------------
@@ -621,7 +877,14 @@ def test_environments_live_side_by_side(name: str, group: str) -> None:
 def test_filters_name_container_prefix_and_suffix_and_no_two_pass_the_same_event() -> None:
     """As exact as Event Grid can be, and one delivery an event where one filter covers another."""
     found = filters_for([BlobCreated("a", "c", "x/y/", ".p"), BlobCreated("a", "c", "x/", ".p")])
-    assert found == ((Filter(f"{SUBJECT}c/blobs/x", ".p"),), "")
+    assert found == ((Filter(f"{SUBJECT}c/blobs/x/", ".p"),), "")
+
+
+def test_directories_pass_by_container_whatever_prefix_and_suffix_say() -> None:
+    """A renamed parent is shorter than the prefix, and no directory ends in a suffix; one filter a container."""
+    blobs = [BlobCreated("a", "c", "x/y/", ".p"), BlobCreated("a", "c", "z/"), BlobCreated("a", "d")]
+    assert directories_for(blobs) == (Filter(f"{SUBJECT}c/blobs/"), Filter(f"{SUBJECT}d/blobs/"))
+    assert directories_for(blobs, most=1) == (Filter(SUBJECT),)
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -676,14 +939,25 @@ def test_the_package_carries_what_the_tests_run() -> None:
     assert {name: dev[name] for name in carried} == carried
 
 
+@pytest.mark.parametrize(("variant", "most"), [("plain", 1), ("own key, push, another cloud", 3)])
+def test_the_log_has_a_cap_and_an_alert_says_when_it_is_reached(variant: str, most: int) -> None:
+    """Whoever calls the app's address writes lines: the cap is what they can make it cost. The page reckons it."""
+    [workspace] = of_type(variant, "Microsoft.OperationalInsights/workspaces")
+    assert workspace["properties"]["workspaceCapping"] == {"dailyQuotaGb": most}
+    [alert] = [each["properties"] for each in of_type(variant, RULES) if each["name"].endswith("-LogCapReached")]
+    assert f"its {most} GB of the day" in alert["description"]
+    assert "OverQuota" in alert["criteria"]["allOf"][0]["query"]
+    assert "`logDailyCapGb`" in PAGE.read_text(encoding="utf-8")
+
+
 # --- Alerts ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_alert_tells_somebody_what_it_means_and_what_to_do() -> None:
-    """All go to the action group; each names a command or the log, and stands in the README."""
+    """All go to the action group; each names a command or the log, and stands on the page."""
     rules = of_type("event hub, secret", "Microsoft.Insights/scheduledQueryRules")
     metrics = of_type("event hub, secret", "Microsoft.Insights/metricAlerts")
-    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    readme = PAGE.read_text(encoding="utf-8")
     names = {each["name"].rpartition("-")[2] for each in [*rules, *metrics]}
     assert names == {
         "DeadLetteredCount",
@@ -691,6 +965,7 @@ def test_every_alert_tells_somebody_what_it_means_and_what_to_do() -> None:
         "EventsNotRead",
         "EventsNotTaken",
         "FunctionFailures",
+        "LogCapReached",
         "TargetHeld",
         "TargetLate",
         "TickMissing",
@@ -729,7 +1004,7 @@ def test_alerts_and_workbook_read_what_the_code_writes() -> None:
     poison = {name + settings.POISON for name in (settings.EVENTS_QUEUE, settings.WAKES_QUEUE)}
     assert all(any(f'"/{queue}/"' in text for text in texts) for queue in {settings.EVENTS_QUEUE} | poison)
     for rule in of_type("plain", RULES):
-        minutes = {"PT10M": 10, "PT15M": 15, "P2D": 2880}[rule["properties"]["windowSize"]]
+        minutes = {"PT10M": 10, "PT15M": 15, "P1D": 1440, "P2D": 2880}[rule["properties"]["windowSize"]]
         assert minutes >= 10
         assert rule["properties"]["evaluationFrequency"] == "PT5M"
 

@@ -14,6 +14,7 @@ import pytest
 from azure.core.credentials import AccessToken
 from microsoft_fabric_api.client import FabricClient
 
+from functions_azure import settings as variables
 from functions_azure.clients import Clients
 from functions_azure.settings import Settings
 from functions_azure.store import Store
@@ -172,12 +173,16 @@ def properties(kind: str, **changed: Any) -> Change:
     return change
 
 
-def filtered(**changed: Any) -> Change:
-    """The subscription's filter is another one."""
+FILES, DIRECTORIES = sorted(live_azure.FILE_TYPES), sorted(live_azure.DIRECTORY_TYPES)
+
+
+def filtered(kinds: list[str] = FILES, **changed: Any) -> Change:
+    """The filter of the subscription for files, or for directories, is another one."""
 
     def change(cloud: Cloud) -> None:
-        [subscription] = cloud.arm.of_type(SUBSCRIPTION)
-        subscription["properties"]["filter"] |= changed
+        filters = [each["properties"]["filter"] for each in cloud.arm.of_type(SUBSCRIPTION)]
+        [found] = [each for each in filters if each["includedEventTypes"] == kinds]
+        found |= changed
 
     return change
 
@@ -241,11 +246,11 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "Stopped",
         "az functionapp start --resource-group unstale",
     ),
-    "not published": (gone("/functions/"), "function app", "no function event_grid", "publish build/azure.zip"),
+    "not published": (gone("/functions/"), "function app", "no function events", "publish build/azure.zip"),
     "switched off": (
         properties("Microsoft.Web/sites/functions", isDisabled=True),
         "function app",
-        "no function event_grid",
+        "no function events",
         "publish",
     ),
     "no host role": (
@@ -281,6 +286,24 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "events of contosolake",
         "no filter",
         "unstale infra",
+    ),
+    "directories by prefix": (
+        filtered(DIRECTORIES, subjectBeginsWith="/blobServices/default/containers/sales/blobs/orders/"),
+        "events of contosolake",
+        "no filter lets through renamed directories of sales",
+        "unstale infra azure --write",
+    ),
+    "directories by suffix": (
+        filtered(DIRECTORIES, subjectEndsWith=".parquet"),
+        "events of contosolake",
+        "no filter lets through renamed directories of sales",
+        "unstale infra azure --write",
+    ),
+    "one subscription for all, as an older template has it": (
+        filtered(DIRECTORIES, subjectEndsWith=".parquet", includedEventTypes=[*FILES, *DIRECTORIES]),
+        "events of contosolake",
+        "no filter lets through renamed directories of sales",
+        "unstale infra azure --write",
     ),
     "advanced filters": (
         filtered(advancedFilters=[{"operatorType": "StringIn", "key": "data.api", "values": ["PutBlob"]}]),
@@ -446,9 +469,9 @@ def test_with_an_event_hub_its_own_roles_are_looked_at(cloud: Cloud, monkeypatch
     monkeypatch.setenv("UNSTALE_EVENTS__fullyQualifiedNamespace", "unstale-x.servicebus.windows.net")
     namespace = "/subscriptions/s/resourceGroups/unstale/providers/Microsoft.EventHub/namespaces/unstale-x"
     hub = f"{namespace}/eventhubs/unstale-events"
-    [subscription] = cloud.arm.of_type(SUBSCRIPTION)
     destination = {"endpointType": "EventHub", "properties": {"resourceId": hub}}
-    subscription["properties"]["deliveryWithResourceIdentity"]["destination"] = destination
+    for subscription in cloud.arm.of_type(SUBSCRIPTION):
+        subscription["properties"]["deliveryWithResourceIdentity"]["destination"] = destination
     ill = {name: each["cure"] for name, each in cloud.finds().items() if not each["well"]}
     assert set(ill) == {"function app", "roles of the topic of contosolake", "roles of the app at unstale-events"}
     assert f"--role 'Azure Event Hubs Data Sender' --scope {hub} " in ill["roles of the topic of contosolake"]
@@ -458,6 +481,44 @@ def test_with_an_event_hub_its_own_roles_are_looked_at(cloud: Cloud, monkeypatch
     cloud.arm.grants += [(role, TOPIC, hub.lower()) for role in live_azure.STREAMS]
     cloud.arm.grants += [(role, APP, namespace.lower()) for role in live_azure.RECEIVES]
     assert all(each["well"] for each in cloud.finds().values())
+
+
+def test_where_event_grid_calls_the_function_it_must_be_there(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only there: without push the package has no such function, and nobody misses it."""
+    monkeypatch.setenv("UNSTALE_PUSH", "true")
+    assert "no function event_grid" in cloud.finds()["function app"]["found"]
+    [site] = cloud.arm.of_type("Microsoft.Web/sites")
+    cloud.arm.add({"id": f"{site['id']}/functions/event_grid", "type": "Microsoft.Web/sites/functions"})
+    assert cloud.finds()["function app"]["well"]
+
+
+def test_roles_are_those_of_the_identity_that_the_app_works_as(cloud: Cloud) -> None:
+    """The site has a second one, for its package, which comes first or last; its roles are not looked for."""
+    [site] = cloud.arm.of_type("Microsoft.Web/sites")
+    assigned = site["identity"]["userAssignedIdentities"]
+    assert len(assigned) == 2
+    site["identity"]["userAssignedIdentities"] = dict(reversed(assigned.items()))
+    assert cloud.finds()["roles of the app"]["well"]
+
+
+def test_a_storage_account_of_another_cloud_is_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pasted from another deployment: tokens are asked for one cloud, and the account lies in another."""
+    monkeypatch.delenv("UNSTALE_STORAGE")
+    for kind in ("table", "queue"):
+        monkeypatch.setenv(f"UNSTALE_STORAGE__{kind}ServiceUri", f"https://unstalex.{kind}.core.usgovcloudapi.net")
+    ours = variables.read(os.environ)
+    [told] = live_azure._cloud(ours)
+    assert "unstalex.table.core.usgovcloudapi.net is in the cloud usgov" in told.found
+    monkeypatch.setenv("UNSTALE_CLOUD", "usgov")
+    assert list(live_azure._cloud(variables.read(os.environ))) == []
+
+
+def test_resource_manager_is_the_one_of_the_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address and the audience of its tokens."""
+    monkeypatch.setenv("UNSTALE_CLOUD", "usgov")
+    cloud.finds()
+    assert {token for _, token in cloud.arm.asked} == {"Bearer token-for-https://management.usgovcloudapi.net"}
+    assert {token for _, token in cloud.fabric.asked} == {"Bearer token-for-https://api.fabric.microsoft.us"}
 
 
 def test_before_the_deployment_it_says_so(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,5 +566,5 @@ def test_roles_are_those_of_the_template() -> None:
     looked_for = {*live_azure.HOST_ROLES, *live_azure.SENDS, *live_azure.BURIES, *of_the_hub}
     assert all(role in text for role in looked_for)
     assert function_names() >= live_azure.FUNCTIONS
-    for subscription in Arm("unused0").of_type(SUBSCRIPTION):
-        assert set(subscription["properties"]["filter"]["includedEventTypes"]) == live_azure.EVENT_TYPES
+    kinds = {frozenset(each["properties"]["filter"]["includedEventTypes"]) for each in Arm("u0").of_type(SUBSCRIPTION)}
+    assert kinds == {live_azure.FILE_TYPES, live_azure.DIRECTORY_TYPES}

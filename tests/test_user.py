@@ -23,11 +23,10 @@ from functions_azure import user, world
 from functions_azure.clients import Deadline
 from functions_azure.shell import ComesBack
 from functions_azure.sign_in import SignIns
-from functions_azure.tokens import FABRIC
 from functions_azure.world import Parts
 from local.cli import login
 from local.emulators.entra.emulator import App
-from local.emulators.entra.tokens import EXCHANGE
+from local.emulators.entra.tokens import EXCHANGE, FABRIC
 from local.emulators.entra.users import CHALLENGE, Does, Wish
 from local.emulators.faults import IssueExpired, IssueFor, LoseResponse, RefuseToken, ServerError, Slow, Throttle
 from shared.entra import ITEM_SCOPES, LAKE_VIEW_SCOPES

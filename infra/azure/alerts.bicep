@@ -1,9 +1,15 @@
 // Alerts that Azure Monitor raises whether or not the app is alive, and the workbook: what is stale, since when, why.
 
+@description('What the names of the alerts begin with.')
 param name string
+@description('Region of the alerts and the workbook.')
 param location string
+@description('Resource id of the Log Analytics workspace that is asked.')
 param workspaceId string
+@description('Resource id of the action group that is told.')
 param actionGroupId string
+@description('Gigabytes a day after which the workspace takes no more; said in the alert.')
+param logDailyCapGb int
 
 // Queries are not validated, because a table is there only once something was written into it. Two days are the longest
 // window that a log alert takes; a short one is for what is told again and again.
@@ -47,6 +53,14 @@ var alerts = {
     window: 'PT10M'
     operator: 'LessThan'
     threshold: 1
+  }
+  LogCapReached: {
+    description: 'The log has taken its ${logDailyCapGb} GB of the day (parameter logDailyCapGb) and takes no more until it is reset, so the alerts that read it are blind: TickMissing is raised without cause, TargetLate and TargetHeld are not. Views are refreshed as before. See how they stand: unstale status. The table that grew: Usage in the log'
+    query: loadTextContent('queries/cap.kql')
+    severity: 1
+    window: 'P1D'
+    operator: 'GreaterThan'
+    threshold: 0
   }
   TargetLate: {
     description: 'A view has been stale for longer than its objective. Which one, since when and why: unstale status'

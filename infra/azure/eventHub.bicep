@@ -1,8 +1,12 @@
 // The event hub that Event Grid delivers into where blob events are too many for a queue.
 
+@description('Name of the namespace; all of Azure shares such names.')
 param name string
+@description('Name of the event hub in it.')
 param hubName string
+@description('Region of the namespace.')
 param location string
+@description('Resource id of the action group that is told when events are not read.')
 param actionGroupId string
 
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
@@ -80,5 +84,7 @@ resource stuck 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
+@description('Host name of the namespace.')
 output fullyQualifiedNamespace string = split(split(namespace.properties.serviceBusEndpoint, '://')[1], ':')[0]
+@description('The consumer group that only the app reads with.')
 output consumerGroup string = namespace::hub::readers.name

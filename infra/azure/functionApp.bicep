@@ -1,22 +1,45 @@
 // The function app on a Flex Consumption plan: its code from a container, everything else by identity.
+//
+// What a Flex site may say of itself is less than what the resource type allows, and neither compiler nor snapshot knows:
+// tests/test_infra_azure.py holds each property of siteConfig and each setting against what is known to be taken.
 
 import { fabricType, workloadType } from 'types.bicep'
 
+@description('Name of app and plan; all of Azure shares such names.')
 param name string
+@description('Region of app and plan.')
 param location string
+@description('Memory of an instance.')
 param instanceMemoryMB int
+@description('The most instances of one function.')
 param maximumInstanceCount int
+@description('Name of the identity that the app works as.')
 param identityName string
+@description('Resource id of the identity that only publishes and fetches the package.')
+param packageIdentityId string
+@description('Address of the container for the package.')
 param packageUrl string
-param storageAccountName string
+@description('Address of the queues of the storage account.')
 param queueUrl string
+@description('Address of its tables.')
 param tableUrl string
+@description('Address of its blobs.')
 param blobUrl string
+@description('Name of the Application Insights component.')
 param applicationInsightsName string
+@description('As whom Fabric is called.')
 param fabric fabricType
-param fabricUrl string
+@description('In which cloud all of this is.')
+param cloud string
+@description('Addresses that differ from those of the cloud, by variable; empty ones do not.')
+param addresses { UNSTALE_AUTHORITY: string, UNSTALE_FABRIC_URL: string, UNSTALE_ONELAKE_URL: string }
+@description('Whether Event Grid calls the function itself, beside the queue (push.bicep).')
+param push bool
+@description('Subnet through which the app calls; null for none.')
+param subnetId string?
 @description('Where the key of a signed-in user is; null for other identities.')
 param keyVaultUrl string?
+@description('What tokens must say of a workload; null for a configuration without [workload].')
 param workload workloadType?
 @description('Host name, hub and consumer group of the event hub; null without one.')
 param stream {
@@ -54,12 +77,14 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     type: 'UserAssigned'
     userAssignedIdentities: {
       '${identity.id}': {}
+      '${packageIdentityId}': {}
     }
   }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
     keyVaultReferenceIdentity: identity.id
+    virtualNetworkSubnetId: subnetId
     functionAppConfig: {
       deployment: {
         storage: {
@@ -67,7 +92,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           value: packageUrl
           authentication: {
             type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: identity.id
+            userAssignedIdentityResourceId: packageIdentityId
           }
         }
       }
@@ -82,12 +107,11 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     }
     siteConfig: {
       minTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
     }
   }
 
-  // Nobody publishes with a password.
+  // Nobody publishes with a password. That is also what closes FTP: Flex Consumption takes no siteConfig.ftpsState.
   resource ftp 'basicPublishingCredentialsPolicies' = {
     name: 'ftp'
     properties: {
@@ -104,12 +128,23 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 
   resource settings 'config' = {
     name: 'appsettings'
-    properties: union(hostSettings, storageSettings, fabricSettings, workloadSettings, streamSettings)
+    properties: union(
+      hostSettings,
+      storageSettings,
+      cloudSettings,
+      fabricSettings,
+      workloadSettings,
+      streamSettings,
+      pushSettings
+    )
   }
 }
 
 var hostSettings = {
-  AzureWebJobsStorage__accountName: storageAccountName
+  // By address, because the host makes addresses of the public cloud out of an account's name.
+  AzureWebJobsStorage__blobServiceUri: blobUrl
+  AzureWebJobsStorage__queueServiceUri: queueUrl
+  AzureWebJobsStorage__tableServiceUri: tableUrl
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: identity.properties.clientId
   // Where to send, and no key: the component takes nothing without a token.
@@ -130,10 +165,15 @@ var storageSettings = {
   UNSTALE_STORAGE__clientId: identity.properties.clientId
 }
 
+// Of the addresses that follow from the cloud only those that were given by hand are set: a variable wins.
+var cloudSettings = union(
+  { UNSTALE_CLOUD: cloud },
+  toObject(filter(items(addresses), each => !empty(each.value)), each => each.key, each => each.value)
+)
+
 var secret = fabric.kind == 'service-principal' ? fabric.?secret : null
 var fabricSettings = union(
   {
-    UNSTALE_FABRIC_URL: fabricUrl
     UNSTALE_CLIENT_ID: fabric.kind == 'managed-identity' ? identity.properties.clientId : fabric.clientId
   },
   fabric.kind == 'managed-identity' ? {} : { UNSTALE_TENANT_ID: fabric.tenantId },
@@ -162,5 +202,10 @@ var streamSettings = stream == null
       UNSTALE_EVENT_HUB_CONSUMER_GROUP: stream!.consumerGroup
     }
 
+// The function that Event Grid calls is there only where it is to be called.
+var pushSettings = push ? { UNSTALE_PUSH: 'true' } : {}
+
+@description('Name of the app.')
 output appName string = app.name
+@description('Its host name, under which Fabric calls a workload.')
 output hostName string = app.properties.defaultHostName

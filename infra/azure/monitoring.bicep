@@ -1,8 +1,13 @@
 // Where logs go, and who is told.
 
+@description('Name of the workspace, the component and the action group.')
 param name string
+@description('Region of the workspace and the component.')
 param location string
+@description('Days that the log is kept.')
 param retentionDays int
+@description('Gigabytes a day that the workspace takes; what comes beyond is not kept.')
+param dailyCapGb int
 @description('Who gets alerts by e-mail; nobody if empty.')
 param alertEmail string
 
@@ -14,6 +19,10 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
       name: 'PerGB2018'
     }
     retentionInDays: retentionDays
+    // Whoever calls the app's address writes lines, let in or not: without a cap they decide what the log costs.
+    workspaceCapping: {
+      dailyQuotaGb: dailyCapGb
+    }
     features: {
       disableLocalAuth: true
     }
@@ -49,5 +58,7 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
+@description('Resource id of the Log Analytics workspace.')
 output workspaceId string = workspace.id
+@description('Resource id of the action group.')
 output actionGroupId string = people.id

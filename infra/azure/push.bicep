@@ -3,13 +3,21 @@
 
 import { filterType } from 'types.bicep'
 
+@description('Name of the system topic of the source account.')
 param systemTopic string
+@description('Files: which ones are arrivals; `filters` of the account in default.json.')
 param filters filterType[]
+@description('Renamed directories: in which containers; `directories` of the account in default.json.')
+param directories filterType[]
+@description('The output functionAppName of main.bicep, which was deployed with `param push = true`.')
 param functionAppName string
 @description('Of the function app and its storage account.')
 param unstaleResourceGroup string
+@description('Subscription of the function app, if it is another one.')
 param unstaleSubscriptionId string = subscription().subscriptionId
+@description('The output storageAccountName of main.bicep.')
 param storageAccountName string
+@description('Container for what cannot be delivered.')
 param deadLetterContainer string = 'dead-letters'
 
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
@@ -30,10 +38,24 @@ resource storageAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing 
   scope: resourceGroup(unstaleSubscriptionId, unstaleResourceGroup)
 }
 
-resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [
-  for filter in filters: {
-    parent: topic
+// As in subscriptions.bicep.
+var wanted = concat(
+  map(filters, filter => {
     name: '${functionAppName}-push-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
+    filter: filter
+    types: ['Microsoft.Storage.BlobCreated', 'Microsoft.Storage.BlobRenamed']
+  }),
+  map(directories, filter => {
+    name: '${functionAppName}-push-renamed-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
+    filter: filter
+    types: ['Microsoft.Storage.DirectoryRenamed']
+  })
+)
+
+resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [
+  for each in wanted: {
+    parent: topic
+    name: each.name
     properties: {
       destination: {
         endpointType: 'AzureFunction'
@@ -57,13 +79,9 @@ resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025
       }
       eventDeliverySchema: 'CloudEventSchemaV1_0'
       filter: {
-        includedEventTypes: [
-          'Microsoft.Storage.BlobCreated'
-          'Microsoft.Storage.BlobRenamed'
-          'Microsoft.Storage.DirectoryRenamed'
-        ]
-        subjectBeginsWith: filter.subjectBeginsWith
-        subjectEndsWith: filter.subjectEndsWith
+        includedEventTypes: each.types
+        subjectBeginsWith: each.filter.subjectBeginsWith
+        subjectEndsWith: each.filter.subjectEndsWith
         isSubjectCaseSensitive: false
       }
       retryPolicy: {

@@ -1,17 +1,31 @@
-// Every role assignment of the deployment, each with its reason above it. Nothing else in these templates grants.
+// Every role assignment of the deployment, each with its reason above it. Nothing else in these templates grants, but for
+// one role that must be there before the storage account is: encryption.bicep.
 
 import { keyVaultSecretType, operatorType } from 'types.bicep'
 
+@description('Object id of the identity that the app works as.')
 param identityPrincipalId string
+@description('Object id of the identity that only publishes and fetches the package.')
+param packageIdentityPrincipalId string
+@description('Object ids of the identities with which system topics deliver.')
 param topicPrincipalIds string[]
+@description('Name of the storage account.')
 param storageAccountName string
+@description('Name of the queue that Event Grid fills.')
 param eventsQueue string
+@description('Container for events that Event Grid could not deliver.')
 param deadLetterContainer string
+@description('Container for the package of the function app.')
+param packageContainer string
+@description('Name of the Application Insights component.')
 param applicationInsightsName string
 @description('Null without an event hub of its own.')
 param eventHubNamespaceName string?
+@description('Name of the event hub in it.')
 param eventHubName string
+@description('The secret of an app registration; null where there is none.')
 param clientSecret keyVaultSecretType?
+@description('Who may use the command line on this deployment.')
 param operators operatorType[]
 @description('Vault, key and container of a signed-in user; null for other identities.')
 param signIn {
@@ -43,6 +57,10 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
 
     resource deadLetters 'containers' existing = {
       name: deadLetterContainer
+    }
+
+    resource packages 'containers' existing = {
+      name: packageContainer
     }
 
     resource signIns 'containers' existing = if (signIn != null) {
@@ -95,7 +113,11 @@ resource signInVault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (signI
   }
 }
 
-// The host keeps its locks, keys and checkpoints in containers that it makes itself, and reads the package.
+// Of all blobs but the package's: what runs must not be able to replace what runs. By a condition, because the host makes
+// its containers itself and need not tell their names. https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac
+var notThePackage = '((!(ActionMatches{\'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/*\'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringNotEquals \'${packageContainer}\'))'
+
+// The host keeps its locks, keys and checkpoints in containers that it makes itself; the app, a signed-in user's file.
 resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, identityPrincipalId, roles.storageBlobDataOwner)
   scope: account
@@ -103,6 +125,23 @@ resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: identityPrincipalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataOwner)
+    condition: notThePackage
+    conditionVersion: '2.0'
+  }
+}
+
+// The platform puts a published package there, and fetches it for each new instance, as an identity that the code does
+// not work as.
+resource publishes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account::blobs::packages.id, packageIdentityPrincipalId, roles.storageBlobDataContributor)
+  scope: account::blobs::packages
+  properties: {
+    principalId: packageIdentityPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageBlobDataContributor
+    )
   }
 }
 

@@ -4,14 +4,23 @@ import { filterType } from 'types.bicep'
 
 @description('Of this deployment alone: other environments, and others, have subscriptions of the same topic.')
 param owner string
+@description('Name of the source account.')
 param account string
+@description('Name of its system topic.')
 param topicName string
+@description('Files: which ones are arrivals.')
 param filters filterType[]
+@description('Renamed directories: in which containers.')
+param directories filterType[]
+@description('Resource id of the storage account that keeps queue and dead letters.')
 param storageAccountId string
+@description('Name of the queue to deliver into.')
 param eventsQueue string
+@description('Container for what cannot be delivered.')
 param deadLetterContainer string
 @description('The event hub to deliver into; null for the queue.')
 param eventHubId string?
+@description('Resource id of the action group that is told when delivery fails.')
 param actionGroupId string
 
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
@@ -33,10 +42,25 @@ var hub = {
   }
 }
 
-resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [
-  for filter in filters: {
-    parent: topic
+// A renamed directory brings all its files: its subject has no suffix, and is shorter than the prefix where a parent was
+// renamed. So directories have subscriptions of their own, by container; no event passes two.
+var wanted = concat(
+  map(filters, filter => {
     name: '${owner}-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
+    filter: filter
+    types: ['Microsoft.Storage.BlobCreated', 'Microsoft.Storage.BlobRenamed']
+  }),
+  map(directories, filter => {
+    name: '${owner}-renamed-${uniqueString(filter.subjectBeginsWith, filter.subjectEndsWith)}'
+    filter: filter
+    types: ['Microsoft.Storage.DirectoryRenamed']
+  })
+)
+
+resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = [
+  for each in wanted: {
+    parent: topic
+    name: each.name
     properties: {
       deliveryWithResourceIdentity: {
         identity: {
@@ -58,13 +82,9 @@ resource subscriptions 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025
       }
       eventDeliverySchema: 'CloudEventSchemaV1_0'
       filter: {
-        includedEventTypes: [
-          'Microsoft.Storage.BlobCreated'
-          'Microsoft.Storage.BlobRenamed'
-          'Microsoft.Storage.DirectoryRenamed'
-        ]
-        subjectBeginsWith: filter.subjectBeginsWith
-        subjectEndsWith: filter.subjectEndsWith
+        includedEventTypes: each.types
+        subjectBeginsWith: each.filter.subjectBeginsWith
+        subjectEndsWith: each.filter.subjectEndsWith
         isSubjectCaseSensitive: false
       }
       // A day, which is the most.

@@ -1,7 +1,9 @@
 // The system topic of one source account, where the account is; its identity delivers. An account has one at most, so two
 // environments that listen to one account share it: each deploys the same one.
 
+@description('Name of the source account, in the resource group of this module.')
 param account string
+@description('Region of the source account.')
 param location string
 @description('The one that is there already; null to make one.')
 param existingTopic string?
@@ -26,4 +28,5 @@ resource found 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (exis
   name: existingTopic ?? 'none'
 }
 
+@description('Object id of the identity with which the topic delivers.')
 output principalId string = existingTopic == null ? made!.identity.principalId : found!.identity.principalId

@@ -1,25 +1,35 @@
 // What main.bicep and its modules hand each other.
 
 @export()
-@description('Which blobs of an account count: a subject begins and ends like this.')
+@description('Which events of an account count: a subject begins and ends like this.')
 type filterType = {
+  @description('Container and prefix, as `/blobServices/default/containers/<container>/blobs/<prefix>`.')
   subjectBeginsWith: string
+  @description('How names end; empty for any.')
   subjectEndsWith: string
 }
 
 @export()
 @description('A storage account whose blobs are arrivals, as `unstale infra azure` writes it.')
 type sourceType = {
+  @description('Name of the account.')
   account: string
+  @description('Files: which ones, written or renamed, are arrivals.')
   @minLength(1)
   filters: filterType[]
+  @description('Renamed directories: in which containers. A directory has no suffix, and may be a parent of the prefix.')
+  @minLength(1)
+  directories: filterType[]
 }
 
 @export()
 @description('Where a source account is, if not in the resource group, subscription and region of this deployment.')
 type placementType = {
+  @description('Id of its subscription.')
   subscriptionId: string?
+  @description('Name of its resource group.')
   resourceGroup: string?
+  @description('Its region.')
   location: string?
   @description('The system topic that the account has already: there is one an account at most. It needs a system-assigned identity.')
   systemTopic: string?
@@ -30,6 +40,7 @@ type placementType = {
 @description('The event hub that the function reads beside its queue.')
 type streamType = noStreamType | ownStreamType | eventstreamType
 
+@description('None: blob events come by the queue.')
 type noStreamType = {
   kind: 'none'
 }
@@ -44,7 +55,9 @@ type eventstreamType = {
   kind: 'eventstream'
   @description('Host name, such as eventstream-x.servicebus.windows.net')
   fullyQualifiedNamespace: string
+  @description('Name of the event hub, such as es_4b218778-e7a5-4d73-8187-f10824047715')
   eventHub: string
+  @description('Name of the consumer group that the endpoint shows.')
   consumerGroup: string
 }
 
@@ -53,6 +66,7 @@ type eventstreamType = {
 @description('As whom Fabric is called; as fabric.identity in unstale.toml.')
 type fabricType = managedIdentityType | servicePrincipalType | userType
 
+@description('The identity of the app.')
 type managedIdentityType = {
   kind: 'managed-identity'
 }
@@ -60,15 +74,20 @@ type managedIdentityType = {
 @description('An app registration. With a secret in a Key Vault of this resource group; without, it must trust the identity of the app.')
 type servicePrincipalType = {
   kind: 'service-principal'
+  @description('Its tenant.')
   tenantId: string
+  @description('Its application id.')
   clientId: string
+  @description('Where its secret is; without one it proves itself by the identity of the app.')
   secret: keyVaultSecretType?
 }
 
-@description('A user who signs in once, by `unstale login`; tenantId and clientId of the public client that is signed in to. See SIGN-IN.md.')
+@description('A user who signs in once, by `unstale login`. See SIGN-IN.md.')
 type userType = {
   kind: 'user'
+  @description('The tenant of the user.')
   tenantId: string
+  @description('The public client that is signed in to.')
   clientId: string
 }
 
@@ -86,12 +105,48 @@ type workloadType = {
 @export()
 @description('A person or group that runs `unstale status`, `redrive` and the like, by object id.')
 type operatorType = {
+  @description('Object id in Entra.')
   principalId: string
+  @description('What it is.')
   principalType: 'User' | 'Group' | 'ServicePrincipal'
 }
 
 @export()
+@description('A secret in a Key Vault of this resource group.')
 type keyVaultSecretType = {
+  @description('Name of the vault.')
   vault: string
+  @description('Name of the secret.')
   name: string
+}
+
+@export()
+@description('A key in a Key Vault of this resource group, which has purge protection and role-based access.')
+type customerManagedKeyType = {
+  @description('Name of the vault.')
+  vault: string
+  @description('Name of the key; its newest version is used.')
+  name: string
+}
+
+@export()
+@description('The key that encrypts the storage account, and as whom the account uses it.')
+type encryptionType = {
+  @description('Resource id of the account\'s identity.')
+  identityId: string
+  @description('Address of the vault.')
+  vaultUrl: string
+  @description('Name of the key.')
+  keyName: string
+}
+
+@export()
+@description('Who reaches the vault of a signed-in user, and whether its log says who used it. Without addresses and subnet: whoever has a role.')
+type vaultAccessType = {
+  @description('Subnet of the app: delegated to Microsoft.App/environments, with the service endpoint Microsoft.KeyVault.')
+  subnetId: string?
+  @description('Addresses and ranges from which `unstale login` is run, as 203.0.113.7 or 203.0.113.0/24.')
+  allowedAddresses: string[]?
+  @description('Whether every use of the key goes into the log.')
+  auditLog: bool?
 }

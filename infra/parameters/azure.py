@@ -46,11 +46,6 @@ class Filter(Value, frozen=True, order=True):
     begins_with: str
     ends_with: str = ""
 
-    def passes(self, subject: str) -> bool:
-        """As Event Grid compares, which pays no heed to case unless it is asked to."""
-        folded = subject.lower()
-        return folded.startswith(self.begins_with.lower()) and folded.endswith(self.ends_with.lower())
-
     def covers(self, other: Filter) -> bool:
         """Whether all that passes the other passes this one."""
         return other.begins_with.startswith(self.begins_with) and other.ends_with.endswith(self.ends_with)
@@ -84,7 +79,14 @@ def inputs(configuration: Configuration) -> tuple[dict[str, Any], tuple[str, ...
     for account, blobs in _by_account(sources).items():
         filters, coarser = filters_for(blobs)
         notes += [f"{account}: {coarser}"] if coarser else []
-        found.append({"account": account, "filters": [_parameter(each) for each in filters]})
+        directories = directories_for(blobs)
+        found.append(
+            {
+                "account": account,
+                "filters": [_parameter(each) for each in filters],
+                "directories": [_parameter(each) for each in directories],
+            }
+        )
     return {"sources": found}, tuple(notes)
 
 
@@ -110,8 +112,9 @@ def _parameter(found: Filter) -> dict[str, str]:
 
 
 def filters_for(blobs: Iterable[BlobCreated], most: int = MOST_FILTERS) -> tuple[tuple[Filter, ...], str]:
-    """Filters through which every event of these sources passes, and what more does, where the exact ones are too many.
+    """Filters for files, written or renamed, and a note: every event of these sources passes one of the filters.
 
+    The exact filters may be too many for the topic. Coarser ones then take their place, and the note says what passes.
     `most` is one or more.
     """
     named = list(blobs)
@@ -125,6 +128,16 @@ def filters_for(blobs: Iterable[BlobCreated], most: int = MOST_FILTERS) -> tuple
     return (Filter(SUBJECT),), "all of the account passes: there are too many containers"
 
 
+def directories_for(blobs: Iterable[BlobCreated], most: int = MOST_FILTERS) -> tuple[Filter, ...]:
+    """Filters for renamed directories: all of each container, because neither suffix nor prefix says which ones count.
+
+    The event names the directory alone. Its files have the suffix, and a renamed parent of the prefix is shorter than
+    the prefix. What passes in vain is one message for each rename, which the function ignores.
+    """
+    found = _fewest(Filter(_container(blob)) for blob in blobs)
+    return found if len(found) <= most else (Filter(SUBJECT),)
+
+
 def _fewest(filters: Iterable[Filter]) -> tuple[Filter, ...]:
     """Without those that another one covers: an event that passes two is delivered twice."""
     distinct = sorted(set(filters))
@@ -136,13 +149,11 @@ def _container(blob: BlobCreated) -> str:
 
 
 def _exact(blob: BlobCreated) -> Filter:
-    """The slash at an end is left out, because a renamed directory has none there and means all that is in it.
+    """Container, prefix and suffix as one filter, each as far as it is ASCII.
 
-    What is not ASCII is left out with all beyond it: Event Grid loses some of it in subjects, for which we then read
-    the event's URL (`shared.eventgrid`), but its filter cannot.
+    Event Grid loses some other characters in subjects. The reader then takes the event's URL (`shared.eventgrid`),
+    which a filter cannot.
     """
     prefix = re.match(r"[\x00-\x7f]*", blob.prefix)
     suffix = re.search(r"[\x00-\x7f]*\Z", blob.suffix)
-    begins = (prefix[0] if prefix else "").rstrip("/")
-    ends = "" if blob.suffix.endswith("/") else (suffix[0] if suffix else "")
-    return Filter(_container(blob) + begins, ends)
+    return Filter(_container(blob) + (prefix[0] if prefix else ""), suffix[0] if suffix else "")

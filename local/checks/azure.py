@@ -13,8 +13,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from functions_azure import settings as variables
+from functions_azure.clouds import CLOUDS
 from functions_azure.settings import BadSettings, Settings
-from infra.parameters.azure import Filter, filters_for
+from infra.parameters.azure import Filter, directories_for, filters_for
 from local import azure_login
 from local.checks import fabric
 from local.checks.finding import Finding
@@ -31,11 +32,10 @@ SUBSCRIPTIONS, RESOURCES, STORAGE, EVENT_GRID, ROLES, WEB = (
 QUEUES: Final = tuple(
     name + end for name in (variables.EVENTS_QUEUE, variables.WAKES_QUEUE) for end in ("", variables.POISON)
 )
-FUNCTIONS: Final = frozenset({"events", "wakes", "event_grid", "tick", "refresh"})
-EVENT_TYPES: Final = frozenset(
-    f"Microsoft.Storage.{name}" for name in ("BlobCreated", "BlobRenamed", "DirectoryRenamed")
-)
-"""What says that data is there; a rename is how some writers commit."""
+FUNCTIONS: Final = frozenset({"events", "wakes", "tick", "refresh"})
+FILE_TYPES: Final = frozenset({"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"})
+DIRECTORY_TYPES: Final = frozenset({"Microsoft.Storage.DirectoryRenamed"})
+"""What says that data is there; a rename is how some writers commit, a directory of files at once."""
 
 HOST_ROLES: Final[Mapping[str, str]] = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
@@ -54,14 +54,16 @@ ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Everything, in the order in which one mends it. Raises `BadSettings` for an address that is not safe."""
-    url = variables.endpoint(environ, "UNSTALE_MANAGEMENT_URL", azure_login.MANAGEMENT)
-    azure = Azure(Rest(url, azure_login.tokens(azure_login.MANAGEMENT)))
+    management = variables.cloud(environ).management_url
+    url = variables.endpoint(environ, "UNSTALE_MANAGEMENT_URL", management)
+    azure = Azure(Rest(url, azure_login.tokens(management)))
     try:
         found = variables.read(environ)
     except BadSettings as bad:
         yield from fabric.looked_at(configuration, None, environ)
         yield Finding("deployment", str(bad), f"{DEPLOY}; then paste its output environment into this shell")
         return
+    yield from _cloud(found)
     yield from fabric.looked_at(configuration, found, environ)
     yield from _deployment(azure, configuration, found, environ)
 
@@ -119,6 +121,15 @@ def _asked(what: str, look: Callable[[], Finding]) -> Finding:
 # --- The deployment --------------------------------------------------------------------------------------------------
 
 
+def _cloud(found: Settings) -> Iterator[Finding]:
+    """Say so where the storage account lies in another cloud than the one that the addresses are taken from."""
+    host = urlsplit(found.table_url).hostname or ""
+    named = {name for name, cloud in CLOUDS.items() if host.endswith(f".{cloud.storage_suffix}")}
+    if named and CLOUDS[min(named)] != found.cloud:
+        what = f"{host} is in the cloud {min(named)}, UNSTALE_CLOUD names another"
+        yield Finding("cloud", what, "paste the deployment's output environment into this shell again")
+
+
 def _deployment(
     azure: Azure, configuration: Configuration, found: Settings, environ: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -132,7 +143,7 @@ def _deployment(
     if here.well:
         account = azure.account(name)
         yield from (_asked(each, partial(look, azure, account, each)) for each, look in _PARTS.items())
-        yield from _app_findings(azure, account, bool(variables.event_hub(environ)))
+        yield from _app_findings(azure, account, _functions(environ))
     else:
         account = ""
     yield from _sources(azure, configuration, account, environ)
@@ -170,14 +181,21 @@ _PARTS: Mapping[str, Callable[[Azure, str, str], Finding]] = {
 # --- The app ---------------------------------------------------------------------------------------------------------
 
 
-def _app_findings(azure: Azure, account: str, stream: bool) -> Iterator[Finding]:  # noqa: FBT001 - one fact
+def _functions(environ: Mapping[str, str]) -> frozenset[str]:
+    """What the host must have found in the package, by the variables of the deployment."""
+    stream = {"stream"} if variables.event_hub(environ) else set()
+    pushed = {"event_grid"} if variables.is_pushed(environ) else set()
+    return FUNCTIONS | stream | pushed
+
+
+def _app_findings(azure: Azure, account: str, functions: frozenset[str]) -> Iterator[Finding]:
     what = "function app"
     try:
         site = azure.site(account)
     except NoAnswerError as trouble:
         yield _asked(what, partial(_raise, trouble))
         return
-    yield _asked(what, partial(_state, azure, site, what, FUNCTIONS | ({"stream"} if stream else frozenset())))
+    yield _asked(what, partial(_state, azure, site, what, functions))
     yield _asked("roles of the app", partial(_app_roles, azure, site, account))
 
 
@@ -213,10 +231,12 @@ def _app_roles(azure: Azure, site: Mapping[str, Any], account: str) -> Finding:
 
 
 def _principal(site: Mapping[str, Any]) -> str:
-    """Of the app's identity, or nothing: the template gives it one, user-assigned."""
+    """Of the identity that the app works as, or nothing: the one by which it reads secrets, not the package's."""
     identity = site.get("identity") or {}
-    assigned = [str(each["principalId"]) for each in (identity.get("userAssignedIdentities") or {}).values()]
-    return next(iter(assigned), str(identity.get("principalId") or ""))
+    own = str(site["properties"].get("keyVaultReferenceIdentity") or "").lower()
+    assigned = (identity.get("userAssignedIdentities") or {}).items()
+    found = [str(each["principalId"]) for name, each in assigned if name.lower() == own or not own]
+    return next(iter(found), str(identity.get("principalId") or ""))
 
 
 def _lacking(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mapping[str, str]]) -> Finding:
@@ -340,14 +360,19 @@ def _let_through(what: str, blobs: Iterable[BlobCreated], subscriptions: list[di
     broken = [_ill(each) for each in subscriptions if _ill(each)]
     if broken:
         return Finding(what, "; ".join(broken), DEPLOY)
-    shut = [
-        f"{blob.container}/{blob.prefix}*{blob.suffix}"
-        for blob in blobs
-        if not any(_passes(each, filters_for([blob])[0][0]) for each in subscriptions)
-    ]
+    shut = dict.fromkeys(name for blob in blobs for name in _shut(blob, subscriptions))
     if shut:
         return Finding(what, f"no filter lets through {', '.join(shut)}", f"unstale infra azure --write, then {DEPLOY}")
     return Finding(what, f"{len(subscriptions)} subscriptions let through all that targets name")
+
+
+def _shut(blob: BlobCreated, subscriptions: list[dict[str, Any]]) -> Iterator[str]:
+    """What of a source no subscription lets through: its files, or directories that are renamed into place."""
+    [files], [directories] = filters_for([blob])[0], directories_for([blob])
+    if not any(_passes(each, files, FILE_TYPES) for each in subscriptions):
+        yield f"{blob.container}/{blob.prefix}*{blob.suffix}"
+    if not any(_passes(each, directories, DIRECTORY_TYPES) for each in subscriptions):
+        yield f"renamed directories of {blob.container}"
 
 
 def _ill(subscription: Mapping[str, Any]) -> str:
@@ -362,16 +387,16 @@ def _ill(subscription: Mapping[str, Any]) -> str:
     return ""
 
 
-def _passes(subscription: Mapping[str, Any], wanted: Filter) -> bool:
-    """Whether all that a target names passes this subscription's filter."""
+def _passes(subscription: Mapping[str, Any], wanted: Filter, kinds: frozenset[str]) -> bool:
+    """Whether all events of these kinds that the wanted filter passes pass this subscription's, too."""
     found = subscription["properties"].get("filter") or {}
     begins, ends = found.get("subjectBeginsWith") or "", found.get("subjectEndsWith") or ""
     if not found.get("isSubjectCaseSensitive"):
         begins, ends = begins.lower(), ends.lower()
         wanted = Filter(wanted.begins_with.lower(), wanted.ends_with.lower())
     types = found.get("includedEventTypes")
-    every_type = types is None or set(types) >= EVENT_TYPES
-    return every_type and not found.get("advancedFilters") and Filter(begins, ends).covers(wanted)
+    every_kind = types is None or set(types) >= kinds
+    return every_kind and not found.get("advancedFilters") and Filter(begins, ends).covers(wanted)
 
 
 def _topic_roles(account: str, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, str]]:

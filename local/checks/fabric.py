@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
-from functions_azure.settings import FABRIC_URL as DEFAULT_URL
-from functions_azure.settings import Settings, endpoint
-from functions_azure.tokens import FABRIC
+from functions_azure.settings import Settings, cloud, endpoint
 from functions_azure.world import Parts, world
 from local import azure_login
 from local.checks.finding import Finding
@@ -110,8 +108,9 @@ def _resource(target: Target) -> LakeViews | ItemJob:
 
 def _callers(identity: str, parts: Parts | None, environ: Mapping[str, str]) -> Callers:
     """A managed identity is only to be had beside it, a principal where its secret is, a user by the function alone."""
-    url = endpoint(environ, "UNSTALE_FABRIC_URL", DEFAULT_URL)
-    person = Caller("you (az login)", Rest(url, azure_login.tokens(FABRIC)))
+    here = cloud(environ)
+    url = endpoint(environ, "UNSTALE_FABRIC_URL", here.fabric_url)
+    person = Caller("you (az login)", Rest(url, azure_login.tokens(here.fabric_audience)))
     at_hand = environ.get(azure_login.AT_HAND) or (
         identity == "service-principal" and environ.get("UNSTALE_CLIENT_SECRET")
     )

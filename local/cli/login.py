@@ -18,7 +18,7 @@ from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError
 
 from functions_azure import telemetry
 from functions_azure.settings import BadSettings, Settings, read, secrets
-from functions_azure.tokens import FABRIC, Answer, BoundedHttp
+from functions_azure.tokens import Answer, BoundedHttp
 from functions_azure.user import issued_at, public_client, require
 from functions_azure.world import Parts
 from local import azure_login
@@ -77,7 +77,8 @@ def run(path: Path, *, browser: bool) -> None:
     """Sign a user in and keep it; blocked targets are tried at once."""
     deployment = Deployment(read_config(path), path, everything=True)
     telemetry.install(secrets(os.environ))
-    print(f"asks for {', '.join(deployment.wanted)} of {FABRIC}, and to stay signed in")
+    fabric = deployment.settings.cloud.fabric_audience
+    print(f"asks for {', '.join(deployment.wanted)} of {fabric}, and to stay signed in")
     cache = msal.SerializableTokenCache()
     answer = _answer(deployment, cache, browser=browser)
     account = str(answer.get("id_token_claims", {}).get("preferred_username") or "a user without a name")
@@ -149,7 +150,7 @@ def _ask(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser:
     claims = _claims(deployment)
     http = BoundedHttp(connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)
     app = public_client(deployment.settings, cache, http)
-    scopes = [f"{FABRIC}/{scope}" for scope in deployment.wanted]
+    scopes = [f"{deployment.settings.cloud.fabric_audience}/{scope}" for scope in deployment.wanted]
     if browser:
         found: Answer = app.acquire_token_interactive(
             scopes,
