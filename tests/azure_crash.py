@@ -1,7 +1,8 @@
 """One deployment on Azure whose worker dies at one request: the product's own shell, store, waker and Fabric client.
 
-Storage is Azurite and Fabric its emulator, both over real HTTP; time is virtual. What stands in for the cloud is the
-host: it delivers what came, brings back after half a minute what was not acknowledged, and ticks every minute.
+Storage is Azurite and Fabric its emulator, both over real HTTP; time is virtual, that of deadlines included, so that a
+busy machine changes nothing. What stands in for the cloud is the host: it delivers what came, brings back after half a
+minute what was not acknowledged, and ticks every minute.
 
     the loop -> the SDK, `requests` -> Wire -> Azurite, Fabric
                                         |
@@ -14,7 +15,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace as replaced
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ from azure.storage.queue import QueueClient
 from msgspec.structs import replace
 from requests.adapters import HTTPAdapter
 
-from functions_azure import clients, world
+from functions_azure import clients, shell, store, world
 from functions_azure.clients import Deadline
 from functions_azure.platform import Connection
 from functions_azure.settings import EVENTS_QUEUE, TABLE, WAKES_QUEUE, Settings
@@ -98,6 +99,28 @@ class Fault(NamedTuple):
 
     number: int
     manner: Manner
+
+
+class Planned(NamedTuple):
+    """How a deployment stands after its first tick, which plans it: the next telling may go on from here."""
+
+    time: datetime
+    rows: Sequence[Mapping[str, Any]]
+    wakes: Sequence[tuple[datetime, bytes]]
+    effects: Sequence[str]
+
+
+class VirtualDeadline(Deadline):
+    """`functions_azure.clients.Deadline` by the clock of the stage: sockets are quick enough in any case."""
+
+    def __init__(self, clock: HandClock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
+
+    def left(self, most_seconds: float = math.inf) -> float:
+        """Seconds until the invocation must be over."""
+        return min(most_seconds, self._until - self._clock.monotonic())
 
 
 class Wire(HTTPAdapter):
@@ -209,6 +232,10 @@ class Storage:
         self._tables.create_table(TABLE)
         self._queue.clear_messages()
 
+    def fill(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Put rows into the empty table, which has one partition here."""
+        self._tables.get_table_client(TABLE).submit_transaction([("create", row) for row in rows])
+
     def rows(self) -> dict[str, Mapping[str, Any]]:
         """All rows of the table, by their keys."""
         return {str(row["RowKey"]): row for row in self._tables.get_table_client(TABLE).list_entities()}
@@ -229,10 +256,11 @@ class Deployment:
         self.fabric, self.clock, self.wire = fabric, clock, wire
         self.arrivals: list[Arrival] = []
         self.crashes = 0
+        self.planned: Planned | None = None
         self._storage = storage
         self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = count()
-        self._wakes_sent = 0
+        self._wakes: list[tuple[datetime, bytes]] = []
         self._found = Settings(Path("unstale.toml"), storage=storage.connection_string, fabric_url=fabric.url)
         self._parts = world.Parts(self._found, lambda: self.configuration)
         self._parts.tokens = GoodTokens(tokens)  # type: ignore[assignment]
@@ -249,15 +277,35 @@ class Deployment:
         """Let something happen, so many seconds from now."""
         heapq.heappush(self._agenda, (self.clock.time + timedelta(seconds=seconds), next(self._order), do))
 
-    def run(self) -> None:
-        """Deploy, and let time pass until nothing is to come any more and nothing is owed; or for hours in vain."""
+    def run(self, planned: Planned | None = None) -> None:
+        """Deploy, and let time pass until nothing is to come any more and nothing is owed; or for hours in vain.
+
+        With `planned` it goes on from where another telling of the same story was after its first tick.
+        """
         self.arrivals += [Arrival(self.resource(name), self.clock.time) for name in self.configuration.by_name]
         ends = self.clock.time + PATIENCE
-        self.at(0, self._tick)
+        if planned:
+            self._go_on(planned)
+        else:
+            self._tick()
+            self.planned = self._as_planned()
         while self.clock.time < ends and not (self._is_calm(ends) and self.rests()):
             moment, _, do = heapq.heappop(self._agenda)
             self.clock.time = max(moment, self.clock.time)
             do()
+
+    def _as_planned(self) -> Planned:
+        rows = [dict(row) for row in self._storage.rows().values()]
+        return Planned(self.clock.time, rows, tuple(self._wakes), tuple(self.wire.effects))
+
+    def _go_on(self, planned: Planned) -> None:
+        self.at(MINUTE.total_seconds(), self._tick)
+        self.clock.time = planned.time
+        self._storage.fill(planned.rows)
+        self.wire.effects += planned.effects
+        self.wire.last.add(len(planned.effects))
+        for due, body in planned.wakes:
+            self._await(due, body)
 
     def _is_calm(self, ends: datetime) -> bool:
         """Whether nothing but the tick is to come."""
@@ -291,14 +339,15 @@ class Deployment:
 
     def _take_wakes(self) -> None:
         """Out of the queue with what is new in it, and onto the agenda."""
-        sent = self.wire.effects.count("wake")
-        if sent == self._wakes_sent:
+        if self.wire.effects.count("wake") == len(self._wakes):
             return
-        self._wakes_sent = sent
         for content in self._storage.new_wakes():
-            due = datetime.fromisoformat(json.loads(content)["wake"]["due"])
-            delay = max(0, math.ceil((due - self.clock.time).total_seconds()))
-            self.at(delay, partial(self._deliver, WAKES_QUEUE, content.encode()))
+            self._await(datetime.fromisoformat(json.loads(content)["wake"]["due"]), content.encode())
+
+    def _await(self, due: datetime, body: bytes) -> None:
+        self._wakes.append((due, body))
+        delay = max(0, math.ceil((due - self.clock.time).total_seconds()))
+        self.at(delay, partial(self._deliver, WAKES_QUEUE, body))
 
     # --- What happens ------------------------------------------------------------------------------------------------
 
@@ -376,6 +425,7 @@ def _body(rows: Mapping[str, Mapping[str, Any]], key: str) -> bytes:
 
 def _session(wire: Wire) -> requests.Session:
     made = requests.Session()
+    made.trust_env = False  # proxies and `.netrc` are looked for before each request
     made.mount("http://", wire)
     return made
 
@@ -403,6 +453,9 @@ def deployed(text: str, storage: Storage, fault: Fault | None, inexact_seed: int
     with (
         FabricEmulator(clock.now, tokens.validate, settings=settings) as fabric,
         patch.object(clients, "session", partial(_session, wire)),
+        patch.object(clients, "READ_SECONDS", 60.0),  # what is slow here is the machine
+        patch.object(shell, "Deadline", partial(VirtualDeadline, clock)),
+        patch.object(store, "PARTITIONS", 1),  # a tick asks each of eight: seven answers that say nothing
         patch.object(planning, "ROLLED_OUT", 2 * PATIENCE),  # what that catches must not hide what is lost here
         closing(wire),
     ):

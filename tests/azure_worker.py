@@ -6,6 +6,7 @@ A module that wants it imports the fixture: `from tests.azure_worker import one_
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,10 @@ def _staged(folder: Path) -> Path:
     return staged_azure(folder / "staged" / "azure", ROOT / "unstale.toml")
 
 
+PATIENCE = 10.0
+"""How much longer than in the cloud an invocation may take here, so that a busy machine makes none fail."""
+
+
 class Died(Exception):  # noqa: N818 - named for what happened
     """The worker process ended before it answered."""
 
@@ -43,10 +48,10 @@ class Died(Exception):  # noqa: N818 - named for what happened
 class Worker:
     """A worker process with the package in it, and nothing of the source tree or of this environment in sight.
 
-    Use it as a context. `bindings` are by function.
+    Use it as a context. `bindings` are by function. With a `patience` of 1 it has no more time than in the cloud.
     """
 
-    def __init__(self, package: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, package: Path, environment: Mapping[str, str], *, patience: float = PATIENCE) -> None:
         line, clean = command(package, str(DRIVER), str(package), path=package / SITE_PACKAGES)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         self._process = subprocess.Popen(
@@ -60,6 +65,7 @@ class Worker:
         )
         try:
             self.bindings: dict[str, list[dict[str, Any]]] = self._line()
+            self._ask(patience=patience)
         except Died:
             self.__exit__()
             raise
@@ -122,6 +128,14 @@ class Worker:
         """How far the product's clock is ahead of the machine's."""
         self._ask(ahead=seconds)
 
+    def set_time(self, moment: datetime) -> None:
+        """Let the product's clock stand still there."""
+        self._ask(at=moment.isoformat())
+
+    def shorten_pauses(self, most_seconds: float) -> None:
+        """Let a batch of an event hub that can go nowhere be tried again soon."""
+        self._ask(pauses=most_seconds)
+
     def die_at(self, effect: int) -> None:
         """End when the n-th effect from now was done, its answer unseen: whatever is sent and does not only read."""
         self._ask(die_at=effect)
@@ -136,6 +150,11 @@ class Worker:
         found: int = self._ask(peak=True)
         return found
 
+    def unanswered(self) -> list[float]:
+        """For how many seconds each request waited that got no answer, since this was asked last."""
+        found: list[float] = self._ask(unanswered=True)
+        return found
+
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
@@ -147,9 +166,8 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """Everything that it logged so far."""
-        self._log.seek(0)
-        return self._log.read().decode()
+        """Everything that it logged so far. Read past the place where the process goes on to write: they share one."""
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
     def _ask(self, **asked: Any) -> Any:
         assert self._process.stdin

@@ -7,8 +7,12 @@ invocation or an order:
 
     {"name", "kind", "value", "metadata"}  a function, its data by the kind that the host sends, and what comes with it
     {"ahead": seconds}                     how far the product's clock is ahead of the machine's
+    {"at": "<time>"}                       the product's clock stands there, and moves on a little with each reading
+    {"patience": factor}                   how much longer than in the cloud an invocation and a storage call may take
+    {"pauses": seconds}                    the longest that a batch of an event hub pauses between two tries
     {"die_at": n}                          the process ends when its n-th effect from now was done, the answer unseen
     {"sent": true}                         the requests that left the process since this was asked last
+    {"unanswered": true}                   for how many seconds each request waited that got no answer, since then
     {"peak": true}                         the most memory that the process had so far, in kilobytes
 
 The body of a request over HTTP may be a list of texts, each with how often it is repeated.
@@ -24,11 +28,17 @@ import logging
 import os
 import resource
 import sys
+import time
 import uuid
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
+
+READING = timedelta(microseconds=10)
+"""How far a clock that stands still moves on with each reading."""
 
 
 class Message(SimpleNamespace):
@@ -137,11 +147,16 @@ class Requests:
     def __init__(self) -> None:
         adapter_class: Any = import_module("requests.adapters").HTTPAdapter
         self.sent: list[str] = []
+        self._unanswered: list[float] = []
         self._left = -1
         really = adapter_class.send
 
         def send(adapter: Any, request: Any, *args: Any, **options: Any) -> Any:
-            answer = really(adapter, request, *args, **options)
+            try:
+                answer = really(adapter, request, *args, **options)
+            except import_module("requests").ReadTimeout:
+                self._unanswered.append(options["timeout"][1])
+                raise
             self.sent.append(f"{request.method} {request.url.partition('?')[0]}")
             self._left -= request.method != "GET"
             if self._left == 0:
@@ -159,6 +174,33 @@ class Requests:
         sent, self.sent = self.sent, []
         return sent
 
+    def waited(self) -> list[float]:
+        """Those since the last time."""
+        waited, self._unanswered = self._unanswered, []
+        return waited
+
+
+def set_patience(factor: float) -> None:
+    """Bound by the real clock, invocations and storage calls would fail where the machine is busy with other things."""
+    shell: Any = import_module("functions_azure.shell")
+    clients: Any = import_module("functions_azure.clients")
+    for module, name in ((shell, "INVOCATION_SECONDS"), (shell, "ENGINE_SECONDS"), (clients, "READ_SECONDS")):
+        setattr(module, name, getattr(module, name) * factor)
+
+
+def set_pauses(most_seconds: float) -> None:
+    """Shorten the pauses, however long they would be."""
+    app: Any = import_module("functions_azure.app")
+    app.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, most_seconds)))
+
+
+def set_time(moment: str) -> None:
+    """Let the product's clock stand still, but for what keeps two readings apart."""
+    clock_class: Any = import_module("functions_azure.world").SystemClock
+    readings = (datetime.fromisoformat(moment) + number * READING for number in count(1))
+    clock_class.now = lambda _: next(readings)
+    clock_class.monotonic = lambda _: next(readings).timestamp()
+
 
 def set_ahead(seconds: float) -> None:
     """Turn the clock that the product reads. Sockets and storage stay on the machine's."""
@@ -175,10 +217,14 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr  # what a function prints is no answer
     logging.basicConfig(level=logging.INFO)  # the worker has a handler, too, which sends to the host
     worker, requests = Worker(sys.argv[1]), Requests()
-    orders = {
+    orders: dict[str, Callable[[Any], Any]] = {
         "ahead": set_ahead,
+        "at": set_time,
+        "patience": set_patience,
+        "pauses": set_pauses,
         "die_at": requests.die_at,
         "sent": lambda _: requests.told(),
+        "unanswered": lambda _: requests.waited(),
         "peak": lambda _: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
     }
     print(json.dumps({name: worker.bindings(name) for name in worker.functions}), file=out, flush=True)

@@ -25,7 +25,18 @@ from shared.model import State
 from shared.ports import Phase
 from shared.trouble import Trouble
 from shared.wire import Operation
-from tests.azure_crash import POLICY, REPORT_JOB, SALES_VIEWS, Deployment, Fault, Manner, Storage, Wire, deployed
+from tests.azure_crash import (
+    POLICY,
+    REPORT_JOB,
+    SALES_VIEWS,
+    Deployment,
+    Fault,
+    Manner,
+    Planned,
+    Storage,
+    Wire,
+    deployed,
+)
 from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
 
@@ -84,28 +95,48 @@ class Told(NamedTuple):
     runs: int
     crashes: int
     violations: list[str]
+    planned: Planned | None
 
 
-def tell(story: str, storage: Storage, fault: Fault | None = None, inexact_seed: int | None = None) -> Told:
-    """Once, from the first tick to rest."""
+def tell(
+    story: str,
+    storage: Storage,
+    fault: Fault | None = None,
+    planned: Planned | None = None,
+    *,
+    inexact_seed: int | None = None,
+) -> Told:
+    """Once, to rest: from the first tick, or from where another telling was after it."""
     with deployed(STORIES[story].text, storage, fault, inexact_seed) as here:
         STORIES[story].begin(here)
-        here.run()
-        return Told(here.wire, len(here.fabric.journal().entries()), here.crashes, here.violations())
+        here.run(planned)
+        runs = len(here.fabric.journal().entries())
+        return Told(here.wire, runs, here.crashes, here.violations(), here.planned)
 
 
 def tellings(story: str, storage: Storage, manner: Manner, only: str = "") -> Iterator[tuple[str, Told]]:
     """One for each effect of the story as it goes undisturbed, or each `only` of this kind.
 
     Dying after an effect is dying before the next one, as nothing but reads lies between; so only what ends an
-    invocation is worth another telling. The first tick plans the deployment, which needs to be told once.
+    invocation is worth another telling. The first tick plans the deployment: a crash in there is told of one story,
+    and every other telling begins where that tick ended.
     """
-    undisturbed = tell(story, storage).wire
-    planned = 0 if story == "an arrival during a run" else min(undisturbed.last)
-    for number, effect in enumerate(undisturbed.effects, 1):
-        told_by_another = number <= planned or (manner is Manner.DIES_AFTER and number not in undisturbed.last)
+    undisturbed = tell(story, storage)
+    wire, planned = undisturbed.wire, undisturbed.planned
+    assert planned
+    first = 1 if story == "an arrival during a run" else len(planned.effects) + 1
+    for number, effect in enumerate(wire.effects[first - 1 :], first):
+        told_by_another = manner is Manner.DIES_AFTER and number not in wire.last
         if not told_by_another and only in {"", effect}:
-            yield f"{manner} {number} ({effect})", tell(story, storage, Fault(number, manner))
+            begins = planned if number > len(planned.effects) else None
+            yield f"{manner} {number} ({effect})", tell(story, storage, Fault(number, manner), begins)
+
+
+def test_a_story_ends_alike_wherever_its_telling_begins(storage: Storage) -> None:
+    """What goes on after the first tick is the same story: the same effects in the same order, and the same end."""
+    whole = tell("one after the other", storage)
+    rest = tell("one after the other", storage, planned=whole.planned)
+    assert (rest.wire.effects, rest.runs, rest.violations) == (whole.wire.effects, whole.runs, [])
 
 
 @pytest.mark.parametrize("story", STORIES)

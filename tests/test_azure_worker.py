@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
+from functions_azure.shell import TURNS_BEFORE_QUEUE
 from local.emulators.http_server import LoopbackServer, Request
 from shared.model import Wake
 from shared.records import read_state
@@ -25,6 +25,7 @@ from shared.wakes import wake_message
 from tests.azure_host import SALES, WORKSPACE, blob_created
 from tests.azure_worker import Died, Worker, one_package  # noqa: F401 - fixture
 from tests.azurite_server import KEY, Account, new_account, one_azurite  # noqa: F401 - fixtures
+from tests.support.waiting import wait_until
 
 CONFIGURATION = f"""
 [targets.sales]
@@ -315,13 +316,14 @@ def test_a_batch_of_an_event_hub_waits_in_the_queue(worker: Worker, account: Acc
 def test_a_batch_of_an_event_hub_that_can_go_nowhere_holds_its_call(worker: Worker, account: Account) -> None:
     """Neither table nor queue: the call does not end. Once they are back, the events are stored, and it does."""
     away(account, queues=True)
+    worker.shorten_pauses(0.05)
     done: list[dict[str, Any]] = []
     call = threading.Thread(target=lambda: done.append(worker.batch([json.dumps(an_event())])))
     call.start()
-    call.join(timeout=timedelta(seconds=4).total_seconds())  # the first three tries are over after three seconds
-    assert not done
+    wait_until(lambda: worker.log.count("sending to unstale-events") > TURNS_BEFORE_QUEUE)
+    assert call.is_alive()
     back_again(account)
-    call.join(timeout=30)
+    wait_until(lambda: not call.is_alive())
     assert [answer["done"] for answer in done] == [True]
     assert "new in the configuration" in owed(account)
 
@@ -344,21 +346,20 @@ def test_a_batch_whose_worker_dies_is_put_into_the_queue_again(
 
 
 def test_a_store_that_does_not_answer_is_left_within_ten_seconds(
-    worker: Worker, account: Account, package: Path, environment: dict[str, str]
+    account: Account, package: Path, environment: dict[str, str]
 ) -> None:
-    """Told to stop, the host leaves a call ten seconds: so long does none take, whoever does not answer."""
+    """Told to stop, the host leaves a call ten seconds: so long does none wait, whoever does not answer."""
     over = threading.Event()
 
     def silent(_: Request) -> None:
-        over.wait(30)
+        over.wait()
 
     with LoopbackServer(silent, utc_now) as server:
         tables = f"TableEndpoint={server.url}/{account.name}"
         moved = account.connection_string.partition("TableEndpoint=")[0] + tables
-        with Worker(package, environment | {"UNSTALE_STORAGE": moved}) as slow:
-            begun = time.monotonic()
+        with Worker(package, environment | {"UNSTALE_STORAGE": moved}, patience=1) as slow:
             assert not slow.queue("events", in_a_queue(an_event()))
-            assert time.monotonic() - begun < 10
+            assert 0 < sum(slow.unanswered()) < 10
         over.set()
 
 

@@ -1,20 +1,19 @@
 """Stands in for the Functions host: takes messages from real queues, calls worker processes, starts one where one died.
 
 How often a message is tried, and that it goes into the poison queue then, is as in the host's QueueProcessor, with the
-numbers of the package's own host.json. Only its times are not kept: what comes back does so at once, and between ticks
-the clocks of the product and of Fabric are turned on.
+numbers of the package's own host.json. Only its times are not kept: what comes back does so at once, and the clocks of
+the product and of Fabric stand still but between ticks, when they are turned on: a slow machine changes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlencode
 
 import requests
@@ -75,14 +74,42 @@ five tries, and an end to messages that bring about messages.
 """
 
 
-class Clock:
-    """The machine's clock, and how far the stage is ahead of it."""
+class StandingClock:
+    """A clock that stands still until it is turned on, but for what keeps two readings apart."""
 
-    ahead = timedelta(0)
+    def __init__(self) -> None:
+        self._time = datetime.now(UTC)
 
     def __call__(self) -> datetime:
         """Tell the stage's time."""
-        return datetime.now(UTC) + self.ahead
+        self._time += timedelta(microseconds=10)
+        return self._time
+
+    def turn_on(self, step: timedelta) -> None:
+        """Let time pass."""
+        self._time += step
+
+    def share(self, worker: Worker) -> None:
+        """Let the product in a worker see the same time."""
+        worker.set_time(self())
+
+
+class RealClock:
+    """The machine's, which stands still for nobody: workers have the same."""
+
+    def __call__(self) -> datetime:
+        """Tell the machine's time."""
+        return datetime.now(UTC)
+
+    def turn_on(self, step: timedelta) -> None:
+        """Must not be asked for."""
+        raise AssertionError(step)
+
+    def share(self, worker: Worker) -> None:
+        """Nothing to do."""
+
+
+Clock = StandingClock | RealClock
 
 
 class Relay:
@@ -170,7 +197,7 @@ class FunctionHost:
     def _survived(self, call: Callable[[Worker], bool]) -> bool:
         """A call to a worker that dies has failed, and another worker is started."""
         try:
-            self.worker.set_ahead(self._clock.ahead.total_seconds())
+            self._clock.share(self.worker)
             return call(self.worker)
         except Died:
             self.deaths += 1
@@ -225,7 +252,7 @@ class Stage:
 
     def pass_time(self, step: timedelta) -> None:
         """Turn the clocks on, and tick."""
-        self.clock.ahead += step
+        self.clock.turn_on(step)
         self.host.tick()
 
     def is_owing(self) -> bool:
@@ -271,9 +298,9 @@ class Stage:
 
 
 @contextmanager
-def stage(package: Path, account: Account, config: Path) -> Iterator[Stage]:
+def stage(package: Path, account: Account, config: Path, *, in_real_time: bool = False) -> Iterator[Stage]:
     """Everything; over when the context is left."""
-    clock = Clock()
+    clock = RealClock() if in_real_time else StandingClock()
     settings = FabricSettings(start_retry_after_seconds=1, poll_hints=(1,), listing_delay=timedelta(seconds=5))
     with ExitStack() as stack:
         entra = stack.enter_context(Entra(clock, identities=[IDENTITY]))
@@ -293,12 +320,3 @@ def stage(package: Path, account: Account, config: Path) -> Iterator[Stage]:
         yield Stage(host, fabric, tables, clock, environment["IDENTITY_ENDPOINT"])
         assert not fabric.unplanned
         swagger.assert_as_published(fabric.exchanges)
-
-
-def wait_until(met: Callable[[], bool], meanwhile: Callable[[], Any], patience_seconds: float = 60) -> None:
-    """Do something again and again, in real time, until it has led where it should."""
-    ends_at = time.monotonic() + patience_seconds
-    while not met():
-        assert time.monotonic() < ends_at, "it did not get there"
-        meanwhile()
-        time.sleep(0.2)
