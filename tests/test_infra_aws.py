@@ -591,6 +591,28 @@ def test_parameters_and_outputs_are_described() -> None:
     assert repeated == [f"EventPattern{number}" for number in range(2, SLOTS + 1)]
 
 
+def test_the_refresh_by_hand_works_with_both_versions_of_the_aws_cli(tmp_path: Path) -> None:
+    """The output, typed into a shell, hands the AWS CLI its payload as bytes: version 2 takes any other payload for
+    base64, and the option that says otherwise is unknown to version 1. Both were tried so (1.46.3 and 2.36.7).
+    """
+    said = (
+        written()["Outputs"]["Refresh"]["Value"]["Fn::Sub"]
+        .replace("${Function}", "unstale")
+        .replace("<target>", "daily")
+    )
+    assert "--cli-binary-format" not in said
+    cli = tmp_path / "aws"
+    cli.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ncat\n', encoding="utf-8")
+    cli.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", said], env=path, check=True, capture_output=True, text=True)
+    *arguments, payload = done.stdout.splitlines()
+    named = dict(zip(arguments[2:-1:2], arguments[3:-1:2], strict=True))
+    assert (arguments[:2], arguments[-1]) == (["lambda", "invoke"], "/dev/stdout")
+    assert named == {"--function-name": "unstale:live", "--payload": "fileb:///dev/stdin"}
+    assert json.loads(payload) == {"refresh": "daily"}
+
+
 # --- The parameters follow the configuration -------------------------------------------------------------------------
 
 CONFIG = """
@@ -654,12 +676,12 @@ def test_a_role_too_large_to_name_all_is_wider_and_said_so(views: int, databases
             assert any(pattern.fullmatch(f"arn:aws:glue:eu-central-1:123456789012:{part}") for pattern in patterns)
 
 
-def many(targets: int, buckets: int, *, database: str = "sales") -> str:
+def many(targets: int, buckets: int, *, catalog: str = "123456789012") -> str:
     """A file of so many views, each behind a prefix of its own in one of so many buckets with long names."""
-    view = '[targets.view_{0}]\nkind = "glue-view"\ncatalog_id = "123456789012"\ndatabase = "{1}"\ntable = "view_{0}"\n'
+    view = '[targets.view_{0}]\nkind = "glue-view"\ncatalog_id = "{1}"\ndatabase = "sales"\ntable = "view_{0}"\n'
     on = 'on = [{{ s3_object_created = {{ bucket = "{0}", prefix = "landing/{1}/" }} }}]\n'
     names = [f"bucket-of-a-team-{number:04}-" + "x" * 40 for number in range(buckets)]
-    return "".join(view.format(n, database) + on.format(names[n % buckets], n) for n in range(targets))
+    return "".join(view.format(n, catalog) + on.format(names[n % buckets], n) for n in range(targets))
 
 
 @pytest.mark.parametrize(("targets", "buckets"), [(1, 1), (65, 65), (196, 196), (1000, 300), (1000, 1000)])

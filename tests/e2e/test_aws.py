@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from infra.packaging import aws as packaging
-from infra.parameters.aws import inputs
+from infra.parameters.aws import buckets, inputs
 from infra.parameters.samconfig import overrides
 from local.cli import infra, main
 from local.cli.deployment import read_config
@@ -25,7 +25,7 @@ from local.emulators.faults import LoseResponse, NeverEnd
 from local.emulators.journal import PlatformRun, overlapping
 from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
 from tests.staged import staged
-from tests.test_infra_aws import ACTION_OF, BY_SERVICES, granted
+from tests.test_infra_aws import ACTION_OF, BY_SERVICES, granted, many
 
 pytestmark = [
     pytest.mark.e2e,
@@ -84,15 +84,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     changed in the copy that is deployed. And its functions run on this machine, so the package is for it.
     """
     folder = tmp_path_factory.mktemp("deployment")
-    here = folder / "infra" / "aws"
-    here.mkdir(parents=True)
-    template, changed = re.subn('Default: "true"', 'Default: "false"', TEMPLATE.read_text(encoding="utf-8"))
-    assert changed == 1
-    (here / "template.yaml").write_text(template, encoding="utf-8")
-    shutil.copy(TEMPLATE.with_name("samconfig.toml"), here)
-    config = folder / "unstale.toml"
-    config.write_text(CONFIG, encoding="utf-8")
-    staged(folder / "build" / "aws", config)
+    config, here = _packaged(folder, CONFIG)
     with account(WHERE, folder) as there, pytest.MonkeyPatch.context() as patch:
         for name, value in there.environment.items():
             patch.setenv(name, value)
@@ -108,6 +100,20 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield Deployed(there, found, config)
 
 
+def _packaged(folder: Path, text: str) -> tuple[Path, Path]:
+    """Write the configuration and package it; gives its file, and the folder of the template."""
+    here = folder / "infra" / "aws"
+    here.mkdir(parents=True)
+    template, changed = re.subn('Default: "true"', 'Default: "false"', TEMPLATE.read_text(encoding="utf-8"))
+    assert changed == 1
+    (here / "template.yaml").write_text(template, encoding="utf-8")
+    shutil.copy(TEMPLATE.with_name("samconfig.toml"), here)
+    config = folder / "unstale.toml"
+    config.write_text(text, encoding="utf-8")
+    staged(folder / "build" / "aws", config)
+    return config, here
+
+
 def _written_as_before(config: Path, samconfig: Path) -> None:
     """What `--guided` wrote back of our parameters is what they were, quotes and all."""
     table = tomllib.loads(samconfig.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
@@ -121,8 +127,14 @@ def _sources(there: Account) -> None:
         there.world.create_view("sales", view)
     there.world.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
     there.world.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
+    there.client("s3").create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def _sending(there: Account, bucket: str) -> None:
+    """Make a bucket that sends its events to EventBridge."""
     s3 = there.client("s3")
-    s3.create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
 
 
 def unstale(deployed: Deployed, capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str]:
@@ -318,3 +330,36 @@ def test_the_package_for_lambda_is_for_arm64_and_does_not_vary(tmp_path: Path) -
     assert libraries
     for library in libraries:
         assert struct.unpack_from("<H", library.read_bytes(), 18) == (0xB7,)  # EM_AARCH64
+
+
+PROMPT = '[defaults]\nquiet_period = "1s"\nvisibility_lag = "2s"\nmin_interval = "1s"\n'
+
+
+def test_a_thousand_targets_on_three_hundred_buckets_are_one_stack(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sam deploy` takes the parameters of an environment that size, and an object in the last of its buckets becomes
+    a refresh of the view that waits for it.
+    """
+    there, view = deployed.account, "view_299"
+    config, here = _packaged(tmp_path, PROMPT + many(1000, 300, catalog=ACCOUNT))
+    there.world.create_view("sales", view)
+    infra.aws(config, as_json=False, write=True, environment="many", samconfig=here / "samconfig.toml")
+    command = (str(WHERE / "sam"), "deploy", "--config-env", "many", "--no-confirm-changeset")
+    done = there.run(*command, cwd=here)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = outputs(there, "unstale-many")
+    assert found["BucketsThatMustSend"].endswith(" more")
+    for pair in found["Environment"].removeprefix("export ").split():
+        monkeypatch.setenv(*pair.split("=", 1))
+    bucket = max(buckets(read_config(config)))
+    _sending(there, bucket)
+    there.client("s3").put_object(Bucket=bucket, Key="landing/299/1.json", Body=b"rows")
+    arrived, stack = f"s3://{bucket}/landing/299/1.json", Deployed(there, found, config)
+    until(lambda: arrived in all_reasons(stack, capsys, view), "a refresh for it", timedelta(minutes=5))
+
+
+def all_reasons(deployed: Deployed, capsys: pytest.CaptureFixture[str], view: str) -> list[str]:
+    """Those of all runs of a view."""
+    _, text = unstale(deployed, capsys, "history", view, "--json")
+    return [reason for run in json.loads(text)["runs"] for reason in run["reasons"]]
