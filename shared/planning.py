@@ -52,7 +52,7 @@ def _settled(state: State, target: Target, now: datetime) -> tuple[Happening, ..
 def next_scheduled(state: State, target: Target, now: datetime) -> datetime | None:
     """The next time that the calendar, or an update, owes a signal."""
     since = state.planned_until or now
-    times = [next_after(schedule, since) for schedule in _schedules(target)]
+    times = [time for schedule in _schedules(target) if (time := next_after(schedule, since))]
     if state.again_at:
         times.append(state.again_at)
     return min(times, default=None)
