@@ -82,7 +82,7 @@ e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS o
 	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
 
 e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves out of the Azure Function: wheels from the index, a run that is cancelled; two minutes
-	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/test_package_azure.py tests/e2e/test_azure.py $(ARGS)
+	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/infra/test_package_azure.py tests/e2e/test_azure.py $(ARGS)
 
 azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start
 

@@ -10,12 +10,12 @@ import os
 from functools import cache
 from typing import Any
 
-from functions_aws import settings, world
+from functions_aws import settings, wiring
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
-from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
+from functions_aws.visibility import Returns
 
 
 def handler(event: Any, context: Any) -> Any:
@@ -32,8 +32,8 @@ def handler(event: Any, context: Any) -> Any:
 def _shell() -> Shell:
     """One for a process; an exception is not cached, so that every invocation says what is wrong."""
     found = settings.read(os.environ)
-    configuration = world.configuration(found)
+    configuration = wiring.configuration(found)
     telemetry = Telemetry(found.service, settings.secrets(os.environ))
     clients = Clients(found.region)
-    here = world.world(found, clients, telemetry.tell)
+    here = wiring.world(found, clients, telemetry.tell)
     return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry)

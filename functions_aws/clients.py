@@ -14,7 +14,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared.ports import Conflict, StoreDown
+from shared.refresh.ports import Conflict, StoreDown
 
 PATIENT = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
 """For the store and the queues, where sending twice does no harm.

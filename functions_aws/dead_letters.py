@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions_aws.clients import Clients, translated
-from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
-from shared.model import Value
-from shared.ports import StoreDown
+from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.redaction import plain
+from shared.refresh.ports import StoreDown
+from shared.values import Value
 
 WHY = "why"
 """The message attribute with our reason. What SQS itself moved, after too many receives, has none."""

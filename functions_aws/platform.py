@@ -1,4 +1,4 @@
-"""The Glue client: each operation sends what `shared.glue` builds, once, and hands back what it reads in the answer.
+"""The Glue client: each operation sends once what `shared.platforms.glue` builds, and hands back what that reads.
 
 https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-materialized-views.html
 """
@@ -11,17 +11,18 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions_aws.clients import Clients
-from shared import glue
-from shared.model import GlueView, Target
-from shared.ports import Report, Started
-from shared.trouble import Trouble
-from shared.wire import Operation, Page, broken, gather
+from shared.platforms import glue
+from shared.platforms.failures import Operation, broken
+from shared.platforms.paging import Page, gather
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Report, Started
+from shared.targets import GlueView, Target
 
 Answer = dict[str, Any]
 
 
 class Platform:
-    """`shared.ports.Platform` for Glue's materialized views."""
+    """`shared.refresh.ports.Platform` for Glue's materialized views."""
 
     traits = glue.TRAITS
 
@@ -41,7 +42,7 @@ class Platform:
         return answer if isinstance(answer, Trouble) else glue.get_answer(answer)
 
     def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
-        """ListMaterializedViewRefreshTaskRuns, page by page, as far as `shared.glue` says that it is needed."""
+        """ListMaterializedViewRefreshTaskRuns, page by page, as far as `shared.platforms.glue` needs it."""
         view = _view(target)
 
         def page(parameters: Answer) -> Page[Answer] | Trouble:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from shared.endpoints import refusal
-from shared.model import Value
+from shared.values import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
 

@@ -1,4 +1,4 @@
-"""What the handler does: read what came, let `shared.inbox` judge it, and carry the verdicts out.
+"""What the handler does: read what came, let `shared.inbound.dispatch` judge it, and carry the verdicts out.
 
 Dead letters are only what cannot be read. Trouble of ours is logged, and leaves the messages where they are.
 """
@@ -11,15 +11,17 @@ from typing import Any
 import msgspec
 
 from functions_aws.dead_letters import DeadLetters
-from functions_aws.returns import Returns
 from functions_aws.telemetry import Telemetry
-from shared import eventbridge, records, report
-from shared.config import Configuration
-from shared.engine import Engine, World
-from shared.inbox import DONE, Judged, Verdict, take
-from shared.ports import StoreDown
-from shared.readings import Asked, Ignored, Reading, Ticked, each
+from functions_aws.visibility import Returns
+from shared.config.load import Configuration
+from shared.inbound import eventbridge
+from shared.inbound.dispatch import DONE, Judged, Verdict, take
+from shared.inbound.messages import Asked, Ignored, Reading, Ticked, each
 from shared.redaction import plain
+from shared.refresh import records
+from shared.refresh import status as report
+from shared.refresh.engine import Engine, World
+from shared.refresh.ports import StoreDown
 
 MARGIN_SECONDS = 5.0
 """Left of an invocation for saving what the last call answered. Being killed there loses nothing, only time."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions_aws.clients import Clients, translated
-from shared.ports import Document, StoreDown
+from shared.refresh.ports import Document, StoreDown
 
 RECORD = "record"
 HISTORY = "run#"
@@ -32,7 +32,7 @@ Item = Mapping[str, Any]
 
 
 class Store:
-    """`shared.ports.Store` on DynamoDB."""
+    """`shared.refresh.ports.Store` on DynamoDB."""
 
     def __init__(self, clients: Clients, table: str) -> None:
         self._clients = clients

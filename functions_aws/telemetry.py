@@ -15,8 +15,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from shared.engine import Happened
 from shared.redaction import plain
+from shared.refresh.engine import Happened
 
 NAMESPACE = "unstale"
 

@@ -6,12 +6,12 @@ import math
 from datetime import timedelta
 
 from functions_aws.clients import Clients, translated
-from shared.model import Wake
-from shared.wakes import wake_message
+from shared.inbound.wakes import wake_message
+from shared.refresh.state import Wake
 
 
 class Waker:
-    """`shared.ports.Waker` on SQS."""
+    """`shared.refresh.ports.Waker` on SQS."""
 
     reach = timedelta(seconds=900)
     """The longest DelaySeconds (SendMessage). What is due later is found by the tick."""

@@ -32,9 +32,9 @@ _made: dict[str, Shell] = {}
 def shell() -> Shell:
     """One for a process; nothing is kept of a failure, so that every invocation says what is wrong."""
     if "shell" not in _made:
-        from functions_azure import world
+        from functions_azure import wiring
 
-        _made["shell"] = world.shell(os.environ)
+        _made["shell"] = wiring.shell(os.environ)
     return _made["shell"]
 
 
@@ -142,8 +142,8 @@ def _complain(trouble: Exception) -> None:
 
 
 def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
-    from functions_azure.workload import Request
-    from shared.workload import unavailable
+    from functions_azure.workload.shell import Request
+    from shared.workload.api import unavailable
 
     try:
         answer = shell().job(Request(operation, req.route_params, dict(req.headers), req.get_body()))

@@ -15,8 +15,8 @@ from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestE
 
 from functions_azure.sessions import session
 from functions_azure.settings import SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
-from shared.ports import Conflict, StoreDown
 from shared.redaction import plain
+from shared.refresh.ports import Conflict, StoreDown
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

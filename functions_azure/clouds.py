@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.model import Value
+from shared.values import Value
 
 
 class AzureCloud(Value, frozen=True):

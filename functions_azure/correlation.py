@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
-from shared.wire import header
+from shared.platforms.failures import header
 
 NAMES = ("ActivityId", "RequestId")
 """Headers of Fabric's calls to a workload."""

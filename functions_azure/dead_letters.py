@@ -19,9 +19,9 @@ from functions_azure.queue_messages import UnfitMessageError, message_text, xml_
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
 from functions_azure.undelivered import Undelivered
 from functions_azure.waker import FOREVER
-from shared.letters import GIVEN_UP, LOOKED_AT, Heap, Move
-from shared.ports import StoreDown
+from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, Heap, Move
 from shared.redaction import plain
+from shared.refresh.ports import StoreDown
 
 MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""

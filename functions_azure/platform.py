@@ -1,4 +1,4 @@
-"""Fabric over HTTP: each operation sends what `shared.fabric` builds, and hands back what it reads in the answer.
+"""Fabric over HTTP: each operation sends what `shared.platforms.fabric` builds, and hands back what that reads.
 
 https://learn.microsoft.com/rest/api/fabric/core/job-scheduler
 """
@@ -15,11 +15,12 @@ from functions_azure.clients import NEVER, Deadline
 from functions_azure.correlation import current
 from functions_azure.sessions import read_body, session
 from functions_azure.tokens import Tokens
-from shared import fabric
-from shared.model import GlueView, Target
-from shared.ports import Clock, Report, Started
-from shared.trouble import Trouble
-from shared.wire import ANSWER_LIMIT, NOT_CONNECTED, Operation, Page, broken, gather
+from shared.platforms import fabric
+from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, broken
+from shared.platforms.paging import Page, gather
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Clock, Report, Started
+from shared.targets import GlueView, Target
 
 CONNECT_SECONDS, READ_SECONDS = 1.0, 3.0
 """Together `fabric.TRAITS.call_timeout`, which bounds a whole call, its token included."""
@@ -31,7 +32,7 @@ IDLE = timedelta(seconds=30)
 
 
 class Answer(NamedTuple):
-    """What `shared.fabric` reads."""
+    """What `shared.platforms.fabric` reads."""
 
     status: int
     headers: dict[str, str]
@@ -66,7 +67,7 @@ class Connection:
 
 
 class Platform:
-    """`shared.ports.Platform` for Fabric's jobs; one for each invocation."""
+    """`shared.refresh.ports.Platform` for Fabric's jobs; one for each invocation."""
 
     traits = fabric.TRAITS
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from xml.sax.saxutils import escape
 
-from shared.ports import StoreDown
+from shared.refresh.ports import StoreDown
 
 LONGEST_MESSAGE = 65_536
 """Bytes of a message as it stands in the document, in which `&`, `<` and `>` take more than one."""

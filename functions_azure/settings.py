@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from functions_azure.clouds import CLOUDS, PUBLIC, AzureCloud
-from shared.model import Value
+from shared.values import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
 

@@ -1,4 +1,4 @@
-"""What the triggers have in common: read what came, let `shared.inbox` judge it, and carry the verdicts out.
+"""What the triggers have in common: read what came, let `shared.inbound.dispatch` judge it, and carry the verdicts out.
 
 A bad configuration or a missing variable makes every invocation fail with what is wrong, and leaves the messages where
 they are (G6, G1).
@@ -18,19 +18,22 @@ from functions_azure.clients import Deadline
 from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE
 from functions_azure.telemetry import Telemetry
-from shared import eventgrid, records, report
-from shared.config import Configuration
-from shared.engine import Engine, World
-from shared.inbox import Judged, Verdict, take
-from shared.model import Target, Value
-from shared.ports import StoreDown
-from shared.readings import Ignored, Malformed, Reading, Ticked, each
+from shared.config.load import Configuration
+from shared.inbound import eventgrid
+from shared.inbound.dispatch import Judged, Verdict, take
+from shared.inbound.messages import Ignored, Malformed, Reading, Ticked, each
 from shared.redaction import plain
-from shared.trouble import Trouble
+from shared.refresh import records
+from shared.refresh import status as report
+from shared.refresh.engine import Engine, World
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import StoreDown
+from shared.targets import Target
+from shared.values import Value
 
 if TYPE_CHECKING:
-    from functions_azure.workload import Gate, Request
-    from shared.workload import Answer
+    from functions_azure.workload.shell import Gate, Request
+    from shared.workload.api import Answer
 
 INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
 """Told to stop, the host leaves a call 10 s, then cuts the worker off, and the message stays hidden for ten minutes (as
@@ -151,7 +154,7 @@ class Shell:
 
     def job(self, request: Request) -> Answer:
         """One of the three calls that Fabric makes of a workload."""
-        from functions_azure import workload
+        from functions_azure.workload import shell as workload
 
         deadline = Deadline(INVOCATION_SECONDS)
         return workload.answer(request, self._gate, lambda: self._invocation(deadline), self._telemetry)

@@ -26,7 +26,7 @@ from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
-from shared.ports import Conflict, Document, StoreDown
+from shared.refresh.ports import Conflict, Document, StoreDown
 
 PARTITIONS = 8
 """A tick costs so many reads, and one; a partition takes some 2,000 writes a second. Never to be changed: what is there
@@ -51,7 +51,7 @@ Operation = tuple[Any, ...]
 
 
 class Store:
-    """`shared.ports.Store` on Azure Tables."""
+    """`shared.refresh.ports.Store` on Azure Tables."""
 
     def __init__(self, clients: Clients, now: Callable[[], datetime], deadline: Deadline = NEVER) -> None:
         """`now` says whether a line of history is old."""

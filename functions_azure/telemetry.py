@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions_azure.correlation import current
-from shared.engine import Happened
 from shared.redaction import plain
+from shared.refresh.engine import Happened
 
 LEVELS: Mapping[str, int] = {
     "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already

@@ -21,8 +21,15 @@ from urllib3 import Timeout
 from functions_azure.clients import CONNECT_SECONDS, NEVER, READ_SECONDS, Deadline
 from functions_azure.sessions import WholeAnswer, read_answer, session
 from functions_azure.settings import Settings, is_loopback
-from shared.trouble import Trouble
-from shared.wire import ANSWER_LIMIT, MISCONFIGURED, NO_CREDENTIALS_NOW, NOT_CONNECTED, TRANSPORT, names_of
+from shared.platforms.failures import (
+    ANSWER_LIMIT,
+    MISCONFIGURED,
+    NO_CREDENTIALS_NOW,
+    NOT_CONNECTED,
+    TRANSPORT,
+    names_of,
+)
+from shared.refresh.failure import Trouble
 
 if TYPE_CHECKING:
     import msal

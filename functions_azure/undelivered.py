@@ -22,9 +22,9 @@ from azure.core import MatchConditions
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
 from functions_azure.queue_messages import UnfitMessageError, message_text
 from functions_azure.settings import UNDELIVERED
-from shared.letters import LOOKED_AT, Heap, Move
-from shared.ports import Conflict
+from shared.inbound.dead_letters import LOOKED_AT, Heap, Move
 from shared.redaction import plain
+from shared.refresh.ports import Conflict
 
 WHY = "why"
 """Metadata of a blob of ours: the reason, percent-encoded, because a header of HTTP carries it."""

@@ -7,15 +7,15 @@ from datetime import timedelta
 
 from functions_azure.clients import NEVER, Clients, Deadline, ask
 from functions_azure.settings import WAKES_QUEUE
-from shared.model import Wake
-from shared.wakes import wake_message
+from shared.inbound.wakes import wake_message
+from shared.refresh.state import Wake
 
 FOREVER = -1
 """Seconds to live. With a week, the default, a message that is hidden for six days may be gone before it is taken."""
 
 
 class Waker:
-    """`shared.ports.Waker` on a Storage queue."""
+    """`shared.refresh.ports.Waker` on a Storage queue."""
 
     reach = timedelta(days=6)
     """Seven days is the longest visibility delay (Put Message); a day less leaves room for clocks and rounding."""

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+from shared.refresh.failure import Fault, Meaning, Sent, Trouble
 from shared.sources.groups import DeltaTable
 from shared.sources.replies import Reply
-from shared.trouble import Fault, Meaning, Sent, Trouble
-from tests.core import NOON, at, seconds
+from tests.support.core import NOON, at, seconds
 
 DENIED = Trouble("AccessDeniedException", "not allowed", Fault.CALLER, Sent.REJECTED, retry_safe=False)
 THROTTLED = Trouble("ThrottlingException", "slow", Fault.PLATFORM, Sent.REJECTED, True, Meaning.THROTTLED)

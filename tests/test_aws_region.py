@@ -13,7 +13,7 @@ from functions_aws.clients import session
 from functions_aws.settings import read
 from local.cli import main
 from local.emulators.aws.emulator import LocalAws
-from tests.aws_host import CONFIGURATION, living_in
+from tests.support.aws_host import CONFIGURATION, living_in
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = "us-west-2"

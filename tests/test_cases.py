@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared import eventbridge, eventgrid
-from shared.config import load
-from shared.readings import Arrived, Malformed, each
-from shared.routing import signals_of
-from tests.golden_folders import golden, read_json
+from shared.config.load import load
+from shared.inbound import eventbridge, eventgrid
+from shared.inbound.messages import Arrived, Malformed, each
+from shared.inbound.routing import signals_of
+from tests.support.golden_folders import golden, read_json
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

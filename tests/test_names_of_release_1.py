@@ -26,12 +26,14 @@ from functions_azure import settings as azure_settings
 from functions_azure.correlation import NAMES, correlated
 from functions_azure.telemetry import Telemetry as AzureTelemetry
 from local.cli import main
-from shared import model
-from shared.engine import Happened
-from shared.ports import Phase
-from tests.jobs_world import JobsWorld
-from tests.sim import world as sim_world
-from tests.sim.history import WORLDS, play
+from shared.refresh.engine import Happened
+from shared.refresh.ports import Phase
+from shared.refresh.state import Hold, Outcome, Situation
+from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, Source
+from shared.workload.job import JobStatus
+from tests.simulation import world as sim_world
+from tests.simulation.history import WORLDS, play
+from tests.support.jobs_world import JobsWorld
 
 ROOT = Path(__file__).parent.parent
 LISTS = Path(__file__).parent / "golden" / "release-1" / "lists"
@@ -285,13 +287,13 @@ def exit_code(*words: str) -> int:
 def stored_values() -> set[str]:
     """`<what> <word>` of all that is stored by a word: enumerations by their values, unions by their tags."""
     enumerations: Mapping[str, Any] = {
-        "situation": model.Situation,
-        "outcome": model.Outcome,
-        "job status": model.JobStatus,
-        "cloud": model.Cloud,
+        "situation": Situation,
+        "outcome": Outcome,
+        "job status": JobStatus,
+        "cloud": Cloud,
     }
     found = {f"{what} {word.value}" for what, words in enumerations.items() for word in words}
-    for union in (model.Hold, model.Resource, model.Source):
+    for union in (Hold, Resource, Source):
         for kind in union.__args__:
             config = kind.__struct_config__
             found.add(f"{config.tag_field} {config.tag}")
@@ -306,11 +308,11 @@ def test_stored_words_stay() -> None:
 def test_keys_of_records_stay() -> None:
     """Under another key a record is not found, and its target begins anew."""
     today = {
-        model.GlueView("123456789012", "sales", "dai/ly").key,
-        model.LakeViews("w", "l").key,
-        model.LakeViews("w", "l", "e").key,
-        model.ItemJob("w", "i", "RunNotebook").key,
-        model.ItemJob("w", "i", "RunNotebook", {"b": 1, "a": [2]}, [{"name": "p"}]).key,
+        GlueView("123456789012", "sales", "dai/ly").key,
+        LakeViews("w", "l").key,
+        LakeViews("w", "l", "e").key,
+        ItemJob("w", "i", "RunNotebook").key,
+        ItemJob("w", "i", "RunNotebook", {"b": 1, "a": [2]}, [{"name": "p"}]).key,
     }
     assert_nothing_is_gone("keys", today)
 

@@ -1,6 +1,6 @@
 """The promises G1 to G7, one test each, over the shipped loop, a virtual clock and both platforms' traits.
 
-What happened is judged by the platform's own journal (`tests/sim/judge.py`), never by our record. `glue` refuses a
+What happened is judged by the platform's own journal (`simulation/judge.py`), never by our record. `glue` refuses a
 start while a run is there; `fabric` accepts it and skips. Both keep their records in memory; and Fabric's also where
 they are when it is deployed, on Azure Tables (Azurite), over which a case or two of each promise is played.
 """
@@ -17,17 +17,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from shared import fabric, glue
-from shared.config import BadConfiguration, Configuration, load
-from shared.model import Paused, Policy, Target
-from tests.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
-from tests.sim.core import shipped
-from tests.sim.judge import at_rest, violations
-from tests.sim.platform import PlatformRun, character
-from tests.sim.store import SimStore
-from tests.sim.tables import TablesStore
-from tests.sim.weather import CallFault, Fate, Script, Weather
-from tests.sim.world import Simulation, at, make_target
+from shared.config.load import BadConfiguration, Configuration, load
+from shared.platforms import fabric, glue
+from shared.refresh.state import Paused
+from shared.targets import Policy, Target
+from tests.simulation.core import shipped
+from tests.simulation.faults import CallFault, Fate, Script, Weather
+from tests.simulation.judge import at_rest, violations
+from tests.simulation.platform import PlatformRun, character
+from tests.simulation.store import SimStore
+from tests.simulation.tables import TablesStore
+from tests.simulation.world import Simulation, at, make_target
+from tests.support.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
 
 TRAITS = {"glue": glue.TRAITS, "fabric": fabric.TRAITS}
 POLICY = Policy(min_interval=timedelta(minutes=5))

@@ -28,14 +28,16 @@ from functions_aws import store as dynamodb
 from functions_azure import store as tables
 from functions_azure.clients import Clients
 from functions_azure.dead_letters import DeadLetters
-from functions_azure.key_vault import Wrapped
 from functions_azure.settings import TABLE, WAKES_QUEUE, Settings
-from functions_azure.sign_in import Opened, SignIns
+from functions_azure.sign_in.key_vault import Wrapped
+from functions_azure.sign_in.store import Opened, SignIns
 from local.emulators.aws.emulator import LocalAws, _create_table
-from shared import entra, eventbridge, eventgrid, records, wakes
-from shared.model import Wake
-from tests.aws_host import living_in
-from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
+from shared import sign_in as entra
+from shared.inbound import eventbridge, eventgrid, wakes
+from shared.refresh import records
+from shared.refresh.state import Wake
+from tests.support.aws_host import living_in
+from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
 RELEASE = Path(__file__).parent / "golden" / "release-1"
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -154,7 +156,7 @@ def check_changes(store: Any, must: dict[str, Any]) -> None:
 
 def fill(store: Any, must: dict[str, Any]) -> None:
     """Write all of it anew."""
-    from shared.ports import Document
+    from shared.refresh.ports import Document
 
     for key, body in must["bodies"].items():
         wake_at = must["wakes"].get(key)

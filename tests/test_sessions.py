@@ -13,15 +13,16 @@ from typing import Any, Self
 import pytest
 import requests
 
-from functions_azure import platform, workload_keys
+from functions_azure import platform
 from functions_azure.clients import Deadline
 from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import AnswerTooLongError, read_answer, read_body, session
 from functions_azure.tokens import BoundedHttp
-from functions_azure.workload_keys import Keys, NoKeys
-from shared.model import LakeViews, Target
-from shared.trouble import Sent, Trouble
-from shared.wire import ANSWER_LIMIT
+from functions_azure.workload import keys
+from functions_azure.workload.keys import Keys, NoKeys
+from shared.platforms.failures import ANSWER_LIMIT
+from shared.refresh.failure import Sent, Trouble
+from shared.targets import LakeViews, Target
 
 SHORT_SECONDS = 0.3
 """How long an answer may take in these tests."""
@@ -144,7 +145,7 @@ def test_a_start_that_drips_has_an_unknown_outcome(server: DrippingServer, monke
 
 def test_keys_that_drip_are_no_keys(server: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key server."""
-    monkeypatch.setattr(workload_keys, "READ_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(keys, "READ_SECONDS", SHORT_SECONDS)
     with pytest.raises(NoKeys):
         Keys(server.url).find("loopback")
 

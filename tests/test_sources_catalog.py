@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from shared.refresh.failure import Meaning, Trouble
 from shared.sources import catalog, iceberg
 from shared.sources.catalog import GONE, look_at_bucket, look_at_database
 from shared.sources.groups import GlueDatabase, SourceTable, TableBucket
 from shared.sources.memory import IcebergVersion, SourceMemory
 from shared.sources.ports import Known, Observation, Seen, ViewSeen
-from shared.trouble import Meaning, Trouble
-from tests.core import NOON, at, seconds
 from tests.sources_support import DENIED, THROTTLED, FakeCatalog, metadata, reply
+from tests.support.core import NOON, at, seconds
 
 SALES = GlueDatabase("123456789012", "sales")
 LAKE = TableBucket("123456789012", "lake", "sales")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from shared.refresh.failure import Trouble
 from shared.sources import delta
 from shared.sources.groups import DeltaTable
 from shared.sources.memory import DeltaVersion, SourceMemory
 from shared.sources.ports import Known, Observation, Seen
-from shared.trouble import Trouble
-from tests.core import at
 from tests.sources_support import DENIED, THROTTLED, FakeLog, data_commit, metadata_commit, optimize_commit
+from tests.support.core import at
 
 TABLE = DeltaTable("ws", "lh", "Tables/orders")
 

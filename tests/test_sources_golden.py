@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.sources import delta, iceberg
 from shared.sources.iceberg import Metadata
-from tests.golden_folders import golden, read_json
+from tests.support.golden_folders import golden, read_json
 
 
 def read_bytes(folder: Path, name: str) -> bytes | None:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.model import GlueView, ItemJob, LakeViews, OneLakeChanged, S3ObjectCreated, Source, Target
 from shared.sources import groups
 from shared.sources.groups import DeltaTable, GlueDatabase, SourceTable, TableBucket
 from shared.sources.memory import DeltaVersion, GroupRecord, IcebergVersion, SourceMemory, ViewMemory, version_of
@@ -16,8 +15,9 @@ from shared.sources.proof import Disproof, Proof, Undecided, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
 from shared.sources.replies import Reply, http_time, news_time
 from shared.sources.rhythm import heed, is_silent, next_look, shortest, slowed
-from tests.core import NOON, at, seconds
+from shared.targets import GlueView, ItemJob, LakeViews, OneLakeChanged, S3ObjectCreated, Source, Target
 from tests.sources_support import DENIED, THROTTLED, hours, reply
+from tests.support.core import NOON, at, seconds
 
 SALES = GlueDatabase("1", "sales")
 ORDERS, RETURNS = SourceTable(SALES, "orders"), SourceTable(SALES, "returns")

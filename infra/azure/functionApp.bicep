@@ -1,7 +1,7 @@
 // The function app on a Flex Consumption plan: its code from a container, everything else by identity.
 //
 // What a Flex site may say of itself is less than what the resource type allows, and neither compiler nor snapshot knows:
-// tests/test_infra_azure.py holds each property of siteConfig and each setting against what is known to be taken.
+// tests/infra/test_azure.py holds each property of siteConfig and each setting against what is known to be taken.
 
 import { fabricType, workloadType } from 'types.bicep'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.packaging import aws, azure
 from infra.packaging.stage import ROOT, CannotPackage
-from shared.config import BadConfiguration
+from shared.config.load import BadConfiguration
 
 
 def main() -> int:

@@ -8,8 +8,8 @@ from typing import Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
-from shared.config import load
-from shared.model import Cloud
+from shared.config.load import load
+from shared.targets import Cloud
 
 LAMBDA: Final = Platform(("manylinux_2_28_aarch64", "manylinux2014_aarch64"), "3.13")
 """python3.13 on arm64 is Amazon Linux 2023 with glibc 2.34.

@@ -8,8 +8,8 @@ from typing import Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
-from shared.config import load
-from shared.model import Cloud
+from shared.config.load import load
+from shared.targets import Cloud
 
 FLEX: Final = Platform(("manylinux_2_28_x86_64", "manylinux2014_x86_64"), "3.13")
 """Flex Consumption runs on x86-64 only; the image of Python 3.13 is Debian 12 with glibc 2.36.

@@ -10,8 +10,9 @@ from botocore.session import Session
 
 from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, patterns_for, signal_pattern
-from shared.config import Configuration
-from shared.model import Cloud, GlueView, S3ObjectCreated, Value
+from shared.config.load import Configuration
+from shared.targets import Cloud, GlueView, S3ObjectCreated
+from shared.values import Value
 
 LONGEST_PARAMETER: Final = 4096
 """Bytes: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.parameters.errors import ParameterError
-from shared.config import Configuration
-from shared.model import BlobCreated, Cloud, OneLakeChanged, Value
+from shared.config.load import Configuration
+from shared.targets import BlobCreated, Cloud, OneLakeChanged
+from shared.values import Value
 
 FOLDER: Final = Path(__file__).parents[1] / "azure"
 
@@ -151,7 +152,7 @@ def _container(blob: BlobCreated) -> str:
 def _exact(blob: BlobCreated) -> Filter:
     """Container, prefix and suffix as one filter, each as far as it is ASCII.
 
-    Event Grid loses some other characters in subjects. The reader then takes the event's URL (`shared.eventgrid`),
+    Event Grid loses some other characters in subjects. The reader (`shared.inbound.eventgrid`) then takes its URL,
     which a filter cannot.
     """
     prefix = re.match(r"[\x00-\x7f]*", blob.prefix)

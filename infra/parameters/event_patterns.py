@@ -12,8 +12,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from shared.config import Configuration, SignalSource
-from shared.model import Cloud, GlueJobSucceeded, GlueTableChanged, S3ObjectCreated, Source, Value
+from shared.config.load import Configuration, SignalSource
+from shared.targets import Cloud, GlueJobSucceeded, GlueTableChanged, S3ObjectCreated, Source
+from shared.values import Value
 
 LONGEST_PATTERN: Final = 2048
 """Characters, by default: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html."""

@@ -17,8 +17,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.parameters.aws import buckets, glue_resources
 from infra.parameters.event_patterns import patterns_for, signal_pattern
 from local.checks.finding import Finding
-from shared.config import Configuration
-from shared.model import Cloud, GlueView, Target, Value
+from shared.config.load import Configuration
+from shared.targets import Cloud, GlueView, Target
+from shared.values import Value
 
 CALLS: Final[tuple[str, ...]] = (
     "glue:GetTable",

@@ -20,8 +20,8 @@ from local import azure_login
 from local.checks import fabric
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
-from shared.config import Configuration
-from shared.model import BlobCreated, Cloud, OneLakeChanged
+from shared.config.load import Configuration
+from shared.targets import BlobCreated, Cloud, OneLakeChanged
 
 SUBSCRIPTIONS, RESOURCES, STORAGE, EVENT_GRID, ROLES, WEB = (
     {"api-version": version}

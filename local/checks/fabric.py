@@ -13,16 +13,17 @@ from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 from functions_azure.settings import Settings, cloud, endpoint
-from functions_azure.world import Parts, world
+from functions_azure.wiring import Parts, world
 from local import azure_login
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
-from shared.config import Configuration
-from shared.entra import Damaged, age
-from shared.model import Blocked, Cloud, GlueView, ItemJob, LakeViews, State, Target
-from shared.ports import Store, StoreDown
-from shared.records import NewerRecord, read_state
-from shared.trouble import Trouble
+from shared.config.load import Configuration
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Store, StoreDown
+from shared.refresh.records import NewerRecord, read_state
+from shared.refresh.state import Blocked, State
+from shared.sign_in import Damaged, age
+from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Target
 
 EVERYBODY: Final = ("managed-identity", "service-principal", "user")
 USERS_ONLY: Final = ("user",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.model import Value
+from shared.values import Value
 
 
 class Finding(Value, frozen=True):

@@ -12,7 +12,7 @@ import requests
 from functions_azure.sessions import session
 from functions_azure.tokens import Tokens
 from shared.redaction import plain
-from shared.trouble import Trouble
+from shared.refresh.failure import Trouble
 
 TIMEOUT_SECONDS: Final = (5.0, 30.0)
 """To connect, and to read. Resource Manager takes a second or two for a list over a whole subscription."""

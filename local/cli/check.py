@@ -13,8 +13,8 @@ from local.checks.finding import Finding
 from local.cli.console import print_json, print_table
 from local.cli.deployment import read_config
 from local.cli.errors import NotWellError
-from shared.config import Configuration, json_schema
-from shared.model import Cloud, Target
+from shared.config.load import Configuration, json_schema
+from shared.targets import Cloud, Target
 
 
 def print_schema() -> None:

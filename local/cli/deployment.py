@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from local.cli.errors import NotWellError, UsageError
-from shared.config import Configuration, load
-from shared.engine import Engine, World
-from shared.happenings import Happening
-from shared.letters import Heap
-from shared.model import Cloud, Target
-from shared.ports import StoreDown
-from shared.records import NewerRecord
+from shared.config.load import Configuration, load
+from shared.inbound.dead_letters import Heap
+from shared.refresh.engine import Engine, World
+from shared.refresh.inputs import Happening
+from shared.refresh.ports import StoreDown
+from shared.refresh.records import NewerRecord
+from shared.targets import Cloud, Target
 
 if TYPE_CHECKING:
     from functions_aws.settings import Settings as AwsSettings
@@ -93,7 +93,7 @@ def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters
-    from functions_aws.world import world
+    from functions_aws.wiring import world
 
     settings = aws_settings(environ)
     clients = Clients(settings.region)
@@ -104,7 +104,7 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_azure.dead_letters import DeadLetters
-    from functions_azure.world import Parts, world
+    from functions_azure.wiring import Parts, world
     from local import azure_login
 
     settings = azure_settings(environ)

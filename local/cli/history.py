@@ -8,8 +8,8 @@ import msgspec
 
 from local.cli.console import print_json, print_table
 from local.cli.deployment import reach, side_of
-from shared.model import Ended
-from shared.records import read_ended
+from shared.refresh.records import read_ended
+from shared.refresh.state import Ended
 
 
 def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:

@@ -18,20 +18,20 @@ from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError
 
 from functions_azure import telemetry
 from functions_azure.settings import BadSettings, Settings, read, secrets
+from functions_azure.sign_in.user import issued_at, public_client, require
 from functions_azure.tokens import Answer, BoundedHttp
-from functions_azure.user import issued_at, public_client, require
-from functions_azure.world import Parts
+from functions_azure.wiring import Parts
 from local import azure_login
 from local.cli.console import print_json
 from local.cli.deployment import read_config
 from local.cli.errors import NotWellError, UsageError
 from local.cli.refresh import try_blocked
-from shared import entra
-from shared.config import Configuration
-from shared.entra import Damaged, Remedy, SignIn
-from shared.ports import StoreDown
-from shared.records import NewerRecord
+from shared import sign_in as entra
+from shared.config.load import Configuration
 from shared.redaction import plain
+from shared.refresh.ports import StoreDown
+from shared.refresh.records import NewerRecord
+from shared.sign_in import Damaged, Remedy, SignIn
 
 PATIENCE_SECONDS = 300
 """For a browser; a device code says itself how long it lasts."""
@@ -183,7 +183,7 @@ def _claims(deployment: Deployment) -> str | None:
 
 
 def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
-    from functions_azure.key_vault import VaultRefused
+    from functions_azure.sign_in.key_vault import VaultRefused
 
     try:
         deployment.sign_ins.begin(sign_in, cache)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from local.cli.errors import NotWellError, UsageError
-from shared.config import BadConfiguration
+from shared.config.load import BadConfiguration
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local.cli.deployment import PLACES, Side, ask, each_side, read_config, side_of, tell
-from shared.happenings import PauseAsked, ResumeAsked
-from shared.model import Cloud
+from shared.refresh.inputs import PauseAsked, ResumeAsked
+from shared.targets import Cloud
 
 
 def pause(path: Path, name: str | None) -> None:

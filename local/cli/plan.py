@@ -15,16 +15,18 @@ from msgspec import structs
 from local.cli.console import print_json, print_table
 from local.cli.deployment import read_config
 from local.cli.errors import NotWellError, UsageError
-from shared import eventbridge, eventgrid, fabric, glue
-from shared.config import Configuration
-from shared.decision import Gate, Start, Wait, decide
-from shared.happenings import Signalled
-from shared.machine import fold
-from shared.model import Cloud, GlueView, LakeViews, Signal, State, Target
-from shared.readings import Arrived, Asked, Ignored, Malformed, Reading
-from shared.routing import reason, targets_of
-from shared.timing import Terms
-from shared.trouble import Trouble
+from shared.config.load import Configuration
+from shared.inbound import eventbridge, eventgrid
+from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Reading
+from shared.inbound.routing import reason, targets_of
+from shared.platforms import fabric, glue
+from shared.refresh.decide import Gate, Start, Wait, decide
+from shared.refresh.failure import Trouble
+from shared.refresh.inputs import Signalled
+from shared.refresh.machine import fold
+from shared.refresh.state import Signal, State
+from shared.refresh.timing import Terms
+from shared.targets import Cloud, GlueView, LakeViews, Target
 
 
 @dataclass(frozen=True)

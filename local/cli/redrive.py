@@ -12,9 +12,9 @@ from typing import Protocol, TextIO
 from local.cli.console import print_json, print_table
 from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell, unreachable
 from local.cli.errors import NotWellError
-from shared.letters import Heap
-from shared.model import Cloud
-from shared.ports import StoreDown
+from shared.inbound.dead_letters import Heap
+from shared.refresh.ports import StoreDown
+from shared.targets import Cloud
 
 POLL_SECONDS = 2.0
 """Between two looks at how far a move is; SQS moves up to 500 messages a second."""
@@ -112,7 +112,7 @@ def _open_aws(environ: dict[str, str]) -> DeadLetters:
 
 def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
     from functions_azure.dead_letters import DeadLetters as InStorage
-    from functions_azure.world import Parts
+    from functions_azure.wiring import Parts
     from local import azure_login
 
     settings = azure_settings(environ)

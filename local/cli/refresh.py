@@ -6,9 +6,10 @@ from pathlib import Path
 
 from local.cli.deployment import ask, open_side, reach, read_config, side_of
 from local.cli.errors import UsageError
-from shared.happenings import ProbeAsked, Signalled
-from shared.model import Blocked, Cloud, Signal
-from shared.records import read_state
+from shared.refresh.inputs import ProbeAsked, Signalled
+from shared.refresh.records import read_state
+from shared.refresh.state import Blocked, Signal
+from shared.targets import Cloud
 
 
 def refresh(path: Path, name: str, *, full: bool) -> None:

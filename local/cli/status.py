@@ -13,11 +13,12 @@ import msgspec
 from local.cli.console import print_json, print_table
 from local.cli.deployment import PLACES, Side, each_side, read_config, tell
 from local.cli.errors import NotWellError, UsageError
-from shared.config import Configuration
-from shared.letters import Heap
-from shared.model import Cloud, Deployment, State
-from shared.records import DEPLOYMENT_KEY, read_deployment, read_state
-from shared.report import Row, row, unknown
+from shared.config.load import Configuration
+from shared.inbound.dead_letters import Heap
+from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
+from shared.refresh.state import Deployment, State
+from shared.refresh.status import Row, row, unknown
+from shared.targets import Cloud
 
 STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
 
@@ -57,7 +58,7 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
     if configuration.fabric.identity != "user" or all(t.cloud is not Cloud.AZURE for t in configuration.targets):
         return Standing()
     from local.cli import login
-    from shared.entra import NOBODY, age
+    from shared.sign_in import NOBODY, age
 
     try:
         kept = login.Deployment(configuration, path).kept()

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from functions_aws import app, world
+from functions_aws import app, wiring
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
-from functions_aws.returns import Returns
 from functions_aws.settings import read
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
+from functions_aws.visibility import Returns
 from local.demo.naive import NaiveGlueHandler
 from local.demo.story import Patience, goes_on
 from local.emulators.aws.emulator import LocalAws
@@ -25,9 +25,9 @@ from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock
 from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, Journal
-from shared.config import Configuration
-from shared.engine import Happened
-from shared.model import Cloud, GlueView, S3ObjectCreated, Target
+from shared.config.load import Configuration
+from shared.refresh.engine import Happened
+from shared.targets import Cloud, GlueView, S3ObjectCreated, Target
 
 GLUE = GlueSettings(
     starting=timedelta(seconds=5),
@@ -207,7 +207,7 @@ def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell
     clients = Clients(settings.region)
     shell = Shell(
         configuration,
-        world.world(settings, clients, tell, clock),
+        wiring.world(settings, clients, tell, clock),
         DeadLetters(clients),
         Returns(clients),
         Telemetry(settings.service),

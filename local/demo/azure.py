@@ -20,7 +20,7 @@ from unittest.mock import patch
 import azure.functions as func
 from msgspec.structs import replace
 
-from functions_azure import app, settings, world
+from functions_azure import app, settings, wiring
 from functions_azure.clients import Deadline
 from functions_azure.shell import ComesBack, Shell
 from functions_azure.telemetry import Telemetry
@@ -35,10 +35,10 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_nam
 from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric, function_host
 from local.emulators.journal import Arrival, Journal
 from local.emulators.memory import MemoryStore, MemoryWaker
-from shared.config import Configuration, WorkloadJob
-from shared.engine import Happened, World
-from shared.model import BlobCreated, Cloud, ItemJob, LakeViews, Target
-from shared.wakes import wake_message
+from shared.config.load import Configuration, WorkloadJob
+from shared.inbound.wakes import wake_message
+from shared.refresh.engine import Happened, World
+from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, Target
 
 FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
 RUN_TIME = timedelta(seconds=40)
@@ -247,14 +247,14 @@ def _asked_by_fabric(stage: AzureStage, entra: Entra, clock: FastClock) -> Itera
 def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell) -> Iterator[None]:
     """The triggers as deployed, on the real Fabric client; the clock, the store and the wakes are the demo's."""
     found = settings.read(os.environ)
-    parts = world.Parts(found, lambda: configuration)
+    parts = wiring.Parts(found, lambda: configuration)
     store, waker, grave = MemoryStore(), MemoryWaker(clock), Grave()
 
     def here(read: Configuration, deadline: Deadline) -> World:
-        real = world.world(found, read, parts, tell, clock=clock, deadline=deadline)
+        real = wiring.world(found, read, parts, tell, clock=clock, deadline=deadline)
         return replace(real, store=store, waker=waker)
 
-    gate = cache(lambda: world.gate(os.environ, lambda: clock.now().timestamp()))
+    gate = cache(lambda: wiring.gate(os.environ, lambda: clock.now().timestamp()))
     app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
     stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
     with (

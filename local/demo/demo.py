@@ -25,8 +25,8 @@ from local.demo.azure import azure_stage
 from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
-from shared.config import load
-from shared.engine import Happened
+from shared.config.load import load
+from shared.refresh.engine import Happened
 
 LENGTH = timedelta(seconds=500)
 """Demo time in which a machine that does nothing else tells the whole story."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
-from shared import fabric
-from shared.config import Configuration
-from shared.model import BlobCreated, ItemJob, LakeViews, S3ObjectCreated, Target
+from shared.config.load import Configuration
+from shared.platforms import fabric
+from shared.targets import BlobCreated, ItemJob, LakeViews, S3ObjectCreated, Target
 
 Tell = Callable[[str, str], None]
 

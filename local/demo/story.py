@@ -14,7 +14,7 @@ from typing import Protocol
 
 from local.emulators.faults import FailRun, LoseResponse, Throttle
 from local.emulators.journal import Arrival, Journal
-from shared.model import Target
+from shared.targets import Target
 
 START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
 """A fixed morning, so that the schedule at 06:05 falls into the story."""

@@ -8,7 +8,7 @@ from threading import Event
 
 
 class FastClock:
-    """Time that began at `start` and runs `speed` times as fast as real time; `shared.ports.Clock`, and a way to wait.
+    """`shared.refresh.ports.Clock` that began at `start` and runs `speed` times as fast as real time; can wait.
 
     Everything that waits or dates something must share one: workers, platform, queues. The monotonic clock runs fast,
     too, so that what the machine bounds by it keeps its proportion to what it bounds by the wall clock.

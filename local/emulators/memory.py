@@ -1,6 +1,6 @@
 """The store and the waker in memory: for one machine, for the demo and for tests. What they hold ends with the process.
 
-They are safe between threads. `tests/store_contract.py` says what every store must do.
+They are safe between threads. `tests/support/store_contract.py` says what every store must do.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from itertools import count
 from threading import Lock
 
-from shared.model import Wake
-from shared.ports import Clock, Conflict, Document
+from shared.refresh.ports import Clock, Conflict, Document
+from shared.refresh.state import Wake
 
 
 class MemoryStore:

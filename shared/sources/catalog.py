@@ -17,15 +17,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.model import Value
+from shared.platforms.failures import TRANSIENT
 from shared.redaction import plain
+from shared.refresh.failure import Meaning, Trouble
 from shared.sources.groups import GlueDatabase, TableBucket, named_by_view
 from shared.sources.iceberg import is_news, load_table_path, read_table, to_version
 from shared.sources.memory import IcebergVersion, SourceMemory
 from shared.sources.ports import Catalog, Known, Observation, Seen, ViewSeen
 from shared.sources.replies import Reply, news_time
-from shared.trouble import Meaning, Trouble
-from shared.wire import TRANSIENT, instant
+from shared.times import instant
+from shared.values import Value
 
 EXPRESSION_LIMIT = 2048
 """Characters of GetTables' Expression at most (FilterString of the API)."""

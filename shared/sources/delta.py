@@ -17,13 +17,13 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
-from shared.model import Value
+from shared.platforms.failures import TRANSIENT, header
+from shared.refresh.failure import Meaning, Trouble
 from shared.sources.groups import DeltaTable
 from shared.sources.memory import DeltaVersion
 from shared.sources.ports import Known, LogFiles, Observation, Seen
 from shared.sources.replies import Reply, http_time, news_time
-from shared.trouble import Meaning, Trouble
-from shared.wire import TRANSIENT, header
+from shared.values import Value
 
 FIRST_PART = 64 * 1024
 """Bytes of a commit that are read at first: in 2 MB of 5,000 files the first change came within 1.1 kB (measured)."""

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-from shared.model import GlueView, OneLakeChanged, Target, Value
+from shared.targets import GlueView, OneLakeChanged, Target
+from shared.values import Value
 
 PREFIX = "group:"
 """Keys of groups begin with this, so that a tick tells them from targets, whose keys begin with their kind."""

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.model import Value
 from shared.sources.memory import IDS_KEPT, IcebergVersion
+from shared.values import Value
 
 METADATA_LIMIT = 32 * 1024 * 1024
 """Bytes of a `loadTable` answer that are read at most: some 40,000 snapshots at 0.73 kB each (measured, PyIceberg)."""

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from shared.model import Value
+from shared.values import Value
 
 IDS_KEPT = 20
 """Iceberg snapshots that hold the same data, remembered of one source: a compaction an hour for most of a day."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.model import Value
+from shared.refresh.failure import Trouble
 from shared.sources.groups import DeltaTable, Group, SourceTable
 from shared.sources.memory import SourceMemory, Version
 from shared.sources.replies import Reply
-from shared.trouble import Trouble
+from shared.values import Value
 
 
 class Observation(Value, frozen=True):

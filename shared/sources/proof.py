@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from shared.model import Value
 from shared.sources.groups import SourceTable
 from shared.sources.memory import IcebergVersion, SourceMemory
 from shared.sources.ports import ViewSeen
+from shared.values import Value
 
 NO_SNAPSHOT = -1
 """What stands among a view's ids for a source without a snapshot (the model allows it; inferred)."""

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from shared.model import Signal, Value
+from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.state import Signal
 from shared.sources.groups import Group, SourceTable, encode
 from shared.sources.memory import GroupRecord, SourceMemory, ViewMemory
 from shared.sources.ports import Known, Observation, Seen, ViewSeen
 from shared.sources.rhythm import heed
-from shared.trouble import Meaning, Trouble
+from shared.values import Value
 
 
 class News(Value, frozen=True):

@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from shared.model import Value
-from shared.wire import header
+from shared.platforms.failures import header
+from shared.values import Value
 
 SECOND = timedelta(seconds=1)
 """How much HTTP's Date, Last-Modified, Glue's UpdateTime and S3 Tables' modifiedAt lose: they are cut to the second."""

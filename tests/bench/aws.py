@@ -24,18 +24,19 @@ from botocore.awsrequest import AWSResponse
 
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
-from functions_aws.returns import Returns
 from functions_aws.shell import Shell
 from functions_aws.store import Store
 from functions_aws.telemetry import COUNTED, GAUGES, Telemetry
+from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from local.emulators.aws.lambda_host import Context, sqs_event
-from shared import glue
-from shared.config import Configuration, load
-from shared.engine import World
-from shared.model import Cloud, Wake
-from shared.ports import Phase, Platform, Report, Started
-from shared.trouble import Trouble
+from shared.config.load import Configuration, load
+from shared.platforms import glue
+from shared.refresh.engine import World
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Phase, Platform, Report, Started
+from shared.refresh.state import Wake
+from shared.targets import Cloud
 from tests.bench import package_aws
 from tests.bench.costs import Counted, ObviousCounted, StandingCounted, priced, standing
 from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
@@ -301,7 +302,7 @@ def idle_tick() -> Iterator[Measured]:
 
 def _standing(reads: int, cpu_seconds: float) -> StandingCounted:
     """What the template has, and the metrics that the telemetry writes."""
-    from tests.sam_template import resources, written
+    from tests.support.sam_template import resources, written
 
     source = (ROOT / "functions_aws" / "telemetry.py").read_text(encoding="utf-8")
     counts = {name for counts in COUNTED.values() for name in counts} | set(re.findall(r'_counts\["(\w+)"\]', source))
@@ -324,7 +325,7 @@ def _tick(shell: Shell) -> None:
 
 
 def _wake(shell: Shell, wake: Wake) -> None:
-    from shared.wakes import wake_message
+    from shared.inbound.wakes import wake_message
 
     message = {"MessageId": "1", "ReceiptHandle": "r", "Body": wake_message(wake), "Attributes": {}, "MD5OfBody": ""}
     shell.answer(sqs_event([message], "arn:aws:sqs:eu-central-1:123456789012:wakes"), _context())

@@ -26,18 +26,18 @@ from functions_azure.telemetry import Telemetry
 from functions_azure.waker import Waker
 from infra.packaging.azure import SITE_PACKAGES
 from local.emulators.memory import MemoryStore, MemoryWaker
-from shared import fabric
-from shared.config import Configuration, load
-from shared.engine import World
-from shared.model import Cloud
-from shared.ports import Phase, Report, Started
-from shared.trouble import Trouble
-from shared.wakes import wake_message
-from tests.azurite_server import Azurite
+from shared.config.load import Configuration, load
+from shared.inbound.wakes import wake_message
+from shared.platforms import fabric
+from shared.refresh.engine import World
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Phase, Report, Started
+from shared.targets import Cloud
 from tests.bench import costs_azure
 from tests.bench.costs_azure import Counted
 from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
-from tests.staged import staged_azure
+from tests.support.azurite_server import Azurite
+from tests.support.staged import staged_azure
 
 ROOT = Path(__file__).parent.parent.parent
 

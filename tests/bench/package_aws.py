@@ -17,7 +17,7 @@ import botocore
 
 from infra.packaging.aws import GOAL_BYTES
 from tests.bench.parts import Measured
-from tests.staged import staged
+from tests.support.staged import staged
 
 ROOT = Path(__file__).parents[2]
 STARTS = 15

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from local.emulators.memory import MemoryStore, MemoryWaker
-from shared.model import Wake
-from shared.ports import Document
+from shared.refresh.ports import Document
+from shared.refresh.state import Wake
 
 
 class Measured(NamedTuple):

@@ -26,12 +26,12 @@ from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_name
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from local.emulators.journal import Arrival, PlatformRun, lost
-from shared.model import Blocked, State
-from shared.records import read_state
-from tests import swagger
-from tests.azure_host import OTHER, SALES, WORKSPACE, blob_created, packed
-from tests.azure_worker import Died, Worker
-from tests.azurite_server import Account
+from shared.refresh.records import read_state
+from shared.refresh.state import Blocked, State
+from tests.support import swagger
+from tests.support.azure_host import OTHER, SALES, WORKSPACE, blob_created, packed
+from tests.support.azure_worker import Died, Worker
+from tests.support.azurite_server import Account
 
 IDENTITY = Identity(
     "5e7d9b30-0000-4000-8000-000000000001", "5e7d9b30-0000-4000-8000-00000000000a", system_assigned=True

@@ -24,8 +24,8 @@ from local.cli.deployment import read_config
 from local.emulators.faults import LoseResponse, NeverEnd
 from local.emulators.journal import PlatformRun, overlapping
 from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
-from tests.staged import staged
-from tests.test_infra_aws import ACTION_OF, BY_SERVICES, granted, many
+from tests.infra.test_aws import ACTION_OF, BY_SERVICES, granted, many
+from tests.support.staged import staged
 
 pytestmark = [
     pytest.mark.e2e,

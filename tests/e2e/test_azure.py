@@ -18,13 +18,13 @@ from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import NeverEnd
-from shared.model import CLOCK_DIFFERENCE
-from tests.azure_host import SALES, WORKSPACE
-from tests.azure_worker import one_package  # noqa: F401 - fixture
-from tests.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
+from shared.refresh.timing import CLOCK_DIFFERENCE
 from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, Stage, stage
+from tests.infra.test_azure import APP, BLOB_OWNER, METRICS, QUEUES, TABLES
+from tests.support.azure_host import SALES, WORKSPACE
+from tests.support.azure_worker import one_package  # noqa: F401 - fixture
+from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.waiting import wait_until
-from tests.test_infra_azure import APP, BLOB_OWNER, METRICS, QUEUES, TABLES
 
 MOST_EFFECTS = 60
 """Far more than there are from a blob to the end; without a bound a stage that never comes to rest would not end."""
@@ -277,7 +277,7 @@ class Mutant(NamedTuple):
 
 MUTANTS = {
     "a start before its claim is saved": Mutant(
-        "shared/engine.py",
+        "shared/refresh/engine.py",
         {
             "        answer = world.platform.start(sight.target, full=start.full)\n": "",
             "        run = self._saved_run(sight, claimed)\n": (
@@ -289,7 +289,7 @@ MUTANTS = {
         "OVERLAP",
     ),
     "a claim of which nothing came covers": Mutant(
-        "shared/machine.py",
+        "shared/refresh/machine.py",
         {
             "    if found is None:\n        return Folded(_given_back(state))\n    rivals": (
                 "    if found is None:\n        return Folded(replace(state, run=None))\n    rivals"

@@ -1,0 +1,62 @@
+"""Messages that come back sooner than their queue's visibility timeout says, which is what a whole function may need.
+
+A function may change it for what it reports as failed: AWS's own framework for .NET does.
+https://github.com/aws/aws-dotnet-messaging/pull/151
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from functions_aws.clients import Clients, translated
+from functions_aws.dead_letters import url_of
+from shared.inbound.dispatch import stays_away
+from shared.refresh.ports import StoreDown
+
+MOST_A_CALL = 10
+"""Entries of one ChangeMessageVisibilityBatch."""
+
+Record = Mapping[str, Any]
+
+
+class Returns:
+    """The way back of messages that met trouble of ours."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._urls: dict[str, str] = {}
+
+    def hasten(self, records: Sequence[Record]) -> None:
+        """ChangeMessageVisibilityBatch, for records of one queue.
+
+        Raises `StoreDown`: then some come back when their queue says, which is later, and no harm.
+        """
+        parts = [records[start : start + MOST_A_CALL] for start in range(0, len(records), MOST_A_CALL)]
+        with translated("bringing messages back sooner"):
+            refused = [code for part in parts for code in self._changed(part)]
+        if refused:
+            raise StoreDown(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
+
+    def _changed(self, records: Sequence[Record]) -> list[str]:
+        """The codes of those that SQS refused."""
+        entries = [
+            {
+                "Id": str(number),
+                "ReceiptHandle": record["receiptHandle"],
+                "VisibilityTimeout": int(stays_away(_receives(record)).total_seconds()),
+            }
+            for number, record in enumerate(records)
+        ]
+        url = self._url_of(records[0]["eventSourceARN"])
+        answer = self._clients.sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+        return [failed["Code"] for failed in answer.get("Failed", ())]
+
+    def _url_of(self, arn: str) -> str:
+        if arn not in self._urls:
+            self._urls[arn] = url_of(self._clients, arn)
+        return self._urls[arn]
+
+
+def _receives(record: Record) -> int:
+    return int(record["attributes"].get("ApproximateReceiveCount", 1))

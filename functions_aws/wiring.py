@@ -1,0 +1,59 @@
+"""Puts the parts of this cloud together into what the engine needs of the world."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from functions_aws.clients import Clients
+from functions_aws.platform import Platform
+from functions_aws.settings import BadSettings, Settings
+from functions_aws.store import Store
+from functions_aws.waker import Waker
+from shared.config.load import Configuration, load
+from shared.refresh.engine import Happened, World
+from shared.refresh.ports import Clock
+from shared.targets import Cloud
+
+
+class SystemClock:
+    """`shared.refresh.ports.Clock`."""
+
+    def now(self) -> datetime:
+        """The wall clock of the machine, which Lambda keeps in time."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def configuration(settings: Settings) -> Configuration:
+    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file.
+
+    Raises `BadSettings` if the rules were made from another one: events of targets that it does not name would be taken
+    for nobody's. Several environments are packaged in one folder, one after the other.
+    """
+    found = load(settings.config.read_text(encoding="utf-8"), str(settings.config))
+    if settings.fingerprint not in {"", found.fingerprint}:
+        raise BadSettings(
+            f"UNSTALE_CONFIG_FINGERPRINT is {settings.fingerprint!r}, but that of {settings.config} is "
+            f"{found.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
+            "make package-aws for this environment, then sam deploy"
+        )
+    return found
+
+
+def world(settings: Settings, clients: Clients, tell: Callable[[Happened], None], clock: Clock | None = None) -> World:
+    """Nothing in it has been called yet, so nothing is connected."""
+    return World(
+        cloud=Cloud.AWS,
+        store=Store(clients, settings.table),
+        platform=Platform(clients),
+        waker=Waker(clients, settings.queue_url),
+        clock=clock or SystemClock(),
+        token=lambda: uuid.uuid4().hex,
+        tell=tell,
+    )

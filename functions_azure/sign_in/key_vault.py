@@ -1,0 +1,107 @@
+"""The Key Vault over HTTP: the public half of one key, and data keys that only the vault can unwrap.
+
+https://learn.microsoft.com/rest/api/keyvault/keys. Wrapping is done here, with the public half, which is all that the
+vault's own Wrap Key would use; so whoever signs in only reads the key, and only the function's identity can unwrap.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import requests
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from functions_azure.sessions import WholeAnswer
+from functions_azure.settings import SIGN_IN_KEY
+from functions_azure.tokens import BoundedHttp, Tokens
+from shared.platforms.fabric import token_refused
+from shared.refresh.failure import Trouble
+from shared.sign_in import vault_refused
+
+API_VERSION = {"api-version": "7.4"}
+"""Generally available since 2023; what is used here has not changed since."""
+ALGORITHM = "RSA-OAEP-256"
+
+_Send = Callable[[dict[str, str]], WholeAnswer]
+
+
+class Wrapped(NamedTuple):
+    """A data key that only this version of the vault's key unwraps."""
+
+    version: str
+    value: bytes
+
+
+class VaultRefused(Exception):  # noqa: N818 - named for what happened
+    """No key, and why, as facts."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.trouble = trouble
+        super().__init__(str(trouble))
+
+
+class KeyVault:
+    """One vault. `url` is the only place that its token is sent to. Both operations may raise `VaultRefused`."""
+
+    def __init__(self, url: str, tokens: Tokens, http: BoundedHttp) -> None:
+        """`tokens` are for https://vault.azure.net."""
+        self._key_url = f"{url}/keys/{SIGN_IN_KEY}"
+        self._tokens = tokens
+        self._http = http
+
+    def wrap(self, data_key: bytes) -> Wrapped:
+        """Get Key, newest version: `{"key": {"kid": ".../keys/<name>/<version>", "kty", "n", "e"}}`; then encrypt."""
+        key = self._asked(lambda headers: self._http.get(self._key_url, params=API_VERSION, headers=headers))["key"]
+        public = RSAPublicNumbers(e=_number(key["e"]), n=_number(key["n"])).public_key()
+        return Wrapped(str(key["kid"]).rpartition("/")[2], public.encrypt(data_key, _oaep()))
+
+    def unwrap(self, wrapped: Wrapped) -> bytes:
+        """Unwrap Key: `{"alg", "value"}` gives `{"kid", "value"}`, both values base64url."""
+        body = {"alg": ALGORITHM, "value": urlsafe_b64encode(wrapped.value).rstrip(b"=").decode()}
+        url = f"{self._key_url}/{wrapped.version}/unwrapkey"
+        answer = self._asked(lambda headers: self._http.post(url, params=API_VERSION, json=body, headers=headers))
+        return _bytes(answer["value"])
+
+    def _asked(self, send: _Send) -> dict[str, Any]:
+        """One call. Refused for its token, it is sent once more with a new one."""
+        answer = self._sent(send)
+        if token_refused(answer.status_code):
+            answer = self._sent(send)
+        if answer.status_code != requests.codes.ok:
+            raise VaultRefused(vault_refused(answer.status_code, *_error(answer)))
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _sent(self, send: _Send) -> WholeAnswer:
+        token = self._tokens.token()
+        if isinstance(token, Trouble):
+            raise VaultRefused(token)
+        answer = send({"Authorization": f"Bearer {token}"})
+        if token_refused(answer.status_code):
+            self._tokens.refused(token)
+        return answer
+
+
+def _oaep() -> padding.OAEP:
+    return padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
+
+
+def _error(answer: WholeAnswer) -> tuple[str, str]:
+    """`{"error": {"code", "message", "innererror"}}`, or whatever stood in front."""
+    try:
+        error = answer.json()["error"]
+        return str(error["code"]), str(error["message"])
+    except (ValueError, LookupError, TypeError):
+        return "", ""
+
+
+def _bytes(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(_bytes(text))

@@ -1,0 +1,127 @@
+"""What is kept of a signed-in user: one file in blob storage, sealed, which every instance reads and renews.
+
+Instances share the file under its ETag. Entra does not revoke a refresh token when it is used, so of two instances that
+renew at once both hold good ones, and the newer stays:
+
+    A: read e1 -> renew -> save if e1: becomes e2
+    B: read e1 ------> renew -> save if e1: conflict -> read e2. Is mine newer? save if e2 : leave it
+
+What `unstale login` keeps meanwhile stays in any case. Killed at any line, the file is what it was, or what it was to
+become: one Put Blob replaces it whole. https://learn.microsoft.com/entra/identity-platform/refresh-tokens
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from azure.core import MatchConditions
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
+
+from functions_azure.clients import Absent, Clients, ask
+from functions_azure.sign_in.key_vault import KeyVault, Wrapped
+from functions_azure.tokens import BoundedHttp
+from shared import sign_in as entra
+from shared.refresh.ports import Conflict
+from shared.sign_in import Damaged, Kept, Seal, SignIn
+from shared.values import Value
+
+ATTEMPTS = 10
+"""Conflicts in a row. Each means that somebody else saved."""
+NONCE_BYTES = 12
+"""96 random bits are good for four billion files under one data key (NIST SP 800-38D, 8.3)."""
+
+
+class Opened(Value, frozen=True):
+    """The file as a process knows it, open. `cache` is msal's, as JSON."""
+
+    etag: str
+    sign_in: SignIn
+    cache: str
+    data_key: bytes
+    wrapped: Wrapped
+
+    def __repr__(self) -> str:
+        """Without what is in it."""
+        return f"Opened({self.etag})"
+
+
+class SignIns:
+    """The file. Everything may raise `StoreDown`; what needs the key, `VaultRefused`."""
+
+    def __init__(self, clients: Clients, vault: KeyVault, http: BoundedHttp) -> None:
+        """Calls keep the deadline that `http` has in their thread."""
+        self._clients = clients
+        self._vault = vault
+        self._http = http
+
+    def look(self) -> tuple[str, Kept] | None:
+        """ETag and file, still sealed; None if nobody is signed in. May raise `Damaged` or `NewerRecord`."""
+
+        def download(**limits: Any) -> tuple[str, bytes]:
+            found = self._clients.sign_in.download_blob(**limits)
+            return str(found.properties.etag), found.readall()
+
+        try:
+            etag, file = ask("reading the sign-in", self._http.deadline, download)
+        except Absent:
+            return None
+        return etag, entra.read_kept(file)
+
+    def open(self, etag: str, kept: Kept, known: Opened | None = None) -> Opened:
+        """Unseal the file; the vault is asked only for a data key that is not known yet. May raise `Damaged`."""
+        wrapped = Wrapped(kept.seal.key_version, kept.seal.wrapped)
+        data_key = known.data_key if known and known.wrapped == wrapped else self._vault.unwrap(wrapped)
+        try:
+            cache = AESGCM(data_key).decrypt(kept.seal.nonce, kept.sealed, kept.head)
+        except (InvalidTag, ValueError) as error:
+            raise Damaged("its seal does not fit") from error
+        return Opened(etag, kept.sign_in, cache.decode(), data_key, wrapped)
+
+    def save(self, mine: Opened) -> Opened | None:
+        """Put it in the place of what was read, or leave a newer one; what is there then, None if nobody is."""
+        for _ in range(ATTEMPTS):
+            try:
+                return replace(mine, etag=self._put(mine, if_still=mine.etag))
+            except (Conflict, Absent):
+                found = self.look()
+            if found is None:
+                return None
+            etag, kept = found
+            if not mine.sign_in.outdates(kept.sign_in):
+                return self.open(etag, kept, mine)
+            mine = replace(mine, etag=etag)
+        raise Conflict(f"the sign-in moved on {ATTEMPTS} times")
+
+    def begin(self, sign_in: SignIn, cache: str) -> None:
+        """Keep a new sign-in, whatever was there, under a data key of its own."""
+        data_key = AESGCM.generate_key(256)
+        self._put(Opened("", sign_in, cache, data_key, self._vault.wrap(data_key)), if_still="")
+
+    def remove(self) -> bool:
+        """Sign out; False if nobody was signed in."""
+
+        def delete(**limits: Any) -> None:
+            self._clients.sign_in.delete_blob(**limits)
+
+        try:
+            ask("removing the sign-in", self._http.deadline, delete)
+        except Absent:
+            return False
+        return True
+
+    def _put(self, mine: Opened, *, if_still: str) -> str:
+        """One Put Blob, under this ETag where there is one; the new ETag. Raises `Conflict`."""
+        seal = Seal(mine.wrapped.version, mine.wrapped.value, os.urandom(NONCE_BYTES))
+        head = entra.write_head(mine.sign_in, seal)
+        file = head + b"\n" + AESGCM(mine.data_key).encrypt(seal.nonce, mine.cache.encode(), head)
+        condition: dict[str, Any] = (
+            {"etag": if_still, "match_condition": MatchConditions.IfNotModified} if if_still else {}
+        )
+
+        def upload(**limits: Any) -> str:
+            return str(self._clients.sign_in.upload_blob(file, overwrite=True, **condition, **limits)["etag"])
+
+        return ask("saving the sign-in", self._http.deadline, upload)

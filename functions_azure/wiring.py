@@ -1,0 +1,174 @@
+"""Puts the parts of this cloud together into what the engine needs of the world."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from functions_azure import settings, telemetry
+from functions_azure.clients import NEVER, Clients, Deadline
+from functions_azure.dead_letters import DeadLetters
+from functions_azure.platform import Connection, Platform
+from functions_azure.settings import Settings
+from functions_azure.shell import Shell
+from functions_azure.store import Store
+from functions_azure.tokens import (
+    STORAGE,
+    BoundedHttp,
+    EntraTokens,
+    Issuer,
+    ManagedIdentity,
+    StorageCredential,
+    issuer_of,
+)
+from functions_azure.waker import Waker
+from shared.config.load import Configuration, load
+from shared.refresh.engine import Happened, World
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Clock
+from shared.targets import Cloud
+
+if TYPE_CHECKING:
+    from functions_azure.sign_in.store import SignIns
+    from functions_azure.sign_in.user import SignedInUser
+    from functions_azure.workload.keys import Gate
+
+
+class SystemClock:
+    """`shared.refresh.ports.Clock`."""
+
+    def now(self) -> datetime:
+        """The wall clock of the machine, which Azure keeps in time."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Parts:
+    """What lives as long as the process: connections, and the tokens in their caches. Nothing has been asked yet."""
+
+    def __init__(
+        self,
+        found: Settings,
+        configuration: Callable[[], Configuration],
+        storage: Callable[[], Issuer] | None = None,
+        vault: Callable[[], Issuer] | None = None,
+    ) -> None:
+        """The configuration says as whom Fabric is called; it is read when the first token is asked for.
+
+        `storage` is who opens the storage account and `vault` who reads the Key Vault, where it is not the managed
+        identity: a person at the command line.
+        """
+        self.http = BoundedHttp()
+        self.tokens = EntraTokens(self._issuer)
+        self.connection = Connection()
+        own = found.storage_client_id
+        opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
+        self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
+        self.clients = Clients(found, lambda: StorageCredential(opener))
+        self._making = Lock()
+        self._user: SignedInUser | None = None
+        self._found = found
+        self._configuration = configuration
+
+    def _issuer(self) -> Issuer:
+        identity = self._configuration().fabric.identity
+        return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
+
+    @property
+    def user(self) -> SignedInUser:
+        """The issuer of a signed-in user, one for all threads. Raises `ValueError` where settings are missing."""
+        from functions_azure.sign_in.user import SignedInUser
+        from shared.sign_in import scopes
+
+        with self._making:
+            if self._user is None:
+                wanted = scopes(self._configuration().targets)
+                self._user = SignedInUser(self._found, wanted, self.sign_ins, self.http, SystemClock().now)
+            return self._user
+
+    @cached_property
+    def sign_ins(self) -> SignIns:
+        """What is kept of that user."""
+        from functions_azure.sign_in.key_vault import KeyVault
+        from functions_azure.sign_in.store import SignIns
+
+        return SignIns(self.clients, KeyVault(self._found.key_vault_url, self._vault, self.http), self.http)
+
+    def renew(self, deadline: Deadline) -> Trouble | None:
+        """Keep the sign-in of a user alive, where there is one to keep; why it did not work."""
+        if self._configuration().fabric.identity != "user":
+            return None
+        self.http.deadline = deadline
+        return self.user.renew()
+
+
+def configuration(found: Settings) -> Configuration:
+    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file."""
+    return load(found.config.read_text(encoding="utf-8"), str(found.config))
+
+
+def world(
+    found: Settings,
+    configuration: Configuration,
+    parts: Parts,
+    tell: Callable[[Happened], None],
+    *,
+    clock: Clock | None = None,
+    deadline: Deadline = NEVER,
+) -> World:
+    """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
+    clock = clock or SystemClock()
+    parts.http.deadline = deadline
+    return World(
+        cloud=Cloud.AZURE,
+        store=Store(parts.clients, clock.now, deadline),
+        platform=Platform(
+            parts.connection,
+            parts.tokens,
+            clock,
+            url=found.fabric_url,
+            url_form=configuration.fabric.url_form,
+            deadline=deadline,
+        ),
+        waker=Waker(parts.clients, deadline),
+        clock=clock,
+        token=lambda: uuid.uuid4().hex,
+        tell=tell,
+    )
+
+
+def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Gate:
+    """What lets Fabric's calls in, with the real keys. Raises `BadSettings`."""
+    from functions_azure.workload.keys import Gate, Keys
+    from shared.workload.tokens import Expected
+
+    found = settings.workload(environ)
+    expected = Expected(
+        found.audience, found.publisher_tenant, found.client_id, issuer_v1=found.issuer_v1, issuer_v2=found.issuer_v2
+    )
+    return Gate(expected, Keys(found.keys_url), now)
+
+
+def shell(environ: Mapping[str, str]) -> Shell:
+    """What the function app's triggers call, with the real parts. Raises `BadSettings`."""
+    found = settings.read(environ)
+    telemetry.install(settings.secrets(environ))
+    told = telemetry.Telemetry()
+    configured = cache(lambda: configuration(found))
+    parts = Parts(found, configured)
+    return Shell(
+        configured,
+        lambda read, deadline: world(found, read, parts, told.tell, deadline=deadline),
+        lambda deadline: DeadLetters(parts.clients, deadline),
+        told,
+        parts.renew,
+        gate=cache(lambda: gate(environ)),
+    )

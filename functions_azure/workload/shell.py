@@ -1,0 +1,80 @@
+"""Fabric's three calls over HTTP: who asks, what for, and the answer of `shared.workload.jobs`; it decides nothing.
+
+Imported by the first call of Fabric's, and by nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from functions_azure.correlation import correlated
+from functions_azure.telemetry import Telemetry
+from shared.platforms.failures import header
+from shared.refresh.engine import Engine, World
+from shared.values import Value
+from shared.workload.api import UNAUTHORIZED, Answer, Call, oversized, read_call, read_creation, unavailable
+from shared.workload.jobs import Jobs
+
+TENANT_HEADERS = ("x-ms-client-tenant-id", "ms-client-tenant-id")
+"""The name in the API's specification, and that in the toolkit's documents."""
+
+
+class Request(Value, frozen=True):
+    """What the host hands over. `operation` is create, get or cancel."""
+
+    operation: str
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Gate(Protocol):
+    """Says who is let in."""
+
+    def refusal(self, authorization: str, tenant: str) -> str:
+        """Which check fails; empty if none does."""
+
+
+def answer(
+    request: Request, gate: Callable[[], Gate], here: Callable[[], tuple[Engine, World]], telemetry: Telemetry
+) -> Answer:
+    """Answer one call. Raises nothing: what an exception leaves behind is an empty 500, and no error of ours."""
+    with correlated(request.headers):
+        try:
+            return _answer(request, gate(), here, telemetry)
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
+            telemetry.returned(0, f"{type(trouble).__name__}: {trouble}", trouble)
+            return unavailable(trouble)
+
+
+def _answer(request: Request, gate: Gate, here: Callable[[], tuple[Engine, World]], telemetry: Telemetry) -> Answer:
+    """Nothing is read of a call before it is known whose it is."""
+    tenant = next((found for name in TENANT_HEADERS if (found := header(request.headers, name))), "")
+    failed = gate.refusal(header(request.headers, "Authorization"), tenant)
+    if failed:
+        telemetry.refused(failed)
+        return UNAUTHORIZED
+    too_long = oversized(request.body)
+    if too_long:
+        return too_long
+    call = read_call(request.path, tenant)
+    if isinstance(call, Answer):
+        return call
+    return _OPERATIONS[request.operation](Jobs(*here()), call, request.body)
+
+
+def _create(jobs: Jobs, call: Call, body: bytes) -> Answer:
+    creation = read_creation(body)
+    return creation if isinstance(creation, Answer) else jobs.create(call, creation)
+
+
+def _get(jobs: Jobs, call: Call, _body: bytes) -> Answer:
+    return jobs.get(call)
+
+
+def _cancel(jobs: Jobs, call: Call, _body: bytes) -> Answer:
+    return jobs.cancel(call)
+
+
+_OPERATIONS: Mapping[str, Callable[[Jobs, Call, Any], Answer]] = {"create": _create, "get": _get, "cancel": _cancel}

@@ -1,0 +1,1 @@
+"""The configuration: `unstale.toml` as frozen values, or everything that is wrong with it."""

@@ -1,0 +1,320 @@
+"""The configuration: `unstale.toml` as frozen values, or everything that is wrong with it, with line and key (G6).
+
+text -> tables (`config_reading`) -> targets (here) -> rules across them (`config_rules`) -> Configuration
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from shared.config.parse import Mistake, read, shown
+from shared.config.rules import LIMITS, Entry, broken_rules, duration_of, timing
+from shared.config.schema import (
+    AnyTarget,
+    DeploymentTable,
+    FabricTable,
+    File,
+    GlueTable,
+    GlueViewTable,
+    LakeViewsTable,
+    OnTable,
+    Timing,
+    WorkloadTable,
+    json_schema,
+)
+from shared.config.toml_positions import Path, lines_of, nearest_line
+from shared.inbound.routing import Listeners, Place, by_output, listeners
+from shared.targets import (
+    BlobCreated,
+    GlueJobSucceeded,
+    GlueTableChanged,
+    GlueView,
+    IcebergChanged,
+    ItemJob,
+    LakeViews,
+    OneLakeChanged,
+    Policy,
+    Resource,
+    S3ObjectCreated,
+    Schedule,
+    Source,
+    Target,
+)
+from shared.values import Value
+
+__all__ = [
+    "BadConfiguration",
+    "Configuration",
+    "DeploymentSettings",
+    "FabricSettings",
+    "Pace",
+    "Problem",
+    "SignalSource",
+    "Workload",
+    "WorkloadJob",
+    "json_schema",
+    "load",
+]
+
+_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
+"""How the message of `tomllib` ends, unless it is "(at end of document)"."""
+_BARE_KEY = re.compile("[A-Za-z0-9_-]+")
+
+
+class Problem(Value, frozen=True):
+    """One thing that is wrong: where, what was found there, and what is expected instead."""
+
+    file: str
+    line: int
+    key: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        """`unstale.toml:12: targets.daily.quiet_period: found 30, expected a duration such as "30s", "10m", "6h"`."""
+        key = f"{self.key}: " if self.key else ""
+        return f"{self.file}:{self.line}: {key}found {self.found}, expected {self.expected}"
+
+
+class BadConfiguration(Exception):  # noqa: N818 - named for what it is about
+    """The file cannot be used. `problems` are all that were found, in the order of their lines."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Pace(Value, frozen=True):
+    """How fast one identity calls a platform (design, section 4.1); None is no limit that is known."""
+
+    starts_per_minute: int | None = None
+    polls_per_minute: int | None = None
+    max_running: int | None = None
+
+
+FABRICS_PACE = Pace(starts_per_minute=50, polls_per_minute=50)
+"""Calls a minute and user: https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler."""
+
+
+class FabricSettings(Value, frozen=True):
+    """How Microsoft Fabric is called: as whom, with which form of its addresses, and how fast."""
+
+    identity: Literal["managed-identity", "service-principal", "user"] = "managed-identity"
+    url_form: Literal["query", "path"] = "query"
+    pace: Pace = FABRICS_PACE
+
+
+class SignalSource(Value, frozen=True):
+    """A sender of custom events: an AWS account, and the source that its events name."""
+
+    account: str
+    source: str
+
+
+class DeploymentSettings(Value, frozen=True):
+    """What holds for the deployment as a whole."""
+
+    stack: str = ""
+    """The CloudFormation stack, or `subscription/group/deployment` on Azure; empty where the file names none."""
+    max_starts_per_day: int | None = None
+    """Starts of all targets together on one day of UTC; None is no limit."""
+    signal_sources: tuple[SignalSource, ...] = ()
+    """Who may send `unstale.signal`; empty is anybody who may put events on the bus."""
+
+
+class WorkloadJob(Value, frozen=True):
+    """The target that a job of a Fabric workload refreshes; `item` is empty where it is any item of that type."""
+
+    item_type: str
+    job_type: str
+    target: str
+    item: str = ""
+
+
+class Workload(Value, frozen=True):
+    """The jobs that Fabric may ask us for."""
+
+    jobs: tuple[WorkloadJob, ...]
+
+
+class Configuration(Value, frozen=True, dict=True):
+    """What to keep fresh and how, free of contradictions; without `workload` Fabric's endpoints are off."""
+
+    targets: tuple[Target, ...]
+    fabric: FabricSettings = FabricSettings()
+    workload: Workload | None = None
+    glue: Pace = Pace()
+    deployment: DeploymentSettings = DeploymentSettings()
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Target]:
+        """The targets by the name that the file gives them."""
+        return {target.name: target for target in self.targets}
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Target]:
+        """The targets by the key of their record."""
+        return {target.key: target for target in self.targets}
+
+    @cached_property
+    def by_output(self) -> Mapping[Place, tuple[Target, ...]]:
+        """The targets by the table or item that they refresh (see `routing`)."""
+        return by_output(self.targets)
+
+    @cached_property
+    def listeners(self) -> Mapping[Place, Listeners]:
+        """The sources by the place that they name, each with its target (see `routing`)."""
+        return listeners(self.targets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all that planning depends on: which resources there are, with which sources and schedules."""
+        known = sorted((target.key, target.definition) for target in self.targets)
+        return hashlib.sha256(msgspec.json.encode(known)).hexdigest()[:24]
+
+    def followers(self, name: str) -> tuple[Target, ...]:
+        """The targets that a refresh of this one signals."""
+        return tuple(target for target in self.targets if name in target.after)
+
+
+def load(text: str, file: str = "unstale.toml") -> Configuration:
+    """Read a configuration; `file` is what messages call it. Raises `BadConfiguration`."""
+    try:
+        configuration, mistakes = _understood(_parsed(text, file))
+        if mistakes:
+            lines = lines_of(text)
+            raise BadConfiguration(
+                Problem(file, nearest_line(lines, path), _dotted(path), found, expected)
+                for path, found, expected in mistakes
+            )
+    except RecursionError:
+        problem = Problem(file, 1, "", "values nested too deeply", "a few levels")
+        raise BadConfiguration([problem]) from None
+    return configuration
+
+
+def _parsed(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # a number of thousands of digits is one, too
+        place = _LINE.search(str(error))
+        line = int(place[1]) if place else len(text.splitlines()) or 1
+        raise BadConfiguration([Problem(file, line, "", f"broken TOML: {error}", "TOML 1.0")]) from error
+
+
+def _understood(document: dict[str, Any]) -> tuple[Configuration, list[Mistake]]:
+    """The configuration, which is to be used only if there are no mistakes."""
+    file, mistakes = read(document)
+    defaults = _policy(file.defaults, Policy())
+    entries = [_entry(name, table, file, defaults) for name, table in file.targets.items()]
+    names = document.get("targets")
+    mistakes.extend(timing(("defaults",), file.defaults, defaults))
+    mistakes.extend(broken_rules(file, entries, names if isinstance(names, dict) else ()))
+    configuration = Configuration(
+        targets=tuple(entry.target for entry in entries),
+        fabric=FabricSettings(file.fabric.identity, file.fabric.url_form, _pace(file.fabric)),
+        workload=_workload(file.workload) if file.workload else None,
+        glue=_pace(file.glue),
+        deployment=_deployment(file.deployment),
+    )
+    return configuration, mistakes
+
+
+def _entry(name: str, table: AnyTarget, file: File, defaults: Policy) -> Entry:
+    """A target with everything that the file says of it; the defaults fill in what it leaves out."""
+    sources = tuple((position, source) for position, on in enumerate(table.on or []) for source in _sources(on))
+    policy, full_schedule = _policy(table, defaults), None
+    if isinstance(table, GlueViewTable) and table.full_refresh:
+        policy = msgspec.structs.replace(policy, after_failures=table.full_refresh.after_failures or None)
+        full_schedule = _schedule(table.full_refresh.cron, table.full_refresh.timezone)
+    target = Target(
+        name=name,
+        resource=_resource(table),
+        policy=policy,
+        on=tuple(source for _, source in sources),
+        after=tuple(table.after or ()),
+        schedule=_schedule(table.schedule.cron, table.schedule.timezone) if table.schedule else None,
+        full_schedule=full_schedule,
+        identity="aws" if isinstance(table, GlueViewTable) else file.fabric.identity,
+    )
+    return Entry(table, target, sources)
+
+
+def _policy(table: Timing, base: Policy) -> Policy:
+    said: dict[str, Any] = {key: getattr(table, key) for key in Timing.__struct_fields__}
+    said = {key: value for key, value in said.items() if value is not UNSET}
+    for key in LIMITS.keys() & said.keys():
+        said[key] = None if said[key] == "off" else duration_of(said[key])
+    return msgspec.structs.replace(base, **said)
+
+
+def _pace(table: FabricTable | GlueTable) -> Pace:
+    said = (table.starts_per_minute, table.polls_per_minute, table.max_running)
+    return Pace(*(limit or None for limit in said))
+
+
+def _deployment(table: DeploymentTable) -> DeploymentSettings:
+    senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
+    return DeploymentSettings(table.stack or "", table.max_starts_per_day or None, senders)
+
+
+def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:
+    if not cron:
+        return None
+    # Encoding leaves out a default only if it is the very object: UTC that is spelled out must have the same digest.
+    return Schedule(cron, timezone) if timezone and timezone != "UTC" else Schedule(cron)
+
+
+def _resource(table: AnyTarget) -> Resource:
+    """What is refreshed. UUIDs have no case, so one lakehouse spelled in two ways is one."""
+    if isinstance(table, GlueViewTable):
+        return GlueView(table.catalog_id, table.database, table.table, table.location or "")
+    if isinstance(table, LakeViewsTable):
+        definition = (table.execution_definition or "").lower()
+        return LakeViews(table.workspace.lower(), table.lakehouse.lower(), definition)
+    parameters = None if table.parameters is UNSET else [msgspec.structs.asdict(one) for one in table.parameters]
+    data = None if table.execution_data is UNSET else table.execution_data
+    return ItemJob(table.workspace.lower(), table.item.lower(), table.job_type, data, parameters)
+
+
+def _sources(on: OnTable) -> list[Source]:
+    """What an entry of `on` names: one source, if it is good."""
+    lag = duration_of(on.visibility_lag) if on.visibility_lag else None
+    found: list[Source] = []
+    if s3 := on.s3_object_created:
+        found.append(S3ObjectCreated(s3.bucket, s3.prefix, s3.suffix, lag))
+    if table := on.glue_table_changed:
+        found.append(GlueTableChanged(table.database, table.table, table.catalog_id or "", lag))
+    if job := on.glue_job_succeeded:
+        found.append(GlueJobSucceeded(job.job, lag))
+    if blob := on.blob_created:
+        found.append(BlobCreated(blob.account, blob.container, blob.prefix, blob.suffix, lag))
+    if lake := on.onelake_changed:
+        found.append(OneLakeChanged(lake.workspace.lower(), lake.item.lower(), lake.path.rstrip("/"), lag))
+    if iceberg := on.iceberg_changed:
+        found.append(IcebergChanged(iceberg.database, iceberg.table, iceberg.catalog_id or "", lag))
+    return found
+
+
+def _workload(table: WorkloadTable) -> Workload:
+    jobs = [WorkloadJob(job.item_type, job.job_type, job.target, (job.item or "").lower()) for job in table.jobs]
+    return Workload(tuple(jobs))
+
+
+def _dotted(path: Path) -> str:
+    """`targets.daily.on[0].job`, with quotes around what is no bare key."""
+    parts = ""
+    for part in path:
+        if isinstance(part, int):
+            parts += f"[{part}]"
+        else:
+            parts += f".{part}" if _BARE_KEY.fullmatch(part) else f".{shown(part)}"
+    return parts.removeprefix(".")

@@ -1,0 +1,411 @@
+"""What must hold across the keys of a configuration: each rule is a function that gives the mistakes it finds."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from graphlib import CycleError, TopologicalSorter
+from itertools import islice, takewhile
+
+import msgspec
+from msgspec import UNSET
+
+from shared.config.parse import Mistake, quoted, shown
+from shared.config.schema import File, GlueViewTable, ItemJobTable, OnTable, TargetTable, Timing, WorkloadTable
+from shared.config.toml_positions import Path
+from shared.inbound.routing import by_output, output_of, place_of
+from shared.targets import (
+    BlobCreated,
+    Cloud,
+    GlueJobSucceeded,
+    GlueTableChanged,
+    GlueView,
+    IcebergChanged,
+    ItemJob,
+    OneLakeChanged,
+    Policy,
+    S3ObjectCreated,
+    Source,
+    Target,
+)
+
+LIMITS = {
+    "quiet_period": (timedelta(seconds=1), timedelta(days=30)),
+    "max_wait": (timedelta(seconds=1), timedelta(days=30)),
+    "min_interval": (timedelta(seconds=1), timedelta(days=30)),
+    "visibility_lag": (timedelta(seconds=2), timedelta(days=30)),  # event times of S3 have whole seconds
+    "timeout": (timedelta(minutes=1), timedelta(days=30)),  # Fabric ends a job after 24 days (job scheduler)
+    "objective": (timedelta(seconds=1), timedelta(days=366)),  # a view may be due once a quarter, or once a year
+    "look": (timedelta(minutes=1), timedelta(days=30)),  # a tick, once a minute, makes the looks
+}
+"""The least and the most that a duration may be."""
+
+CLOUD_OF_SOURCE: dict[type[Source], Cloud] = {
+    S3ObjectCreated: Cloud.AWS,
+    GlueTableChanged: Cloud.AWS,
+    GlueJobSucceeded: Cloud.AWS,
+    BlobCreated: Cloud.AZURE,
+    OneLakeChanged: Cloud.AZURE,
+    IcebergChanged: Cloud.AWS,
+}
+"""Where the events of a source arrive, or where it is looked at."""
+
+JUST_IN_TIME_LEAST = timedelta(minutes=2)
+"""What `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9)."""
+
+_JOBS_OF_LAKE_VIEWS = frozenset({"refreshmaterializedlakeviews", "materializedlakeviews"})
+"""What Fabric calls a refresh of lake views as an item job: in a start, and in a list of jobs."""
+
+_TYPES_OF_PARAMETER: dict[str, tuple[tuple[type, ...], str]] = {
+    "Integer": ((int,), "a whole number"),
+    "Number": ((int, float), "a number"),
+    "Boolean": ((bool,), "true or false"),
+    "Text": ((str,), "text in quotes"),
+    "Guid": ((str,), "a UUID in quotes"),
+    "DateTime": ((str,), 'a UTC time in quotes, such as "2026-01-31T06:00:00Z"'),
+}
+"""What the value of a parameter must be; the types that are not named take anything."""
+
+
+def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> Iterator[Mistake]:
+    """All mistakes in what could be read of a file; `names` are those of all targets, unreadable ones included."""
+    outputs = Outputs([entry.target for entry in entries])
+    known = Names(entries, names)
+    for entry in entries:
+        yield from timing(entry.path, entry.table, entry.target.policy)
+        yield from schedules(entry)
+        yield from full_refresh(entry)
+        yield from sources(entry)
+        yield from item_job(entry)
+        yield from own_output(entry, outputs)
+        yield from after(entry, known)
+    yield from one_each(entries)
+    yield from cycles(entries, outputs)
+    yield from workload(file.workload or WorkloadTable(jobs=[]), known)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A target as the file has it and as it is meant; `sources` are those of `on`, each with its position there."""
+
+    table: TargetTable
+    target: Target
+    sources: tuple[tuple[int, Source], ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it is in the file."""
+        return ("targets", self.target.name)
+
+
+class Names:
+    """The targets that can be referred to: those that could be read, and the names of all."""
+
+    def __init__(self, entries: Iterable[Entry], names: Iterable[str]) -> None:
+        self.targets = {entry.target.name: entry.target for entry in entries}
+        self.all = dict.fromkeys(names)
+
+    def wrong(self, name: str, path: Path, cloud: Cloud) -> Iterator[Mistake]:
+        """What is wrong with a reference to a target on this cloud."""
+        if name not in self.all:
+            yield Mistake(path, shown(name), f"the name of a target{self._close_to(name)}")
+        elif name in self.targets and self.targets[name].cloud is not cloud:
+            yield Mistake(path, f"{shown(name)}, which is on {self.targets[name].cloud}", f"a target on {cloud}")
+
+    def _close_to(self, name: str) -> str:
+        from difflib import get_close_matches  # noqa: PLC0415 - only a bad file pays for it
+
+        close = get_close_matches(name, self.all, n=1)
+        return f': did you mean "{close[0]}"?' if close else ""
+
+
+class Outputs:
+    """What refreshes write, to be looked up by what a source names."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._by_place = by_output(targets)
+        self._by_location: dict[str, list[Target]] = {}
+        for target in targets:
+            if isinstance(target.resource, GlueView) and target.resource.location:
+                self._by_location.setdefault(target.resource.location, []).append(target)
+        self._locations = sorted(self._by_location)
+
+    def writers(self, source: Source) -> Iterator[Target]:
+        """The targets of which a refresh causes events of this source, as far as the configuration tells."""
+        match source:
+            case S3ObjectCreated():
+                for location in self._overlapping(f"s3://{source.bucket}/{source.prefix}"):
+                    yield from self._by_location[location]
+            case GlueTableChanged():
+                yield from self._by_place.get(place_of(source), ())
+            case IcebergChanged():
+                yield from (
+                    target
+                    for target in self._by_place.get(place_of(source), ())
+                    if isinstance(target.resource, GlueView)
+                    and target.resource.catalog_id == (source.catalog_id or target.resource.catalog_id)
+                )
+            case OneLakeChanged() if _may_hold_views(source.path):
+                yield from self._by_place.get(place_of(source), ())
+
+    def _overlapping(self, prefix: str) -> Iterator[str]:
+        """The locations that contain the prefix, then those below it; without looking at all of them."""
+        ends = (end for end, character in enumerate(prefix[:-1], start=1) if character == "/")
+        yield from (prefix[:end] for end in ends if prefix[:end] in self._by_location)
+        first = bisect_left(self._locations, prefix)
+        yield from takewhile(lambda location: location.startswith(prefix), islice(self._locations, first, None))
+
+
+def duration_of(text: str) -> timedelta:
+    """What the file has as `90s`, `5m` or `30d`."""
+    return timedelta(seconds=int(text[:-1]) * _SIZES[text[-1]])
+
+
+def duration_text(duration: timedelta) -> str:
+    """The duration as the file has it, in the largest unit that fits: `90s`, `5m`, `30d`."""
+    seconds = duration // timedelta(seconds=1)
+    return next(f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0)
+
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_SIZES = dict(_UNITS)
+
+
+def timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+    """Each duration within its limits; if all are, what must hold between two of them."""
+    beyond = list(_beyond_limits(path, table, policy))
+    yield from beyond or (*_waits(path, table, policy), *_just_in_time(path, policy))
+
+
+def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+    for key, (least, most) in LIMITS.items():
+        said, duration = getattr(table, key), getattr(policy, key)
+        if said is not UNSET and duration is not None and not least <= duration <= most:
+            or_off = ' or "off"' if key == "look" else ""
+            limits = f'a duration from "{duration_text(least)}" to "{duration_text(most)}"{or_off}'
+            yield Mistake((*path, key), shown(said), limits)
+
+
+def _waits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+    """A maximum wait that the visibility lag does not exceed."""
+    if policy.max_wait >= policy.visibility_lag:
+        return
+    if table.max_wait is not UNSET:
+        least = f'at least the visibility lag, "{duration_text(policy.visibility_lag)}"'
+        yield Mistake((*path, "max_wait"), shown(table.max_wait), least)
+    elif table.visibility_lag is not UNSET:
+        most = f'at most the maximum wait, "{duration_text(policy.max_wait)}"'
+        yield Mistake((*path, "visibility_lag"), shown(table.visibility_lag), most)
+
+
+def _just_in_time(path: Path, policy: Policy) -> Iterator[Mistake]:
+    """A start just in time needs an objective that leaves time for a look and a run."""
+    if policy.start != "just-in-time" or path == ("defaults",):  # there a target may still say the objective
+        return
+    least = (policy.look or timedelta(0)) + JUST_IN_TIME_LEAST + policy.visibility_lag
+    if policy.objective is None:
+        yield Mistake((*path, "objective"), "nothing", 'a duration, as start = "just-in-time" is reckoned from it')
+    elif policy.objective <= least:
+        more = f'more than "{duration_text(least)}", the look interval, the visibility lag and two minutes for a run'
+        yield Mistake((*path, "objective"), shown(duration_text(policy.objective)), more)
+
+
+def schedules(entry: Entry) -> Iterator[Mistake]:
+    """Cron expressions and time zones that are valid."""
+    for key, schedule in (("schedule", entry.target.schedule), ("full_refresh", entry.target.full_schedule)):
+        if schedule:
+            from shared.refresh.schedule import expected_cron, expected_timezone  # noqa: PLC0415 - a cold start without any pays nothing
+
+            for name, found, expected in (
+                ("cron", schedule.cron, expected_cron(schedule.cron)),
+                ("timezone", schedule.timezone, expected_timezone(schedule.timezone)),
+            ):
+                if expected:
+                    yield Mistake((*entry.path, key, name), shown(found), expected)
+
+
+def full_refresh(entry: Entry) -> Iterator[Mistake]:
+    """A full refresh that says when."""
+    table = entry.table.full_refresh if isinstance(entry.table, GlueViewTable) else UNSET
+    if table and not table.cron:
+        if table.timezone:
+            yield Mistake((*entry.path, "full_refresh", "timezone"), "a time zone alone", '"cron" beside it')
+        elif not table.after_failures:
+            yield Mistake((*entry.path, "full_refresh"), "an empty table", '"cron", "after_failures" or both')
+
+
+def sources(entry: Entry) -> Iterator[Mistake]:
+    """Sources of which each names one thing, and whose events arrive where the target is refreshed."""
+    here = [kind for kind, cloud in CLOUD_OF_SOURCE.items() if cloud is entry.target.cloud]
+    for position, on in enumerate(entry.table.on or []):
+        count = sum(getattr(on, _key(kind)) is not UNSET for kind in CLOUD_OF_SOURCE)
+        if count != 1:
+            one_of = f"exactly one of {quoted(_key(kind) for kind in here)}"
+            yield Mistake((*entry.path, "on", position), f"{count or 'no'} sources", one_of)
+        yield from _own_lag(on, entry.target.policy, (*entry.path, "on", position, "visibility_lag"))
+    for position, source in entry.sources:
+        if type(source) not in here:
+            elsewhere = f"a source on {CLOUD_OF_SOURCE[type(source)]}"
+            expected = f"one on {entry.target.cloud}, as the target: {quoted(_key(kind) for kind in here)}"
+            yield Mistake((*entry.path, "on", position, _key(type(source))), elsewhere, expected)
+
+
+def _own_lag(on: OnTable, policy: Policy, path: Path) -> Iterator[Mistake]:
+    """The visibility lag of one source is never shorter than the target's, nor longer than its maximum wait."""
+    if on.visibility_lag is not UNSET:
+        lag = duration_of(on.visibility_lag)
+        if not policy.visibility_lag <= lag <= policy.max_wait:
+            bounds = (
+                f'from the visibility lag of the target, "{duration_text(policy.visibility_lag)}", '
+                f'to its maximum wait, "{duration_text(policy.max_wait)}"'
+            )
+            yield Mistake(path, shown(on.visibility_lag), bounds)
+
+
+def item_job(entry: Entry) -> Iterator[Mistake]:
+    """A job that is no refresh of lake views, and data for it that can be sent."""
+    table = entry.table
+    if not isinstance(table, ItemJobTable):
+        return
+    if table.job_type.lower() in _JOBS_OF_LAKE_VIEWS:
+        yield Mistake((*entry.path, "job_type"), shown(table.job_type), 'kind = "fabric-lake-views" for lake views')
+    yield from unsendable(table.execution_data or {}, (*entry.path, "execution_data"))
+    names = set()
+    for position, parameter in enumerate(table.parameters or []):
+        path = (*entry.path, "parameters", position)
+        if parameter.name.casefold() in names:
+            yield Mistake((*path, "name"), f"{shown(parameter.name)} again", "each name once, whatever its case")
+        names.add(parameter.name.casefold())
+        yield from _parameter_value(parameter.type, parameter.value, (*path, "value"))
+
+
+def unsendable(value: object, path: Path) -> Iterator[Mistake]:
+    """What JSON has no form for: dates, infinities, huge numbers."""
+    match value:
+        case dict():
+            for key, entry in value.items():
+                yield from unsendable(entry, (*path, key))
+        case list():
+            for position, entry in enumerate(value):
+                yield from unsendable(entry, (*path, position))
+        case str() | bool():
+            pass
+        case int() if -(2**63) <= value < 2**63:
+            pass
+        case float() if math.isfinite(value):
+            pass
+        case _:
+            yield Mistake(path, shown(value), "what JSON has: text in quotes, a number of 64 bits, true or false")
+
+
+def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
+    """Rule 11: no source that the target's own refresh sets off."""
+    for position, source in entry.sources:
+        own = entry.target.name in {writer.name for writer in outputs.writers(source)}
+        if own or _table_of_own_item(entry.target, source):
+            path = (*entry.path, "on", position, _key(type(source)))
+            yield Mistake(path, "what its own refresh changes", _other_than_own(entry.target, source))
+
+
+def after(entry: Entry, names: Names) -> Iterator[Mistake]:
+    """Upstream targets that are there, on the same cloud, and named once."""
+    for position, name in enumerate(entry.target.after):
+        path = (*entry.path, "after", position)
+        yield from names.wrong(name, path, entry.target.cloud)
+        if name in entry.target.after[:position]:
+            yield Mistake(path, f"{shown(name)} again", "each target once")
+
+
+def one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
+    """One target for each resource. Keys that differ in case only would be one view of Glue, or one job of Fabric."""
+    first: dict[str, str] = {}
+    for entry in entries:
+        name = first.setdefault(entry.target.key.lower(), entry.target.name)
+        if name != entry.target.name:
+            yield Mistake(entry.path, f'the same resource as target "{name}"', "one target for each resource")
+
+
+def cycles(entries: Iterable[Entry], outputs: Outputs) -> Iterator[Mistake]:
+    """No targets that refresh each other in turn, by `after` or by what they write (rule 10)."""
+    upstream = {entry.target.name: _upstream(entry, outputs) for entry in entries}
+    while cycle := _cycle(upstream):
+        first, last = cycle[0], cycle[-1]
+        way = " -> ".join([*cycle, first])
+        yield Mistake(upstream[first][last], f"a cycle: {way}", "targets that do not signal each other in a circle")
+        for name in cycle:
+            del upstream[name]
+
+
+def workload(table: WorkloadTable, names: Names) -> Iterator[Mistake]:
+    """Jobs of which each names a target on Azure, where the endpoints are, and no two mean the same."""
+    seen = set()
+    for position, job in enumerate(table.jobs):
+        path = ("workload", "jobs", position)
+        yield from names.wrong(job.target, (*path, "target"), Cloud.AZURE)
+        meant = (job.item_type, job.job_type, (job.item or "").lower())
+        if meant in seen:
+            yield Mistake(path, "a second target for the same job", "one for each item type, job type and item")
+        seen.add(meant)
+
+
+def _parameter_value(kind: str, value: object, path: Path) -> Iterator[Mistake]:
+    types, expected = _TYPES_OF_PARAMETER.get(kind, ((object,), ""))
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
+        yield Mistake(path, shown(value), f"{expected}, as its type says")
+    else:
+        yield from unsendable(value, path)
+
+
+def _may_hold_views(path: str) -> bool:
+    """All tables, or all of a schema: lake views are written to `Tables/<schema>/<view>`."""
+    top, *below = path.split("/")
+    return top == "Tables" and len(below) <= 1
+
+
+def _table_of_own_item(target: Target, source: Source) -> bool:
+    """A job may write any table of its own item: which one, only its data could tell."""
+    return (
+        isinstance(target.resource, ItemJob)
+        and isinstance(source, OneLakeChanged)
+        and place_of(source) == output_of(target.resource)
+        and source.path.startswith("Tables")
+    )
+
+
+def _other_than_own(target: Target, source: Source) -> str:
+    if isinstance(source, GlueTableChanged | IcebergChanged):
+        return "a table other than the view"
+    if isinstance(source, S3ObjectCreated):
+        return "a prefix that neither contains the view's location nor lies in it"
+    if isinstance(target.resource, ItemJob):
+        return 'a path under "Files", or another item'
+    return 'one table of a schema, as in "Tables/dbo/orders", a path under "Files", or another item'
+
+
+def _upstream(entry: Entry, outputs: Outputs) -> dict[str, Path]:
+    """The targets that signal this one, each with the place in the file that says so."""
+    found: dict[str, Path] = {}
+    for position, name in enumerate(entry.target.after):
+        found.setdefault(name, (*entry.path, "after", position))
+    for position, source in entry.sources:
+        for writer in outputs.writers(source):
+            if writer.name != entry.target.name:  # its own output is told by the rule above
+                found.setdefault(writer.name, (*entry.path, "on", position, _key(type(source))))
+    return found
+
+
+def _cycle(upstream: dict[str, dict[str, Path]]) -> list[str]:
+    """Some cycle, from upstream to downstream, beginning with its first target in the file; empty if there is none."""
+    try:
+        TopologicalSorter(upstream).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1][1:]  # the first is there again as the last
+        first = circle.index(min(circle, key=[*upstream].index))
+        return [*circle[first:], *circle[:first]]
+    return []
+
+
+def _key(kind: type[Source]) -> str:
+    """What the file calls a kind of source."""
+    return str(kind.__struct_config__.tag)

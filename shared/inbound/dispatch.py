@@ -1,0 +1,190 @@
+"""What becomes of each delivered message: done, to come back, or a dead letter. The shells only carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+
+from shared.inbound.messages import (
+    Arrived,
+    Asked,
+    FabricRunEnded,
+    GlueRunEnded,
+    Malformed,
+    Reading,
+    Several,
+    Single,
+    Ticked,
+    Woken,
+)
+from shared.inbound.routing import ended, signals_of
+from shared.redaction import plain
+from shared.refresh.engine import Engine
+from shared.refresh.inputs import Happening, Hinted, ProbeAsked, Signalled
+from shared.refresh.state import Signal
+from shared.targets import Target
+from shared.values import Value
+
+
+class Verdict(StrEnum):
+    """What the shell does with a message."""
+
+    DONE = "done"  # acknowledge it
+    RETRY = "retry"  # trouble of ours: leave it where it is, it comes back
+    DEAD = "dead"  # cannot be read, and never will be: into the dead letters, at once, with the reason
+
+
+class Judged(Value, frozen=True):
+    """The verdict on one message, with the reason and the exception where it is not `DONE`.
+
+    `dead`: what of the message goes to the dead letters, where that is a part of it; None is the message as it came.
+    """
+
+    verdict: Verdict
+    why: str = ""
+    cause: Exception | None = None
+    dead: bytes | None = None
+
+
+DONE = Judged(Verdict.DONE)
+
+SOON, SOON_TIMES = timedelta(seconds=30), 60
+LATER = timedelta(minutes=5)
+"""How long a message that comes back stays away: mostly the trouble is over within the first half hour. It must not be
+half a minute for ever where a queue gives a message up after so many receives, which SQS does after 1,000 at the latest
+(maxReceiveCount): that would be over within nine hours. Like this it takes more than three days, a long weekend.
+"""
+
+Concerns = Sequence[tuple[Target, Happening]]
+"""Whom a message concerns, and what it means for them."""
+
+
+class _Delivery(Value, frozen=True):
+    """One message: the parts that are taken, each with whom it concerns, and those that can never be, with the reason.
+
+    Of a message with several events the readable arrivals are taken whatever the others are. Requests that come
+    together are taken all or none, so that who repeats a refused message repeats nothing that was done.
+    """
+
+    taken: tuple[tuple[Single, Concerns], ...]
+    refused: tuple[bytes, ...] = ()
+    why: str = ""
+
+
+def take(engine: Engine, readings: Sequence[Reading]) -> tuple[Judged, ...]:
+    """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
+
+    One target's trouble sends back only the messages that concern it.
+    """
+    deliveries = [_delivery(engine, reading) for reading in readings]
+    concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
+    judged = {target.key: _look(engine, target, happened) for target, happened in _by_target(concerns)}
+    return tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
+
+
+def _delivery(engine: Engine, reading: Reading) -> _Delivery:
+    if not isinstance(reading, Several):
+        why = _refusal(engine, reading)
+        return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, reading)),))
+    reasons = [_refusal(engine, part.reading) for part in reading.parts]
+    why = next(filter(None, reasons), "")
+    kept = [
+        part
+        for part, refusal in zip(reading.parts, reasons, strict=True)
+        if not refusal and not (why and isinstance(part.reading, Asked))
+    ]
+    refused = tuple(part.body for part in reading.parts if part not in kept)
+    taken = tuple((part.reading, _concerns(engine, part.reading)) for part in kept)
+    return _Delivery(taken, refused, f"{len(refused)} of {len(reading.parts)} events: {why}" if why else "")
+
+
+def _verdict(engine: Engine, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
+    """The worst that was met with what is taken, else done, or a dead letter with what is refused."""
+    worst = _worst([one for reading, concerns in delivery.taken for one in _met(engine, reading, concerns, judged)])
+    if worst.verdict is not Verdict.DONE or not delivery.why:
+        return worst
+    parts = b",".join(delivery.refused)
+    return Judged(Verdict.DEAD, delivery.why, dead=b"[%b]" % parts if parts else None)
+
+
+def stays_away(receives: int) -> timedelta:
+    """How long a message stays away that comes back after it was received so often."""
+    return SOON if receives < SOON_TIMES else LATER
+
+
+def _met(engine: Engine, reading: Single, concerns: Concerns, judged: Mapping[str, Judged]) -> list[Judged]:
+    return [judged[target.key] for target, _ in concerns] or [_unowed(engine, reading)]
+
+
+def _refusal(engine: Engine, reading: Single) -> str:
+    """Why a message can never be taken, or ""."""
+    match reading:
+        case Malformed(why):
+            return why
+        case Asked(name, sender=sender):
+            allowed = [(one.account, one.source) for one in engine.configuration.deployment.signal_sources]
+            if sender and allowed and sender not in allowed:
+                return plain(
+                    f"account {sender[0]} and source {sender[1]} may not ask for a refresh: "
+                    "[deployment] signal_sources in the configuration says who may"
+                )
+            target = engine.configuration.by_name.get(name)
+            if target is None or target.key not in engine.targets:
+                return f"the configuration of this function has no target {name!r}"
+    return ""
+
+
+def _concerns(engine: Engine, reading: Single) -> Concerns:
+    happened: list[tuple[Target, Happening]] = []
+    match reading:
+        case Arrived(arrivals):
+            for arrival in arrivals:
+                happened.extend(
+                    (target, Signalled(signal)) for target, signal in signals_of(arrival, engine.configuration)
+                )
+        case Asked(name):
+            happened.extend((engine.configuration.by_name[name], happening) for happening in _asked(reading))
+        case GlueRunEnded() | FabricRunEnded():
+            happened.extend((target, Hinted()) for target in ended(reading, engine.configuration))
+    return [(target, happening) for target, happening in happened if target.key in engine.targets]
+
+
+def _asked(asked: Asked) -> tuple[Happening, ...]:
+    signal = Signalled(Signal(asked.received_at, asked.reason, full=asked.full, asked=True))
+    return (signal, ProbeAsked()) if asked.by_person else (signal,)
+
+
+def _by_target(concerns: Sequence[Concerns]) -> list[tuple[Target, list[Happening]]]:
+    happened: dict[str, tuple[Target, list[Happening]]] = {}
+    for concern in concerns:
+        for target, happening in concern:
+            happened.setdefault(target.key, (target, []))[1].append(happening)
+    return list(happened.values())
+
+
+def _look(engine: Engine, target: Target, happened: Sequence[Happening]) -> Judged:
+    signals = sum(isinstance(happening, Signalled) for happening in happened)
+    return _spared(lambda: engine.signalled(target, signals, written=engine.look(target, happened)))
+
+
+def _unowed(engine: Engine, reading: Single) -> Judged:
+    """The verdict on a message that concerns no target by name or source."""
+    match reading:
+        case Woken(wake):
+            return _spared(lambda: engine.wake(wake))
+        case Ticked():
+            return _spared(engine.tick)
+    return DONE
+
+
+def _spared(work: Callable[[], object]) -> Judged:
+    try:
+        work()
+    except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: the message comes back
+        return Judged(Verdict.RETRY, f"{type(trouble).__name__}: {trouble}", trouble)
+    return DONE
+
+
+def _worst(judged: Sequence[Judged]) -> Judged:
+    return next((one for one in judged if one.verdict is not Verdict.DONE), DONE)

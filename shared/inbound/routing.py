@@ -1,0 +1,262 @@
+"""Whom it concerns: which targets an arrival signals, and which the end of a run is about.
+
+The sources of one place, such as a bucket, are found by what their prefixes and suffixes say, by hash, so that an event
+costs as many look-ups as these have different lengths, however many targets there are. Nothing is decoded or normalised
+but what the platforms themselves do not tell apart: Glue folds the names of databases and tables to lower case when it
+stores them (Glue API, DatabaseInput and TableInput), and UUIDs have no case.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from shared.inbound.arrivals import Arrival, BlobArrived, JobSucceeded, ObjectArrived, OneLakeArrived, TableChanged
+from shared.inbound.messages import FabricRunEnded, GlueRunEnded
+from shared.refresh.state import Signal
+from shared.targets import (
+    BlobCreated,
+    GlueJobSucceeded,
+    GlueTableChanged,
+    GlueView,
+    IcebergChanged,
+    ItemJob,
+    OneLakeChanged,
+    Resource,
+    S3ObjectCreated,
+    Source,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from shared.config.load import Configuration
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+LONGEST_REASON = 120
+"""Characters of a reason. A record keeps a few of them, and must stay small."""
+
+Place = tuple[str, ...]
+"""Where something arrives or is written, as a key to look up by: a bucket, a table, a job, a container, an item."""
+
+TEMPORARY = "/_temporary/"
+"""A folder in which Hadoop's committers keep what no reader reads until they rename it (FileOutputCommitter)."""
+
+
+class Listener(NamedTuple):
+    """One source of one target; `position` is where the target stands in the configuration."""
+
+    position: int
+    source: Source
+    target: Target
+
+
+class _BySuffix(NamedTuple):
+    """The sources of one place that have one prefix."""
+
+    lengths: tuple[int, ...]
+    found: Mapping[str, tuple[Listener, ...]]
+
+
+class Listeners(NamedTuple):
+    """The sources of one place: by prefix, then by suffix; the prefixes also in order, for folders that hold them."""
+
+    lengths: tuple[int, ...]
+    found: Mapping[str, _BySuffix]
+    prefixes: Sequence[str]
+
+
+def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Target, Signal], ...]:
+    """The targets that an arrival signals, in the order of the configuration; never one whose own output it is.
+
+    Where several sources of a target fit, the signal has the longest of their visibility lags.
+    """
+    place = configuration.listeners.get(place_of(arrival))
+    lags: dict[int, tuple[Target, timedelta]] = {}
+    for position, source, target in _listeners_to(arrival, place) if place else ():
+        if not _is_output(arrival, target.resource):
+            _, lag = lags.get(position, (target, timedelta(0)))
+            lags[position] = target, max(lag, _extra_lag(source, target))
+    if not lags:
+        return ()
+    words = reason(arrival)
+    return tuple((target, Signal(arrival.time, words, extra_lag=lag)) for _, (target, lag) in sorted(lags.items()))
+
+
+def targets_of(arrival: Arrival, configuration: Configuration) -> tuple[Target, ...]:
+    """The targets that an arrival signals."""
+    return tuple(target for target, _ in signals_of(arrival, configuration))
+
+
+def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Configuration) -> tuple[Target, ...]:
+    """The targets that a run which ended may be about: Glue's event names no catalog, Fabric's no job of ours."""
+    place = (
+        _table(reading.database, reading.table)
+        if isinstance(reading, GlueRunEnded)
+        else _item(reading.workspace, reading.item)
+    )
+    return configuration.by_output.get(place, ())
+
+
+def reason(arrival: Arrival) -> str:
+    """A few words for people, such as `s3://landing/orders/x.parquet` or `table sales.orders changed`."""
+    return printable(_words(arrival), LONGEST_REASON)
+
+
+def printable(text: str, longest: int) -> str:
+    """The text on one line, with what would not print escaped, cut to `longest` characters."""
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text[: longest + 1]
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:
+    """Index the sources of all targets by their place; an Iceberg table that is only looked at has no events."""
+    places = _grouped(
+        (place_of(source), Listener(position, source, target))
+        for position, target in enumerate(targets)
+        for source in target.on
+        if not isinstance(source, IcebergChanged)
+    )
+    return {place: _by_prefix(found) for place, found in places.items()}
+
+
+def _by_prefix(found: Iterable[Listener]) -> Listeners:
+    groups = _grouped((_affixes(listener.source)[0], listener) for listener in found)
+    by_prefix = {prefix: _by_suffix(listening) for prefix, listening in groups.items()}
+    return Listeners(_lengths(by_prefix), by_prefix, sorted(by_prefix))
+
+
+def _by_suffix(found: Iterable[Listener]) -> _BySuffix:
+    groups = _grouped((_affixes(listener.source)[1], listener) for listener in found)
+    return _BySuffix(_lengths(groups), groups)
+
+
+def _lengths(texts: Iterable[str]) -> tuple[int, ...]:
+    return tuple(sorted({len(text) for text in texts}))
+
+
+def _listeners_to(arrival: Arrival, place: Listeners) -> Iterator[Listener]:
+    """The sources of the place that mean this arrival, and below whose prefix it lies in no temporary folder."""
+    key, is_folder = _key_of(arrival)
+    temporary_at = f"/{key}".rfind(TEMPORARY)
+    for length in place.lengths:
+        group = place.found.get(key[:length])
+        if group and temporary_at < length <= len(key):
+            yield from _with_suffix(group, key, is_folder=is_folder)
+    if is_folder:
+        yield from _inside(key, place)
+
+
+def _with_suffix(group: _BySuffix, key: str, *, is_folder: bool) -> Iterator[Listener]:
+    """The sources of one prefix that fit the end of the key; what a folder holds may end in any suffix."""
+    for length in group.lengths:
+        if is_folder:
+            yield from (listener for found in group.found.values() for listener in found)
+            return
+        if length <= len(key):
+            yield from group.found.get(key[len(key) - length :], ())
+
+
+def _inside(folder: str, place: Listeners) -> Iterator[Listener]:
+    """The sources whose prefix lies inside the folder, found without looking at the others."""
+    first = bisect_left(place.prefixes, folder)
+    for prefix in takewhile(lambda prefix: prefix.startswith(folder), islice(place.prefixes, first, None)):
+        if prefix != folder:
+            yield from (listener for found in place.found[prefix].found.values() for listener in found)
+
+
+def _extra_lag(source: Source, target: Target) -> timedelta:
+    """How much longer than the target's visibility lag that of the one source is."""
+    own = source.visibility_lag
+    return max(own - target.policy.visibility_lag, timedelta(0)) if own else timedelta(0)
+
+
+def by_output(targets: Iterable[Target]) -> Mapping[Place, tuple[Target, ...]]:
+    """Index the targets by the table or the item that they refresh."""
+    return _grouped((output_of(target.resource), target) for target in targets)
+
+
+def place_of(thing: Source | Arrival) -> Place:
+    """Where a source listens, and likewise where an arrival happened."""
+    match thing:
+        case S3ObjectCreated() | ObjectArrived():
+            return ("bucket", thing.bucket)
+        case GlueTableChanged() | TableChanged() | IcebergChanged():
+            return _table(thing.database, thing.table)
+        case GlueJobSucceeded() | JobSucceeded():
+            return ("job", thing.job)
+        case BlobCreated() | BlobArrived():
+            return ("container", thing.account, thing.container)
+    return _item(thing.workspace, thing.item)
+
+
+def output_of(resource: Resource) -> Place:
+    """The table or the item that a refresh writes."""
+    if isinstance(resource, GlueView):
+        return _table(resource.database, resource.table)
+    return _item(resource.workspace, resource.item if isinstance(resource, ItemJob) else resource.lakehouse)
+
+
+def _words(arrival: Arrival) -> str:
+    match arrival:
+        case ObjectArrived():
+            return f"s3://{arrival.bucket}/{arrival.key}"
+        case TableChanged():
+            return f"table {arrival.database}.{arrival.table} changed"
+        case JobSucceeded():
+            return f"job {arrival.job} succeeded"
+        case BlobArrived():
+            return f"blob {arrival.account}/{arrival.container}/{arrival.path}"
+    return f"{arrival.path} in item {arrival.item}"
+
+
+def _table(database: str, table: str) -> Place:
+    return ("table", database.lower(), table.lower())
+
+
+def _item(workspace: str, item: str) -> Place:
+    return ("item", workspace.lower(), item.lower())
+
+
+def _affixes(source: Source) -> tuple[str, str]:
+    """What the key of an arrival begins and ends with where the source means it."""
+    match source:
+        case S3ObjectCreated() | BlobCreated():
+            return source.prefix, source.suffix
+        case OneLakeChanged():
+            return f"{source.path.rstrip('/')}/", ""
+    return "", ""
+
+
+def _key_of(arrival: Arrival) -> tuple[str, bool]:
+    """The name of what arrived within its place, and whether that is a whole folder, with a slash at its end."""
+    match arrival:
+        case ObjectArrived():
+            return arrival.key, False
+        case BlobArrived() | OneLakeArrived():
+            return arrival.path, arrival.folder
+    return "", False
+
+
+def _is_output(arrival: Arrival, resource: Resource) -> bool:
+    """Whether a refresh of the resource itself may have caused the arrival (rule 11)."""
+    match arrival, resource:
+        case ObjectArrived(), GlueView(location=location) if location:
+            return f"s3://{arrival.bucket}/{arrival.key}".startswith(location)
+        case TableChanged(), GlueView():
+            return place_of(arrival) == output_of(resource)
+    return False
+
+
+def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
+    groups: dict[K, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in groups.items()}

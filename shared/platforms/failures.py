@@ -1,0 +1,186 @@
+"""What went wrong with a call, as rows of facts: the tables that both platforms share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from math import isnan
+
+from msgspec.structs import replace
+
+from shared.redaction import plain
+from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.values import Value
+
+ANSWER_LIMIT = 1024 * 1024
+"""Bytes that a client reads of an answer at most. A hundred Fabric job instances are some 60 kilobytes."""
+THROTTLE_BOUNDS = timedelta(seconds=1), timedelta(hours=1)
+"""A quota window is a minute on Fabric (throttling article); what claims more than an hour is not believed."""
+
+
+def header(headers: Mapping[str, str], name: str) -> str:
+    """A header by its name in any case; empty if it is absent."""
+    wanted = name.lower()
+    return next((value for key, value in headers.items() if key.lower() == wanted), "")
+
+
+def retry_after(
+    headers: Mapping[str, str],
+    now: datetime | None = None,
+    bounds: tuple[timedelta, timedelta] = THROTTLE_BOUNDS,
+) -> timedelta | None:
+    """`Retry-After` in seconds, or as an HTTP date if there is a `now`, within bounds; None if absent or unreadable.
+
+    RFC 9110, 10.2.3.
+    """
+    seconds = _seconds(header(headers, "Retry-After"), now)
+    if seconds is None:
+        return None
+    least, most = (bound.total_seconds() for bound in bounds)
+    return timedelta(seconds=max(least, min(most, seconds)))
+
+
+def _seconds(text: str, now: datetime | None) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _seconds_until(text, now) if now else None
+    return None if isnan(seconds) else seconds
+
+
+def _seconds_until(date: str, now: datetime) -> float | None:
+    """The one form of a date that a server may send (RFC 9110, 5.6.7)."""
+    try:
+        time = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return (time - now).total_seconds()
+
+
+class Operation(StrEnum):
+    """What was asked of a platform. Only a start takes effect twice if it is sent twice."""
+
+    START = "start"
+    GET = "get"
+    LIST = "list"
+    CANCEL = "cancel"
+
+
+class Facts(Value, frozen=True):
+    """One row of a table of errors: a `Trouble` without its words."""
+
+    fault: Fault
+    sent: Sent
+    retry_safe: bool
+    meaning: Meaning = Meaning.OTHER
+    retry_after: timedelta | None = None
+
+    def of(self, operation: Operation) -> Facts:
+        """An unknown outcome may be asked for again, except that of a start: it is looked up first (design, rule 7)."""
+        harmless = self.sent is Sent.UNKNOWN and operation is not Operation.START
+        return replace(self, retry_safe=True) if harmless else self
+
+    def trouble(
+        self, code: str, message: str, *, retry_after: timedelta | None = None, request_id: str = ""
+    ) -> Trouble:
+        """With its words; the platform's own Retry-After wins over the row's."""
+        return Trouble(
+            code=plain(code, 100),
+            message=plain(message),
+            fault=self.fault,
+            sent=self.sent,
+            retry_safe=self.retry_safe,
+            meaning=self.meaning,
+            retry_after=retry_after or self.retry_after,
+            request_id=plain(request_id, 100),
+        )
+
+
+PERMANENT = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=False)
+TRANSIENT = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True)
+RENEWABLE = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=True)
+THROTTLED = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.THROTTLED)
+GONE = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=True, meaning=Meaning.NOT_FOUND)
+OVER = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=False, meaning=Meaning.OVER)
+UNCERTAIN = Facts(Fault.PLATFORM, Sent.UNKNOWN, retry_safe=False)
+
+NOT_CONNECTED = Facts(Fault.NETWORK, Sent.NOT_SENT, retry_safe=True)
+BROKEN_OFF = Facts(Fault.NETWORK, Sent.UNKNOWN, retry_safe=False)
+NO_CREDENTIALS_NOW = Facts(Fault.CALLER, Sent.NOT_SENT, retry_safe=True)
+MISCONFIGURED = Facts(Fault.CALLER, Sent.NOT_SENT, retry_safe=False)
+
+TRANSPORT: Mapping[str, Facts] = {
+    # Something was on its way. First, because the causes of these may have names that stand further down.
+    "ReadTimeout": BROKEN_OFF,  # requests
+    "ReadTimeoutError": BROKEN_OFF,  # botocore, urllib3
+    "ConnectionClosedError": BROKEN_OFF,  # botocore, for the next one
+    "ProtocolError": BROKEN_OFF,  # urllib3: reset or closed before the answer
+    "ChunkedEncodingError": BROKEN_OFF,  # requests
+    "ResponseStreamingError": BROKEN_OFF,  # botocore
+    "IncompleteReadError": BROKEN_OFF,  # botocore
+    "IncompleteRead": BROKEN_OFF,  # http.client, urllib3
+    "ResponseParserError": UNCERTAIN,  # botocore: an answer that is not the service's
+    "DecodeError": UNCERTAIN,  # urllib3, as is the next one of requests: an answer that cannot be unpacked
+    "ContentDecodingError": UNCERTAIN,
+    # Nothing was sent: no connection.
+    "ConnectTimeout": NOT_CONNECTED,  # requests
+    "ConnectTimeoutError": NOT_CONNECTED,  # botocore, urllib3
+    "EndpointConnectionError": NOT_CONNECTED,  # botocore
+    "NewConnectionError": NOT_CONNECTED,  # urllib3: refused, unreachable, no such host
+    "NameResolutionError": NOT_CONNECTED,  # urllib3
+    "ProxyConnectionError": NOT_CONNECTED,  # botocore
+    "ProxyError": NOT_CONNECTED,  # requests, urllib3: the proxy gave no tunnel
+    "ConnectionRefusedError": NOT_CONNECTED,
+    "gaierror": NOT_CONNECTED,
+    "SSLCertVerificationError": MISCONFIGURED,  # the handshake comes before the request
+    # Nothing was sent: no credentials, or nowhere to send to.
+    "MetadataRetrievalError": NO_CREDENTIALS_NOW,  # botocore: the platform's own endpoint for them did not answer
+    "CredentialRetrievalError": NO_CREDENTIALS_NOW,
+    "TokenRetrievalError": NO_CREDENTIALS_NOW,
+    "NoCredentialsError": MISCONFIGURED,
+    "PartialCredentialsError": MISCONFIGURED,
+    "NoAuthTokenError": MISCONFIGURED,
+    "NoRegionError": MISCONFIGURED,
+    "UnknownEndpointError": MISCONFIGURED,
+    "EndpointProviderError": MISCONFIGURED,
+    "InvalidURL": MISCONFIGURED,
+    "MissingSchema": MISCONFIGURED,
+    "InvalidSchema": MISCONFIGURED,
+    "ParamValidationError": MISCONFIGURED,
+    # Before or after sending: it cannot be told.
+    "SSLError": BROKEN_OFF,
+    "ConnectionResetError": BROKEN_OFF,
+    "BrokenPipeError": BROKEN_OFF,
+    "TimeoutError": BROKEN_OFF,
+}
+"""What a transport's exceptions say, by name, so that the core imports no SDK. The first row that fits counts."""
+
+
+def broken(operation: Operation, error: BaseException) -> Trouble:
+    """A call that ended in an exception instead of an answer. What no row names may have been sent."""
+    names = names_of(error)
+    code = next((name for name in TRANSPORT if name in names), "")
+    facts = TRANSPORT.get(code, BROKEN_OFF).of(operation)
+    return facts.trouble(code or names[0], str(error) or "no answer")
+
+
+def names_of(error: BaseException) -> tuple[str, ...]:
+    """Class names of an exception, of its bases, and of whatever it wraps or was raised from, the outermost first."""
+    found: dict[str, None] = {}
+    seen: list[BaseException] = []
+    waiting: list[BaseException] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if any(each is other for other in seen):
+            continue
+        seen.append(each)
+        found.update(dict.fromkeys(kind.__name__ for kind in type(each).__mro__))
+        waiting += _wrapped(each)
+    return tuple(found)
+
+
+def _wrapped(error: BaseException) -> Iterable[BaseException]:
+    """`reason` is urllib3's MaxRetryError; requests and ProtocolError put the cause among their arguments."""
+    candidates = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
+    return (candidate for candidate in candidates if isinstance(candidate, BaseException))

@@ -1,0 +1,128 @@
+"""What to do next, and when to look again: pure functions of the state, the policy and the time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.refresh.state import Blocked, Cancelled, Paused, Run, Situation, State
+from shared.refresh.timing import CLOCK_DIFFERENCE, PAUSE_LOOK, WATCH, Terms, spread
+from shared.targets import Policy
+from shared.values import Value
+
+
+class Start(Value, frozen=True):
+    """Claim, then start a run."""
+
+    full: bool
+
+
+class Poll(Value, frozen=True):
+    """Ask for the run."""
+
+    run_id: str
+
+
+class LookUp(Value, frozen=True):
+    """List the runs that go on, or ended at `since` or later."""
+
+    since: datetime
+
+
+class Cancel(Value, frozen=True):
+    """Save the intent, then end the run."""
+
+    run_id: str
+
+
+class Wait(Value, frozen=True):
+    """Nothing to do before `until`; None: nothing at all."""
+
+    until: datetime | None
+
+
+Action = Start | Poll | LookUp | Cancel | Wait
+
+
+class Gate(Value, frozen=True):
+    """What holds for more than one target: is everything paused, and until when must the identity be silent."""
+
+    paused: bool = False
+    quiet_until: datetime | None = None
+
+
+def decide(state: State, terms: Terms, now: datetime, gate: Gate) -> Action:
+    """What to do next, and when. Rule 3 for a start; a run is looked at when its record says so."""
+    at, action = _next_of_run(state.run) if state.run else _next_start(state, terms)
+    if at is None:
+        return Wait(None)
+    if gate.quiet_until is not None and gate.quiet_until > now:
+        at = max(at, gate.quiet_until + spread(terms.key))
+    if gate.paused and isinstance(action, Start):
+        at = max(at, now + PAUSE_LOOK)
+    return action if now >= at else Wait(at)
+
+
+def _next_of_run(run: Run) -> tuple[datetime, Action]:
+    actions: dict[Situation, Action] = {
+        Situation.CLAIMED: LookUp(run.claimed_at - CLOCK_DIFFERENCE),
+        Situation.SOUGHT: LookUp(run.claimed_at - CLOCK_DIFFERENCE),
+        Situation.DOUBTED: LookUp((run.created_at or run.claimed_at) - CLOCK_DIFFERENCE),
+        Situation.OVERDUE: Cancel(run.run_id),
+    }
+    return run.next_look_at, actions.get(run.situation, Poll(run.run_id))
+
+
+def _next_start(state: State, terms: Terms) -> tuple[datetime | None, Action]:
+    """Rule 3: the quiet period and the lag since `newest`, or the maximum wait since `oldest`; then all the others."""
+    owed, policy = state.owed, terms.policy
+    if owed is None or isinstance(state.hold, Paused | Cancelled):
+        return None, Wait(None)
+    start = Start(owed.full or _escalates(state, policy))
+    if isinstance(state.hold, Blocked):
+        probe_at = max(state.hold.probe_at, owed.oldest + policy.visibility_lag)
+        return max(probe_at, state.not_before or probe_at), start
+    quiet = owed.newest + max(policy.quiet_period, policy.visibility_lag)
+    ready = min(quiet, owed.oldest + policy.max_wait)
+    interval_over = state.last_claim_at + policy.min_interval if state.last_claim_at else ready
+    return max(ready, interval_over, state.not_before or ready), start
+
+
+def _escalates(state: State, policy: Policy) -> bool:
+    """After every `after_failures` failures one full refresh is tried."""
+    return bool(policy.after_failures and state.failures and state.failures % policy.after_failures == 0)
+
+
+def watch_at(state: State, policy: Policy, now: datetime) -> datetime | None:
+    """When a debt needs a look for the sake of being seen: when it passes its objective, and then again and again."""
+    since = stale_since(state)
+    if since is None:
+        return None
+    if state.hold is not None:
+        return now + WATCH
+    return None if policy.objective is None else max(since + policy.objective, now + WATCH)
+
+
+def stale_since(state: State) -> datetime | None:
+    """The oldest signal that no finished run covers; None while the view is fresh."""
+    debts = (state.owed, state.run.covering if state.run else None)
+    return min((debt.oldest for debt in debts if debt), default=None)
+
+
+def is_late(state: State, policy: Policy, now: datetime) -> bool:
+    """Whether the view has been stale for longer than its objective, if it has one."""
+    since = stale_since(state)
+    return since is not None and policy.objective is not None and now - since > policy.objective
+
+
+def next_wake(
+    wakes: tuple[datetime, ...], look_at: datetime | None, now: datetime
+) -> tuple[datetime | None, tuple[datetime, ...]]:
+    """Rule 13: the wake to send for a look, if any, and the two at most that the record then names.
+
+    One is sent only if it is due before those that the record names already. Those that are due by now are on their
+    way or lost; this look does their work, so they are no longer named, and do nothing when they arrive.
+    """
+    named = tuple(due for due in wakes if due > now)
+    if look_at is None or any(due <= look_at for due in named):
+        return None, named
+    return look_at, (look_at, *((max(named),) if named else ()))

@@ -1,0 +1,543 @@
+"""The loop: load, fold, decide, claim, act, save. Written once, against the ports; the shells only call it.
+
+What makes it safe to be killed at any line:
+
+    signal arrives -> folded -> saved                   only then is its delivery acknowledged
+    claim saved    -> start sent -> answer saved        a claim without an answer is looked up after its lease
+    cancel saved   -> cancel sent                       the end that it causes is not taken for a person's
+    success        -> followers signalled -> saved      a crash between repeats the signals, which fold away
+    wake sent      -> the record that names it saved    no record waits for nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
+from shared.config.load import Configuration
+from shared.refresh import decide, machine, records, timing
+from shared.refresh.decide import Action, Cancel, Gate, LookUp, Poll, Start, Wait
+from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.inputs import (
+    Answered,
+    CancelAnswered,
+    CancelIntended,
+    Claimed,
+    Happening,
+    Listed,
+    Reported,
+    Signalled,
+    Unsent,
+    WakeSpent,
+)
+from shared.refresh.planning import next_scheduled, plan
+from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDown, Waker
+from shared.refresh.state import Deployment, Ended, Outcome, Run, Signal, State, Wake, Walk
+from shared.targets import Cloud, Target
+from shared.values import Value
+
+ATTEMPTS = 50
+"""Turns of one look: a conflict takes one, a call takes one. Past that something is wrong, and the delivery returns."""
+HISTORY_KEPT = timedelta(days=90)
+DUE_AT_ONCE = 100
+"""Targets that a tick takes from the index at once; it goes on until nothing is due or its time is over."""
+WALKED_AT_ONCE = 200
+"""Targets that a tick plans before it saves how far it got."""
+
+
+class Contended(Exception):  # noqa: N818 - named for what happened
+    """The record moved on at every attempt. The delivery must come back; nothing of it is lost."""
+
+
+Fields = Mapping[str, str | int | float | None]
+
+
+class Happened(Value, frozen=True):
+    """One thing worth telling, for logs, metrics and the demo. `fields` are plain values, and never secrets."""
+
+    what: str
+    target: str
+    at: datetime
+    fields: Fields = MappingProxyType({})
+
+
+class World(Value, frozen=True):
+    """Everything that is not a value. `token()` makes ids; `tell()` must not raise."""
+
+    cloud: Cloud
+    store: Store
+    platform: Platform
+    waker: Waker
+    clock: Clock
+    token: Callable[[], str]
+    tell: Callable[[Happened], None]
+
+
+class About(Value, frozen=True):
+    """An answer, and the run that the question was about. It counts only while the record still has that run so.
+
+    `at`: what the platform shows is as old as the question, and is judged by that time. A worker that froze with a 404
+    or a list in its hand must not take it for one that came after the grace period or the listing delay.
+    """
+
+    run: Run
+    happening: Happening
+    at: datetime
+
+    def holds(self, state: State) -> bool:
+        """Whether the record still stands where the question was asked."""
+        run = state.run
+        return run is not None and (run.token, run.situation, run.run_id) == (
+            self.run.token,
+            self.run.situation,
+            self.run.run_id,
+        )
+
+
+class Turn(Value, frozen=True):
+    """Where a look stands. `pending` happened and is not saved: it is folded anew into whatever the record became."""
+
+    pending: tuple[Happening | About, ...]
+    written: bool = False
+    done: bool = False
+
+
+class Sight(Value, frozen=True):
+    """One turn's view: the record as it was read, and what it becomes with everything pending.
+
+    `read_at` is the monotonic clock's reading just before `now`, from which a claim has its few seconds.
+    """
+
+    target: Target
+    terms: timing.Terms
+    document: Document
+    before: State
+    state: State
+    ended: tuple[Ended, ...]
+    now: datetime
+    read_at: float
+
+
+class Engine:
+    """The loop over the targets of one cloud. It keeps nothing between calls; any number may run at once."""
+
+    def __init__(self, configuration: Configuration, world: World, *, ends_at: float = float("inf")) -> None:
+        """`ends_at`: the moment of the monotonic clock by which no call to the platform may be running any more."""
+        self.targets: Mapping[str, Target] = {
+            key: target for key, target in configuration.by_key.items() if target.cloud is world.cloud
+        }
+        self.configuration = configuration
+        self._world = world
+        self._ends_at = ends_at
+
+    # --- One target --------------------------------------------------------------------------------------------------
+
+    def look(
+        self, target: Target, happened: Sequence[Happening] = (), *, acts: bool = True, anyway: bool = False
+    ) -> bool:
+        """Fold what happened, then do what is due until nothing is; returns once everything is saved.
+
+        True if the record was written: an absorbed signal costs one read.
+
+        Without `acts` nothing is sent to the platform: the wake that the save sends sees to it. With `anyway` it
+        decides even if nothing happened and nothing is due.
+        Raises `StoreDown`, `Contended` or `records.NewerRecord`: the delivery must come back.
+        """
+        turn = Turn(tuple(happened))
+        for _ in range(ATTEMPTS):
+            try:
+                turn = self._turn(target, turn, acts=acts, anyway=anyway)
+            except Conflict:
+                continue
+            if turn.done:
+                return turn.written
+        message = f"the record of {target.name} moved on {ATTEMPTS} times"
+        raise Contended(message)
+
+    def _turn(self, target: Target, turn: Turn, *, acts: bool, anyway: bool) -> Turn:
+        """One load, at most one call, at most one save before it."""
+        sight = self._see(target, turn.pending)
+        if sight.state == sight.before and not (anyway or self._is_due(sight)):
+            return replace(turn, done=True)
+        action = self._decide(sight, acts=acts)
+        match action:
+            case Start():
+                return Turn((self._start(sight, action),), written=True)
+            case Cancel():
+                return Turn((self._cancel(sight, action),), written=True)
+            case Poll():
+                return replace(turn, pending=(*turn.pending, self._poll(sight, action)))
+            case LookUp():
+                return replace(turn, pending=(*turn.pending, self._look_up(sight, action)))
+        written = self._save(sight, sight.state, action.until)
+        return Turn((), written=written or turn.written, done=True)
+
+    def _see(self, target: Target, pending: tuple[Happening | About, ...]) -> Sight:
+        """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
+        document = self._world.store.load(target.key)
+        read_at, now = self._world.clock.monotonic(), self._world.clock.now()
+        before = state = records.read_state(document.body)
+        terms = timing.Terms(target.key, target.policy, self._world.platform.traits)
+        ended: list[Ended] = []
+        for item in (*plan(before, target, target.definition, now), *pending):
+            if isinstance(item, About) and not item.holds(state):
+                continue
+            happening, at = (item.happening, item.at) if isinstance(item, About) else (item, now)
+            folded = machine.fold(state, happening, terms, at)
+            state = folded.state
+            if folded.ended:
+                ended.append(folded.ended)
+        return Sight(target, terms, document, before, state, tuple(ended), now, read_at)
+
+    def _is_due(self, sight: Sight) -> bool:
+        wake_at = sight.before.wake_at
+        return wake_at is not None and sight.now >= wake_at
+
+    def _decide(self, sight: Sight, *, acts: bool) -> Action:
+        """The deployment's record is read only when something would be sent."""
+        action = decide.decide(sight.state, sight.terms, sight.now, Gate())
+        if isinstance(action, Wait):
+            return action
+        deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
+        quiet_until = deployment.quiet_until.get(sight.target.identity)
+        gate = Gate(deployment.paused_since is not None, quiet_until)
+        action = decide.decide(sight.state, sight.terms, sight.now, gate)
+        in_time = self._world.clock.monotonic() + self._world.platform.traits.call_timeout.total_seconds()
+        if not isinstance(action, Wait) and (not acts or in_time > self._ends_at):
+            return Wait(sight.now)
+        return action
+
+    # --- Calls -------------------------------------------------------------------------------------------------------
+
+    def _start(self, sight: Sight, start: Start) -> About:
+        """Rule 4. Two workers may come this far; the store lets one claim pass.
+
+        worker A:  claimed_at -> paused? -> claim saved -> start sent -> answer
+                       |-------- START_WINDOW --------|    a claim that took longer is given back unsent
+        worker B:      . claim: conflict -> reads A's claim -> waits for its lease
+        """
+        world = self._world
+        claim = Claimed(world.token(), sight.now, start.full)
+        claimed = machine.fold(sight.state, claim, sight.terms, sight.now).state
+        run = self._saved_run(sight, claimed)
+        if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
+            return About(run, Unsent(), world.clock.now())
+        answer = world.platform.start(sight.target, full=start.full)
+        self._heed(sight, answer)
+        return About(run, Answered(answer), world.clock.now())
+
+    def _poll(self, sight: Sight, poll: Poll) -> About:
+        asked_at = self._world.clock.now()
+        answer = self._world.platform.get(sight.target, poll.run_id)
+        self._heed(sight, answer)
+        return About(_run(sight.state), Reported(answer), asked_at)
+
+    def _look_up(self, sight: Sight, look_up: LookUp) -> About:
+        asked_at = self._world.clock.now()
+        answer = self._world.platform.list(sight.target, look_up.since)
+        self._heed(sight, answer)
+        return About(_run(sight.state), Listed(answer), asked_at)
+
+    def _cancel(self, sight: Sight, cancel: Cancel) -> About:
+        """Rule 8: the intent is saved before the call."""
+        intended = machine.fold(sight.state, CancelIntended(), sight.terms, sight.now).state
+        run = self._saved_run(sight, intended)
+        answer = self._world.platform.cancel(sight.target, cancel.run_id)
+        self._heed(sight, answer)
+        return About(run, CancelAnswered(answer), self._world.clock.now())
+
+    def _saved_run(self, sight: Sight, state: State) -> Run:
+        run = _run(state)
+        self._save(sight, state, run.next_look_at)
+        return run
+
+    def _heed(self, sight: Sight, answer: object) -> None:
+        """Rule 9: a throttled answer silences the identity, not only the target."""
+        if not isinstance(answer, Trouble):
+            return
+        self._tell("trouble", sight.target, {"code": answer.code, "message": answer.message, "sent": answer.sent})
+        if answer.meaning is Meaning.THROTTLED:
+            self._silence(sight.target.identity, timing.throttled_until(answer, self._world.clock.now()))
+
+    def _silence(self, identity: str, until: datetime) -> None:
+        def silenced(deployment: Deployment) -> Deployment:
+            known = deployment.quiet_until.get(identity)
+            later = until if known is None else max(known, until)
+            return replace(deployment, quiet_until={**deployment.quiet_until, identity: later})
+
+        self._change_deployment(silenced)
+
+    # --- Saving ------------------------------------------------------------------------------------------------------
+
+    def _save(self, sight: Sight, state: State, until: datetime | None) -> bool:
+        """Followers and history first, then the wake, then the record that says that all this is done."""
+        for ended in sight.ended:
+            self._settle(sight, ended)
+        scheduled = next_scheduled(state, sight.target, sight.now)
+        watched = decide.watch_at(state, sight.target.policy, sight.now)
+        look_at = min((at for at in (until, scheduled, watched) if at), default=None)
+        wakes, sent = self._wakes(sight, state, look_at)
+        state = replace(state, wake_at=look_at, wakes=wakes)
+        if state == sight.before and not sent:  # a wake that is not followed by a save would only touch the record
+            return False
+        self._world.store.save(sight.document, records.write(state), look_at)
+        self._tell_of(sight, state)
+        return True
+
+    def _settle(self, sight: Sight, ended: Ended) -> None:
+        """Rule 10: a success is a signal, at the time of its end, for the targets that come after."""
+        entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
+        self._world.store.append(sight.target.key, entry_id, records.write(ended), sight.now + HISTORY_KEPT)
+        counts = not ended.foreign or sight.terms.traits.foreign_covers
+        if ended.outcome is not Outcome.SUCCEEDED or not counts:
+            return
+        signal = Signal(ended.ended_at, f"after {sight.target.name}")
+        for follower in self.configuration.followers(sight.target.name):
+            self.look(follower, (Signalled(signal),), acts=False)
+
+    def _wakes(self, sight: Sight, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
+        """Rule 13: the wakes that the record then names, and whether one was sent.
+
+        A wake that cannot be sent does not hold up the save: ticks go on.
+        """
+        waker = self._world.waker
+        if look_at is not None and look_at - sight.now > waker.reach:
+            look_at = sight.now + waker.reach if waker.relays else None
+        due, named = decide.next_wake(state.wakes, look_at, sight.now)
+        if due is None:
+            return named, False
+        wake = Wake(sight.target.key, due, sight.document.version)
+        try:
+            waker.send(wake, max(due - sight.now, timedelta(0)))
+        except StoreDown as down:
+            self._tell("wake not sent", sight.target, {"why": str(down)})
+            return tuple(at for at in named if at != due), False
+        return named, True
+
+    # --- Deliveries --------------------------------------------------------------------------------------------------
+
+    def wake(self, wake: Wake) -> None:
+        """A wake arrived. One that the record does not name does nothing.
+
+        It may have overtaken the save that names it: then the record still has the version that its sender read.
+        Writing the record makes that save fail, so that it is done again, with a wake that is still to come.
+
+            sender:  read v7 -> send wake . . . . . . . . . . -> save on v7: conflict -> read v8 -> send wake -> save
+            here:                        wake arrives: write v8
+        """
+        target = self.targets.get(wake.key)
+        document = self._world.store.load(wake.key)
+        if document.version == wake.version:
+            if self._touched(document):
+                return
+            document = self._world.store.load(wake.key)  # the save that names it may have got through
+        if target and wake.due in records.read_state(document.body).wakes:
+            self.look(target, (WakeSpent(wake.due),))
+
+    def _touched(self, document: Document) -> bool:
+        state = records.read_state(document.body)
+        try:
+            self._world.store.save(document, records.write(state), state.wake_at)
+        except Conflict:
+            return False
+        return True
+
+    def tick(self) -> None:
+        """The sweep: plan a new configuration, then look at whatever is due.
+
+        One target's trouble does not keep the others waiting; all of it is raised at the end, as a group.
+        """
+        troubles: list[Exception] = []
+        self._walk(troubles)
+        seen: set[str] = set()
+        while keys := self._due(seen):
+            for key in keys:
+                if not self._out_of_time():
+                    self._spared(key, troubles)
+            seen.update(keys)
+        if troubles:
+            message = f"{len(troubles)} targets could not be looked at"
+            raise ExceptionGroup(message, troubles)
+
+    def _due(self, seen: set[str]) -> list[str]:
+        """The next that are due: asked for beyond those seen, since one that cannot be saved stays due."""
+        if self._out_of_time():
+            return []
+        keys = self._world.store.due(self._world.clock.now(), len(seen) + DUE_AT_ONCE)
+        return [key for key in keys if key not in seen]
+
+    def _spared(self, key: str, troubles: list[Exception], *, anyway: bool = False) -> None:
+        """Look at one of many."""
+        try:
+            target = self.targets.get(key)
+            if target:
+                self.look(target, anyway=anyway)
+            elif records.is_job(key):
+                self._expire(key)
+            else:
+                self._forget(key)
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, the other targets must not wait for it
+            trouble.add_note(f"target {key}")
+            troubles.append(trouble)
+
+    def _out_of_time(self) -> bool:
+        return self._world.clock.monotonic() >= self._ends_at
+
+    def _forget(self, key: str) -> None:
+        """The configuration no longer names it: keep the record, look no more, and take it for new if it comes back.
+
+        Unless the configuration is an old one by now, of a worker that froze: the record is read before the deployment
+        is, so a target that the new one looked at meanwhile is left alone.
+        """
+        document = self._world.store.load(key)
+        state = records.read_state(document.body)
+        if document.body and (state.definition or state.wake_at) and self._is_latest():
+            state = replace(state, definition="", wake_at=None, wakes=())
+            try:
+                self._world.store.save(document, records.write(state), None)
+            except Conflict:
+                return  # the next tick sees it again
+
+    def _expire(self, key: str) -> None:
+        """The record of a job is due when its time is over."""
+        document = self._world.store.load(key)
+        try:
+            if document.body:
+                self._world.store.remove(document)
+        except Conflict:
+            return  # the next tick sees it again, if it is there
+
+    def _is_latest(self) -> bool:
+        """Whether nobody began to plan another configuration."""
+        deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
+        latest = deployment.walk.fingerprint if deployment.walk else deployment.planned
+        return latest == self.configuration.fingerprint
+
+    # --- The deployment ----------------------------------------------------------------------------------------------
+
+    def _walk(self, troubles: list[Exception]) -> None:
+        """Rule 12: after a new configuration look at every target once, and forget what it no longer names."""
+        while not self._out_of_time():
+            deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
+            if deployment.planned == self.configuration.fingerprint:
+                return
+            walk = deployment.walk
+            if walk is None or walk.fingerprint != self.configuration.fingerprint:
+                self._change_deployment(partial(_with_walk, Walk(self.configuration.fingerprint)))
+                continue
+            walk = self._walked(walk, troubles)
+            self._change_deployment(partial(_with_walk, walk))
+            if walk.over and walk.failed:
+                return  # begun anew by the next tick
+
+    def _walked(self, walk: Walk, troubles: list[Exception]) -> Walk:
+        """The next stretch of the walk: over the targets first, then over the records that no target names."""
+        known = len(troubles)
+        if walk.targets_done:
+            keys, cursor = self._world.store.keys(walk.done_up_to, WALKED_AT_ONCE)
+            for key in keys:
+                if key not in self.targets and key != records.DEPLOYMENT_KEY and not records.is_job(key):
+                    self._spared(key, troubles)
+            walk = replace(walk, done_up_to=cursor, over=not cursor)
+        else:
+            walk = self._walked_targets(walk, troubles)
+        return replace(walk, failed=walk.failed or len(troubles) > known)
+
+    def _walked_targets(self, walk: Walk, troubles: list[Exception]) -> Walk:
+        keys = sorted(key for key in self.targets if key > walk.done_up_to)[:WALKED_AT_ONCE]
+        for key in keys:
+            if self._out_of_time():
+                return walk
+            self._spared(key, troubles, anyway=True)
+            walk = replace(walk, done_up_to=key)
+        return walk if keys else replace(walk, targets_done=True, done_up_to="")
+
+    def pause_all(self) -> None:
+        """No starts for anybody, within one tick."""
+        now = self._world.clock.now()
+        self._change_deployment(lambda deployment: replace(deployment, paused_since=deployment.paused_since or now))
+
+    def resume_all(self) -> None:
+        """Starts again: the next ticks walk all targets, so that none waits for a look that was far off."""
+        self._change_deployment(lambda deployment: replace(deployment, paused_since=None, planned="", walk=None))
+
+    def _change_deployment(self, change: Callable[[Deployment], Deployment]) -> None:
+        for _ in range(ATTEMPTS):
+            document = self._world.store.load(records.DEPLOYMENT_KEY)
+            before = records.read_deployment(document.body)
+            after = change(before)
+            if after == before:
+                return
+            try:
+                self._world.store.save(document, records.write(after), None)
+            except Conflict:
+                continue
+            return
+        message = f"the record of the deployment moved on {ATTEMPTS} times"
+        raise Contended(message)
+
+    # --- Telling -----------------------------------------------------------------------------------------------------
+
+    def signalled(self, target: Target, signals: int, *, written: bool) -> None:
+        """Signals were taken; all but the one write's were absorbed."""
+        if signals:
+            self._tell("signalled", target, {"signals": signals, "absorbed": signals - int(written)})
+
+    def _tell(self, what: str, target: Target, fields: Fields) -> None:
+        self._world.tell(Happened(what, target.name, self._world.clock.now(), fields))
+
+    def _tell_of(self, sight: Sight, state: State) -> None:
+        """What a save changed, and how the target stands now."""
+        for ended in sight.ended:
+            self._tell(f"run {ended.outcome}", sight.target, _ended_fields(ended))
+        if state.situation is not sight.before.situation:
+            run = state.run
+            self._tell(f"now {state.situation}", sight.target, {"run_id": run.run_id, "full": run.full} if run else {})
+        if state.hold != sight.before.hold:
+            self._tell("held" if state.hold else "released", sight.target, _hold_fields(state))
+        stale_since = decide.stale_since(state)
+        fields: dict[str, str | int | float | None] = {
+            "owed_age_seconds": max(0.0, (sight.now - stale_since).total_seconds()) if stale_since else 0.0,
+            "held": int(state.hold is not None),
+            "late": int(decide.is_late(state, sight.target.policy, sight.now)),
+        }
+        if sight.target.policy.objective:
+            fields["objective_seconds"] = sight.target.policy.objective.total_seconds()
+        if state.fresh_as_of:
+            fields["fresh_age_seconds"] = max(0.0, (sight.now - state.fresh_as_of).total_seconds())
+        self._tell("saved", sight.target, fields)
+
+
+def _with_walk(walk: Walk, deployment: Deployment) -> Deployment:
+    """Once a walk began, nothing is planned until one is over: it forgets targets, and the next may have them back.
+
+    A walk that met trouble does not count as done: a target that it could not look at is not planned yet.
+    """
+    if not walk.over:
+        return replace(deployment, planned="", walk=walk)
+    return replace(deployment, planned="" if walk.failed else walk.fingerprint, walk=None)
+
+
+def _run(state: State) -> Run:
+    assert state.run, "an action about a run is decided only where there is one"
+    return state.run
+
+
+def _ended_fields(ended: Ended) -> Fields:
+    return {
+        "run_id": ended.run_id,
+        "foreign": int(ended.foreign),
+        "full": int(ended.full),
+        "signals": ended.signals,
+        "error": ended.error,
+        "dpu_seconds": ended.dpu_seconds,
+        "claimed_at": ended.claimed_at.isoformat(),
+    }
+
+
+def _hold_fields(state: State) -> Fields:
+    return {"hold": type(state.hold).__name__.lower(), "reason": getattr(state.hold, "reason", "")}

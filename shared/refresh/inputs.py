@@ -1,0 +1,111 @@
+"""What can happen to a target, as values; `machine.py` says what each leads to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Report, Started
+from shared.refresh.state import Signal
+from shared.values import Value
+
+
+class Signalled(Value, frozen=True):
+    """A reason to refresh arrived."""
+
+    signal: Signal
+
+
+class Planned(Value, frozen=True):
+    """The configuration was read: schedule times up to `until` are signals already. `again_at`: see `State`."""
+
+    definition: str
+    until: datetime
+    again_at: datetime | None = None
+
+
+class WakeSpent(Value, frozen=True):
+    """The wake that was due then has arrived: nobody else will come for it."""
+
+    due: datetime
+
+
+class Withdrawn(Value, frozen=True):
+    """A job of Fabric's is not wanted any more: its signal is taken back, and only that."""
+
+    job: str
+
+
+class Hinted(Value, frozen=True):
+    """Something says that the run ended: look now."""
+
+
+class PauseAsked(Value, frozen=True):
+    """A person wants no starts."""
+
+
+class ResumeAsked(Value, frozen=True):
+    """A person lifts any hold."""
+
+
+class ProbeAsked(Value, frozen=True):
+    """A person asked for a refresh: what waits for a repair is tried at once."""
+
+
+class Claimed(Value, frozen=True):
+    """We are about to start; `at` is read before the claim is written."""
+
+    token: str
+    at: datetime
+    full: bool
+
+
+class Unsent(Value, frozen=True):
+    """The winner of the claim was too slow and sent nothing."""
+
+
+class Answered(Value, frozen=True):
+    """The answer to our start."""
+
+    answer: Started | Trouble
+
+
+class Reported(Value, frozen=True):
+    """The answer to a poll."""
+
+    answer: Report | Trouble
+
+
+class Listed(Value, frozen=True):
+    """The answer to a look-up."""
+
+    answer: tuple[Report, ...] | Trouble
+
+
+class CancelIntended(Value, frozen=True):
+    """We are about to cancel; saved before the call, so that the end it causes is not taken for a person's."""
+
+
+class CancelAnswered(Value, frozen=True):
+    """The answer to our cancel: None if the platform will end the run."""
+
+    answer: Trouble | None
+
+
+Happening = (
+    Signalled
+    | Planned
+    | WakeSpent
+    | Withdrawn
+    | Hinted
+    | PauseAsked
+    | ResumeAsked
+    | ProbeAsked
+    | Claimed
+    | Unsent
+    | Answered
+    | Reported
+    | Listed
+    | CancelIntended
+    | CancelAnswered
+)

@@ -1,0 +1,726 @@
+"""The refresh machine: two pure functions and one table. Reading `TRANSITIONS` is reading the product.
+
+`fold(state, happening, terms, now)` puts what happened into the state; `decision.decide` says what to do next.
+Everything rests on one inequality. A run covers a signal if and only if
+
+    signal.time + visibility_lag <= run.claimed_at        (and the run is full if the signal asks for full)
+
+    event time      claimed_at                                    end
+       |--- lag ---|  .                                             .
+       +-----------+--#=============== run ==========================#--->
+       covered: this signal                                          fresh_as_of = claimed_at
+                         +  a signal in here is not covered: it stays owed, and the next run starts after this one
+
+Rule 1: everything that changes a state lives in this file. Rule 2: this file knows no platform, only its `Traits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from shared.refresh.failure import Meaning, Sent, Trouble
+from shared.refresh.inputs import (
+    Answered,
+    CancelAnswered,
+    CancelIntended,
+    Claimed,
+    Happening,
+    Hinted,
+    Listed,
+    PauseAsked,
+    Planned,
+    ProbeAsked,
+    Reported,
+    ResumeAsked,
+    Signalled,
+    Unsent,
+    WakeSpent,
+    Withdrawn,
+)
+from shared.refresh.owed import DAWN, covers, merge, owe, split, without
+from shared.refresh.ports import Phase, Report, Started
+from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Run, Situation, State
+from shared.refresh.timing import (
+    BACKOFF_FIRST,
+    CANCEL_AGAIN,
+    CLOCK_DIFFERENCE,
+    LOOK_AGAIN,
+    NOT_FOUND_GRACE,
+    POLL_FLOOR,
+    SKIP_KNOWN,
+    START_WINDOW,
+    Terms,
+    backoff,
+    capacity_at,
+    lease,
+    past_timeout,
+    poll_at,
+    probe_at,
+    settled,
+    spread,
+    throttled_until,
+)
+from shared.values import Value
+
+INSTANT = timedelta(microseconds=1)
+
+
+class Folded(Value, frozen=True):
+    """The new state, and the run that ended with it, if one did."""
+
+    state: State
+    ended: Ended | None = None
+
+
+class Impossible(Exception):  # noqa: N818 - the name says it
+    """A pair of situation and happening that the table does not name: a bug, never a matter of timing."""
+
+
+def fold(state: State, happening: Happening, terms: Terms, now: datetime) -> Folded:
+    """Put what happened into the state."""
+    step = TRANSITIONS[state.situation].get(type(happening))
+    if step is None:
+        message = f"{type(happening).__name__} cannot happen while {state.situation} ({terms.key})"
+        raise Impossible(message)
+    return step(state, happening, terms, now)
+
+
+# --- Signals, plans, people ------------------------------------------------------------------------------------------
+
+
+def _signalled(state: State, happening: Signalled, terms: Terms, now: datetime) -> Folded:
+    """Rule 1: a signal is dropped (a finished run covers it), joins the running run, or is owed."""
+    signal, policy = happening.signal, terms.policy
+    if signal.job and signal.job in open_jobs(state):
+        return Folded(state)  # asked again: it is known, and lifts no hold
+    time = min(signal.time, now + CLOCK_DIFFERENCE) + signal.extra_lag
+    if signal.asked:
+        time = max(time, _just_uncovered(state, policy.visibility_lag))
+    elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):
+        return Folded(state)
+    if isinstance(state.hold, Cancelled) and time > state.hold.since:
+        state = replace(state, hold=None)
+    run = state.run
+    if run and not signal.asked and _run_covers(run, time, terms, full=signal.full):
+        covering = owe(run.covering, time, signal, policy)
+        # Rounding must not carry it past what the run covers, or a lowered claim would owe a signal that never was.
+        newest = min(covering.newest, run.claimed_at - policy.visibility_lag)
+        return Folded(replace(state, run=replace(run, covering=replace(covering, newest=newest))))
+    return Folded(replace(state, owed=owe(state.owed, time, signal, policy)))
+
+
+def _just_uncovered(state: State, lag: timedelta) -> datetime:
+    """The earliest time that neither the run in the record nor the last successful one covers."""
+    claims = [at for at in (state.fresh_as_of, state.run and state.run.claimed_at) if at]
+    return max(claims) - lag + INSTANT if claims else DAWN
+
+
+def _finished_covers(state: State, time: datetime, lag: timedelta, *, full: bool) -> bool:
+    as_of = state.full_as_of if full else state.fresh_as_of
+    return as_of is not None and covers(as_of, time, lag)
+
+
+def _run_covers(run: Run, time: datetime, terms: Terms, *, full: bool) -> bool:
+    if run.situation in (Situation.SOUGHT, Situation.DOUBTED) or (full and not run.full):
+        return False
+    if run.situation is Situation.FOREIGN and not (terms.traits.foreign_covers and run.created_at):
+        return False
+    return covers(run.claimed_at, time, terms.policy.visibility_lag)
+
+
+def open_jobs(state: State) -> tuple[str, ...]:
+    """Fabric's, whose signals are owed, or which the run is to cover."""
+    debts = (state.owed, state.run.covering if state.run else None)
+    return tuple(job for debt in debts if debt for job in debt.jobs)
+
+
+def _withdrawn(state: State, happening: Withdrawn, _terms: Terms, now: datetime) -> Folded:
+    """A job's signal is taken out of the debt. A run that others share goes on; one of its own is to be cancelled.
+
+    Only one that is known as ours: one whose start has no answer yet, once it has (`_accepted`); a foreign one never.
+    Until it has ended, the run remembers the job.
+    """
+    state = replace(state, owed=without(state.owed, happening.job))
+    run = state.run
+    if run is None or run.covering is None or happening.job not in run.covering.jobs:
+        return Folded(state)
+    run = replace(run, covering=without(run.covering, happening.job))
+    if run.covering is None:
+        run = replace(run, withdrawn=(*run.withdrawn, happening.job))
+    return Folded(replace(state, run=_unless_unwanted(run, now)))
+
+
+def _unless_unwanted(run: Run, now: datetime) -> Run:
+    """A run of ours that goes on for nobody is to be cancelled, by the way of rule 8."""
+    if run.situation is not Situation.RUNNING or not run.withdrawn or run.covering:
+        return run
+    return replace(run, situation=Situation.OVERDUE, next_look_at=now)
+
+
+def _planned(state: State, happening: Planned, _terms: Terms, _now: datetime) -> Folded:
+    definition, until, again_at = happening.definition, happening.until, happening.again_at
+    return Folded(replace(state, definition=definition, planned_until=until, again_at=again_at))
+
+
+def _wake_spent(state: State, happening: WakeSpent, _terms: Terms, _now: datetime) -> Folded:
+    return Folded(replace(state, wakes=tuple(due for due in state.wakes if due != happening.due)))
+
+
+def _hinted(state: State, _happening: Hinted, _terms: Terms, _now: datetime) -> Folded:
+    return Folded(state)
+
+
+def _look_now(state: State, _happening: Any, _terms: Terms, now: datetime) -> Folded:
+    assert state.run
+    return Folded(replace(state, run=replace(state.run, next_look_at=min(state.run.next_look_at, now))))
+
+
+def _paused(state: State, _happening: PauseAsked, _terms: Terms, now: datetime) -> Folded:
+    return Folded(state if isinstance(state.hold, Paused) else replace(state, hold=Paused(now)))
+
+
+def _resumed(state: State, happening: ResumeAsked, terms: Terms, now: datetime) -> Folded:
+    if isinstance(state.hold, Paused):
+        state = replace(state, hold=None)
+    return _probed(state, happening, terms, now)
+
+
+def _probed(state: State, _happening: Any, _terms: Terms, now: datetime) -> Folded:
+    """`refresh` and `resume`: a cancel is lifted, a block and a backoff are tried at once."""
+    hold = state.hold
+    if isinstance(hold, Cancelled):
+        hold = None
+    if isinstance(hold, Blocked):
+        hold = replace(hold, probe_at=now)
+        if state.run and state.situation is not Situation.CLAIMED:
+            state = replace(state, run=replace(state.run, next_look_at=now))
+    return Folded(replace(state, hold=hold, not_before=None))
+
+
+# --- A start ---------------------------------------------------------------------------------------------------------
+
+
+def _claimed(state: State, happening: Claimed, terms: Terms, _now: datetime) -> Folded:
+    """Rule 4: what the run will cover moves under it; what it cannot cover stays owed."""
+    covering, owed = split(state.owed, happening.at - terms.policy.visibility_lag)
+    run = Run(
+        token=happening.token,
+        claimed_at=happening.at,
+        situation=Situation.CLAIMED,
+        next_look_at=happening.at + lease(terms.traits),
+        full=happening.full,
+        covering=covering,
+        prior_claim_at=state.last_claim_at,
+    )
+    return Folded(replace(state, owed=owed, run=run, last_claim_at=happening.at))
+
+
+def _given_back(state: State) -> State:
+    """No run came of the claim: its debt is owed again, and the minimum interval counts from the claim before."""
+    assert state.run
+    owed = merge(state.run.covering, state.owed)
+    return replace(state, run=None, owed=owed, last_claim_at=state.run.prior_claim_at)
+
+
+def _unsent(state: State, _happening: Unsent, _terms: Terms, _now: datetime) -> Folded:
+    return Folded(_given_back(state))
+
+
+def _answered(state: State, happening: Answered, terms: Terms, now: datetime) -> Folded:
+    answer = happening.answer
+    if isinstance(answer, Started):
+        return _accepted(state, answer, terms, now)
+    state = replace(state, last_error=str(answer))
+    if answer.sent is Sent.UNKNOWN:
+        return Folded(state)  # claimed still: rule 7 looks it up after the lease
+    if answer.meaning is Meaning.ALREADY_RUNNING:
+        return Folded(_seek(state, now))
+    return Folded(_refused(_given_back(state), answer, terms, now))
+
+
+def _accepted(state: State, answer: Started, terms: Terms, now: datetime) -> Folded:
+    """Ours, and known as ours. Without an id it stays claimed, and is looked up."""
+    assert state.run
+    hold = None if isinstance(state.hold, Blocked) else state.hold
+    state = replace(_lowered(state, answer.created_at, terms), hold=hold, refusals=0, not_before=None)
+    if not answer.run_id:
+        return Folded(state)
+    assert state.run
+    look_at = poll_at(state.run, now, answer.retry_after)
+    run = replace(state.run, situation=Situation.RUNNING, run_id=answer.run_id, next_look_at=look_at)
+    return Folded(replace(state, run=_unless_unwanted(run, now)))
+
+
+def _refused(state: State, trouble: Trouble, terms: Terms, now: datetime) -> State:
+    """Rule 9: throttled waits as told, permanent blocks, the rest backs off."""
+    if trouble.permanent:
+        return _blocked(state, str(trouble), now)
+    if trouble.meaning is Meaning.THROTTLED:
+        return replace(state, not_before=throttled_until(trouble, now) + spread(terms.key))
+    if trouble.meaning is Meaning.NO_CAPACITY:  # no backoff: somebody resumes the capacity, and expects a refresh soon
+        return replace(state, not_before=capacity_at(trouble, now) + spread(terms.key))
+    wait = max(backoff(state.refusals + 1), trouble.retry_after or timedelta(0))
+    return replace(state, refusals=state.refusals + 1, not_before=now + wait + spread(terms.key))
+
+
+def _blocked(state: State, reason: str, now: datetime, *, stuck: bool = False) -> State:
+    """Hold with a reason and probe slowly. A pause outranks it: then only the run, if any, is looked at slowly."""
+    since = state.hold.since if isinstance(state.hold, Blocked) else now
+    again_at = probe_at(since, now)
+    run = replace(state.run, next_look_at=again_at) if state.run else None
+    hold = state.hold if isinstance(state.hold, Paused) else Blocked(since, reason, again_at, stuck)
+    return replace(state, run=run, hold=hold, last_error=reason)
+
+
+def _lowered(state: State, created_at: datetime | None, terms: Terms) -> State:
+    """Rule 5: the platform created the run earlier than our clock said, so it covers less than we thought.
+
+    our clock       :            claimed_at            (ahead)
+    the platform's  :   created_at  |
+    a signal        :        +      |    after created_at - lag: the run may not have read it; owed again
+    """
+    run = state.run
+    assert run
+    if created_at is None:
+        return state
+    run = replace(run, created_at=created_at)
+    if created_at < run.claimed_at:
+        covering, rest = split(run.covering, created_at - terms.policy.visibility_lag)
+        run = replace(run, claimed_at=created_at, covering=covering)
+        state = replace(state, owed=merge(rest, state.owed))
+    return replace(state, run=run)
+
+
+# --- Following a run -------------------------------------------------------------------------------------------------
+
+
+def _reported(state: State, happening: Reported, terms: Terms, now: datetime) -> Folded:
+    """Ours: `RUNNING`, `OVERDUE` or `CANCELLING`."""
+    answer = happening.answer
+    if isinstance(answer, Trouble):
+        return _reading_failed(state, answer, terms, now)
+    state = _seen(state, answer, terms)
+    return _OURS[answer.phase](state, answer, terms, now)
+
+
+def _foreign_reported(state: State, happening: Reported, terms: Terms, now: datetime) -> Folded:
+    answer = happening.answer
+    if isinstance(answer, Trouble):
+        return _reading_failed(state, answer, terms, now)
+    state = _seen(state, answer, terms)
+    assert state.run
+    if answer.phase is Phase.ACTIVE:
+        if not past_timeout(state.run, terms, now):
+            return _still_going(state, answer, terms, now)
+        reason = f"run {answer.run_id}, which is not ours, is {answer.status} past the timeout"
+        return Folded(_blocked(state, reason, now, stuck=True))
+    if answer.phase is Phase.UNKNOWN and not past_timeout(state.run, terms, now):
+        return _still_going(state, answer, terms, now)
+    if answer.phase is Phase.SUCCEEDED:
+        return _succeeded(state, answer, terms, now)
+    outcome = Outcome.LOST if answer.phase is Phase.UNKNOWN else Outcome.FAILED
+    return _not_ours_ended(state, answer, outcome, now)
+
+
+def _seen(state: State, report: Report, terms: Terms) -> State:
+    """Any report: its creation time may lower ours, its status is kept."""
+    state = _lowered(_heard(state), report.created_at, terms)
+    assert state.run
+    known = report.phase is not Phase.UNKNOWN
+    return replace(state, run=replace(state.run, status=report.status, status_known=known))
+
+
+def _heard(state: State) -> State:
+    """The platform answers: a block that was about asking is over. One that stands for a run ends with the run."""
+    asking = isinstance(state.hold, Blocked) and not state.hold.stuck
+    return replace(state, hold=None) if asking else state
+
+
+def _still_going(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+    """Running, or of a status nobody documented: ask again. Past its timeout, ours is to be cancelled (rule 8)."""
+    run = state.run
+    assert run
+    situation = run.situation
+    if situation is Situation.CANCELLING:
+        due = run.cancel_again_at is None or now >= run.cancel_again_at
+    else:
+        due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
+    if due:
+        return Folded(replace(state, run=replace(run, situation=Situation.OVERDUE, next_look_at=now)))
+    return Folded(replace(state, run=replace(run, next_look_at=poll_at(run, now, report.retry_after))))
+
+
+def _succeeded(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+    run = state.run
+    assert run
+    foreign = run.situation is Situation.FOREIGN
+    if foreign and (run.rival_since or not (terms.traits.foreign_covers and run.created_at)):
+        return _not_ours_ended(state, report, Outcome.SUCCEEDED, now)
+    full = report.full is True or (run.full and not foreign)
+    fresh_as_of = _later(state.fresh_as_of, run.claimed_at)
+    done = replace(
+        _without_run(state),
+        fresh_as_of=fresh_as_of,
+        full_as_of=_later(state.full_as_of, run.claimed_at) if full else state.full_as_of,
+        failures=state.failures if foreign else 0,
+        not_before=state.not_before if foreign else None,
+        last_error="",
+    )
+    return Folded(done, _entry(run, Outcome.SUCCEEDED, report, now, full=full))
+
+
+def _failed(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+    """Rule 5: owed again, with backoff; `after_failures` counts these."""
+    run = state.run
+    assert run
+    failures = state.failures + 1
+    owed = merge(run.covering, state.owed)
+    not_before = now + backoff(failures) + spread(terms.key)
+    error = report.error or report.status
+    state = replace(_without_run(state), owed=owed, failures=failures, not_before=not_before, last_error=error)
+    return Folded(state, _entry(run, Outcome.FAILED, report, now))
+
+
+def _ours_cancelled(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+    """Our own cancel is a failure, a person's is respected, and where the platform skips, the list decides which.
+
+    The end of a run that was to be cancelled because its jobs were withdrawn is what was wanted.
+    """
+    run = state.run
+    assert run
+    if run.withdrawn and (run.cancel_asked or not run.covering):
+        over = replace(_without_run(state), owed=merge(run.covering, state.owed))
+        return Folded(over, _entry(run, Outcome.CANCELLED, report, now))
+    if run.cancel_asked:
+        timed_out = replace(report, error=f"cancelled by us: not done within {terms.policy.timeout}")
+        return _failed(state, timed_out, terms, now)
+    if terms.traits.skips:
+        doubted = replace(
+            run, situation=Situation.DOUBTED, next_look_at=now, ended_at=report.ended_at or now, status=report.status
+        )
+        return Folded(replace(state, run=doubted))
+    return _person_cancelled(state, report.ended_at or now, now)
+
+
+def _person_cancelled(state: State, ended_at: datetime, now: datetime) -> Folded:
+    """Rule 9: the debt stays and the hold says so, unless a signal later than the end is owed already.
+
+    `newest` is rounded up: in doubt a signal counts as later, because a refresh too many is the lesser evil.
+    """
+    run = state.run
+    assert run
+    later = state.owed is not None and state.owed.newest > ended_at
+    state = replace(_without_run(state), owed=merge(run.covering, state.owed), last_error="cancelled on the platform")
+    if not later and not isinstance(state.hold, Paused):
+        state = replace(state, hold=Cancelled(ended_at))
+    report = Report(run.run_id, Phase.CANCELLED, run.status, ended_at=ended_at)
+    return Folded(state, _entry(run, Outcome.CANCELLED, report, now))
+
+
+def _ours_skipped(state: State, report: Report, _terms: Terms, now: datetime) -> Folded:
+    """Never a success and never a failure: another run was there, so it is looked for."""
+    assert state.run
+    return Folded(_seek(state, now), _entry(state.run, Outcome.SKIPPED, report, now))
+
+
+_OURS: Mapping[Phase, Callable[[State, Report, Terms, datetime], Folded]] = {
+    Phase.ACTIVE: _still_going,
+    Phase.UNKNOWN: _still_going,
+    Phase.SUCCEEDED: _succeeded,
+    Phase.FAILED: _failed,
+    Phase.CANCELLED: _ours_cancelled,
+    Phase.SKIPPED: _ours_skipped,
+}
+
+
+def _not_ours_ended(state: State, report: Report, outcome: Outcome, now: datetime) -> Folded:
+    """A foreign run that covers nothing: whatever it was to cover is owed; its failure is not ours."""
+    run = state.run
+    assert run
+    state = replace(_without_run(state), owed=merge(run.covering, state.owed))
+    if run.rival_since:
+        sought = _sought(run.token, run.rival_since, now, rival_since=run.rival_since)
+        state = replace(state, run=replace(sought, withdrawn=run.withdrawn))
+    return Folded(state, _entry(run, outcome, report, now))
+
+
+def _reading_failed(state: State, trouble: Trouble, terms: Terms, now: datetime) -> Folded:
+    """An error of a poll or a look-up never ends a run; only a 404 past the grace period says that it vanished."""
+    run = state.run
+    assert run
+    if trouble.meaning is Meaning.NOT_FOUND and now - run.claimed_at > NOT_FOUND_GRACE:
+        return _vanished(state, trouble, terms, now)
+    if trouble.permanent:
+        return Folded(_blocked(state, str(trouble), now))
+    look_at = poll_at(run, now, None)
+    if trouble.meaning is Meaning.THROTTLED:
+        look_at = throttled_until(trouble, now)
+    if trouble.meaning is Meaning.NO_CAPACITY:
+        look_at = capacity_at(trouble, now)
+    return Folded(replace(state, run=replace(run, next_look_at=look_at), last_error=str(trouble)))
+
+
+def _vanished(state: State, trouble: Trouble, terms: Terms, now: datetime) -> Folded:
+    assert state.run
+    gone = Report(state.run.run_id, Phase.FAILED, "vanished", error=f"the run vanished: {trouble}")
+    if state.run.situation is Situation.FOREIGN:
+        return _not_ours_ended(state, gone, Outcome.LOST, now)
+    return _failed(state, gone, terms, now)
+
+
+def _without_run(state: State) -> State:
+    """The run is over: a block that stood for it falls with it."""
+    return replace(state, run=None, hold=None if isinstance(state.hold, Blocked) else state.hold)
+
+
+def _later(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)
+
+
+def _entry(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: bool | None = None) -> Ended:
+    return Ended(
+        token=run.token,
+        outcome=outcome,
+        claimed_at=run.claimed_at,
+        ended_at=report.ended_at or now,
+        run_id=run.run_id,
+        foreign=run.situation is Situation.FOREIGN,
+        full=run.full if full is None else full,
+        signals=run.covering.at_least if run.covering else 0,
+        reasons=run.covering.reasons if run.covering else (),
+        error=report.error,
+        dpu_seconds=report.dpu_seconds,
+        jobs=_jobs_of(run),
+    )
+
+
+def _jobs_of(run: Run) -> tuple[str, ...]:
+    """Those that it was to cover, and those withdrawn since: if it succeeds all the same, they have succeeded."""
+    covered = tuple(run.covering.jobs) if run.covering else ()
+    return covered if run.situation is Situation.FOREIGN else (*covered, *run.withdrawn)
+
+
+# --- Looking up ------------------------------------------------------------------------------------------------------
+
+
+def _seek(state: State, now: datetime) -> State:
+    """Rule 6: another run is there. Our debt is owed again; `claimed_at` stays, to know when the list must show it."""
+    run = state.run
+    assert run
+    return replace(_given_back(state), run=_sought(run.token, run.claimed_at, now))
+
+
+def _sought(token: str, claimed_at: datetime, now: datetime, *, rival_since: datetime | None = None) -> Run:
+    return Run(token, claimed_at, Situation.SOUGHT, next_look_at=now, rival_since=rival_since)
+
+
+def _listed_claimed(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
+    """Rule 7: the outcome of our start is unknown; the list says. A failed listing is not "none"."""
+    answer, run = happening.answer, state.run
+    assert run
+    if isinstance(answer, Trouble):
+        return _reading_failed(state, answer, terms, now)
+    state = _heard(state)
+    earliest = run.claimed_at - CLOCK_DIFFERENCE
+    found = _pick(report for report in answer if report.created_at is None or report.created_at >= earliest)
+    if found is None:
+        return Folded(_given_back(state))
+    rivals = any(_may_be_ours(report, run.claimed_at, terms) for report in answer if report is not found)
+    return Folded(_adopted(state, found, terms, now, rival_since=run.claimed_at if rivals else None))
+
+
+def _may_be_ours(report: Report, claimed_at: datetime, terms: Terms) -> bool:
+    """Whether a run that goes on may be what our claim started. More than one may, where runs can overlap.
+
+    claimed_at - difference              + window, call time-out, difference
+         |------------- created in here may be ours --------|
+
+    Where the platform has a queue, what it calls the creation may be when the run left it: longer after by that.
+    """
+    if report.phase not in (Phase.ACTIVE, Phase.UNKNOWN):
+        return False
+    queued = terms.policy.timeout if terms.traits.skips else timedelta(0)
+    latest = claimed_at + START_WINDOW + terms.traits.call_timeout + CLOCK_DIFFERENCE + queued
+    return report.created_at is None or claimed_at - CLOCK_DIFFERENCE <= report.created_at <= latest
+
+
+def _listed_sought(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
+    answer, run = happening.answer, state.run
+    assert run
+    if isinstance(answer, Trouble):
+        return _reading_failed(state, answer, terms, now)
+    state = _heard(state)
+    oldest = now - terms.policy.timeout
+    since = run.rival_since
+    running = [report for report in answer if _may_be_running(report, oldest)]
+    wanted = [report for report in running if since is None or _may_be_ours(report, since, terms)]
+    found = _pick(wanted)
+    if found is not None:
+        return Folded(_adopted(state, found, terms, now, rival_since=since if len(wanted) > 1 else None))
+    if now >= run.claimed_at + settled(terms.traits):
+        return Folded(replace(state, run=None))
+    return Folded(replace(state, run=replace(run, next_look_at=now + LOOK_AGAIN)))
+
+
+def _may_be_running(report: Report, oldest: datetime) -> bool:
+    if report.phase is Phase.UNKNOWN:
+        return report.created_at is None or report.created_at > oldest
+    return report.phase is Phase.ACTIVE
+
+
+def _pick(reports: Iterable[Report]) -> Report | None:
+    """Running ones first, then unknown statuses, then ended ones; the newest of them."""
+    rank = {Phase.ACTIVE: 2, Phase.UNKNOWN: 1}
+    return max(reports, key=lambda r: (rank.get(r.phase, 0), r.created_at or DAWN), default=None)
+
+
+def _adopted(
+    state: State, report: Report, terms: Terms, now: datetime, *, rival_since: datetime | None = None
+) -> State:
+    """Follow a run that we cannot tell from someone else's. It covers what the platform's own times say, or nothing."""
+    run = state.run
+    assert run
+    covering, owed = _foreign_share(merge(run.covering, state.owed), report, terms)
+    adopted = Run(
+        token=run.token,
+        claimed_at=report.created_at or run.claimed_at,
+        situation=Situation.FOREIGN,
+        next_look_at=now,
+        run_id=report.run_id,
+        full=report.full is True,
+        covering=covering,
+        created_at=report.created_at,
+        rival_since=rival_since,
+        status=report.status,
+        withdrawn=run.withdrawn,
+    )
+    if report.phase is Phase.ACTIVE:
+        adopted = replace(adopted, next_look_at=poll_at(adopted, now, report.retry_after))
+    return replace(state, run=adopted, owed=owed)
+
+
+def _foreign_share(debt: Owed | None, report: Report, terms: Terms) -> tuple[Owed | None, Owed | None]:
+    if debt is None or debt.asked or not terms.traits.foreign_covers or report.created_at is None:
+        return None, debt
+    if debt.full and report.full is not True:
+        return None, debt
+    return split(debt, report.created_at - terms.policy.visibility_lag)
+
+
+def _listed_doubted(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
+    """Rule 9: ours ended Cancelled. A skip, if another instance ran when ours was created; else a person's cancel."""
+    answer, run = happening.answer, state.run
+    assert run
+    if isinstance(answer, Trouble):
+        return _reading_failed(state, answer, terms, now)
+    state = _heard(state)
+    created_at = run.created_at or run.claimed_at
+    others = tuple(report for report in answer if report.run_id != run.run_id)
+    lasted = (run.ended_at or now) - created_at
+    there = [report for report in others if _ran_at(report, created_at, queued=lasted <= SKIP_KNOWN)]
+    if there:
+        skipped = _ours_skipped(state, Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at), terms, now)
+        active = _pick(report for report in others if _may_be_running(report, now - terms.policy.timeout))
+        if active:
+            return Folded(_adopted(skipped.state, active, terms, now), skipped.ended)
+        after = replace(skipped.state, run=None)
+        if all(report.phase is Phase.UNKNOWN for report in there):
+            # Past the timeout it may be over, and a person may have cancelled ours: not held, but in no hurry either.
+            after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
+        return Folded(after, skipped.ended)
+    decided_at = created_at + settled(terms.traits)
+    if now < decided_at:
+        look_at = min(decided_at, now + LOOK_AGAIN)
+        return Folded(replace(state, run=replace(run, next_look_at=look_at)))
+    return _person_cancelled(state, run.ended_at or now, now)
+
+
+def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
+    """Whether it was there, or may have been in the queue: its start time moves when it begins (Fabric's recordings).
+
+    the other  :  created . . queue . . begins ============
+    ours       :             + skipped          in the list it began later than ours was created
+    """
+    if not queued and report.created_at is not None and report.created_at > moment:
+        return False
+    if report.phase in (Phase.ACTIVE, Phase.UNKNOWN):
+        return True
+    return report.phase is not Phase.SKIPPED and report.ended_at is not None and report.ended_at >= moment
+
+
+# --- Cancelling ------------------------------------------------------------------------------------------------------
+
+
+def _cancel_intended(state: State, _happening: CancelIntended, _terms: Terms, now: datetime) -> Folded:
+    assert state.run
+    run = replace(
+        state.run,
+        situation=Situation.CANCELLING,
+        cancel_asked=True,
+        cancel_again_at=now + CANCEL_AGAIN,
+        next_look_at=now + POLL_FLOOR,
+    )
+    return Folded(replace(state, run=run))
+
+
+def _cancel_answered(state: State, happening: CancelAnswered, terms: Terms, now: datetime) -> Folded:
+    """Accepted: poll to the end. Over: it ended by itself. Cannot: blocked with that reason, and still followed.
+
+    One within its timeout, whose jobs were withdrawn, is no reason to block: it will end by itself.
+    """
+    trouble, run = happening.answer, state.run
+    assert run
+    if trouble is None:
+        return Folded(state)
+    if trouble.meaning is Meaning.OVER:
+        if run.status_known:
+            return Folded(replace(state, run=replace(run, next_look_at=now)))
+        over = Report(run.run_id, Phase.FAILED, run.status, error=f"over, with status {run.status!r} that nobody knows")
+        return _failed(state, over, terms, now)
+    if trouble.permanent and not (run.withdrawn and not past_timeout(run, terms, now)):
+        return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {trouble}", now, stuck=True))
+    again_at = now + BACKOFF_FIRST
+    if trouble.meaning is Meaning.THROTTLED:
+        again_at = throttled_until(trouble, now)
+    return Folded(replace(state, run=replace(run, cancel_again_at=again_at), last_error=str(trouble)))
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+Step = Callable[[State, Any, Terms, datetime], Folded]
+
+_ANYTIME: dict[type, Step] = {
+    Signalled: _signalled,
+    Planned: _planned,
+    PauseAsked: _paused,
+    ResumeAsked: _resumed,
+    ProbeAsked: _probed,
+    WakeSpent: _wake_spent,
+    Withdrawn: _withdrawn,
+    Hinted: _hinted,
+}
+_FOLLOWED: dict[type, Step] = {**_ANYTIME, Hinted: _look_now}
+
+TRANSITIONS: Mapping[Situation, Mapping[type, Step]] = {
+    # No run. Only a claim starts one.
+    Situation.IDLE: {**_ANYTIME, Claimed: _claimed},
+    # Claimed -> running (accepted; overdue if unwanted by then), sought (already running), foreign (found by list), or
+    # back to idle (unsent, refused, none)
+    Situation.CLAIMED: {**_ANYTIME, Unsent: _unsent, Answered: _answered, Listed: _listed_claimed},
+    # Running -> idle (an end), overdue (past its timeout, or unwanted), doubted (Cancelled: by whom?), sought (skipped)
+    Situation.RUNNING: {**_FOLLOWED, Reported: _reported},
+    # Overdue -> cancelling, once the intent is saved
+    Situation.OVERDUE: {**_FOLLOWED, CancelIntended: _cancel_intended, Reported: _reported},
+    # Cancelling -> idle (an end), overdue (still there after five minutes: cancel again)
+    Situation.CANCELLING: {**_FOLLOWED, CancelAnswered: _cancel_answered, Reported: _reported},
+    # Doubted -> idle (a person's cancel, or the other run is over), foreign (the other run goes on)
+    Situation.DOUBTED: {**_ANYTIME, Listed: _listed_doubted},
+    # Sought -> foreign (found), idle (the list would show it by now)
+    Situation.SOUGHT: {**_ANYTIME, Listed: _listed_sought},
+    # Foreign -> idle (an end)
+    Situation.FOREIGN: {**_FOLLOWED, Reported: _foreign_reported},
+}

@@ -1,0 +1,102 @@
+"""The arithmetic of debt: which signals a run covers, and how what it does not cover is kept in one small value."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+
+from shared.refresh.state import Owed, Signal
+from shared.targets import Policy
+
+DAWN = datetime.min.replace(tzinfo=UTC)
+REASONS_KEPT = 3
+
+
+def covers(claimed_at: datetime, time: datetime, lag: timedelta) -> bool:
+    """The inequality."""
+    return time + lag <= claimed_at
+
+
+def round_up(time: datetime, step: timedelta) -> datetime:
+    """The next multiple of `step`, so that a storm moves `newest` once a step instead of once an event."""
+    return time + (DAWN - time) % step
+
+
+def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Owed:
+    """Add a signal to a debt. One at or before `newest` that asks for nothing more changes nothing: no write."""
+    newest = round_up(time, policy.quiet_period / 4)
+    jobs = {signal.job: time} if signal.job else {}
+    others = not signal.job
+    if owed is None:
+        return Owed(
+            time,
+            newest,
+            full=signal.full,
+            asked=signal.asked,
+            reasons=(signal.reason,),
+            jobs=jobs,
+            others=others,
+        )
+    known = owed.others and others
+    if known and time <= owed.newest and (owed.full or not signal.full) and (owed.asked or not signal.asked):
+        return owed
+    return Owed(
+        oldest=min(owed.oldest, time),
+        newest=max(owed.newest, newest),
+        at_least=owed.at_least + 1,
+        full=owed.full or signal.full,
+        asked=owed.asked or signal.asked,
+        reasons=_few((*owed.reasons, signal.reason)),
+        jobs={**owed.jobs, **jobs},
+        others=owed.others or others,
+    )
+
+
+def merge(one: Owed | None, other: Owed | None) -> Owed | None:
+    """Two debts as one."""
+    if one is None or other is None:
+        return one or other
+    return Owed(
+        oldest=min(one.oldest, other.oldest),
+        newest=max(one.newest, other.newest),
+        at_least=one.at_least + other.at_least,
+        full=one.full or other.full,
+        asked=one.asked or other.asked,
+        reasons=_few((*one.reasons, *other.reasons)),
+        jobs={**one.jobs, **other.jobs},
+        others=one.others or other.others,
+    )
+
+
+def split(owed: Owed | None, cut: datetime) -> tuple[Owed | None, Owed | None]:
+    """What lies at or before `cut`, and what lies after. Both keep `full` and `asked`: which half asked is unknown.
+
+    Jobs have their own times, so each is in the half where it belongs. Where there are others, both halves have them.
+    """
+    if owed is None or owed.newest <= cut:
+        return owed, None
+    if owed.oldest > cut:
+        return None, owed
+    early = {job: time for job, time in owed.jobs.items() if time <= cut}
+    late = {job: time for job, time in owed.jobs.items() if time > cut}
+    return (
+        _unless_empty(replace(owed, newest=cut), early),
+        _unless_empty(replace(owed, oldest=cut, at_least=1), late),
+    )
+
+
+def without(owed: Owed | None, job: str) -> Owed | None:
+    """The same debt, of which this job's signal is no part any more; nothing where it was all there was."""
+    if owed is None or job not in owed.jobs:
+        return owed
+    left = replace(owed, at_least=max(1, owed.at_least - 1))
+    return _unless_empty(left, {other: time for other, time in owed.jobs.items() if other != job})
+
+
+def _unless_empty(owed: Owed, jobs: dict[str, datetime]) -> Owed | None:
+    return replace(owed, jobs=jobs) if jobs or owed.others else None
+
+
+def _few(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reasons))[:REASONS_KEPT]

@@ -1,0 +1,77 @@
+"""What the configuration and the calendar owe a target: a new target, changed sources, schedule times that came due."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from shared.refresh.inputs import Happening, Planned, Signalled
+from shared.refresh.schedule import latest_due, next_after
+from shared.refresh.state import Signal, State
+from shared.targets import Schedule, Target
+
+ROLLED_OUT = timedelta(minutes=15)
+"""An older release takes no events any more by then: a Lambda's alias shifts within 5 minutes (Canary10Percent5Minutes
+in infra/aws/template.yaml), an instance of a function app that is told to stop is gone within one."""
+
+
+def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[Happening, ...]:
+    """What must be folded first at any look; usually nothing.
+
+    A target that is new, or whose sources changed, is signalled, and once more when the older release is gone: so what
+    that took for nobody's is caught. Schedule times before a schedule was first seen are no signals; hours of missed
+    ones are one.
+
+        newer release:  plans, signals . . . . . . . . . . . . . . . . signals again
+        older release:                   takes an event for nobody's   |
+                        |------------------- ROLLED_OUT ---------------|
+    """
+    if state.definition == definition:
+        return _settled(state, target, now)
+    known_sources, _, known_schedules = state.definition.partition(".")
+    sources, _, schedules = definition.partition(".")
+    happened: list[Happening] = []
+    if known_schedules == schedules:
+        happened.extend(_schedules_due(state, target, now))
+    again_at = state.again_at
+    if known_sources != sources:
+        reason = "its sources changed" if known_sources else "new in the configuration"
+        happened.append(Signalled(Signal(now, reason, asked=True)))
+        again_at = now + ROLLED_OUT
+    return (*happened, Planned(definition, now, again_at))
+
+
+def _settled(state: State, target: Target, now: datetime) -> tuple[Happening, ...]:
+    """Nothing changed: what the calendar owes, and the second signal of a change that is a while ago."""
+    happened = _schedules_due(state, target, now)
+    again_at = state.again_at
+    if again_at is not None and now >= again_at:
+        happened.append(Signalled(Signal(now, "what arrived during the update", asked=True)))
+        again_at = None
+    return (*happened, Planned(state.definition, now, again_at)) if happened else ()
+
+
+def next_scheduled(state: State, target: Target, now: datetime) -> datetime | None:
+    """The next time that the calendar, or an update, owes a signal."""
+    since = state.planned_until or now
+    times = [time for schedule in _schedules(target) if (time := next_after(schedule, since))]
+    if state.again_at:
+        times.append(state.again_at)
+    return min(times, default=None)
+
+
+def _schedules(target: Target) -> tuple[Schedule, ...]:
+    return tuple(schedule for schedule in (target.schedule, target.full_schedule) if schedule)
+
+
+def _schedules_due(state: State, target: Target, now: datetime) -> list[Happening]:
+    not_yet = state.planned_until is None or (state.wake_at is not None and now < state.wake_at)
+    if not_yet or not _schedules(target):  # `wake_at` is never later than the next schedule time
+        return []
+    assert state.planned_until
+    happened: list[Happening] = []
+    for schedule, full in ((target.schedule, False), (target.full_schedule, True)):
+        due = latest_due(schedule, state.planned_until, now) if schedule else None
+        if due:
+            reason = f"scheduled at {due:%Y-%m-%d %H:%M}Z" + (", full" if full else "")
+            happened.append(Signalled(Signal(due, reason, full=full)))
+    return happened

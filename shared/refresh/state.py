@@ -1,0 +1,197 @@
+"""What is known about a target, as frozen values: what is owed, the run, the hold, and the record that has them all.
+
+Datetimes are aware UTC, durations are `timedelta`. Nothing here decides: `machine.py` does.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from shared.values import Value
+
+
+class Signal(Value, frozen=True):
+    """One reason to refresh a target.
+
+    `time` is the source's own; `asked` marks one without (a person, HTTP, a custom event): its time is that of its
+    receipt, and only a run that we claim afterwards and know as ours covers it. `job` is the id of the one that Fabric
+    asked for with it.
+    """
+
+    time: datetime
+    reason: str
+    full: bool = False
+    asked: bool = False
+    job: str = ""
+    extra_lag: timedelta = timedelta(0)
+    """How much later than the target's visibility lag says the data of its source can be read; added to `time`."""
+
+
+class Owed(Value, frozen=True):
+    """The signals that no run covers yet, folded: `newest` is rounded up, `at_least` counts those that were stored.
+
+    `jobs`: the signals of Fabric's jobs, by id, each with its own time, so that one can be withdrawn. `others`: it
+    holds signals besides those. A record from before there were jobs has neither, and so no jobs, and others.
+    """
+
+    oldest: datetime
+    newest: datetime
+    at_least: int = 1
+    full: bool = False
+    asked: bool = False
+    reasons: tuple[str, ...] = ()
+    jobs: dict[str, datetime] = msgspec.field(default_factory=dict)
+    others: bool = True
+
+    def __hash__(self) -> int:
+        """Of all but the jobs: a mapping has none, and values that differ in it alone may share theirs."""
+        return hash((self.oldest, self.newest, self.at_least, self.full, self.asked, self.reasons, self.others))
+
+
+class Situation(StrEnum):
+    """Where the one run of a target stands. `machine.TRANSITIONS` says what may happen in each."""
+
+    IDLE = "idle"  # no run
+    CLAIMED = "claimed"  # a start was claimed; whether it reached the platform is not known before its answer
+    RUNNING = "running"  # accepted, ours, followed by polls
+    OVERDUE = "overdue"  # a poll showed it past its timeout, or nobody wants it any more: a cancel is due
+    CANCELLING = "cancelling"  # our intent to cancel is saved; polled to its end
+    DOUBTED = "doubted"  # ended Cancelled where that may mean "skipped": the list decides
+    SOUGHT = "sought"  # the platform says that another run is there; it is looked for
+    FOREIGN = "foreign"  # someone else's, or one that cannot be told from it; followed, never cancelled
+
+
+class Run(Value, frozen=True):
+    """One refresh on the platform, from our claim to its end.
+
+    `token` names the claim, `claimed_at` is when the sources are read at the earliest. `prior_claim_at` gives the
+    minimum interval back when nothing was started. `next_look_at` is when to poll, look up or judge it. `rival_since`:
+    we claimed then, and the list showed other runs, too, that may be what came of it; they must end before we start.
+    `withdrawn`: the jobs that it was started for, taken back since, and nothing but those; it is to be cancelled.
+    """
+
+    token: str
+    claimed_at: datetime
+    situation: Situation
+    next_look_at: datetime
+    run_id: str = ""
+    full: bool = False
+    covering: Owed | None = None
+    prior_claim_at: datetime | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    cancel_asked: bool = False
+    cancel_again_at: datetime | None = None
+    rival_since: datetime | None = None
+    status: str = ""
+    status_known: bool = True
+    withdrawn: tuple[str, ...] = ()
+
+
+class Paused(Value, frozen=True, tag="paused", tag_field="hold"):
+    """A person paused it: nothing is started, nothing forgotten."""
+
+    since: datetime
+
+
+class Blocked(Value, frozen=True, tag="blocked", tag_field="hold"):
+    """Something must be repaired; probed again at `probe_at`. `stuck`: by a run that does not end, until it does."""
+
+    since: datetime
+    reason: str
+    probe_at: datetime
+    stuck: bool = False
+
+
+class Cancelled(Value, frozen=True, tag="cancelled", tag_field="hold"):
+    """A person cancelled our run; `since` is its end. A later signal, `refresh` or `resume` lifts it."""
+
+    since: datetime
+
+
+Hold = Paused | Blocked | Cancelled
+
+
+class State(Value, frozen=True):
+    """All that is known about one target; stored as one record under optimistic concurrency.
+
+    `again_at`: its sources are new since a while before, and then no older release takes their events for nobody's.
+    """
+
+    owed: Owed | None = None
+    run: Run | None = None
+    fresh_as_of: datetime | None = None
+    full_as_of: datetime | None = None
+    last_claim_at: datetime | None = None
+    failures: int = 0
+    refusals: int = 0
+    not_before: datetime | None = None
+    hold: Hold | None = None
+    last_error: str = ""
+    planned_until: datetime | None = None
+    definition: str = ""
+    again_at: datetime | None = None
+    wake_at: datetime | None = None
+    wakes: tuple[datetime, ...] = ()
+
+    @property
+    def situation(self) -> Situation:
+        """Where its run stands; `IDLE` without one."""
+        return self.run.situation if self.run else Situation.IDLE
+
+
+class Walk(Value, frozen=True):
+    """How far the planning of a configuration got: over its targets first, then over the records it no longer names."""
+
+    fingerprint: str
+    done_up_to: str = ""
+    targets_done: bool = False
+    failed: bool = False
+    over: bool = False
+
+
+class Deployment(Value, frozen=True):
+    """The one record of the deployment: pause-all, planning, and until when an identity must not send."""
+
+    paused_since: datetime | None = None
+    planned: str = ""
+    walk: Walk | None = None
+    quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
+
+
+class Wake(Value, frozen=True):
+    """A delayed message to look at one target at `due`; `version` is that of the record its sender read."""
+
+    key: str
+    due: datetime
+    version: str
+
+
+class Outcome(StrEnum):
+    """How a run ended for us."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    LOST = "lost"  # a foreign run that can no longer be followed
+
+
+class Ended(Value, frozen=True):
+    """One line of a target's history. `jobs`: Fabric's, whose signals the run was to cover."""
+
+    token: str
+    outcome: Outcome
+    claimed_at: datetime
+    ended_at: datetime
+    run_id: str = ""
+    foreign: bool = False
+    full: bool = False
+    signals: int = 0
+    reasons: tuple[str, ...] = ()
+    error: str = ""
+    dpu_seconds: float | None = None
+    jobs: tuple[str, ...] = ()

@@ -1,0 +1,101 @@
+"""How long things take, wait and last: every constant of the machine with its reason, and the arithmetic on them."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime, timedelta
+
+from shared.refresh.failure import Trouble
+from shared.refresh.ports import Traits
+from shared.refresh.state import Run
+from shared.targets import Policy
+from shared.values import Value
+
+CLOCK_DIFFERENCE = timedelta(seconds=60)
+"""Assumed: any two clocks (workers, sources, the platform) differ by at most this."""
+
+START_WINDOW = timedelta(seconds=5)
+"""A start is sent within this time of the moment its `claimed_at` was read, or not at all (design, rule 4)."""
+POLL_FLOOR, POLL_CEILING = timedelta(seconds=5), timedelta(seconds=60)
+"""Fabric answers Retry-After 0 to 60 and budgets 50 polls a minute an identity (throttling article, job scheduler)."""
+LOOK_AGAIN = timedelta(seconds=15)
+"""How soon to list again for a run that the platform speaks of and does not show yet."""
+NOT_FOUND_GRACE = timedelta(minutes=5)
+"""A 404 soon after a start is patience (Fabric: apache-airflow-microsoft-fabric-plugin, pull 4); later it is a loss."""
+BACKOFF_FIRST, BACKOFF_LAST = timedelta(seconds=30), timedelta(hours=1)
+PROBE_FIRST, PROBE_LAST = timedelta(minutes=5), timedelta(hours=1)
+"""A blocked target is tried again after as long as it has been blocked, within these bounds."""
+SKIP_KNOWN = timedelta(minutes=5)
+"""What ended later than this after its creation was no skip. A skip takes 20 ms (public API guide of the lake views);
+where its end is not told, it is the time of the poll that shows it: `POLL_CEILING`, a tick and the clock difference."""
+CANCEL_AGAIN = timedelta(minutes=5)
+THROTTLED_FOR = timedelta(seconds=60)
+"""Where a throttled answer names no time: Fabric's quota window (throttling article)."""
+NO_CAPACITY_FOR = timedelta(minutes=3)
+"""While a capacity is paused, a target tries again this often, however long that lasts. With `SPREAD` and a tick it is
+refreshed within five minutes of the resume; a capacity that is paused all night costs twenty calls an hour a target."""
+SPREAD = timedelta(seconds=30)
+"""Starts held up together are spread over this time."""
+PAUSE_LOOK = timedelta(minutes=5)
+"""While the whole deployment is paused, a target that would start is looked at this often; resuming walks them all."""
+WATCH = timedelta(minutes=5)
+"""A target that is held, or stale beyond its objective, is looked at this often, so that its metrics go on."""
+
+
+class Terms(Value, frozen=True):
+    """What the machine must know of one target: the key spreads it, the policy says when, the traits what to expect."""
+
+    key: str
+    policy: Policy
+    traits: Traits
+
+
+def lease(traits: Traits) -> timedelta:
+    """After this long, whatever a claim started is in the platform's list, or was never sent, by anyone's clock."""
+    return START_WINDOW + traits.call_timeout + traits.listing_delay + CLOCK_DIFFERENCE + timedelta(seconds=1)
+
+
+def settled(traits: Traits) -> timedelta:
+    """After this long, what the list does not show is not there."""
+    return traits.listing_delay + CLOCK_DIFFERENCE
+
+
+def backoff(tries: int) -> timedelta:
+    """30 s, 1 min, 2 min ... one hour."""
+    return min(BACKOFF_LAST, BACKOFF_FIRST * (1 << min(tries - 1, 10)))
+
+
+def spread(key: str) -> timedelta:
+    """A part of `SPREAD` that is always the same for one target."""
+    return SPREAD * (zlib.crc32(key.encode()) / 2**32)
+
+
+def throttled_until(trouble: Trouble, now: datetime) -> datetime:
+    """How long the identity must be silent: what the platform says, at least."""
+    return now + (trouble.retry_after or THROTTLED_FOR)
+
+
+def capacity_at(trouble: Trouble, now: datetime) -> datetime:
+    """When to ask again what a paused or used-up capacity refused."""
+    return now + (trouble.retry_after or NO_CAPACITY_FOR)
+
+
+def clamp(value: timedelta, least: timedelta, most: timedelta) -> timedelta:
+    """`value`, within bounds."""
+    return max(least, min(most, value))
+
+
+def poll_at(run: Run, now: datetime, retry_after: timedelta | None) -> datetime:
+    """When to poll: as the platform says, else after a fifth of the time that it has run."""
+    wanted = (now - run.claimed_at) / 5 if retry_after is None else retry_after
+    return now + clamp(wanted, POLL_FLOOR, POLL_CEILING)
+
+
+def probe_at(blocked_since: datetime, now: datetime) -> datetime:
+    """A blocked target is tried again after as long as it has been blocked, within bounds."""
+    return now + clamp(now - blocked_since, PROBE_FIRST, PROBE_LAST)
+
+
+def past_timeout(run: Run, terms: Terms, now: datetime) -> bool:
+    """Whether a run has taken longer than its target allows."""
+    return now - run.claimed_at > terms.policy.timeout

@@ -1,0 +1,272 @@
+"""A user who signed in once and is acted for from then on: scopes, what is kept of the sign-in, what a refusal means.
+
+What is kept is one file. Its first line says in the clear who signed in and when, and how the rest is sealed; the rest
+is msal's token cache, sealed together with that line, so that neither can be changed alone:
+
+    {"format":1,"sign_in":{"account":"ada@contoso.example",...},"seal":{"key_version":"...",...}}
+    <sealed cache>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+
+from shared.platforms.failures import MISCONFIGURED, NO_CREDENTIALS_NOW
+from shared.redaction import plain
+from shared.refresh.failure import Trouble
+from shared.refresh.records import NewerRecord
+from shared.targets import ItemJob, LakeViews, Target
+from shared.values import Value
+
+LASTS_UNUSED = timedelta(days=90)
+"""https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime: each use gives another 90 days."""
+RENEWED_EVERY = timedelta(days=7)
+"""Idle, too: twelve attempts before the end of what it lasts."""
+FORMAT = 1
+"""Raise it when an older release would misread what this one writes."""
+
+
+# --- Scopes ----------------------------------------------------------------------------------------------------------
+
+ITEM_SCOPES = ("Item.Execute.All", "Item.Read.All")
+LAKE_VIEW_SCOPES = ("Lakehouse.Execute.All", "Lakehouse.Read.All")
+"""To run and cancel, then to get and list, as the documents of these operations name them; each operation takes the
+generic scope or that of the item's type. https://learn.microsoft.com/rest/api/fabric/core/job-scheduler."""
+
+
+def scopes(targets: Iterable[Target]) -> tuple[str, ...]:
+    """The least that the Fabric targets need; an item job's item may be of any type, and then the generic ones do."""
+    kinds = {type(target.resource) for target in targets}
+    if ItemJob in kinds:
+        return ITEM_SCOPES
+    return LAKE_VIEW_SCOPES if LakeViews in kinds else ()
+
+
+# --- What is kept ----------------------------------------------------------------------------------------------------
+
+
+class SignIn(Value, frozen=True):
+    """Who signed in and when. `session` names the one `unstale login`, `renewed_at` is Entra's time of the last token.
+
+    `refusal` is why Entra last gave none, `claims` what it then wants of the next sign-in (a conditional access
+    challenge); neither is a secret.
+    """
+
+    session: str
+    account: str
+    scopes: tuple[str, ...]
+    signed_in_at: datetime
+    renewed_at: datetime
+    refusal: str = ""
+    claims: str = ""
+
+    @property
+    def lasts_until(self) -> datetime:
+        """When it ends if it is not used, at the latest: a policy may end it sooner."""
+        return self.renewed_at + LASTS_UNUSED
+
+    def outdates(self, kept: SignIn) -> bool:
+        """Whether this is to replace what somebody else kept meanwhile: the newer token of one session.
+
+        Another session is a later `unstale login`, which whoever renews an older one must not undo.
+        """
+        return self.session == kept.session and self.renewed_at > kept.renewed_at
+
+
+class Seal(Value, frozen=True):
+    """How the cache is sealed: AES-256-GCM with a data key, which is wrapped by a version of the Key Vault's key."""
+
+    key_version: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z]+\Z")]
+    wrapped: bytes
+    nonce: bytes
+
+
+class Kept(Value, frozen=True):
+    """The file, read as far as it can be without the key. `head` is its first line, `sealed` the rest."""
+
+    sign_in: SignIn
+    seal: Seal
+    head: bytes
+    sealed: bytes
+
+
+class Damaged(Exception):  # noqa: N818 - named for what happened
+    """The file is not what was kept; only another sign-in mends it."""
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+class _Head(msgspec.Struct):
+    format: int
+    sign_in: SignIn
+    seal: Seal
+
+
+_format = msgspec.json.Decoder(_Format)
+_head = msgspec.json.Decoder(_Head)
+
+
+def write_head(sign_in: SignIn, seal: Seal) -> bytes:
+    """The first line, without its end."""
+    return msgspec.json.encode(_Head(FORMAT, sign_in, seal))
+
+
+def read_kept(file: bytes) -> Kept:
+    """Raises `Damaged`, or `NewerRecord` for what a later release wrote."""
+    head, _, sealed = file.partition(b"\n")
+    try:
+        found = _format.decode(head).format
+        if found > FORMAT:
+            raise NewerRecord(
+                f"the kept sign-in has format {found}, this release writes {FORMAT}: a later one wrote it"
+            )
+        read = _head.decode(head)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Damaged(plain(str(error), 200)) from error
+    return Kept(read.sign_in, read.seal, head, sealed)
+
+
+def renewal_is_due(sign_in: SignIn, now: datetime) -> bool:
+    """Whether to renew it although nothing needs it."""
+    return now - sign_in.renewed_at >= RENEWED_EVERY
+
+
+def age(sign_in: SignIn, now: datetime) -> str:
+    """Who, since when, until when, for a person."""
+    days = (now - sign_in.signed_in_at).days
+    told = (
+        f"{sign_in.account} signed in at {sign_in.signed_in_at:%Y-%m-%d %H:%M}Z, {days} days ago; "
+        f"last renewed at {sign_in.renewed_at:%Y-%m-%d %H:%M}Z, "
+        f"lasts unused until {sign_in.lasts_until:%Y-%m-%d} at the latest"
+    )
+    return f"{told}. Refused since: {sign_in.refusal}" if sign_in.refusal else told
+
+
+# --- What a refusal means --------------------------------------------------------------------------------------------
+
+
+class Remedy(StrEnum):
+    """What is to be done."""
+
+    WAIT = "wait"
+    SIGN_IN = "sign in again: unstale login"
+    ADMINISTRATOR = "ask an administrator of the tenant, then sign in again: unstale login"
+
+
+class Refusal(Value, frozen=True):
+    """One row of the tables: what happened, for a person, and what is to be done."""
+
+    because: str
+    remedy: Remedy
+
+
+PASSING = frozenset({"temporarily_unavailable", "server_error", "request_timeout", "slow_down"})
+"""Entra has trouble of its own."""
+
+SUBERRORS: Mapping[str, Refusal] = {
+    # https://learn.microsoft.com/dotnet/api/microsoft.identity.client.uirequiredexceptionclassification
+    "basic_action": Refusal(
+        "{who} is asked for something that only a person can do, such as a second factor", Remedy.SIGN_IN
+    ),
+    "user_password_expired": Refusal("the password of {who} has expired and must be changed", Remedy.SIGN_IN),
+    "consent_required": Refusal(
+        "the app registration lacks consent for {scopes}, or it was withdrawn", Remedy.ADMINISTRATOR
+    ),
+    "additional_action": Refusal(
+        "a policy wants something of the account or the device of {who}", Remedy.ADMINISTRATOR
+    ),
+    "message_only": Refusal("a policy keeps {who} out", Remedy.ADMINISTRATOR),
+    # Those that msal hides from its callers (application.py of 1.39, "Suppress these suberrors"); Entra sends them.
+    "bad_token": Refusal(
+        "the sign-in of {who} was revoked: the password was changed, or somebody ended all sessions", Remedy.SIGN_IN
+    ),
+    "token_expired": Refusal(
+        "the sign-in of {who} lay unused for too long, or a policy ended it by its age", Remedy.SIGN_IN
+    ),
+    "protection_policy_required": Refusal("an app protection policy keeps {who} out", Remedy.ADMINISTRATOR),
+    "device_authentication_failed": Refusal("a policy wants a known device of {who}", Remedy.ADMINISTRATOR),
+    "client_mismatch": Refusal("the sign-in of {who} was made for another app registration", Remedy.SIGN_IN),
+}
+"""By `suberror`, which says more than `error`. Numbers of AADSTS texts "must not be hard dependencies"
+(https://learn.microsoft.com/entra/identity-platform/reference-error-codes), so they are only shown."""
+
+ERRORS: Mapping[str, Refusal] = {
+    "invalid_grant": Refusal("the sign-in of {who} is no longer accepted", Remedy.SIGN_IN),
+    "interaction_required": SUBERRORS["basic_action"],
+    "login_required": SUBERRORS["basic_action"],
+    "consent_required": SUBERRORS["consent_required"],
+    "access_denied": Refusal("{who} may not sign in to the app registration", Remedy.ADMINISTRATOR),
+    "invalid_client": Refusal(
+        "the app registration does not allow public client flows, which a signed-in user needs", Remedy.ADMINISTRATOR
+    ),
+    "unauthorized_client": Refusal(
+        "UNSTALE_CLIENT_ID and UNSTALE_TENANT_ID do not name an app registration that may do this", Remedy.ADMINISTRATOR
+    ),
+    "invalid_scope": Refusal("the app registration cannot ask for {scopes}", Remedy.ADMINISTRATOR),
+    "invalid_resource": Refusal("the tenant does not know Microsoft Fabric", Remedy.ADMINISTRATOR),
+    # Only `unstale login` can meet these.
+    "authorization_declined": Refusal("the sign-in was declined", Remedy.SIGN_IN),
+    "authorization_pending": Refusal("nobody completed the sign-in in time", Remedy.SIGN_IN),
+    "expired_token": Refusal("nobody completed the sign-in in time", Remedy.SIGN_IN),
+}
+"""By `error`, where no suberror says more."""
+
+UNKNOWN = Refusal("Entra refuses to let {who} sign in", Remedy.ADMINISTRATOR)
+"""Every other."""
+
+
+def meaning(error: str, suberror: str) -> Refusal:
+    """The row for an error of the token endpoint."""
+    if error in PASSING:
+        return Refusal("Entra has trouble of its own", Remedy.WAIT)
+    return SUBERRORS.get(suberror) or ERRORS.get(error) or UNKNOWN
+
+
+def sentence(found: Refusal, account: str, wanted: Iterable[str]) -> str:
+    """What happened and what is to be done, without what Entra says."""
+    because = found.because.format(who=account or "the user", scopes=", ".join(wanted))
+    return because if found.remedy is Remedy.WAIT else f"{because}: {found.remedy}"
+
+
+def refused(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Trouble:
+    """A token that Entra did not give, as facts; whatever needed it was not sent."""
+    found = meaning(error, suberror)
+    facts = NO_CREDENTIALS_NOW if found.remedy is Remedy.WAIT else MISCONFIGURED
+    told = sentence(found, account, wanted)
+    return facts.trouble("/".join(filter(None, (error, suberror))), f"{told}. Entra says: {said}" if said else told)
+
+
+NOBODY = MISCONFIGURED.trouble("NotSignedIn", "nobody is signed in: unstale login")
+
+
+def damaged(why: str) -> Trouble:
+    """What is kept cannot be opened."""
+    return MISCONFIGURED.trouble("SignInDamaged", f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}. {why}")
+
+
+KEY_ADVICE: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}.",
+    HTTPStatus.NOT_FOUND: "the key of the sign-in is gone: recover it (az keyvault key recover), or deploy again and "
+    "sign in again: unstale login.",
+    HTTPStatus.UNAUTHORIZED: "the Key Vault does not accept the identity: is UNSTALE_KEY_VAULT_URL in this tenant?",
+    HTTPStatus.FORBIDDEN: "the Key Vault does not let the identity use the key: is the key enabled, does the identity "
+    "have its role on it, and does the vault's firewall let it in?",
+}
+"""What a person can do, by status. https://learn.microsoft.com/azure/key-vault/general/rest-error-codes."""
+
+
+def vault_refused(status: int, code: str, said: str) -> Trouble:
+    """The Key Vault did not give, or open, a key."""
+    advice = KEY_ADVICE.get(status)
+    passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+    facts = NO_CREDENTIALS_NOW if passing else MISCONFIGURED
+    told = advice or ("the Key Vault has trouble of its own." if passing else "the Key Vault refuses.")
+    return facts.trouble(f"KeyVault {code or status}", f"{told} It says: {said}" if said else told)

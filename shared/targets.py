@@ -1,0 +1,186 @@
+"""What can be refreshed: resources, the sources that signal them, policies, and targets made of these."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from shared.values import Value
+
+
+def _key(kind: str, *parts: str) -> str:
+    """The name of a record, safe in every store: Azure Tables refuses slashes, `#` and `?` in keys."""
+    return ":".join((kind, *(quote(part, safe="") for part in parts)))
+
+
+class GlueView(Value, frozen=True, tag="glue-view", tag_field="kind"):
+    """A materialized view in the Glue Data Catalog; `location` is the S3 prefix that a refresh writes to, if named."""
+
+    catalog_id: str
+    database: str
+    table: str
+    location: str = ""
+
+    @property
+    def key(self) -> str:
+        """`glue-view:<catalog>:<database>:<table>`, each part percent-encoded."""
+        return _key("glue-view", self.catalog_id, self.database, self.table)
+
+
+class LakeViews(Value, frozen=True, tag="fabric-lake-views", tag_field="kind"):
+    """The materialized lake views of a Fabric lakehouse: all of them, or those of one execution definition."""
+
+    workspace: str
+    lakehouse: str
+    execution_definition: str = ""
+
+    @property
+    def key(self) -> str:
+        """`fabric-lake-views:<workspace>:<lakehouse>[:<execution definition>]`."""
+        subset = (self.execution_definition,) if self.execution_definition else ()
+        return _key("fabric-lake-views", self.workspace, self.lakehouse, *subset)
+
+
+class ItemJob(Value, frozen=True, tag="fabric-item-job", tag_field="kind"):
+    """A job of a Fabric item. `execution_data` and `parameters` are sent as they are; other data is another target."""
+
+    workspace: str
+    item: str
+    job_type: str
+    execution_data: dict[str, Any] | None = None
+    parameters: list[dict[str, Any]] | None = None
+
+    @property
+    def key(self) -> str:
+        """`fabric-item-job:<workspace>:<item>:<job type>[:<digest of the data>]`."""
+        data: tuple[str, ...] = ()
+        if self.execution_data is not None or self.parameters is not None:
+            canonical = msgspec.json.encode([self.execution_data, self.parameters], order="deterministic")
+            data = (hashlib.sha256(canonical).hexdigest()[:16],)
+        return _key("fabric-item-job", self.workspace, self.item, self.job_type, *data)
+
+
+Resource = GlueView | LakeViews | ItemJob
+
+
+class Cloud(StrEnum):
+    """Where a target's function runs, and so where its record is kept."""
+
+    AWS = "aws"
+    AZURE = "azure"
+
+
+class S3ObjectCreated(Value, frozen=True, tag="s3_object_created", tag_field="type"):
+    """Objects of a bucket whose key has this prefix and suffix; keys are compared as S3 sends them, undecoded."""
+
+    bucket: str
+    prefix: str = ""
+    suffix: str = ""
+    visibility_lag: timedelta | None = None
+
+
+class GlueTableChanged(Value, frozen=True, tag="glue_table_changed", tag_field="type"):
+    """A table of the Data Catalog. Events carry no catalog, so `catalog_id` only says which one is meant."""
+
+    database: str
+    table: str
+    catalog_id: str = ""
+    visibility_lag: timedelta | None = None
+
+
+class GlueJobSucceeded(Value, frozen=True, tag="glue_job_succeeded", tag_field="type"):
+    """A Glue job, by name."""
+
+    job: str
+    visibility_lag: timedelta | None = None
+
+
+class BlobCreated(Value, frozen=True, tag="blob_created", tag_field="type"):
+    """Blobs of a container whose path has this prefix and suffix."""
+
+    account: str
+    container: str
+    prefix: str = ""
+    suffix: str = ""
+    visibility_lag: timedelta | None = None
+
+
+class OneLakeChanged(Value, frozen=True, tag="onelake_changed", tag_field="type"):
+    """A table or folder of a Fabric item, e.g. `Tables/orders` (never the whole item: it may hold the view)."""
+
+    workspace: str
+    item: str
+    path: str
+    visibility_lag: timedelta | None = None
+
+
+class IcebergChanged(Value, frozen=True, tag="iceberg_changed", tag_field="type"):
+    """An Iceberg table of the Data Catalog or of S3 Tables, which is looked at: no event tells of its commits."""
+
+    database: str
+    table: str
+    catalog_id: str = ""
+    visibility_lag: timedelta | None = None
+
+
+Source = S3ObjectCreated | GlueTableChanged | GlueJobSucceeded | BlobCreated | OneLakeChanged | IcebergChanged
+"""What `on` names. `visibility_lag` is that of the one entry, where its data can be read later than others'."""
+
+
+class Schedule(Value, frozen=True):
+    """Five-field cron in an IANA time zone."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+class Policy(Value, frozen=True):
+    """When to start, as the configuration says it."""
+
+    quiet_period: timedelta = timedelta(seconds=30)
+    max_wait: timedelta = timedelta(minutes=10)
+    min_interval: timedelta = timedelta(minutes=5)
+    visibility_lag: timedelta = timedelta(seconds=10)
+    timeout: timedelta = timedelta(hours=6)
+    objective: timedelta | None = None
+    after_failures: int | None = None
+    look: timedelta | None = timedelta(minutes=5)
+    """How often the sources are looked at (design, section 9); None is `"off"`: no signals and no proofs from looks."""
+    start: Literal["quiet", "just-in-time"] = "quiet"
+    max_starts_per_day: int | None = None
+    """Starts of one target on one day of UTC; None is no limit."""
+
+
+class Target(Value, frozen=True, dict=True):
+    """One thing that can be refreshed, with everything that its configuration says."""
+
+    name: str
+    resource: Resource
+    policy: Policy = Policy()
+    on: tuple[Source, ...] = ()
+    after: tuple[str, ...] = ()
+    schedule: Schedule | None = None
+    full_schedule: Schedule | None = None
+    identity: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """The key of its record: the resource, not the name, so that renaming keeps the record."""
+        return self.resource.key
+
+    @property
+    def cloud(self) -> Cloud:
+        """The cloud whose function refreshes it."""
+        return Cloud.AWS if isinstance(self.resource, GlueView) else Cloud.AZURE
+
+    @cached_property
+    def definition(self) -> str:
+        """`<digest of the sources>.<digest of the schedules>`: what the record was planned for."""
+        parts = ((self.on, sorted(self.after)), (self.schedule, self.full_schedule))
+        return ".".join(hashlib.sha256(msgspec.json.encode(part)).hexdigest()[:12] for part in parts)

@@ -1,0 +1,9 @@
+"""What all values of the product are made of."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A frozen value, compared by content, with a compact JSON form."""

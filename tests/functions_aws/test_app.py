@@ -1,0 +1,485 @@
+"""The Lambda from end to end, in process: events in as AWS hands them over, and an AWS on loopback to work on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from msgspec.structs import replace
+
+from functions_aws import app
+from functions_aws.settings import BadSettings
+from functions_aws.shell import NotDone
+from local.emulators.aws.emulator import LocalAws
+from local.emulators.aws.lambda_host import sqs_event
+from local.emulators.faults import Refuse
+from local.emulators.glue.emulator import GlueSettings
+from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
+from shared.config.load import BadConfiguration, load
+from shared.inbound.wakes import wake_message
+from shared.platforms import glue
+from shared.refresh.state import Situation, Wake
+from tests.support.aws_host import CONFIGURATION, HandClock, Host, living_in, object_created
+
+SERVICES = count(1)
+RUN_TIME = timedelta(seconds=40)
+
+
+@pytest.fixture(name="host")
+def host_in_a_world(capsys: pytest.CaptureFixture[str]) -> Iterator[Host]:
+    """The shell in a world of its own, a while after both targets were refreshed for being new, and once more."""
+    clock = HandClock()
+    aws = LocalAws(clock=clock.now, glue_settings=GlueSettings(run_time=RUN_TIME), refresh_events=False)
+    with living_in(aws):
+        for view in ("daily", "weekly"):
+            aws.create_view("sales", view)
+        host = Host(aws, clock, f"unstale-{next(SERVICES)}")
+        for _ in range(20):
+            host.tick()
+            clock.move_on(minutes=1)
+        assert [run.outcome for run in aws.glue.journal().entries()] == ["succeeded"] * 4
+        clock.move_on(minutes=10)
+        capsys.readouterr()
+        yield host
+
+
+def runs(host: Host) -> list[PlatformRun]:
+    """The runs that Glue saw, after those first four."""
+    return list(host.aws.glue.journal().entries()[4:])
+
+
+def lines(printed: str) -> list[dict[str, Any]]:
+    """What was written to standard output, which is JSON and nothing else."""
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def metrics(printed: str, name: str) -> list[float]:
+    """All values that were written of one metric."""
+    return [value for line in lines(printed) if "_aws" in line for value in line.get(name, ())]
+
+
+def breaking(host: Host, service: str, operation: str, about: str = "") -> None:
+    """Let calls of one operation find nobody, those whose request mentions `about`."""
+
+    def refuse(request: Any, **_: object) -> None:
+        if about in str(request.body):
+            raise EndpointConnectionError(endpoint_url=request.url)
+
+    getattr(host.clients, service).meta.events.register(f"before-send.{service}.{operation}", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own tries follow one another at once."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+
+
+# --- The way of an object --------------------------------------------------------------------------------------------
+
+
+def test_an_object_that_is_put_ends_up_in_the_view(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """Object, event, queue, handler, start, poll, success: the journal of Glue says that the run read after the put."""
+    host.aws.client("s3").put_object(Bucket="landing", Key="orders/a+b c.parquet", Body=b"rows")
+    queue = host.aws.queues["events"]
+    messages = host.aws.client("sqs").receive_message(QueueUrl=queue.url, MessageSystemAttributeNames=["All"])
+    event = sqs_event(messages["Messages"], queue.arn)
+    assert host.invoke(event) == {"batchItemFailures": []}
+    assert not runs(host)  # the quiet period is not over
+
+    host.clock.move_on(seconds=40)
+    host.tick()
+    assert host.state("daily").situation is Situation.RUNNING
+    host.clock.move_on(seconds=60)
+    host.tick()
+
+    [put] = host.aws.puts()
+    [run] = runs(host)
+    assert run.outcome == "succeeded"
+    assert not lost([Arrival(run.resource, put.at)], [run], timedelta(seconds=10))
+    assert host.state("daily").fresh_as_of == run.created_at
+    assert host.state("weekly").owed is None
+    printed = capsys.readouterr().out
+    assert (metrics(printed, "Signals"), metrics(printed, "AbsorbedSignals")) == ([1], [0])
+    assert (metrics(printed, "Starts"), metrics(printed, "Successes")) == ([1], [1])
+    assert metrics(printed, "OwedAge")[-1] == 0
+
+
+def test_a_burst_is_one_write_and_one_run(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fifty arrivals in five batches: one look a batch, one write, one wake, one run; the rest are absorbed."""
+    calls: list[str] = []
+    host.clients.dynamodb.meta.events.register(
+        "before-send.dynamodb", lambda **named: calls.append(named["event_name"])
+    )
+    for batch in range(5):
+        bodies = [object_created(f"orders/{batch}-{n}", host.clock.now()) for n in range(10)]
+        assert host.deliver(*bodies) == []
+    assert calls.count("before-send.dynamodb.PutItem") == 1
+    assert calls.count("before-send.dynamodb.GetItem") == 5
+    assert len(host.state("daily").wakes) == 1
+    for _ in range(4):
+        host.clock.move_on(seconds=40)
+        host.tick()
+    assert len(runs(host)) == 1
+    printed = capsys.readouterr().out
+    assert (sum(metrics(printed, "Signals")), sum(metrics(printed, "AbsorbedSignals"))) == (50, 49)
+
+
+def test_an_arrival_during_a_run_is_followed_by_a_second_run(host: Host) -> None:
+    """The first run read its sources before; the second starts after the first ended and the interval is over."""
+    host.deliver(object_created("orders/1", host.clock.now()))
+    host.clock.move_on(seconds=40)
+    host.tick()
+    host.clock.move_on(seconds=5)
+    late = host.clock.now()
+    host.deliver(object_created("orders/2", late))
+    for _ in range(12):
+        host.clock.move_on(seconds=40)
+        host.tick()
+    found = runs(host)
+    assert len(found) == 2
+    assert overlapping(found) == 0
+    assert not lost([Arrival(found[0].resource, late)], found, timedelta(seconds=10))
+
+
+def test_a_wake_that_arrives_starts_what_is_due(host: Host) -> None:
+    """The record names the wake that was sent with it; delivered when it is due, it is a look, without any tick."""
+    host.deliver(object_created("orders/1", host.clock.now()))
+    [due] = host.state("daily").wakes
+    delayed = host.aws.client("sqs").get_queue_attributes(
+        QueueUrl=host.aws.queues["wakes"].url, AttributeNames=["ApproximateNumberOfMessagesDelayed"]
+    )
+    assert delayed["Attributes"]["ApproximateNumberOfMessagesDelayed"] == "1"
+    host.clock.time = due
+    wake = Wake(host.configuration.by_name["daily"].key, due, "")
+    assert host.deliver(wake_message(replace(wake, version="0")), queue="wakes") == []
+    assert host.state("daily").situation is Situation.RUNNING
+
+
+# --- Batches ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_message_is_put_aside_alone_at_once_and_with_the_reason(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of three cannot be read: it is in the dead-letter queue, byte for byte, before the batch is acknowledged."""
+    good = object_created("orders/1", host.clock.now())
+    bad = good.replace('"key": "orders/1"', '"kee": "orders/1"')
+    other = object_created("invoices/1", host.clock.now())
+    assert host.deliver(good, bad, other) == []
+    assert host.dead_letters() == [(bad, "Object missing required field `key` - at `$.detail.object`")]
+    assert host.state("daily").owed
+    assert host.state("weekly").owed
+    printed = capsys.readouterr().out
+    assert metrics(printed, "DeadLetters") == [1]
+    [line] = [line for line in lines(printed) if line.get("message") == "dead letter"]
+    assert (line["message_id"], line["correlation_id"]) == ("1", "request-1")
+
+
+def test_only_the_bad_part_of_a_message_is_put_aside(host: Host) -> None:
+    """A message may be an array of events: those that can be read are signals, the other one is the dead letter."""
+    good, bad = json.loads(object_created("orders/1", host.clock.now())), {"detail-type": 5}
+    assert host.deliver(json.dumps([good, bad])) == []
+    [(body, why)] = host.dead_letters()
+    assert json.loads(body) == [bad]
+    assert why == "1 of 2 events: Expected `str`, got `int` - at `$.detail-type`"
+    assert host.state("daily").owed
+
+
+def test_a_signal_for_a_target_that_nobody_knows_is_a_dead_letter(host: Host) -> None:
+    """It can never be carried out, so whoever sent it must learn of it."""
+    signal = {"source": "loader", "detail-type": "unstale.signal", "detail": {"target": "dialy"}}
+    assert host.deliver(json.dumps(signal)) == []
+    [(body, why)] = host.dead_letters()
+    assert (json.loads(body), "'dialy'" in why) == (signal, True)
+
+
+def test_a_wake_that_cannot_be_read_goes_to_the_dead_letters_of_its_own_queue(host: Host) -> None:
+    """Each queue has its own, so that a redrive brings each back to where it was."""
+    assert host.deliver('{"wake": {"key": "k", "due": "soon", "version": "1"}}', queue="wakes") == []
+    assert host.dead_letters() == []
+    assert len(host.dead_letters("wakes")) == 1
+
+
+def test_a_bad_message_that_cannot_be_put_aside_comes_back(host: Host) -> None:
+    """Acknowledged is only what is kept somewhere: then it stays in its queue, and the others do not."""
+    breaking(host, "sqs", "SendMessage", about="nonsense")
+    assert host.deliver(object_created("orders/1", host.clock.now()), "nonsense") == [1]
+    assert host.state("daily").owed
+
+
+def test_a_queue_without_dead_letters_keeps_its_bad_messages(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is thrown away for want of a place to put it; the log says what is missing."""
+    sqs = host.aws.client("sqs")
+    sqs.set_queue_attributes(QueueUrl=host.aws.queues["events"].url, Attributes={"RedrivePolicy": ""})
+    assert host.deliver("nonsense") == [0]
+    assert "the queue events has no dead-letter queue" in capsys.readouterr().out
+
+
+def test_trouble_of_ours_sends_back_just_the_messages_that_met_it(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store does not answer for one target: its messages come back, nobody else's, and none is a dead letter."""
+    breaking(host, "dynamodb", "GetItem", about="daily")
+    bodies = [object_created(key, host.clock.now()) for key in ("orders/1", "invoices/1", "orders/2", "elsewhere")]
+    assert host.deliver(*bodies) == [0, 2]
+    assert host.dead_letters() == []
+    assert host.state("weekly").owed
+    printed = capsys.readouterr().out
+    assert metrics(printed, "ReturnedMessages") == [2]
+    [line] = [line for line in lines(printed) if line.get("message") == "trouble of ours"]
+    assert line["message_ids"] == ["0", "2"]
+    assert "Traceback" in line["exception"]
+    assert "EndpointConnectionError" in line["exception"]  # the cause is kept
+
+
+def test_a_message_that_met_trouble_comes_back_after_half_a_minute(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long before its queue's visibility timeout, which is for what a whole function may need."""
+    sqs, queue = host.aws.client("sqs"), host.aws.queues["events"]
+    sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={"VisibilityTimeout": "400"})
+    sqs.send_message(QueueUrl=queue.url, MessageBody=object_created("orders/1", host.clock.now()))
+
+    def received() -> list[Any]:
+        found = sqs.receive_message(QueueUrl=queue.url, MessageSystemAttributeNames=["All"], WaitTimeSeconds=0)
+        return list(found.get("Messages", ()))
+
+    messages = received()
+    breaking(host, "dynamodb", "GetItem")
+    answer = host.invoke(sqs_event(messages, queue.arn))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": messages[0]["MessageId"]}]}
+    host.clock.move_on(seconds=29)
+    assert received() == []
+    host.clock.move_on(seconds=2)
+    assert [message["MessageId"] for message in received()] == [messages[0]["MessageId"]]
+    assert "come back later" not in capsys.readouterr().out
+
+
+def test_a_message_that_cannot_be_brought_back_sooner_is_reported_all_the_same(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then it comes back when its queue says; the log tells."""
+    breaking(host, "dynamodb", "GetItem")
+    breaking(host, "sqs", "ChangeMessageVisibilityBatch")
+    assert host.deliver(object_created("orders/1", host.clock.now())) == [0]
+    [line] = [line for line in lines(capsys.readouterr().out) if line.get("message") == "messages come back later"]
+    assert "bringing messages back sooner" in line["detail"]["why"]
+
+
+def test_a_start_that_glue_refuses_does_not_send_the_message_back(host: Host) -> None:
+    """What the platform says is stored with the target, so the message is done."""
+    host.deliver(object_created("orders/1", host.clock.now()))
+    host.aws.faults.add(Refuse("AccessDeniedException"))
+    host.clock.move_on(seconds=40)
+    assert host.deliver(object_created("orders/2", host.clock.now() - timedelta(seconds=35))) == []
+    assert "AccessDeniedException" in host.state("daily").last_error
+
+
+def test_events_that_concern_nobody_are_acknowledged_and_counted(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kind of event that is not known is no error; nor is an object that no target names."""
+    unknown = {"source": "aws.s3", "detail-type": "Object Tags Added", "time": "2026-01-31T12:00:00Z", "detail": {}}
+    assert host.deliver(json.dumps(unknown), object_created("elsewhere", host.clock.now())) == []
+    assert host.dead_letters() == []
+    assert metrics(capsys.readouterr().out, "IgnoredEvents") == [1]
+
+
+# --- Alone -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_may_come_without_a_queue(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule may call the function itself; its lines carry the event's own id."""
+    event = json.loads(object_created("orders/1", host.clock.now()))
+    assert host.invoke(event) == {"verdict": "done"}
+    assert host.state("daily").owed
+    assert {line["correlation_id"] for line in lines(capsys.readouterr().out) if "_aws" not in line} == {
+        "event-orders/1"
+    }
+
+
+def test_a_refresh_that_is_asked_for_answers_with_how_the_target_stands(host: Host) -> None:
+    """What `unstale status` would show of it now: why it is stale, and what comes next."""
+    answer = host.invoke({"refresh": "daily", "full": True})
+    assert (answer["name"], answer["verdict"], answer["signals_owed"]) == ("daily", "stale", 1)
+    owed = host.state("daily").owed
+    assert owed
+    assert owed.full
+    host.clock.move_on(seconds=40)
+    host.tick()
+    [run] = runs(host)
+    assert run.full
+
+
+def test_a_refresh_of_a_target_that_nobody_knows_is_an_error(host: Host) -> None:
+    """The caller learns that the name is wrong; nothing is written."""
+    with pytest.raises(NotDone, match="no target 'dialy'"):
+        host.invoke({"refresh": "dialy"})
+    assert host.state("daily").owed is None
+
+
+def test_trouble_is_an_error_to_whoever_called(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """No queue would bring it back, so its caller must know; the log has the whole of it."""
+    breaking(host, "dynamodb", "PutItem")
+    with pytest.raises(NotDone, match="StoreDown"):
+        host.invoke({"refresh": "daily"})
+    assert "Traceback" in capsys.readouterr().out
+
+
+def test_a_refresh_that_is_stored_is_no_error_where_only_the_answer_fails(host: Host) -> None:
+    """It will be carried out, and asking again would ask for another one."""
+    breaking(host, "dynamodb", "BatchGetItem")
+    answer = host.invoke({"refresh": "daily"})
+    assert (answer["name"], answer["verdict"]) == ("daily", "unknown")
+    assert host.state("daily").owed
+
+
+@pytest.mark.parametrize(
+    "event", [None, [], "x", {}, {"Records": []}, {"Records": [{"eventSource": "aws:s3"}]}, {"Records": "x"}]
+)
+def test_what_nobody_can_read_is_an_error_to_whoever_called(host: Host, event: Any) -> None:
+    """An input that is none of ours, a batch of another service included, is refused with the reason."""
+    with pytest.raises(NotDone, match=r"missing|[Ee]xpected|not JSON"):
+        host.invoke(event)
+
+
+def test_with_no_time_left_nothing_is_sent(host: Host) -> None:
+    """A call to Glue that could outlast the invocation is left to the next one; the look is not lost."""
+    host.deliver(object_created("orders/1", host.clock.now()))
+    host.clock.move_on(seconds=40)
+    before = len(host.aws.glue.calls)
+    host.invoke({"tick": True}, seconds=glue.TRAITS.call_timeout.total_seconds() + 4)
+    assert len(host.aws.glue.calls) == before
+    assert host.state("daily").owed
+    host.tick()
+    assert len(host.aws.glue.calls) == before + 1
+
+
+# --- The entry itself ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="entry")
+def entry_with_a_configuration(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The environment of `app.handler`, and the path of its configuration, which is not written yet."""
+    path = tmp_path / "unstale.toml"
+    for name, value in host.aws.environment({}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UNSTALE_CONFIG", str(path))
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"unstale-{next(SERVICES)}")
+    app._shell.cache_clear()
+    yield path
+    app._shell.cache_clear()
+
+
+class Plenty:
+    """A context with time enough."""
+
+    aws_request_id = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """A minute."""
+        return 60_000
+
+
+def test_a_bad_configuration_never_loads(entry: Path, host: Host) -> None:
+    """Every invocation fails with file, line and what to write, so messages stay; once mended, all is well (G6)."""
+    entry.write_text(CONFIGURATION.replace('database = "sales"', 'datebase = "sales"', 1), encoding="utf-8")
+    event = {"refresh": "daily"}
+    for _ in range(2):
+        with pytest.raises(BadConfiguration, match=r"unstale\.toml:5: .*datebase.*did you mean \"database\""):
+            app.handler(event, Plenty())
+    entry.write_text(CONFIGURATION, encoding="utf-8")
+    assert app.handler(event, Plenty())["name"] == "daily"
+    assert host.state("daily").owed
+
+
+def test_a_package_of_another_environment_takes_nothing(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules of a stack and the configuration of another one: every invocation fails, so messages stay, where an
+    event of a target that the configuration does not name would be taken for nobody's and be lost.
+    """
+    entry.write_text(CONFIGURATION, encoding="utf-8")
+    monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION.replace("invoices/", "bills/")).fingerprint)
+    with pytest.raises(
+        BadSettings, match=r"not of the configuration that the stack was deployed with\. make package-aws"
+    ):
+        app.handler({"tick": True}, Plenty())
+    monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION).fingerprint)
+    assert app.handler({"tick": True}, Plenty()) == {"verdict": "done"}
+
+
+def test_a_missing_configuration_is_named(entry: Path) -> None:
+    """So is a file that is not there."""
+    with pytest.raises(FileNotFoundError, match=r"unstale\.toml"):
+        app.handler({"tick": True}, Plenty())
+
+
+def test_a_missing_variable_is_named(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a variable."""
+    monkeypatch.delenv("UNSTALE_TABLE")
+    with pytest.raises(BadSettings, match="UNSTALE_TABLE is not set"):
+        app.handler({"tick": True}, Plenty())
+
+
+def test_secrets_are_never_logged(
+    entry: Path, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is planted in events or variables, and whatever goes wrong, is in no line and in no error."""
+    secret, token = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    entry.write_text(CONFIGURATION, encoding="utf-8")
+    planted = [
+        object_created(f"orders/?sig={secret}&{token}", host.clock.now()),
+        json.dumps({"detail-type": "unstale.signal", "detail": {"target": f"Bearer {token}"}}),
+        json.dumps({"refresh": "daily", "reason": f"password={secret}\x1b[2J"}),
+        f'{{"wake": {{"key": "k", "due": "{token}", "version": "{secret}"}}}}',
+        json.dumps({"source": secret, "detail-type": f"Bearer {token}"}),
+    ]
+    messages = [
+        {"MessageId": str(n), "ReceiptHandle": "r", "Body": body, "Attributes": {}, "MD5OfBody": ""}
+        for n, body in enumerate(planted)
+    ]
+    batch = sqs_event(messages, host.aws.queues["events"].arn)
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
+    assert app.handler(batch, Plenty()) == {"batchItemFailures": []}
+    host.aws.client("dynamodb").delete_table(TableName=host.aws.table)
+    failed = app.handler(batch, Plenty())["batchItemFailures"]
+    assert [failure["itemIdentifier"] for failure in failed] == ["0", "2"]
+    with pytest.raises(NotDone) as caught:
+        app.handler({"refresh": f"Bearer {token}"}, Plenty())
+    printed = capsys.readouterr()
+    shown = printed.out + printed.err + str(caught.value)
+    assert "trouble of ours" in shown
+    for hidden in (secret, token, token.split(".")[1], "\x1b"):
+        assert hidden not in shown
+
+
+def test_importing_the_entry_needs_nothing() -> None:
+    """No variable, no client, no connection, and none of the libraries that a cold start would pay dearly for."""
+    script = """
+import socket, sys
+from botocore import session
+def refuse(*_, **__): raise SystemExit("not at import")
+socket.socket.connect = socket.getaddrinfo = session.Session.create_client = refuse
+import functions_aws.app
+dear = {"boto3", "pydantic", "aws_xray_sdk", "rich", "functions_azure", "azure", "local", "moto"} & set(sys.modules)
+sys.exit(f"imported {dear}" if dear else 0)
+"""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr

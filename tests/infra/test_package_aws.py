@@ -1,0 +1,340 @@
+"""What ships is what is tested: the Lambda's package, staged once, run with the source tree out of the way."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.packaging import __main__ as command_line
+from infra.packaging import aws, sbom, stage
+from local.emulators.aws.emulator import LocalAws
+from local.emulators.aws.lambda_host import sqs_event
+from local.emulators.http_server import Answer, LoopbackServer, Request
+from tests.support.runtime_api import RuntimeApi
+from tests.support.staged import HERE, command, run, runtime, staged
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "local" / "demo" / "demo.toml"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The staged folder; the zip is beside it."""
+    return staged(tmp_path_factory.mktemp("package") / "aws", CONFIG)
+
+
+# --- What is in it ---------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_makes_the_same_bytes(package: Path, tmp_path: Path) -> None:
+    """Staging again, elsewhere and later, gives the same zip: no deployment without a change."""
+    again = staged(tmp_path / "elsewhere" / "aws", CONFIG)
+    assert again.with_suffix(".zip").read_bytes() == package.with_suffix(".zip").read_bytes()
+
+
+def test_the_zip_is_below_six_megabytes(package: Path) -> None:
+    """The goal, with everything in it: code, bytecode, time zones, the models of three services."""
+    assert package.with_suffix(".zip").stat().st_size < aws.GOAL_BYTES
+
+
+def test_it_holds_what_runs_and_nothing_else(package: Path) -> None:
+    """Our two packages, the locked distributions and the configuration; no tests, no other cloud, no command line."""
+    with zipfile.ZipFile(package.with_suffix(".zip")) as made:
+        names = made.namelist()
+        assert made.read("unstale.toml") == CONFIG.read_bytes()
+    assert names == sorted(names)
+    tops = {name.partition("/")[0] for name in names}
+    assert {"shared", "functions_aws", "botocore", "unstale.toml", sbom.NAME} <= tops
+    assert not tops & {"tests", "local", "infra", "functions_azure", "boto3", "s3transfer", "bin"}
+    own = {name for name in names if name.startswith(("shared/", "functions_aws/")) and name.endswith(".py")}
+    assert own == {f.relative_to(ROOT).as_posix() for p in aws.PACKAGES for f in (ROOT / p).rglob("*.py")}
+    assert {each.name for each in (package / "botocore" / "data").iterdir() if each.is_dir()} == set(aws.SERVICES)
+
+
+def test_its_list_of_parts_names_what_is_in_it(package: Path) -> None:
+    """Each distribution of the package is in the list, and nothing else; the same list lies beside the zip."""
+    parts = json.loads((package / sbom.NAME).read_text(encoding="utf-8"))
+    found = {(each.metadata["Name"].lower(), each.version) for each in distributions(path=[str(package)])}
+    assert {(each["name"].replace("-", "_"), each["version"]) for each in parts["components"]} == {
+        (name.replace("-", "_"), version) for name, version in found
+    }
+    assert all(each.get("licenses") for each in parts["components"])
+    assert package.with_suffix(".cdx.json").read_bytes() == (package / sbom.NAME).read_bytes()
+
+
+def test_nothing_in_it_names_the_machine_that_built_it(package: Path) -> None:
+    """Tracebacks name Lambda's folder, and no file the builder's."""
+    for file in package.rglob("*"):
+        if file.suffix in {".py", ".pyc", ".toml"}:
+            assert str(package).encode() not in file.read_bytes(), file
+
+
+def test_its_bytecode_is_taken_without_a_look_at_the_source(package: Path) -> None:
+    """Every module has bytecode of the kind "unchecked hash": a package has no times to compare."""
+    compiled = list(package.rglob("*.pyc"))
+    sources = list(package.rglob("*.py"))
+    assert len(compiled) >= 0.98 * len(sources)
+    # PEP 552: the second word of the header; 1 says hash-based, 2 that it is to be checked.
+    assert {int.from_bytes(file.read_bytes()[4:8], "little") for file in compiled} == {1}
+
+
+def test_a_machine_without_that_python_says_so(tmp_path: Path) -> None:
+    """Where there is no interpreter of Lambda's version, there is a package without bytecode, and a word about it."""
+    told: list[str] = []
+    aws.package(CONFIG, tmp_path / "aws", third_party=stage.from_here, python="3.99", tell=told.append)
+    assert not list((tmp_path / "aws").rglob("*.pyc"))
+    assert "no Python 3.99 here" in told[0]
+    assert re.search(r"aws\.zip: \d\.\d\d MB", told[1])
+
+
+def test_a_bad_configuration_is_not_packaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G6: what the function would refuse is refused here, with the line, and leaves no package."""
+    config = tmp_path / "unstale.toml"
+    config.write_text("[targets.a]\nkind = 'glue-view'\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["packaging", "aws", "--config", str(config), "--into", str(tmp_path / "aws")])
+    assert command_line.main() == 1
+    assert f"{config}:1: targets.a" in capsys.readouterr().err
+    assert not (tmp_path / "aws.zip").exists()
+
+
+def test_the_environment_must_have_what_the_lock_names(tmp_path: Path) -> None:
+    """Staging from here refuses another version than the locked one."""
+    lock = tmp_path / "aws.txt"
+    lock.write_text("msgspec==0.0.1 \\\n    --hash=sha256:00\n", encoding="utf-8")
+    with pytest.raises(stage.CannotPackage, match=r"msgspec is here in version .*, but aws.txt names 0.0.1"):
+        stage.from_here(lock, tmp_path / "into")
+
+
+# --- Every operation -------------------------------------------------------------------------------------------------
+
+OPERATIONS = """
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import functions_aws, shared, botocore
+package = Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+assert all(Path(m.__file__).is_relative_to(package) for m in (functions_aws, shared, botocore)), functions_aws.__file__
+from functions_aws.clients import Clients
+from functions_aws.dead_letters import DeadLetters
+from functions_aws.platform import Platform
+from functions_aws.visibility import Returns
+from functions_aws.store import Store
+from functions_aws.waker import Waker
+from shared.config.load import load
+from shared.refresh.state import Wake
+from shared.refresh.ports import Document
+from shared.refresh.failure import Sent
+now = datetime(2026, 11, 23, tzinfo=UTC)
+clients = Clients()
+store = Store(clients, "table")
+read = store.load("key")
+store.save(read, b"body", now)
+store.remove(read)
+store.append("key", "id", b"line", now)
+store.due(now, 10), store.keys("", 10), store.history("key", 10), store.load_many(["key"])
+Waker(clients, "https://sqs/wakes").send(Wake("key", now, "1"), timedelta(seconds=1))
+letters = DeadLetters(clients, ["https://sqs/events"])
+letters.send({"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "body": "x"}, "why")
+letters.heaps(), letters.redrive(), letters.moves()
+Returns(clients).hasten([{"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "receiptHandle": "h",
+    "attributes": {}}])
+platform = Platform(clients)
+target = load(Path("unstale.toml").read_text()).targets[0]
+
+def answered(call):  # these are sent once each, and a kept-alive connection may be cut just then
+    answers = (call() for _ in range(3))
+    return next(answer for answer in answers if getattr(answer, "sent", None) is not Sent.UNKNOWN)
+
+run = answered(lambda: platform.start(target, full=True))
+print(run, answered(lambda: platform.get(target, run.run_id)), answered(lambda: platform.list(target, now)))
+answered(lambda: platform.cancel(target, run.run_id))
+"""
+
+RUN_ID = "0b5f4a4e-8f59-4d3f-9d7f-0d6f1c2b3a4d"
+ARN = "arn:aws:sqs:eu-central-1:123456789012:"
+ANSWERS: dict[str, dict[str, Any]] = {
+    "DynamoDB_20120810.GetItem": {},
+    "DynamoDB_20120810.PutItem": {},
+    "DynamoDB_20120810.DeleteItem": {},
+    "DynamoDB_20120810.Query": {"Items": []},
+    "DynamoDB_20120810.Scan": {"Items": []},
+    "DynamoDB_20120810.BatchGetItem": {"Responses": {}},
+    "AmazonSQS.SendMessage": {"MessageId": "m", "MD5OfMessageBody": "d"},
+    "AmazonSQS.GetQueueUrl": {"QueueUrl": "https://sqs/dead"},
+    "AmazonSQS.GetQueueAttributes": {
+        "Attributes": {
+            "QueueArn": f"{ARN}events",
+            "RedrivePolicy": json.dumps({"deadLetterTargetArn": f"{ARN}dead", "maxReceiveCount": 1000}),
+            "ApproximateNumberOfMessages": "1",
+        }
+    },
+    "AmazonSQS.ReceiveMessage": {"Messages": []},
+    "AmazonSQS.ChangeMessageVisibilityBatch": {"Successful": [{"Id": "0"}], "Failed": []},
+    "AmazonSQS.StartMessageMoveTask": {"TaskHandle": "h"},
+    "AmazonSQS.ListMessageMoveTasks": {"Results": []},
+    "AWSGlue.StartMaterializedViewRefreshTaskRun": {"MaterializedViewRefreshTaskRunId": RUN_ID},
+    "AWSGlue.GetMaterializedViewRefreshTaskRun": {"MaterializedViewRefreshTaskRun": {"Status": "RUNNING"}},
+    "AWSGlue.ListMaterializedViewRefreshTaskRuns": {"MaterializedViewRefreshTaskRuns": []},
+    "AWSGlue.StopMaterializedViewRefreshTaskRun": {},
+}
+"""By X-Amz-Target: the least that each may answer."""
+
+
+def environment(url: str) -> dict[str, str]:
+    """Variables of a function whose AWS is at this address."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "UNSTALELOCALPRODUCT1",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def test_the_trimmed_package_can_call_every_operation(package: Path) -> None:
+    """Each AWS operation that the product makes goes out from the trimmed package, and its answer is read."""
+    called: set[str] = set()
+
+    def respond(request: Request) -> Answer:
+        operation = request.headers["x-amz-target"]
+        called.add(operation)
+        return Answer(200, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(ANSWERS[operation]).encode())
+
+    with LoopbackServer(respond, lambda: datetime.now(UTC)) as server:
+        done = run(package, OPERATIONS, environment(server.url))
+    assert done.returncode == 0, done.stderr
+    assert RUN_ID in done.stdout
+    assert called == set(ANSWERS)
+
+
+def test_the_list_of_operations_is_complete() -> None:
+    """Whatever `functions_aws` calls on a client of the SDK is among the operations above."""
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "functions_aws").glob("*.py"))
+    services = set(re.findall(r'create_client\("(\w+)"', source))
+    assert services == set(aws.SERVICES)
+    methods = re.findall(r"\b_?clients\.(?:dynamodb|sqs|glue)\.(\w+)\(", source)
+    methods += re.findall(r'_ask\(Operation\.\w+, "(\w+)"', source)
+    known = {operation.partition(".")[2].lower() for operation in ANSWERS}
+    assert {method.replace("_", "") for method in methods} == known
+
+
+# --- Under Lambda's own bootstrap ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lambda_running(package: Path, folder: Path, variables: dict[str, str]) -> Iterator[tuple[RuntimeApi, Path]]:
+    """The package under awslambdaric, as Lambda starts it; gives the runtime API, and where the log is."""
+    line, clean = command(package, "-m", "awslambdaric", "functions_aws.app.handler", path=runtime(folder / "runtime"))
+    log = folder / "log"
+    with RuntimeApi() as api, log.open("wb") as out:
+        settings = {
+            "AWS_LAMBDA_RUNTIME_API": api.address,
+            "AWS_LAMBDA_FUNCTION_NAME": "unstale",
+            "AWS_LAMBDA_LOG_FORMAT": "JSON",
+            "LAMBDA_TASK_ROOT": str(package),
+        }
+        process = subprocess.Popen(line, env={**clean, **variables, **settings}, cwd=package, stdout=out, stderr=out)
+        try:
+            yield api, log
+        finally:
+            process.kill()
+            process.wait(timeout=10)
+
+
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    """The lines of JSON in a log."""
+    text = log.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in text if line.startswith("{")]
+
+
+OBJECT = json.loads((ROOT / "tests/golden/eventbridge/s3_object_created/event.json").read_text(encoding="utf-8"))
+
+
+def arrival(at: datetime) -> dict[str, Any]:
+    """An object that the first target of the demo waits for."""
+    detail = OBJECT["detail"] | {
+        "bucket": {"name": "landing"},
+        "object": OBJECT["detail"]["object"] | {"key": "orders/1"},
+    }
+    return OBJECT | {"time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "detail": detail}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is for Linux")
+def test_the_package_runs_under_lambdas_bootstrap(package: Path, tmp_path: Path) -> None:
+    """Started by awslambdaric with nothing of the source tree in sight: an S3 event in an SQS batch is stored, a tick
+    is taken, a direct invocation answers with the target's row, a malformed event goes to the dead letters alone, and
+    an error is reported as Lambda reports errors, after which the next invocation works.
+    """
+    secret = "planted-secret-planted-secret"
+    with LocalAws() as world:
+        world.create_view("sales", "daily_revenue")
+        sqs, queue = world.client("sqs"), world.queues["events"]
+        for body in (json.dumps(arrival(datetime.now(UTC))), "not JSON"):
+            sqs.send_message(QueueUrl=queue.url, MessageBody=body)
+        received = sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"])[
+            "Messages"
+        ]
+        variables = world.environment({}) | {"AWS_SECRET_ACCESS_KEY": secret}
+        with lambda_running(package, tmp_path, variables) as (api, log):
+            assert api.invoke(sqs_event(received, queue.arn)).answer == {"batchItemFailures": []}
+            dead = sqs.receive_message(
+                QueueUrl=world.queues["events-dead"].url, MessageAttributeNames=["All"], MaxNumberOfMessages=10
+            )["Messages"]
+            assert [message["Body"] for message in dead] == ["not JSON"]
+            assert api.invoke({"tick": True}).answer == {"verdict": "done"}
+            row = api.invoke({"refresh": "daily_revenue"}).answer
+            assert row["name"] == "daily_revenue"
+            assert row["signals_owed"] >= 1
+            failed = api.invoke({"refresh": "nobody"})
+            assert failed.error["errorType"] == "NotDone"
+            assert "nobody" in failed.error["errorMessage"]
+            assert api.invoke({"tick": True}).answer == {"verdict": "done"}
+        lines = lines_of(log)
+    messages = {line.get("message") for line in lines}
+    assert {"saved", "dead letter"} <= messages
+    assert any("_aws" in line and "Ticks" in line for line in lines)
+    assert secret not in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is for Linux")
+def test_a_bad_configuration_fails_every_invocation_with_what_is_wrong(package: Path, tmp_path: Path) -> None:
+    """G6: the error that Lambda shows names file and line, and messages stay where they are."""
+    config = tmp_path / "bad.toml"
+    config.write_text("[targets.a]\nkind = 'glue-view'\n", encoding="utf-8")
+    variables = environment("http://127.0.0.1:9") | {
+        "UNSTALE_CONFIG": str(config),
+        "UNSTALE_TABLE": "t",
+        "UNSTALE_QUEUE_URL": "https://q",
+    }
+    with lambda_running(package, tmp_path, variables) as (api, _):
+        for _ in range(2):
+            failed = api.invoke({"tick": True})
+            assert failed.error["errorType"] == "BadConfiguration"
+            assert f"{config}:1: targets.a" in failed.error["errorMessage"]
+
+
+def test_the_package_is_really_without_the_source_tree(package: Path, tmp_path: Path) -> None:
+    """The judge can fail: without one of its parts the package does not work, although this environment has it."""
+    broken = tmp_path / "broken"
+    shutil.copytree(package, broken)
+    shutil.rmtree(broken / "msgspec")
+    done = run(broken, "import functions_aws.app", {})
+    assert "No module named 'msgspec'" in done.stderr
+    assert HERE in sys.version

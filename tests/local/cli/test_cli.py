@@ -1,0 +1,284 @@
+"""The `unstale` command, as its user meets it: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions_aws.clients import Clients
+from functions_aws.settings import read
+from functions_aws.wiring import world
+from local.cli import main
+from local.emulators.aws.emulator import LocalAws
+from shared.config.load import load
+from shared.refresh import records
+from shared.refresh.records import read_state
+from shared.refresh.state import Ended, Outcome, Owed, State
+from tests.support.aws_host import CONFIGURATION, living_in
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class Deployment:
+    """A deployment in moto, and the command run against it."""
+
+    def __init__(self, config: Path, environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+        self.config = config
+        self.targets = load(config.read_text(encoding="utf-8")).by_name
+        self.store = world(read(environ), Clients(), lambda _: None).store
+        self._capsys = capsys
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self._capsys.readouterr()
+        code = main([*arguments, "--config", str(self.config)])
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+    def json(self, *arguments: str) -> tuple[int, Any]:
+        """Exit code, and what `--json` printed."""
+        code, out, _ = self.run(*arguments, "--json")
+        return code, json.loads(out)
+
+    def state(self, name: str) -> State:
+        """What the store has of a target."""
+        return read_state(self.store.load(self.targets[name].key).body)
+
+    def keep(self, name: str, state: State) -> None:
+        """Put a state into the store."""
+        self.store.save(self.store.load(self.targets[name].key), records.write(state), state.wake_at)
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[LocalAws]:
+    """One world for all: each test has a table of its own content."""
+    with living_in(LocalAws()) as world_of_tests:
+        yield world_of_tests
+
+
+@pytest.fixture
+def deployed(
+    aws: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Deployment]:
+    """Two targets of which nothing is known."""
+    config = tmp_path / "unstale.toml"
+    config.write_text(CONFIGURATION, encoding="utf-8")
+    environ = aws.environment({}) | {
+        "UNSTALE_CONFIG": str(config),
+        "UNSTALE_EVENTS_QUEUE_URL": aws.queues["events"].url,
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    yield Deployment(config, environ, capsys)
+    table = aws.client("dynamodb")
+    for item in table.scan(TableName=aws.table)["Items"]:
+        table.delete_item(TableName=aws.table, Key={"pk": item["pk"], "sk": item["sk"]})
+    sqs, dead = aws.client("sqs"), aws.queues["events-dead"].url
+    for message in sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get("Messages", ()):
+        sqs.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
+
+
+# --- check, plan ------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_a_good_configuration_means(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each target with what refreshes it; exit code 0."""
+    assert main(["check", "--json"]) == 0
+    targets = json.loads(capsys.readouterr().out)["targets"]
+    assert {target["name"] for target in targets} >= {"sales_lakehouse", "optimize_table1", "daily_revenue"}
+    assert any("after sales_lakehouse" in target["when"] for target in targets)
+
+
+def test_check_says_who_asks_where_nothing_arrives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A target that only Fabric's jobs refresh, for one item or for any; and one that waits for a person."""
+    file = tmp_path / "unstale.toml"
+    lakehouse = '[targets.{0}]\nkind = "fabric-lake-views"\nworkspace = "{1}"\nlakehouse = "{2}"\n'
+    ids = [f"{number}b218778-e7a5-4d73-8187-f10824047715" for number in range(4)]
+    text = lakehouse.format("asked", ids[0], ids[1]) + lakehouse.format("alone", ids[0], ids[2])
+    job = '[[workload.jobs]]\nitem_type = "I"\njob_type = "J"\ntarget = "asked"\n'
+    file.write_text(f'{text}{job}{job}item = "{ids[3]}"\n', encoding="utf-8")
+    assert main(["check", "--config", str(file), "--json"]) == 0
+    when = {target["name"]: target["when"] for target in json.loads(capsys.readouterr().out)["targets"]}
+    assert when == {
+        "asked": f"Fabric's job J of any I; Fabric's job J of {ids[3]} I",
+        "alone": "on request only",
+    }
+
+
+def test_check_names_line_key_and_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """G6: all that is wrong, on standard error; exit code 1."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text(CONFIGURATION.replace('table = "daily"', 'tabel = "daily"\nquiet_period = 30'), encoding="utf-8")
+    assert main(["check", "--config", str(bad)]) == 1
+    said = capsys.readouterr().err
+    assert f'{bad}:6: targets.daily.tabel: found an unknown key, expected a known one: did you mean "table"?' in said
+    assert f'{bad}:7: targets.daily.quiet_period: found 30, expected a duration such as "30s", "10m", "6h"' in said
+
+
+def test_a_configuration_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, and how to name the file."""
+    assert main(["check", "--config", "nowhere.toml"]) == 2
+    assert "--config or UNSTALE_CONFIG" in capsys.readouterr().err
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """For editors; needs no file."""
+    assert main(["check", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "unstale.toml"
+
+
+def test_plan_shows_target_request_and_time_and_sends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An event counts as delivered at its own time; newest is rounded up to a quarter of the quiet period."""
+    event = {
+        "version": "0",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "time": "2026-01-31T12:00:00Z",
+        "detail": {"bucket": {"name": "landing"}, "object": {"key": "orders/a+b%20c.metadata.json"}},
+    }
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps({"Records": [{"body": json.dumps(event)}]}), encoding="utf-8")
+    assert main(["plan", str(file), "--json"]) == 0
+    [line] = json.loads(capsys.readouterr().out)["plan"]
+    assert line["target"] == "daily_revenue"
+    assert line["why"] == "s3://landing/orders/a+b%20c.metadata.json"
+    assert line["start_at"] == "2026-01-31T12:00:30Z"
+    assert line["request"] == {"CatalogId": "123456789012", "DatabaseName": "sales", "TableName": "daily_revenue"}
+
+
+def test_plan_of_what_cannot_be_read_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be a dead letter: exit code 1. No file at all is wrong usage."""
+    file = tmp_path / "event.json"
+    file.write_text('{"detail-type": "Object Created", "source": "aws.s3"}', encoding="utf-8")
+    assert main(["plan", str(file)]) == 1
+    assert "dead letters" in capsys.readouterr().out
+    assert main(["plan", str(tmp_path / "none.json")]) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["history"], ["plan"]])
+def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
+    """As argparse has it, with the usage."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+# --- status, history --------------------------------------------------------------------------------------------------
+
+
+def test_status_of_fresh_targets_is_well(deployed: Deployment) -> None:
+    """Nothing owed, no dead letters: exit code 0."""
+    for name in ("daily", "weekly"):
+        deployed.keep(name, State(fresh_as_of=NOON))
+    code, said = deployed.json("status")
+    assert code == 0
+    assert [row["verdict"] for row in said["targets"]] == ["fresh", "fresh"]
+
+
+def test_a_target_that_the_function_never_looked_at_is_not_fresh(deployed: Deployment) -> None:
+    """An empty table, such as one of a deployment that never ticked, or the wrong one: nothing is known."""
+    deployed.keep("daily", State(fresh_as_of=NOON))
+    code, said = deployed.json("status")
+    assert code == 1
+    assert [row["verdict"] for row in said["targets"]] == ["fresh", "unknown"]
+
+
+def test_status_says_since_when_and_why(deployed: Deployment) -> None:
+    """A paused target needs a person: exit code 1; the table names the cure."""
+    deployed.keep("daily", State(owed=Owed(NOON, NOON, reasons=("s3://landing/orders/1",))))
+    assert deployed.run("pause", "daily")[0] == 0
+    code, out, _ = deployed.run("status")
+    assert code == 1
+    assert "2026-01-31 12:00:00Z" in out
+    assert "unstale resume" in out
+
+
+def test_dead_letters_make_freshness_unknown(aws: LocalAws, deployed: Deployment) -> None:
+    """G1: what lies there is not accepted, so nothing that looks fresh is known to be."""
+    aws.client("sqs").send_message(QueueUrl=aws.queues["events-dead"].url, MessageBody="nonsense")
+    code, said = deployed.json("status")
+    assert code == 1
+    assert [row["verdict"] for row in said["targets"]] == ["unknown", "unknown"]
+    assert sum(heap["count"] for heap in said["dead_letters"]) == 1
+
+
+def test_history_shows_the_newest_run_first(deployed: Deployment) -> None:
+    """From the store's own lines."""
+    for minute in (1, 2):
+        at = NOON.replace(minute=minute)
+        line = records.write(Ended("t", Outcome.SUCCEEDED, at, at.replace(second=30), signals=minute))
+        deployed.store.append(deployed.targets["daily"].key, f"{minute}", line, NOON.replace(year=2099))
+    code, said = deployed.json("history", "daily")
+    assert code == 0
+    assert [run["signals"] for run in said["runs"]] == [2, 1]
+
+
+def test_an_unknown_target_is_wrong_usage(deployed: Deployment) -> None:
+    """With the names that there are."""
+    code, _, err = deployed.run("history", "dialy")
+    assert code == 2
+    assert "daily, weekly" in err
+
+
+def test_a_store_that_does_not_answer_is_said_so(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback; exit code 1."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
+    code, _, err = deployed.run("history", "daily")
+    assert code == 1
+    assert "127.0.0.1:9" in err
+
+
+def test_a_missing_variable_is_named(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where its value comes from."""
+    monkeypatch.delenv("UNSTALE_TABLE")
+    code, _, err = deployed.run("status")
+    assert code == 2
+    assert "UNSTALE_TABLE" in err
+
+
+# --- refresh, pause, resume -------------------------------------------------------------------------------------------
+
+
+def test_refresh_owes_the_target_and_sends_the_wake_only(aws: LocalAws, deployed: Deployment) -> None:
+    """From here nothing goes to Glue: the deployed function acts."""
+    assert deployed.run("refresh", "daily", "--full")[0] == 0
+    state = deployed.state("daily")
+    assert state.owed
+    assert (state.owed.full, state.owed.asked, state.run) == (True, True, None)
+    assert state.wakes
+    assert aws.glue.journal().entries() == ()
+
+
+def test_pause_and_resume_change_the_hold_and_nothing_else(deployed: Deployment) -> None:
+    """G7: nothing is forgotten."""
+    deployed.run("refresh", "daily")
+    owed = deployed.state("daily").owed
+    deployed.run("pause", "daily")
+    assert deployed.state("daily").hold
+    deployed.run("resume", "daily")
+    assert (deployed.state("daily").hold, deployed.state("daily").owed) == (None, owed)
+
+
+def test_pause_all_is_one_record(deployed: Deployment) -> None:
+    """`--all` is of the deployment; `status` then says so of every target."""
+    for name in ("daily", "weekly"):
+        deployed.keep(name, State(fresh_as_of=NOON))
+    assert deployed.run("pause", "--all")[0] == 0
+    code, said = deployed.json("status")
+    assert code == 1
+    assert {row["hold"] for row in said["targets"]} == {"paused (all)"}
+    deployed.run("resume", "--all")
+    assert deployed.json("status")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [["pause"], ["resume", "daily", "--all"]])
+def test_one_target_or_all_must_be_said(deployed: Deployment, arguments: list[str]) -> None:
+    """Neither and both are wrong usage."""
+    assert deployed.run(*arguments)[0] == 2

@@ -1,0 +1,1 @@
+"""Tests of the emulators, by their vendors' judges."""

@@ -1,0 +1,565 @@
+"""The loop over a store in memory and a scripted platform: what is saved, sent and told, and in which order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from local.emulators.memory import MemoryWaker
+from shared.config.load import Configuration
+from shared.refresh import records
+from shared.refresh.engine import ATTEMPTS, Contended, Engine
+from shared.refresh.failure import Meaning
+from shared.refresh.inputs import PauseAsked, Signalled
+from shared.refresh.ports import Conflict, Phase, Started, StoreDown
+from shared.refresh.state import Blocked, Deployment, Owed, Signal, Situation, State, Wake
+from shared.targets import Cloud, Schedule
+from tests.support.core import (
+    BUSY,
+    LEASE,
+    NOON,
+    POLICY,
+    ScriptedPlatform,
+    Stage,
+    a_run,
+    a_target,
+    at,
+    report,
+    seconds,
+    trouble,
+)
+
+OWED = Owed(at(-100), at(-100), reasons=("why",))
+RUN = replace(a_run(Situation.RUNNING, covering=OWED), next_look_at=NOON)
+RUNNING = State(run=RUN, last_claim_at=NOON, wake_at=NOON)
+
+
+def accepting() -> ScriptedPlatform:
+    """A platform that accepts a start."""
+    return ScriptedPlatform(start=[Started("r1", NOON)])
+
+
+def signal(time: float, **fields: Any) -> Signalled:
+    """Data arrived then."""
+    return Signalled(Signal(at(time), "s3://daily/1", **fields))
+
+
+# --- A signal, a start, an end ---------------------------------------------------------------------------------------
+
+
+def test_a_signal_is_saved_and_a_wake_is_sent_for_its_start() -> None:
+    """Nothing is sent to the platform before the quiet period is over."""
+    stage = Stage()
+    stage.put(State())
+    assert stage.engine.look(stage.target(), [signal(0)])
+    assert stage.state().owed == Owed(at(0), at(0), reasons=("s3://daily/1",))
+    assert stage.state().wakes == (at(20),)
+    assert stage.calls() == []
+
+
+def test_an_absorbed_signal_writes_nothing() -> None:
+    """Rule 2: it costs one read."""
+    stage = Stage()
+    stage.put(State())
+    stage.engine.look(stage.target(), [signal(0)])
+    saves = stage.store.saves
+    assert not stage.engine.look(stage.target(), [signal(0)])
+    assert stage.store.saves == saves
+
+
+def test_a_claim_is_saved_before_the_start_is_sent() -> None:
+    """Rule 4: whoever dies in between leaves a claim that is looked up."""
+    stage = Stage()
+
+    def seen_by_the_platform() -> Started:
+        assert stage.state().situation is Situation.CLAIMED
+        return Started("r1", NOON)
+
+    stage.platform.answers["start"] = [seen_by_the_platform]
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.look(stage.target())
+    assert stage.state().situation is Situation.RUNNING
+    assert stage.calls() == ["start"]
+
+
+def test_a_claim_that_took_too_long_is_given_back_unsent() -> None:
+    """Rule 4: five seconds by the monotonic clock from the moment that `claimed_at` was read."""
+    stage = Stage(platform=accepting())
+    slow = [True]
+
+    def freeze_once(_key: str) -> None:
+        if slow and stage.state().run is None and slow.pop():
+            stage.clock.time += seconds(6)
+
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.store.before_save = freeze_once
+    stage.engine.look(stage.target())
+    assert stage.calls() == ["start"]  # the second claim's
+    assert stage.state().last_claim_at == at(6)
+
+
+def test_only_one_of_two_claims_starts() -> None:
+    """G2: the loser of the conditional write reads the other's claim, and waits for it."""
+    stage = Stage(platform=accepting())
+    stage.put(State(owed=OWED, wake_at=NOON))
+    other = [True]
+
+    def be_first(_key: str) -> None:
+        if other and other.pop():
+            stage.put(State(run=a_run(Situation.CLAIMED, covering=OWED), last_claim_at=NOON, wake_at=at(LEASE)))
+
+    stage.store.before_save = be_first
+    stage.engine.look(stage.target())
+    assert stage.calls() == []
+    assert stage.state().situation is Situation.CLAIMED
+
+
+def test_a_success_is_in_the_history_and_makes_the_view_fresh() -> None:
+    """And nothing is left to do."""
+    stage = Stage(platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)]))
+    stage.put(RUNNING)
+    stage.engine.look(stage.target())
+    assert (stage.state().fresh_as_of, stage.state().run, stage.state().wake_at) == (NOON, None, None)
+    [line] = stage.store.history(stage.target().key, 9)
+    assert records.read_ended(line).outcome == "succeeded"
+    assert "run succeeded" in stage.words()
+
+
+def test_followers_are_signalled_before_the_success_is_saved() -> None:
+    """Rule 10: a crash between repeats the signal, which folds away."""
+    stage = Stage(
+        a_target(), a_target("after", after=("daily",)), platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)])
+    )
+    stage.put(RUNNING)
+    stage.put(State(), "after")
+    saved: list[str] = []
+    stage.store.before_save = saved.append
+    stage.engine.look(stage.target())
+    assert saved == [stage.target("after").key, stage.target().key]
+    assert stage.state("after").owed
+
+
+def test_a_failure_signals_no_follower() -> None:
+    """There is nothing new to read."""
+    stage = Stage(
+        a_target(), a_target("after", after=("daily",)), platform=ScriptedPlatform(get=[report(Phase.FAILED)])
+    )
+    stage.put(RUNNING)
+    stage.put(State(), "after")
+    stage.engine.look(stage.target())
+    assert stage.state("after").owed is None
+    assert stage.state().owed == OWED
+
+
+def test_an_answer_about_a_run_that_moved_on_is_dropped() -> None:
+    """Another worker saw the end while this one held an older answer."""
+    stage = Stage()
+
+    def another_was_first() -> Any:
+        stage.put(State(fresh_as_of=NOON))
+        return report(Phase.ACTIVE)
+
+    stage.platform.answers["get"] = [another_was_first]
+    stage.put(RUNNING)
+    stage.engine.look(stage.target())
+    assert stage.state() == replace(State(fresh_as_of=NOON), **_planned(stage))
+
+
+def _planned(stage: Stage) -> dict[str, Any]:
+    return {"definition": stage.target().definition, "planned_until": NOON}
+
+
+def test_an_unknown_outcome_is_looked_up_and_not_sent_again() -> None:
+    """Rule 7: after the lease, by the list."""
+    stage = Stage(platform=ScriptedPlatform(list=[(report(Phase.ACTIVE, created_at=at(1)),)]))
+    claim = a_run(Situation.CLAIMED, covering=OWED)
+    stage.put(State(run=claim, last_claim_at=NOON, wake_at=at(LEASE)))
+    stage.at(LEASE)
+    stage.engine.look(stage.target())
+    assert stage.calls() == ["list"]
+    assert stage.state().situation is Situation.FOREIGN
+
+
+def test_a_run_past_its_timeout_is_cancelled_after_the_intent_is_saved() -> None:
+    """Rule 8: so that its end is not taken for a person's."""
+    stage = Stage(platform=ScriptedPlatform(get=[report(Phase.ACTIVE)]))
+
+    def seen_by_the_platform() -> None:
+        run = stage.state().run
+        assert run
+        assert run.cancel_asked
+
+    stage.platform.answers["cancel"] = [seen_by_the_platform]
+    stage.put(RUNNING)
+    stage.at(3601)
+    stage.engine.look(stage.target())
+    assert stage.calls() == ["get", "cancel"]
+    assert stage.state().situation is Situation.CANCELLING
+
+
+# --- Trouble ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_throttled_answer_silences_the_identity() -> None:
+    """Rule 9: other targets of the same identity wait, too; those of another do not."""
+    stage = Stage(
+        a_target(),
+        a_target("other"),
+        a_target("free", identity="another"),
+        platform=ScriptedPlatform(start=[trouble(Meaning.THROTTLED, after=90), trouble(Meaning.THROTTLED, after=60)]),
+    )
+    for name in ("daily", "other", "free"):
+        stage.put(State(owed=OWED, wake_at=NOON), name)
+    stage.engine.look(stage.target())
+    stage.engine.look(stage.target("other"))
+    assert [call[1] for call in stage.platform.calls] == ["daily"]
+    stage.engine.look(stage.target("free"))
+    assert [call[1] for call in stage.platform.calls] == ["daily", "free"]
+    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
+    assert deployment.quiet_until == {"role": at(90), "another": at(60)}
+
+
+def test_a_shorter_silence_does_not_end_a_longer_one() -> None:
+    """At least what the platform said."""
+    stage = Stage(platform=ScriptedPlatform(get=[trouble(Meaning.THROTTLED, after=5)]))
+    body = records.write(Deployment(quiet_until={"role": at(-1), "x": NOON}))
+    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
+    stage.put(RUNNING)
+    stage.engine.look(stage.target())
+    stage.platform.answers["get"] = [trouble(Meaning.THROTTLED, after=1)]
+    stage.put(RUNNING)
+    stage.at(40)
+    stage.engine.look(stage.target())
+    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
+    assert deployment.quiet_until["role"] == at(41)
+    stage.engine._silence("role", at(3))
+    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
+    assert deployment.quiet_until["role"] == at(41)
+
+
+def test_a_record_that_moves_on_at_every_attempt_sends_the_delivery_back() -> None:
+    """Nothing of it is lost: it is not acknowledged."""
+    stage = Stage()
+    stage.put(State())
+
+    def always_first(key: str) -> None:
+        raise Conflict(key)
+
+    stage.store.before_save = always_first
+    with pytest.raises(Contended, match=f"daily moved on {ATTEMPTS} times"):
+        stage.engine.look(stage.target(), [signal(0)])
+    with pytest.raises(Contended, match="the deployment"):
+        stage.engine.pause_all()
+
+
+def test_without_time_for_a_call_it_is_left_to_a_wake() -> None:
+    """A call takes ten seconds at most, and the invocation ends in nine."""
+    stage = Stage(platform=accepting(), ends_at=9)
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.look(stage.target())
+    assert (stage.calls(), stage.state().wakes) == ([], (NOON,))
+
+
+def test_a_command_line_does_not_act() -> None:
+    """It owes, and sends the wake that makes the function act."""
+    stage = Stage(platform=accepting())
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.look(stage.target(), [signal(0)], acts=False)
+    assert stage.calls() == []
+
+
+# --- Wakes -----------------------------------------------------------------------------------------------------------
+
+
+class BrokenWaker(MemoryWaker):
+    """Cannot send."""
+
+    def send(self, wake: Wake, delay: timedelta) -> None:
+        """Say so."""
+        raise StoreDown(f"no queue for {wake.key} in {delay}")
+
+
+def test_a_wake_that_cannot_be_sent_does_not_hold_up_the_save() -> None:
+    """Rule 13: ticks go on; the record names none that is not on its way."""
+    stage = Stage()
+    stage.waker = BrokenWaker(stage.clock)
+    stage.world = replace(stage.world, waker=stage.waker)
+    stage.engine = Engine(stage.configuration, stage.world)
+    stage.put(State())
+    stage.engine.look(stage.target(), [signal(0)])
+    assert (stage.state().wake_at, stage.state().wakes) == (at(20), ())
+    assert "wake not sent" in stage.words()
+
+
+@pytest.mark.parametrize(("relays", "named"), [(True, (at(5),)), (False, ())])
+def test_a_look_beyond_the_reach_is_relayed_or_left_to_the_tick(*, relays: bool, named: tuple[object, ...]) -> None:
+    """SQS delays fifteen minutes at most, a Storage queue six days."""
+    stage = Stage()
+    waker = MemoryWaker(stage.clock, reach=seconds(5), relays=relays)
+    engine = Engine(stage.configuration, replace(stage.world, waker=waker))
+    stage.put(State())
+    engine.look(stage.target(), [signal(0)])
+    assert (stage.state().wake_at, stage.state().wakes) == (at(20), named)
+
+
+def test_a_named_wake_is_a_look_and_is_spent() -> None:
+    """Debounce moved meanwhile: it sends the next one."""
+    stage = Stage()
+    stage.put(State(owed=Owed(at(0), at(15)), wake_at=at(20), wakes=(at(20),)))
+    stage.at(20)
+    stage.engine.wake(Wake(stage.target().key, at(20), "nobody's"))
+    assert stage.state().wakes == (at(35),)
+
+
+def test_an_unnamed_wake_does_nothing() -> None:
+    """However many of them there are."""
+    stage = Stage()
+    stage.put(State(owed=OWED, wake_at=NOON))
+    saves = stage.store.saves
+    stage.engine.wake(Wake(stage.target().key, at(7), "nobody's"))
+    stage.engine.wake(Wake("glue-view:of:nobody:here", at(7), "nobody's"))
+    assert (stage.store.saves, stage.calls()) == (saves, [])
+
+
+def test_a_wake_that_overtook_its_save_makes_that_save_fail() -> None:
+    """Rule 13: the save is done again, with a wake that is still to come."""
+    stage = Stage()
+    stage.put(State())
+    document = stage.store.load(stage.target().key)
+    stage.engine.wake(Wake(document.key, at(20), document.version))
+    with pytest.raises(Conflict):
+        stage.store.save(document, document.body, None)
+
+
+def test_a_wake_that_meets_its_save_leaves_it() -> None:
+    """Another was first: the save got through."""
+    stage = Stage()
+    stage.put(State())
+    document = stage.store.load(stage.target().key)
+
+    def be_first(_key: str) -> None:
+        raise Conflict(_key)
+
+    stage.store.before_save = be_first
+    stage.engine.wake(Wake(document.key, at(20), document.version))
+
+
+# --- Ticks -----------------------------------------------------------------------------------------------------------
+
+
+def planned(stage: Stage) -> Stage:
+    """With the configuration planned already."""
+    body = records.write(Deployment(planned=stage.configuration.fingerprint))
+    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
+    return stage
+
+
+def test_a_tick_looks_at_what_is_due_and_at_nothing_else() -> None:
+    """One query of the index, however many targets are idle."""
+    stage = planned(Stage(a_target(), a_target("idle"), platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.put(State(wake_at=at(1000)), "idle")
+    stage.engine.tick()
+    assert [call[1] for call in stage.platform.calls] == ["daily"]
+
+
+def test_one_target_s_trouble_keeps_no_other_waiting() -> None:
+    """It is raised at the end, as a group, and names the target."""
+    stage = planned(Stage(a_target("a"), a_target("b"), platform=accepting()))
+    for name in ("a", "b"):
+        stage.put(State(owed=OWED, wake_at=NOON), name)
+    body = b'{"format":99,"record":{}}'
+    stage.store.save(stage.store.load(stage.target("a").key), body, NOON)
+    with pytest.raises(ExceptionGroup, match="1 targets") as raised:
+        stage.engine.tick()
+    assert stage.target("a").key in raised.value.exceptions[0].__notes__[0]
+    assert stage.state("b").situation is Situation.RUNNING
+
+
+def test_a_tick_without_time_does_nothing() -> None:
+    """The next one does it."""
+    stage = planned(Stage(platform=accepting(), ends_at=0))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.tick()
+    assert stage.calls() == []
+
+
+def test_time_that_runs_out_ends_a_tick_in_the_middle() -> None:
+    """What was not looked at is still due."""
+    stage = planned(Stage(a_target("a"), a_target("b"), platform=accepting(), ends_at=100))
+    for name in ("a", "b"):
+        stage.put(State(owed=OWED, wake_at=NOON), name)
+
+    def slow() -> Started:
+        stage.clock.time += seconds(100)
+        return Started("r1")
+
+    stage.platform.answers["start"] = [slow]
+    stage.engine.tick()
+    assert stage.calls() == ["start"]
+
+
+# --- Planning, pausing ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_tick_after_a_new_configuration_signals_what_is_new() -> None:
+    """Rule 12: once, and then no more."""
+    stage = Stage(a_target("a"), a_target("b"))
+    stage.engine.tick()
+    assert all(stage.state(name).owed for name in ("a", "b"))
+    saves = stage.store.saves
+    stage.engine.tick()
+    assert stage.store.saves == saves
+
+
+def test_what_the_configuration_no_longer_names_is_kept_and_forgotten() -> None:
+    """Its record stays, is not looked at, and counts as new when it comes back."""
+    stage = Stage(a_target("a"), a_target("b"))
+    stage.engine.tick()
+    stage.engine_of(a_target("a")).tick()
+    gone = stage.state("b")
+    assert (gone.definition, gone.wake_at, bool(gone.owed)) == ("", None, True)
+    due = records.write(replace(gone, wake_at=NOON))  # an older function, which still runs, looked at it
+    stage.store.save(stage.store.load(stage.target("b").key), due, NOON)
+    stage.engine_of(a_target("a")).tick()
+    assert stage.store.due(at(10**6), 9) == [stage.target("a").key]
+
+
+def test_a_record_that_is_forgotten_already_is_left() -> None:
+    """And so is one that somebody else is writing."""
+    stage = planned(Stage(a_target("a")))
+    stranger = a_target("b").key
+    stage.engine._forget(stranger)
+    stage.store.save(stage.store.load(stranger), records.write(State(definition="x")), NOON)
+
+    def be_first(key: str) -> None:
+        raise Conflict(key)
+
+    stage.store.before_save = be_first
+    stage.engine._forget(stranger)
+    assert records.read_state(stage.store.load(stranger).body).definition == "x"
+
+
+def test_a_walk_that_met_trouble_is_begun_anew() -> None:
+    """A target that could not be looked at is not planned yet."""
+    stage = Stage(a_target("a"), a_target("b"))
+    stage.store.save(stage.store.load(stage.target("a").key), b'{"format":99,"record":{}}', None)
+    with pytest.raises(ExceptionGroup):
+        stage.engine.tick()
+    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
+    assert (deployment.planned, deployment.walk) == ("", None)
+    assert stage.state("b").owed
+
+
+def test_a_walk_goes_on_where_it_ended() -> None:
+    """Time ran out after the first target: the next tick takes the second."""
+    stage = Stage(a_target("a"), a_target("b"), ends_at=5)
+
+    def slow(key: str) -> None:
+        if key == stage.target("a").key:
+            stage.clock.time += seconds(6)
+
+    stage.store.before_save = slow
+    stage.engine.tick()
+    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
+    assert deployment.walk
+    assert deployment.walk.done_up_to == stage.target("a").key
+    assert stage.state("b").owed is None
+    Engine(stage.configuration, stage.world).tick()
+    assert stage.state("b").owed
+
+
+def test_a_pause_of_all_stops_starts_and_its_end_walks_all_targets() -> None:
+    """G7: nothing is forgotten, and one run starts."""
+    stage = planned(Stage(platform=accepting()))
+    stage.engine.pause_all()
+    stage.engine.pause_all()
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.tick()
+    assert stage.calls() == []
+    stage.engine.resume_all()
+    stage.at(1)
+    stage.engine.tick()
+    assert stage.calls() == ["start"]
+
+
+def test_a_hold_is_told_with_its_reason() -> None:
+    """For the log and the metrics."""
+    stage = Stage()
+    stage.put(State(hold=Blocked(NOON, "no", NOON)))
+    stage.engine.look(stage.target(), [PauseAsked()])
+    [held] = [happened for happened in stage.told if happened.what == "held"]
+    assert held.fields == {"hold": "paused", "reason": ""}
+
+
+def test_a_fresh_target_tells_its_age() -> None:
+    """And a stale one how long it has been owed something; the target of another cloud is not ours."""
+    stage = Stage(a_target(schedule=Schedule("0 0 * * *")))
+    stage.put(State(fresh_as_of=at(-60)))
+    stage.at(10)
+    stage.engine.look(stage.target(), [signal(5)])
+    saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
+    assert (saved["fresh_age_seconds"], saved["owed_age_seconds"]) == (70, 5)
+    assert Engine(Configuration((a_target(),)), replace(stage.world, cloud=Cloud.AZURE)).targets == {}
+
+
+def test_an_objective_is_told_with_how_a_target_stands() -> None:
+    """Whoever reads the last line can tell that it is late by now, though nobody is there to say so."""
+    for objective in (None, timedelta(hours=1)):
+        stage = Stage(a_target(policy=replace(POLICY, objective=objective)), platform=accepting())
+        stage.put(State(owed=OWED, wake_at=NOON))
+        stage.engine.look(stage.target())
+        saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
+        assert saved.get("objective_seconds") == (3600 if objective else None)
+
+
+def test_busy_is_told_as_trouble() -> None:
+    """With the vendor's code, and what became of the request."""
+    stage = Stage(platform=ScriptedPlatform(start=[BUSY]))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.look(stage.target())
+    [told] = [happened for happened in stage.told if happened.what == "trouble"]
+    assert told.fields == {"code": "Code", "message": "words", "sent": "rejected"}
+
+
+@pytest.mark.parametrize("paused_for_seconds", [30, 3600, 10 * 3600 + 17])
+def test_a_paused_capacity_is_tried_every_few_minutes(paused_for_seconds: int) -> None:
+    """However long the pause lasts: the first refresh comes within five minutes of its end, and the reason is said."""
+    started: list[float] = []
+    refused = replace(trouble(Meaning.NO_CAPACITY), code="CapacityNotActive")
+
+    def answer() -> Any:
+        now = (stage.clock.now() - NOON).total_seconds()
+        if now < paused_for_seconds:
+            return refused
+        started.append(now)
+        return Started("r1")
+
+    stage = Stage(platform=ScriptedPlatform(start=[answer], get=[report(Phase.ACTIVE)]))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    minute = 0
+    while not started:
+        stage.at(60 * minute)
+        stage.engine.tick()
+        minute += 1
+        if not started:
+            assert "CapacityNotActive" in stage.state().last_error
+    assert started[0] - paused_for_seconds <= 300
+    assert stage.calls().count("start") <= 2 + paused_for_seconds / 180
+    assert stage.state().hold is None
+
+
+def test_a_run_is_followed_through_a_paused_capacity() -> None:
+    """A poll that is refused for it neither ends the run nor holds the target."""
+    refused = trouble(Meaning.NO_CAPACITY)
+    stage = Stage(platform=ScriptedPlatform(get=[refused]))
+    stage.put(State(run=a_run(Situation.RUNNING, next_look_at=at(600)), last_claim_at=NOON, wake_at=at(600)))
+    stage.at(600)
+    stage.engine.look(stage.target())
+    state = stage.state()
+    assert (state.hold, state.situation) == (None, Situation.RUNNING)
+    assert state.run
+    assert state.run.next_look_at == at(600 + 180)

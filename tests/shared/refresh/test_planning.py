@@ -1,0 +1,104 @@
+"""What the configuration and the calendar owe a target."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.refresh.inputs import Planned, Signalled
+from shared.refresh.planning import ROLLED_OUT, next_scheduled, plan
+from shared.refresh.state import State
+from shared.targets import Schedule
+from tests.support.core import NOON, a_target, at
+
+HOURLY = a_target(schedule=Schedule("0 * * * *"))
+BOTH = replace(HOURLY, full_schedule=Schedule("0 3 * * *"))
+
+
+def planned(target: Any, state: State, now: datetime) -> list[tuple[str, bool, bool]]:
+    """The reasons that are signalled, and whether each is full and asked."""
+    happened = plan(state, target, target.definition, now)
+    return [
+        (item.signal.reason, item.signal.full, item.signal.asked) for item in happened if isinstance(item, Signalled)
+    ]
+
+
+def known(target: Any, **fields: Any) -> State:
+    """Planned at noon."""
+    return State(definition=target.definition, planned_until=NOON, **fields)
+
+
+def test_a_new_target_is_signalled_and_its_past_schedule_is_not() -> None:
+    """Rule 12: schedule times before it was first seen are no signals."""
+    assert planned(HOURLY, State(), at(60)) == [("new in the configuration", False, True)]
+    again_at = at(60) + ROLLED_OUT
+    assert Planned(HOURLY.definition, at(60), again_at) in plan(State(), HOURLY, HOURLY.definition, at(60))
+
+
+def test_what_an_older_release_took_for_nobodys_is_caught() -> None:
+    """A while after a change of the sources there is one more signal, and only one."""
+    state = known(HOURLY, again_at=at(900))
+    assert next_scheduled(state, HOURLY, at(60)) == at(900)
+    assert planned(HOURLY, state, at(899)) == []
+    assert planned(HOURLY, state, at(900)) == [("what arrived during the update", False, True)]
+    assert plan(state, HOURLY, HOURLY.definition, at(900))[-1] == Planned(HOURLY.definition, at(900))
+
+
+def test_a_schedule_that_comes_due_meanwhile_keeps_the_second_signal() -> None:
+    """So does a change of the schedule."""
+    state = known(HOURLY, again_at=at(3700))
+    assert plan(state, HOURLY, HOURLY.definition, at(3600))[-1] == Planned(HOURLY.definition, at(3600), at(3700))
+    other = replace(HOURLY, schedule=Schedule("30 * * * *"))
+    assert plan(state, other, other.definition, at(60)) == (Planned(other.definition, at(60), at(3700)),)
+
+
+def test_changed_sources_are_signalled_once() -> None:
+    """What older code ignored during the update is caught; the schedule's due time is not lost over it."""
+    changed = replace(HOURLY, after=("other",))
+    assert planned(changed, known(HOURLY), at(3600)) == [
+        ("scheduled at 2026-01-31 13:00Z", False, False),
+        ("its sources changed", False, True),
+    ]
+
+
+def test_a_changed_schedule_is_no_signal() -> None:
+    """It counts from now."""
+    changed = replace(HOURLY, schedule=Schedule("30 * * * *"))
+    assert planned(changed, known(HOURLY), at(7200)) == []
+
+
+def test_hours_of_missed_times_are_one_signal() -> None:
+    """The latest of them."""
+    assert planned(HOURLY, known(HOURLY), at(3.5 * 3600)) == [("scheduled at 2026-01-31 15:00Z", False, False)]
+
+
+def test_a_full_schedule_asks_for_a_full_refresh() -> None:
+    """Beside the other one."""
+    assert planned(BOTH, known(BOTH), NOON + timedelta(hours=15)) == [
+        ("scheduled at 2026-02-01 03:00Z", False, False),
+        ("scheduled at 2026-02-01 03:00Z, full", True, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "state", "now"),
+    [
+        (HOURLY, known(HOURLY), at(3599)),
+        (HOURLY, known(HOURLY, wake_at=at(3600)), at(3599)),
+        (a_target(), known(a_target()), at(10**6)),
+        (HOURLY, State(definition=HOURLY.definition), at(10**6)),
+    ],
+)
+def test_usually_there_is_nothing(target: Any, state: State, now: datetime) -> None:
+    """Not due, nothing scheduled, or never planned."""
+    assert plan(state, target, target.definition, now) == ()
+
+
+def test_the_next_time_is_the_nearer_of_both() -> None:
+    """Counted from what was planned."""
+    assert next_scheduled(known(BOTH), BOTH, at(99)) == at(3600)
+    assert next_scheduled(State(), BOTH, at(3601)) == at(7200)
+    assert next_scheduled(known(a_target()), a_target(), NOON) is None

@@ -1,0 +1,720 @@
+"""The rules of the refresh machine, each sentence broken by itself, and where that must show.
+
+A mutant is a copy of what ships in which a few words are replaced. It must be caught in histories drawn from seeds, in
+the interleavings of the small world, or in a tale, a history written by hand for what is rare or quiet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.simulation import scenarios
+from tests.simulation.history import ANYWHERE, WORLDS, Focus
+from tests.simulation.scenarios import Tale
+
+BOTH, TICKS_DEAD, WAKES_DEAD = WORLDS
+
+
+class Histories(NamedTuple):
+    """Shows in one of the first histories of a world, where some things happen often."""
+
+    focus: Focus = ANYWHERE
+    world: str = BOTH
+
+
+class SmallWorld(NamedTuple):
+    """Shows in the small world, with these faults."""
+
+    crashes: int = 0
+    losses: int = 0
+    freezes: int = 0
+
+
+class Mutant(NamedTuple):
+    """A rule of the design, what it says, where it shows that it is broken, and how it is (`core.patches`)."""
+
+    rule: int
+    says: str
+    caught: Histories | SmallWorld | Tale
+    patch: str
+
+
+def seeds(*often: str, kind: str = "", world: str = BOTH) -> Histories:
+    """Histories in which these happen often."""
+    return Histories(Focus(kind, often), world)
+
+
+# A mutant is read as a whole: the sentence, where it shows, and the lines that break it.
+# fmt: off
+MUTANTS = (
+    # --- 1. Fold -----------------------------------------------------------------------------------------------------
+    Mutant(1, "one that the running run covers joins it, every other is owed", seeds(), """
+        machine:
+        - return covers(run.claimed_at, time, terms.policy.visibility_lag)
+        + return True
+        """),
+    Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", seeds(), """
+        owed:
+        - return time + lag <= claimed_at
+        + return time <= claimed_at
+        """),
+    Mutant(1, "a finished run covers a full signal if it was full", scenarios.a_full_signal_after_a_partial_run, """
+        machine:
+        - as_of = state.full_as_of if full else state.fresh_as_of
+        + as_of = state.fresh_as_of
+        """),
+    Mutant(1, "a running run covers a full signal only if it is full", scenarios.a_full_signal_after_a_partial_run, """
+        machine:
+        ~  or (full and not run.full): => :
+        """),
+    Mutant(1, "asked: at least a time that no run covers", scenarios.asked_by_a_slow_clock, """
+        machine:
+        - time = max(time, _just_uncovered(state, policy.visibility_lag))
+        + pass
+        """),
+    Mutant(1, "asked: a run that was claimed before does not cover it", scenarios.asked_during_a_run, """
+        machine:
+        - time = max(time, _just_uncovered(state, policy.visibility_lag))
+        + pass
+        ~ if run and not signal.asked and _run_covers => if run and _run_covers
+        """),
+    Mutant(1, "asked: a run that is finished does not cover it", scenarios.asked_after_a_run, """
+        machine:
+        - time = max(time, _just_uncovered(state, policy.visibility_lag))
+        - elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):
+        -     return Folded(state)
+        +     pass
+        - if isinstance(state.hold, Cancelled) and time > state.hold.since:
+        + if _finished_covers(state, time, policy.visibility_lag, full=signal.full):
+        +     return Folded(state)
+        + if isinstance(state.hold, Cancelled) and time > state.hold.since:
+        """),
+    Mutant(1, "asked: only a run that we know as ours covers it", scenarios.asked_and_adopted, """
+        machine:
+        ~ if debt is None or debt.asked or not => if debt is None or not
+        """),
+    Mutant(1, "duplicates and late deliveries are free", scenarios.a_replay, """
+        machine:
+        - elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):
+        -     return Folded(state)
+        """),
+    Mutant(1, "never later than its receipt plus the clock difference", scenarios.an_event_from_next_year, """
+        machine:
+        ~ time = min(signal.time, now + CLOCK_DIFFERENCE) => time = signal.time
+        """),
+    # --- 2. Storm ----------------------------------------------------------------------------------------------------
+    Mutant(2, "newest is written rounded up by a step: a storm costs reads", scenarios.a_storm, """
+        owed:
+        - return time + (DAWN - time) % step
+        + return time
+        """),
+    Mutant(2, "rounding up is safe: coverage is computed from the rounded value", scenarios.rounded, """
+        owed:
+        - return time + (DAWN - time) % step
+        + return time - (time - DAWN) % step
+        """),
+    Mutant(2, "absorbed is what asks for nothing more: full", scenarios.absorbed, """
+        owed:
+        ~  and (owed.full or not signal.full) =>
+        """),
+    Mutant(2, "absorbed is what asks for nothing more: asked", scenarios.absorbed, """
+        owed:
+        ~  and (owed.asked or not signal.asked) =>
+        """),
+    # --- 3. Ready ----------------------------------------------------------------------------------------------------
+    Mutant(3, "the quiet period since newest is over", scenarios.a_slow_burst, """
+        decide:
+        ~ max(policy.quiet_period, policy.visibility_lag) => policy.visibility_lag
+        """),
+    Mutant(3, "and the visibility lag", scenarios.lag_beyond_quiet, """
+        decide:
+        ~ max(policy.quiet_period, policy.visibility_lag) => policy.quiet_period
+        """),
+    Mutant(3, "or the maximum wait since oldest is", scenarios.never_quiet, """
+        decide:
+        - ready = min(quiet, owed.oldest + policy.max_wait)
+        + ready = quiet
+        """),
+    Mutant(3, "the minimum interval since the last claim is over", seeds(), """
+        decide:
+        ~ max(ready, interval_over, state.not_before or ready) => max(ready, state.not_before or ready)
+        """),
+    Mutant(3, "not_before has passed", scenarios.busy, """
+        decide:
+        ~ max(ready, interval_over, state.not_before or ready) => max(ready, interval_over)
+        """),
+    Mutant(3, "the identity's time has passed", scenarios.one_is_throttled, """
+        decide:
+        - if gate.quiet_until is not None and gate.quiet_until > now:
+        + if False:
+        """),
+    Mutant(3, "nothing is running", seeds("foreign"), """
+        decide:
+        ~ if state.run else _next_start => if state.run and state.run.run_id else _next_start
+        """),
+    Mutant(3, "no hold: paused", seeds("pauses"), """
+        decide:
+        ~ isinstance(state.hold, Paused | Cancelled) => isinstance(state.hold, Cancelled)
+        """),
+    Mutant(3, "no hold: cancelled by a person", scenarios.a_person_cancels, """
+        decide:
+        ~ isinstance(state.hold, Paused | Cancelled) => isinstance(state.hold, Paused)
+        """),
+    Mutant(3, "no hold: all paused", seeds("pauses"), """
+        decide:
+        - if gate.paused and isinstance(action, Start):
+        + if False:
+        """),
+    # --- 4. Claim before the call ------------------------------------------------------------------------------------
+    Mutant(4, "claim before the call", seeds("crash", kind="lax"), """
+        engine:
+        - run = self._saved_run(sight, claimed)
+        + run = _run(claimed)
+        - return About(run, Answered(answer), world.clock.now())
+        + self._saved_run(sight, claimed)
+        + return About(run, Answered(answer), world.clock.now())
+        """),
+    Mutant(4, "what it cannot cover stays owed", seeds(), """
+        machine:
+        - covering, owed = split(state.owed, happening.at - terms.policy.visibility_lag)
+        + covering, owed = state.owed, None
+        """),
+    Mutant(4, "both halves keep full", scenarios.a_full_schedule_comes_due_in_the_late_half, """
+        owed:
+        ~ replace(owed, oldest=cut, at_least=1) => replace(owed, oldest=cut, at_least=1, full=False)
+        """),
+    Mutant(4, "both halves keep full and asked", scenarios.both_halves, """
+        owed:
+        ~ replace(owed, newest=cut) => replace(owed, newest=cut, full=False, asked=False)
+        """),
+    Mutant(4, "only the winner calls", SmallWorld(), """
+        engine:
+        - self._save(sight, state, run.next_look_at)
+        + try:
+        +     self._save(sight, state, run.next_look_at)
+        + except Conflict:
+        +     pass
+        """),
+    Mutant(4, "it calls once, with every retry off", seeds("lost", kind="lax"), """
+        engine:
+        - answer = world.platform.start(sight.target, full=start.full)
+        + answer = world.platform.start(sight.target, full=start.full)
+        + if isinstance(answer, Trouble):
+        +     answer = world.platform.start(sight.target, full=start.full)
+        """),
+    Mutant(4, "within 5 s, or it gives its claim back unsent", scenarios.claimed_late, """
+        engine:
+        - if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
+        + if False:
+        """),
+    Mutant(4, "of the moment claimed_at was read, before the claim was written", scenarios.claimed_late, """
+        engine:
+        - run = self._saved_run(sight, claimed)
+        + run, read_at = self._saved_run(sight, claimed), world.clock.monotonic()
+        - if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
+        + if world.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
+        """),
+    Mutant(4, "it gives its own claim back", SmallWorld(crashes=1, losses=1, freezes=1), """
+        engine:
+        - return run is not None and (run.token, run.situation, run.run_id) == (
+        -     self.run.token,
+        + return run is not None and (run.situation, run.run_id) == (
+        """),
+    Mutant(4, "a time-out after sending is an unknown outcome", SmallWorld(losses=1), """
+        machine:
+        - if answer.sent is Sent.UNKNOWN:
+        + if False:
+        """),
+    Mutant(4, "the lease is longer than those 5 s", scenarios.the_longest_way_into_the_list, """
+        timing:
+        ~ return START_WINDOW + traits.call_timeout => return traits.call_timeout
+        """),
+    Mutant(4, "... the call's time-out", scenarios.the_longest_way_into_the_list, """
+        timing:
+        ~ return START_WINDOW + traits.call_timeout => return START_WINDOW
+        """),
+    Mutant(4, "... the platform's listing delay", scenarios.the_longest_way_into_the_list, """
+        timing:
+        ~ + traits.call_timeout + traits.listing_delay => + traits.call_timeout
+        """),
+    Mutant(4, "... and the clock difference together", scenarios.the_longest_way_into_the_list, """
+        timing:
+        ~ + CLOCK_DIFFERENCE + timedelta(seconds=1) => + timedelta(seconds=1)
+        """),
+    # --- 5. Follow ---------------------------------------------------------------------------------------------------
+    Mutant(5, "the platform's creation time lowers claimed_at", seeds(), """
+        machine:
+        - if created_at < run.claimed_at:
+        + if False:
+        """),
+    Mutant(5, "and covering with it", seeds(), """
+        machine:
+        - covering, rest = split(run.covering, created_at - terms.policy.visibility_lag)
+        + covering, rest = run.covering, None
+        """),
+    Mutant(5, "success: fresh_as_of = claimed_at", scenarios.late_for_our_run, """
+        machine:
+        ~ _later(state.fresh_as_of, run.claimed_at) => _later(state.fresh_as_of, report.ended_at or now)
+        """),
+    Mutant(5, "failure: the covered debt is owed again", seeds("failed"), """
+        machine:
+        - failures = state.failures + 1
+        - owed = merge(run.covering, state.owed)
+        + failures = state.failures + 1
+        + owed = state.owed
+        """),
+    Mutant(5, "with backoff", scenarios.failing, """
+        machine:
+        - not_before = now + backoff(failures) + spread(terms.key)
+        + not_before = now
+        """),
+    Mutant(5, "capped at an hour", scenarios.failing, """
+        timing:
+        - return min(BACKOFF_LAST, BACKOFF_FIRST * (1 << min(tries - 1, 10)))
+        + return BACKOFF_FIRST * (1 << tries - 1)
+        """),
+    Mutant(5, "after every after_failures failures one full refresh is tried", scenarios.escalating, """
+        decide:
+        ~ return bool(policy.after_failures and => return bool(False and
+        """),
+    Mutant(5, "an error of a poll or look-up never ends a run", seeds("lost", kind="lax"), """
+        machine:
+        - look_at = poll_at(run, now, None)
+        + if run.run_id:
+        +     return _vanished(state, trouble, terms, now)
+        + look_at = poll_at(run, now, None)
+        """),
+    Mutant(5, "404 within a grace period included", seeds("unlisted", kind="lax"), """
+        machine:
+        ~  and now - run.claimed_at > NOT_FOUND_GRACE =>
+        """),
+    Mutant(5, "by the time of the question, not of the answer: 404", scenarios.frozen_with_a_404, """
+        engine:
+        ~ (item.happening, item.at) if => (item.happening, now) if
+        """),
+    # --- 6. Someone else's run ---------------------------------------------------------------------------------------
+    Mutant(6, "already running: find it, and the rest stays owed", seeds("foreign", kind="glue"), """
+        machine:
+        - return Folded(_seek(state, now))
+        + return Folded(replace(state, run=None))
+        """),
+    Mutant(6, "Fabric's skip is no success", seeds("foreign", kind="dedupes"), """
+        machine:
+        - Phase.SKIPPED: _ours_skipped,
+        + Phase.SKIPPED: _succeeded,
+        """),
+    Mutant(6, "running ones first", scenarios.one_of_two_is_over, """
+        machine:
+        ~ {Phase.ACTIVE: 2, Phase.UNKNOWN: 1} => {Phase.ACTIVE: 0, Phase.UNKNOWN: 0}
+        ~ rival_since=run.claimed_at if rivals else None => rival_since=None
+        """),
+    Mutant(6, "then unknown statuses", scenarios.one_of_two_is_over, """
+        machine:
+        ~ {Phase.ACTIVE: 2, Phase.UNKNOWN: 1} => {Phase.ACTIVE: 2, Phase.UNKNOWN: 0}
+        ~ rival_since=run.claimed_at if rivals else None => rival_since=None
+        """),
+    Mutant(6, "if it is not to be seen, look again soon", scenarios.refused_and_not_listed_yet, """
+        machine:
+        - if now >= run.claimed_at + settled(terms.traits):
+        + if True:
+        """),
+    Mutant(6, "... but not for ever", scenarios.refused_and_never_listed, """
+        machine:
+        - if now >= run.claimed_at + settled(terms.traits):
+        + if False:
+        """),
+    Mutant(6, "on Glue it covers by the same inequality", scenarios.too_late_for_a_foreign_run, """
+        machine:
+        - return split(debt, report.created_at - terms.policy.visibility_lag)
+        + return split(debt, report.created_at)
+        """),
+    Mutant(6, "... and the rest stays owed", seeds("foreign", "lost", kind="glue"), """
+        machine:
+        - return split(debt, report.created_at - terms.policy.visibility_lag)
+        + return debt, None
+        """),
+    Mutant(6, "as full only if the platform says so: the run", scenarios.not_as_full, """
+        machine:
+        ~ full=report.full is True, => full=True,
+        """),
+    Mutant(6, "as full only if the platform says so: the debt", scenarios.not_as_full, """
+        machine:
+        - if debt.full and report.full is not True:
+        + if False:
+        """),
+    Mutant(6, "on Fabric it covers nothing: it only blocks", seeds("foreign", "lost", kind="fabric"), """
+        machine:
+        ~ not terms.traits.foreign_covers or report.created_at is None => report.created_at is None
+        - if foreign and (run.rival_since or not (terms.traits.foreign_covers and run.created_at)):
+        + if False:
+        """),
+    Mutant(6, "a foreign run's failure is not ours", scenarios.a_foreign_failure, """
+        machine:
+        - return _not_ours_ended(state, answer, outcome, now)
+        + return _failed(state, answer, terms, now)
+        """),
+    # --- 7. Unknown outcome ------------------------------------------------------------------------------------------
+    Mutant(7, "after the lease", scenarios.the_longest_way_into_the_list, """
+        machine:
+        - next_look_at=happening.at + lease(terms.traits),
+        + next_look_at=happening.at,
+        """),
+    Mutant(7, "created since the claim less the clock difference", seeds("lost", kind="lax"), """
+        machine:
+        - earliest = run.claimed_at - CLOCK_DIFFERENCE
+        + earliest = run.claimed_at
+        """),
+    Mutant(7, "found: adopt", SmallWorld(losses=1), """
+        machine:
+        - if found is None:
+        + if True:
+        """),
+    Mutant(7, "more than one may be ours: all must end", scenarios.one_of_two_is_over_there, """
+        machine:
+        ~ rival_since=run.claimed_at if rivals else None => rival_since=None
+        """),
+    Mutant(7, "... not only two", scenarios.three_at_once, """
+        machine:
+        ~ rival_since=since if len(wanted) > 1 else None => rival_since=None
+        """),
+    Mutant(7, "none: owed again", seeds("lost_on_the_way"), """
+        machine:
+        - if found is None:
+        -     return Folded(_given_back(state))
+        + if found is None:
+        +     return Folded(replace(state, run=None))
+        """),
+    Mutant(7, "a failed listing is not none", seeds("lost", kind="lax"), """
+        machine:
+        - return _reading_failed(state, answer, terms, now)
+        - state = _heard(state)
+        - earliest = run.claimed_at - CLOCK_DIFFERENCE
+        +     answer = ()
+        + state = _heard(state)
+        + earliest = run.claimed_at - CLOCK_DIFFERENCE
+        """),
+    # --- 8. Lost runs ------------------------------------------------------------------------------------------------
+    Mutant(8, "a run that vanished is a failure", seeds("vanishes"), """
+        machine:
+        ~ if trouble.meaning is Meaning.NOT_FOUND and => if False and
+        """),
+    Mutant(8, "unknown statuses are not terminal: no failure", seeds("odd", kind="lax"), """
+        machine:
+        - Phase.UNKNOWN: _still_going,
+        + Phase.UNKNOWN: _failed,
+        """),
+    Mutant(8, "unknown statuses are not terminal: no success", seeds("odd"), """
+        machine:
+        - Phase.UNKNOWN: _still_going,
+        + Phase.UNKNOWN: _succeeded,
+        """),
+    Mutant(8, "ours past the timeout is cancelled", seeds("endless"), """
+        machine:
+        - due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
+        + due = False
+        """),
+    Mutant(8, "... and polled to its end before anything is started", seeds("endless", kind="lax"), """
+        machine:
+        - if trouble is None:
+        -     return Folded(state)
+        + if trouble is None:
+        +     return _failed(state, Report(run.run_id, Phase.FAILED, run.status), terms, now)
+        """),
+    Mutant(8, "... and cancelled again if it goes on", seeds("endless", "cancel_trouble"), """
+        machine:
+        - due = run.cancel_again_at is None or now >= run.cancel_again_at
+        + due = False
+        """),
+    Mutant(8, "the intent is saved before the call", scenarios.dies_after_a_cancel, """
+        engine:
+        - run = self._saved_run(sight, intended)
+        - answer = self._world.platform.cancel(sight.target, cancel.run_id)
+        + answer = self._world.platform.cancel(sight.target, cancel.run_id)
+        + run = self._saved_run(sight, intended)
+        """),
+    Mutant(8, "if it cannot be cancelled, the target is blocked", scenarios.endless_and_uncancellable, """
+        machine:
+        - return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {trouble}", now, stuck=True))
+        + return Folded(state)
+        """),
+    Mutant(8, "... until the run ends, not until the platform answers", scenarios.endless_and_uncancellable, """
+        machine:
+        ~  and not state.hold.stuck =>
+        """),
+    Mutant(8, "an unknown status is a failure once the cancel answers that it is over", seeds("odd", "endless"), """
+        machine:
+        - if run.status_known:
+        + if True:
+        """),
+    Mutant(8, "a foreign run is never cancelled", seeds("endless", "foreign", "lost"), """
+        machine:
+        - due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
+        + due = past_timeout(run, terms, now)
+        - if not past_timeout(state.run, terms, now):
+        + if True:
+        """),
+    Mutant(8, "a foreign one: past the timeout an unknown status ends it", seeds("odd", "foreign", "lost"), """
+        machine:
+        ~ answer.phase is Phase.UNKNOWN and not past_timeout(state.run, terms, now) => answer.phase is Phase.UNKNOWN
+        """),
+    Mutant(8, "a foreign one: past the timeout a running one blocks", seeds("endless", "foreign", "lost"), """
+        machine:
+        - return Folded(_blocked(state, reason, now, stuck=True))
+        + return _still_going(state, answer, terms, now)
+        """),
+    Mutant(8, "... and nothing is started", seeds("endless", "foreign", "lost", kind="lax"), """
+        machine:
+        - return Folded(_blocked(state, reason, now, stuck=True))
+        + return _not_ours_ended(state, answer, Outcome.LOST, now)
+        """),
+    # --- 9. Refused --------------------------------------------------------------------------------------------------
+    Mutant(9, "throttled: wait what the platform says, at least", scenarios.one_is_throttled, """
+        timing:
+        - return now + (trouble.retry_after or THROTTLED_FOR)
+        + return now
+        """),
+    Mutant(9, "... for the identity, not only for the target", scenarios.one_is_throttled, """
+        engine:
+        - if answer.meaning is Meaning.THROTTLED:
+        + if False:
+        """),
+    Mutant(9, "starts held up together are spread", scenarios.all_are_throttled, """
+        timing:
+        - return SPREAD * (zlib.crc32(key.encode()) / 2**32)
+        + return SPREAD * 0
+        """),
+    Mutant(9, "permanent errors block the target with the reason", scenarios.denied, """
+        machine:
+        - if trouble.permanent:
+        -     return _blocked(state, str(trouble), now)
+        """),
+    Mutant(9, "... keep its debt", seeds("denials"), """
+        machine:
+        - return replace(state, run=run, hold=hold, last_error=reason)
+        + return replace(state, run=run, hold=hold, last_error=reason, owed=None)
+        """),
+    Mutant(9, "... and its run", seeds("denials", kind="lax"), """
+        machine:
+        - run = replace(state.run, next_look_at=again_at) if state.run else None
+        + run = None
+        """),
+    Mutant(9, "... and probe again, so that a repaired permission heals by itself", seeds("denials"), """
+        decide:
+        ~ isinstance(state.hold, Paused | Cancelled) => state.hold
+        """),
+    Mutant(9, "... slowly", scenarios.denied, """
+        timing:
+        - return now + clamp(now - blocked_since, PROBE_FIRST, PROBE_LAST)
+        + return now + POLL_FLOOR
+        """),
+    Mutant(9, "refresh and resume probe at once", scenarios.denied_and_asked, """
+        machine:
+        - hold = replace(hold, probe_at=now)
+        + pass
+        """),
+    Mutant(9, "a person's cancel of our run is respected", scenarios.a_person_cancels, """
+        machine:
+        - return _person_cancelled(state, report.ended_at or now, now)
+        + return _failed(state, report, terms, now)
+        """),
+    Mutant(9, "... owed stays", scenarios.a_person_cancels_and_resumes, """
+        machine:
+        ~ owed=merge(run.covering, state.owed), last_error="cancelled => last_error="cancelled
+        """),
+    Mutant(9, "a signal later than the run's end lifts it", seeds("person_cancels"), """
+        machine:
+        - if isinstance(state.hold, Cancelled) and time > state.hold.since:
+        + if False:
+        """),
+    Mutant(9, "... also one that is owed already", seeds("person_cancels"), """
+        machine:
+        - if not later and not isinstance(state.hold, Paused):
+        + if not isinstance(state.hold, Paused):
+        """),
+    Mutant(9, "... and refresh, or resume", scenarios.a_person_cancels, """
+        machine:
+        - if isinstance(hold, Cancelled):
+        + if False:
+        """),
+    Mutant(9, "... a duplicate does not", scenarios.a_person_cancels, """
+        machine:
+        ~ isinstance(state.hold, Cancelled) and time > state.hold.since: => isinstance(state.hold, Cancelled):
+        """),
+    Mutant(9, "on Fabric a run that ends Cancelled may be a skip", seeds("foreign", kind="fabric"), """
+        machine:
+        - if terms.traits.skips:
+        + if False:
+        """),
+    Mutant(9, "... if any other was running at its creation, ended ones included", scenarios.a_blocker_that_ended, """
+        machine:
+        - return report.phase is not Phase.SKIPPED and report.ended_at is not None and report.ended_at >= moment
+        + return False
+        """),
+    Mutant(9, "... decided no sooner than the list must show it", scenarios.a_blocker_not_listed_yet, """
+        machine:
+        - if now < decided_at:
+        + if False:
+        """),
+    Mutant(9, "... by the time of the question", scenarios.frozen_with_an_early_list, """
+        engine:
+        ~ (item.happening, item.at) if => (item.happening, now) if
+        """),
+    Mutant(9, "... never by a failed listing", scenarios.a_blocker_and_no_list, """
+        machine:
+        - return _reading_failed(state, answer, terms, now)
+        - state = _heard(state)
+        - created_at = run.created_at or run.claimed_at
+        +     answer = ()
+        + state = _heard(state)
+        + created_at = run.created_at or run.claimed_at
+        """),
+    Mutant(9, "... in no hurry where only an old unknown status may explain it", scenarios.an_old_unknown_status, """
+        machine:
+        - after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
+        + pass
+        """),
+    Mutant(9, "a block noticed during a pause does not replace the pause", seeds("pauses", "denials"), """
+        machine:
+        ~ state.hold if isinstance(state.hold, Paused) else Blocked => Blocked
+        """),
+    Mutant(9, "... nor does a cancel", scenarios.cancelled_while_paused, """
+        machine:
+        - if not later and not isinstance(state.hold, Paused):
+        + if not later:
+        """),
+    # --- 10. After, 11. own output -----------------------------------------------------------------------------------
+    Mutant(10, "a success of a target is a signal for those that name it", seeds(), """
+        engine:
+        - self.look(follower, (Signalled(signal),), acts=False)
+        + pass
+        """),
+    Mutant(10, "at the time of its end", scenarios.a_follower_that_runs_already, """
+        engine:
+        ~ Signal(ended.ended_at, => Signal(ended.claimed_at,
+        """),
+    Mutant(10, "stored with them before the success is saved", scenarios.dies_after_a_success, """
+        engine:
+        - for ended in sight.ended:
+        -     self._settle(sight, ended)
+        - scheduled = next_scheduled(state, sight.target, sight.now)
+        + scheduled = next_scheduled(state, sight.target, sight.now)
+        - self._tell_of(sight, state)
+        - return True
+        + for ended in sight.ended:
+        +     self._settle(sight, ended)
+        + self._tell_of(sight, state)
+        + return True
+        """),
+    Mutant(11, "events about the target's own output never signal it", scenarios.its_own_output, """
+        routing:
+        ~  and not _is_output(arrival, target.resource) =>
+        """),
+    # --- 12. Planning ------------------------------------------------------------------------------------------------
+    Mutant(12, "the first tick after a new configuration walks the targets", seeds("reconfigurations"), """
+        engine:
+        - self._walk(troubles)
+        """),
+    Mutant(12, "... resumably", scenarios.a_hundred_are_new, """
+        engine:
+        - walk = replace(walk, done_up_to=key)
+        + pass
+        """),
+    Mutant(12, "... and again, if one could not be looked at", scenarios.new_while_the_store_is_down, """
+        engine:
+        ~ planned="" if walk.failed else walk.fingerprint => planned=walk.fingerprint
+        """),
+    Mutant(12, "... and again, if one before was not over", scenarios.gone_for_a_minute, """
+        engine:
+        ~ return replace(deployment, planned="", walk=walk) => return replace(deployment, walk=walk)
+        """),
+    Mutant(12, "signals once each that is new or whose sources changed", seeds("reconfigurations"), """
+        planning:
+        - if known_sources != sources:
+        + if False:
+        """),
+    Mutant(12, "... and once more when the older release is gone", scenarios.an_older_release_takes_it, """
+        planning:
+        - again_at = now + ROLLED_OUT
+        + again_at = None
+        """),
+    Mutant(12, "schedule times before a target's schedule was first seen are no signals", scenarios.a_new_schedule, """
+        planning:
+        - if known_schedules == schedules:
+        + if True:
+        """),
+    Mutant(12, "schedule times that came due are signals", seeds("schedules"), """
+        planning:
+        - happened = _schedules_due(state, target, now)
+        - again_at = state.again_at
+        + happened = []
+        + again_at = state.again_at
+        """),
+    Mutant(12, "a target that is gone, and comes back, is new", seeds("reconfigurations"), """
+        engine:
+        - self._forget(key)
+        + pass
+        """),
+    Mutant(12, "... but not by a worker of an older configuration", scenarios.an_old_worker, """
+        engine:
+        ~  and self._is_latest() =>
+        """),
+    # --- 13. Wakes ---------------------------------------------------------------------------------------------------
+    Mutant(13, "sent before the record that names them is saved", seeds("crash", world=TICKS_DEAD), """
+        engine:
+        - waker.send(wake, max(due - sight.now, timedelta(0)))
+        + self._last = lambda: waker.send(wake, max(due - sight.now, timedelta(0)))
+        - self._tell_of(sight, state)
+        - return True
+        + if sent:
+        +     self._last()
+        + self._tell_of(sight, state)
+        + return True
+        """),
+    Mutant(13, "a wake that is sent is followed by a save", seeds(world=TICKS_DEAD), """
+        engine:
+        ~ if state == sight.before and not sent: => if state == sight.before:
+        """),
+    Mutant(13, "one that cannot be sent does not hold up the save", scenarios.no_wakes_to_send, """
+        engine:
+        - except StoreDown as down:
+        + except ZeroDivisionError as down:
+        """),
+    Mutant(13, "... and is not waited for", scenarios.one_wake_not_sent, """
+        engine:
+        - return tuple(at for at in named if at != due), False
+        + return named, False
+        """),
+    Mutant(13, "those that are due are no longer named", scenarios.one_wake_lost, """
+        decide:
+        - named = tuple(due for due in wakes if due > now)
+        + named = wakes
+        """),
+    Mutant(13, "one that arrived is no longer named", seeds(world=TICKS_DEAD), """
+        machine:
+        ~ wakes=tuple(due for due in state.wakes if due != happening.due) => wakes=state.wakes
+        """),
+    Mutant(13, "a new one is sent only if it is due before those that are named", seeds(), """
+        decide:
+        - if look_at is None or any(due <= look_at for due in named):
+        + if look_at is None:
+        """),
+    Mutant(13, "the record names a near and a far one", scenarios.a_far_wake, """
+        decide:
+        - return look_at, (look_at, *((max(named),) if named else ()))
+        + return look_at, (look_at,)
+        """),
+    Mutant(13, "one that arrives unnamed does nothing", scenarios.wakes_come_twice, """
+        engine:
+        ~ if target and wake.due in records.read_state(document.body).wakes: => if target:
+        """),
+    Mutant(13, "one that overtook its save makes that save fail", scenarios.overtaken_by_its_wake, """
+        engine:
+        - if document.version == wake.version:
+        + if False:
+        """),
+    Mutant(13, "... or, if it got through, is a wake", scenarios.overtaken_by_a_hair, """
+        engine:
+        ~ if self._touched(document): => if self._touched(document) or True:
+        """),
+)
+# fmt: on

@@ -1,0 +1,80 @@
+"""Ten thousand histories, none of which loses, overlaps, multiplies or hangs; what fails prints how to replay it.
+
+With `--histories 100000` it plays more, `--seed 12345 --world ticks-dead` one, with its trace.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.simulation import history
+from tests.simulation.history import WORLDS, play
+from tests.simulation.measure import unmeasured
+from tests.simulation.tables import TablesStore
+from tests.simulation.world import Simulation
+from tests.support.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
+
+PORTION = 100
+"""Histories of one test: small enough to be shared out among the workers."""
+ON_TABLES = 4
+"""Histories in each world that are played over Azurite, where one takes a second or two."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each portion of the histories asked for; or the one of a replay line."""
+    config = metafunc.config
+    if "first" not in metafunc.fixturenames:
+        return
+    if config.getoption("--seed") is not None:
+        metafunc.parametrize(("first", "count"), [(config.getoption("--seed"), 1)])
+    else:
+        total = config.getoption("--histories")
+        metafunc.parametrize(("first", "count"), [(n, min(PORTION, total - n)) for n in range(0, total, PORTION)])
+
+
+def test_histories(first: int, count: int, request: pytest.FixtureRequest) -> None:
+    """Clocks apart, workers that freeze and die, lost answers, foreign runs, dead timers, dead queues: nothing is lost,
+    nothing overlaps, all is bounded, and everything ends.
+    """
+    config = request.config
+    alone = config.getoption("--seed") is not None
+    for seed in range(first, first + count):
+        world = config.getoption("--world") or WORLDS[seed % len(WORLDS)]
+        lines: list[str] = []
+        with unmeasured():
+            verdict = play(seed, world, trace=lines.append if alone else None)
+        assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_histories_on_azure_tables(world: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with Fabric's characters and the store that is deployed: a few of them, since its requests are real."""
+    played = 0
+    for seed in count():
+        with closing(TablesStore(azurite.account())) as store, unmeasured():
+            monkeypatch.setattr(history, "Simulation", partial(_on_fabric, store))
+            try:
+                verdict = play(seed, world)
+            except NotOnFabric:
+                continue
+        assert store.saves
+        assert not verdict.violations, f"{verdict} (but over Azurite)"
+        played += 1
+        if played == ON_TABLES:
+            return
+
+
+class NotOnFabric(Exception):  # noqa: N818 - named for what happened
+    """The history is one of Glue's."""
+
+
+def _on_fabric(store: TablesStore, *parts: Any, **more: Any) -> Simulation:
+    made = Simulation(*parts, **{**more, "store": store})
+    if made.character.refuses:
+        raise NotOnFabric
+    return made

@@ -1,0 +1,171 @@
+"""One invocation of the function: all ports of the core in one, each effect a place to stand still, freeze or die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.ports import Document, Report, Started, StoreDown, Traits
+from shared.refresh.state import Wake
+from shared.targets import Target
+from tests.simulation.faults import Weather
+from tests.simulation.platform import FakePlatform
+from tests.simulation.scheduler import Hub
+from tests.simulation.store import SimStore
+
+T = TypeVar("T")
+
+HOT = 40
+"""Calls to the platform in one invocation, beyond which it does not wait for anything any more."""
+
+
+class Hot(AssertionError):  # noqa: N818 - named for what happened
+    """A worker asks the platform over and over."""
+
+
+class Worker:
+    """Store, platform, waker and clock as one worker has them; its clock is ahead of true time by `offset`."""
+
+    def __init__(  # noqa: PLR0917 - what a worker is made of
+        self,
+        hub: Hub,
+        weather: Weather,
+        store: SimStore,
+        platform: FakePlatform,
+        post: Callable[[Wake, float], None],
+        at: Callable[[float], datetime],
+        waker: tuple[timedelta, bool],
+    ) -> None:
+        self.hub, self.weather = hub, weather
+        self.records, self.service = store, platform
+        self.post, self._at = post, at
+        self.reach, self.relays = waker
+        self.offset = weather.offset()
+        self.traits: Traits = platform.character.traits
+        self.calls = 0
+        self.trace: Callable[[str], None] | None = None
+
+    def _pause(self, effect: str) -> None:
+        if self.trace:
+            self.trace(effect)
+        self.hub.sleep(self.weather.pause(effect))
+
+    # --- Clock -------------------------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """What this worker takes for the time."""
+        return self._at(self.hub.now + self.offset)
+
+    def monotonic(self) -> float:
+        """Counts frozen time."""
+        return self.hub.now
+
+    # --- Store -------------------------------------------------------------------------------------------------------
+
+    def load(self, key: str) -> Document:
+        """One moment, between two pauses."""
+        self._pause("load>")
+        if self.weather.store("load"):
+            raise StoreDown
+        document = self.records.load(key)
+        self._pause("load<")
+        return document
+
+    def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        """The store may be down before, or after: then nobody knows that it is saved."""
+        return self._write("save", lambda: self.records.save(document, body, wake_at))
+
+    def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
+        """A line of history."""
+        self._write("append", lambda: self.records.append(key, entry_id, body, expires_at))
+
+    def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """One moment."""
+        self._pause("due>")
+        return self.records.due(now, limit)
+
+    def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
+        """One moment."""
+        self._pause("keys>")
+        return self.records.keys(cursor, limit)
+
+    def _write(self, effect: str, write: Callable[[], T]) -> T:
+        self._pause(f"{effect}>")
+        down = self.weather.store(effect)
+        if down == "before":
+            raise StoreDown
+        written = write()
+        self._pause(f"{effect}<")
+        if down:
+            raise StoreDown
+        return written
+
+    # --- Waker -------------------------------------------------------------------------------------------------------
+
+    def send(self, wake: Wake, delay: timedelta) -> None:
+        """Post a wake."""
+        self._write("send", lambda: self.post(wake, delay.total_seconds()))
+
+    # --- Platform ----------------------------------------------------------------------------------------------------
+
+    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+        """Send a start."""
+        return self._call("start", lambda: self.service.start(target, full=full))
+
+    def get(self, target: Target, run_id: str) -> Report | Trouble:
+        """Send a poll."""
+        return self._call("get", lambda: self.service.get(target, run_id))
+
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+        """Send a look-up."""
+        return self._call("list", lambda: self.service.list(target, since))
+
+    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+        """Send a cancel."""
+        return self._call("cancel", lambda: self.service.cancel(target, run_id))
+
+    def _call(self, operation: str, do: Callable[[], T]) -> T | Trouble:
+        """Once sent it takes effect whatever becomes of the worker, and the worker waits no longer than the time-out.
+
+        sent       takes effect                answered
+          |-- effect_after --|-- answer_after --|
+          |--------------- call_timeout -------------|  later: outcome unknown
+        """
+        self.calls += 1
+        if self.calls > HOT:
+            raise Hot(f"{self.calls} calls in one invocation")
+        fault, timeout = self.weather.call(operation), self.traits.call_timeout.total_seconds()
+        refused = _refused(fault.trouble, fault.retry_after)
+        answers: list[T] = []
+        if fault.trouble != "lost on the way" and refused is None:
+            self.hub.at(self.hub.now + fault.effect_after, lambda: answers.append(do()))
+        if self.trace:
+            self.trace(f"{operation}> {fault}")
+        takes = fault.effect_after + fault.answer_after
+        self.hub.sleep(min(takes + 0.001, timeout) + self.weather.pause(f"{operation}<"))
+        if refused is not None:
+            return refused
+        if takes > timeout or not answers or fault.trouble:
+            return LOST
+        if self.trace:
+            self.trace(f"{operation}< {answers[0]}")
+        return answers[0]
+
+
+LOST = Trouble("ReadTimeout", "no answer", Fault.NETWORK, Sent.UNKNOWN, retry_safe=False)
+
+
+def _refused(kind: str, retry_after: float | None) -> Trouble | None:
+    wait = None if retry_after is None else timedelta(seconds=retry_after)
+    match kind:
+        case "not sent":
+            return Trouble("ConnectTimeout", "not connected", Fault.NETWORK, Sent.NOT_SENT, retry_safe=True)
+        case "rejected":
+            return Trouble("Busy", "try again", Fault.PLATFORM, Sent.REJECTED, retry_safe=True, retry_after=wait)
+        case "throttled":
+            throttled = Meaning.THROTTLED
+            return Trouble("Throttling", "slow down", Fault.PLATFORM, Sent.REJECTED, True, throttled, wait)
+        case _:
+            return None

@@ -1,0 +1,396 @@
+"""One simulated deployment: targets, queues, ticks, wakes, people, and the shipped loop that holds it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from shared.config.load import Configuration
+from shared.inbound.arrivals import ObjectArrived
+from shared.inbound.messages import Arrived, Asked, FabricRunEnded, GlueRunEnded, Reading, Ticked, Woken
+from shared.refresh import records
+from shared.refresh.inputs import Happening, PauseAsked, ResumeAsked
+from shared.refresh.ports import StoreDown
+from shared.refresh.state import Deployment, State, Wake
+from shared.targets import GlueView, ItemJob, LakeViews, Policy, Resource, S3ObjectCreated, Schedule, Target
+from tests.simulation.core import Core
+from tests.simulation.faults import Weather
+from tests.simulation.platform import Character, FakePlatform, PlatformRun
+from tests.simulation.scheduler import Crash, Hub
+from tests.simulation.store import SimStore
+from tests.simulation.worker import Worker
+
+DAWN = datetime(2026, 1, 31, 12, tzinfo=UTC)
+BATCH = 10
+MINUTE = 60.0
+
+
+def at(time: float) -> datetime:
+    """True time as a datetime."""
+    return DAWN + timedelta(seconds=time)
+
+
+def seconds(time: datetime) -> float:
+    """... and back."""
+    return (time - DAWN).total_seconds()
+
+
+def resource(name: str, platform: str) -> Resource:
+    """A target's resource, of the kind that lives on that platform."""
+    if platform == "glue":
+        return GlueView("123456789012", "sales", name)
+    return LakeViews("w", name) if platform == "fabric" else ItemJob("w", name, "DefaultJob")
+
+
+def make_target(
+    name: str,
+    platform: str,
+    policy: Policy,
+    *,
+    buckets: Sequence[str] = (),
+    after: tuple[str, ...] = (),
+    schedule: Schedule | None = None,
+    full_schedule: Schedule | None = None,
+) -> Target:
+    """A target that listens to buckets; that no Fabric target does so in earnest is of no concern here."""
+    on = tuple(S3ObjectCreated(bucket) for bucket in buckets or (name,))
+    return Target(name, resource(name, platform), policy, on, after, schedule, full_schedule, "identity")
+
+
+@dataclass(slots=True)
+class Message:
+    """One delivery that comes again until somebody acknowledges it. `read` makes what it says, at its receipt."""
+
+    read: Callable[[datetime], Reading]
+    done: bool = False
+    visible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the view must have in the end: a successful run created at `visible` or later, and full if so asked.
+
+    `dated` is the earliest time that the signal may carry.
+    """
+
+    key: str
+    visible: float
+    dated: float
+    full: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a person did to one target, or to all (""): paused it or resumed it, from `begun` to `done`."""
+
+    key: str
+    begun: float
+    done: float
+    paused: bool
+
+
+@dataclass
+class Simulation:
+    """The deployment. What happens to it is put on the hub's agenda by a history; what goes wrong is the weather's."""
+
+    core: Core
+    weather: Weather
+    character: Character
+    configuration: Configuration
+    waker: tuple[timedelta, bool] = (timedelta(days=6), True)
+    ticks: bool = True
+    wakes: bool = True
+    ends_within: float | None = None
+    older: Configuration | None = None
+    is_older: Callable[[], bool] = lambda: False
+    trace: Callable[[str], None] | None = None
+    hub: Hub = field(default_factory=Hub)
+    store: SimStore = field(default_factory=SimStore)
+    needs: list[Need] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
+    troubles: list[BaseException] = field(default_factory=list)
+    crashes: int = 0
+    wakes_in_flight: dict[str, int] = field(default_factory=dict)
+    most_wakes_in_flight: dict[str, int] = field(default_factory=dict)
+    active: int = 0
+    dead: list[str] = field(default_factory=list)
+    _queue: list[Message] = field(default_factory=list)
+    _tokens: int = 0
+    _next_tick: float | None = None
+    _workers: int = 0
+    undelivered: int = 0
+
+    def __post_init__(self) -> None:
+        """Build the platform, and let it tell the world when a run ends."""
+        self.platform = FakePlatform(self.hub, self.weather, self.character, at, on_end=self._will_end)
+        if self.trace:
+            self.platform.trace = self._tell
+        self.store.on_save = self._arm_tick_for_due
+        self._arm_tick(0.0)
+
+    def _tell(self, line: str) -> None:
+        if self.trace:
+            self.trace(f"{self.hub.now:10.3f}  {line}")
+
+    # --- Invocations -------------------------------------------------------------------------------------------------
+
+    def invoke(self, work: Callable[[object, Worker], None], time: float, name: str) -> None:
+        """Let a worker do something, with the configuration of that moment, or with the one before it."""
+        self.hub.spawn(time, partial(self._invocation, work, name))
+
+    def _invocation(self, work: Callable[[object, Worker], None], name: str) -> None:
+        worker = Worker(self.hub, self.weather, self.store, self.platform, self._post, at, self.waker)
+        self._workers += 1
+        tell: Callable[[Any], None] = _silent
+        if self.trace:
+            name = f"{name} {self._workers}"
+            worker.trace = lambda line: self._tell(f"{name} ({worker.offset:+.0f} s): {line}")
+            tell = worker.trace
+            tell("begins")
+        engine = self.core.engine
+        world = engine.World(self._cloud(), worker, worker, worker, worker, self._token, tell)
+        ends_at = float("inf") if self.ends_within is None else self.hub.now + self.ends_within
+        self.active += 1
+        try:
+            configuration = self.older if self.older and self.is_older() else self.configuration
+            work(engine.Engine(configuration, world, ends_at=ends_at), worker)
+        except Crash:
+            self.crashes += 1
+            if self.trace:
+                tell("crashes")
+        except StoreDown:
+            if self.trace:
+                tell("the store is down")
+        finally:
+            self.active -= 1
+
+    def _cloud(self) -> object:
+        return self.configuration.targets[0].cloud
+
+    def _token(self) -> str:
+        self._tokens += 1
+        return f"claim-{self._tokens}"
+
+    def _judged(self, judged: Sequence[object]) -> None:
+        for verdict in judged:
+            self._examine(getattr(verdict, "cause", None))
+
+    def _examine(self, cause: BaseException | None) -> None:
+        """The store may be down, and contended; whatever else an invocation ran into is a bug."""
+        for leaf in _leaves(cause):
+            if not isinstance(leaf, StoreDown | self.core.engine.Contended):
+                self.troubles.append(leaf)
+
+    # --- Events ------------------------------------------------------------------------------------------------------
+
+    def send(self, read: Callable[[datetime], Reading], kind: str = "event") -> None:
+        """Put a message on the events queue, now: it arrives at least once."""
+        message = Message(read)
+        self.undelivered += 1
+        for delay in self.weather.deliveries(kind):
+            self.hub.at(self.hub.now + delay, partial(self._show, message, again=True))
+
+    def _show(self, message: Message, *, again: bool = False) -> None:
+        """A message becomes visible; whoever polls the queue takes it in a moment, with its neighbours."""
+        if message.visible or (message.done and not again):
+            return
+        message.visible = True
+        self._queue.append(message)
+        if len(self._queue) == 1:
+            self.invoke(self._take_batch, self.hub.now + 0.05, "events")
+
+    def _take_batch(self, engine: object, worker: Worker) -> None:
+        batch, self._queue[:] = self._queue[:BATCH], self._queue[BATCH:]
+        if self._queue:
+            self.invoke(self._take_batch, self.hub.now + 0.05, "events")
+        for message in batch:
+            message.visible = False
+            self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show, message))
+        readings = [message.read(worker.now()) for message in batch]
+        judged = self.core.dispatch.take(engine, readings)
+        self._judged(judged)
+        for message, reading, verdict in zip(batch, readings, judged, strict=True):
+            if verdict.verdict == "dead":
+                self.dead.append(f"{reading}: {verdict.why}")
+            if verdict.verdict != "retry" and not message.done:
+                message.done = True
+                self.undelivered -= 1
+
+    def arrive(
+        self, bucket: str, *, dated: float | None = None, visible_after: float = 0.0, key: str | None = None
+    ) -> None:
+        """Data arrives, by the source's clock at `dated`, and is visible a while later, within the lag of `dated`."""
+        now, visible = self.hub.now, self.hub.now + visible_after
+        event_time = now if dated is None else dated
+        key = key or f"o{len(self.needs)}"
+        reading = Arrived((ObjectArrived(at(event_time), bucket, key),))
+        self._tell(f"world: an object arrives in {bucket}, dated {event_time:.3f}, visible at {visible:.3f}")
+        for target in self.configuration.targets:
+            if any(source.bucket == bucket for source in target.on if isinstance(source, S3ObjectCreated)):
+                self.needs.append(Need(target.key, visible, min(now, event_time), full=False, why=f"object {key}"))
+        self.send(lambda _received: reading)
+
+    def ask(self, name: str, *, full: bool = False, by_person: bool = False) -> None:
+        """Somebody wants a refresh of what is visible now."""
+        target = self.configuration.by_name[name]
+        self._tell(f"world: somebody asks for {name}, full: {full}")
+        self.needs.append(Need(target.key, self.hub.now, self.hub.now - MINUTE, full, "asked"))
+        self.send(lambda received: Asked(name, received, full, "asked", by_person), "asked")
+
+    # --- Ticks and wakes ---------------------------------------------------------------------------------------------
+
+    def tick(self, time: float) -> None:
+        """The minute comes round at a time; if it finds trouble, the next one sees to it."""
+        self.invoke(lambda engine, _worker: self._judged(self.core.dispatch.take(engine, [Ticked()])), time, "tick")
+
+    def _ticked(self, minute: float) -> None:
+        """Ticks come every minute; those that would find nothing due are left out, for speed."""
+        if self._next_tick != minute:
+            return
+        self._next_tick = None
+        for delay in self.weather.deliveries("tick"):
+            self.tick(self.hub.now + min(delay, MINUTE))
+        self._arm_tick_for_due()
+
+    def _arm_tick(self, time: float) -> None:
+        if not self.ticks:
+            return
+        minute = (time // MINUTE + 1) * MINUTE
+        if self._next_tick is None or minute < self._next_tick:
+            self._next_tick = minute
+            self.hub.at(minute, partial(self._ticked, minute))
+
+    def _arm_tick_for_due(self) -> None:
+        """The next minute at which some worker may find something due, or a new configuration to plan."""
+        if not self.ticks:
+            return
+        planned = records.read_deployment(self.store.load(records.DEPLOYMENT_KEY).body).planned
+        if planned != self.configuration.fingerprint:
+            self._arm_tick(self.hub.now)
+        elif self.store.wake_at:
+            due = seconds(min(self.store.wake_at.values())) - MINUTE
+            self._arm_tick(max(due, self.hub.now))
+
+    def _post(self, wake: Wake, delay: float) -> None:
+        """A wake is on its way; in a world without wakes it never arrives."""
+        self._count_wake(wake.key, 1)
+        self.hub.at(self.hub.now + delay, partial(self._count_wake, wake.key, -1))
+        if not self.wakes:
+            return
+        message = Message(lambda _received: Woken(wake))
+        for late in self.weather.deliveries("wake"):
+            self.hub.at(self.hub.now + delay + late, partial(self._show_wake, message, again=True))
+
+    def _count_wake(self, key: str, change: int) -> None:
+        count = self.wakes_in_flight.get(key, 0) + change
+        self.wakes_in_flight[key] = count
+        self.most_wakes_in_flight[key] = max(count, self.most_wakes_in_flight.get(key, 0))
+
+    def _show_wake(self, message: Message, *, again: bool = False) -> None:
+        if message.done and not again:
+            return
+        self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show_wake, message))
+
+        def deliver(engine: object, worker: Worker) -> None:
+            (verdict,) = self.core.dispatch.take(engine, [message.read(worker.now())])
+            self._judged([verdict])
+            message.done = message.done or verdict.verdict == "done"
+
+        self.invoke(deliver, self.hub.now, "wake")
+
+    # --- People, and others ------------------------------------------------------------------------------------------
+
+    def pause(self, name: str, *, paused: bool) -> None:
+        """Somebody pauses a target, or everything (""), or resumes it; again and again until it is done."""
+        target = self.configuration.by_name[name] if name else None
+        begun = self.hub.now
+
+        def command(engine: object, worker: Worker) -> None:
+            try:
+                self._command(engine, target, paused=paused)
+            except (StoreDown, self.core.engine.Contended, Crash):
+                self.invoke(command, self.hub.now + 1, "person")
+                raise
+            self.deeds.append(Deed(target.key if target else "", begun, self.hub.now, paused))
+            self._tell(f"person: paused {name or 'all'}: {paused}")
+
+        self.invoke(command, self.hub.now, "person")
+
+    def _command(self, engine: object, target: Target | None, *, paused: bool) -> None:
+        happened: Happening = PauseAsked() if paused else ResumeAsked()
+        if target:
+            engine.look(target, (happened,), acts=False)  # type: ignore[attr-defined]
+        elif paused:
+            engine.pause_all()  # type: ignore[attr-defined]
+        else:
+            engine.resume_all()  # type: ignore[attr-defined]
+
+    def is_paused(self, key: str) -> bool:
+        """Whether people left the target so, or everything ("")."""
+        return next((deed.paused for deed in reversed(self.deeds) if deed.key == key), False)
+
+    def configure(self, configuration: Configuration) -> None:
+        """A new configuration is deployed: whoever begins from now on reads it."""
+        self._tell("world: a new configuration")
+        known = {target.key: target for target in self.configuration.targets}
+        for target in configuration.targets:
+            before = known.get(target.key)
+            if before is None or before.on != target.on or before.after != target.after:
+                self.needs.append(
+                    Need(target.key, self.hub.now, self.hub.now - MINUTE, full=False, why="new or changed")
+                )
+        self.configuration = configuration
+        self._arm_tick(self.hub.now)
+
+    def roll_out(self, configuration: Configuration, is_older: Callable[[], bool]) -> None:
+        """A new configuration is deployed gradually: some of the workers have the one before it, until `rolled_out`."""
+        self.older, self.is_older = self.configuration, is_older
+        self.configure(configuration)
+
+    def rolled_out(self) -> None:
+        """Whoever begins from now on has the new one."""
+        self._tell("world: the new configuration is everywhere")
+        self.older = None
+        self._arm_tick(self.hub.now)
+
+    def foreign_start(self, name: str, *, full: bool = False) -> None:
+        """Somebody else starts a run."""
+        key = self.configuration.by_name[name].key
+        if not (self.character.refuses and self.platform.active(key)):
+            self.platform.begin(key, ours=False, full=full)
+
+    def _will_end(self, run: PlatformRun) -> None:
+        """The platform may say that a run ended: a hint, early, late, or wrong."""
+        if run.fate.hint_after is None or run.ends == float("inf"):
+            return
+        target = next((target for target in self.configuration.targets if target.key == run.key), None)
+        if target is None:
+            return
+        hint: Reading = FabricRunEnded("w", target.name, run.run_id)
+        if isinstance(target.resource, GlueView):
+            hint = GlueRunEnded("sales", target.name)
+        self.hub.at(run.ends + run.fate.hint_after, lambda: self.send(lambda _received: hint, "hint"))
+
+    # --- What is known -----------------------------------------------------------------------------------------------
+
+    def state(self, key: str) -> State:
+        """What the record says."""
+        return records.read_state(self.store.load(key).body)
+
+    def deployment(self) -> Deployment:
+        """What the deployment's record says."""
+        return records.read_deployment(self.store.load(records.DEPLOYMENT_KEY).body)
+
+
+def _silent(_happened: object) -> None:
+    pass
+
+
+def _leaves(cause: BaseException | None) -> list[BaseException]:
+    if isinstance(cause, BaseExceptionGroup):
+        return [leaf for one in cause.exceptions for leaf in _leaves(one)]
+    return [cause] if cause else []

@@ -1,0 +1,222 @@
+"""What tests of the core share: a policy in round numbers, a state for every situation, a platform with a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from msgspec.structs import replace
+
+from local.emulators.memory import MemoryStore, MemoryWaker
+from shared.config.load import Configuration
+from shared.refresh import records
+from shared.refresh.engine import Engine, Happened, World
+from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.ports import Phase, Report, Started, Traits
+from shared.refresh.state import Owed, Run, Situation, State
+from shared.refresh.timing import Terms
+from shared.targets import Cloud, GlueView, Policy, S3ObjectCreated, Target
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def seconds(number: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=number)
+
+
+def at(number: float) -> datetime:
+    """So many seconds after noon, when runs are claimed here."""
+    return NOON + seconds(number)
+
+
+POLICY = Policy(
+    quiet_period=seconds(20),
+    max_wait=seconds(120),
+    min_interval=seconds(60),
+    visibility_lag=seconds(10),
+    timeout=seconds(3600),
+)
+GLUE = Traits(listing_delay=seconds(5), call_timeout=seconds(10), foreign_covers=True, skips=False)
+FABRIC = Traits(listing_delay=seconds(5), call_timeout=seconds(10), foreign_covers=False, skips=True)
+ON_GLUE = Terms("glue-view:1:sales:daily", POLICY, GLUE)
+ON_FABRIC = Terms("fabric-lake-views:w:l", POLICY, FABRIC)
+LEASE, SETTLED = 81, 65
+"""Seconds: 5 to start, 10 for the call, 5 for the list, 60 between clocks, 1 to spare; and without start and call."""
+
+
+def trouble(
+    meaning: Meaning = Meaning.OTHER, *, safe: bool = True, sent: Sent = Sent.REJECTED, after: float | None = None
+) -> Trouble:
+    """A call that did not go well."""
+    retry_after = None if after is None else seconds(after)
+    return Trouble("Code", "words", Fault.PLATFORM, sent, safe, meaning, retry_after)
+
+
+BUSY = trouble()
+DENIED = trouble(safe=False)
+THROTTLED = trouble(Meaning.THROTTLED)
+NOT_FOUND = trouble(Meaning.NOT_FOUND, safe=False)
+OVER = trouble(Meaning.OVER, safe=False)
+ALREADY = trouble(Meaning.ALREADY_RUNNING)
+LOST_ANSWER = trouble(safe=False, sent=Sent.UNKNOWN)
+
+COVERED = Owed(at(-100), at(-20), at_least=2, reasons=("a",))
+
+
+def a_run(situation: Situation, **changes: Any) -> Run:
+    """A run that was claimed at noon."""
+    known = situation not in {Situation.CLAIMED, Situation.SOUGHT}
+    run = Run(
+        token="t1",
+        claimed_at=NOON,
+        situation=situation,
+        next_look_at=at(LEASE),
+        run_id="r1" if known else "",
+        covering=None if situation is Situation.SOUGHT else COVERED,
+        cancel_asked=situation is Situation.CANCELLING,
+        cancel_again_at=at(4000) if situation is Situation.CANCELLING else None,
+    )
+    return replace(run, **changes)
+
+
+def in_situation(situation: Situation, **changes: Any) -> State:
+    """A state in that situation; `changes` are those of its run."""
+    if situation is Situation.IDLE:
+        return State()
+    return State(run=a_run(situation, **changes), last_claim_at=NOON)
+
+
+def report(phase: Phase, run_id: str = "r1", **fields: Any) -> Report:
+    """What the platform says of a run, by default of ours."""
+    return Report(run_id, phase, phase.title(), **fields)
+
+
+# --- The loop --------------------------------------------------------------------------------------------------------
+
+
+class HandClock:
+    """Clocks that a test moves by hand; the monotonic one begins at zero."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        """Where it stands."""
+        return self.time
+
+    def monotonic(self) -> float:
+        """Seconds since noon."""
+        return (self.time - NOON).total_seconds()
+
+
+class ScriptedPlatform:
+    """Gives the answers of a script, the last one again and again; keeps what it was asked.
+
+    An answer that can be called is, so that something happens while the platform works.
+    """
+
+    def __init__(self, traits: Traits = GLUE, **answers: list[Any]) -> None:
+        self.traits = traits
+        self.answers = answers
+        self.calls: list[tuple[Any, ...]] = []
+
+    def _answer(self, call: str, *asked: Any) -> Any:
+        self.calls.append((call, *asked))
+        script = self.answers[call]
+        answer = script.pop(0) if len(script) > 1 else script[0]
+        return answer() if callable(answer) else answer
+
+    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+        """As the script has it."""
+        return self._answer("start", target.name, full)
+
+    def get(self, target: Target, run_id: str) -> Report | Trouble:
+        """As the script has it."""
+        return self._answer("get", target.name, run_id)
+
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+        """As the script has it."""
+        return self._answer("list", target.name, since)
+
+    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+        """As the script has it."""
+        return self._answer("cancel", target.name, run_id)
+
+
+class HookedStore(MemoryStore):
+    """A store in memory that calls a test's function before it saves: to be first, to fail, or to let time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_save: Callable[[str], object] = lambda _key: None
+        self.saves = 0
+
+    def save(self, document: Any, body: bytes, wake_at: datetime | None) -> Any:
+        """Save, after whatever the test does first."""
+        self.before_save(document.key)
+        self.saves += 1
+        return super().save(document, body, wake_at)
+
+
+def a_target(name: str = "daily", **fields: Any) -> Target:
+    """A view of that name, fed by the bucket of that name."""
+    given = {"policy": POLICY, "on": (S3ObjectCreated(name),), "identity": "role", **fields}
+    return Target(name, GlueView("1", "sales", name), **given)
+
+
+class Stage:
+    """An engine over a store in memory, a scripted platform and a clock that a test moves."""
+
+    def __init__(
+        self, *targets: Target, platform: ScriptedPlatform | None = None, waker: Any = None, ends_at: float = 1e9
+    ) -> None:
+        self.clock = HandClock()
+        self.store = HookedStore()
+        self.platform = platform or ScriptedPlatform()
+        self.waker = waker or MemoryWaker(self.clock)
+        self.told: list[Happened] = []
+        tokens = count(1)
+        self.world = World(
+            Cloud.AWS,
+            self.store,
+            self.platform,
+            self.waker,
+            self.clock,
+            lambda: f"t{next(tokens)}",
+            self.told.append,
+        )
+        self.configuration = Configuration(targets or (a_target(),))
+        self.engine = Engine(self.configuration, self.world, ends_at=ends_at)
+
+    def target(self, name: str = "daily") -> Target:
+        """One of its targets."""
+        return self.configuration.by_name[name]
+
+    def engine_of(self, *targets: Target) -> Engine:
+        """Another engine in the same world: the next deployment's, with these targets."""
+        return Engine(Configuration(targets), self.world)
+
+    def state(self, name: str = "daily") -> State:
+        """What the store knows of a target."""
+        return records.read_state(self.store.load(self.target(name).key).body)
+
+    def put(self, state: State, name: str = "daily") -> None:
+        """Have the store know this of a target, planned for its configuration."""
+        target = self.target(name)
+        planned = replace(state, definition=target.definition, planned_until=state.planned_until or NOON)
+        self.store.save(self.store.load(target.key), records.write(planned), planned.wake_at)
+
+    def at(self, number: float) -> None:
+        """Let time pass to so many seconds after noon."""
+        self.clock.time = at(number)
+
+    def calls(self) -> list[str]:
+        """The names of the calls to the platform so far."""
+        return [call[0] for call in self.platform.calls]
+
+    def words(self) -> list[str]:
+        """What was told so far."""
+        return [happened.what for happened in self.told]
