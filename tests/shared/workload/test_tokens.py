@@ -38,7 +38,7 @@ from functions_azure.workload.keys import (
 )
 from local.emulators.entra.tokens import ANY_TENANT, Tokens
 from local.emulators.http_server import Answer, LoopbackServer, Request
-from shared.workload.api import tokens as workload_tokens
+from shared.workload import tokens as workload_tokens
 from shared.workload.tokens import CHECKS, FABRIC_APPS, LONGEST_HEADER, Expected, Pair
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
