@@ -35,5 +35,5 @@ def _shell() -> Shell:
     configuration = wiring.configuration(found)
     telemetry = Telemetry(found.service, settings.secrets(os.environ))
     clients = Clients(found.region)
-    here = wiring.world(found, clients, telemetry.tell)
+    here = wiring.world(found, clients, telemetry.emit)
     return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry)

@@ -14,7 +14,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared.refresh.ports import Conflict, StoreDown
+from shared.refresh.ports import Conflict, StoreDownError
 
 PATIENT = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
 """For the store and the queues, where sending twice does no harm.
@@ -24,7 +24,7 @@ the record, finds its own write there, and goes on from it; a claim that it cann
 """
 
 ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 1})
-"""For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.TRAITS.call_timeout`."""
+"""For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.CAPABILITIES` says."""
 
 
 def session(region: str = "") -> Any:
@@ -81,6 +81,6 @@ def translated(what: str) -> Iterator[None]:
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
             raise Conflict(what) from error
-        raise StoreDown(f"{what}: {error}") from error
+        raise StoreDownError(f"{what}: {error}") from error
     except BotoCoreError as error:
-        raise StoreDown(f"{what}: {error}") from error
+        raise StoreDownError(f"{what}: {error}") from error

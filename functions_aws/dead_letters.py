@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions_aws.clients import Clients, translated
-from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, Heap, Move
+from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, DeadLetterSummary, Move
 from shared.redaction import plain
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 from shared.values import Value
 
 WHY = "why"
@@ -44,7 +44,7 @@ class DeadLetters:
         self._dead_urls: dict[str, str] = {}
 
     def send(self, record: Mapping[str, Any], why: str) -> None:
-        """SendMessage with the body as it came. Raises `StoreDown`; then the message must stay where it is."""
+        """SendMessage with the body as it came. Raises `StoreDownError`; then the message must stay where it is."""
         with translated("sending a dead letter"):
             self._clients.sqs.send_message(
                 QueueUrl=self._dead_url_of(record["eventSourceARN"]),
@@ -52,8 +52,8 @@ class DeadLetters:
                 MessageAttributes={WHY: {"DataType": "String", "StringValue": why}},
             )
 
-    def heaps(self) -> tuple[Heap, ...]:
-        """What lies in each dead-letter queue. Raises `StoreDown`."""
+    def summaries(self) -> tuple[DeadLetterSummary, ...]:
+        """What lies in each dead-letter queue. Raises `StoreDownError`."""
         with translated("counting dead letters"):
             return tuple(self._heap(self._queue(url)) for url in self._queue_urls)
 
@@ -83,14 +83,14 @@ class DeadLetters:
                 task.get("FailureReason", ""),
             )
 
-    def _heap(self, queue: _Queue) -> Heap:
+    def _heap(self, queue: _Queue) -> DeadLetterSummary:
         found = self._clients.sqs.get_queue_attributes(
             QueueUrl=queue.dead_url, AttributeNames=["ApproximateNumberOfMessages"]
         )
         count = int(found["Attributes"]["ApproximateNumberOfMessages"])
         messages = self._look_at(queue.dead_url) if count else []
         oldest = min(map(_sent_at, messages), default=None)
-        return Heap(queue.name, count, oldest, tuple(dict.fromkeys(map(_why, messages))))
+        return DeadLetterSummary(queue.name, count, oldest, tuple(dict.fromkeys(map(_why, messages))))
 
     def _look_at(self, url: str) -> list[dict[str, Any]]:
         """A few of them, which stay visible."""
@@ -114,7 +114,7 @@ class DeadLetters:
         dead_arn = json.loads(answer["Attributes"].get("RedrivePolicy", "{}")).get("deadLetterTargetArn", "")
         name = arn.rpartition(":")[2]
         if not dead_arn:
-            raise StoreDown(f"the queue {name} has no dead-letter queue")
+            raise StoreDownError(f"the queue {name} has no dead-letter queue")
         return _Queue(name, arn, dead_arn, url_of(self._clients, dead_arn))
 
 

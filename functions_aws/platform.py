@@ -14,7 +14,7 @@ from functions_aws.clients import Clients
 from shared.platforms import glue
 from shared.platforms.failures import Operation, broken
 from shared.platforms.paging import Page, gather
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Report, Started
 from shared.targets import GlueView, Target
 
@@ -24,38 +24,38 @@ Answer = dict[str, Any]
 class Platform:
     """`shared.refresh.ports.Platform` for Glue's materialized views."""
 
-    traits = glue.TRAITS
+    capabilities = glue.CAPABILITIES
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """StartMaterializedViewRefreshTaskRun."""
         parameters = glue.start_parameters(_view(target), full=full)
         answer = self._ask(Operation.START, "start_materialized_view_refresh_task_run", parameters)
-        return answer if isinstance(answer, Trouble) else glue.start_answer(answer)
+        return answer if isinstance(answer, Failure) else glue.start_answer(answer)
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """GetMaterializedViewRefreshTaskRun."""
         parameters = glue.get_parameters(_view(target), run_id)
         answer = self._ask(Operation.GET, "get_materialized_view_refresh_task_run", parameters)
-        return answer if isinstance(answer, Trouble) else glue.get_answer(answer)
+        return answer if isinstance(answer, Failure) else glue.get_answer(answer)
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """ListMaterializedViewRefreshTaskRuns, page by page, as far as `shared.platforms.glue` needs it."""
         view = _view(target)
 
-        def page(parameters: Answer) -> Page[Answer] | Trouble:
+        def page(parameters: Answer) -> Page[Answer] | Failure:
             answer = self._ask(Operation.LIST, "list_materialized_view_refresh_task_runs", parameters)
-            return answer if isinstance(answer, Trouble) else glue.list_answer(answer, view, since)
+            return answer if isinstance(answer, Failure) else glue.list_answer(answer, view, since)
 
         first = glue.list_parameters(view)
-        return first if isinstance(first, Trouble) else gather(first, page, since)
+        return first if isinstance(first, Failure) else gather(first, page, since)
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:  # noqa: ARG002 - Glue stops whatever the view runs
+    def cancel(self, target: Target, run_id: str) -> Failure | None:  # noqa: ARG002 - Glue stops whatever the view runs
         """StopMaterializedViewRefreshTaskRun."""
         parameters = glue.stop_parameters(_view(target))
-        if isinstance(parameters, Trouble):
+        if isinstance(parameters, Failure):
             return parameters
         try:
             self._clients.glue.stop_materialized_view_refresh_task_run(**parameters)
@@ -65,14 +65,14 @@ class Platform:
             return broken(Operation.CANCEL, error)
         return glue.stop_answer()
 
-    def _ask(self, operation: Operation, method: str, parameters: Answer | Trouble) -> Answer | Trouble:
+    def _ask(self, operation: Operation, method: str, parameters: Answer | Failure) -> Answer | Failure:
         """One call. Only where the SDK's own exceptions end is it known what was sent, so they become facts here."""
-        if isinstance(parameters, Trouble):
+        if isinstance(parameters, Failure):
             return parameters
         try:
             answer: Answer = getattr(self._clients.glue, method)(**parameters)
         except ClientError as error:
-            return glue.trouble(operation, error.response)
+            return glue.failure(operation, error.response)
         except BotoCoreError as error:
             return broken(operation, error)
         return answer

@@ -14,7 +14,7 @@ SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZ
 """Variables of the SDK whose values must never be seen in a log."""
 
 
-class BadSettings(Exception):  # noqa: N818 - named for what it is, like BadConfiguration
+class SettingsError(Exception):
     """A variable is missing, or says what it must not say."""
 
 
@@ -35,7 +35,7 @@ class Settings(Value, frozen=True):
 
 
 def read(environ: Mapping[str, str]) -> Settings:
-    """Read the variables; raises `BadSettings`."""
+    """Read the variables; raises `SettingsError`."""
     _refuse_unsafe_endpoints(environ)
     return Settings(
         config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
@@ -56,7 +56,7 @@ def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
     value = environ.get(name, "")
     if not value:
-        raise BadSettings(f"{name} is not set: it must be {what}")
+        raise SettingsError(f"{name} is not set: it must be {what}")
     return value
 
 
@@ -67,4 +67,4 @@ def _refuse_unsafe_endpoints(environ: Mapping[str, str]) -> None:
     """
     for name, value in environ.items():
         if name.startswith("AWS_ENDPOINT_URL") and value and (why := refusal(value)):
-            raise BadSettings(f"{name} {why}")
+            raise SettingsError(f"{name} {why}")

@@ -16,12 +16,12 @@ from functions_aws.visibility import Returns
 from shared.config.load import Configuration
 from shared.inbound import eventbridge
 from shared.inbound.dispatch import DONE, Judged, Verdict, take
-from shared.inbound.messages import Asked, Ignored, Reading, Ticked, each
+from shared.inbound.messages import Asked, Ignored, Message, Ticked, each
 from shared.redaction import plain
 from shared.refresh import records
 from shared.refresh import status as report
-from shared.refresh.engine import Engine, World
-from shared.refresh.ports import StoreDown
+from shared.refresh.engine import Engine, Ports
+from shared.refresh.ports import StoreDownError
 
 MARGIN_SECONDS = 5.0
 """Left of an invocation for saving what the last call answered. Being killed there loses nothing, only time."""
@@ -29,7 +29,7 @@ MARGIN_SECONDS = 5.0
 Record = Mapping[str, Any]
 
 
-class NotDone(Exception):  # noqa: N818 - named for what happened
+class NotDoneError(Exception):
     """What was asked for by a direct invocation was not done; the message says why."""
 
 
@@ -39,7 +39,7 @@ class Shell:
     def __init__(
         self,
         configuration: Configuration,
-        world: World,
+        world: Ports,
         dead_letters: DeadLetters,
         returns: Returns,
         telemetry: Telemetry,
@@ -51,7 +51,7 @@ class Shell:
         self._telemetry = telemetry
 
     def answer(self, event: Any, context: Any) -> Any:
-        """Answer one invocation: see `app.handler`. Raises `NotDone`, but never for a batch."""
+        """Answer one invocation: see `app.handler`. Raises `NotDoneError`, but never for a batch."""
         remaining_seconds = context.get_remaining_time_in_millis() / 1000
         ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
         engine = Engine(self._configuration, self._world, ends_at=ends_at)
@@ -75,7 +75,7 @@ class Shell:
         """They come back in any case; sooner, if this goes well."""
         try:
             self._returns.hasten(returned)
-        except StoreDown as down:
+        except StoreDownError as down:
             self._telemetry.later(str(down))
 
     def _buried(self, record: Record, judged: Judged) -> Judged:
@@ -85,7 +85,7 @@ class Shell:
         try:
             body = record["body"] if judged.dead is None else judged.dead.decode()
             self._dead_letters.send({**record, "body": body}, judged.why)
-        except StoreDown as down:
+        except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         self._telemetry.dead(record["messageId"], judged.why)
         return DONE
@@ -96,10 +96,10 @@ class Shell:
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned([], judged.why, judged.cause)
         if judged.verdict is not Verdict.DONE:
-            raise NotDone(plain(judged.why))
+            raise NotDoneError(plain(judged.why))
         return self._row(engine, reading) if isinstance(reading, Asked) else {"verdict": judged.verdict}
 
-    def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Reading, Judged]]:
+    def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Message, Judged]]:
         now = self._world.clock.now()
         readings = [eventbridge.read(body, now) for body in bodies]
         for reading in each(readings):
@@ -114,13 +114,13 @@ class Shell:
         target = engine.configuration.by_name[asked.target]
         try:
             state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
-        except StoreDown as down:  # what was asked for is stored all the same
+        except StoreDownError as down:  # what was asked for is stored all the same
             return {"name": target.name, "verdict": "unknown", "why": plain(str(down))}
         row = report.row(
             target,
             records.read_state(state.body),
             records.read_deployment(deployment.body),
-            self._world.platform.traits,
+            self._world.platform.capabilities,
             now=self._world.clock.now(),
             dead_letters=0,
         )

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions_aws.clients import Clients, translated
-from shared.refresh.ports import Document, StoreDown
+from shared.refresh.ports import Document, StoreDownError
 
 RECORD = "record"
 HISTORY = "run#"
@@ -137,7 +137,7 @@ class Store:
             if not left:
                 return
             time.sleep(0.1 * 2**tried)
-        raise StoreDown(f"reading many records: some were left unread {BATCH_TRIES} times")
+        raise StoreDownError(f"reading many records: some were left unread {BATCH_TRIES} times")
 
 
 def _record_key(key: str) -> dict[str, Any]:

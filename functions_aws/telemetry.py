@@ -16,7 +16,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from shared.redaction import plain
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 
 NAMESPACE = "unstale"
 
@@ -63,7 +63,7 @@ class Telemetry:
             service=service, json_serializer=self._line, serialize_stacktrace=False, utc=True, location=None
         )
 
-    def tell(self, happened: Happened) -> None:
+    def emit(self, happened: LogEvent) -> None:
         """What the engine says."""
         for metric, field in COUNTED.get(happened.what, {}).items():
             self._counts[metric] += float(happened.fields.get(field) or 0) if field else 1

@@ -12,7 +12,7 @@ from typing import Any
 from functions_aws.clients import Clients, translated
 from functions_aws.dead_letters import url_of
 from shared.inbound.dispatch import stays_away
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 
 MOST_A_CALL = 10
 """Entries of one ChangeMessageVisibilityBatch."""
@@ -30,13 +30,13 @@ class Returns:
     def hasten(self, records: Sequence[Record]) -> None:
         """ChangeMessageVisibilityBatch, for records of one queue.
 
-        Raises `StoreDown`: then some come back when their queue says, which is later, and no harm.
+        Raises `StoreDownError`: then some come back when their queue says, which is later, and no harm.
         """
         parts = [records[start : start + MOST_A_CALL] for start in range(0, len(records), MOST_A_CALL)]
         with translated("bringing messages back sooner"):
             refused = [code for part in parts for code in self._changed(part)]
         if refused:
-            raise StoreDown(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
+            raise StoreDownError(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
 
     def _changed(self, records: Sequence[Record]) -> list[str]:
         """The codes of those that SQS refused."""

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from functions_aws.clients import Clients
 from functions_aws.platform import Platform
-from functions_aws.settings import BadSettings, Settings
+from functions_aws.settings import Settings, SettingsError
 from functions_aws.store import Store
 from functions_aws.waker import Waker
 from shared.config.load import Configuration, load
-from shared.refresh.engine import Happened, World
+from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Clock
 from shared.targets import Cloud
 
@@ -31,14 +31,14 @@ class SystemClock:
 
 
 def configuration(settings: Settings) -> Configuration:
-    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file.
+    """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file.
 
-    Raises `BadSettings` if the rules were made from another one: events of targets that it does not name would be taken
-    for nobody's. Several environments are packaged in one folder, one after the other.
+    Raises `SettingsError` if the rules were made from another one: events of targets that it lacks would be ignored.
+    Several environments are packaged in one folder, one after the other.
     """
     found = load(settings.config.read_text(encoding="utf-8"), str(settings.config))
     if settings.fingerprint not in {"", found.fingerprint}:
-        raise BadSettings(
+        raise SettingsError(
             f"UNSTALE_CONFIG_FINGERPRINT is {settings.fingerprint!r}, but that of {settings.config} is "
             f"{found.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
             "make package-aws for this environment, then sam deploy"
@@ -46,14 +46,14 @@ def configuration(settings: Settings) -> Configuration:
     return found
 
 
-def world(settings: Settings, clients: Clients, tell: Callable[[Happened], None], clock: Clock | None = None) -> World:
+def world(settings: Settings, clients: Clients, emit: Callable[[LogEvent], None], clock: Clock | None = None) -> Ports:
     """Nothing in it has been called yet, so nothing is connected."""
-    return World(
+    return Ports(
         cloud=Cloud.AWS,
         store=Store(clients, settings.table),
         platform=Platform(clients),
         waker=Waker(clients, settings.queue_url),
         clock=clock or SystemClock(),
         token=lambda: uuid.uuid4().hex,
-        tell=tell,
+        emit=emit,
     )

@@ -82,8 +82,8 @@ def refresh(req: func.HttpRequest) -> func.HttpResponse:
     """Ask for one target, by name."""
     try:
         reply = shell().refresh(req.route_params["target"], req.get_body())
-    except Exception as trouble:  # noqa: BLE001 - an exception that leaves the function is an empty 500
-        reply = _unavailable(trouble)
+    except Exception as failure:  # noqa: BLE001 - an exception that leaves the function is an empty 500
+        reply = _unavailable(failure)
     return func.HttpResponse(
         json.dumps(reply.content), status_code=reply.status, mimetype="application/json", headers=reply.headers
     )
@@ -137,8 +137,8 @@ if _hub:  # where there is none, the host would report the binding as broken for
     )
 
 
-def _complain(trouble: Exception) -> None:
-    logging.getLogger("unstale").error("%s: %s", type(trouble).__name__, trouble)
+def _complain(failure: Exception) -> None:
+    logging.getLogger("unstale").error("%s: %s", type(failure).__name__, failure)
 
 
 def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
@@ -147,16 +147,16 @@ def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
 
     try:
         answer = shell().job(Request(operation, req.route_params, dict(req.headers), req.get_body()))
-    except Exception as trouble:  # noqa: BLE001 - settings that are wrong: as above
-        _complain(trouble)
-        answer = unavailable(trouble)
+    except Exception as failure:  # noqa: BLE001 - settings that are wrong: as above
+        _complain(failure)
+        answer = unavailable(failure)
     return func.HttpResponse(
         answer.body, status_code=answer.status, mimetype="application/json", headers=dict(answer.headers)
     )
 
 
-def _unavailable(trouble: Exception) -> Reply:
+def _unavailable(failure: Exception) -> Reply:
     from functions_azure.shell import unavailable
 
-    _complain(trouble)
-    return unavailable(trouble)
+    _complain(failure)
+    return unavailable(failure)

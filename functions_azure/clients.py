@@ -16,7 +16,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestE
 from functions_azure.sessions import session
 from functions_azure.settings import SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
 from shared.redaction import plain
-from shared.refresh.ports import Conflict, StoreDown
+from shared.refresh.ports import Conflict, StoreDownError
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -55,7 +55,7 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
 
     The SDK's own retries are off, because they wait longer than an invocation lasts. Sending twice does no harm: a
     conditional write that took effect looks like somebody else's, so the loop reads the record and goes on from it; a
-    wake that comes twice does nothing the second time. Raises `Absent`, `Conflict` or `StoreDown`.
+    wake that comes twice does nothing the second time. Raises `Absent`, `Conflict` or `StoreDownError`.
     """
     try:
         try:
@@ -63,9 +63,9 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
         except (ServiceRequestError, ServiceResponseError):
             return send(**_limits(what, deadline))
     except HttpResponseError as error:
-        raise _MEANINGS.get(_code(error), StoreDown)(f"{what}: {plain(str(error))}") from error
+        raise _MEANINGS.get(_code(error), StoreDownError)(f"{what}: {plain(str(error))}") from error
     except AzureError as error:
-        raise StoreDown(f"{what}: {plain(_why(error))}") from error
+        raise StoreDownError(f"{what}: {plain(_why(error))}") from error
 
 
 def _why(error: AzureError) -> str:
@@ -95,7 +95,7 @@ def _code(error: HttpResponseError) -> str:
 def _limits(what: str, deadline: Deadline) -> dict[str, float]:
     left = deadline.left()
     if left < LEAST_SECONDS:
-        raise StoreDown(f"{what}: no time is left in this invocation")
+        raise StoreDownError(f"{what}: no time is left in this invocation")
     connect_seconds = min(CONNECT_SECONDS, left / 2)
     return {"connection_timeout": connect_seconds, "read_timeout": min(READ_SECONDS, left - connect_seconds)}
 

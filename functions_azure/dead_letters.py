@@ -19,9 +19,9 @@ from functions_azure.queue_messages import UnfitMessageError, message_text, xml_
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
 from functions_azure.undelivered import Undelivered
 from functions_azure.waker import FOREVER
-from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, Heap, Move
+from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, DeadLetterSummary, Move
 from shared.redaction import plain
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 
 MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""
@@ -50,7 +50,7 @@ class DeadLetters:
         self._moves: tuple[Move, ...] = ()
 
     def send(self, queue: str, body: bytes, why: str) -> None:
-        """Put Message, or Put Blob for what is too long. Raises `StoreDown`; then the message must stay where it is."""
+        """Put Message, or Put Blob for what is too long. Raises `StoreDownError`; then the message must stay."""
         letter = _sealed(body, why)
         if _fits(letter):
             self._put(queue + POISON, letter)
@@ -62,22 +62,22 @@ class DeadLetters:
     def return_to(self, queue: str, body: bytes) -> None:
         """Put Message into the queue itself: an event that cannot be stored now, from where nothing waits.
 
-        Raises `StoreDown`: `UnfitMessageError` where no time would help.
+        Raises `StoreDownError`: `UnfitMessageError` where no time would help.
         """
         self._put(queue, message_text(body))
 
-    def heaps(self) -> tuple[Heap, ...]:
-        """What lies in each poison queue, and in the container. Raises `StoreDown`."""
-        undelivered = self._undelivered.heap()
+    def summaries(self) -> tuple[DeadLetterSummary, ...]:
+        """What lies in each poison queue, and in the container. Raises `StoreDownError`."""
+        undelivered = self._undelivered.summary()
         return (*self._poison(), *((undelivered,) if undelivered else ()))
 
     def redrive(self) -> None:
-        """Move all that lies there now back to where it came from, without its envelope. Raises `StoreDown`."""
+        """Move all that lies there now back to where it came from, without its envelope. Raises `StoreDownError`."""
         self._moves = ()
-        for heap in self._poison():
-            if heap.count:
-                moved = sum(1 for _ in self._moved(heap.queue))
-                self._moves += (Move(heap.queue, "COMPLETED", moved, heap.count),)
+        for summary in self._poison():
+            if summary.count:
+                moved = sum(1 for _ in self._moved(summary.queue))
+                self._moves += (Move(summary.queue, "COMPLETED", moved, summary.count),)
         returned = self._undelivered.move(lambda content: self._put(EVENTS_QUEUE, content))
         self._moves += (returned,) if returned else ()
 
@@ -85,7 +85,7 @@ class DeadLetters:
         """What the last `redrive` moved."""
         return self._moves
 
-    def _poison(self) -> Iterator[Heap]:
+    def _poison(self) -> Iterator[DeadLetterSummary]:
         return map(self._heap, (EVENTS_QUEUE, WAKES_QUEUE))
 
     def _moved(self, queue: str) -> Iterator[str]:
@@ -112,13 +112,15 @@ class DeadLetters:
         client = self._clients.queue(queue)
         self._ask("removing a dead letter", lambda **limits: client.delete_message(letter, **limits))
 
-    def _heap(self, queue: str) -> Heap:
+    def _heap(self, queue: str) -> DeadLetterSummary:
         client = self._clients.queue(queue + POISON)
         found = self._ask("counting dead letters", client.get_queue_properties)
         count = int(found.approximate_message_count or 0)
         letters = self._ask("looking at dead letters", lambda **limits: client.peek_messages(LOOKED_AT, **limits))
         oldest = min((letter.inserted_on for letter in letters if letter.inserted_on), default=None)
-        return Heap(queue, count, oldest, tuple(dict.fromkeys(_opened(letter.content)[0] for letter in letters)))
+        return DeadLetterSummary(
+            queue, count, oldest, tuple(dict.fromkeys(_opened(letter.content)[0] for letter in letters))
+        )
 
     def _put(self, queue: str, content: str) -> None:
         self._ask(
@@ -130,7 +132,7 @@ class DeadLetters:
         try:
             return ask(what, self._deadline, send)
         except Absent as absent:
-            raise StoreDown(str(absent)) from absent
+            raise StoreDownError(str(absent)) from absent
 
 
 def _sealed(body: bytes, why: str) -> str:

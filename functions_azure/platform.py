@@ -18,12 +18,12 @@ from functions_azure.tokens import Tokens
 from shared.platforms import fabric
 from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, broken
 from shared.platforms.paging import Page, gather
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock, Report, Started
 from shared.targets import GlueView, Target
 
 CONNECT_SECONDS, READ_SECONDS = 1.0, 3.0
-"""Together `fabric.TRAITS.call_timeout`, which bounds a whole call, its token included."""
+"""Together `fabric.CAPABILITIES.call_timeout`, which bounds a whole call, its token included."""
 LEAST_SECONDS = 2.0
 """Given less, a start has a fair chance to time out, and one that timed out is a run that must be looked for."""
 IDLE = timedelta(seconds=30)
@@ -69,7 +69,7 @@ class Connection:
 class Platform:
     """`shared.refresh.ports.Platform` for Fabric's jobs; one for each invocation."""
 
-    traits = fabric.TRAITS
+    capabilities = fabric.CAPABILITIES
 
     def __init__(
         self,
@@ -89,47 +89,47 @@ class Platform:
         self._url_form = url_form
         self._deadline = deadline
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:  # noqa: ARG002 - Fabric decides how
+    def start(self, target: Target, *, full: bool) -> Started | Failure:  # noqa: ARG002 - Fabric decides how
         """Run On Demand Item Job, or the lake views' own form of it."""
         answer = self._ask(Operation.START, fabric.start(_resource(target), self._url_form))
-        return answer if isinstance(answer, Trouble) else fabric.started(*answer, self._clock.now())
+        return answer if isinstance(answer, Failure) else fabric.started(*answer, self._clock.now())
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """Get Item Job Instance."""
         answer = self._ask(Operation.GET, fabric.get_item_job_instance(_resource(target), run_id))
-        return answer if isinstance(answer, Trouble) else fabric.reported(*answer, self._clock.now())
+        return answer if isinstance(answer, Failure) else fabric.reported(*answer, self._clock.now())
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """List Item Job Instances, page by page."""
         resource = _resource(target)
 
-        def page(request: fabric.Request) -> Page[fabric.Request] | Trouble:
+        def page(request: fabric.Request) -> Page[fabric.Request] | Failure:
             answer = self._ask(Operation.LIST, request)
-            if isinstance(answer, Trouble):
+            if isinstance(answer, Failure):
                 return answer
             return fabric.listed(*answer, self._clock.now(), resource=resource, since=since)
 
         return gather(fabric.list_item_job_instances(resource), page)
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+    def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Cancel Item Job Instance."""
         answer = self._ask(Operation.CANCEL, fabric.cancel_item_job_instance(_resource(target), run_id))
-        return answer if isinstance(answer, Trouble) else fabric.cancelled(*answer, self._clock.now())
+        return answer if isinstance(answer, Failure) else fabric.cancelled(*answer, self._clock.now())
 
-    def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Trouble:
+    def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Failure:
         """One call. Refused for its token, it is sent once more with a new one: a 401 takes no effect, ever."""
-        ends_at = time.monotonic() + self._deadline.left(self.traits.call_timeout.total_seconds())
+        ends_at = time.monotonic() + self._deadline.left(self.capabilities.call_timeout.total_seconds())
         answer = self._send(operation, request, ends_at)
         if isinstance(answer, Answer) and fabric.token_refused(answer.status):
             return self._send(operation, request, ends_at)
         return answer
 
-    def _send(self, operation: Operation, request: fabric.Request, ends_at: float) -> Answer | Trouble:
+    def _send(self, operation: Operation, request: fabric.Request, ends_at: float) -> Answer | Failure:
         token = self._tokens.token()
-        if isinstance(token, Trouble):
+        if isinstance(token, Failure):
             return token
         if ends_at - time.monotonic() < LEAST_SECONDS:
-            return NOT_CONNECTED.trouble("NoTimeLeft", "not sent: too little time was left in this invocation")
+            return NOT_CONNECTED.failure("NoTimeLeft", "not sent: too little time was left in this invocation")
         try:
             answer = self._connection.send(request, request.url(self._url), token, ends_at)
         except requests.RequestException as error:

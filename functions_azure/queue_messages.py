@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from xml.sax.saxutils import escape
 
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 
 LONGEST_MESSAGE = 65_536
 """Bytes of a message as it stands in the document, in which `&`, `<` and `>` take more than one."""
@@ -17,7 +17,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 """Characters that no XML document may hold, however they are written (https://www.w3.org/TR/xml/#charsets)."""
 
 
-class UnfitMessageError(StoreDown):
+class UnfitMessageError(StoreDownError):
     """A body can never be a message of a queue: it is no text, too long, or has a character that XML has none of."""
 
 

@@ -41,7 +41,7 @@ SHORTEST_SECRET = 8
 """Characters. What is shorter would blot out ordinary words, and no service accepts it."""
 
 
-class BadSettings(Exception):  # noqa: N818 - named for what it is, like BadConfiguration
+class SettingsError(Exception):
     """A variable is missing, or says what it must not say."""
 
 
@@ -77,15 +77,15 @@ def config_path(environ: Mapping[str, str]) -> Path:
 
 
 def cloud(environ: Mapping[str, str]) -> AzureCloud:
-    """The cloud that `UNSTALE_CLOUD` names; without the variable the public one. Raises `BadSettings`."""
+    """The cloud that `UNSTALE_CLOUD` names; without the variable the public one. Raises `SettingsError`."""
     name = environ.get("UNSTALE_CLOUD") or "public"
     if name not in CLOUDS:
-        raise BadSettings(f"UNSTALE_CLOUD is {name!r}: it must be one of {', '.join(CLOUDS)}")
+        raise SettingsError(f"UNSTALE_CLOUD is {name!r}: it must be one of {', '.join(CLOUDS)}")
     return CLOUDS[name]
 
 
 def read(environ: Mapping[str, str]) -> Settings:
-    """Read the variables; raises `BadSettings`."""
+    """Read the variables; raises `SettingsError`."""
     here = cloud(environ)
     tenant_id = environ.get("UNSTALE_TENANT_ID", "")
     authority = environ.get("UNSTALE_AUTHORITY") or (f"{here.login_url}/{tenant_id}" if tenant_id else "")
@@ -119,10 +119,10 @@ class Workload(Value, frozen=True):
 
 
 def workload(environ: Mapping[str, str]) -> Workload:
-    """Read the variables that `[workload]` needs; raises `BadSettings`. No token has a say in where keys come from."""
+    """Read the variables that `[workload]` needs; raises `SettingsError`. No token says where keys come from."""
     missing = [name for name in (WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT) if not environ.get(name)]
     if missing:
-        raise BadSettings(f"the configuration has [workload], but {' and '.join(missing)} is not set")
+        raise SettingsError(f"the configuration has [workload], but {' and '.join(missing)} is not set")
     here = cloud(environ)
     authority = urlsplit(endpoint(environ, "UNSTALE_AUTHORITY", here.login_url))
     return Workload(
@@ -185,7 +185,7 @@ def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def endpoint(environ: Mapping[str, str], name: str, default: str = "") -> str:
-    """An address from a variable, "" where it may be missing; raises `BadSettings`, because tokens leave for it."""
+    """An address from a variable, "" where it may be missing; raises `SettingsError`, because tokens leave for it."""
     value = environ.get(name) or default
     return _safe(name, value) if value else ""
 
@@ -195,14 +195,14 @@ def _connection_string(value: str) -> str:
     parts = [part.partition("=") for part in value.split(";") if part]
     names = {name.lower() for name, _, _ in parts}
     if value and not (all(sign for _, sign, _ in parts) and any(needed <= names for needed in _CONNECTED_BY)):
-        raise BadSettings(f"{STORAGE} is no connection string, such as AccountName=...;AccountKey=...")
+        raise SettingsError(f"{STORAGE} is no connection string, such as AccountName=...;AccountKey=...")
     return value
 
 
 def _endpoint(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "")
     if not value:
-        raise BadSettings(f"neither {STORAGE} nor {name} is set: one must say where the storage account is")
+        raise SettingsError(f"neither {STORAGE} nor {name} is set: one must say where the storage account is")
     return _safe(name, value)
 
 
@@ -213,8 +213,8 @@ def _safe(name: str, url: str) -> str:
     if (host and parts.scheme == "https") or (parts.scheme == "http" and is_loopback(host)):
         if not (parts.username or parts.query or parts.fragment):
             return url.rstrip("/")
-        raise BadSettings(f"{name} must be a bare address: no user, no query, no fragment")
-    raise BadSettings(f"{name} is at {parts.scheme}://{host}: it must be https, or http on a loopback address")
+        raise SettingsError(f"{name} must be a bare address: no user, no query, no fragment")
+    raise SettingsError(f"{name} is at {parts.scheme}://{host}: it must be https, or http on a loopback address")
 
 
 def is_loopback(host: str) -> bool:

@@ -21,13 +21,13 @@ from functions_azure.telemetry import Telemetry
 from shared.config.load import Configuration
 from shared.inbound import eventgrid
 from shared.inbound.dispatch import Judged, Verdict, take
-from shared.inbound.messages import Ignored, Malformed, Reading, Ticked, each
+from shared.inbound.messages import Ignored, Malformed, Message, Ticked, each
 from shared.redaction import plain
 from shared.refresh import records
 from shared.refresh import status as report
-from shared.refresh.engine import Engine, World
-from shared.refresh.failure import Trouble
-from shared.refresh.ports import StoreDown
+from shared.refresh.engine import Engine, Ports
+from shared.refresh.failure import Failure
+from shared.refresh.ports import StoreDownError
 from shared.targets import Target
 from shared.values import Value
 
@@ -53,12 +53,12 @@ TURNS_BEFORE_QUEUE = 2
 """A batch from an event hub is tried again so often before its events go to the queue, where they wait on their own."""
 
 
-class ComesBack(Exception):  # noqa: N818 - named for what follows
+class ComesBackError(Exception):
     """Trouble of ours: the host brings the message back. Says why, without a cause that might show too much."""
 
 
-class Graves(Protocol):
-    """What is needed of the dead letters; both may raise `StoreDown`."""
+class DeadLetterSink(Protocol):
+    """What is needed of the dead letters; both may raise `StoreDownError`."""
 
     def send(self, queue: str, body: bytes, why: str) -> None:
         """Bury a message that was in, or meant for, this queue."""
@@ -71,7 +71,7 @@ class Invocation(NamedTuple):
     """What one invocation works on; it must all be over by the deadline."""
 
     engine: Engine
-    world: World
+    world: Ports
 
 
 class Reply(Value, frozen=True):
@@ -93,10 +93,10 @@ class Shell:
     def __init__(
         self,
         configuration: Callable[[], Configuration],
-        world: Callable[[Configuration, Deadline], World],
-        graves: Callable[[Deadline], Graves],
+        world: Callable[[Configuration, Deadline], Ports],
+        graves: Callable[[Deadline], DeadLetterSink],
         telemetry: Telemetry,
-        renew: Callable[[Deadline], Trouble | None] = lambda _: None,
+        renew: Callable[[Deadline], Failure | None] = lambda _: None,
         *,
         gate: Callable[[], Gate] | None = None,
     ) -> None:
@@ -113,22 +113,22 @@ class Shell:
         self._gate = gate or _closed
 
     def deliver(self, queue: str, body: bytes) -> None:
-        """Take one message. Raises `ComesBack`."""
+        """Take one message. Raises `ComesBackError`."""
         deadline = Deadline(INVOCATION_SECONDS)
         [judged] = self._take([body], deadline)
         why = self._settle(queue, body, judged, deadline)
         if why:
-            raise ComesBack(why) from None
+            raise ComesBackError(why) from None
 
     def tick(self) -> None:
-        """The minute came round. Raises `ComesBack`, so that a failed tick is seen; the next one comes anyway."""
+        """The minute came round. Raises `ComesBackError`, so that a failed tick is seen; the next one comes anyway."""
         deadline = Deadline(INVOCATION_SECONDS)
         [judged] = self._judge(lambda _: [Ticked()], deadline, 1)
         if judged.verdict is not Verdict.RETRY:
             judged = self._renewed(deadline)
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned(0, judged.why, judged.cause)
-            raise ComesBack(plain(judged.why)) from None
+            raise ComesBackError(plain(judged.why)) from None
 
     def store(self, bodies: Sequence[bytes], *, to_queue: bool) -> list[bytes]:
         """Take a batch that nobody brings back. Returns what is left: neither stored, nor buried, nor in the queue."""
@@ -149,8 +149,8 @@ class Shell:
             reading = _asked(name, body, here.world.clock.now())
             [judged] = take(here.engine, [reading])
             return self._reply(here, name, reading, judged)
-        except Exception as trouble:  # noqa: BLE001 - an exception that leaves the function is an empty 500
-            return self._unavailable(trouble)
+        except Exception as failure:  # noqa: BLE001 - an exception that leaves the function is an empty 500
+            return self._unavailable(failure)
 
     def job(self, request: Request) -> Answer:
         """One of the three calls that Fabric makes of a workload."""
@@ -171,27 +171,27 @@ class Shell:
     def _take(self, bodies: Sequence[bytes], deadline: Deadline) -> Sequence[Judged]:
         return self._judge(lambda now: self._read(bodies, now), deadline, len(bodies))
 
-    def _read(self, bodies: Sequence[bytes], now: datetime) -> Sequence[Reading]:
+    def _read(self, bodies: Sequence[bytes], now: datetime) -> Sequence[Message]:
         readings = [eventgrid.read(body, now) for body in bodies]
         for reading in each(readings):
             if isinstance(reading, Ignored):
                 self._telemetry.ignored(reading.what)
         return readings
 
-    def _judge(self, read: Callable[[datetime], Sequence[Reading]], deadline: Deadline, count: int) -> Sequence[Judged]:
+    def _judge(self, read: Callable[[datetime], Sequence[Message]], deadline: Deadline, count: int) -> Sequence[Judged]:
         try:
             here = self._invocation(deadline)
             return take(here.engine, read(here.world.clock.now()))
-        except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: the messages come back
-            return [Judged(Verdict.RETRY, _words(trouble), trouble)] * count
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: the messages come back
+            return [Judged(Verdict.RETRY, _words(failure), failure)] * count
 
     def _renewed(self, deadline: Deadline) -> Judged:
         """A sign-in that cannot be renewed fails the tick, though nothing needs it yet, so that somebody hears."""
         try:
-            trouble = self._renew(deadline)
+            failure = self._renew(deadline)
         except Exception as error:  # noqa: BLE001 - the next tick tries again
             return Judged(Verdict.RETRY, _words(error), error)
-        return Judged(Verdict.RETRY, str(trouble)) if trouble else Judged(Verdict.DONE)
+        return Judged(Verdict.RETRY, str(failure)) if failure else Judged(Verdict.DONE)
 
     # --- Verdicts ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Shell:
     def _buried(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
         try:
             self._graves(deadline).send(queue, body, why)
-        except StoreDown as down:
+        except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         self._telemetry.dead(queue, why)
         return Judged(Verdict.DONE)
@@ -218,12 +218,12 @@ class Shell:
             self._graves(deadline).return_to(EVENTS_QUEUE, body)
         except UnfitMessageError as unfit:
             return self._buried(EVENTS_QUEUE, body, str(unfit), deadline).verdict is Verdict.DONE
-        except StoreDown as down:
+        except StoreDownError as down:
             self._telemetry.returned(1, str(down), down)
             return False
         return True
 
-    def _reply(self, here: Invocation, name: str, reading: Reading, judged: Judged) -> Reply:
+    def _reply(self, here: Invocation, name: str, reading: Message, judged: Judged) -> Reply:
         if judged.verdict is Verdict.RETRY:
             return self._unavailable(judged.cause or RuntimeError(judged.why))
         if isinstance(reading, Malformed):
@@ -233,18 +233,18 @@ class Shell:
             return Reply(HTTPStatus.NOT_FOUND, {"error": judged.why, "targets": _names(here.engine)})
         return Reply(HTTPStatus.ACCEPTED, {"target": name, **_standing(here.world, target)})
 
-    def _unavailable(self, trouble: Exception) -> Reply:
-        self._telemetry.returned(0, _words(trouble), trouble)
-        return unavailable(trouble)
+    def _unavailable(self, failure: Exception) -> Reply:
+        self._telemetry.returned(0, _words(failure), failure)
+        return unavailable(failure)
 
 
 def _closed() -> Gate:
     raise RuntimeError("these parts let no call of Fabric's in")
 
 
-def unavailable(trouble: Exception) -> Reply:
+def unavailable(failure: Exception) -> Reply:
     """Trouble of ours, in words: ask again."""
-    return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": plain(_words(trouble))})
+    return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": plain(_words(failure))})
 
 
 def persist(
@@ -263,14 +263,14 @@ def persist(
     for turn, seconds in enumerate(chain(PAUSES_SECONDS, repeat(PAUSES_SECONDS[-1]))):
         try:
             left = shell().store(left, to_queue=turn >= TURNS_BEFORE_QUEUE)
-        except Exception as trouble:  # noqa: BLE001 - settings that are wrong; a restart with better ones brings them back
-            complain(trouble)
+        except Exception as failure:  # noqa: BLE001 - settings that are wrong; a restart with better ones brings them back
+            complain(failure)
         if not left:
             return
         pause(seconds)
 
 
-def _asked(name: str, body: bytes, now: datetime) -> Reading:
+def _asked(name: str, body: bytes, now: datetime) -> Message:
     """The request as one of our own messages."""
     try:
         text = body.removeprefix(BYTE_ORDER_MARK).strip()
@@ -283,7 +283,7 @@ def _asked(name: str, body: bytes, now: datetime) -> Reading:
     return eventgrid.read({"refresh": name, **fields}, now)
 
 
-def _standing(world: World, target: Target) -> dict[str, Any]:
+def _standing(world: Ports, target: Target) -> dict[str, Any]:
     """How the target stands after it was asked for, where it can be read; dead letters are left to `unstale status`."""
     try:
         state, deployment = world.store.load_many([target.key, records.DEPLOYMENT_KEY])
@@ -291,7 +291,7 @@ def _standing(world: World, target: Target) -> dict[str, Any]:
             target,
             records.read_state(state.body),
             records.read_deployment(deployment.body),
-            world.platform.traits,
+            world.platform.capabilities,
             now=world.clock.now(),
             dead_letters=0,
         )
@@ -305,5 +305,5 @@ def _names(engine: Engine) -> list[str]:
     return sorted(target.name for target in engine.targets.values())
 
 
-def _words(trouble: Exception) -> str:
-    return f"{type(trouble).__name__}: {trouble}"
+def _words(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}"

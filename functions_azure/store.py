@@ -26,7 +26,7 @@ from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
-from shared.refresh.ports import Conflict, Document, StoreDown
+from shared.refresh.ports import Conflict, Document, StoreDownError
 
 PARTITIONS = 8
 """A tick costs so many reads, and one; a partition takes some 2,000 writes a second. Never to be changed: what is there
@@ -164,7 +164,7 @@ class Store:
             for row in self._query("looking for old history", partition, OLD, end, FORGOTTEN_AT_ONCE):
                 self._delete("removing old history", partition, row["row"])
                 self._delete("removing old history", partition, row["RowKey"])
-        except StoreDown as down:
+        except StoreDownError as down:
             log.warning("%s", down)
 
     def _delete(self, what: str, partition: str, name: str) -> None:

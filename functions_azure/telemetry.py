@@ -14,7 +14,7 @@ from typing import Any
 
 from functions_azure.correlation import current
 from shared.redaction import plain
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 
 LEVELS: Mapping[str, int] = {
     "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already
@@ -50,7 +50,7 @@ log = logging.getLogger("unstale")
 class Telemetry:
     """One for a process."""
 
-    def tell(self, happened: Happened) -> None:
+    def emit(self, happened: LogEvent) -> None:
         """What the engine says."""
         level = LEVELS.get(happened.what, logging.INFO)
         _write(level, happened.what, target=happened.target, detail=dict(happened.fields))

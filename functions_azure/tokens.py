@@ -29,7 +29,7 @@ from shared.platforms.failures import (
     TRANSPORT,
     names_of,
 )
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 
 if TYPE_CHECKING:
     import msal
@@ -56,7 +56,7 @@ Answer = Mapping[str, Any]
 class Tokens(Protocol):
     """Where a bearer token comes from."""
 
-    def token(self) -> str | Trouble:
+    def token(self) -> str | Failure:
         """A token that is valid for some minutes, or why there is none; nothing that needs it was sent then."""
 
     def refused(self, token: str) -> None:
@@ -66,7 +66,7 @@ class Tokens(Protocol):
 class Issuer(Protocol):
     """One way to a token; both may raise whatever the network does."""
 
-    def acquire(self) -> Answer | Trouble:
+    def acquire(self) -> Answer | Failure:
         """A token out of its cache, or a new one; a trouble where the issuer knows more of it than `refusal` does."""
 
     def forget(self) -> None:
@@ -85,18 +85,18 @@ class EntraTokens:
     def _issuer(self) -> Issuer:
         return self._make()
 
-    def token(self) -> str | Trouble:
+    def token(self) -> str | Failure:
         """See `Tokens`."""
         issued = self.issue()
-        return issued if isinstance(issued, Trouble) else issued.token
+        return issued if isinstance(issued, Failure) else issued.token
 
-    def issue(self) -> AccessToken | Trouble:
+    def issue(self) -> AccessToken | Failure:
         """The same, with the end of its life."""
         try:
             answer = self._issuer.acquire()
         except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
             return unreachable(error)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, Failure):
             return answer
         if "access_token" not in answer:
             return refusal(answer)
@@ -126,7 +126,7 @@ class StorageCredential:
         if time.monotonic() - self._handed_at > AT_ONCE_SECONDS:
             self._tokens.refused(self._handed)
         issued = self._tokens.issue()
-        if isinstance(issued, Trouble):
+        if isinstance(issued, Failure):
             raise ClientAuthenticationError(str(issued))
         self._handed, self._handed_at = issued.token, time.monotonic()
         return issued
@@ -293,14 +293,14 @@ ADVICE: Mapping[str, str] = {
 """What a person can do, by error. `invalid_scope` is what msal calls any refusal of the identity endpoint."""
 
 
-def refusal(answer: Answer) -> Trouble:
+def refusal(answer: Answer) -> Failure:
     """Entra's own error as facts; whatever needed the token was not sent."""
     error = str(answer.get("error") or "no_token")
     said = str(answer.get("error_description") or "no token, and no reason")
     if error in TRANSIENT or _is_passing(said):
-        return NO_CREDENTIALS_NOW.trouble(error, said)
+        return NO_CREDENTIALS_NOW.failure(error, said)
     advice = ADVICE.get(error)
-    return MISCONFIGURED.trouble(error, f"{advice} Entra says: {said}" if advice else said)
+    return MISCONFIGURED.failure(error, f"{advice} Entra says: {said}" if advice else said)
 
 
 def _is_passing(said: str) -> bool:
@@ -311,11 +311,11 @@ def _is_passing(said: str) -> bool:
     return int(status) >= HTTPStatus.INTERNAL_SERVER_ERROR or int(status) == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def unreachable(error: Exception) -> Trouble:
+def unreachable(error: Exception) -> Failure:
     """An exception on the way to a token. Mended by itself, unless it is a matter of addresses or certificates."""
     names = names_of(error)
     code = next((name for name in TRANSPORT if name in names), names[0])
     if TRANSPORT.get(code) is MISCONFIGURED or code == "ValueError":
-        return MISCONFIGURED.trouble(code, f"no token: {error}")
+        return MISCONFIGURED.failure(code, f"no token: {error}")
     facts = NOT_CONNECTED if TRANSPORT.get(code) is NOT_CONNECTED else NO_CREDENTIALS_NOW
-    return facts.trouble(code, f"no token: {error}")
+    return facts.failure(code, f"no token: {error}")

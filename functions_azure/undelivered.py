@@ -22,7 +22,7 @@ from azure.core import MatchConditions
 from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
 from functions_azure.queue_messages import UnfitMessageError, message_text
 from functions_azure.settings import UNDELIVERED
-from shared.inbound.dead_letters import LOOKED_AT, Heap, Move
+from shared.inbound.dead_letters import LOOKED_AT, DeadLetterSummary, Move
 from shared.redaction import plain
 from shared.refresh.ports import Conflict
 
@@ -63,7 +63,7 @@ class Undelivered:
         return self._clients.undelivered is not None
 
     def keep(self, queue: str, body: bytes, why: str) -> None:
-        """Put Blob: a message of this queue, whole. The same bytes again take the same place. Raises `StoreDown`."""
+        """Put Blob: a message of this queue, whole. Equal bytes take the same place. Raises `StoreDownError`."""
         name = f"{queue}/{hashlib.sha256(body).hexdigest()[:32]}"
         metadata = {WHY: quote(plain(why))}
 
@@ -72,18 +72,18 @@ class Undelivered:
 
         self._ask(f"keeping {name}", upload)
 
-    def heap(self) -> Heap | None:
-        """How many blobs there are, since when, and why; one may hold several events. Raises `StoreDown`."""
+    def summary(self) -> DeadLetterSummary | None:
+        """How many blobs there are, since when, and why; one may hold several events. Raises `StoreDownError`."""
         if self._clients.undelivered is None:
             return None
         blobs = self._blobs()
         reasons = dict.fromkeys(why for blob in blobs[:LOOKED_AT] for why in self._reasons(blob))
-        return Heap(UNDELIVERED, len(blobs), blobs[0].creation_time if blobs else None, tuple(reasons))
+        return DeadLetterSummary(UNDELIVERED, len(blobs), blobs[0].creation_time if blobs else None, tuple(reasons))
 
     def move(self, put: Callable[[str], None]) -> Move | None:
         """Put the events of all blobs that are there now, one by one, and remove a blob after all of its own.
 
-        What dies in between is put twice, which is free. What cannot be put stays, and is told. Raises `StoreDown`.
+        What dies in between is put twice, which is free. What cannot be put stays, and is logged..
         """
         blobs = self._blobs() if self._clients.undelivered else []
         if not blobs:

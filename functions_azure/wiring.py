@@ -28,8 +28,8 @@ from functions_azure.tokens import (
 )
 from functions_azure.waker import Waker
 from shared.config.load import Configuration, load
-from shared.refresh.engine import Happened, World
-from shared.refresh.failure import Trouble
+from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
 from shared.targets import Cloud
 
@@ -102,7 +102,7 @@ class Parts:
 
         return SignIns(self.clients, KeyVault(self._found.key_vault_url, self._vault, self.http), self.http)
 
-    def renew(self, deadline: Deadline) -> Trouble | None:
+    def renew(self, deadline: Deadline) -> Failure | None:
         """Keep the sign-in of a user alive, where there is one to keep; why it did not work."""
         if self._configuration().fabric.identity != "user":
             return None
@@ -111,7 +111,7 @@ class Parts:
 
 
 def configuration(found: Settings) -> Configuration:
-    """Read the configuration; raises `BadConfiguration`, or OSError where there is no such file."""
+    """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file."""
     return load(found.config.read_text(encoding="utf-8"), str(found.config))
 
 
@@ -119,15 +119,15 @@ def world(
     found: Settings,
     configuration: Configuration,
     parts: Parts,
-    tell: Callable[[Happened], None],
+    emit: Callable[[LogEvent], None],
     *,
     clock: Clock | None = None,
     deadline: Deadline = NEVER,
-) -> World:
+) -> Ports:
     """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
     clock = clock or SystemClock()
     parts.http.deadline = deadline
-    return World(
+    return Ports(
         cloud=Cloud.AZURE,
         store=Store(parts.clients, clock.now, deadline),
         platform=Platform(
@@ -141,12 +141,12 @@ def world(
         waker=Waker(parts.clients, deadline),
         clock=clock,
         token=lambda: uuid.uuid4().hex,
-        tell=tell,
+        emit=emit,
     )
 
 
 def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Gate:
-    """What lets Fabric's calls in, with the real keys. Raises `BadSettings`."""
+    """What lets Fabric's calls in, with the real keys. Raises `SettingsError`."""
     from functions_azure.workload.keys import Gate, Keys
     from shared.workload.tokens import Expected
 
@@ -158,7 +158,7 @@ def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Ga
 
 
 def shell(environ: Mapping[str, str]) -> Shell:
-    """What the function app's triggers call, with the real parts. Raises `BadSettings`."""
+    """What the function app's triggers call, with the real parts. Raises `SettingsError`."""
     found = settings.read(environ)
     telemetry.install(settings.secrets(environ))
     told = telemetry.Telemetry()
@@ -166,7 +166,7 @@ def shell(environ: Mapping[str, str]) -> Shell:
     parts = Parts(found, configured)
     return Shell(
         configured,
-        lambda read, deadline: world(found, read, parts, told.tell, deadline=deadline),
+        lambda read, deadline: world(found, read, parts, told.emit, deadline=deadline),
         lambda deadline: DeadLetters(parts.clients, deadline),
         told,
         parts.renew,

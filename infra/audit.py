@@ -33,7 +33,7 @@ class Audit(NamedTuple):
     found: tuple[str, ...] = ()
     known: int = 0
     unknown: int = 0
-    trouble: str = ""
+    failure: str = ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,12 +59,12 @@ def audit_of(command: str, lock: Path) -> Audit:
     call = [command, "--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json", "-r", str(lock)]
     try:
         done = subprocess.run(call, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as trouble:
-        return Audit(trouble=str(trouble))
+    except (OSError, subprocess.TimeoutExpired) as failure:
+        return Audit(failure=str(failure))
     try:
         return read(json.loads(done.stdout))
     except ValueError:
-        return Audit(trouble=done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}")
+        return Audit(failure=done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}")
 
 
 def read(answer: dict[str, Any]) -> Audit:
@@ -84,12 +84,12 @@ def told(lock: Path, audit: Audit, *, strict: bool) -> Exit:
     """Print what is known about one lock, and judge it."""
     for each in audit.found:
         print(f"{lock.name}: {each}")
-    if audit.unknown or audit.trouble:
-        why = audit.trouble or f"nothing is known here about {audit.unknown} of its packages"
+    if audit.unknown or audit.failure:
+        why = audit.failure or f"nothing is known here about {audit.unknown} of its packages"
         print(f"{lock.name}: NOT LOOKED UP: {why}")
     if audit.known:
         print(f"{lock.name}: {audit.known} packages looked up, {len(audit.found)} known vulnerabilities")
-    incomplete = bool(audit.unknown or audit.trouble)
+    incomplete = bool(audit.unknown or audit.failure)
     return Exit.VULNERABLE if audit.found or (strict and incomplete) else Exit.CLEAN
 
 

@@ -19,8 +19,8 @@ import msgspec
 
 from shared.platforms.failures import MISCONFIGURED, NO_CREDENTIALS_NOW
 from shared.redaction import plain
-from shared.refresh.failure import Trouble
-from shared.refresh.records import NewerRecord
+from shared.refresh.failure import Failure
+from shared.refresh.records import NewerRecordError
 from shared.targets import ItemJob, LakeViews, Target
 from shared.values import Value
 
@@ -96,7 +96,7 @@ class Kept(Value, frozen=True):
     sealed: bytes
 
 
-class Damaged(Exception):  # noqa: N818 - named for what happened
+class DamagedSignInError(Exception):
     """The file is not what was kept; only another sign-in mends it."""
 
 
@@ -120,17 +120,17 @@ def write_head(sign_in: SignIn, seal: Seal) -> bytes:
 
 
 def read_kept(file: bytes) -> Kept:
-    """Raises `Damaged`, or `NewerRecord` for what a later release wrote."""
+    """Raises `DamagedSignInError`, or `NewerRecordError` for what a later release wrote."""
     head, _, sealed = file.partition(b"\n")
     try:
         found = _format.decode(head).format
         if found > FORMAT:
-            raise NewerRecord(
+            raise NewerRecordError(
                 f"the kept sign-in has format {found}, this release writes {FORMAT}: a later one wrote it"
             )
         read = _head.decode(head)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Damaged(plain(str(error), 200)) from error
+        raise DamagedSignInError(plain(str(error), 200)) from error
     return Kept(read.sign_in, read.seal, head, sealed)
 
 
@@ -236,20 +236,20 @@ def sentence(found: Refusal, account: str, wanted: Iterable[str]) -> str:
     return because if found.remedy is Remedy.WAIT else f"{because}: {found.remedy}"
 
 
-def refused(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Trouble:
+def refused(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Failure:
     """A token that Entra did not give, as facts; whatever needed it was not sent."""
     found = meaning(error, suberror)
     facts = NO_CREDENTIALS_NOW if found.remedy is Remedy.WAIT else MISCONFIGURED
     told = sentence(found, account, wanted)
-    return facts.trouble("/".join(filter(None, (error, suberror))), f"{told}. Entra says: {said}" if said else told)
+    return facts.failure("/".join(filter(None, (error, suberror))), f"{told}. Entra says: {said}" if said else told)
 
 
-NOBODY = MISCONFIGURED.trouble("NotSignedIn", "nobody is signed in: unstale login")
+NOBODY = MISCONFIGURED.failure("NotSignedIn", "nobody is signed in: unstale login")
 
 
-def damaged(why: str) -> Trouble:
+def damaged(why: str) -> Failure:
     """What is kept cannot be opened."""
-    return MISCONFIGURED.trouble("SignInDamaged", f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}. {why}")
+    return MISCONFIGURED.failure("SignInDamaged", f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}. {why}")
 
 
 KEY_ADVICE: Mapping[int, str] = {
@@ -263,10 +263,10 @@ KEY_ADVICE: Mapping[int, str] = {
 """What a person can do, by status. https://learn.microsoft.com/azure/key-vault/general/rest-error-codes."""
 
 
-def vault_refused(status: int, code: str, said: str) -> Trouble:
+def vault_refused(status: int, code: str, said: str) -> Failure:
     """The Key Vault did not give, or open, a key."""
     advice = KEY_ADVICE.get(status)
     passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
     facts = NO_CREDENTIALS_NOW if passing else MISCONFIGURED
     told = advice or ("the Key Vault has trouble of its own." if passing else "the Key Vault refuses.")
-    return facts.trouble(f"KeyVault {code or status}", f"{told} It says: {said}" if said else told)
+    return facts.failure(f"KeyVault {code or status}", f"{told} It says: {said}" if said else told)

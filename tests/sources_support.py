@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.sources.groups import DeltaTable
 from shared.sources.replies import Reply
 from tests.support.core import NOON, at, seconds
 
-DENIED = Trouble("AccessDeniedException", "not allowed", Fault.CALLER, Sent.REJECTED, retry_safe=False)
-THROTTLED = Trouble("ThrottlingException", "slow", Fault.PLATFORM, Sent.REJECTED, True, Meaning.THROTTLED)
+DENIED = Failure("AccessDeniedException", "not allowed", Fault.CALLER, Delivery.REJECTED, retry_safe=False)
+THROTTLED = Failure("ThrottlingException", "slow", Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.THROTTLED)
 
 
 def reply(body: Any, *, asked: float = 0, took: float = 0.2, status: int = 200, **headers: str) -> Any:
@@ -66,7 +66,7 @@ class FakeCatalog:
         self.loads: dict[str, bytes] = {}
         self.listed: dict[str, datetime] = {}
         self.locations: dict[str, str] = {}
-        self.failures: dict[str, Trouble] = {}
+        self.failures: dict[str, Failure] = {}
         self.calls: list[tuple[str, Any]] = []
         self.page = 100
         self.clock = 0.0
@@ -135,7 +135,7 @@ class FakeLog:
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[bytes, datetime]] = {}
-        self.failures: dict[str, Trouble] = {}
+        self.failures: dict[str, Failure] = {}
         self.gone = False
         self.page = 5000
         self.calls: list[str] = []

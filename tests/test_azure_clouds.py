@@ -12,7 +12,7 @@ import pytest
 
 from functions_azure import settings, wiring
 from functions_azure.clouds import CLOUDS, PUBLIC
-from functions_azure.settings import BadSettings, Settings
+from functions_azure.settings import Settings, SettingsError
 from functions_azure.tokens import STORAGE, BoundedHttp, EntraTokens, issuer_of
 from functions_azure.wiring import Parts
 from local import azure_login
@@ -60,13 +60,13 @@ def test_an_explicit_address_wins(name: str) -> None:
 @pytest.mark.parametrize("name", ["USGov", "AzureUSGovernment", "public "])
 def test_a_cloud_that_nobody_knows_is_refused(name: str) -> None:
     """By the variable's name, with the names that there are: tokens would leave for addresses of another cloud."""
-    with pytest.raises(BadSettings, match=r"UNSTALE_CLOUD is .* must be one of public, usgov, china"):
+    with pytest.raises(SettingsError, match=r"UNSTALE_CLOUD is .* must be one of public, usgov, china"):
         settings.read(in_cloud(name))
 
 
 def test_an_onelake_that_a_token_must_not_go_to_is_refused() -> None:
     """As every other address: a token for storage leaves for it."""
-    with pytest.raises(BadSettings, match="UNSTALE_ONELAKE_URL"):
+    with pytest.raises(SettingsError, match="UNSTALE_ONELAKE_URL"):
         settings.read(in_cloud("usgov", UNSTALE_ONELAKE_URL="http://onelake.test"))
 
 

@@ -26,7 +26,7 @@ from functions_azure import settings as azure_settings
 from functions_azure.correlation import NAMES, correlated
 from functions_azure.telemetry import Telemetry as AzureTelemetry
 from local.cli import main
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 from shared.refresh.ports import Phase
 from shared.refresh.state import Hold, Outcome, Situation
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, Source
@@ -81,8 +81,8 @@ def lines_of_aws(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     tells = Telemetry(f"names-{next(SERVICES)}")  # a logger writes to the standard output of whoever made it first
     with tells.invocation("id"):
         for what, fields in COUNTED.items():
-            tells.tell(Happened(what, "daily", NOON, dict.fromkeys(filter(None, fields.values()), 1.0)))
-        tells.tell(Happened("saved", "daily", NOON, dict.fromkeys(GAUGES, 1.0)))
+            tells.emit(LogEvent(what, "daily", NOON, dict.fromkeys(filter(None, fields.values()), 1.0)))
+        tells.emit(LogEvent("saved", "daily", NOON, dict.fromkeys(GAUGES, 1.0)))
         tells.ignored("a kind")
         tells.ticked()
         tells.dead("m", "why")
@@ -95,7 +95,7 @@ def lines_of_azure(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """Everything that the function app can log, once each, in an invocation of Fabric's."""
     tells = AzureTelemetry()
     with caplog.at_level(logging.DEBUG, "unstale"), correlated(dict.fromkeys(NAMES, "id")):
-        tells.tell(Happened("trouble", "daily", NOON, {"code": "c"}))
+        tells.emit(LogEvent("trouble", "daily", NOON, {"code": "c"}))
         tells.ignored("a kind")
         tells.dead("q", "why")
         tells.refused("signature")
@@ -134,7 +134,7 @@ def test_what_is_logged_keeps_its_names(monkeypatch: pytest.MonkeyPatch) -> None
     """The machine is run through histories and jobs; each event comes with the fields it had."""
     wanted, seen = then("log-events"), set[str]()
 
-    def tell(happened: Happened) -> None:
+    def tell(happened: LogEvent) -> None:
         seen.add(happened.what)
         seen.update(f"{happened.what}: {field}" for field in happened.fields)
 
@@ -147,7 +147,7 @@ def test_what_is_logged_keeps_its_names(monkeypatch: pytest.MonkeyPatch) -> None
     assert_nothing_is_gone("log-events", seen)
 
 
-def play_jobs(tell: Callable[[Happened], None]) -> None:
+def play_jobs(tell: Callable[[LogEvent], None]) -> None:
     """One of Fabric's jobs is completed, one fails, one is withdrawn."""
     for how in ("completed", "failed", "withdrawn"):
         world = JobsWorld()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from shared.config.load import BadConfiguration, Configuration, load
+from shared.config.load import Configuration, ConfigurationError, load
 from shared.platforms import fabric, glue
 from shared.refresh.state import Paused
 from shared.targets import Policy, Target
@@ -30,7 +30,7 @@ from tests.simulation.tables import TablesStore
 from tests.simulation.world import Simulation, at, make_target
 from tests.support.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
 
-TRAITS = {"glue": glue.TRAITS, "fabric": fabric.TRAITS}
+CAPABILITIES = {"glue": glue.CAPABILITIES, "fabric": fabric.CAPABILITIES}
 POLICY = Policy(min_interval=timedelta(minutes=5))
 QUIET = POLICY.quiet_period.total_seconds()
 LAG = POLICY.visibility_lag.total_seconds()
@@ -54,7 +54,9 @@ ON_TABLES = "fabric on tables"
 
 def places(names: str, cases: Sequence[tuple[Any, ...]], *, on_tables: int = 1) -> pytest.MarkDecorator:
     """Both platforms in memory with every case, and Fabric on tables, where one takes seconds, with the first few."""
-    there = [(place, *case) for place in TRAITS for case in cases] + [(ON_TABLES, *case) for case in cases[:on_tables]]
+    there = [(place, *case) for place in CAPABILITIES for case in cases] + [
+        (ON_TABLES, *case) for case in cases[:on_tables]
+    ]
     return pytest.mark.parametrize(("place", *names.split()), there, indirect=["place"])
 
 
@@ -72,8 +74,8 @@ def one_place(request: pytest.FixtureRequest) -> Iterator[Place]:
 def deployed(place: Place, weather: Weather, policy: Policy = POLICY) -> Simulation:
     """A deployment of one target; its clock stands at 0."""
     configuration = Configuration((make_target("v", place.kind, policy),))
-    traits = TRAITS[place.kind]
-    delays = (traits.listing_delay.total_seconds(), traits.call_timeout.total_seconds())
+    capabilities = CAPABILITIES[place.kind]
+    delays = (capabilities.listing_delay.total_seconds(), capabilities.call_timeout.total_seconds())
     return Simulation(shipped(), weather, character(place.kind, *delays), configuration, store=place.store())
 
 
@@ -115,8 +117,8 @@ def test_g1_nothing_lost(place: Place, seed: int) -> None:
 
 
 LOST_STARTS: Mapping[str, Callable[[float], CallFault]] = {
-    "the answer is lost": lambda _: CallFault(trouble="lost"),
-    "the start is lost": lambda _: CallFault(trouble="lost on the way"),
+    "the answer is lost": lambda _: CallFault(failure="lost"),
+    "the start is lost": lambda _: CallFault(failure="lost on the way"),
     "the answer comes too late": lambda timeout: CallFault(effect_after=0.8 * timeout, answer_after=0.8 * timeout),
 }
 
@@ -127,7 +129,7 @@ def test_g2_no_overlap(place: Place, lost: str) -> None:
     which data goes on arriving, and no minimum interval that would hide it.
     """
     policy = Policy(min_interval=timedelta(0), quiet_period=timedelta(seconds=1), max_wait=timedelta(seconds=10))
-    fault = LOST_STARTS[lost](TRAITS[place.kind].call_timeout.total_seconds())
+    fault = LOST_STARTS[lost](CAPABILITIES[place.kind].call_timeout.total_seconds())
     sim = deployed(place, Script(calls={("start", 2): fault}, fates={2: Fate(seconds=180)}), policy)
     sim.tick(0.0)
     for moment in range(300, 900, 7):
@@ -230,13 +232,13 @@ lakehouse = "22222222-2222-4222-8222-222222222222"
 """
 
 
-@pytest.mark.parametrize("kind", TRAITS)
+@pytest.mark.parametrize("kind", CAPABILITIES)
 @pytest.mark.parametrize("bad", ['quiet_period = "soon"', 'quite_period = "30s"', "min_interval = 5", 'after = ["v"]'])
 def test_g6_safe_config(kind: str, bad: str) -> None:
     """A bad configuration never loads, and each message says which line, what was found, and what to write instead."""
     good = GOOD if kind == "glue" else LAKE
     assert set(load(good).by_name) >= {"v"}
-    with pytest.raises(BadConfiguration) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         load(f"{good}{bad}\n")
     line = len(good.splitlines()) + 1
     assert {problem.line for problem in refused.value.problems} == {line}

@@ -262,6 +262,6 @@ def test_a_dead_letter_in_storage_comes_back(account: Account) -> None:
     sealed = (RELEASE / "messages" / "dead-azure.txt").read_text(encoding="utf-8")
     clients.queue(WAKES_QUEUE + "-poison").send_message(sealed)
     letters = DeadLetters(clients)
-    assert [heap.reasons for heap in letters.heaps() if heap.count] == [("not JSON",)]
+    assert [summary.reasons for summary in letters.summaries() if summary.count] == [("not JSON",)]
     letters.redrive()
     assert [message.content for message in clients.queue(WAKES_QUEUE).receive_messages()] == ["{broken"]

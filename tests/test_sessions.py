@@ -21,7 +21,7 @@ from functions_azure.tokens import BoundedHttp
 from functions_azure.workload import keys
 from functions_azure.workload.keys import Keys, NoKeys
 from shared.platforms.failures import ANSWER_LIMIT
-from shared.refresh.failure import Sent, Trouble
+from shared.refresh.failure import Delivery, Failure
 from shared.targets import LakeViews, Target
 
 SHORT_SECONDS = 0.3
@@ -139,8 +139,8 @@ def test_a_start_that_drips_has_an_unknown_outcome(server: DrippingServer, monke
     monkeypatch.setattr(platform, "LEAST_SECONDS", 0.1)
     fabric = Platform(Connection(), Hand(), Clock(), url=server.url, url_form="query")
     found = fabric.start(VIEWS, full=False)
-    assert isinstance(found, Trouble)
-    assert found.sent is Sent.UNKNOWN
+    assert isinstance(found, Failure)
+    assert found.delivery is Delivery.UNKNOWN
 
 
 def test_keys_that_drip_are_no_keys(server: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_the_limit_of_an_answer_is_that_of_what_it_unpacks_to(monkeypatch: pytes
         with pytest.raises(NoKeys):
             Keys(server.url).find("loopback")
         found = Platform(Connection(), Hand(), Clock(), url=server.url, url_form="query").get(VIEWS, "r")
-        assert isinstance(found, Trouble)
+        assert isinstance(found, Failure)
     assert sum(unpacked) < 4 * ANSWER_LIMIT
 
 

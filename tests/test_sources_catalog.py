@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.failure import Failure, FailureKind
 from shared.sources import catalog, iceberg
 from shared.sources.catalog import GONE, look_at_bucket, look_at_database
 from shared.sources.groups import GlueDatabase, SourceTable, TableBucket
@@ -29,7 +29,7 @@ class Reader:
         self.sources = {name: SourceMemory(readers=("t",)) for name in names}
         self.views = frozenset(views)
 
-    def see(self) -> Seen | Trouble:
+    def see(self) -> Seen | Failure:
         """One look, as it is."""
         known = Known(self.sources, self.views)
         return (
@@ -113,7 +113,7 @@ def test_a_list_without_end_is_a_failure(fake: FakeCatalog, monkeypatch: pytest.
     monkeypatch.setattr(catalog, "PAGES", 1)
     fake.page = 1
     failure = Reader(fake, "orders", "customers").see()
-    assert isinstance(failure, Trouble)
+    assert isinstance(failure, Failure)
     assert failure.code == "EndlessListing"
 
 
@@ -347,4 +347,4 @@ def test_metadata_in_a_circle_ends() -> None:
 
 def test_throttled_is_told_by_meaning() -> None:
     """What the tests throw is what the code looks for."""
-    assert THROTTLED.meaning is Meaning.THROTTLED
+    assert THROTTLED.kind is FailureKind.THROTTLED

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.sources import delta
 from shared.sources.groups import DeltaTable
 from shared.sources.memory import DeltaVersion, SourceMemory
@@ -24,7 +24,7 @@ class Reader:
         self.log = log
         self.version: Any = None
 
-    def see(self) -> Seen | Trouble:
+    def see(self) -> Seen | Failure:
         """One look, as it is."""
         return delta.look_at_table(TABLE, Known({"": SourceMemory(version=self.version)}), self.log)
 
@@ -224,7 +224,7 @@ def test_a_confirmation_that_fails_says_nothing(reader: Reader, log: FakeLog) ->
 
 
 @pytest.mark.parametrize("failure", [DENIED, THROTTLED])
-def test_what_was_read_before_a_failure_counts(reader: Reader, log: FakeLog, failure: Trouble) -> None:
+def test_what_was_read_before_a_failure_counts(reader: Reader, log: FakeLog, failure: Failure) -> None:
     """News that were seen are told, though the look gives no answer; a throttled one says so."""
     log.commit(2, data_commit(), 20)
     log.failures[f"{3:020}.json"] = failure
@@ -254,7 +254,7 @@ def test_a_list_without_end_is_a_failure(reader: Reader, log: FakeLog, monkeypat
     log.page = 1
     log.commit(1, data_commit(7), 50)
     seen = reader.see()
-    assert isinstance(seen, Trouble)
+    assert isinstance(seen, Failure)
     assert seen.code == "EndlessListing"
 
 

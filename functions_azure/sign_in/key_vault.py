@@ -19,7 +19,7 @@ from functions_azure.sessions import WholeAnswer
 from functions_azure.settings import SIGN_IN_KEY
 from functions_azure.tokens import BoundedHttp, Tokens
 from shared.platforms.fabric import token_refused
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.sign_in import vault_refused
 
 API_VERSION = {"api-version": "7.4"}
@@ -36,16 +36,16 @@ class Wrapped(NamedTuple):
     value: bytes
 
 
-class VaultRefused(Exception):  # noqa: N818 - named for what happened
+class VaultRefusedError(Exception):
     """No key, and why, as facts."""
 
-    def __init__(self, trouble: Trouble) -> None:
-        self.trouble = trouble
-        super().__init__(str(trouble))
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(str(failure))
 
 
 class KeyVault:
-    """One vault. `url` is the only place that its token is sent to. Both operations may raise `VaultRefused`."""
+    """One vault. `url` is the only place that its token is sent to. Both operations may raise `VaultRefusedError`."""
 
     def __init__(self, url: str, tokens: Tokens, http: BoundedHttp) -> None:
         """`tokens` are for https://vault.azure.net."""
@@ -72,14 +72,14 @@ class KeyVault:
         if token_refused(answer.status_code):
             answer = self._sent(send)
         if answer.status_code != requests.codes.ok:
-            raise VaultRefused(vault_refused(answer.status_code, *_error(answer)))
+            raise VaultRefusedError(vault_refused(answer.status_code, *_error(answer)))
         found: dict[str, Any] = answer.json()
         return found
 
     def _sent(self, send: _Send) -> WholeAnswer:
         token = self._tokens.token()
-        if isinstance(token, Trouble):
-            raise VaultRefused(token)
+        if isinstance(token, Failure):
+            raise VaultRefusedError(token)
         answer = send({"Authorization": f"Bearer {token}"})
         if token_refused(answer.status_code):
             self._tokens.refused(token)

@@ -25,7 +25,7 @@ from functions_azure.sign_in.key_vault import KeyVault, Wrapped
 from functions_azure.tokens import BoundedHttp
 from shared import sign_in as entra
 from shared.refresh.ports import Conflict
-from shared.sign_in import Damaged, Kept, Seal, SignIn
+from shared.sign_in import DamagedSignInError, Kept, Seal, SignIn
 from shared.values import Value
 
 ATTEMPTS = 10
@@ -49,7 +49,7 @@ class Opened(Value, frozen=True):
 
 
 class SignIns:
-    """The file. Everything may raise `StoreDown`; what needs the key, `VaultRefused`."""
+    """The file. Everything may raise `StoreDownError`; what needs the key, `VaultRefusedError`."""
 
     def __init__(self, clients: Clients, vault: KeyVault, http: BoundedHttp) -> None:
         """Calls keep the deadline that `http` has in their thread."""
@@ -58,7 +58,7 @@ class SignIns:
         self._http = http
 
     def look(self) -> tuple[str, Kept] | None:
-        """ETag and file, still sealed; None if nobody is signed in. May raise `Damaged` or `NewerRecord`."""
+        """ETag and file, still sealed; None if nobody is. May raise `DamagedSignInError` or `NewerRecordError`."""
 
         def download(**limits: Any) -> tuple[str, bytes]:
             found = self._clients.sign_in.download_blob(**limits)
@@ -71,13 +71,13 @@ class SignIns:
         return etag, entra.read_kept(file)
 
     def open(self, etag: str, kept: Kept, known: Opened | None = None) -> Opened:
-        """Unseal the file; the vault is asked only for a data key that is not known yet. May raise `Damaged`."""
+        """Unseal the file; the vault is asked only for an unknown data key. May raise `DamagedSignInError`."""
         wrapped = Wrapped(kept.seal.key_version, kept.seal.wrapped)
         data_key = known.data_key if known and known.wrapped == wrapped else self._vault.unwrap(wrapped)
         try:
             cache = AESGCM(data_key).decrypt(kept.seal.nonce, kept.sealed, kept.head)
         except (InvalidTag, ValueError) as error:
-            raise Damaged("its seal does not fit") from error
+            raise DamagedSignInError("its seal does not fit") from error
         return Opened(etag, kept.sign_in, cache.decode(), data_key, wrapped)
 
     def save(self, mine: Opened) -> Opened | None:

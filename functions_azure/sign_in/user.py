@@ -17,14 +17,14 @@ import msal
 from msgspec.structs import replace
 
 from functions_azure.settings import Settings, is_loopback
-from functions_azure.sign_in.key_vault import VaultRefused
+from functions_azure.sign_in.key_vault import VaultRefusedError
 from functions_azure.sign_in.store import Opened, SignIns
 from functions_azure.tokens import Answer, BoundedHttp
 from shared import sign_in as entra
 from shared.platforms.failures import NO_CREDENTIALS_NOW, NOT_CONNECTED
-from shared.refresh.failure import Trouble
-from shared.refresh.records import NewerRecord
-from shared.sign_in import NOBODY, Damaged
+from shared.refresh.failure import Failure
+from shared.refresh.records import NewerRecordError
+from shared.sign_in import NOBODY, DamagedSignInError
 
 LOOK_SECONDS = 300.0
 """How often a process reads the file: so long, at most, it acts for somebody who was signed out."""
@@ -56,7 +56,7 @@ class SignedInUser:
         self._cache = msal.SerializableTokenCache()
         self._opened: Opened | None = None
         self._pending: Opened | None = None
-        self._unrenewed: Trouble | None = None
+        self._unrenewed: Failure | None = None
         self._look_at = self._renewal_look_at = 0.0
         self._given = self._refused = ""
 
@@ -64,12 +64,12 @@ class SignedInUser:
     def _app(self) -> msal.PublicClientApplication:
         return public_client(self._settings, self._cache, self._http)
 
-    def acquire(self) -> Answer | Trouble:
+    def acquire(self) -> Answer | Failure:
         """A token out of the cache, or a new one by the refresh token; else what is to be done, and by whom."""
         with self._alone() as mine:
             if not mine:
-                return NOT_CONNECTED.trouble("NoTimeLeft", "another call was still asking for the token")
-            answer: Answer | Trouble = self._told(self._acquire)
+                return NOT_CONNECTED.failure("NoTimeLeft", "another call was still asking for the token")
+            answer: Answer | Failure = self._told(self._acquire)
             return answer
 
     def forget(self) -> None:
@@ -77,7 +77,7 @@ class SignedInUser:
         self._refused = self._given
         self._look_at = 0.0
 
-    def renew(self) -> Trouble | None:
+    def renew(self) -> Failure | None:
         """Renew an idle sign-in when its week is over; why that failed, if it did.
 
         What only a person can mend is told by every call until it is mended, because an alert counts failures.
@@ -88,11 +88,11 @@ class SignedInUser:
             if not mine:
                 return None  # somebody asks for a token; the next tick asks again
             answer = self._told(self._renew)
-        trouble = answer if isinstance(answer, Trouble) else None
-        if trouble is None or (trouble.permanent and trouble is not self._unrenewed):
+        failure = answer if isinstance(answer, Failure) else None
+        if failure is None or (failure.permanent and failure is not self._unrenewed):
             self._renewal_look_at = time.monotonic() + RENEWAL_LOOK_SECONDS
-        self._unrenewed = trouble if trouble and trouble.permanent else None
-        return trouble
+        self._unrenewed = failure if failure and failure.permanent else None
+        return failure
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -104,32 +104,32 @@ class SignedInUser:
             if mine:
                 self._turn.release()
 
-    def _told(self, work: Callable[[], Answer | Trouble | None]) -> Any:
+    def _told(self, work: Callable[[], Answer | Failure | None]) -> Any:
         """What came of it, with all that may be wrong with the file or its key as facts."""
         try:
             return work()
-        except VaultRefused as refused:
-            return refused.trouble
-        except Damaged as why:
+        except VaultRefusedError as refused:
+            return refused.failure
+        except DamagedSignInError as why:
             return entra.damaged(str(why))
-        except NewerRecord as newer:
-            return NO_CREDENTIALS_NOW.trouble("NewerSignIn", str(newer))
+        except NewerRecordError as newer:
+            return NO_CREDENTIALS_NOW.failure("NewerSignIn", str(newer))
 
-    def _acquire(self) -> Answer | Trouble:
+    def _acquire(self) -> Answer | Failure:
         self._settle()
         looked = time.monotonic() >= self._look_at
         if looked:
             self._look()
         asked_with = self._opened
         answer = self._asked()
-        if not isinstance(answer, Trouble):
+        if not isinstance(answer, Failure):
             return answer
         if not looked:
             self._look()
         out_of_date = asked_with is None or self._opened is None or asked_with.cache != self._opened.cache
         return self._asked() if out_of_date else answer  # somebody renewed it, signed in again, or signed out
 
-    def _renew(self) -> Answer | Trouble | None:
+    def _renew(self) -> Answer | Failure | None:
         self._settle()
         found = self._sign_ins.look()
         if found is None or not entra.renewal_is_due(found[1].sign_in, self._now()):
@@ -161,7 +161,7 @@ class SignedInUser:
 
     # --- Entra -------------------------------------------------------------------------------------------------------
 
-    def _asked(self, *, force: bool = False) -> Answer | Trouble:
+    def _asked(self, *, force: bool = False) -> Answer | Failure:
         """Ask msal, which asks Entra for what is not in its cache. What it gets is saved before anybody uses it."""
         if self._opened is None:
             return NOBODY
@@ -179,11 +179,11 @@ class SignedInUser:
     def _silent(self, *, force: bool) -> Answer:
         accounts = self._app.get_accounts()
         if not accounts:
-            raise Damaged("it holds no account of this app registration")
+            raise DamagedSignInError("it holds no account of this app registration")
         scopes = [f"{self._settings.cloud.fabric_audience}/{scope}" for scope in self._wanted]
         answer: Answer | None = self._app.acquire_token_silent_with_error(scopes, accounts[0], force_refresh=force)
         if answer is None:
-            raise Damaged("it holds no refresh token of this app registration")
+            raise DamagedSignInError("it holds no refresh token of this app registration")
         return answer
 
     def _pend(self, answer: Answer, opened: Opened) -> None:
@@ -191,7 +191,7 @@ class SignedInUser:
         sign_in = replace(opened.sign_in, scopes=self._wanted, renewed_at=at, refusal="", claims="")
         self._pending = replace(opened, sign_in=sign_in, cache=self._cache.serialize())
 
-    def _note_refusal(self, answer: Answer, opened: Opened) -> Trouble:
+    def _note_refusal(self, answer: Answer, opened: Opened) -> Failure:
         """Tell, and keep what only a person can mend beside the sign-in, where `unstale status` and `login` see it."""
         error, suberror = str(answer.get("error") or "no_token"), str(answer.get("suberror") or "")
         who = opened.sign_in.account

@@ -127,8 +127,8 @@ class Keys:
         began = self._clock()
         try:
             self._known = KeySet(parse_keys(self._fetch()), began)
-        except (requests.RequestException, ValueError) as trouble:
-            log.warning("signing keys not fetched: %s: %s", type(trouble).__name__, plain(str(trouble)))
+        except (requests.RequestException, ValueError) as failure:
+            log.warning("signing keys not fetched: %s: %s", type(failure).__name__, plain(str(failure)))
         finally:
             self._answered.set()
 

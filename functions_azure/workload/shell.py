@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from functions_azure.correlation import correlated
 from functions_azure.telemetry import Telemetry
 from shared.platforms.failures import header
-from shared.refresh.engine import Engine, World
+from shared.refresh.engine import Engine, Ports
 from shared.values import Value
 from shared.workload.api import UNAUTHORIZED, Answer, Call, oversized, read_call, read_creation, unavailable
 from shared.workload.jobs import Jobs
@@ -37,18 +37,18 @@ class Gate(Protocol):
 
 
 def answer(
-    request: Request, gate: Callable[[], Gate], here: Callable[[], tuple[Engine, World]], telemetry: Telemetry
+    request: Request, gate: Callable[[], Gate], here: Callable[[], tuple[Engine, Ports]], telemetry: Telemetry
 ) -> Answer:
     """Answer one call. Raises nothing: what an exception leaves behind is an empty 500, and no error of ours."""
     with correlated(request.headers):
         try:
             return _answer(request, gate(), here, telemetry)
-        except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
-            telemetry.returned(0, f"{type(trouble).__name__}: {trouble}", trouble)
-            return unavailable(trouble)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
+            telemetry.returned(0, f"{type(failure).__name__}: {failure}", failure)
+            return unavailable(failure)
 
 
-def _answer(request: Request, gate: Gate, here: Callable[[], tuple[Engine, World]], telemetry: Telemetry) -> Answer:
+def _answer(request: Request, gate: Gate, here: Callable[[], tuple[Engine, Ports]], telemetry: Telemetry) -> Answer:
     """Nothing is read of a call before it is known whose it is."""
     tenant = next((found for name in TENANT_HEADERS if (found := header(request.headers, name))), "")
     failed = gate.refusal(header(request.headers, "Authorization"), tenant)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.packaging import aws, azure
 from infra.packaging.stage import ROOT, CannotPackage
-from shared.config.load import BadConfiguration
+from shared.config.load import ConfigurationError
 
 
 def main() -> int:
@@ -24,8 +24,8 @@ def main() -> int:
             aws.package(arguments.config, folder)
         else:
             azure.package(arguments.config, folder)
-    except (BadConfiguration, CannotPackage, OSError) as trouble:
-        print(trouble, file=sys.stderr)
+    except (ConfigurationError, CannotPackage, OSError) as failure:
+        print(failure, file=sys.stderr)
         return 1
     return 0
 

@@ -36,7 +36,7 @@ def package(
     python: str = LAMBDA.python,
     tell: Told = print,
 ) -> Path:
-    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `BadConfiguration`, `CannotPackage`.
+    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `CannotPackage`.
 
     `third_party` and `python` are for those who run it elsewhere than in Lambda.
     """

@@ -29,9 +29,9 @@ def read(samconfig: Path) -> tomlkit.TOMLDocument:
         return tomlkit.parse(samconfig.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return tomlkit.parse("version = 0.1\n")
-    except (OSError, UnicodeDecodeError, TOMLKitError) as trouble:
-        message = f"cannot read {samconfig}: {trouble}"
-        raise ParameterError(message) from trouble
+    except (OSError, UnicodeDecodeError, TOMLKitError) as failure:
+        message = f"cannot read {samconfig}: {failure}"
+        raise ParameterError(message) from failure
 
 
 def region_of(document: Mapping[str, Any], environment: str) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from functions_azure import settings as variables
 from functions_azure.clouds import CLOUDS
-from functions_azure.settings import BadSettings, Settings
+from functions_azure.settings import Settings, SettingsError
 from infra.parameters.azure import Filter, directories_for, filters_for
 from local import azure_login
 from local.checks import fabric
@@ -53,13 +53,13 @@ ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
 def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Everything, in the order in which one mends it. Raises `BadSettings` for an address that is not safe."""
+    """Everything, in the order in which one mends it. Raises `SettingsError` for an address that is not safe."""
     management = variables.cloud(environ).management_url
     url = variables.endpoint(environ, "UNSTALE_MANAGEMENT_URL", management)
     azure = Azure(Rest(url, azure_login.tokens(management)))
     try:
         found = variables.read(environ)
-    except BadSettings as bad:
+    except SettingsError as bad:
         yield from fabric.looked_at(configuration, None, environ)
         yield Finding("deployment", str(bad), f"{DEPLOY}; then paste its output environment into this shell")
         return
@@ -113,9 +113,9 @@ def _asked(what: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except NotFoundError as none:
         return Finding(what, f"there is none: {none}", DEPLOY)
-    except NoAnswerError as trouble:
+    except NoAnswerError as failure:
         cure = "sign in with `az login`, as Reader of the deployment and of the source accounts"
-        return Finding(what, f"could not look: {trouble}", cure, known=False)
+        return Finding(what, f"could not look: {failure}", cure, known=False)
 
 
 # --- The deployment --------------------------------------------------------------------------------------------------
@@ -192,15 +192,15 @@ def _app_findings(azure: Azure, account: str, functions: frozenset[str]) -> Iter
     what = "function app"
     try:
         site = azure.site(account)
-    except NoAnswerError as trouble:
-        yield _asked(what, partial(_raise, trouble))
+    except NoAnswerError as failure:
+        yield _asked(what, partial(_raise, failure))
         return
     yield _asked(what, partial(_state, azure, site, what, functions))
     yield _asked("roles of the app", partial(_app_roles, azure, site, account))
 
 
-def _raise(trouble: NoAnswerError) -> Finding:
-    raise trouble
+def _raise(failure: NoAnswerError) -> Finding:
+    raise failure
 
 
 def _state(azure: Azure, site: Mapping[str, Any], what: str, wanted: Iterable[str]) -> Finding:
@@ -311,8 +311,8 @@ def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> I
         subscriptions = [
             each for each in azure.arm.every(f"{topic['id']}/eventSubscriptions", **EVENT_GRID) if ours.takes(each)
         ]
-    except NoAnswerError as trouble:
-        yield _asked(f"events of {name}", partial(_raise, trouble))
+    except NoAnswerError as failure:
+        yield _asked(f"events of {name}", partial(_raise, failure))
         return
     yield _let_through(f"events of {name}", blobs, subscriptions)
     if subscriptions:

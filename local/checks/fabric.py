@@ -18,11 +18,11 @@ from local import azure_login
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
 from shared.config.load import Configuration
-from shared.refresh.failure import Trouble
-from shared.refresh.ports import Store, StoreDown
-from shared.refresh.records import NewerRecord, read_state
+from shared.refresh.failure import Failure
+from shared.refresh.ports import Store, StoreDownError
+from shared.refresh.records import NewerRecordError, read_state
 from shared.refresh.state import Blocked, State
-from shared.sign_in import Damaged, age
+from shared.sign_in import DamagedSignInError, age
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Target
 
 EVERYBODY: Final = ("managed-identity", "service-principal", "user")
@@ -118,7 +118,7 @@ def _callers(identity: str, parts: Parts | None, environ: Mapping[str, str]) -> 
     if parts is None or not at_hand:
         return Callers(None, "", person)
     first = parts.tokens.token()
-    if isinstance(first, Trouble):
+    if isinstance(first, Failure):
         return Callers(None, first.message, person)
     return Callers(Caller(f"the {identity}", Rest(url, parts.tokens)), "", person)
 
@@ -127,9 +127,9 @@ def _sign_in(parts: Parts, what: str) -> Finding:
     """Who signed in, until when that lasts, and whether Entra refuses it by now; without opening it."""
     try:
         found = parts.sign_ins.look()
-    except (Damaged, NewerRecord) as trouble:
-        return Finding(what, f"cannot be read: {trouble}", "sign in again: unstale login")
-    except StoreDown as down:
+    except (DamagedSignInError, NewerRecordError) as failure:
+        return Finding(what, f"cannot be read: {failure}", "sign in again: unstale login")
+    except StoreDownError as down:
         return Finding(what, f"could not look: {down}", "see the storage account below", known=False)
     if found is None:
         return Finding(what, "nobody is signed in", "a person whom the items know: unstale login")
@@ -140,8 +140,8 @@ def _sign_in(parts: Parts, what: str) -> Finding:
 def _asked(what: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
-    except NoAnswerError as trouble:
-        return Finding(what, f"could not look: {trouble}", SAYS_READER, known=False)
+    except NoAnswerError as failure:
+        return Finding(what, f"could not look: {failure}", SAYS_READER, known=False)
 
 
 # --- A target --------------------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def _item(what: str, path: str, resource: LakeViews | ItemJob, caller: Caller) -
             "correct the ids in unstale.toml; or it is there, and hidden from whoever asks: see the workspace's roles"
         )
         return "", Finding(what, f"{caller.name} finds none: {none}", cure)
-    except NoAnswerError as trouble:
-        return "", Finding(what, f"could not look: {trouble}", SAYS_READER, known=False)
+    except NoAnswerError as failure:
+        return "", Finding(what, f"could not look: {failure}", SAYS_READER, known=False)
     kind, name = str(found.get("type")), str(found.get("displayName"))
     if isinstance(resource, LakeViews) and kind != "Lakehouse":
         return kind, Finding(what, f"{name} is a {kind}, no Lakehouse", "name a lakehouse, or use fabric-item-job")
@@ -190,18 +190,18 @@ def _call(what: str, path: str, caller: Caller, identity: str) -> Finding:
     """List Item Job Instances as the identity itself: it starts nothing, and is what the function does too."""
     try:
         listed = sum(1 for _ in caller.fabric.every(f"{path}/jobs/instances"))
-    except NoAnswerError as trouble:
-        return Finding(what, f"refused: {trouble}", cure_for(trouble, identity), known=trouble.status != 0)
+    except NoAnswerError as failure:
+        return Finding(what, f"refused: {failure}", cure_for(failure, identity), known=failure.status != 0)
     return Finding(what, f"succeeds, {listed} runs are listed")
 
 
-def cure_for(trouble: NoAnswerError, identity: str) -> str:
+def cure_for(failure: NoAnswerError, identity: str) -> str:
     """What a refusal asks for. Fabric's codes say little: a 401 for a good token is the tenant's setting."""
-    if "principal type" in str(trouble).lower():
+    if "principal type" in str(failure).lower():
         return 'the tenant or region takes users only for this call: fabric.identity = "user"'
-    if trouble.status == 401:  # noqa: PLR2004 - as HTTP writes it
+    if failure.status == 401:  # noqa: PLR2004 - as HTTP writes it
         return "unstale login" if identity == "user" else TENANT_SETTING
-    if isinstance(trouble, NotFoundError) or trouble.status == 403:  # noqa: PLR2004
+    if isinstance(failure, NotFoundError) or failure.status == 403:  # noqa: PLR2004
         role = "make the identity Contributor of the workspace (Manage access)"
         return role if identity == "user" else f"{role}; if it is, {TENANT_SETTING}"
     return "try again; if it stays so, the message says what is wrong"
@@ -240,7 +240,7 @@ def _states(store: Store, targets: tuple[Target, ...]) -> list[State]:
     """The records of all targets, read as whoever is at the command line."""
     try:
         return [read_state(document.body) for document in store.load_many([target.key for target in targets])]
-    except StoreDown as down:
+    except StoreDownError as down:
         raise NoAnswerError(str(down)) from down
 
 
@@ -248,9 +248,9 @@ def _last_run(states: Callable[[], list[State]], number: int, target: Target, wh
     """The surest answer to whether the identity may run the job: it did, or it was refused."""
     try:
         state = states()[number]
-    except NoAnswerError as trouble:
+    except NoAnswerError as failure:
         cure = "give yourself the data roles of the storage account: the parameter operators (infra/azure)"
-        return Finding(what, f"could not look: {trouble}", cure, known=False)
+        return Finding(what, f"could not look: {failure}", cure, known=False)
     if isinstance(state.hold, Blocked):
         return Finding(what, f"blocked: {state.hold.reason}", f"mend that, then unstale resume {target.name}")
     if state.fresh_as_of:

@@ -12,7 +12,7 @@ import requests
 from functions_azure.sessions import session
 from functions_azure.tokens import Tokens
 from shared.redaction import plain
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 
 TIMEOUT_SECONDS: Final = (5.0, 30.0)
 """To connect, and to read. Resource Manager takes a second or two for a list over a whole subscription."""
@@ -69,7 +69,7 @@ class Rest:
 
     def _send(self, path: str, query: Mapping[str, str]) -> requests.Response:
         token = self._tokens.token()
-        if isinstance(token, Trouble):
+        if isinstance(token, Failure):
             raise NoAnswerError(token.message, code=token.code)
         try:
             answer = self._http.get(

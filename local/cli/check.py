@@ -23,7 +23,7 @@ def print_schema() -> None:
 
 
 def check(path: Path, *, as_json: bool) -> None:
-    """Say what the configuration means, target by target; raises `BadConfiguration` where it means nothing."""
+    """Say what the configuration means, target by target; raises `ConfigurationError` where it means nothing."""
     configuration = read_config(path)
     rows = [_check_row(target, configuration) for target in configuration.targets]
     if as_json:
@@ -92,12 +92,12 @@ def _on_aws(configuration: Configuration) -> list[Finding]:
 
 
 def _on_azure(configuration: Configuration) -> list[Finding]:
-    from functions_azure.settings import BadSettings
+    from functions_azure.settings import SettingsError
     from local.checks import azure
 
     try:
         return list(azure.looked_at(configuration, os.environ))
-    except BadSettings as bad:
+    except SettingsError as bad:
         return [Finding("Azure", f"could not look: {bad}", "correct that variable in this shell", known=False)]
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration, load
-from shared.inbound.dead_letters import Heap
-from shared.refresh.engine import Engine, World
-from shared.refresh.inputs import Happening
-from shared.refresh.ports import StoreDown
-from shared.refresh.records import NewerRecord
+from shared.inbound.dead_letters import DeadLetterSummary
+from shared.refresh.engine import Engine, Ports
+from shared.refresh.inputs import Input
+from shared.refresh.ports import StoreDownError
+from shared.refresh.records import NewerRecordError
 from shared.targets import Cloud, Target
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def read_config(path: Path) -> Configuration:
     """The configuration, or a clear word about what is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as trouble:
-        message = f"cannot read {path}: {trouble}. Name the file with --config or UNSTALE_CONFIG"
-        raise UsageError(message) from trouble
+    except (OSError, UnicodeDecodeError) as failure:
+        message = f"cannot read {path}: {failure}. Name the file with --config or UNSTALE_CONFIG"
+        raise UsageError(message) from failure
     return load(text, str(path))
 
 
@@ -54,8 +54,8 @@ class Side:
 
     cloud: Cloud
     engine: Engine
-    world: World
-    heaps: Callable[[], Sequence[Heap]]
+    world: Ports
+    summaries: Callable[[], Sequence[DeadLetterSummary]]
 
 
 def each_side(configuration: Configuration, path: Path, work: Callable[[Side], T]) -> tuple[list[T], Away]:
@@ -70,8 +70,8 @@ def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple
     for cloud in dict.fromkeys(target.cloud for target in configuration.targets):
         try:
             answers.append(ask(cloud))
-        except (NotWellError, UsageError) as trouble:
-            away[cloud] = trouble
+        except (NotWellError, UsageError) as failure:
+            away[cloud] = failure
     if not answers:
         tell(away)
     return answers, away
@@ -79,8 +79,8 @@ def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple
 
 def tell(away: Away) -> NoReturn:
     """Which clouds are away and what to do about it. A variable that is missing is wrong usage, also if it is one's."""
-    usage = any(isinstance(trouble, UsageError) for trouble in away.values())
-    said = "\n".join(f"{PLACES[cloud]}: {trouble}" for cloud, trouble in away.items())
+    usage = any(isinstance(failure, UsageError) for failure in away.values())
+    said = "\n".join(f"{PLACES[cloud]}: {failure}" for cloud, failure in away.items())
     raise UsageError(said) if usage else NotWellError(said)
 
 
@@ -99,7 +99,7 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     clients = Clients(settings.region)
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
-    return Side(Cloud.AWS, Engine(configuration, here), here, dead.heaps)
+    return Side(Cloud.AWS, Engine(configuration, here), here, dead.summaries)
 
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
@@ -111,26 +111,26 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
-    return Side(Cloud.AZURE, Engine(configuration, here), here, dead.heaps)
+    return Side(Cloud.AZURE, Engine(configuration, here), here, dead.summaries)
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings:
     """Where the deployment on AWS is; what is missing is wrong usage."""
-    from functions_aws.settings import BadSettings, read
+    from functions_aws.settings import SettingsError, read
 
     try:
         return read(environ)
-    except BadSettings as bad:
+    except SettingsError as bad:
         raise UsageError(f"{bad}. `sam deploy` prints it as an output of the stack") from bad
 
 
 def azure_settings(environ: Mapping[str, str]) -> AzureSettings:
     """Where the deployment on Azure is, likewise."""
-    from functions_azure.settings import BadSettings, read
+    from functions_azure.settings import SettingsError, read
 
     try:
         return read(environ)
-    except BadSettings as bad:
+    except SettingsError as bad:
         raise UsageError(f"{bad}. The deployment prints it in its output environment") from bad
 
 
@@ -149,17 +149,17 @@ def reach(side: Side, work: Callable[[Side], T]) -> T:
     """Do something with a store; what it says when it cannot is an answer, not a traceback."""
     try:
         return work(side)
-    except NewerRecord as newer:
+    except NewerRecordError as newer:
         raise NotWellError(str(newer)) from newer
-    except StoreDown as down:
+    except StoreDownError as down:
         raise unreachable(side.cloud, down) from down
 
 
-def unreachable(cloud: Cloud, down: StoreDown) -> NotWellError:
+def unreachable(cloud: Cloud, down: StoreDownError) -> NotWellError:
     """Make an answer of what a deployment's store or queue says when it cannot be asked, with what to look at."""
     return NotWellError(f"{str(down).rstrip('.')}. {CURES[cloud]}")
 
 
-def ask(side: Side, target: Target, *happened: Happening) -> None:
+def ask(side: Side, target: Target, *happened: Input) -> None:
     """Put into the target's record what a person wants of it; the function acts on it."""
-    reach(side, lambda here: here.engine.look(target, happened, acts=False))
+    reach(side, lambda here: here.engine.reconcile(target, happened, may_call=False))

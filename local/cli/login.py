@@ -17,7 +17,7 @@ import requests
 from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError
 
 from functions_azure import telemetry
-from functions_azure.settings import BadSettings, Settings, read, secrets
+from functions_azure.settings import Settings, SettingsError, read, secrets
 from functions_azure.sign_in.user import issued_at, public_client, require
 from functions_azure.tokens import Answer, BoundedHttp
 from functions_azure.wiring import Parts
@@ -29,9 +29,9 @@ from local.cli.refresh import try_blocked
 from shared import sign_in as entra
 from shared.config.load import Configuration
 from shared.redaction import plain
-from shared.refresh.ports import StoreDown
-from shared.refresh.records import NewerRecord
-from shared.sign_in import Damaged, Remedy, SignIn
+from shared.refresh.ports import StoreDownError
+from shared.refresh.records import NewerRecordError
+from shared.sign_in import DamagedSignInError, Remedy, SignIn
 
 PATIENCE_SECONDS = 300
 """For a browser; a device code says itself how long it lasts."""
@@ -56,7 +56,7 @@ class Deployment:
             self.settings: Settings = read({**os.environ, "UNSTALE_CONFIG": str(path)})
             if everything or not (self.settings.storage or self.settings.blob_url):
                 require(self.settings)
-        except (BadSettings, ValueError) as bad:
+        except (SettingsError, ValueError) as bad:
             raise UsageError(f"{bad}. The deployment prints it in its output environment") from bad
         person = (azure_login.storage(os.environ), azure_login.vault(os.environ))
         self.sign_ins = Parts(self.settings, lambda: configuration, *person).sign_ins
@@ -65,8 +65,8 @@ class Deployment:
         """Who is signed in. Raises `NotWellError` where that cannot be read."""
         try:
             found = self.sign_ins.look()
-        except (Damaged, NewerRecord, StoreDown) as trouble:
-            raise NotWellError(f"what is kept of the sign-in cannot be read: {trouble}") from trouble
+        except (DamagedSignInError, NewerRecordError, StoreDownError) as failure:
+            raise NotWellError(f"what is kept of the sign-in cannot be read: {failure}") from failure
         return found[1].sign_in if found else None
 
 
@@ -108,7 +108,7 @@ def remove(path: Path) -> None:
     deployment = Deployment(read_config(path), path)
     try:
         was_there = deployment.sign_ins.remove()
-    except StoreDown as down:
+    except StoreDownError as down:
         raise NotWellError(str(down)) from down
     print("signed out; the function stops within five minutes" if was_there else "nobody was signed in")
 
@@ -130,8 +130,8 @@ def _answer(deployment: Deployment, cache: msal.SerializableTokenCache, *, brows
         answer = _ask(deployment, cache, browser=browser)
     except BrowserInteractionTimeoutError:
         answer = {"error": "authorization_pending"}
-    except (requests.RequestException, msal.exceptions.MsalError, ValueError, RuntimeError) as trouble:
-        raise NotWellError(f"nobody signed in: {type(trouble).__name__}: {plain(str(trouble))}") from trouble
+    except (requests.RequestException, msal.exceptions.MsalError, ValueError, RuntimeError) as failure:
+        raise NotWellError(f"nobody signed in: {type(failure).__name__}: {plain(str(failure))}") from failure
     if "access_token" not in answer:
         error, suberror, said = (str(answer.get(name) or "") for name in ("error", "suberror", "error_description"))
         raise NotWellError(entra.refused(error, suberror, said, "", deployment.wanted).message)
@@ -172,10 +172,10 @@ def _ask(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser:
 def _claims(deployment: Deployment) -> str | None:
     try:
         found = deployment.sign_ins.look()
-    except Damaged:
+    except DamagedSignInError:
         return None
-    except (NewerRecord, StoreDown) as trouble:
-        raise NotWellError(str(trouble)) from trouble
+    except (NewerRecordError, StoreDownError) as failure:
+        raise NotWellError(str(failure)) from failure
     return (found[1].sign_in.claims or None) if found else None
 
 
@@ -183,19 +183,19 @@ def _claims(deployment: Deployment) -> str | None:
 
 
 def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
-    from functions_azure.sign_in.key_vault import VaultRefused
+    from functions_azure.sign_in.key_vault import VaultRefusedError
 
     try:
         deployment.sign_ins.begin(sign_in, cache)
-    except (StoreDown, VaultRefused) as trouble:
-        raise NotWellError(f"signed in, but it cannot be kept: {trouble}") from trouble
+    except (StoreDownError, VaultRefusedError) as failure:
+        raise NotWellError(f"signed in, but it cannot be kept: {failure}") from failure
 
 
 def _try_blocked(path: Path) -> None:
     try:
         tried = try_blocked(path)
-    except NotWellError as trouble:
-        print(f"blocked targets are tried again within the hour: {trouble}")
+    except NotWellError as failure:
+        print(f"blocked targets are tried again within the hour: {failure}")
         return
     if tried:
         print(f"tried at once: {', '.join(tried)}")

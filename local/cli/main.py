@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from local.cli.errors import NotWellError, UsageError
-from shared.config.load import BadConfiguration
+from shared.config.load import ConfigurationError
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -25,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _COMMANDS[arguments.command](arguments)
-    except (NotWellError, BadConfiguration) as trouble:
-        _complain(trouble)
+    except (NotWellError, ConfigurationError) as failure:
+        _complain(failure)
         return NOT_WELL
-    except UsageError as trouble:
-        _complain(trouble)
+    except UsageError as failure:
+        _complain(failure)
         return WRONG_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _complain(trouble: Exception) -> None:
-    if str(trouble):
+def _complain(failure: Exception) -> None:
+    if str(failure):
         sys.stdout.flush()
-        print(f"unstale: {trouble}", file=sys.stderr)
+        print(f"unstale: {failure}", file=sys.stderr)
 
 
 # --- Commands: each imports what it needs, so that `check` does not wait for the SDKs of two clouds ------------------

@@ -17,15 +17,15 @@ from local.cli.deployment import read_config
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
 from shared.inbound import eventbridge, eventgrid
-from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Reading
+from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Message
 from shared.inbound.routing import reason, targets_of
 from shared.platforms import fabric, glue
 from shared.refresh.decide import Gate, Start, Wait, decide
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.machine import fold
 from shared.refresh.state import Signal, State
-from shared.refresh.timing import Terms
+from shared.refresh.timing import Context
 from shared.targets import Cloud, GlueView, LakeViews, Target
 
 
@@ -61,15 +61,15 @@ def _bodies(event_file: str) -> list[Any]:
     try:
         text = sys.stdin.read() if event_file == "-" else Path(event_file).read_text(encoding="utf-8")
         content = json.loads(text)
-    except (OSError, ValueError) as trouble:
-        message = f"cannot read {event_file} as JSON: {trouble}"
-        raise UsageError(message) from trouble
+    except (OSError, ValueError) as failure:
+        message = f"cannot read {event_file} as JSON: {failure}"
+        raise UsageError(message) from failure
     if isinstance(content, dict) and isinstance(content.get("Records"), list):
         return [record.get("body") if isinstance(record, dict) else record for record in content["Records"]]
     return content if isinstance(content, list) else [content]
 
 
-def _read(body: Any, now: datetime) -> Reading:
+def _read(body: Any, now: datetime) -> Message:
     """Either cloud's reader: Event Grid's schemas are known by their own fields."""
     parsed = json.loads(body) if isinstance(body, str) and body.lstrip().startswith("{") else body
     is_event_grid = isinstance(parsed, dict) and bool({"specversion", "eventType"} & parsed.keys())
@@ -103,8 +103,8 @@ def _lines(configuration: Configuration, body: Any, now: datetime) -> Iterator[P
 
 def _line(event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime) -> Planned:
     """Fold the signal into a state that knows nothing else, and ask when that starts."""
-    traits = glue.TRAITS if target.cloud is Cloud.AWS else fabric.TRAITS
-    terms = Terms(target.key, target.policy, traits)
+    capabilities = glue.CAPABILITIES if target.cloud is Cloud.AWS else fabric.CAPABILITIES
+    terms = Context(target.key, target.policy, capabilities)
     state = fold(State(), Signalled(signal), terms, now).state
     action = decide(state, terms, now, Gate())
     start_at = action.until if isinstance(action, Wait) else now
@@ -116,7 +116,7 @@ def request_of(configuration: Configuration, target: Target, *, full: bool) -> d
     """The very request that a start would send."""
     if isinstance(target.resource, GlueView):
         parameters = glue.start_parameters(target.resource, full=full)
-        return {"error": str(parameters)} if isinstance(parameters, Trouble) else dict(parameters)
+        return {"error": str(parameters)} if isinstance(parameters, Failure) else dict(parameters)
     url_form = configuration.fabric.url_form
     if isinstance(target.resource, LakeViews):
         request = fabric.run_lake_views(target.resource, url_form)

@@ -12,8 +12,8 @@ from typing import Protocol, TextIO
 from local.cli.console import print_json, print_table
 from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell, unreachable
 from local.cli.errors import NotWellError
-from shared.inbound.dead_letters import Heap
-from shared.refresh.ports import StoreDown
+from shared.inbound.dead_letters import DeadLetterSummary
+from shared.refresh.ports import StoreDownError
 from shared.targets import Cloud
 
 POLL_SECONDS = 2.0
@@ -51,7 +51,7 @@ class Move(Protocol):
 class DeadLetters(Protocol):
     """The dead letters of one cloud's part of the deployment."""
 
-    def heaps(self) -> Sequence[Heap]:
+    def summaries(self) -> Sequence[DeadLetterSummary]:
         """What lies in each dead-letter queue."""
 
     def redrive(self) -> None:
@@ -67,11 +67,11 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
     Raises `NotWellError` if there are any and they stay there. A cloud that is away does not hold up the other one.
     """
     found, away = each_cloud(read_config(config), lambda cloud: _looked(cloud, _open(cloud, config)))
-    heaps = [heap for _, of_cloud in found for heap in of_cloud]
-    _show(heaps, as_json=as_json)
-    full = any(heap.count for heap in heaps)
+    summaries = [summary for _, of_cloud in found for summary in of_cloud]
+    _show(summaries, as_json=as_json)
+    full = any(summary.count for summary in summaries)
     if full and not dry_run:
-        queues = {heap.queue for heap in heaps if heap.count}
+        queues = {summary.queue for summary in summaries if summary.count}
         for letters, _ in found:
             _moved(letters, queues, sleep, sys.stderr if as_json else sys.stdout)
         if not as_json:
@@ -82,10 +82,10 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
         raise NotWellError
 
 
-def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[Heap]]:
+def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[DeadLetterSummary]]:
     try:
-        return letters, letters.heaps()
-    except StoreDown as down:
+        return letters, letters.summaries()
+    except StoreDownError as down:
         raise unreachable(cloud, down) from down
 
 
@@ -93,8 +93,8 @@ def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float]
     try:
         letters.redrive()
         _follow(letters, queues, sleep, out)
-    except StoreDown as trouble:
-        raise NotWellError(str(trouble)) from trouble
+    except StoreDownError as failure:
+        raise NotWellError(str(failure)) from failure
 
 
 def _open(cloud: Cloud, config: Path) -> DeadLetters:
@@ -119,8 +119,8 @@ def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
     return InStorage(Parts(settings, lambda: read_config(config), azure_login.storage(environ)).clients)
 
 
-def _show(heaps: Sequence[Heap], *, as_json: bool) -> None:
-    rows = [(heap.queue, heap.count, heap.oldest, "; ".join(heap.reasons)) for heap in heaps]
+def _show(summaries: Sequence[DeadLetterSummary], *, as_json: bool) -> None:
+    rows = [(summary.queue, summary.count, summary.oldest, "; ".join(summary.reasons)) for summary in summaries]
     if as_json:
         names = ("queue", "count", "oldest", "why")
         print_json({"dead_letters": [dict(zip(names, row, strict=True)) for row in rows]})

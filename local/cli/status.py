@@ -14,7 +14,7 @@ from local.cli.console import print_json, print_table
 from local.cli.deployment import PLACES, Side, each_side, read_config, tell
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
-from shared.inbound.dead_letters import Heap
+from shared.inbound.dead_letters import DeadLetterSummary
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Deployment, State
 from shared.refresh.status import Row, row, unknown
@@ -27,17 +27,17 @@ def status(path: Path, *, as_json: bool) -> None:
     """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything."""
     configuration = read_config(path)
     seen, away = each_side(configuration, path, _look)
-    heaps = [heap for look in seen for heap in look.heaps]
-    dead = sum(heap.count for heap in heaps)
+    summaries = [summary for look in seen for summary in look.summaries]
+    dead = sum(summary.count for summary in summaries)
     found = {row.name: row for look in seen for row in look.rows(dead)}
     rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in configuration.targets]
     sign_in = Standing() if Cloud.AZURE in away else _sign_in(configuration, path)
     if as_json:
-        told = {"away": {PLACES[cloud]: str(trouble) for cloud, trouble in away.items()}} if away else {}
+        told = {"away": {PLACES[cloud]: str(failure) for cloud, failure in away.items()}} if away else {}
         targets = [msgspec.to_builtins(one) for one in rows]
-        print_json({"targets": targets, "dead_letters": _plain(heaps), **told, **sign_in.data})
+        print_json({"targets": targets, "dead_letters": _plain(summaries), **told, **sign_in.data})
     else:
-        _print_status(rows, heaps)
+        _print_status(rows, summaries)
         print(sign_in.told, end="")
     if away:
         tell(away)
@@ -62,8 +62,8 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
 
     try:
         kept = login.Deployment(configuration, path).kept()
-    except (NotWellError, UsageError) as trouble:
-        return Standing(f"{trouble}\n", {"sign_in": {"error": str(trouble)}}, well=False)
+    except (NotWellError, UsageError) as failure:
+        return Standing(f"{failure}\n", {"sign_in": {"error": str(failure)}}, well=False)
     told = age(kept, datetime.now(UTC)) if kept else NOBODY.message
     return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
 
@@ -73,15 +73,15 @@ class Look:
     """What one cloud knows. Whether a target is fresh is only known if no dead letters are on either."""
 
     side: Side
-    heaps: Sequence[Heap]
+    summaries: Sequence[DeadLetterSummary]
     deployment: Deployment
     states: Sequence[State]
 
     def rows(self, dead_letters: int) -> list[Row]:
         """One for each target."""
-        now, traits = self.side.world.clock.now(), self.side.world.platform.traits
+        now, capabilities = self.side.world.clock.now(), self.side.world.platform.capabilities
         return [
-            row(target, state, self.deployment, traits, now=now, dead_letters=dead_letters)
+            row(target, state, self.deployment, capabilities, now=now, dead_letters=dead_letters)
             for target, state in zip(self.side.engine.targets.values(), self.states, strict=True)
         ]
 
@@ -89,24 +89,25 @@ class Look:
 def _look(side: Side) -> Look:
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
     deployment, *states = (found.body for found in side.world.store.load_many(keys))
-    return Look(side, side.heaps(), read_deployment(deployment), [read_state(body) for body in states])
+    return Look(side, side.summaries(), read_deployment(deployment), [read_state(body) for body in states])
 
 
-def _plain(heaps: list[Heap]) -> list[dict[str, Any]]:
+def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:
     return [
-        {"queue": heap.queue, "count": heap.count, "oldest": heap.oldest, "reasons": list(heap.reasons)}
-        for heap in heaps
+        {"queue": summary.queue, "count": summary.count, "oldest": summary.oldest, "reasons": list(summary.reasons)}
+        for summary in summaries
     ]
 
 
-def _print_status(rows: list[Row], heaps: list[Heap]) -> None:
+def _print_status(rows: list[Row], summaries: list[DeadLetterSummary]) -> None:
     columns = ("target", "verdict", "stale since", "fresh as of", "why")
     cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
     print_table(columns, cells, [STYLES[one.verdict] for one in rows])
-    for heap in heaps:
-        if heap.count:
-            why = "; ".join(heap.reasons)
-            print(f"{heap.count} dead letters of {heap.queue} ({why}): a signal may be among them, so that what looks")
+    for summary in summaries:
+        if summary.count:
+            why = "; ".join(summary.reasons)
+            where = f"{summary.count} dead letters of {summary.queue} ({why})"
+            print(f"{where}: a signal may be among them, so that what looks")
             print(
                 "fresh is not known to be. `unstale redrive --dry-run` shows them, `unstale redrive` brings them back"
             )

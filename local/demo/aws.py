@@ -26,7 +26,7 @@ from local.emulators.clock import FastClock
 from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, Journal
 from shared.config.load import Configuration
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 from shared.targets import Cloud, GlueView, S3ObjectCreated, Target
 
 GLUE = GlueSettings(
@@ -40,7 +40,7 @@ QUIET = {"POWERTOOLS_METRICS_DISABLED": "true"}
 LATE = timedelta(hours=1)
 TICK = timedelta(seconds=60)
 
-Tell = Callable[[Happened], None]
+Tell = Callable[[LogEvent], None]
 NaiveTell = Callable[[str, str], None]
 
 

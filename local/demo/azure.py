@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from functions_azure import app, settings, wiring
 from functions_azure.clients import Deadline
-from functions_azure.shell import ComesBack, Shell
+from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
 from local.demo.naive import NaiveFabricFunction
 from local.demo.story import Patience, goes_on
@@ -37,7 +37,7 @@ from local.emulators.journal import Arrival, Journal
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, WorkloadJob
 from shared.inbound.wakes import wake_message
-from shared.refresh.engine import Happened, World
+from shared.refresh.engine import LogEvent, Ports
 from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, Target
 
 FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
@@ -52,7 +52,7 @@ REGISTRATION = Registration(
 ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
 
-Tell = Callable[[Happened], None]
+Tell = Callable[[LogEvent], None]
 NaiveTell = Callable[[str, str], None]
 
 
@@ -250,7 +250,7 @@ def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock,
     parts = wiring.Parts(found, lambda: configuration)
     store, waker, grave = MemoryStore(), MemoryWaker(clock), Grave()
 
-    def here(read: Configuration, deadline: Deadline) -> World:
+    def here(read: Configuration, deadline: Deadline) -> Ports:
         real = wiring.world(found, read, parts, tell, clock=clock, deadline=deadline)
         return replace(real, store=store, waker=waker)
 
@@ -277,7 +277,7 @@ def _call(function: Any, argument: Any) -> None:
 
 def _try(function: Any, argument: Any) -> None:
     """Call it, and leave what would come back to the next tick."""
-    with suppress(ComesBack):
+    with suppress(ComesBackError):
         _call(function, argument)
 
 
@@ -295,7 +295,7 @@ def _pump(stage: AzureStage, take: Callable[[str], None]) -> Every:
                 body = stage.queue.get_nowait()
                 try:
                     take(body)
-                except ComesBack:
+                except ComesBackError:
                     again.append(body)
         for body in again:
             stage.queue.put(body)

@@ -26,7 +26,7 @@ from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
 from shared.config.load import load
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 
 LENGTH = timedelta(seconds=500)
 """Demo time in which a machine that does nothing else tells the whole story."""
@@ -82,16 +82,16 @@ def run(*, naive: bool, as_json: bool) -> None:
 
 def _play(stages: Stages, clock: FastClock, show: Show, patience: Patience, *, hopeful: bool) -> None:
     stop = Event()
-    acts: list[Future[None]] = []
+    may_call: list[Future[None]] = []
     with ThreadPoolExecutor(max_workers=8) as players:
         try:
             for incident in sorted(STORY, key=lambda incident: incident.at):
                 _pass_time(clock, START + incident.at, show, stop)
                 show.line(incident.target, incident.says, "cyan")
-                acts.append(players.submit(incident.does, stages[incident.target]))
-            while not all(act.done() for act in acts):
+                may_call.append(players.submit(incident.does, stages[incident.target]))
+            while not all(act.done() for act in may_call):
                 _pass_time(clock, clock.now() + A_MOMENT, show, stop)
-            for act in acts:
+            for act in may_call:
                 act.result()  # an incident that did not happen would make the verdict worthless
             _until_settled(stages, clock, show, stop, hopeful=hopeful)
         finally:
@@ -193,7 +193,7 @@ class Show:
         if self._progress and self._task is not None:
             self._progress.update(self._task, completed=(now - START).total_seconds())
 
-    def happened(self, happened: Happened) -> None:
+    def happened(self, happened: LogEvent) -> None:
         """Tell what the engine tells, if a person would want to know."""
         told = _WORDS.get(happened.what)
         if happened.what == "signalled":

@@ -51,8 +51,8 @@ from shared.targets import (
 from shared.values import Value
 
 __all__ = [
-    "BadConfiguration",
     "Configuration",
+    "ConfigurationError",
     "DeploymentSettings",
     "FabricSettings",
     "Pace",
@@ -84,7 +84,7 @@ class Problem(Value, frozen=True):
         return f"{self.file}:{self.line}: {key}found {self.found}, expected {self.expected}"
 
 
-class BadConfiguration(Exception):  # noqa: N818 - named for what it is about
+class ConfigurationError(Exception):
     """The file cannot be used. `problems` are all that were found, in the order of their lines."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -186,18 +186,18 @@ class Configuration(Value, frozen=True, dict=True):
 
 
 def load(text: str, file: str = "unstale.toml") -> Configuration:
-    """Read a configuration; `file` is what messages call it. Raises `BadConfiguration`."""
+    """Read a configuration; `file` is what messages call it. Raises `ConfigurationError`."""
     try:
         configuration, mistakes = _understood(_parsed(text, file))
         if mistakes:
             lines = lines_of(text)
-            raise BadConfiguration(
+            raise ConfigurationError(
                 Problem(file, nearest_line(lines, path), _dotted(path), found, expected)
                 for path, found, expected in mistakes
             )
     except RecursionError:
         problem = Problem(file, 1, "", "values nested too deeply", "a few levels")
-        raise BadConfiguration([problem]) from None
+        raise ConfigurationError([problem]) from None
     return configuration
 
 
@@ -207,7 +207,7 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
     except ValueError as error:  # a number of thousands of digits is one, too
         place = _LINE.search(str(error))
         line = int(place[1]) if place else len(text.splitlines()) or 1
-        raise BadConfiguration([Problem(file, line, "", f"broken TOML: {error}", "TOML 1.0")]) from error
+        raise ConfigurationError([Problem(file, line, "", f"broken TOML: {error}", "TOML 1.0")]) from error
 
 
 def _understood(document: dict[str, Any]) -> tuple[Configuration, list[Mistake]]:

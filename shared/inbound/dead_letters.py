@@ -12,7 +12,7 @@ LOOKED_AT = 10
 """Messages of a heap that are looked at for their age and reason: one ReceiveMessage, one Peek Messages."""
 
 
-class Heap(Value, frozen=True):
+class DeadLetterSummary(Value, frozen=True):
     """The dead letters of one queue; `oldest` and `reasons` are of the few that were looked at."""
 
     queue: str

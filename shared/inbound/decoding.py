@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from shared.inbound.messages import Arrived, Malformed, Part, Reading, Several, Single
+from shared.inbound.messages import Arrived, Malformed, Message, Part, Several, Single
 from shared.redaction import plain
 from shared.times import time_of
 
@@ -18,7 +18,7 @@ EVENT_LIMIT = 256 * 1024
 _T = TypeVar("_T")
 
 
-def read_guarded(read: Callable[[bytes, datetime], Reading], body: object, received_at: datetime) -> Reading:
+def read_guarded(read: Callable[[bytes, datetime], Message], body: object, received_at: datetime) -> Message:
     """Run a reader over a body (JSON text, its bytes, or what a runtime parsed already). Raises nothing."""
     try:
         return read(_encoded(body), received_at)
@@ -32,7 +32,7 @@ def read_guarded(read: Callable[[bytes, datetime], Reading], body: object, recei
         return Malformed(plain(f"not JSON text: {error}"))
 
 
-def read_array(read: Callable[[bytes, datetime], Single], encoded: bytes, received_at: datetime) -> Reading:
+def read_array(read: Callable[[bytes, datetime], Single], encoded: bytes, received_at: datetime) -> Message:
     """Read a JSON array of events, each of which is read, or is unreadable, on its own."""
     parts = tuple(
         Part(_read_part(read, bytes(raw), received_at), bytes(raw)) for raw in msgspec.json.decode(encoded, type=_RAWS)

@@ -12,7 +12,7 @@ from shared.inbound.messages import (
     FabricRunEnded,
     GlueRunEnded,
     Malformed,
-    Reading,
+    Message,
     Several,
     Single,
     Ticked,
@@ -21,7 +21,7 @@ from shared.inbound.messages import (
 from shared.inbound.routing import ended, signals_of
 from shared.redaction import plain
 from shared.refresh.engine import Engine
-from shared.refresh.inputs import Happening, Hinted, ProbeAsked, Signalled
+from shared.refresh.inputs import Hinted, Input, ProbeAsked, Signalled
 from shared.refresh.state import Signal
 from shared.targets import Target
 from shared.values import Value
@@ -56,7 +56,7 @@ half a minute for ever where a queue gives a message up after so many receives, 
 (maxReceiveCount): that would be over within nine hours. Like this it takes more than three days, a long weekend.
 """
 
-Concerns = Sequence[tuple[Target, Happening]]
+Concerns = Sequence[tuple[Target, Input]]
 """Whom a message concerns, and what it means for them."""
 
 
@@ -72,7 +72,7 @@ class _Delivery(Value, frozen=True):
     why: str = ""
 
 
-def take(engine: Engine, readings: Sequence[Reading]) -> tuple[Judged, ...]:
+def take(engine: Engine, readings: Sequence[Message]) -> tuple[Judged, ...]:
     """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
 
     One target's trouble sends back only the messages that concern it.
@@ -83,7 +83,7 @@ def take(engine: Engine, readings: Sequence[Reading]) -> tuple[Judged, ...]:
     return tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
 
 
-def _delivery(engine: Engine, reading: Reading) -> _Delivery:
+def _delivery(engine: Engine, reading: Message) -> _Delivery:
     if not isinstance(reading, Several):
         why = _refusal(engine, reading)
         return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, reading)),))
@@ -136,7 +136,7 @@ def _refusal(engine: Engine, reading: Single) -> str:
 
 
 def _concerns(engine: Engine, reading: Single) -> Concerns:
-    happened: list[tuple[Target, Happening]] = []
+    happened: list[tuple[Target, Input]] = []
     match reading:
         case Arrived(arrivals):
             for arrival in arrivals:
@@ -144,28 +144,28 @@ def _concerns(engine: Engine, reading: Single) -> Concerns:
                     (target, Signalled(signal)) for target, signal in signals_of(arrival, engine.configuration)
                 )
         case Asked(name):
-            happened.extend((engine.configuration.by_name[name], happening) for happening in _asked(reading))
+            happened.extend((engine.configuration.by_name[name], given) for given in _asked(reading))
         case GlueRunEnded() | FabricRunEnded():
             happened.extend((target, Hinted()) for target in ended(reading, engine.configuration))
-    return [(target, happening) for target, happening in happened if target.key in engine.targets]
+    return [(target, given) for target, given in happened if target.key in engine.targets]
 
 
-def _asked(asked: Asked) -> tuple[Happening, ...]:
+def _asked(asked: Asked) -> tuple[Input, ...]:
     signal = Signalled(Signal(asked.received_at, asked.reason, full=asked.full, asked=True))
     return (signal, ProbeAsked()) if asked.by_person else (signal,)
 
 
-def _by_target(concerns: Sequence[Concerns]) -> list[tuple[Target, list[Happening]]]:
-    happened: dict[str, tuple[Target, list[Happening]]] = {}
+def _by_target(concerns: Sequence[Concerns]) -> list[tuple[Target, list[Input]]]:
+    happened: dict[str, tuple[Target, list[Input]]] = {}
     for concern in concerns:
-        for target, happening in concern:
-            happened.setdefault(target.key, (target, []))[1].append(happening)
+        for target, given in concern:
+            happened.setdefault(target.key, (target, []))[1].append(given)
     return list(happened.values())
 
 
-def _look(engine: Engine, target: Target, happened: Sequence[Happening]) -> Judged:
-    signals = sum(isinstance(happening, Signalled) for happening in happened)
-    return _spared(lambda: engine.signalled(target, signals, written=engine.look(target, happened)))
+def _look(engine: Engine, target: Target, happened: Sequence[Input]) -> Judged:
+    signals = sum(isinstance(given, Signalled) for given in happened)
+    return _spared(lambda: engine.signalled(target, signals, written=engine.reconcile(target, happened)))
 
 
 def _unowed(engine: Engine, reading: Single) -> Judged:
@@ -181,8 +181,8 @@ def _unowed(engine: Engine, reading: Single) -> Judged:
 def _spared(work: Callable[[], object]) -> Judged:
     try:
         work()
-    except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: the message comes back
-        return Judged(Verdict.RETRY, f"{type(trouble).__name__}: {trouble}", trouble)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: the message comes back
+        return Judged(Verdict.RETRY, f"{type(failure).__name__}: {failure}", failure)
     return DONE
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from shared.inbound.arrivals import Arrival, JobSucceeded, ObjectArrived, TableChanged
 from shared.inbound.decoding import decode_part, missing, read_array, read_guarded, time_at
-from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Reading, Single, Ticked
+from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Message, Single, Ticked
 from shared.inbound.wakes import Name, Own, asked, read_own
 from shared.misdelivered import what_it_is
 from shared.redaction import plain
@@ -89,7 +89,7 @@ _job_change = msgspec.json.Decoder(_JobChange)
 _signal = msgspec.json.Decoder(_Signal)
 
 
-def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Reading:
+def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Message:
     """What a message says. `body` is an event, an SQS record with one in its body, or one of our own messages.
 
     An array of them is read, too.
@@ -97,7 +97,7 @@ def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) 
     return read_guarded(_read, body, received_at)
 
 
-def _read(encoded: bytes, received_at: datetime) -> Reading:
+def _read(encoded: bytes, received_at: datetime) -> Message:
     text = encoded.removeprefix(b"\xef\xbb\xbf").strip()
     if text.startswith(b"["):
         return read_array(_read_one, text, received_at)

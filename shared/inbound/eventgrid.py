@@ -18,7 +18,7 @@ import msgspec
 
 from shared.inbound.arrivals import BlobArrived, OneLakeArrived
 from shared.inbound.decoding import decode_part, misfit, missing, read_array, read_guarded, time_at
-from shared.inbound.messages import Arrived, FabricRunEnded, Ignored, Reading, Single
+from shared.inbound.messages import Arrived, FabricRunEnded, Ignored, Message, Single
 from shared.inbound.wakes import Own, read_own
 from shared.redaction import plain
 
@@ -93,12 +93,12 @@ _blob = msgspec.json.Decoder(_Blob)
 _job = msgspec.json.Decoder(_Job)
 
 
-def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Reading:
+def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Message:
     """What a message says. `body` is an event or an array of them, plain or as base64, or one of our own messages."""
     return read_guarded(_read, body, received_at)
 
 
-def _read(encoded: bytes, received_at: datetime) -> Reading:
+def _read(encoded: bytes, received_at: datetime) -> Message:
     text = _unpacked(encoded)
     return read_array(_read_one, text, received_at) if text.startswith(b"[") else _read_one(text, received_at)
 

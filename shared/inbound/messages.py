@@ -79,10 +79,10 @@ class Several(Value, frozen=True):
 
 
 Single = Arrived | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken | Ignored | Malformed
-Reading = Single | Several
+Message = Single | Several
 
 
-def each(readings: Iterable[Reading]) -> Iterator[Single]:
+def each(readings: Iterable[Message]) -> Iterator[Single]:
     """Every single reading, those of messages with several events included."""
     for reading in readings:
         if isinstance(reading, Several):

@@ -24,20 +24,20 @@ from shared.platforms.failures import (
     THROTTLED,
     TRANSIENT,
     UNCERTAIN,
-    Facts,
+    FailureFacts,
     Operation,
     header,
     retry_after,
 )
 from shared.platforms.paging import Page, concerns
 from shared.redaction import plain
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
-from shared.refresh.ports import Phase, Report, Started, Traits
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
+from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.targets import ItemJob, LakeViews
 from shared.times import time_of
 from shared.values import Value
 
-TRAITS = Traits(
+CAPABILITIES = Capabilities(
     listing_delay=timedelta(seconds=60),  # a 404 right after a 202 was seen (apache-airflow-microsoft-fabric-plugin #4)
     call_timeout=timedelta(seconds=4),  # an invocation on Azure has 10 s (facts of the host), with store and wake in it
     foreign_covers=False,  # the same item and job type may run with other data
@@ -174,18 +174,18 @@ _instance = msgspec.json.Decoder(_Instance)
 _instances = msgspec.json.Decoder(_Instances)
 
 
-def started(status: int, headers: Headers, body: bytes, now: datetime) -> Started | Trouble:
+def started(status: int, headers: Headers, body: bytes, now: datetime) -> Started | Failure:
     """202 with an empty body, `Location` and `Retry-After`. An id that cannot be found is "", for the list to find."""
     if not _accepted(status):
-        return trouble(Operation.START, status, headers, body, now)
+        return failure(Operation.START, status, headers, body, now)
     found = _LOCATION.search(header(headers, "Location"))
     return Started(found[1].lower() if found else "", retry_after=retry_after(headers, now, POLL_BOUNDS))
 
 
-def reported(status: int, headers: Headers, body: bytes, now: datetime) -> Report | Trouble:
+def reported(status: int, headers: Headers, body: bytes, now: datetime) -> Report | Failure:
     """200 with one job instance."""
     if status != HTTPStatus.OK:
-        return trouble(Operation.GET, status, headers, body, now)
+        return failure(Operation.GET, status, headers, body, now)
     instance = _decoded(_instance, body)
     if instance is None:
         return _unreadable(headers, "a job instance")
@@ -195,10 +195,10 @@ def reported(status: int, headers: Headers, body: bytes, now: datetime) -> Repor
 
 def listed(
     status: int, headers: Headers, body: bytes, now: datetime, *, resource: Resource, since: datetime
-) -> Page[Request] | Trouble:
+) -> Page[Request] | Failure:
     """200 with a page of job instances: those of the resource's job type that a look-up needs, and the next request."""
     if status != HTTPStatus.OK:
-        return trouble(Operation.LIST, status, headers, body, now)
+        return failure(Operation.LIST, status, headers, body, now)
     page = _decoded(_instances, body)
     if page is None:
         return _unreadable(headers, "a list of job instances")
@@ -208,9 +208,9 @@ def listed(
     return Page(tuple(report for report in reports if concerns(report, since)), following)
 
 
-def cancelled(status: int, headers: Headers, body: bytes, now: datetime) -> Trouble | None:
+def cancelled(status: int, headers: Headers, body: bytes, now: datetime) -> Failure | None:
     """202 with an empty body: it will end."""
-    return None if _accepted(status) else trouble(Operation.CANCEL, status, headers, body, now)
+    return None if _accepted(status) else failure(Operation.CANCEL, status, headers, body, now)
 
 
 def _accepted(status: int) -> bool:
@@ -270,7 +270,7 @@ def _continuation(page: _Instances) -> str:
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
-NO_CAPACITY = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.NO_CAPACITY)
+NO_CAPACITY = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NO_CAPACITY)
 CAPACITY_CODES = ("CapacityNotActive", "CapacityLimitExceeded")
 """The capacity of the workspace is paused, or has no compute left. Nothing was begun, whichever status says so: seen
 with 404 (for whatever is asked for), 500 and 503, as the error's own code, as that of a detail, or in its message."""
@@ -278,7 +278,7 @@ with 404 (for whatever is asked for), 500 and 503, as the error's own code, as t
 AT_CAPACITY = msgspec.structs.replace(TRANSIENT, retry_after=timedelta(minutes=1))
 """Refused for now, for this item or its capacity; the identity may go on with others."""
 
-ERRORS: Mapping[str, Facts] = {
+ERRORS: Mapping[str, FailureFacts] = {
     # One fact in three spellings: core, lakehouse, and lakehouse as it was misspelled until 2025.
     "InsufficientPrivileges": PERMANENT,
     "MissingMinimalPermissions": PERMANENT,
@@ -308,13 +308,13 @@ ERRORS: Mapping[str, Facts] = {
 }
 """What an `errorCode` says, below HTTP 500. `_by_status` is the row for every other."""
 
-EXCEPTIONS: Mapping[tuple[Operation, str], Facts] = {
+EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
     (Operation.GET, "ItemNotFound"): GONE,  # what is asked for is the instance
     (Operation.CANCEL, "ItemNotFound"): GONE,
 }
 """Where it matters what was asked."""
 
-STATUSES: Mapping[int, Facts] = {
+STATUSES: Mapping[int, FailureFacts] = {
     HTTPStatus.UNAUTHORIZED: PERMANENT,  # the token was renewed once by then: see `token_refused`
     HTTPStatus.FORBIDDEN: PERMANENT,
     HTTPStatus.REQUEST_TIMEOUT: UNCERTAIN,
@@ -340,14 +340,14 @@ def token_refused(status: int) -> bool:
     return status == HTTPStatus.UNAUTHORIZED
 
 
-def trouble(operation: Operation, status: int, headers: Headers, body: bytes, now: datetime) -> Trouble:
+def failure(operation: Operation, status: int, headers: Headers, body: bytes, now: datetime) -> Failure:
     """Any answer that is not a success, from its ErrorResponse or, where there is none, from its status."""
     error = _error_of(_json(body)) if len(body) <= ANSWER_LIMIT else _Error()
     code = error.code or header(headers, "x-ms-public-api-error-code")
     facts = NO_CAPACITY if _without_capacity(code, error) else _facts(operation, status, code)
     if error.retriable and facts is PERMANENT:
         facts = TRANSIENT
-    return facts.of(operation).trouble(
+    return facts.of(operation).failure(
         code or f"HTTP {status}",
         _message(status, error),
         retry_after=retry_after(headers, now),
@@ -359,14 +359,14 @@ def _without_capacity(code: str, error: _Error) -> bool:
     return code in CAPACITY_CODES or any(name in error.message for name in CAPACITY_CODES)
 
 
-def _facts(operation: Operation, status: int, code: str) -> Facts:
+def _facts(operation: Operation, status: int, code: str) -> FailureFacts:
     """A 5xx says nothing certain about a start, whatever code it carries."""
     if status >= _SERVER_ERROR:
         return UNCERTAIN
     return EXCEPTIONS.get((operation, code)) or ERRORS.get(code) or _by_status(operation, status)
 
 
-def _by_status(operation: Operation, status: int) -> Facts:
+def _by_status(operation: Operation, status: int) -> FailureFacts:
     """A code that nobody documented, or none. A redirect is never followed: the token is for our base URL alone."""
     if status == HTTPStatus.NOT_FOUND:
         return GONE if operation in (Operation.GET, Operation.CANCEL) else PERMANENT
@@ -382,10 +382,10 @@ def _message(status: int, error: _Error) -> str:
     return f"HTTP {status} without an error that can be read"
 
 
-def _unreadable(headers: Headers, expected: str) -> Trouble:
+def _unreadable(headers: Headers, expected: str) -> Failure:
     """A success that is not what it should be says nothing about the run; asking again is all there is to do."""
     message = f"expected {expected}, found something else"
-    return TRANSIENT.trouble("UnreadableAnswer", message, request_id=header(headers, "RequestId"))
+    return TRANSIENT.failure("UnreadableAnswer", message, request_id=header(headers, "RequestId"))
 
 
 def _error_of(content: Any) -> _Error:

@@ -10,7 +10,7 @@ from math import isnan
 from msgspec.structs import replace
 
 from shared.redaction import plain
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.values import Value
 
 ANSWER_LIMIT = 1024 * 1024
@@ -67,50 +67,50 @@ class Operation(StrEnum):
     CANCEL = "cancel"
 
 
-class Facts(Value, frozen=True):
-    """One row of a table of errors: a `Trouble` without its words."""
+class FailureFacts(Value, frozen=True):
+    """One row of a table of errors: a `Failure` without its words."""
 
     fault: Fault
-    sent: Sent
+    delivery: Delivery
     retry_safe: bool
-    meaning: Meaning = Meaning.OTHER
+    kind: FailureKind = FailureKind.OTHER
     retry_after: timedelta | None = None
 
-    def of(self, operation: Operation) -> Facts:
+    def of(self, operation: Operation) -> FailureFacts:
         """An unknown outcome may be asked for again, except that of a start: it is looked up first (design, rule 7)."""
-        harmless = self.sent is Sent.UNKNOWN and operation is not Operation.START
+        harmless = self.delivery is Delivery.UNKNOWN and operation is not Operation.START
         return replace(self, retry_safe=True) if harmless else self
 
-    def trouble(
+    def failure(
         self, code: str, message: str, *, retry_after: timedelta | None = None, request_id: str = ""
-    ) -> Trouble:
+    ) -> Failure:
         """With its words; the platform's own Retry-After wins over the row's."""
-        return Trouble(
+        return Failure(
             code=plain(code, 100),
             message=plain(message),
             fault=self.fault,
-            sent=self.sent,
+            delivery=self.delivery,
             retry_safe=self.retry_safe,
-            meaning=self.meaning,
+            kind=self.kind,
             retry_after=retry_after or self.retry_after,
             request_id=plain(request_id, 100),
         )
 
 
-PERMANENT = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=False)
-TRANSIENT = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True)
-RENEWABLE = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=True)
-THROTTLED = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.THROTTLED)
-GONE = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=True, meaning=Meaning.NOT_FOUND)
-OVER = Facts(Fault.CALLER, Sent.REJECTED, retry_safe=False, meaning=Meaning.OVER)
-UNCERTAIN = Facts(Fault.PLATFORM, Sent.UNKNOWN, retry_safe=False)
+PERMANENT = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=False)
+TRANSIENT = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True)
+RENEWABLE = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=True)
+THROTTLED = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.THROTTLED)
+GONE = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NOT_FOUND)
+OVER = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=False, kind=FailureKind.OVER)
+UNCERTAIN = FailureFacts(Fault.PLATFORM, Delivery.UNKNOWN, retry_safe=False)
 
-NOT_CONNECTED = Facts(Fault.NETWORK, Sent.NOT_SENT, retry_safe=True)
-BROKEN_OFF = Facts(Fault.NETWORK, Sent.UNKNOWN, retry_safe=False)
-NO_CREDENTIALS_NOW = Facts(Fault.CALLER, Sent.NOT_SENT, retry_safe=True)
-MISCONFIGURED = Facts(Fault.CALLER, Sent.NOT_SENT, retry_safe=False)
+NOT_CONNECTED = FailureFacts(Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
+BROKEN_OFF = FailureFacts(Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
+NO_CREDENTIALS_NOW = FailureFacts(Fault.CALLER, Delivery.NOT_SENT, retry_safe=True)
+MISCONFIGURED = FailureFacts(Fault.CALLER, Delivery.NOT_SENT, retry_safe=False)
 
-TRANSPORT: Mapping[str, Facts] = {
+TRANSPORT: Mapping[str, FailureFacts] = {
     # Something was on its way. First, because the causes of these may have names that stand further down.
     "ReadTimeout": BROKEN_OFF,  # requests
     "ReadTimeoutError": BROKEN_OFF,  # botocore, urllib3
@@ -157,12 +157,12 @@ TRANSPORT: Mapping[str, Facts] = {
 """What a transport's exceptions say, by name, so that the core imports no SDK. The first row that fits counts."""
 
 
-def broken(operation: Operation, error: BaseException) -> Trouble:
+def broken(operation: Operation, error: BaseException) -> Failure:
     """A call that ended in an exception instead of an answer. What no row names may have been sent."""
     names = names_of(error)
     code = next((name for name in TRANSPORT if name in names), "")
     facts = TRANSPORT.get(code, BROKEN_OFF).of(operation)
-    return facts.trouble(code or names[0], str(error) or "no answer")
+    return facts.failure(code or names[0], str(error) or "no answer")
 
 
 def names_of(error: BaseException) -> tuple[str, ...]:

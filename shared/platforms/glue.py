@@ -20,19 +20,19 @@ from shared.platforms.failures import (
     THROTTLED,
     TRANSIENT,
     UNCERTAIN,
-    Facts,
+    FailureFacts,
     Operation,
     header,
     retry_after,
 )
 from shared.platforms.paging import Page, concerns
 from shared.redaction import plain
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
-from shared.refresh.ports import Phase, Report, Started, Traits
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
+from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.targets import GlueView
 from shared.times import instant
 
-TRAITS = Traits(
+CAPABILITIES = Capabilities(
     listing_delay=timedelta(seconds=30),  # unpublished; a start is written before it is answered, so this is generous
     call_timeout=timedelta(seconds=10),  # the SDK's read time-out is set to it; a start is answered in well under 1 s
     foreign_covers=True,  # a view has one definition, so anyone's run reads the same sources
@@ -55,7 +55,7 @@ _NAME = re.compile(r"[\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF\t]{1,255}"
 _RUN_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def start_parameters(view: GlueView, *, full: bool) -> Parameters | Trouble:
+def start_parameters(view: GlueView, *, full: bool) -> Parameters | Failure:
     """StartMaterializedViewRefreshTaskRun: `{CatalogId, DatabaseName, TableName[, FullRefresh: true]}`.
 
     The catalog is always named (`123456789012` or `123456789012:s3tablescatalog/bucket`): botocore requires it.
@@ -64,19 +64,19 @@ def start_parameters(view: GlueView, *, full: bool) -> Parameters | Trouble:
     return _check(view) or parameters
 
 
-def get_parameters(view: GlueView, run_id: str) -> Parameters | Trouble:
+def get_parameters(view: GlueView, run_id: str) -> Parameters | Failure:
     """GetMaterializedViewRefreshTaskRun: `{CatalogId, MaterializedViewRefreshTaskRunId}`."""
     if not _RUN_ID.fullmatch(run_id):
         return _invalid("MaterializedViewRefreshTaskRunId", "a UUID", run_id)
     return _check(view) or {"CatalogId": view.catalog_id, "MaterializedViewRefreshTaskRunId": run_id}
 
 
-def list_parameters(view: GlueView) -> Parameters | Trouble:
+def list_parameters(view: GlueView) -> Parameters | Failure:
     """ListMaterializedViewRefreshTaskRuns, first page: `{CatalogId, DatabaseName, TableName, MaxResults}`."""
     return _check(view) or {**_view_parameters(view), "MaxResults": PAGE_SIZE}
 
 
-def stop_parameters(view: GlueView) -> Parameters | Trouble:
+def stop_parameters(view: GlueView) -> Parameters | Failure:
     """StopMaterializedViewRefreshTaskRun: `{CatalogId, DatabaseName, TableName}`; whatever run the view has ends."""
     return _check(view) or _view_parameters(view)
 
@@ -85,16 +85,16 @@ def _view_parameters(view: GlueView) -> Parameters:
     return {"CatalogId": view.catalog_id, "DatabaseName": view.database, "TableName": view.table}
 
 
-def _check(view: GlueView) -> Trouble | None:
+def _check(view: GlueView) -> Failure | None:
     for name, value in _view_parameters(view).items():
         if not _NAME.fullmatch(value):
             return _invalid(name, "1 to 255 characters without control characters", value)
     return None
 
 
-def _invalid(name: str, expected: str, found: str) -> Trouble:
+def _invalid(name: str, expected: str, found: str) -> Failure:
     message = f"{name}: expected {expected}, found {len(found)} characters: {found[:60]!r}"
-    return MISCONFIGURED.trouble("InvalidParameter", message)
+    return MISCONFIGURED.failure("InvalidParameter", message)
 
 
 # --- Answers ---------------------------------------------------------------------------------------------------------
@@ -134,11 +134,11 @@ def list_answer(answer: Mapping[str, Any], view: GlueView, since: datetime) -> P
     return Page(wanted, following, tuple(report.created_at for report in reports))
 
 
-def stop_answer(error: Mapping[str, Any] | None = None) -> Trouble | None:
+def stop_answer(error: Mapping[str, Any] | None = None) -> Failure | None:
     """None if the run will end, which it also will where it is being stopped already; `error` as for `trouble`."""
     if error is None:
         return None
-    refused = trouble(Operation.CANCEL, error)
+    refused = failure(Operation.CANCEL, error)
     return None if refused.code == "MaterializedViewRefreshTaskStoppingException" else refused
 
 
@@ -185,10 +185,10 @@ def _number(answer: Mapping[str, Any], name: str) -> float | None:
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
-RUNNING = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.ALREADY_RUNNING)
-AT_LIMIT = Facts(Fault.PLATFORM, Sent.REJECTED, retry_safe=True, retry_after=CONCURRENCY_WAIT)
+RUNNING = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.ALREADY_RUNNING)
+AT_LIMIT = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, retry_after=CONCURRENCY_WAIT)
 
-ERRORS: Mapping[str, Facts] = {
+ERRORS: Mapping[str, FailureFacts] = {
     # The four operations' own.
     "AccessDeniedException": PERMANENT,
     "EntityNotFoundException": PERMANENT,
@@ -249,13 +249,13 @@ ERRORS: Mapping[str, Facts] = {
 }
 """What an error code says. `_by_status` is the row for every other."""
 
-EXCEPTIONS: Mapping[tuple[Operation, str], Facts] = {
+EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
     (Operation.GET, "EntityNotFoundException"): GONE,  # the run, not the view
 }
 """Where it matters what was asked."""
 
 
-def trouble(operation: Operation, error: Mapping[str, Any]) -> Trouble:
+def failure(operation: Operation, error: Mapping[str, Any]) -> Failure:
     """An error answer: `{"Error": {"Code", "Message"}, "ResponseMetadata": {"HTTPStatusCode", ...}, <members>}`.
 
     That is botocore's `ClientError.response`, whatever of it is there.
@@ -264,7 +264,7 @@ def trouble(operation: Operation, error: Mapping[str, Any]) -> Trouble:
     code = _text(_part(error, "Error"), "Code")
     facts = EXCEPTIONS.get((operation, code)) or ERRORS.get(code) or _by_status(metadata.get("HTTPStatusCode"))
     headers = {key: value for key, value in _part(metadata, "HTTPHeaders").items() if isinstance(value, str)}
-    return facts.of(operation).trouble(
+    return facts.of(operation).failure(
         code or f"HTTP {metadata.get('HTTPStatusCode')}",
         _message(error),
         retry_after=retry_after(headers),
@@ -272,7 +272,7 @@ def trouble(operation: Operation, error: Mapping[str, Any]) -> Trouble:
     )
 
 
-def _by_status(status: object) -> Facts:
+def _by_status(status: object) -> FailureFacts:
     """A code that nobody documented, or none. Only a clear 4xx says that nothing was begun."""
     if status == 429:  # noqa: PLR2004 - the number is the name
         return THROTTLED

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from shared.platforms.failures import (
     TRANSIENT,
 )
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Phase, Report
 from shared.values import Value
 
@@ -37,8 +37,8 @@ FALLING_LEAST = 10
 
 
 def gather(
-    first: _Request, ask: Callable[[_Request], Page[_Request] | Trouble], since: datetime | None = None
-) -> tuple[Report, ...] | Trouble:
+    first: _Request, ask: Callable[[_Request], Page[_Request] | Failure], since: datetime | None = None
+) -> tuple[Report, ...] | Failure:
     """All pages that matter, or the first trouble: half a listing must not be taken for "none".
 
     Where `since` is given, reading ends early at a page that reaches back beyond it, if all runs of it and of the pages
@@ -49,14 +49,14 @@ def gather(
     request = first
     for number in range(PAGE_LIMIT):
         page = ask(request)
-        if isinstance(page, Trouble):
+        if isinstance(page, Failure):
             return page
         reports += page.reports
         created += page.created
         if page.following is None or (since and number and _falls_below(created, since)):
             return tuple(reports)
         request = page.following
-    return TRANSIENT.trouble("EndlessListing", f"the list of runs did not end after {PAGE_LIMIT} pages")
+    return TRANSIENT.failure("EndlessListing", f"the list of runs did not end after {PAGE_LIMIT} pages")
 
 
 def _falls_below(created: Sequence[datetime | None], since: datetime) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from shared.refresh.state import Blocked, Cancelled, Paused, Run, Situation, State
-from shared.refresh.timing import CLOCK_DIFFERENCE, PAUSE_LOOK, WATCH, Terms, spread
+from shared.refresh.timing import CLOCK_DIFFERENCE, PAUSE_LOOK, WATCH, Context, spread
 from shared.targets import Policy
 from shared.values import Value
 
@@ -50,13 +50,13 @@ class Gate(Value, frozen=True):
     quiet_until: datetime | None = None
 
 
-def decide(state: State, terms: Terms, now: datetime, gate: Gate) -> Action:
+def decide(state: State, context: Context, now: datetime, gate: Gate) -> Action:
     """What to do next, and when. Rule 3 for a start; a run is looked at when its record says so."""
-    at, action = _next_of_run(state.run) if state.run else _next_start(state, terms)
+    at, action = _next_of_run(state.run) if state.run else _next_start(state, context)
     if at is None:
         return Wait(None)
     if gate.quiet_until is not None and gate.quiet_until > now:
-        at = max(at, gate.quiet_until + spread(terms.key))
+        at = max(at, gate.quiet_until + spread(context.key))
     if gate.paused and isinstance(action, Start):
         at = max(at, now + PAUSE_LOOK)
     return action if now >= at else Wait(at)
@@ -72,9 +72,9 @@ def _next_of_run(run: Run) -> tuple[datetime, Action]:
     return run.next_look_at, actions.get(run.situation, Poll(run.run_id))
 
 
-def _next_start(state: State, terms: Terms) -> tuple[datetime | None, Action]:
+def _next_start(state: State, context: Context) -> tuple[datetime | None, Action]:
     """Rule 3: the quiet period and the lag since `newest`, or the maximum wait since `oldest`; then all the others."""
-    owed, policy = state.owed, terms.policy
+    owed, policy = state.owed, context.policy
     if owed is None or isinstance(state.hold, Paused | Cancelled):
         return None, Wait(None)
     start = Start(owed.full or _escalates(state, policy))

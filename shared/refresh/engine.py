@@ -21,13 +21,13 @@ from msgspec.structs import replace
 from shared.config.load import Configuration
 from shared.refresh import decide, machine, records, timing
 from shared.refresh.decide import Action, Cancel, Gate, LookUp, Poll, Start, Wait
-from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
     CancelIntended,
     Claimed,
-    Happening,
+    Input,
     Listed,
     Reported,
     Signalled,
@@ -35,8 +35,8 @@ from shared.refresh.inputs import (
     WakeSpent,
 )
 from shared.refresh.planning import next_scheduled, plan
-from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDown, Waker
-from shared.refresh.state import Deployment, Ended, Outcome, Run, Signal, State, Wake, Walk
+from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
+from shared.refresh.state import Deployment, Ended, Outcome, Rollout, Run, Signal, State, Wake
 from shared.targets import Cloud, Target
 from shared.values import Value
 
@@ -49,14 +49,14 @@ WALKED_AT_ONCE = 200
 """Targets that a tick plans before it saves how far it got."""
 
 
-class Contended(Exception):  # noqa: N818 - named for what happened
+class ContendedError(Exception):
     """The record moved on at every attempt. The delivery must come back; nothing of it is lost."""
 
 
 Fields = Mapping[str, str | int | float | None]
 
 
-class Happened(Value, frozen=True):
+class LogEvent(Value, frozen=True):
     """One thing worth telling, for logs, metrics and the demo. `fields` are plain values, and never secrets."""
 
     what: str
@@ -65,7 +65,7 @@ class Happened(Value, frozen=True):
     fields: Fields = MappingProxyType({})
 
 
-class World(Value, frozen=True):
+class Ports(Value, frozen=True):
     """Everything that is not a value. `token()` makes ids; `tell()` must not raise."""
 
     cloud: Cloud
@@ -74,7 +74,7 @@ class World(Value, frozen=True):
     waker: Waker
     clock: Clock
     token: Callable[[], str]
-    tell: Callable[[Happened], None]
+    emit: Callable[[LogEvent], None]
 
 
 class About(Value, frozen=True):
@@ -85,7 +85,7 @@ class About(Value, frozen=True):
     """
 
     run: Run
-    happening: Happening
+    given: Input
     at: datetime
 
     def holds(self, state: State) -> bool:
@@ -101,19 +101,19 @@ class About(Value, frozen=True):
 class Turn(Value, frozen=True):
     """Where a look stands. `pending` happened and is not saved: it is folded anew into whatever the record became."""
 
-    pending: tuple[Happening | About, ...]
+    pending: tuple[Input | About, ...]
     written: bool = False
     done: bool = False
 
 
-class Sight(Value, frozen=True):
+class Snapshot(Value, frozen=True):
     """One turn's view: the record as it was read, and what it becomes with everything pending.
 
     `read_at` is the monotonic clock's reading just before `now`, from which a claim has its few seconds.
     """
 
     target: Target
-    terms: timing.Terms
+    context: timing.Context
     document: Document
     before: State
     state: State
@@ -125,7 +125,7 @@ class Sight(Value, frozen=True):
 class Engine:
     """The loop over the targets of one cloud. It keeps nothing between calls; any number may run at once."""
 
-    def __init__(self, configuration: Configuration, world: World, *, ends_at: float = float("inf")) -> None:
+    def __init__(self, configuration: Configuration, world: Ports, *, ends_at: float = float("inf")) -> None:
         """`ends_at`: the moment of the monotonic clock by which no call to the platform may be running any more."""
         self.targets: Mapping[str, Target] = {
             key: target for key, target in configuration.by_key.items() if target.cloud is world.cloud
@@ -136,8 +136,8 @@ class Engine:
 
     # --- One target --------------------------------------------------------------------------------------------------
 
-    def look(
-        self, target: Target, happened: Sequence[Happening] = (), *, acts: bool = True, anyway: bool = False
+    def reconcile(
+        self, target: Target, happened: Sequence[Input] = (), *, may_call: bool = True, force: bool = False
     ) -> bool:
         """Fold what happened, then do what is due until nothing is; returns once everything is saved.
 
@@ -145,75 +145,75 @@ class Engine:
 
         Without `acts` nothing is sent to the platform: the wake that the save sends sees to it. With `anyway` it
         decides even if nothing happened and nothing is due.
-        Raises `StoreDown`, `Contended` or `records.NewerRecord`: the delivery must come back.
+        Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
         turn = Turn(tuple(happened))
         for _ in range(ATTEMPTS):
             try:
-                turn = self._turn(target, turn, acts=acts, anyway=anyway)
+                turn = self._turn(target, turn, may_call=may_call, force=force)
             except Conflict:
                 continue
             if turn.done:
                 return turn.written
         message = f"the record of {target.name} moved on {ATTEMPTS} times"
-        raise Contended(message)
+        raise ContendedError(message)
 
-    def _turn(self, target: Target, turn: Turn, *, acts: bool, anyway: bool) -> Turn:
+    def _turn(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
         """One load, at most one call, at most one save before it."""
-        sight = self._see(target, turn.pending)
-        if sight.state == sight.before and not (anyway or self._is_due(sight)):
+        snapshot = self._see(target, turn.pending)
+        if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
-        action = self._decide(sight, acts=acts)
+        action = self._decide(snapshot, may_call=may_call)
         match action:
             case Start():
-                return Turn((self._start(sight, action),), written=True)
+                return Turn((self._start(snapshot, action),), written=True)
             case Cancel():
-                return Turn((self._cancel(sight, action),), written=True)
+                return Turn((self._cancel(snapshot, action),), written=True)
             case Poll():
-                return replace(turn, pending=(*turn.pending, self._poll(sight, action)))
+                return replace(turn, pending=(*turn.pending, self._poll(snapshot, action)))
             case LookUp():
-                return replace(turn, pending=(*turn.pending, self._look_up(sight, action)))
-        written = self._save(sight, sight.state, action.until)
+                return replace(turn, pending=(*turn.pending, self._look_up(snapshot, action)))
+        written = self._save(snapshot, snapshot.state, action.until)
         return Turn((), written=written or turn.written, done=True)
 
-    def _see(self, target: Target, pending: tuple[Happening | About, ...]) -> Sight:
+    def _see(self, target: Target, pending: tuple[Input | About, ...]) -> Snapshot:
         """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
         document = self._world.store.load(target.key)
         read_at, now = self._world.clock.monotonic(), self._world.clock.now()
         before = state = records.read_state(document.body)
-        terms = timing.Terms(target.key, target.policy, self._world.platform.traits)
+        context = timing.Context(target.key, target.policy, self._world.platform.capabilities)
         ended: list[Ended] = []
         for item in (*plan(before, target, target.definition, now), *pending):
             if isinstance(item, About) and not item.holds(state):
                 continue
-            happening, at = (item.happening, item.at) if isinstance(item, About) else (item, now)
-            folded = machine.fold(state, happening, terms, at)
+            given, at = (item.given, item.at) if isinstance(item, About) else (item, now)
+            folded = machine.fold(state, given, context, at)
             state = folded.state
             if folded.ended:
                 ended.append(folded.ended)
-        return Sight(target, terms, document, before, state, tuple(ended), now, read_at)
+        return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
 
-    def _is_due(self, sight: Sight) -> bool:
-        wake_at = sight.before.wake_at
-        return wake_at is not None and sight.now >= wake_at
+    def _is_due(self, snapshot: Snapshot) -> bool:
+        wake_at = snapshot.before.wake_at
+        return wake_at is not None and snapshot.now >= wake_at
 
-    def _decide(self, sight: Sight, *, acts: bool) -> Action:
+    def _decide(self, snapshot: Snapshot, *, may_call: bool) -> Action:
         """The deployment's record is read only when something would be sent."""
-        action = decide.decide(sight.state, sight.terms, sight.now, Gate())
+        action = decide.decide(snapshot.state, snapshot.context, snapshot.now, Gate())
         if isinstance(action, Wait):
             return action
         deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
-        quiet_until = deployment.quiet_until.get(sight.target.identity)
+        quiet_until = deployment.quiet_until.get(snapshot.target.identity)
         gate = Gate(deployment.paused_since is not None, quiet_until)
-        action = decide.decide(sight.state, sight.terms, sight.now, gate)
-        in_time = self._world.clock.monotonic() + self._world.platform.traits.call_timeout.total_seconds()
-        if not isinstance(action, Wait) and (not acts or in_time > self._ends_at):
-            return Wait(sight.now)
+        action = decide.decide(snapshot.state, snapshot.context, snapshot.now, gate)
+        in_time = self._world.clock.monotonic() + self._world.platform.capabilities.call_timeout.total_seconds()
+        if not isinstance(action, Wait) and (not may_call or in_time > self._ends_at):
+            return Wait(snapshot.now)
         return action
 
     # --- Calls -------------------------------------------------------------------------------------------------------
 
-    def _start(self, sight: Sight, start: Start) -> About:
+    def _start(self, snapshot: Snapshot, start: Start) -> About:
         """Rule 4. Two workers may come this far; the store lets one claim pass.
 
         worker A:  claimed_at -> paused? -> claim saved -> start sent -> answer
@@ -221,47 +221,49 @@ class Engine:
         worker B:      . claim: conflict -> reads A's claim -> waits for its lease
         """
         world = self._world
-        claim = Claimed(world.token(), sight.now, start.full)
-        claimed = machine.fold(sight.state, claim, sight.terms, sight.now).state
-        run = self._saved_run(sight, claimed)
-        if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
+        claim = Claimed(world.token(), snapshot.now, start.full)
+        claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
+        run = self._saved_run(snapshot, claimed)
+        if world.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
             return About(run, Unsent(), world.clock.now())
-        answer = world.platform.start(sight.target, full=start.full)
-        self._heed(sight, answer)
+        answer = world.platform.start(snapshot.target, full=start.full)
+        self._heed(snapshot, answer)
         return About(run, Answered(answer), world.clock.now())
 
-    def _poll(self, sight: Sight, poll: Poll) -> About:
+    def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
         asked_at = self._world.clock.now()
-        answer = self._world.platform.get(sight.target, poll.run_id)
-        self._heed(sight, answer)
-        return About(_run(sight.state), Reported(answer), asked_at)
+        answer = self._world.platform.get(snapshot.target, poll.run_id)
+        self._heed(snapshot, answer)
+        return About(_run(snapshot.state), Reported(answer), asked_at)
 
-    def _look_up(self, sight: Sight, look_up: LookUp) -> About:
+    def _look_up(self, snapshot: Snapshot, look_up: LookUp) -> About:
         asked_at = self._world.clock.now()
-        answer = self._world.platform.list(sight.target, look_up.since)
-        self._heed(sight, answer)
-        return About(_run(sight.state), Listed(answer), asked_at)
+        answer = self._world.platform.list(snapshot.target, look_up.since)
+        self._heed(snapshot, answer)
+        return About(_run(snapshot.state), Listed(answer), asked_at)
 
-    def _cancel(self, sight: Sight, cancel: Cancel) -> About:
+    def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> About:
         """Rule 8: the intent is saved before the call."""
-        intended = machine.fold(sight.state, CancelIntended(), sight.terms, sight.now).state
-        run = self._saved_run(sight, intended)
-        answer = self._world.platform.cancel(sight.target, cancel.run_id)
-        self._heed(sight, answer)
+        intended = machine.fold(snapshot.state, CancelIntended(), snapshot.context, snapshot.now).state
+        run = self._saved_run(snapshot, intended)
+        answer = self._world.platform.cancel(snapshot.target, cancel.run_id)
+        self._heed(snapshot, answer)
         return About(run, CancelAnswered(answer), self._world.clock.now())
 
-    def _saved_run(self, sight: Sight, state: State) -> Run:
+    def _saved_run(self, snapshot: Snapshot, state: State) -> Run:
         run = _run(state)
-        self._save(sight, state, run.next_look_at)
+        self._save(snapshot, state, run.next_look_at)
         return run
 
-    def _heed(self, sight: Sight, answer: object) -> None:
+    def _heed(self, snapshot: Snapshot, answer: object) -> None:
         """Rule 9: a throttled answer silences the identity, not only the target."""
-        if not isinstance(answer, Trouble):
+        if not isinstance(answer, Failure):
             return
-        self._tell("trouble", sight.target, {"code": answer.code, "message": answer.message, "sent": answer.sent})
-        if answer.meaning is Meaning.THROTTLED:
-            self._silence(sight.target.identity, timing.throttled_until(answer, self._world.clock.now()))
+        self._emit(
+            "trouble", snapshot.target, {"code": answer.code, "message": answer.message, "sent": answer.delivery}
+        )
+        if answer.kind is FailureKind.THROTTLED:
+            self._silence(snapshot.target.identity, timing.throttled_until(answer, self._world.clock.now()))
 
     def _silence(self, identity: str, until: datetime) -> None:
         def silenced(deployment: Deployment) -> Deployment:
@@ -273,48 +275,48 @@ class Engine:
 
     # --- Saving ------------------------------------------------------------------------------------------------------
 
-    def _save(self, sight: Sight, state: State, until: datetime | None) -> bool:
+    def _save(self, snapshot: Snapshot, state: State, until: datetime | None) -> bool:
         """Followers and history first, then the wake, then the record that says that all this is done."""
-        for ended in sight.ended:
-            self._settle(sight, ended)
-        scheduled = next_scheduled(state, sight.target, sight.now)
-        watched = decide.watch_at(state, sight.target.policy, sight.now)
+        for ended in snapshot.ended:
+            self._settle(snapshot, ended)
+        scheduled = next_scheduled(state, snapshot.target, snapshot.now)
+        watched = decide.watch_at(state, snapshot.target.policy, snapshot.now)
         look_at = min((at for at in (until, scheduled, watched) if at), default=None)
-        wakes, sent = self._wakes(sight, state, look_at)
+        wakes, sent = self._wakes(snapshot, state, look_at)
         state = replace(state, wake_at=look_at, wakes=wakes)
-        if state == sight.before and not sent:  # a wake that is not followed by a save would only touch the record
+        if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return False
-        self._world.store.save(sight.document, records.write(state), look_at)
-        self._tell_of(sight, state)
+        self._world.store.save(snapshot.document, records.write(state), look_at)
+        self._emit_changes(snapshot, state)
         return True
 
-    def _settle(self, sight: Sight, ended: Ended) -> None:
+    def _settle(self, snapshot: Snapshot, ended: Ended) -> None:
         """Rule 10: a success is a signal, at the time of its end, for the targets that come after."""
         entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
-        self._world.store.append(sight.target.key, entry_id, records.write(ended), sight.now + HISTORY_KEPT)
-        counts = not ended.foreign or sight.terms.traits.foreign_covers
+        self._world.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
+        counts = not ended.foreign or snapshot.context.capabilities.foreign_covers
         if ended.outcome is not Outcome.SUCCEEDED or not counts:
             return
-        signal = Signal(ended.ended_at, f"after {sight.target.name}")
-        for follower in self.configuration.followers(sight.target.name):
-            self.look(follower, (Signalled(signal),), acts=False)
+        signal = Signal(ended.ended_at, f"after {snapshot.target.name}")
+        for follower in self.configuration.followers(snapshot.target.name):
+            self.reconcile(follower, (Signalled(signal),), may_call=False)
 
-    def _wakes(self, sight: Sight, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
+    def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.
 
         A wake that cannot be sent does not hold up the save: ticks go on.
         """
         waker = self._world.waker
-        if look_at is not None and look_at - sight.now > waker.reach:
-            look_at = sight.now + waker.reach if waker.relays else None
-        due, named = decide.next_wake(state.wakes, look_at, sight.now)
+        if look_at is not None and look_at - snapshot.now > waker.reach:
+            look_at = snapshot.now + waker.reach if waker.relays else None
+        due, named = decide.next_wake(state.wakes, look_at, snapshot.now)
         if due is None:
             return named, False
-        wake = Wake(sight.target.key, due, sight.document.version)
+        wake = Wake(snapshot.target.key, due, snapshot.document.version)
         try:
-            waker.send(wake, max(due - sight.now, timedelta(0)))
-        except StoreDown as down:
-            self._tell("wake not sent", sight.target, {"why": str(down)})
+            waker.send(wake, max(due - snapshot.now, timedelta(0)))
+        except StoreDownError as down:
+            self._emit("wake not sent", snapshot.target, {"why": str(down)})
             return tuple(at for at in named if at != due), False
         return named, True
 
@@ -336,7 +338,7 @@ class Engine:
                 return
             document = self._world.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
-            self.look(target, (WakeSpent(wake.due),))
+            self.reconcile(target, (WakeSpent(wake.due),))
 
     def _touched(self, document: Document) -> bool:
         state = records.read_state(document.body)
@@ -351,17 +353,17 @@ class Engine:
 
         One target's trouble does not keep the others waiting; all of it is raised at the end, as a group.
         """
-        troubles: list[Exception] = []
-        self._walk(troubles)
+        errors: list[Exception] = []
+        self._roll_out(errors)
         seen: set[str] = set()
         while keys := self._due(seen):
             for key in keys:
                 if not self._out_of_time():
-                    self._spared(key, troubles)
+                    self._spared(key, errors)
             seen.update(keys)
-        if troubles:
-            message = f"{len(troubles)} targets could not be looked at"
-            raise ExceptionGroup(message, troubles)
+        if errors:
+            message = f"{len(errors)} targets could not be looked at"
+            raise ExceptionGroup(message, errors)
 
     def _due(self, seen: set[str]) -> list[str]:
         """The next that are due: asked for beyond those seen, since one that cannot be saved stays due."""
@@ -370,19 +372,19 @@ class Engine:
         keys = self._world.store.due(self._world.clock.now(), len(seen) + DUE_AT_ONCE)
         return [key for key in keys if key not in seen]
 
-    def _spared(self, key: str, troubles: list[Exception], *, anyway: bool = False) -> None:
+    def _spared(self, key: str, errors: list[Exception], *, force: bool = False) -> None:
         """Look at one of many."""
         try:
             target = self.targets.get(key)
             if target:
-                self.look(target, anyway=anyway)
+                self.reconcile(target, force=force)
             elif records.is_job(key):
                 self._expire(key)
             else:
                 self._forget(key)
-        except Exception as trouble:  # noqa: BLE001 - whatever it is, the other targets must not wait for it
-            trouble.add_note(f"target {key}")
-            troubles.append(trouble)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the other targets must not wait for it
+            failure.add_note(f"target {key}")
+            errors.append(failure)
 
     def _out_of_time(self) -> bool:
         return self._world.clock.monotonic() >= self._ends_at
@@ -414,47 +416,47 @@ class Engine:
     def _is_latest(self) -> bool:
         """Whether nobody began to plan another configuration."""
         deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
-        latest = deployment.walk.fingerprint if deployment.walk else deployment.planned
+        latest = deployment.rollout.fingerprint if deployment.rollout else deployment.planned
         return latest == self.configuration.fingerprint
 
     # --- The deployment ----------------------------------------------------------------------------------------------
 
-    def _walk(self, troubles: list[Exception]) -> None:
+    def _roll_out(self, errors: list[Exception]) -> None:
         """Rule 12: after a new configuration look at every target once, and forget what it no longer names."""
         while not self._out_of_time():
             deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
             if deployment.planned == self.configuration.fingerprint:
                 return
-            walk = deployment.walk
-            if walk is None or walk.fingerprint != self.configuration.fingerprint:
-                self._change_deployment(partial(_with_walk, Walk(self.configuration.fingerprint)))
+            rollout = deployment.rollout
+            if rollout is None or rollout.fingerprint != self.configuration.fingerprint:
+                self._change_deployment(partial(_with_walk, Rollout(self.configuration.fingerprint)))
                 continue
-            walk = self._walked(walk, troubles)
-            self._change_deployment(partial(_with_walk, walk))
-            if walk.over and walk.failed:
+            rollout = self._advance(rollout, errors)
+            self._change_deployment(partial(_with_walk, rollout))
+            if rollout.over and rollout.failed:
                 return  # begun anew by the next tick
 
-    def _walked(self, walk: Walk, troubles: list[Exception]) -> Walk:
+    def _advance(self, rollout: Rollout, errors: list[Exception]) -> Rollout:
         """The next stretch of the walk: over the targets first, then over the records that no target names."""
-        known = len(troubles)
-        if walk.targets_done:
-            keys, cursor = self._world.store.keys(walk.done_up_to, WALKED_AT_ONCE)
+        known = len(errors)
+        if rollout.targets_done:
+            keys, cursor = self._world.store.keys(rollout.done_up_to, WALKED_AT_ONCE)
             for key in keys:
                 if key not in self.targets and key != records.DEPLOYMENT_KEY and not records.is_job(key):
-                    self._spared(key, troubles)
-            walk = replace(walk, done_up_to=cursor, over=not cursor)
+                    self._spared(key, errors)
+            rollout = replace(rollout, done_up_to=cursor, over=not cursor)
         else:
-            walk = self._walked_targets(walk, troubles)
-        return replace(walk, failed=walk.failed or len(troubles) > known)
+            rollout = self._advance_targets(rollout, errors)
+        return replace(rollout, failed=rollout.failed or len(errors) > known)
 
-    def _walked_targets(self, walk: Walk, troubles: list[Exception]) -> Walk:
-        keys = sorted(key for key in self.targets if key > walk.done_up_to)[:WALKED_AT_ONCE]
+    def _advance_targets(self, rollout: Rollout, errors: list[Exception]) -> Rollout:
+        keys = sorted(key for key in self.targets if key > rollout.done_up_to)[:WALKED_AT_ONCE]
         for key in keys:
             if self._out_of_time():
-                return walk
-            self._spared(key, troubles, anyway=True)
-            walk = replace(walk, done_up_to=key)
-        return walk if keys else replace(walk, targets_done=True, done_up_to="")
+                return rollout
+            self._spared(key, errors, force=True)
+            rollout = replace(rollout, done_up_to=key)
+        return rollout if keys else replace(rollout, targets_done=True, done_up_to="")
 
     def pause_all(self) -> None:
         """No starts for anybody, within one tick."""
@@ -463,7 +465,7 @@ class Engine:
 
     def resume_all(self) -> None:
         """Starts again: the next ticks walk all targets, so that none waits for a look that was far off."""
-        self._change_deployment(lambda deployment: replace(deployment, paused_since=None, planned="", walk=None))
+        self._change_deployment(lambda deployment: replace(deployment, paused_since=None, planned="", rollout=None))
 
     def _change_deployment(self, change: Callable[[Deployment], Deployment]) -> None:
         for _ in range(ATTEMPTS):
@@ -478,48 +480,50 @@ class Engine:
                 continue
             return
         message = f"the record of the deployment moved on {ATTEMPTS} times"
-        raise Contended(message)
+        raise ContendedError(message)
 
     # --- Telling -----------------------------------------------------------------------------------------------------
 
     def signalled(self, target: Target, signals: int, *, written: bool) -> None:
         """Signals were taken; all but the one write's were absorbed."""
         if signals:
-            self._tell("signalled", target, {"signals": signals, "absorbed": signals - int(written)})
+            self._emit("signalled", target, {"signals": signals, "absorbed": signals - int(written)})
 
-    def _tell(self, what: str, target: Target, fields: Fields) -> None:
-        self._world.tell(Happened(what, target.name, self._world.clock.now(), fields))
+    def _emit(self, what: str, target: Target, fields: Fields) -> None:
+        self._world.emit(LogEvent(what, target.name, self._world.clock.now(), fields))
 
-    def _tell_of(self, sight: Sight, state: State) -> None:
+    def _emit_changes(self, snapshot: Snapshot, state: State) -> None:
         """What a save changed, and how the target stands now."""
-        for ended in sight.ended:
-            self._tell(f"run {ended.outcome}", sight.target, _ended_fields(ended))
-        if state.situation is not sight.before.situation:
+        for ended in snapshot.ended:
+            self._emit(f"run {ended.outcome}", snapshot.target, _ended_fields(ended))
+        if state.situation is not snapshot.before.situation:
             run = state.run
-            self._tell(f"now {state.situation}", sight.target, {"run_id": run.run_id, "full": run.full} if run else {})
-        if state.hold != sight.before.hold:
-            self._tell("held" if state.hold else "released", sight.target, _hold_fields(state))
+            self._emit(
+                f"now {state.situation}", snapshot.target, {"run_id": run.run_id, "full": run.full} if run else {}
+            )
+        if state.hold != snapshot.before.hold:
+            self._emit("held" if state.hold else "released", snapshot.target, _hold_fields(state))
         stale_since = decide.stale_since(state)
         fields: dict[str, str | int | float | None] = {
-            "owed_age_seconds": max(0.0, (sight.now - stale_since).total_seconds()) if stale_since else 0.0,
+            "owed_age_seconds": max(0.0, (snapshot.now - stale_since).total_seconds()) if stale_since else 0.0,
             "held": int(state.hold is not None),
-            "late": int(decide.is_late(state, sight.target.policy, sight.now)),
+            "late": int(decide.is_late(state, snapshot.target.policy, snapshot.now)),
         }
-        if sight.target.policy.objective:
-            fields["objective_seconds"] = sight.target.policy.objective.total_seconds()
+        if snapshot.target.policy.objective:
+            fields["objective_seconds"] = snapshot.target.policy.objective.total_seconds()
         if state.fresh_as_of:
-            fields["fresh_age_seconds"] = max(0.0, (sight.now - state.fresh_as_of).total_seconds())
-        self._tell("saved", sight.target, fields)
+            fields["fresh_age_seconds"] = max(0.0, (snapshot.now - state.fresh_as_of).total_seconds())
+        self._emit("saved", snapshot.target, fields)
 
 
-def _with_walk(walk: Walk, deployment: Deployment) -> Deployment:
+def _with_walk(rollout: Rollout, deployment: Deployment) -> Deployment:
     """Once a walk began, nothing is planned until one is over: it forgets targets, and the next may have them back.
 
     A walk that met trouble does not count as done: a target that it could not look at is not planned yet.
     """
-    if not walk.over:
-        return replace(deployment, planned="", walk=walk)
-    return replace(deployment, planned="" if walk.failed else walk.fingerprint, walk=None)
+    if not rollout.over:
+        return replace(deployment, planned="", rollout=rollout)
+    return replace(deployment, planned="" if rollout.failed else rollout.fingerprint, rollout=None)
 
 
 def _run(state: State) -> Run:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from shared.values import Value
 
 
-class Sent(StrEnum):
+class Delivery(StrEnum):
     """What became of the request. A start whose outcome is unknown is looked up before anything is sent again."""
 
     NOT_SENT = "not sent"
@@ -27,7 +27,7 @@ class Fault(StrEnum):
     NETWORK = "network"
 
 
-class Meaning(StrEnum):
+class FailureKind(StrEnum):
     """What an answer says beyond "no", where the machine cares."""
 
     OTHER = "other"
@@ -38,7 +38,7 @@ class Meaning(StrEnum):
     OVER = "over"
 
 
-class Trouble(Value, frozen=True):
+class Failure(Value, frozen=True):
     """A call that did not go well.
 
     `code` is the vendor's (or ours, for what never reached it), `message` is for a person, `retry_after` is what the
@@ -48,16 +48,16 @@ class Trouble(Value, frozen=True):
     code: str
     message: str
     fault: Fault
-    sent: Sent
+    delivery: Delivery
     retry_safe: bool
-    meaning: Meaning = Meaning.OTHER
+    kind: FailureKind = FailureKind.OTHER
     retry_after: timedelta | None = None
     request_id: str = ""
 
     @property
     def permanent(self) -> bool:
         """Certain to happen again until someone repairs something."""
-        return not self.retry_safe and self.sent is not Sent.UNKNOWN and self.meaning is Meaning.OTHER
+        return not self.retry_safe and self.delivery is not Delivery.UNKNOWN and self.kind is FailureKind.OTHER
 
     def __str__(self) -> str:
         """`AccessDeniedException: not allowed (request 1-2-3)`."""

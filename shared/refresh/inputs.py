@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Report, Started
 from shared.refresh.state import Signal
 from shared.values import Value
@@ -67,19 +67,19 @@ class Unsent(Value, frozen=True):
 class Answered(Value, frozen=True):
     """The answer to our start."""
 
-    answer: Started | Trouble
+    answer: Started | Failure
 
 
 class Reported(Value, frozen=True):
     """The answer to a poll."""
 
-    answer: Report | Trouble
+    answer: Report | Failure
 
 
 class Listed(Value, frozen=True):
     """The answer to a look-up."""
 
-    answer: tuple[Report, ...] | Trouble
+    answer: tuple[Report, ...] | Failure
 
 
 class CancelIntended(Value, frozen=True):
@@ -89,10 +89,10 @@ class CancelIntended(Value, frozen=True):
 class CancelAnswered(Value, frozen=True):
     """The answer to our cancel: None if the platform will end the run."""
 
-    answer: Trouble | None
+    answer: Failure | None
 
 
-Happening = (
+Input = (
     Signalled
     | Planned
     | WakeSpent

@@ -11,7 +11,7 @@ Everything rests on one inequality. A run covers a signal if and only if
        covered: this signal                                          fresh_as_of = claimed_at
                          +  a signal in here is not covered: it stays owed, and the next run starts after this one
 
-Rule 1: everything that changes a state lives in this file. Rule 2: this file knows no platform, only its `Traits`.
+Rule 1: everything that changes a state lives in this file. Rule 2: this file knows no platform but by `Capabilities`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.refresh.failure import Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
     CancelIntended,
     Claimed,
-    Happening,
     Hinted,
+    Input,
     Listed,
     PauseAsked,
     Planned,
@@ -41,7 +41,7 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.owed import DAWN, covers, merge, owe, split, without
+from shared.refresh.owed import EARLIEST, covers, merge, owe, split, without
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import (
@@ -53,7 +53,7 @@ from shared.refresh.timing import (
     POLL_FLOOR,
     SKIP_KNOWN,
     START_WINDOW,
-    Terms,
+    Context,
     backoff,
     capacity_at,
     lease,
@@ -76,25 +76,25 @@ class Folded(Value, frozen=True):
     ended: Ended | None = None
 
 
-class Impossible(Exception):  # noqa: N818 - the name says it
+class ImpossibleInputError(Exception):
     """A pair of situation and happening that the table does not name: a bug, never a matter of timing."""
 
 
-def fold(state: State, happening: Happening, terms: Terms, now: datetime) -> Folded:
+def fold(state: State, given: Input, context: Context, now: datetime) -> Folded:
     """Put what happened into the state."""
-    step = TRANSITIONS[state.situation].get(type(happening))
+    step = TRANSITIONS[state.situation].get(type(given))
     if step is None:
-        message = f"{type(happening).__name__} cannot happen while {state.situation} ({terms.key})"
-        raise Impossible(message)
-    return step(state, happening, terms, now)
+        message = f"{type(given).__name__} cannot happen while {state.situation} ({context.key})"
+        raise ImpossibleInputError(message)
+    return step(state, given, context, now)
 
 
 # --- Signals, plans, people ------------------------------------------------------------------------------------------
 
 
-def _signalled(state: State, happening: Signalled, terms: Terms, now: datetime) -> Folded:
+def _signalled(state: State, given: Signalled, context: Context, now: datetime) -> Folded:
     """Rule 1: a signal is dropped (a finished run covers it), joins the running run, or is owed."""
-    signal, policy = happening.signal, terms.policy
+    signal, policy = given.signal, context.policy
     if signal.job and signal.job in open_jobs(state):
         return Folded(state)  # asked again: it is known, and lifts no hold
     time = min(signal.time, now + CLOCK_DIFFERENCE) + signal.extra_lag
@@ -105,7 +105,7 @@ def _signalled(state: State, happening: Signalled, terms: Terms, now: datetime) 
     if isinstance(state.hold, Cancelled) and time > state.hold.since:
         state = replace(state, hold=None)
     run = state.run
-    if run and not signal.asked and _run_covers(run, time, terms, full=signal.full):
+    if run and not signal.asked and _run_covers(run, time, context, full=signal.full):
         covering = owe(run.covering, time, signal, policy)
         # Rounding must not carry it past what the run covers, or a lowered claim would owe a signal that never was.
         newest = min(covering.newest, run.claimed_at - policy.visibility_lag)
@@ -116,7 +116,7 @@ def _signalled(state: State, happening: Signalled, terms: Terms, now: datetime) 
 def _just_uncovered(state: State, lag: timedelta) -> datetime:
     """The earliest time that neither the run in the record nor the last successful one covers."""
     claims = [at for at in (state.fresh_as_of, state.run and state.run.claimed_at) if at]
-    return max(claims) - lag + INSTANT if claims else DAWN
+    return max(claims) - lag + INSTANT if claims else EARLIEST
 
 
 def _finished_covers(state: State, time: datetime, lag: timedelta, *, full: bool) -> bool:
@@ -124,12 +124,12 @@ def _finished_covers(state: State, time: datetime, lag: timedelta, *, full: bool
     return as_of is not None and covers(as_of, time, lag)
 
 
-def _run_covers(run: Run, time: datetime, terms: Terms, *, full: bool) -> bool:
+def _run_covers(run: Run, time: datetime, context: Context, *, full: bool) -> bool:
     if run.situation in (Situation.SOUGHT, Situation.DOUBTED) or (full and not run.full):
         return False
-    if run.situation is Situation.FOREIGN and not (terms.traits.foreign_covers and run.created_at):
+    if run.situation is Situation.FOREIGN and not (context.capabilities.foreign_covers and run.created_at):
         return False
-    return covers(run.claimed_at, time, terms.policy.visibility_lag)
+    return covers(run.claimed_at, time, context.policy.visibility_lag)
 
 
 def open_jobs(state: State) -> tuple[str, ...]:
@@ -138,19 +138,19 @@ def open_jobs(state: State) -> tuple[str, ...]:
     return tuple(job for debt in debts if debt for job in debt.jobs)
 
 
-def _withdrawn(state: State, happening: Withdrawn, _terms: Terms, now: datetime) -> Folded:
+def _withdrawn(state: State, given: Withdrawn, _terms: Context, now: datetime) -> Folded:
     """A job's signal is taken out of the debt. A run that others share goes on; one of its own is to be cancelled.
 
     Only one that is known as ours: one whose start has no answer yet, once it has (`_accepted`); a foreign one never.
     Until it has ended, the run remembers the job.
     """
-    state = replace(state, owed=without(state.owed, happening.job))
+    state = replace(state, owed=without(state.owed, given.job))
     run = state.run
-    if run is None or run.covering is None or happening.job not in run.covering.jobs:
+    if run is None or run.covering is None or given.job not in run.covering.jobs:
         return Folded(state)
-    run = replace(run, covering=without(run.covering, happening.job))
+    run = replace(run, covering=without(run.covering, given.job))
     if run.covering is None:
-        run = replace(run, withdrawn=(*run.withdrawn, happening.job))
+        run = replace(run, withdrawn=(*run.withdrawn, given.job))
     return Folded(replace(state, run=_unless_unwanted(run, now)))
 
 
@@ -161,35 +161,35 @@ def _unless_unwanted(run: Run, now: datetime) -> Run:
     return replace(run, situation=Situation.OVERDUE, next_look_at=now)
 
 
-def _planned(state: State, happening: Planned, _terms: Terms, _now: datetime) -> Folded:
-    definition, until, again_at = happening.definition, happening.until, happening.again_at
+def _planned(state: State, given: Planned, _terms: Context, _now: datetime) -> Folded:
+    definition, until, again_at = given.definition, given.until, given.again_at
     return Folded(replace(state, definition=definition, planned_until=until, again_at=again_at))
 
 
-def _wake_spent(state: State, happening: WakeSpent, _terms: Terms, _now: datetime) -> Folded:
-    return Folded(replace(state, wakes=tuple(due for due in state.wakes if due != happening.due)))
+def _wake_spent(state: State, given: WakeSpent, _terms: Context, _now: datetime) -> Folded:
+    return Folded(replace(state, wakes=tuple(due for due in state.wakes if due != given.due)))
 
 
-def _hinted(state: State, _happening: Hinted, _terms: Terms, _now: datetime) -> Folded:
+def _hinted(state: State, _happening: Hinted, _terms: Context, _now: datetime) -> Folded:
     return Folded(state)
 
 
-def _look_now(state: State, _happening: Any, _terms: Terms, now: datetime) -> Folded:
+def _look_now(state: State, _happening: Any, _terms: Context, now: datetime) -> Folded:
     assert state.run
     return Folded(replace(state, run=replace(state.run, next_look_at=min(state.run.next_look_at, now))))
 
 
-def _paused(state: State, _happening: PauseAsked, _terms: Terms, now: datetime) -> Folded:
+def _paused(state: State, _happening: PauseAsked, _terms: Context, now: datetime) -> Folded:
     return Folded(state if isinstance(state.hold, Paused) else replace(state, hold=Paused(now)))
 
 
-def _resumed(state: State, happening: ResumeAsked, terms: Terms, now: datetime) -> Folded:
+def _resumed(state: State, given: ResumeAsked, context: Context, now: datetime) -> Folded:
     if isinstance(state.hold, Paused):
         state = replace(state, hold=None)
-    return _probed(state, happening, terms, now)
+    return _probed(state, given, context, now)
 
 
-def _probed(state: State, _happening: Any, _terms: Terms, now: datetime) -> Folded:
+def _probed(state: State, _happening: Any, _terms: Context, now: datetime) -> Folded:
     """`refresh` and `resume`: a cancel is lifted, a block and a backoff are tried at once."""
     hold = state.hold
     if isinstance(hold, Cancelled):
@@ -204,19 +204,19 @@ def _probed(state: State, _happening: Any, _terms: Terms, now: datetime) -> Fold
 # --- A start ---------------------------------------------------------------------------------------------------------
 
 
-def _claimed(state: State, happening: Claimed, terms: Terms, _now: datetime) -> Folded:
+def _claimed(state: State, given: Claimed, context: Context, _now: datetime) -> Folded:
     """Rule 4: what the run will cover moves under it; what it cannot cover stays owed."""
-    covering, owed = split(state.owed, happening.at - terms.policy.visibility_lag)
+    covering, owed = split(state.owed, given.at - context.policy.visibility_lag)
     run = Run(
-        token=happening.token,
-        claimed_at=happening.at,
+        token=given.token,
+        claimed_at=given.at,
         situation=Situation.CLAIMED,
-        next_look_at=happening.at + lease(terms.traits),
-        full=happening.full,
+        next_look_at=given.at + lease(context.capabilities),
+        full=given.full,
         covering=covering,
         prior_claim_at=state.last_claim_at,
     )
-    return Folded(replace(state, owed=owed, run=run, last_claim_at=happening.at))
+    return Folded(replace(state, owed=owed, run=run, last_claim_at=given.at))
 
 
 def _given_back(state: State) -> State:
@@ -226,27 +226,27 @@ def _given_back(state: State) -> State:
     return replace(state, run=None, owed=owed, last_claim_at=state.run.prior_claim_at)
 
 
-def _unsent(state: State, _happening: Unsent, _terms: Terms, _now: datetime) -> Folded:
+def _unsent(state: State, _happening: Unsent, _terms: Context, _now: datetime) -> Folded:
     return Folded(_given_back(state))
 
 
-def _answered(state: State, happening: Answered, terms: Terms, now: datetime) -> Folded:
-    answer = happening.answer
+def _answered(state: State, given: Answered, context: Context, now: datetime) -> Folded:
+    answer = given.answer
     if isinstance(answer, Started):
-        return _accepted(state, answer, terms, now)
+        return _accepted(state, answer, context, now)
     state = replace(state, last_error=str(answer))
-    if answer.sent is Sent.UNKNOWN:
+    if answer.delivery is Delivery.UNKNOWN:
         return Folded(state)  # claimed still: rule 7 looks it up after the lease
-    if answer.meaning is Meaning.ALREADY_RUNNING:
+    if answer.kind is FailureKind.ALREADY_RUNNING:
         return Folded(_seek(state, now))
-    return Folded(_refused(_given_back(state), answer, terms, now))
+    return Folded(_refused(_given_back(state), answer, context, now))
 
 
-def _accepted(state: State, answer: Started, terms: Terms, now: datetime) -> Folded:
+def _accepted(state: State, answer: Started, context: Context, now: datetime) -> Folded:
     """Ours, and known as ours. Without an id it stays claimed, and is looked up."""
     assert state.run
     hold = None if isinstance(state.hold, Blocked) else state.hold
-    state = replace(_lowered(state, answer.created_at, terms), hold=hold, refusals=0, not_before=None)
+    state = replace(_lowered(state, answer.created_at, context), hold=hold, refusals=0, not_before=None)
     if not answer.run_id:
         return Folded(state)
     assert state.run
@@ -255,16 +255,16 @@ def _accepted(state: State, answer: Started, terms: Terms, now: datetime) -> Fol
     return Folded(replace(state, run=_unless_unwanted(run, now)))
 
 
-def _refused(state: State, trouble: Trouble, terms: Terms, now: datetime) -> State:
+def _refused(state: State, failure: Failure, context: Context, now: datetime) -> State:
     """Rule 9: throttled waits as told, permanent blocks, the rest backs off."""
-    if trouble.permanent:
-        return _blocked(state, str(trouble), now)
-    if trouble.meaning is Meaning.THROTTLED:
-        return replace(state, not_before=throttled_until(trouble, now) + spread(terms.key))
-    if trouble.meaning is Meaning.NO_CAPACITY:  # no backoff: somebody resumes the capacity, and expects a refresh soon
-        return replace(state, not_before=capacity_at(trouble, now) + spread(terms.key))
-    wait = max(backoff(state.refusals + 1), trouble.retry_after or timedelta(0))
-    return replace(state, refusals=state.refusals + 1, not_before=now + wait + spread(terms.key))
+    if failure.permanent:
+        return _blocked(state, str(failure), now)
+    if failure.kind is FailureKind.THROTTLED:
+        return replace(state, not_before=throttled_until(failure, now) + spread(context.key))
+    if failure.kind is FailureKind.NO_CAPACITY:  # no backoff: somebody resumes the capacity, and expects a refresh soon
+        return replace(state, not_before=capacity_at(failure, now) + spread(context.key))
+    wait = max(backoff(state.refusals + 1), failure.retry_after or timedelta(0))
+    return replace(state, refusals=state.refusals + 1, not_before=now + wait + spread(context.key))
 
 
 def _blocked(state: State, reason: str, now: datetime, *, stuck: bool = False) -> State:
@@ -276,7 +276,7 @@ def _blocked(state: State, reason: str, now: datetime, *, stuck: bool = False) -
     return replace(state, run=run, hold=hold, last_error=reason)
 
 
-def _lowered(state: State, created_at: datetime | None, terms: Terms) -> State:
+def _lowered(state: State, created_at: datetime | None, context: Context) -> State:
     """Rule 5: the platform created the run earlier than our clock said, so it covers less than we thought.
 
     our clock       :            claimed_at            (ahead)
@@ -289,7 +289,7 @@ def _lowered(state: State, created_at: datetime | None, terms: Terms) -> State:
         return state
     run = replace(run, created_at=created_at)
     if created_at < run.claimed_at:
-        covering, rest = split(run.covering, created_at - terms.policy.visibility_lag)
+        covering, rest = split(run.covering, created_at - context.policy.visibility_lag)
         run = replace(run, claimed_at=created_at, covering=covering)
         state = replace(state, owed=merge(rest, state.owed))
     return replace(state, run=run)
@@ -298,37 +298,37 @@ def _lowered(state: State, created_at: datetime | None, terms: Terms) -> State:
 # --- Following a run -------------------------------------------------------------------------------------------------
 
 
-def _reported(state: State, happening: Reported, terms: Terms, now: datetime) -> Folded:
+def _reported(state: State, given: Reported, context: Context, now: datetime) -> Folded:
     """Ours: `RUNNING`, `OVERDUE` or `CANCELLING`."""
-    answer = happening.answer
-    if isinstance(answer, Trouble):
-        return _reading_failed(state, answer, terms, now)
-    state = _seen(state, answer, terms)
-    return _OURS[answer.phase](state, answer, terms, now)
+    answer = given.answer
+    if isinstance(answer, Failure):
+        return _reading_failed(state, answer, context, now)
+    state = _seen(state, answer, context)
+    return _OURS[answer.phase](state, answer, context, now)
 
 
-def _foreign_reported(state: State, happening: Reported, terms: Terms, now: datetime) -> Folded:
-    answer = happening.answer
-    if isinstance(answer, Trouble):
-        return _reading_failed(state, answer, terms, now)
-    state = _seen(state, answer, terms)
+def _foreign_reported(state: State, given: Reported, context: Context, now: datetime) -> Folded:
+    answer = given.answer
+    if isinstance(answer, Failure):
+        return _reading_failed(state, answer, context, now)
+    state = _seen(state, answer, context)
     assert state.run
     if answer.phase is Phase.ACTIVE:
-        if not past_timeout(state.run, terms, now):
-            return _still_going(state, answer, terms, now)
+        if not past_timeout(state.run, context, now):
+            return _still_going(state, answer, context, now)
         reason = f"run {answer.run_id}, which is not ours, is {answer.status} past the timeout"
         return Folded(_blocked(state, reason, now, stuck=True))
-    if answer.phase is Phase.UNKNOWN and not past_timeout(state.run, terms, now):
-        return _still_going(state, answer, terms, now)
+    if answer.phase is Phase.UNKNOWN and not past_timeout(state.run, context, now):
+        return _still_going(state, answer, context, now)
     if answer.phase is Phase.SUCCEEDED:
-        return _succeeded(state, answer, terms, now)
+        return _succeeded(state, answer, context, now)
     outcome = Outcome.LOST if answer.phase is Phase.UNKNOWN else Outcome.FAILED
     return _not_ours_ended(state, answer, outcome, now)
 
 
-def _seen(state: State, report: Report, terms: Terms) -> State:
+def _seen(state: State, report: Report, context: Context) -> State:
     """Any report: its creation time may lower ours, its status is kept."""
-    state = _lowered(_heard(state), report.created_at, terms)
+    state = _lowered(_heard(state), report.created_at, context)
     assert state.run
     known = report.phase is not Phase.UNKNOWN
     return replace(state, run=replace(state.run, status=report.status, status_known=known))
@@ -340,7 +340,7 @@ def _heard(state: State) -> State:
     return replace(state, hold=None) if asking else state
 
 
-def _still_going(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+def _still_going(state: State, report: Report, context: Context, now: datetime) -> Folded:
     """Running, or of a status nobody documented: ask again. Past its timeout, ours is to be cancelled (rule 8)."""
     run = state.run
     assert run
@@ -348,17 +348,17 @@ def _still_going(state: State, report: Report, terms: Terms, now: datetime) -> F
     if situation is Situation.CANCELLING:
         due = run.cancel_again_at is None or now >= run.cancel_again_at
     else:
-        due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
+        due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
     if due:
         return Folded(replace(state, run=replace(run, situation=Situation.OVERDUE, next_look_at=now)))
     return Folded(replace(state, run=replace(run, next_look_at=poll_at(run, now, report.retry_after))))
 
 
-def _succeeded(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+def _succeeded(state: State, report: Report, context: Context, now: datetime) -> Folded:
     run = state.run
     assert run
     foreign = run.situation is Situation.FOREIGN
-    if foreign and (run.rival_since or not (terms.traits.foreign_covers and run.created_at)):
+    if foreign and (run.rival_since or not (context.capabilities.foreign_covers and run.created_at)):
         return _not_ours_ended(state, report, Outcome.SUCCEEDED, now)
     full = report.full is True or (run.full and not foreign)
     fresh_as_of = _later(state.fresh_as_of, run.claimed_at)
@@ -373,19 +373,19 @@ def _succeeded(state: State, report: Report, terms: Terms, now: datetime) -> Fol
     return Folded(done, _entry(run, Outcome.SUCCEEDED, report, now, full=full))
 
 
-def _failed(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+def _failed(state: State, report: Report, context: Context, now: datetime) -> Folded:
     """Rule 5: owed again, with backoff; `after_failures` counts these."""
     run = state.run
     assert run
     failures = state.failures + 1
     owed = merge(run.covering, state.owed)
-    not_before = now + backoff(failures) + spread(terms.key)
+    not_before = now + backoff(failures) + spread(context.key)
     error = report.error or report.status
     state = replace(_without_run(state), owed=owed, failures=failures, not_before=not_before, last_error=error)
     return Folded(state, _entry(run, Outcome.FAILED, report, now))
 
 
-def _ours_cancelled(state: State, report: Report, terms: Terms, now: datetime) -> Folded:
+def _ours_cancelled(state: State, report: Report, context: Context, now: datetime) -> Folded:
     """Our own cancel is a failure, a person's is respected, and where the platform skips, the list decides which.
 
     The end of a run that was to be cancelled because its jobs were withdrawn is what was wanted.
@@ -396,9 +396,9 @@ def _ours_cancelled(state: State, report: Report, terms: Terms, now: datetime) -
         over = replace(_without_run(state), owed=merge(run.covering, state.owed))
         return Folded(over, _entry(run, Outcome.CANCELLED, report, now))
     if run.cancel_asked:
-        timed_out = replace(report, error=f"cancelled by us: not done within {terms.policy.timeout}")
-        return _failed(state, timed_out, terms, now)
-    if terms.traits.skips:
+        timed_out = replace(report, error=f"cancelled by us: not done within {context.policy.timeout}")
+        return _failed(state, timed_out, context, now)
+    if context.capabilities.skips:
         doubted = replace(
             run, situation=Situation.DOUBTED, next_look_at=now, ended_at=report.ended_at or now, status=report.status
         )
@@ -421,13 +421,13 @@ def _person_cancelled(state: State, ended_at: datetime, now: datetime) -> Folded
     return Folded(state, _entry(run, Outcome.CANCELLED, report, now))
 
 
-def _ours_skipped(state: State, report: Report, _terms: Terms, now: datetime) -> Folded:
+def _ours_skipped(state: State, report: Report, _terms: Context, now: datetime) -> Folded:
     """Never a success and never a failure: another run was there, so it is looked for."""
     assert state.run
     return Folded(_seek(state, now), _entry(state.run, Outcome.SKIPPED, report, now))
 
 
-_OURS: Mapping[Phase, Callable[[State, Report, Terms, datetime], Folded]] = {
+_OURS: Mapping[Phase, Callable[[State, Report, Context, datetime], Folded]] = {
     Phase.ACTIVE: _still_going,
     Phase.UNKNOWN: _still_going,
     Phase.SUCCEEDED: _succeeded,
@@ -448,28 +448,28 @@ def _not_ours_ended(state: State, report: Report, outcome: Outcome, now: datetim
     return Folded(state, _entry(run, outcome, report, now))
 
 
-def _reading_failed(state: State, trouble: Trouble, terms: Terms, now: datetime) -> Folded:
+def _reading_failed(state: State, failure: Failure, context: Context, now: datetime) -> Folded:
     """An error of a poll or a look-up never ends a run; only a 404 past the grace period says that it vanished."""
     run = state.run
     assert run
-    if trouble.meaning is Meaning.NOT_FOUND and now - run.claimed_at > NOT_FOUND_GRACE:
-        return _vanished(state, trouble, terms, now)
-    if trouble.permanent:
-        return Folded(_blocked(state, str(trouble), now))
+    if failure.kind is FailureKind.NOT_FOUND and now - run.claimed_at > NOT_FOUND_GRACE:
+        return _vanished(state, failure, context, now)
+    if failure.permanent:
+        return Folded(_blocked(state, str(failure), now))
     look_at = poll_at(run, now, None)
-    if trouble.meaning is Meaning.THROTTLED:
-        look_at = throttled_until(trouble, now)
-    if trouble.meaning is Meaning.NO_CAPACITY:
-        look_at = capacity_at(trouble, now)
-    return Folded(replace(state, run=replace(run, next_look_at=look_at), last_error=str(trouble)))
+    if failure.kind is FailureKind.THROTTLED:
+        look_at = throttled_until(failure, now)
+    if failure.kind is FailureKind.NO_CAPACITY:
+        look_at = capacity_at(failure, now)
+    return Folded(replace(state, run=replace(run, next_look_at=look_at), last_error=str(failure)))
 
 
-def _vanished(state: State, trouble: Trouble, terms: Terms, now: datetime) -> Folded:
+def _vanished(state: State, failure: Failure, context: Context, now: datetime) -> Folded:
     assert state.run
-    gone = Report(state.run.run_id, Phase.FAILED, "vanished", error=f"the run vanished: {trouble}")
+    gone = Report(state.run.run_id, Phase.FAILED, "vanished", error=f"the run vanished: {failure}")
     if state.run.situation is Situation.FOREIGN:
         return _not_ours_ended(state, gone, Outcome.LOST, now)
-    return _failed(state, gone, terms, now)
+    return _failed(state, gone, context, now)
 
 
 def _without_run(state: State) -> State:
@@ -518,22 +518,22 @@ def _sought(token: str, claimed_at: datetime, now: datetime, *, rival_since: dat
     return Run(token, claimed_at, Situation.SOUGHT, next_look_at=now, rival_since=rival_since)
 
 
-def _listed_claimed(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
+def _listed_claimed(state: State, given: Listed, context: Context, now: datetime) -> Folded:
     """Rule 7: the outcome of our start is unknown; the list says. A failed listing is not "none"."""
-    answer, run = happening.answer, state.run
+    answer, run = given.answer, state.run
     assert run
-    if isinstance(answer, Trouble):
-        return _reading_failed(state, answer, terms, now)
+    if isinstance(answer, Failure):
+        return _reading_failed(state, answer, context, now)
     state = _heard(state)
     earliest = run.claimed_at - CLOCK_DIFFERENCE
     found = _pick(report for report in answer if report.created_at is None or report.created_at >= earliest)
     if found is None:
         return Folded(_given_back(state))
-    rivals = any(_may_be_ours(report, run.claimed_at, terms) for report in answer if report is not found)
-    return Folded(_adopted(state, found, terms, now, rival_since=run.claimed_at if rivals else None))
+    rivals = any(_may_be_ours(report, run.claimed_at, context) for report in answer if report is not found)
+    return Folded(_adopted(state, found, context, now, rival_since=run.claimed_at if rivals else None))
 
 
-def _may_be_ours(report: Report, claimed_at: datetime, terms: Terms) -> bool:
+def _may_be_ours(report: Report, claimed_at: datetime, context: Context) -> bool:
     """Whether a run that goes on may be what our claim started. More than one may, where runs can overlap.
 
     claimed_at - difference              + window, call time-out, difference
@@ -543,25 +543,25 @@ def _may_be_ours(report: Report, claimed_at: datetime, terms: Terms) -> bool:
     """
     if report.phase not in (Phase.ACTIVE, Phase.UNKNOWN):
         return False
-    queued = terms.policy.timeout if terms.traits.skips else timedelta(0)
-    latest = claimed_at + START_WINDOW + terms.traits.call_timeout + CLOCK_DIFFERENCE + queued
+    queued = context.policy.timeout if context.capabilities.skips else timedelta(0)
+    latest = claimed_at + START_WINDOW + context.capabilities.call_timeout + CLOCK_DIFFERENCE + queued
     return report.created_at is None or claimed_at - CLOCK_DIFFERENCE <= report.created_at <= latest
 
 
-def _listed_sought(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
-    answer, run = happening.answer, state.run
+def _listed_sought(state: State, given: Listed, context: Context, now: datetime) -> Folded:
+    answer, run = given.answer, state.run
     assert run
-    if isinstance(answer, Trouble):
-        return _reading_failed(state, answer, terms, now)
+    if isinstance(answer, Failure):
+        return _reading_failed(state, answer, context, now)
     state = _heard(state)
-    oldest = now - terms.policy.timeout
+    oldest = now - context.policy.timeout
     since = run.rival_since
     running = [report for report in answer if _may_be_running(report, oldest)]
-    wanted = [report for report in running if since is None or _may_be_ours(report, since, terms)]
+    wanted = [report for report in running if since is None or _may_be_ours(report, since, context)]
     found = _pick(wanted)
     if found is not None:
-        return Folded(_adopted(state, found, terms, now, rival_since=since if len(wanted) > 1 else None))
-    if now >= run.claimed_at + settled(terms.traits):
+        return Folded(_adopted(state, found, context, now, rival_since=since if len(wanted) > 1 else None))
+    if now >= run.claimed_at + settled(context.capabilities):
         return Folded(replace(state, run=None))
     return Folded(replace(state, run=replace(run, next_look_at=now + LOOK_AGAIN)))
 
@@ -575,16 +575,16 @@ def _may_be_running(report: Report, oldest: datetime) -> bool:
 def _pick(reports: Iterable[Report]) -> Report | None:
     """Running ones first, then unknown statuses, then ended ones; the newest of them."""
     rank = {Phase.ACTIVE: 2, Phase.UNKNOWN: 1}
-    return max(reports, key=lambda r: (rank.get(r.phase, 0), r.created_at or DAWN), default=None)
+    return max(reports, key=lambda r: (rank.get(r.phase, 0), r.created_at or EARLIEST), default=None)
 
 
 def _adopted(
-    state: State, report: Report, terms: Terms, now: datetime, *, rival_since: datetime | None = None
+    state: State, report: Report, context: Context, now: datetime, *, rival_since: datetime | None = None
 ) -> State:
     """Follow a run that we cannot tell from someone else's. It covers what the platform's own times say, or nothing."""
     run = state.run
     assert run
-    covering, owed = _foreign_share(merge(run.covering, state.owed), report, terms)
+    covering, owed = _foreign_share(merge(run.covering, state.owed), report, context)
     adopted = Run(
         token=run.token,
         claimed_at=report.created_at or run.claimed_at,
@@ -603,36 +603,38 @@ def _adopted(
     return replace(state, run=adopted, owed=owed)
 
 
-def _foreign_share(debt: Owed | None, report: Report, terms: Terms) -> tuple[Owed | None, Owed | None]:
-    if debt is None or debt.asked or not terms.traits.foreign_covers or report.created_at is None:
+def _foreign_share(debt: Owed | None, report: Report, context: Context) -> tuple[Owed | None, Owed | None]:
+    if debt is None or debt.asked or not context.capabilities.foreign_covers or report.created_at is None:
         return None, debt
     if debt.full and report.full is not True:
         return None, debt
-    return split(debt, report.created_at - terms.policy.visibility_lag)
+    return split(debt, report.created_at - context.policy.visibility_lag)
 
 
-def _listed_doubted(state: State, happening: Listed, terms: Terms, now: datetime) -> Folded:
+def _listed_doubted(state: State, given: Listed, context: Context, now: datetime) -> Folded:
     """Rule 9: ours ended Cancelled. A skip, if another instance ran when ours was created; else a person's cancel."""
-    answer, run = happening.answer, state.run
+    answer, run = given.answer, state.run
     assert run
-    if isinstance(answer, Trouble):
-        return _reading_failed(state, answer, terms, now)
+    if isinstance(answer, Failure):
+        return _reading_failed(state, answer, context, now)
     state = _heard(state)
     created_at = run.created_at or run.claimed_at
     others = tuple(report for report in answer if report.run_id != run.run_id)
     lasted = (run.ended_at or now) - created_at
     there = [report for report in others if _ran_at(report, created_at, queued=lasted <= SKIP_KNOWN)]
     if there:
-        skipped = _ours_skipped(state, Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at), terms, now)
-        active = _pick(report for report in others if _may_be_running(report, now - terms.policy.timeout))
+        skipped = _ours_skipped(
+            state, Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at), context, now
+        )
+        active = _pick(report for report in others if _may_be_running(report, now - context.policy.timeout))
         if active:
-            return Folded(_adopted(skipped.state, active, terms, now), skipped.ended)
+            return Folded(_adopted(skipped.state, active, context, now), skipped.ended)
         after = replace(skipped.state, run=None)
         if all(report.phase is Phase.UNKNOWN for report in there):
             # Past the timeout it may be over, and a person may have cancelled ours: not held, but in no hurry either.
             after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
         return Folded(after, skipped.ended)
-    decided_at = created_at + settled(terms.traits)
+    decided_at = created_at + settled(context.capabilities)
     if now < decided_at:
         look_at = min(decided_at, now + LOOK_AGAIN)
         return Folded(replace(state, run=replace(run, next_look_at=look_at)))
@@ -655,7 +657,7 @@ def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
 # --- Cancelling ------------------------------------------------------------------------------------------------------
 
 
-def _cancel_intended(state: State, _happening: CancelIntended, _terms: Terms, now: datetime) -> Folded:
+def _cancel_intended(state: State, _happening: CancelIntended, _terms: Context, now: datetime) -> Folded:
     assert state.run
     run = replace(
         state.run,
@@ -667,31 +669,31 @@ def _cancel_intended(state: State, _happening: CancelIntended, _terms: Terms, no
     return Folded(replace(state, run=run))
 
 
-def _cancel_answered(state: State, happening: CancelAnswered, terms: Terms, now: datetime) -> Folded:
+def _cancel_answered(state: State, given: CancelAnswered, context: Context, now: datetime) -> Folded:
     """Accepted: poll to the end. Over: it ended by itself. Cannot: blocked with that reason, and still followed.
 
     One within its timeout, whose jobs were withdrawn, is no reason to block: it will end by itself.
     """
-    trouble, run = happening.answer, state.run
+    failure, run = given.answer, state.run
     assert run
-    if trouble is None:
+    if failure is None:
         return Folded(state)
-    if trouble.meaning is Meaning.OVER:
+    if failure.kind is FailureKind.OVER:
         if run.status_known:
             return Folded(replace(state, run=replace(run, next_look_at=now)))
         over = Report(run.run_id, Phase.FAILED, run.status, error=f"over, with status {run.status!r} that nobody knows")
-        return _failed(state, over, terms, now)
-    if trouble.permanent and not (run.withdrawn and not past_timeout(run, terms, now)):
-        return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {trouble}", now, stuck=True))
+        return _failed(state, over, context, now)
+    if failure.permanent and not (run.withdrawn and not past_timeout(run, context, now)):
+        return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {failure}", now, stuck=True))
     again_at = now + BACKOFF_FIRST
-    if trouble.meaning is Meaning.THROTTLED:
-        again_at = throttled_until(trouble, now)
-    return Folded(replace(state, run=replace(run, cancel_again_at=again_at), last_error=str(trouble)))
+    if failure.kind is FailureKind.THROTTLED:
+        again_at = throttled_until(failure, now)
+    return Folded(replace(state, run=replace(run, cancel_again_at=again_at), last_error=str(failure)))
 
 
 # --- The table -------------------------------------------------------------------------------------------------------
 
-Step = Callable[[State, Any, Terms, datetime], Folded]
+Step = Callable[[State, Any, Context, datetime], Folded]
 
 _ANYTIME: dict[type, Step] = {
     Signalled: _signalled,

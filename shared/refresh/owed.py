@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from shared.refresh.state import Owed, Signal
 from shared.targets import Policy
 
-DAWN = datetime.min.replace(tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 REASONS_KEPT = 3
 
 
@@ -20,7 +20,7 @@ def covers(claimed_at: datetime, time: datetime, lag: timedelta) -> bool:
 
 def round_up(time: datetime, step: timedelta) -> datetime:
     """The next multiple of `step`, so that a storm moves `newest` once a step instead of once an event."""
-    return time + (DAWN - time) % step
+    return time + (EARLIEST - time) % step
 
 
 def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Owed:

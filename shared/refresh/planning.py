@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from shared.refresh.inputs import Happening, Planned, Signalled
+from shared.refresh.inputs import Input, Planned, Signalled
 from shared.refresh.schedule import latest_due, next_after
 from shared.refresh.state import Signal, State
 from shared.targets import Schedule, Target
@@ -14,7 +14,7 @@ ROLLED_OUT = timedelta(minutes=15)
 in infra/aws/template.yaml), an instance of a function app that is told to stop is gone within one."""
 
 
-def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[Happening, ...]:
+def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[Input, ...]:
     """What must be folded first at any look; usually nothing.
 
     A target that is new, or whose sources changed, is signalled, and once more when the older release is gone: so what
@@ -29,7 +29,7 @@ def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[
         return _settled(state, target, now)
     known_sources, _, known_schedules = state.definition.partition(".")
     sources, _, schedules = definition.partition(".")
-    happened: list[Happening] = []
+    happened: list[Input] = []
     if known_schedules == schedules:
         happened.extend(_schedules_due(state, target, now))
     again_at = state.again_at
@@ -40,7 +40,7 @@ def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[
     return (*happened, Planned(definition, now, again_at))
 
 
-def _settled(state: State, target: Target, now: datetime) -> tuple[Happening, ...]:
+def _settled(state: State, target: Target, now: datetime) -> tuple[Input, ...]:
     """Nothing changed: what the calendar owes, and the second signal of a change that is a while ago."""
     happened = _schedules_due(state, target, now)
     again_at = state.again_at
@@ -63,12 +63,12 @@ def _schedules(target: Target) -> tuple[Schedule, ...]:
     return tuple(schedule for schedule in (target.schedule, target.full_schedule) if schedule)
 
 
-def _schedules_due(state: State, target: Target, now: datetime) -> list[Happening]:
+def _schedules_due(state: State, target: Target, now: datetime) -> list[Input]:
     not_yet = state.planned_until is None or (state.wake_at is not None and now < state.wake_at)
     if not_yet or not _schedules(target):  # `wake_at` is never later than the next schedule time
         return []
     assert state.planned_until
-    happened: list[Happening] = []
+    happened: list[Input] = []
     for schedule, full in ((target.schedule, False), (target.full_schedule, True)):
         due = latest_due(schedule, state.planned_until, now) if schedule else None
         if due:

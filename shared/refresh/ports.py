@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.state import Wake
 from shared.targets import Target
 from shared.values import Value
@@ -24,7 +24,7 @@ class Phase(StrEnum):
     UNKNOWN = "unknown"  # a status nobody documented: not an end, and no success
 
 
-class Traits(Value, frozen=True):
+class Capabilities(Value, frozen=True):
     """The character of a platform.
 
     `listing_delay`: a run is in the list this long after its start at the latest. `call_timeout`: a call gives up
@@ -63,21 +63,21 @@ class Report(Value, frozen=True):
 class Platform(Protocol):
     """The calls of one platform. Each sends at most once and returns facts; it raises only what is a bug."""
 
-    traits: Traits
+    capabilities: Capabilities
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """Start a run."""
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """Ask for one run."""
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """List the target's runs: all that have not ended, and those that ended at `since` or later.
 
         An end, not a creation, because a long run of someone else's may have begun hours before ours was skipped.
         """
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+    def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Ask the platform to end a run; None if it will."""
 
 
@@ -93,7 +93,7 @@ class Conflict(Exception):  # noqa: N818 - it is no error: someone else was firs
     """The record is no longer at the version that was read."""
 
 
-class StoreDown(Exception):  # noqa: N818 - named for what happened
+class StoreDownError(Exception):
     """The store did not answer, or refused for now. Nothing is known to be saved; the delivery must come back."""
 
 
@@ -132,7 +132,7 @@ class Waker(Protocol):
     relays: bool
 
     def send(self, wake: Wake, delay: timedelta) -> None:
-        """Deliver `wake` after `delay`; may raise `StoreDown`."""
+        """Deliver `wake` after `delay`; may raise `StoreDownError`."""
 
 
 class Clock(Protocol):

@@ -24,7 +24,7 @@ _JOB_PREFIX = "workload-job:"
 """The records of jobs, too. They are no targets': nothing is planned for them, and a look at one removes it."""
 
 
-class NewerRecord(Exception):  # noqa: N818 - it is no error, only not ours to touch
+class NewerRecordError(Exception):
     """Written by a later release; the delivery must come back until that release takes it."""
 
 
@@ -76,5 +76,5 @@ def _read(body: bytes, kind: type[_V]) -> _V:
     envelope = _envelope.decode(body)
     if envelope.format > FORMAT:
         message = f"the record has format {envelope.format}, this release writes {FORMAT}: a later release wrote it"
-        raise NewerRecord(message)
+        raise NewerRecordError(message)
     return msgspec.json.decode(envelope.record, type=kind)

@@ -143,7 +143,7 @@ class State(Value, frozen=True):
         return self.run.situation if self.run else Situation.IDLE
 
 
-class Walk(Value, frozen=True):
+class Rollout(Value, frozen=True):
     """How far the planning of a configuration got: over its targets first, then over the records it no longer names."""
 
     fingerprint: str
@@ -158,7 +158,7 @@ class Deployment(Value, frozen=True):
 
     paused_since: datetime | None = None
     planned: str = ""
-    walk: Walk | None = None
+    rollout: Rollout | None = msgspec.field(default=None, name="walk")
     quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
 
 

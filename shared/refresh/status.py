@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from shared.refresh.decide import Gate, Wait, decide, stale_since
-from shared.refresh.ports import Traits
+from shared.refresh.ports import Capabilities
 from shared.refresh.state import Blocked, Cancelled, Deployment, Hold, Owed, Paused, Situation, State
-from shared.refresh.timing import Terms
+from shared.refresh.timing import Context
 from shared.targets import Target
 from shared.values import Value
 
@@ -38,13 +38,19 @@ class Row(Value, frozen=True):
 
 
 def row(
-    target: Target, state: State, deployment: Deployment, traits: Traits, *, now: datetime, dead_letters: int
+    target: Target,
+    state: State,
+    deployment: Deployment,
+    capabilities: Capabilities,
+    *,
+    now: datetime,
+    dead_letters: int,
 ) -> Row:
     """What is known of one target. While dead letters lie about, a target that looks fresh is not known to be."""
     since = stale_since(state)
     verdict, why = _verdict(target, state, deployment, now, dead_letters)
     if verdict == "stale":
-        why = f"{why}; {_next_step(target, state, deployment, traits, now)}"
+        why = f"{why}; {_next_step(target, state, deployment, capabilities, now)}"
     return Row(
         name=target.name,
         kind=str(type(target.resource).__struct_config__.tag),
@@ -122,11 +128,11 @@ def _held_because(hold: Hold | None, deployment: Deployment) -> str:
             return f"all paused since {since_all:%Y-%m-%d %H:%M}Z: unstale resume --all" if since_all else ""
 
 
-def _next_step(target: Target, state: State, deployment: Deployment, traits: Traits, now: datetime) -> str:
+def _next_step(target: Target, state: State, deployment: Deployment, capabilities: Capabilities, now: datetime) -> str:
     if state.situation is not Situation.IDLE:
         return f"a refresh is {state.situation}"
     gate = Gate(deployment.paused_since is not None, deployment.quiet_until.get(target.identity))
-    action = decide(state, Terms(target.key, target.policy, traits), now, gate)
+    action = decide(state, Context(target.key, target.policy, capabilities), now, gate)
     if isinstance(action, Wait) and action.until:
         return f"a refresh starts in {_short(action.until - now)}"
     return "a refresh is due"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from datetime import datetime, timedelta
 
-from shared.refresh.failure import Trouble
-from shared.refresh.ports import Traits
+from shared.refresh.failure import Failure
+from shared.refresh.ports import Capabilities
 from shared.refresh.state import Run
 from shared.targets import Policy
 from shared.values import Value
@@ -42,22 +42,24 @@ WATCH = timedelta(minutes=5)
 """A target that is held, or stale beyond its objective, is looked at this often, so that its metrics go on."""
 
 
-class Terms(Value, frozen=True):
+class Context(Value, frozen=True):
     """What the machine must know of one target: the key spreads it, the policy says when, the traits what to expect."""
 
     key: str
     policy: Policy
-    traits: Traits
+    capabilities: Capabilities
 
 
-def lease(traits: Traits) -> timedelta:
+def lease(capabilities: Capabilities) -> timedelta:
     """After this long, whatever a claim started is in the platform's list, or was never sent, by anyone's clock."""
-    return START_WINDOW + traits.call_timeout + traits.listing_delay + CLOCK_DIFFERENCE + timedelta(seconds=1)
+    return (
+        START_WINDOW + capabilities.call_timeout + capabilities.listing_delay + CLOCK_DIFFERENCE + timedelta(seconds=1)
+    )
 
 
-def settled(traits: Traits) -> timedelta:
+def settled(capabilities: Capabilities) -> timedelta:
     """After this long, what the list does not show is not there."""
-    return traits.listing_delay + CLOCK_DIFFERENCE
+    return capabilities.listing_delay + CLOCK_DIFFERENCE
 
 
 def backoff(tries: int) -> timedelta:
@@ -70,14 +72,14 @@ def spread(key: str) -> timedelta:
     return SPREAD * (zlib.crc32(key.encode()) / 2**32)
 
 
-def throttled_until(trouble: Trouble, now: datetime) -> datetime:
+def throttled_until(failure: Failure, now: datetime) -> datetime:
     """How long the identity must be silent: what the platform says, at least."""
-    return now + (trouble.retry_after or THROTTLED_FOR)
+    return now + (failure.retry_after or THROTTLED_FOR)
 
 
-def capacity_at(trouble: Trouble, now: datetime) -> datetime:
+def capacity_at(failure: Failure, now: datetime) -> datetime:
     """When to ask again what a paused or used-up capacity refused."""
-    return now + (trouble.retry_after or NO_CAPACITY_FOR)
+    return now + (failure.retry_after or NO_CAPACITY_FOR)
 
 
 def clamp(value: timedelta, least: timedelta, most: timedelta) -> timedelta:
@@ -96,6 +98,6 @@ def probe_at(blocked_since: datetime, now: datetime) -> datetime:
     return now + clamp(now - blocked_since, PROBE_FIRST, PROBE_LAST)
 
 
-def past_timeout(run: Run, terms: Terms, now: datetime) -> bool:
+def past_timeout(run: Run, context: Context, now: datetime) -> bool:
     """Whether a run has taken longer than its target allows."""
-    return now - run.claimed_at > terms.policy.timeout
+    return now - run.claimed_at > context.policy.timeout

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from shared.platforms.failures import TRANSIENT
 from shared.redaction import plain
-from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.failure import Failure, FailureKind
 from shared.sources.groups import GlueDatabase, TableBucket, named_by_view
 from shared.sources.iceberg import is_news, load_table_path, read_table, to_version
 from shared.sources.memory import IcebergVersion, SourceMemory
@@ -74,12 +74,12 @@ class _Load(Value, frozen=True):
 # --- A Glue database -------------------------------------------------------------------------------------------------
 
 
-def look_at_database(group: GlueDatabase, known: Known, catalog: Catalog) -> Seen | Trouble:
+def look_at_database(group: GlueDatabase, known: Known, catalog: Catalog) -> Seen | Failure:
     """Look at tables and views of a database: all by GetTables, then load the tables whose metadata moved."""
     found: dict[str, _Listed] = {}
     for names in _chunks(sorted({*known.sources, *known.views})):
         for answer in _pages(catalog.get_tables, _tables_parameters(group, names), "NextToken"):
-            if isinstance(answer, Trouble):
+            if isinstance(answer, Failure):
                 return answer
             found |= _tables(answer)
 
@@ -164,18 +164,18 @@ def _without_metadata(listed: _Listed, known: IcebergVersion | None) -> Observat
 # --- A namespace of an S3 table bucket -------------------------------------------------------------------------------
 
 
-def look_at_bucket(group: TableBucket, known: Known, catalog: Catalog) -> Seen | Trouble:
+def look_at_bucket(group: TableBucket, known: Known, catalog: Catalog) -> Seen | Failure:
     """Look at the tables of a namespace: all by ListTables, then ask for and load what was modified."""
     found: dict[str, _Listed] = {}
     parameters = {"namespace": group.namespace, "maxTables": S3_TABLES_PAGE}
     for answer in _pages(catalog.list_tables, parameters, "continuationToken"):
-        if isinstance(answer, Trouble):
+        if isinstance(answer, Failure):
             return answer
         found |= _bucket_tables(answer, group.namespace)
 
     def to_load(
         name: str, listed: _Listed, version: IcebergVersion | None, calls: _SingleCalls
-    ) -> _Load | Observation | Trouble:
+    ) -> _Load | Observation | Failure:
         if version and version.settled and version.stamp == listed.stamp and listed.stamp:
             return _unchanged(version, listed)
         return _locate(group, name, listed, version, calls)
@@ -198,10 +198,10 @@ def _bucket_table(table: Answer, answer: Reply[Answer]) -> _Listed:
 
 def _locate(
     group: TableBucket, name: str, listed: _Listed, known: IcebergVersion | None, calls: _SingleCalls
-) -> _Load | Observation | Trouble:
+) -> _Load | Observation | Failure:
     """GetTableMetadataLocation; its answer comes after the list's, so a version that it shows is as late as itself."""
     answer = calls.get_table_metadata_location({"namespace": group.namespace, "name": name})
-    if isinstance(answer, Trouble):
+    if isinstance(answer, Failure):
         return answer
     location = answer.body.get("metadataLocation")
     if not isinstance(location, str) or not location:
@@ -222,32 +222,32 @@ class _SingleCalls:
         self._catalog = catalog
         self.count = 0
 
-    def load_table(self, path: str) -> Reply[bytes] | Trouble:
+    def load_table(self, path: str) -> Reply[bytes] | Failure:
         """As the catalog has it."""
         self.count += 1
         return self._catalog.load_table(path)
 
-    def get_table_metadata_location(self, parameters: Answer) -> Reply[Answer] | Trouble:
+    def get_table_metadata_location(self, parameters: Answer) -> Reply[Answer] | Failure:
         """As the catalog has it."""
         self.count += 1
         return self._catalog.get_table_metadata_location(parameters)
 
 
-ToLoad = Callable[[str, _Listed, IcebergVersion | None, _SingleCalls], _Load | Observation | Trouble]
+ToLoad = Callable[[str, _Listed, IcebergVersion | None, _SingleCalls], _Load | Observation | Failure]
 
 
 def _pages(
-    call: Callable[[Answer], Reply[Answer] | Trouble], parameters: Answer, token: str
-) -> Iterator[Reply[Answer] | Trouble]:
+    call: Callable[[Answer], Reply[Answer] | Failure], parameters: Answer, token: str
+) -> Iterator[Reply[Answer] | Failure]:
     """All pages of a list, or as far as a failure: half a list must not be taken for "gone"."""
     for _ in range(PAGES):
         answer = call(parameters)
         yield answer
-        following = None if isinstance(answer, Trouble) else answer.body.get(token)
+        following = None if isinstance(answer, Failure) else answer.body.get(token)
         if not following:
             return
         parameters = {**parameters, token: following}
-    yield TRANSIENT.trouble("EndlessListing", f"the list of tables did not end after {PAGES} pages")
+    yield TRANSIENT.failure("EndlessListing", f"the list of tables did not end after {PAGES} pages")
 
 
 def _observe(known: Known, found: Mapping[str, _Listed], to_load: ToLoad, catalog: Catalog) -> Seen:
@@ -265,19 +265,19 @@ def _observe(known: Known, found: Mapping[str, _Listed], to_load: ToLoad, catalo
             observations[name] = Observation(complete=throttled)
         else:
             observed = _observe_one(name, listed, memory, to_load, single)
-            throttled = isinstance(observed, Trouble) and observed.meaning is Meaning.THROTTLED
-            observations[name] = _told_of(observed) if isinstance(observed, Trouble) else observed
+            throttled = isinstance(observed, Failure) and observed.kind is FailureKind.THROTTLED
+            observations[name] = _told_of(observed) if isinstance(observed, Failure) else observed
     return Seen(observations, throttled=throttled)
 
 
-def _told_of(trouble: Trouble) -> Observation:
+def _told_of(failure: Failure) -> Observation:
     """A source without an answer. To be throttled is no problem of the source's."""
-    return Observation(problem="" if trouble.meaning is Meaning.THROTTLED else str(trouble))
+    return Observation(problem="" if failure.kind is FailureKind.THROTTLED else str(failure))
 
 
 def _observe_one(
     name: str, listed: _Listed, memory: SourceMemory, to_load: ToLoad, calls: _SingleCalls
-) -> Observation | Trouble:
+) -> Observation | Failure:
     known = memory.version if isinstance(memory.version, IcebergVersion) else None
     load = to_load(name, listed, known, calls)
     if not isinstance(load, _Load):
@@ -285,7 +285,7 @@ def _observe_one(
     if known and known.location == load.location:
         return _unchanged(replace(known, stamp=listed.stamp), listed)
     answer = calls.load_table(load.path)
-    return answer if isinstance(answer, Trouble) else _loaded(load, answer)
+    return answer if isinstance(answer, Failure) else _loaded(load, answer)
 
 
 def _unchanged(known: IcebergVersion, listed: _Listed) -> Observation:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.platforms.failures import TRANSIENT, header
-from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.failure import Failure, FailureKind
 from shared.sources.groups import DeltaTable
 from shared.sources.memory import DeltaVersion
 from shared.sources.ports import Known, LogFiles, Observation, Seen
@@ -157,7 +157,7 @@ class _Trail(Value, frozen=True):
     newest: Reply[bytes] | None = None
     data: Reply[bytes] | None = None
     is_news: bool = False
-    failure: Trouble | None = None
+    failure: Failure | None = None
     complete: bool = False
 
     @property
@@ -166,16 +166,16 @@ class _Trail(Value, frozen=True):
         return self.data or (self.newest if self.is_news else None)
 
 
-def look_at_table(table: DeltaTable, known: Known, files: LogFiles) -> Seen | Trouble:
+def look_at_table(table: DeltaTable, known: Known, files: LogFiles) -> Seen | Failure:
     """Look at one Delta table, from the file last seen to the newest."""
     version = known.sources[""].version
     start = _confirm(table, version, files) if isinstance(version, DeltaVersion) else _begin(table, files)
-    if isinstance(start, Trouble):
+    if isinstance(start, Failure):
         return start
     if start is None:
         return Seen({"": Observation(problem=GONE)})
     trail = _follow(table, start, files)
-    throttled = trail.failure is not None and trail.failure.meaning is Meaning.THROTTLED
+    throttled = trail.failure is not None and trail.failure.kind is FailureKind.THROTTLED
     return Seen({"": _observed(trail)}, throttled=throttled)
 
 
@@ -192,14 +192,14 @@ def _observed(trail: _Trail) -> Observation:
     )
 
 
-def _begin(table: DeltaTable, files: LogFiles) -> _Trail | Trouble | None:
+def _begin(table: DeltaTable, files: LogFiles) -> _Trail | Failure | None:
     """The first look: from the last checkpoint, or from the beginning of a young table."""
     reply = files.get_file(table, "_last_checkpoint", 0, FIRST_PART - 1, "")
-    if isinstance(reply, Trouble):
+    if isinstance(reply, Failure):
         return reply
     start = _checkpoint_version(reply) if reply.status in {OK, PARTIAL} else 0
     found = files.get_file(table, file_name(start), 0, FIRST_PART - 1, "")
-    if isinstance(found, Trouble):
+    if isinstance(found, Failure):
         return found
     if found.status == NOT_FOUND:
         return _list(table, reply, files)
@@ -213,28 +213,28 @@ def _checkpoint_version(reply: Reply[bytes]) -> int:
         return 0
 
 
-def _confirm(table: DeltaTable, version: DeltaVersion, files: LogFiles) -> _Trail | Trouble | None:
+def _confirm(table: DeltaTable, version: DeltaVersion, files: LogFiles) -> _Trail | Failure | None:
     """Rule 4: is the file last seen still the same? Another one, or none and no next one, is another table by now."""
     reply = files.get_file(table, file_name(version.file), 0, FIRST_PART - 1, version.etag)
-    if isinstance(reply, Trouble):
+    if isinstance(reply, Failure):
         return reply
     if reply.status == NOT_MODIFIED:
         return _Trail(version, reply)
     if reply.status == NOT_FOUND:
         following = files.get_file(table, file_name(version.file + 1), 0, FIRST_PART - 1, "")
-        if isinstance(following, Trouble):
+        if isinstance(following, Failure):
             return following
         if following.status != NOT_FOUND:
             return _Trail(version, reply)  # the log was cleaned up
     return _list(table, reply, files)
 
 
-def _list(table: DeltaTable, first: Reply[bytes], files: LogFiles) -> _Trail | Trouble | None:
+def _list(table: DeltaTable, first: Reply[bytes], files: LogFiles) -> _Trail | Failure | None:
     """The trail from before the newest file of the log, found by listing; None where the log has none."""
     newest, continuation = -1, ""
     for _ in range(LIST_PAGES):
         reply = files.list_files(table, continuation)
-        if isinstance(reply, Trouble):
+        if isinstance(reply, Failure):
             return reply
         if reply.status == NOT_FOUND:
             return None
@@ -242,7 +242,7 @@ def _list(table: DeltaTable, first: Reply[bytes], files: LogFiles) -> _Trail | T
         continuation = header(reply.headers, "x-ms-continuation")
         if not continuation:
             return _Trail(DeltaVersion(newest - 1), first, is_news=True) if newest >= 0 else None
-    return TRANSIENT.trouble("EndlessListing", f"the log of {table} did not end after {LIST_PAGES} pages")
+    return TRANSIENT.failure("EndlessListing", f"the log of {table} did not end after {LIST_PAGES} pages")
 
 
 def _versions(body: bytes) -> Iterator[int]:
@@ -262,12 +262,12 @@ def _follow(table: DeltaTable, trail: _Trail, files: LogFiles) -> _Trail:
     for _ in range(STEPS):
         name = file_name(trail.version.file + 1)
         reply = files.get_file(table, name, 0, FIRST_PART - 1, "")
-        if isinstance(reply, Trouble):
+        if isinstance(reply, Failure):
             return replace(trail, failure=reply)
         if reply.status == NOT_FOUND:
             return replace(trail, complete=True)
         commit = _read_on(table, name, reply, files)
-        if isinstance(commit, Trouble):
+        if isinstance(commit, Failure):
             return replace(trail, failure=commit)
         trail = _step(trail, commit, reply)
     return trail
@@ -287,7 +287,7 @@ def _step(trail: _Trail, commit: Commit, reply: Reply[bytes]) -> _Trail:
     return replace(trail, version=version, newest=reply, data=reply if is_data else trail.data)
 
 
-def _read_on(table: DeltaTable, name: str, reply: Reply[bytes], files: LogFiles) -> Commit | Trouble:
+def _read_on(table: DeltaTable, name: str, reply: Reply[bytes], files: LogFiles) -> Commit | Failure:
     """What a commit is; read on where its beginning does not tell, as far as it is bearable."""
     if reply.status not in {OK, PARTIAL}:
         return Commit(data=True)  # 416: the file is there and empty, which no commit is
@@ -296,7 +296,7 @@ def _read_on(table: DeltaTable, name: str, reply: Reply[bytes], files: LogFiles)
     if commit is not None:
         return commit
     rest = files.get_file(table, name, len(body), COMMIT_LIMIT - 1, "")
-    if isinstance(rest, Trouble):
+    if isinstance(rest, Failure):
         return rest
     body += rest.body if rest.status in {OK, PARTIAL} else b""
     return read_commit(body, whole=len(body) >= size) or Commit(data=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.sources.groups import DeltaTable, Group, SourceTable
 from shared.sources.memory import SourceMemory, Version
 from shared.sources.replies import Reply
@@ -66,31 +66,31 @@ class Known(Value, frozen=True):
 class Sources(Protocol):
     """The sources of one cloud."""
 
-    def look(self, group: Group, known: Known) -> Seen | Trouble:
+    def look(self, group: Group, known: Known) -> Seen | Failure:
         """Ask which versions a group's sources have now; it raises only what is a bug."""
 
 
 class Catalog(Protocol):
     """Single calls on AWS, each sent once."""
 
-    def get_tables(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Trouble:
+    def get_tables(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Failure:
         """Glue's GetTables."""
 
-    def load_table(self, path: str) -> Reply[bytes] | Trouble:
+    def load_table(self, path: str) -> Reply[bytes] | Failure:
         """GET of a path of Glue's Iceberg REST catalog."""
 
-    def list_tables(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Trouble:
+    def list_tables(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Failure:
         """ListTables of S3 Tables; the adapter adds the bucket's ARN."""
 
-    def get_table_metadata_location(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Trouble:
+    def get_table_metadata_location(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Failure:
         """GetTableMetadataLocation of S3 Tables; the adapter adds the bucket's ARN."""
 
 
 class LogFiles(Protocol):
     """Single calls to the log of a Delta table in OneLake, each sent once. 304, 404 and 416 are replies."""
 
-    def get_file(self, table: DeltaTable, name: str, first: int, last: int, etag: str) -> Reply[bytes] | Trouble:
+    def get_file(self, table: DeltaTable, name: str, first: int, last: int, etag: str) -> Reply[bytes] | Failure:
         """Bytes `first` to `last` of a file of the log; with `etag` only if the file has another by now."""
 
-    def list_files(self, table: DeltaTable, continuation: str) -> Reply[bytes] | Trouble:
+    def list_files(self, table: DeltaTable, continuation: str) -> Reply[bytes] | Failure:
         """One page of the names in the log."""

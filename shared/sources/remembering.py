@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.state import Signal
 from shared.sources.groups import Group, SourceTable, encode
 from shared.sources.memory import GroupRecord, SourceMemory, ViewMemory
@@ -78,9 +78,9 @@ def remember_view(view: ViewSeen) -> ViewMemory:
     return ViewMemory(tuple(sorted(encode(source) for source in view.sources)), view.unreadable, view.when)
 
 
-def remember_failure(record: GroupRecord, failure: Trouble, now: datetime) -> GroupRecord:
+def remember_failure(record: GroupRecord, failure: Failure, now: datetime) -> GroupRecord:
     """The record after a look that failed: it says nothing of any source (rule 5)."""
-    throttled = failure.meaning is Meaning.THROTTLED
+    throttled = failure.kind is FailureKind.THROTTLED
     since = record.failing_since or now
     return heed(replace(record, problem=str(failure), failing_since=since), now, throttled=throttled)
 

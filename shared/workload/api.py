@@ -112,9 +112,9 @@ def later(status: HTTPStatus, code: str, message: str) -> Answer:
     return Answer(status, problem, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def unavailable(trouble: Exception) -> Answer:
+def unavailable(failure: Exception) -> Answer:
     """Trouble of ours: nothing is known to have happened. What it was is in the log."""
-    message = f"The workload cannot answer for now ({type(trouble).__name__}). Try again."
+    message = f"The workload cannot answer for now ({type(failure).__name__}). Try again."
     return later(HTTPStatus.SERVICE_UNAVAILABLE, "TemporarilyUnavailable", message)
 
 

@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from shared.redaction import plain
 from shared.refresh import records
-from shared.refresh.engine import ATTEMPTS, Contended, Engine, Happened, World
-from shared.refresh.inputs import Happening, ProbeAsked, Signalled, Withdrawn
+from shared.refresh.engine import ATTEMPTS, ContendedError, Engine, LogEvent, Ports
+from shared.refresh.inputs import Input, ProbeAsked, Signalled, Withdrawn
 from shared.refresh.machine import open_jobs
 from shared.refresh.ports import Conflict, Document
 from shared.refresh.state import Blocked, Ended, Outcome, Signal, State
@@ -168,7 +168,7 @@ _FAULTS: Mapping[str, tuple[Source, bool]] = {
 class Jobs:
     """Fabric's jobs on one engine. Raises what `Engine.look` raises: then nothing is known, and Fabric asks again."""
 
-    def __init__(self, engine: Engine, world: World) -> None:
+    def __init__(self, engine: Engine, world: Ports) -> None:
         self._engine = engine
         self._world = world
 
@@ -243,7 +243,7 @@ class Jobs:
                 continue
             return after
         message = f"the record of job {call.instance} moved on {ATTEMPTS} times"
-        raise Contended(message)
+        raise ContendedError(message)
 
     # --- What became of it
 
@@ -258,7 +258,7 @@ class Jobs:
                 return self._noted(call, job, stands)
             self._take(call, job, stands.step)
         message = f"job {call.instance} did not settle in {ATTEMPTS} turns"
-        raise Contended(message)
+        raise ContendedError(message)
 
     def _standing(self, call: Call, job: Job) -> Standing:
         """The order of reading matters: the target's record, then its history."""
@@ -273,18 +273,20 @@ class Jobs:
             lambda job: replace(job, started_at=job.started_at or stands.started_at, final=stands.final),
         )
         if after.final and not job.final:
-            self._tell(job, f"job {after.final.status}", {"job": call.instance, "reason": _reason(after.final)})
+            self._emit(job, f"job {after.final.status}", {"job": call.instance, "reason": _reason(after.final)})
         return after
 
     def _take(self, call: Call, job: Job, step: Step) -> None:
         target = self._engine.targets.get(job.target)
         if target is None:
             raise LookupError(f"the configuration of this function does not know the target of job {call.instance}")
-        self._engine.look(target, _happened(call, job, step, self._world.clock.now()))
+        self._engine.reconcile(target, _happened(call, job, step, self._world.clock.now()))
         if step is Step.SIGNAL and records.read_job(self._document(call).body).cancel_asked_at:
-            self._engine.look(target, (Withdrawn(call.instance),))  # the cancel was told so already, before our signal
+            self._engine.reconcile(
+                target, (Withdrawn(call.instance),)
+            )  # the cancel was told so already, before our signal
         what = {Step.SIGNAL: "job accepted", Step.WITHDRAW: "job withdrawn"}[step]
-        self._tell(job, what, {"job": call.instance, "invoke_type": plain(job.invoke_type, 100)})
+        self._emit(job, what, {"job": call.instance, "invoke_type": plain(job.invoke_type, 100)})
 
     def _state(self, key: str) -> State:
         return records.read_state(self._world.store.load(key).body)
@@ -302,12 +304,12 @@ class Jobs:
                 return [line for line in lines if line.claimed_at >= since]
             limit *= 10
 
-    def _tell(self, job: Job, what: str, fields: Mapping[str, str]) -> None:
+    def _emit(self, job: Job, what: str, fields: Mapping[str, str]) -> None:
         target = self._engine.targets.get(job.target)
-        self._world.tell(Happened(what, target.name if target else job.target, self._world.clock.now(), fields))
+        self._world.emit(LogEvent(what, target.name if target else job.target, self._world.clock.now(), fields))
 
 
-def _happened(call: Call, job: Job, step: Step, now: datetime) -> tuple[Happening, ...]:
+def _happened(call: Call, job: Job, step: Step, now: datetime) -> tuple[Input, ...]:
     """A person's job probes a blocked target at once, as `unstale refresh` does; a schedule's waits for its probe."""
     if step is Step.WITHDRAW:
         return (Withdrawn(call.instance),)

@@ -32,8 +32,8 @@ from functions_aws.waker import Waker
 from local.emulators.aws.lambda_host import Context, sqs_event
 from shared.config.load import Configuration, load
 from shared.platforms import glue
-from shared.refresh.engine import World
-from shared.refresh.failure import Trouble
+from shared.refresh.engine import Ports
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Phase, Platform, Report, Started
 from shared.refresh.state import Wake
 from shared.targets import Cloud
@@ -204,26 +204,26 @@ def _context() -> Context:
 class QuickGlue:
     """Accepts every start; a run takes a minute. Counts them per target."""
 
-    traits = glue.TRAITS
+    capabilities = glue.CAPABILITIES
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.runs: dict[str, list[datetime]] = {}
 
-    def start(self, target: Any, *, full: bool) -> Started | Trouble:
+    def start(self, target: Any, *, full: bool) -> Started | Failure:
         """Accept."""
         self.runs.setdefault(target.name, []).append(self._clock.now())
         return Started(f"{target.name}/{len(self.runs[target.name])}", self._clock.now())
 
-    def list(self, target: Any, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Any, since: datetime) -> tuple[Report, ...] | Failure:
         """Nothing is ever in doubt here."""
         raise AssertionError(f"{target.name} was looked up since {since}")
 
-    def cancel(self, target: Any, run_id: str) -> Trouble | None:
+    def cancel(self, target: Any, run_id: str) -> Failure | None:
         """Nothing takes too long."""
         raise AssertionError(f"{run_id} of {target.name} was cancelled")
 
-    def get(self, target: Any, run_id: str) -> Report | Trouble:
+    def get(self, target: Any, run_id: str) -> Report | Failure:
         """Done after a minute."""
         begun = self.runs[target.name][-1]
         done = self._clock.now() - begun >= RUN_TIME
@@ -348,13 +348,13 @@ def _storm_batch(at: datetime, first: int) -> dict[str, Any]:
 # --- What both need --------------------------------------------------------------------------------------------------
 
 
-def _shell(configuration: Configuration, world: World) -> Shell:
+def _shell(configuration: Configuration, world: Ports) -> Shell:
     clients = Clients()
     return Shell(configuration, world, DeadLetters(clients), Returns(clients), Telemetry("bench"))
 
 
-def _world(clock: Clock, store: Any, waker: Any, platform: Platform | None = None) -> World:
-    return World(Cloud.AWS, store, platform or QuickGlue(clock), waker, clock, lambda: "token", lambda _: None)
+def _world(clock: Clock, store: Any, waker: Any, platform: Platform | None = None) -> Ports:
+    return Ports(Cloud.AWS, store, platform or QuickGlue(clock), waker, clock, lambda: "token", lambda _: None)
 
 
 def _configuration(targets: int) -> str:

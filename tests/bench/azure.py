@@ -29,8 +29,8 @@ from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
 from shared.inbound.wakes import wake_message
 from shared.platforms import fabric
-from shared.refresh.engine import World
-from shared.refresh.failure import Trouble
+from shared.refresh.engine import Ports
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import Cloud
 from tests.bench import costs_azure
@@ -141,7 +141,7 @@ def _first_tick(path: str) -> float:
 class NoPlatform:
     """Nothing is started while a storm goes on: the quiet period begins anew with each step."""
 
-    traits = fabric.TRAITS
+    capabilities = fabric.CAPABILITIES
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} was called in the middle of a storm")
@@ -177,21 +177,21 @@ HUB_PART = 0.2
 class QuickFabric:
     """Accepts every start; a run takes a minute. Counts the calls."""
 
-    traits = fabric.TRAITS
+    capabilities = fabric.CAPABILITIES
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.calls = 0
         self.begun: dict[str, datetime] = {}
 
-    def start(self, target: Any, *, full: bool) -> Started | Trouble:
+    def start(self, target: Any, *, full: bool) -> Started | Failure:
         """Accept."""
         self.calls += 1
         run_id = f"{target.name}/{len(self.begun)}"
         self.begun[run_id] = self._clock.now()
         return Started(run_id, self._clock.now())
 
-    def get(self, target: Any, run_id: str) -> Report | Trouble:
+    def get(self, target: Any, run_id: str) -> Report | Failure:
         """Done after a minute."""
         self.calls += 1
         begun = self.begun[run_id]
@@ -309,8 +309,8 @@ def _hand_over(bodies: Sequence[bytes]) -> None:
 def _shell(
     configuration: Configuration, clock: Clock, store: MemoryStore, waker: MemoryWaker, platform: Any = None
 ) -> Shell:
-    def world(_: Configuration, __: Deadline) -> World:
-        return World(Cloud.AZURE, store, platform or NoPlatform(), waker, clock, lambda: "token", lambda _: None)
+    def world(_: Configuration, __: Deadline) -> Ports:
+        return Ports(Cloud.AZURE, store, platform or NoPlatform(), waker, clock, lambda: "token", lambda _: None)
 
     def graves(_: Deadline) -> Any:
         raise AssertionError("every event can be read")

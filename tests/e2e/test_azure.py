@@ -89,10 +89,10 @@ def test_what_cannot_be_read_lies_aside_and_can_be_brought_back(
     poison.send_message(given_up.content)
     events.delete_message(given_up)
     assert unstale(here, config, account, "redrive", "--dry-run", "--json") == 1
-    heap = json.loads(capsys.readouterr().out)["dead_letters"][0]
-    assert (heap["queue"], heap["count"]) == (EVENTS_QUEUE, 2)
-    assert "b'no JSON'" in heap["why"]
-    assert "came back too often" in heap["why"]
+    summary = json.loads(capsys.readouterr().out)["dead_letters"][0]
+    assert (summary["queue"], summary["count"]) == (EVENTS_QUEUE, 2)
+    assert "b'no JSON'" in summary["why"]
+    assert "came back too often" in summary["why"]
     assert events.peek_messages() == []
     assert unstale(here, config, account, "redrive") == 0
     assert "2 of 2 moved back, completed" in capsys.readouterr().out
@@ -300,7 +300,7 @@ MUTANTS = {
     ),
     "trouble of ours is no failure": Mutant(
         "functions_azure/shell.py",
-        {"        if why:\n            raise ComesBack(why) from None": "        del why"},
+        {"        if why:\n            raise ComesBackError(why) from None": "        del why"},
         tables_away,
         "LOST",
     ),

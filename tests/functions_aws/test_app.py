@@ -17,14 +17,14 @@ from botocore.exceptions import EndpointConnectionError
 from msgspec.structs import replace
 
 from functions_aws import app
-from functions_aws.settings import BadSettings
-from functions_aws.shell import NotDone
+from functions_aws.settings import SettingsError
+from functions_aws.shell import NotDoneError
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.faults import Refuse
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
-from shared.config.load import BadConfiguration, load
+from shared.config.load import ConfigurationError, load
 from shared.inbound.wakes import wake_message
 from shared.platforms import glue
 from shared.refresh.state import Situation, Wake
@@ -322,7 +322,7 @@ def test_a_refresh_that_is_asked_for_answers_with_how_the_target_stands(host: Ho
 
 def test_a_refresh_of_a_target_that_nobody_knows_is_an_error(host: Host) -> None:
     """The caller learns that the name is wrong; nothing is written."""
-    with pytest.raises(NotDone, match="no target 'dialy'"):
+    with pytest.raises(NotDoneError, match="no target 'dialy'"):
         host.invoke({"refresh": "dialy"})
     assert host.state("daily").owed is None
 
@@ -330,7 +330,7 @@ def test_a_refresh_of_a_target_that_nobody_knows_is_an_error(host: Host) -> None
 def test_trouble_is_an_error_to_whoever_called(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     """No queue would bring it back, so its caller must know; the log has the whole of it."""
     breaking(host, "dynamodb", "PutItem")
-    with pytest.raises(NotDone, match="StoreDown"):
+    with pytest.raises(NotDoneError, match="StoreDownError"):
         host.invoke({"refresh": "daily"})
     assert "Traceback" in capsys.readouterr().out
 
@@ -348,7 +348,7 @@ def test_a_refresh_that_is_stored_is_no_error_where_only_the_answer_fails(host: 
 )
 def test_what_nobody_can_read_is_an_error_to_whoever_called(host: Host, event: Any) -> None:
     """An input that is none of ours, a batch of another service included, is refused with the reason."""
-    with pytest.raises(NotDone, match=r"missing|[Ee]xpected|not JSON"):
+    with pytest.raises(NotDoneError, match=r"missing|[Ee]xpected|not JSON"):
         host.invoke(event)
 
 
@@ -357,7 +357,7 @@ def test_with_no_time_left_nothing_is_sent(host: Host) -> None:
     host.deliver(object_created("orders/1", host.clock.now()))
     host.clock.move_on(seconds=40)
     before = len(host.aws.glue.calls)
-    host.invoke({"tick": True}, seconds=glue.TRAITS.call_timeout.total_seconds() + 4)
+    host.invoke({"tick": True}, seconds=glue.CAPABILITIES.call_timeout.total_seconds() + 4)
     assert len(host.aws.glue.calls) == before
     assert host.state("daily").owed
     host.tick()
@@ -395,7 +395,7 @@ def test_a_bad_configuration_never_loads(entry: Path, host: Host) -> None:
     entry.write_text(CONFIGURATION.replace('database = "sales"', 'datebase = "sales"', 1), encoding="utf-8")
     event = {"refresh": "daily"}
     for _ in range(2):
-        with pytest.raises(BadConfiguration, match=r"unstale\.toml:5: .*datebase.*did you mean \"database\""):
+        with pytest.raises(ConfigurationError, match=r"unstale\.toml:5: .*datebase.*did you mean \"database\""):
             app.handler(event, Plenty())
     entry.write_text(CONFIGURATION, encoding="utf-8")
     assert app.handler(event, Plenty())["name"] == "daily"
@@ -409,7 +409,7 @@ def test_a_package_of_another_environment_takes_nothing(entry: Path, monkeypatch
     entry.write_text(CONFIGURATION, encoding="utf-8")
     monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION.replace("invoices/", "bills/")).fingerprint)
     with pytest.raises(
-        BadSettings, match=r"not of the configuration that the stack was deployed with\. make package-aws"
+        SettingsError, match=r"not of the configuration that the stack was deployed with\. make package-aws"
     ):
         app.handler({"tick": True}, Plenty())
     monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION).fingerprint)
@@ -425,7 +425,7 @@ def test_a_missing_configuration_is_named(entry: Path) -> None:
 def test_a_missing_variable_is_named(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a variable."""
     monkeypatch.delenv("UNSTALE_TABLE")
-    with pytest.raises(BadSettings, match="UNSTALE_TABLE is not set"):
+    with pytest.raises(SettingsError, match="UNSTALE_TABLE is not set"):
         app.handler({"tick": True}, Plenty())
 
 
@@ -453,7 +453,7 @@ def test_secrets_are_never_logged(
     host.aws.client("dynamodb").delete_table(TableName=host.aws.table)
     failed = app.handler(batch, Plenty())["batchItemFailures"]
     assert [failure["itemIdentifier"] for failure in failed] == ["0", "2"]
-    with pytest.raises(NotDone) as caught:
+    with pytest.raises(NotDoneError) as caught:
         app.handler({"refresh": f"Bearer {token}"}, Plenty())
     printed = capsys.readouterr()
     shown = printed.out + printed.err + str(caught.value)

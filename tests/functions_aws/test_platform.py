@@ -16,7 +16,7 @@ from local.emulators.faults import LoseResponse, ServerError, Throttle
 from local.emulators.glue.emulator import FAULTS_OF
 from shared.platforms import glue
 from shared.platforms.failures import Operation
-from shared.refresh.failure import Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import GlueView, Target
 from tests.support.aws_host import NOWHERE, clients_to_nowhere, living_in
@@ -113,7 +113,7 @@ def test_half_a_list_is_no_list(stub: Stubber) -> None:
     method = "list_materialized_view_refresh_task_runs"
     stub.add_response(method, {"MaterializedViewRefreshTaskRuns": [], "NextToken": "more"})
     stub.add_client_error(method, "InternalServiceException", "try later", 500)
-    assert isinstance(stub.platform.list(TARGET, NOON), Trouble)
+    assert isinstance(stub.platform.list(TARGET, NOON), Failure)
 
 
 def test_a_stop_names_the_view(stub: Stubber) -> None:
@@ -124,8 +124,8 @@ def test_a_stop_names_the_view(stub: Stubber) -> None:
     stub.add_client_error(method, "MaterializedViewRefreshTaskStoppingException")
     assert stub.platform.cancel(TARGET, RUN_ID) is None
     stub.add_client_error(method, "MaterializedViewRefreshTaskNotRunningException")
-    trouble = stub.platform.cancel(TARGET, RUN_ID)
-    assert (trouble.meaning, trouble.sent) == (Meaning.OVER, Sent.REJECTED)
+    failure = stub.platform.cancel(TARGET, RUN_ID)
+    assert (failure.kind, failure.delivery) == (FailureKind.OVER, Delivery.REJECTED)
 
 
 @pytest.mark.parametrize("operation", CALLS)
@@ -138,14 +138,14 @@ def test_an_error_answer_is_what_the_table_says(stub: Stubber, operation: Operat
         "Error": {"Code": code, "Message": "no"},
         "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "r-1"},
     }
-    assert call(stub.platform) == glue.trouble(operation, error)
+    assert call(stub.platform) == glue.failure(operation, error)
 
 
 @pytest.mark.parametrize("operation", CALLS)
 def test_nobody_there_is_not_sent(nowhere: Clients, operation: Operation) -> None:
     """A connection that nobody accepts means that nothing was sent: it may be tried again."""
-    trouble = CALLS[operation][1](Platform(nowhere))
-    assert (trouble.sent, trouble.retry_safe) == (Sent.NOT_SENT, True)
+    failure = CALLS[operation][1](Platform(nowhere))
+    assert (failure.delivery, failure.retry_safe) == (Delivery.NOT_SENT, True)
 
 
 @pytest.mark.parametrize("operation", CALLS)
@@ -155,8 +155,8 @@ def test_a_region_that_is_not_named_is_told(operation: Operation, monkeypatch: p
         monkeypatch.setenv(name, value)
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    trouble = CALLS[operation][1](Platform(Clients()))
-    assert (trouble.code, trouble.sent, trouble.permanent) == ("NoRegionError", Sent.NOT_SENT, True)
+    failure = CALLS[operation][1](Platform(Clients()))
+    assert (failure.code, failure.delivery, failure.permanent) == ("NoRegionError", Delivery.NOT_SENT, True)
 
 
 def test_what_the_api_would_refuse_is_not_sent(nowhere: Clients) -> None:
@@ -170,7 +170,7 @@ def test_what_the_api_would_refuse_is_not_sent(nowhere: Clients) -> None:
             platform.list(wrong, NOON),
             platform.cancel(wrong, RUN_ID),
         ]
-    assert [(answer.code, answer.sent) for answer in answers] == [("InvalidParameter", Sent.NOT_SENT)] * 4
+    assert [(answer.code, answer.delivery) for answer in answers] == [("InvalidParameter", Delivery.NOT_SENT)] * 4
 
 
 @pytest.mark.parametrize("fault", [LoseResponse(), ServerError(500), ServerError(503), Throttle()])
@@ -185,10 +185,10 @@ def test_nothing_is_sent_twice(aws: LocalAws, platform: Platform, fault: Any, op
     }
     aws.glue.calls.clear()
     aws.faults.add(fault, operation)
-    trouble = calls[operation](platform)
-    assert isinstance(trouble, Trouble)
+    failure = calls[operation](platform)
+    assert isinstance(failure, Failure)
     assert [FAULTS_OF[call.operation] for call in aws.glue.calls] == [operation]
-    assert (trouble.sent is Sent.UNKNOWN) == (fault != Throttle())
+    assert (failure.delivery is Delivery.UNKNOWN) == (fault != Throttle())
     assert not aws.faults.left()
 
 
@@ -206,4 +206,4 @@ def test_each_call_has_a_connection_of_its_own(aws: LocalAws) -> None:
 
 def test_a_call_gives_up_in_time() -> None:
     """Connecting and reading together take no longer than the lease of a claim reckons with."""
-    assert ONCE.connect_timeout + ONCE.read_timeout <= glue.TRAITS.call_timeout.total_seconds()
+    assert ONCE.connect_timeout + ONCE.read_timeout <= glue.CAPABILITIES.call_timeout.total_seconds()

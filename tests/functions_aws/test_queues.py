@@ -17,9 +17,9 @@ from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from local.emulators.aws.emulator import LocalAws
 from shared.inbound import eventbridge
-from shared.inbound.dead_letters import GIVEN_UP, Heap, Move
+from shared.inbound.dead_letters import GIVEN_UP, DeadLetterSummary, Move
 from shared.inbound.messages import Woken
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Wake
 from tests.support.aws_host import NOON, clients_to_nowhere, living_in
 
@@ -94,14 +94,14 @@ def test_a_delay_is_rounded_up(nowhere: Clients, stub: Stubber, delay: timedelta
 def test_the_reach_is_what_sqs_takes(aws: LocalAws) -> None:
     """The longest delay is accepted; one second more would be refused."""
     Waker(Clients(), aws.queues["wakes"].url).send(WAKE, Waker.reach)
-    with pytest.raises(StoreDown, match="DelaySeconds"):
+    with pytest.raises(StoreDownError, match="DelaySeconds"):
         Waker(Clients(), aws.queues["wakes"].url).send(WAKE, Waker.reach + timedelta(seconds=1))
 
 
 def test_a_wake_that_cannot_be_sent_is_told_as_such(nowhere: Clients, stub: Stubber) -> None:
     """The engine saves all the same, so it must know."""
     stub.add_client_error("send_message", "AWS.SimpleQueueService.NonExistentQueue", "gone")
-    with pytest.raises(StoreDown, match="gone") as caught:
+    with pytest.raises(StoreDownError, match="gone") as caught:
         Waker(nowhere, URL).send(WAKE, timedelta(0))
     assert isinstance(caught.value.__cause__, ClientError)
 
@@ -118,13 +118,13 @@ def test_dead_letters_are_counted_with_age_and_reasons(aws: LocalAws) -> None:
     """How many there are in each queue, since when, and why; looking at them leaves them where they are."""
     clients = Clients()
     dead = DeadLetters(clients, (aws.queues["events"].url, aws.queues["wakes"].url))
-    assert dead.heaps() == (Heap("events", 0), Heap("wakes", 0))
+    assert dead.summaries() == (DeadLetterSummary("events", 0), DeadLetterSummary("wakes", 0))
     before = datetime.now(UTC) - timedelta(seconds=1)
     for why in ("not JSON", "not JSON", "no target 'x'"):
         dead.send(record(aws, "{"), why)
     aws.client("sqs").send_message(QueueUrl=aws.queues["wakes-dead"].url, MessageBody="moved by SQS itself")
     for _ in range(2):
-        events, wakes = dead.heaps()
+        events, wakes = dead.summaries()
         assert (events.queue, events.count, set(events.reasons)) == ("events", 3, {"not JSON", "no target 'x'"})
         assert (wakes.queue, wakes.count, wakes.reasons) == ("wakes", 1, (GIVEN_UP,))
         assert events.oldest
@@ -139,8 +139,8 @@ def test_what_a_rule_could_not_deliver_says_so_itself(aws: LocalAws) -> None:
         MessageBody="{}",
         MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
     )
-    [heap] = DeadLetters(Clients(), (aws.queues["events"].url,)).heaps()
-    assert heap.reasons == ("EventBridge could not deliver it: NO_PERMISSIONS not authorized",)
+    [summary] = DeadLetters(Clients(), (aws.queues["events"].url,)).summaries()
+    assert summary.reasons == ("EventBridge could not deliver it: NO_PERMISSIONS not authorized",)
 
 
 def test_a_queue_is_asked_only_once_where_its_dead_letters_go(aws: LocalAws) -> None:
@@ -156,7 +156,7 @@ def test_a_queue_is_asked_only_once_where_its_dead_letters_go(aws: LocalAws) -> 
 
 def test_an_environment_without_the_events_queue_counts_the_other(nowhere: Clients) -> None:
     """A variable that is not set is no queue to ask about."""
-    assert DeadLetters(nowhere, ("", "")).heaps() == ()
+    assert DeadLetters(nowhere, ("", "")).summaries() == ()
 
 
 def test_a_redrive_names_where_the_messages_go(nowhere: Clients, stub: Stubber) -> None:
@@ -194,7 +194,7 @@ def test_a_move_is_followed(nowhere: Clients, stub: Stubber) -> None:
 def test_what_cannot_be_asked_is_told_as_such(nowhere: Clients, stub: Stubber, call: str) -> None:
     """Not knowing is not the same as none: freshness would be claimed wrongly."""
     stub.add_client_error("get_queue_attributes", "AccessDenied", "not allowed")
-    with pytest.raises(StoreDown, match="not allowed"):
+    with pytest.raises(StoreDownError, match="not allowed"):
         getattr(DeadLetters(nowhere, (URL,)), call)()
 
 
@@ -248,8 +248,8 @@ def test_what_sqs_does_not_bring_back_sooner_is_told(nowhere: Clients, stub: Stu
     expect_url(stub)
     changed(stub, range(10), 30, refused="ReceiptHandleIsInvalid")
     changed(stub, range(10, 11), 30)
-    with pytest.raises(StoreDown, match="1 messages do not come back sooner: ReceiptHandleIsInvalid"):
+    with pytest.raises(StoreDownError, match="1 messages do not come back sooner: ReceiptHandleIsInvalid"):
         Returns(nowhere).hasten(returned(*[1] * 11))
     stub.add_client_error("get_queue_url", "AccessDenied", "not allowed")
-    with pytest.raises(StoreDown, match="not allowed"):
+    with pytest.raises(StoreDownError, match="not allowed"):
         Returns(nowhere).hasten(returned(1))

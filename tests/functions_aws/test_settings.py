@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from functions_aws import settings
-from functions_aws.settings import BadSettings, Settings
+from functions_aws.settings import Settings, SettingsError
 from shared.endpoints import refusal
 
 NEEDED = {"UNSTALE_TABLE": "t", "UNSTALE_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/wakes"}
@@ -36,7 +36,7 @@ def test_every_variable_is_read() -> None:
 def test_what_is_missing_is_named(name: str, value: dict[str, str]) -> None:
     """A variable that is not set, or set to nothing, is refused with its name and what it must be."""
     given = {key: text for key, text in NEEDED.items() if key != name} | ({name: ""} if value else {})
-    with pytest.raises(BadSettings, match=f"{name} is not set: it must be"):
+    with pytest.raises(SettingsError, match=f"{name} is not set: it must be"):
         settings.read(given)
 
 
@@ -56,7 +56,7 @@ def test_what_is_missing_is_named(name: str, value: dict[str, str]) -> None:
 )
 def test_without_tls_an_endpoint_is_on_this_machine(name: str, url: str) -> None:
     """Signed requests, and what is in them, leave this machine encrypted or not at all."""
-    with pytest.raises(BadSettings) as refused:
+    with pytest.raises(SettingsError) as refused:
         settings.read(NEEDED | {name: url})
     assert str(refused.value) == f"{name} {refusal(url)}"
 

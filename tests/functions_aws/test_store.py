@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 from functions_aws.clients import Clients
 from functions_aws.store import BATCH_TRIES, Store
 from local.emulators.aws.emulator import LocalAws, _create_table
-from shared.refresh.ports import Conflict, Document, StoreDown
+from shared.refresh.ports import Conflict, Document, StoreDownError
 from tests.support.aws_host import clients_to_nowhere, living_in
 from tests.support.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body
 
@@ -163,7 +163,7 @@ def test_a_batch_that_is_never_whole_is_a_store_that_is_down(stub: Stubber, monk
     monkeypatch.setattr("functions_aws.store.time.sleep", lambda _: None)
     for _ in range(BATCH_TRIES):
         stub.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": _left(VIEW)})
-    with pytest.raises(StoreDown, match="left unread"):
+    with pytest.raises(StoreDownError, match="left unread"):
         stub.store.load_many([VIEW])
 
 
@@ -186,7 +186,7 @@ def test_a_refusal_is_a_store_that_is_down(stub: Stubber, name: str, code: str) 
     """Whatever DynamoDB answers instead of doing it, the delivery comes back; the cause is kept."""
     operation, call = CALLS[name]
     stub.add_client_error(operation, code, "not now")
-    with pytest.raises(StoreDown, match=f"{code}.*not now") as caught:
+    with pytest.raises(StoreDownError, match=f"{code}.*not now") as caught:
         call(stub.store)
     assert isinstance(caught.value.__cause__, ClientError)
 
@@ -195,7 +195,7 @@ def test_a_refusal_is_a_store_that_is_down(stub: Stubber, name: str, code: str) 
 def test_no_answer_is_a_store_that_is_down(nowhere: Clients, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Likewise where nobody answers at all."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    with pytest.raises(StoreDown) as caught:
+    with pytest.raises(StoreDownError) as caught:
         CALLS[name][1](Store(nowhere, "t"))
     assert isinstance(caught.value.__cause__, EndpointConnectionError)
 

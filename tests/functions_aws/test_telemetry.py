@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from functions_aws.telemetry import Telemetry
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SERVICES = count(1)
@@ -33,9 +33,9 @@ def told_lines(capsys: pytest.CaptureFixture[str]) -> Told:
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def happened(what: str, target: str = "daily", **fields: Any) -> Happened:
+def happened(what: str, target: str = "daily", **fields: Any) -> LogEvent:
     """Something that the engine says."""
-    return Happened(what, target, AT, fields)
+    return LogEvent(what, target, AT, fields)
 
 
 def test_an_invocation_is_one_line_of_counts(telemetry: Callable[[], Telemetry], told: Told) -> None:
@@ -43,10 +43,10 @@ def test_an_invocation_is_one_line_of_counts(telemetry: Callable[[], Telemetry],
     tells = telemetry()
     with tells.invocation("id"):
         for _ in range(3):
-            tells.tell(happened("signalled", signals=10, absorbed=9))
-        tells.tell(happened("now running", run_id="r"))
-        tells.tell(happened("run succeeded", dpu_seconds=1.5))
-        tells.tell(happened("run failed", dpu_seconds=None))
+            tells.emit(happened("signalled", signals=10, absorbed=9))
+        tells.emit(happened("now running", run_id="r"))
+        tells.emit(happened("run succeeded", dpu_seconds=1.5))
+        tells.emit(happened("run failed", dpu_seconds=None))
         tells.ignored("aws.s3 Object Tags Added")
         tells.dead("m", "why")
         tells.returned(["a", "b"], "why", None)
@@ -71,9 +71,9 @@ def test_how_a_target_stands_is_told_for_it_and_for_all(telemetry: Callable[[], 
     """The last standing of each target counts; without dimensions of its own no alarm could see the worst of all."""
     tells = telemetry()
     with tells.invocation("id"):
-        tells.tell(happened("saved", owed_age_seconds=5.0, held=0))
-        tells.tell(happened("saved", owed_age_seconds=0.0, held=1, fresh_age_seconds=7.0))
-        tells.tell(happened("saved", "weekly", owed_age_seconds=9.0, held=0))
+        tells.emit(happened("saved", owed_age_seconds=5.0, held=0))
+        tells.emit(happened("saved", owed_age_seconds=0.0, held=1, fresh_age_seconds=7.0))
+        tells.emit(happened("saved", "weekly", owed_age_seconds=9.0, held=0))
     daily, weekly = (line for line in told() if "_aws" in line)
     assert daily["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"], ["service", "target"]]
     assert (daily["target"], daily["OwedAge"], daily["FreshAge"], daily["Held"]) == ("daily", [0], [7], [1])
@@ -86,14 +86,14 @@ def test_an_invocation_leaves_nothing_to_the_next(telemetry: Callable[[], Teleme
 
     def fail() -> None:
         with tells.invocation("first"):
-            tells.tell(happened("signalled", signals=1, absorbed=0))
+            tells.emit(happened("signalled", signals=1, absorbed=0))
             raise LookupError
 
     with pytest.raises(LookupError):
         fail()
     assert [line["Signals"] for line in told() if "_aws" in line] == [[1]]
     with tells.invocation("second"):
-        tells.tell(happened("now running"))
+        tells.emit(happened("now running"))
     lines = told()
     assert [line["correlation_id"] for line in lines if "message" in line] == ["second"]
     assert [line for line in lines if "Signals" in line] == []
@@ -103,7 +103,7 @@ def test_lines_say_what_happened_to_whom(telemetry: Callable[[], Telemetry], tol
     """One JSON object each, with the target and the plain values that the engine gave."""
     tells = telemetry()
     with tells.invocation("id"):
-        tells.tell(happened("trouble", code="AccessDeniedException", message="no", sent="rejected"))
+        tells.emit(happened("trouble", code="AccessDeniedException", message="no", sent="rejected"))
     [line] = [line for line in told() if "message" in line]
     assert (line["level"], line["message"], line["target"]) == ("WARNING", "trouble", "daily")
     assert line["detail"] == {"code": "AccessDeniedException", "message": "no", "sent": "rejected"}
@@ -117,7 +117,7 @@ def test_signals_of_a_storm_are_counted_and_not_written(
     tells = telemetry()
     with tells.invocation("id"):
         for number in range(50):
-            tells.tell(happened("signalled", f"t{number}", signals=10, absorbed=10))
+            tells.emit(happened("signalled", f"t{number}", signals=10, absorbed=10))
     assert len(told()) == 1
 
 
@@ -145,7 +145,7 @@ def test_no_line_shows_a_secret_or_does_something_to_a_terminal(
         fail_with(f'it said "{hidden}", and then went')
     caught.value.add_note(f"target {hidden}")
     with tells.invocation(f"id {hidden}"):
-        tells.tell(happened("trouble", hidden, message=f'"{hidden}"'))
+        tells.emit(happened("trouble", hidden, message=f'"{hidden}"'))
         tells.dead(hidden, f"why {hidden}")
         tells.returned([hidden], f"why {hidden}", caught.value)
     lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' not in line]

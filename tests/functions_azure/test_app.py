@@ -15,8 +15,8 @@ import azure.functions as func
 import pytest
 
 from functions_azure import app
-from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, BadSettings
-from functions_azure.shell import PAUSES_SECONDS, REFRESH_BODY_LIMIT, TURNS_BEFORE_QUEUE, ComesBack, persist
+from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, SettingsError
+from functions_azure.shell import PAUSES_SECONDS, REFRESH_BODY_LIMIT, TURNS_BEFORE_QUEUE, ComesBackError, persist
 from local.emulators.faults import Refuse
 from shared.config.load import load
 from shared.inbound.wakes import wake_message
@@ -152,7 +152,7 @@ def trouble_of_ours(
     return made
 
 
-def test_trouble_of_ours_brings_messages_back(host: Host, trouble: Callable[[Host], None]) -> None:
+def test_trouble_of_ours_brings_messages_back(host: Host, failure: Callable[[Host], None]) -> None:
     """Whatever it is, the function fails, so that the host brings the message back; nothing is buried, nothing done."""
     event = blob_created("orders/1", host.clock.now())
     attempts: list[Callable[[], object]] = [
@@ -162,14 +162,14 @@ def test_trouble_of_ours_brings_messages_back(host: Host, trouble: Callable[[Hos
         host.tick,
     ]
     for attempt in attempts:
-        with pytest.raises((ComesBack, BadSettings)) as caught:
+        with pytest.raises((ComesBackError, SettingsError)) as caught:
             attempt()
         assert str(caught.value)
         assert "planted" not in "".join(traceback.format_exception(caught.value))
     assert not host.yard.buried
 
 
-def test_trouble_of_ours_is_never_the_events_fault(host: Host, trouble: Callable[[Host], None]) -> None:
+def test_trouble_of_ours_is_never_the_events_fault(host: Host, failure: Callable[[Host], None]) -> None:
     """Over HTTP it is a 503 that says what is wrong and when to come again, never an empty 500.
 
     Event Grid drops an event on 400, 401, 403 and 413: its trigger has no answer of ours but success or an exception,
@@ -187,14 +187,14 @@ def test_trouble_of_ours_is_never_the_events_fault(host: Host, trouble: Callable
 def test_a_bad_configuration_says_where(host: Host) -> None:
     """File, line and key reach whoever looks at the failed invocation (G6)."""
     bad_configuration(host)
-    with pytest.raises(ComesBack, match=r"unstale\.toml:3: defaults\.quiet_period: found"):
+    with pytest.raises(ComesBackError, match=r"unstale\.toml:3: defaults\.quiet_period: found"):
         host.tick()
 
 
 def test_a_dead_letter_that_cannot_be_buried_comes_back(host: Host) -> None:
     """It must not be lost between two queues."""
     host.yard.down = True
-    with pytest.raises(ComesBack, match="queue is down"):
+    with pytest.raises(ComesBackError, match="queue is down"):
         host.queue(b"no JSON")
 
 
@@ -213,7 +213,7 @@ def test_nothing_is_kept_of_a_failure(monkeypatch: pytest.MonkeyPatch, host: Hos
     bad_settings(host)
     monkeypatch.delenv("UNSTALE_STORAGE", raising=False)
     monkeypatch.delenv("UNSTALE_STORAGE__tableServiceUri", raising=False)
-    with pytest.raises(BadSettings, match="UNSTALE_STORAGE"):
+    with pytest.raises(SettingsError, match="UNSTALE_STORAGE"):
         app.shell()
     monkeypatch.setenv("UNSTALE_STORAGE", "UseDevelopmentStorage=true")
     assert app.shell() is app.shell()
@@ -223,7 +223,7 @@ def test_one_targets_trouble_is_not_anothers(host: Host) -> None:
     """A wake of one target goes through while the record of another cannot be read."""
     host.store.down_for = lambda key: SALES in key
     host.queue(packed(blob_created("1", host.clock.now(), container="other")))
-    with pytest.raises(ComesBack):
+    with pytest.raises(ComesBackError):
         host.queue(packed(blob_created("orders/1", host.clock.now())))
     assert host.state("other").owed
 
@@ -334,9 +334,9 @@ def nothing() -> None:
     """Happens."""
 
 
-def no_complaints(trouble: Exception) -> None:
+def no_complaints(failure: Exception) -> None:
     """Of settings, which are good."""
-    raise AssertionError(trouble)
+    raise AssertionError(failure)
 
 
 def batch(host: Host, *paths: str) -> list[bytes]:
@@ -427,7 +427,7 @@ def test_a_batch_survives_bad_settings(host: Host, monkeypatch: pytest.MonkeyPat
     bad_settings(host)
     pauses = Pauses(nothing, nothing, lambda: app.use(host.shell))
     persist(app.shell, batch(host, "orders/1"), pauses, complaints.append)
-    assert [type(each) for each in complaints] == [BadSettings] * 3
+    assert [type(each) for each in complaints] == [SettingsError] * 3
     assert host.state("sales").owed
 
 

@@ -21,8 +21,8 @@ from shared.platforms import fabric
 from shared.platforms.failures import Operation
 from shared.refresh import machine
 from shared.refresh.decide import Start
-from shared.refresh.engine import About, Engine, Sight
-from shared.refresh.failure import Trouble
+from shared.refresh.engine import About, Engine, Snapshot
+from shared.refresh.failure import Failure
 from shared.refresh.inputs import Answered, Claimed
 from shared.refresh.ports import Phase
 from shared.refresh.state import State
@@ -173,11 +173,11 @@ def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage) -
 # --- Mutants ----------------------------------------------------------------------------------------------------------
 
 
-def _claim_after_the_call(self: Engine, sight: Sight, start: Start) -> About:
+def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start) -> About:
     claimed_at = self._world.clock.now()
     answer = self._world.platform.start(sight.target, full=start.full)
     claim = Claimed(self._world.token(), claimed_at, start.full)
-    run = self._saved_run(sight, machine.fold(sight.state, claim, sight.terms, sight.now).state)
+    run = self._saved_run(sight, machine.fold(sight.state, claim, sight.context, sight.now).state)
     return About(run, Answered(answer), claimed_at)
 
 
@@ -185,7 +185,7 @@ _save = Engine._save
 _send = Platform._send
 
 
-def _follow_after_the_save(self: Engine, sight: Sight, state: State, until: datetime | None) -> bool:
+def _follow_after_the_save(self: Engine, sight: Snapshot, state: State, until: datetime | None) -> bool:
     saved = _save(self, replace(sight, ended=()), state, until)
     for ended in sight.ended:
         self._settle(sight, ended)
@@ -194,7 +194,7 @@ def _follow_after_the_save(self: Engine, sight: Sight, state: State, until: date
 
 def _sent_once_more(self: Platform, operation: Operation, request: fabric.Request, ends_at: float) -> Any:
     answer = _send(self, operation, request, ends_at)
-    return _send(self, operation, request, ends_at) if isinstance(answer, Trouble) else answer
+    return _send(self, operation, request, ends_at) if isinstance(answer, Failure) else answer
 
 
 class Mutant(NamedTuple):

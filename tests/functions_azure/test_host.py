@@ -19,7 +19,7 @@ import pytest
 from cronsim import CronSim, CronSimError
 
 from functions_azure import settings
-from functions_azure.settings import EVENTS, POISON, STORAGE, BadSettings, EventHub, Settings
+from functions_azure.settings import EVENTS, POISON, STORAGE, EventHub, Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 HOST = json.loads((ROOT / "functions_azure/host.json").read_text(encoding="utf-8"))
@@ -293,7 +293,7 @@ def test_the_authority_follows_from_the_tenant() -> None:
 @pytest.mark.parametrize("missing", ["UNSTALE_STORAGE__tableServiceUri", "UNSTALE_STORAGE__queueServiceUri"])
 def test_missing_storage_is_refused(missing: str) -> None:
     """By the name of the variable."""
-    with pytest.raises(BadSettings, match=missing):
+    with pytest.raises(SettingsError, match=missing):
         settings.read({name: value for name, value in BY_IDENTITY.items() if name != missing})
 
 
@@ -302,7 +302,7 @@ def test_missing_storage_is_refused(missing: str) -> None:
 )
 def test_storage_that_is_no_connection_string_is_refused(value: str) -> None:
     """By the name of the variable, before the SDK does so with a traceback; it may be a key, so it is not shown."""
-    with pytest.raises(BadSettings, match=r"^UNSTALE_STORAGE is no connection string") as refused:
+    with pytest.raises(SettingsError, match=r"^UNSTALE_STORAGE is no connection string") as refused:
         settings.read({"UNSTALE_STORAGE": value})
     assert value not in str(refused.value)
 
@@ -331,7 +331,7 @@ def test_storage_that_is_no_connection_string_is_refused(value: str) -> None:
 )
 def test_an_address_that_a_token_must_not_go_to_is_refused(name: str, url: str) -> None:
     """Without TLS only this machine is good enough; and nothing of the value is repeated but the host."""
-    with pytest.raises(BadSettings, match=name) as caught:
+    with pytest.raises(SettingsError, match=name) as caught:
         settings.read(BY_IDENTITY | {name: url})
     assert "planted" not in str(caught.value)
 

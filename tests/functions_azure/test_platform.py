@@ -22,7 +22,7 @@ from local.emulators.faults import CallFault, LoseResponse, Refuse, ServerError,
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.platforms import fabric
 from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED
-from shared.refresh.failure import Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import ItemJob, LakeViews, Target
 from tests.support import swagger
@@ -60,12 +60,12 @@ class Clock:
 class Hand:
     """`functions_azure.tokens.Tokens` that notes what it hands out and what was refused."""
 
-    def __init__(self, make: Callable[[], str | Trouble]) -> None:
+    def __init__(self, make: Callable[[], str | Failure]) -> None:
         self.make = make
-        self.held: str | Trouble | None = None
+        self.held: str | Failure | None = None
         self.refusals: list[str] = []
 
-    def token(self) -> str | Trouble:
+    def token(self) -> str | Failure:
         """The one that it holds, else a new one."""
         self.held = self.held or self.make()
         return self.held
@@ -156,8 +156,8 @@ def test_a_run_is_cancelled(platform: Platform, clock: Clock) -> None:
     assert isinstance(report, Report)
     assert report.phase is Phase.CANCELLED
     again = platform.cancel(VIEWS, started.run_id)
-    assert isinstance(again, Trouble)
-    assert again.meaning is Meaning.OVER
+    assert isinstance(again, Failure)
+    assert again.kind is FailureKind.OVER
 
 
 def test_a_list_is_read_to_its_end(platform: Platform, clock: Clock) -> None:
@@ -178,7 +178,7 @@ def test_half_a_list_is_trouble(emulator: FabricEmulator, platform: Platform, cl
     emulator.faults.add(Slow(0), "list")
     emulator.faults.add(ServerError(500), "list")
     found = platform.list(JOB, T0)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, Failure)
     assert found.retry_safe
 
 
@@ -188,23 +188,23 @@ def test_half_a_list_is_trouble(emulator: FabricEmulator, platform: Platform, cl
 @pytest.mark.parametrize(
     ("fault", "sent", "meaning"),
     [
-        (Refuse("InsufficientPrivileges"), Sent.REJECTED, Meaning.OTHER),
-        (Refuse("TooManyRequestsForJobs"), Sent.REJECTED, Meaning.THROTTLED),
-        (Throttle(53), Sent.REJECTED, Meaning.THROTTLED),
-        (ServerError(500), Sent.UNKNOWN, Meaning.OTHER),
-        (ServerError(502, done=True), Sent.UNKNOWN, Meaning.OTHER),
-        (LoseResponse(), Sent.UNKNOWN, Meaning.OTHER),
+        (Refuse("InsufficientPrivileges"), Delivery.REJECTED, FailureKind.OTHER),
+        (Refuse("TooManyRequestsForJobs"), Delivery.REJECTED, FailureKind.THROTTLED),
+        (Throttle(53), Delivery.REJECTED, FailureKind.THROTTLED),
+        (ServerError(500), Delivery.UNKNOWN, FailureKind.OTHER),
+        (ServerError(502, done=True), Delivery.UNKNOWN, FailureKind.OTHER),
+        (LoseResponse(), Delivery.UNKNOWN, FailureKind.OTHER),
     ],
 )
 def test_errors_of_a_start_are_facts(
-    emulator: FabricEmulator, platform: Platform, fault: CallFault, sent: Sent, meaning: Meaning
+    emulator: FabricEmulator, platform: Platform, fault: CallFault, sent: Delivery, meaning: FailureKind
 ) -> None:
     """What the loop must know of each: whether it was sent, and whether it may be sent again."""
     emulator.faults.add(fault, "start")
     found = platform.start(VIEWS, full=False)
-    assert isinstance(found, Trouble)
-    assert (found.sent, found.meaning) == (sent, meaning)
-    assert found.permanent == isinstance(fault, Refuse) * (meaning is Meaning.OTHER)
+    assert isinstance(found, Failure)
+    assert (found.delivery, found.kind) == (sent, meaning)
+    assert found.permanent == isinstance(fault, Refuse) * (meaning is FailureKind.OTHER)
 
 
 def test_a_start_that_takes_too_long_has_an_unknown_outcome(emulator: FabricEmulator, hand: Hand, clock: Clock) -> None:
@@ -212,8 +212,8 @@ def test_a_start_that_takes_too_long_has_an_unknown_outcome(emulator: FabricEmul
     emulator.faults.add(Slow(3600), "start")
     platform = adapter(emulator.url, hand, clock, deadline=Deadline(2.2))
     found = platform.start(VIEWS, full=False)
-    assert isinstance(found, Trouble)
-    assert (found.sent, found.code) == (Sent.UNKNOWN, "ReadTimeout")
+    assert isinstance(found, Failure)
+    assert (found.delivery, found.code) == (Delivery.UNKNOWN, "ReadTimeout")
     assert len(emulator.journal().entries()) == 1
 
 
@@ -223,21 +223,21 @@ def test_what_reaches_nobody_was_not_sent(hand: Hand, clock: Clock) -> None:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
     found = adapter(f"http://127.0.0.1:{closed}/v1", hand, clock).start(VIEWS, full=False)
-    assert isinstance(found, Trouble)
-    assert (found.sent, found.retry_safe) == (Sent.NOT_SENT, True)
+    assert isinstance(found, Failure)
+    assert (found.delivery, found.retry_safe) == (Delivery.NOT_SENT, True)
 
 
 def test_too_little_time_is_no_start(emulator: FabricEmulator, hand: Hand, clock: Clock) -> None:
     """Less than a call needs is left of the invocation: nothing is sent that might be cut off."""
     found = adapter(emulator.url, hand, clock, deadline=Deadline(1.5)).start(VIEWS, full=False)
-    assert isinstance(found, Trouble)
-    assert (found.sent, found.retry_safe) == (Sent.NOT_SENT, True)
+    assert isinstance(found, Failure)
+    assert (found.delivery, found.retry_safe) == (Delivery.NOT_SENT, True)
     assert emulator.exchanges == ()
 
 
 def test_without_a_token_nothing_is_sent(emulator: FabricEmulator, clock: Clock) -> None:
     """The reason for having none is the answer."""
-    why = MISCONFIGURED.trouble("invalid_client", "is the secret the current one?")
+    why = MISCONFIGURED.failure("invalid_client", "is the secret the current one?")
     assert adapter(emulator.url, Hand(lambda: why), clock).start(VIEWS, full=False) == why
     assert emulator.exchanges == ()
 
@@ -259,7 +259,7 @@ def test_a_refused_token_is_renewed_once(
         "list": lambda: platform.list(VIEWS, T0),
         "cancel": lambda: platform.cancel(VIEWS, started.run_id),
     }
-    assert not isinstance(calls[operation](), Trouble)
+    assert not isinstance(calls[operation](), Failure)
     assert len(hand.refusals) == 1
     statuses = [exchange.answer.status for exchange in emulator.exchanges if exchange.answer]
     assert (statuses[1], len(statuses)) == (401, 3)
@@ -269,7 +269,7 @@ def test_a_token_that_is_refused_twice_blocks(emulator: FabricEmulator, clock: C
     """A token for somebody else, say: asked for anew once, not for ever; then it is a fact for a person."""
     hand = Hand(lambda: tenant.issue(US, "https://storage.azure.com", timedelta(hours=1)))
     found = adapter(emulator.url, hand, clock).start(VIEWS, full=False)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, Failure)
     assert found.permanent
     assert len(hand.refusals) == len(emulator.exchanges) == 2
     assert len(emulator.journal().entries()) == 0
@@ -311,7 +311,7 @@ def test_no_redirect_is_followed(clock: Clock, status: int) -> None:
         answer = Answer(status, {"Location": f"{elsewhere.url}/v1"})
         with LoopbackServer(lambda _: answer, now) as server:
             found = adapter(f"{server.url}/v1", Hand(lambda: "t"), clock).get(VIEWS, RUN)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, Failure)
     assert "redirect" in found.message
     assert servers.elsewhere == []
 
@@ -373,7 +373,7 @@ def test_an_answer_that_is_too_long_is_trouble(clock: Clock) -> None:
     """Nothing that Fabric says comes near it."""
     with LoopbackServer(lambda _: Answer(200, {}, b" " * (ANSWER_LIMIT + 1)), now) as server:
         found = adapter(f"{server.url}/v1", Hand(lambda: "t"), clock).get(VIEWS, RUN)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, Failure)
     assert found.retry_safe
 
 

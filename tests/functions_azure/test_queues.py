@@ -19,9 +19,9 @@ from functions_azure.queue_messages import LONGEST_MESSAGE, UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, POISON, UNDELIVERED, WAKES_QUEUE, Settings
 from functions_azure.waker import Waker
 from shared.inbound import eventgrid
-from shared.inbound.dead_letters import GIVEN_UP, Heap, Move
+from shared.inbound.dead_letters import GIVEN_UP, DeadLetterSummary, Move
 from shared.inbound.messages import Woken
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Wake
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
@@ -94,9 +94,9 @@ def test_wakes_are_relayed() -> None:
 def test_a_queue_that_is_down_is_the_store_being_down(clients: Clients, queue: Queue) -> None:
     """The engine knows what to do then: ticks go on."""
     queue(WAKES_QUEUE).delete_queue()
-    with pytest.raises(StoreDown, match=r"sending a wake.*QueueNotFound"):
+    with pytest.raises(StoreDownError, match=r"sending a wake.*QueueNotFound"):
         Waker(clients).send(WAKE, timedelta(0))
-    with pytest.raises(StoreDown, match="no time is left"):
+    with pytest.raises(StoreDownError, match="no time is left"):
         Waker(clients, Deadline(0)).send(WAKE, timedelta(0))
 
 
@@ -128,7 +128,7 @@ def test_what_no_message_can_hold_is_kept_as_bytes(clients: Clients, queue: Queu
     letters.send(EVENTS_QUEUE, body, "not JSON")
     [letter] = queue(EVENTS_QUEUE + POISON).peek_messages()
     assert json.loads(letter.content) == {"why": "not JSON", "base64": b64encode(body).decode()}
-    assert letters.heaps()[0].reasons == ("not JSON",)
+    assert letters.summaries()[0].reasons == ("not JSON",)
     letters.redrive()
     assert [b64decode(message.content) for message in queue(EVENTS_QUEUE).receive_messages()] == [body]
 
@@ -143,8 +143,8 @@ def test_a_dead_letter_that_is_too_long_is_a_blob(clients: Clients, queue: Queue
     for _ in range(2):
         letters.send(EVENTS_QUEUE, body, "ключ: too long")
     assert queue(EVENTS_QUEUE + POISON).receive_message() is None
-    heap = letters.heaps()[2]
-    assert (heap.queue, heap.count, heap.reasons) == (UNDELIVERED, 1, ("ключ: too long",))
+    summary = letters.summaries()[2]
+    assert (summary.queue, summary.count, summary.reasons) == (UNDELIVERED, 1, ("ключ: too long",))
     assert clients.undelivered
     [blob] = clients.undelivered.list_blobs()
     assert clients.undelivered.download_blob(blob.name).readall() == body
@@ -161,7 +161,7 @@ def test_what_was_too_long_comes_back_in_parts(clients: Clients, queue: Queue) -
     letters.send(EVENTS_QUEUE, json.dumps(events).encode(), "who knows")
     letters.redrive()
     assert [json.loads(each.content) for each in queue(EVENTS_QUEUE).receive_messages(messages_per_page=9)] == events
-    assert letters.heaps()[2].count == 0
+    assert letters.summaries()[2].count == 0
 
 
 @pytest.mark.parametrize("character", LONG)
@@ -181,7 +181,7 @@ def test_without_a_container_a_dead_letter_that_is_too_long_is_cut(
 def test_dead_letters_are_counted_with_their_reasons(clients: Clients, queue: Queue) -> None:
     """For `status`: how many in each queue, since when, and why; what the host gave up has the host's reason."""
     letters = DeadLetters(clients)
-    assert [(heap.queue, heap.count, heap.reasons) for heap in letters.heaps()] == [
+    assert [(summary.queue, summary.count, summary.reasons) for summary in letters.summaries()] == [
         (EVENTS_QUEUE, 0, ()),
         (WAKES_QUEUE, 0, ()),
         (UNDELIVERED, 0, ()),
@@ -189,10 +189,10 @@ def test_dead_letters_are_counted_with_their_reasons(clients: Clients, queue: Qu
     letters.send(EVENTS_QUEUE, b"a", "first")
     letters.send(EVENTS_QUEUE, b"b", "first")
     queue(EVENTS_QUEUE + POISON).send_message('{"why": 5}')
-    events, wakes, _ = letters.heaps()
+    events, wakes, _ = letters.summaries()
     assert (events.queue, events.count, events.reasons) == (EVENTS_QUEUE, 3, ("first", GIVEN_UP))
     assert events.oldest is not None
-    assert wakes == Heap(WAKES_QUEUE, 0)
+    assert wakes == DeadLetterSummary(WAKES_QUEUE, 0)
     assert len(list(queue(EVENTS_QUEUE + POISON).receive_messages())) == 3, "counting must not hide them"
 
 
@@ -207,7 +207,7 @@ def test_dead_letters_are_redriven(clients: Clients, queue: Queue) -> None:
     back = sorted(json.loads(each.content)["n"] for each in queue(EVENTS_QUEUE).receive_messages(messages_per_page=32))
     assert back == list(range(40))
     assert [message.content for message in queue(WAKES_QUEUE).receive_messages()] == ['{"wake": "bare"}']
-    assert [heap.count for heap in letters.heaps()] == [0, 0, 0]
+    assert [summary.count for summary in letters.summaries()] == [0, 0, 0]
     letters.redrive()
     assert letters.moves() == ()
 
@@ -223,7 +223,7 @@ def test_a_redrive_that_breaks_off_loses_nothing(
     with pytest.raises(pytest.fail.Exception, match="died"):
         letters.redrive()
     assert [message.content for message in queue(EVENTS_QUEUE).receive_messages()] == ["a"]
-    assert letters.heaps()[0].count == 1
+    assert letters.summaries()[0].count == 1
 
 
 def test_an_event_goes_into_its_queue_as_it_is(clients: Clients, queue: Queue) -> None:

@@ -27,7 +27,7 @@ from local.emulators.entra.tokens import Tokens
 from local.emulators.fabric.emulator import FabricEmulator
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import RefuseToken, ServerError
-from shared.refresh.engine import Happened
+from shared.refresh.engine import LogEvent
 from tests.support.azure_host import OTHER, SALES, T0, TEXT, WORKSPACE, HandClock
 from tests.support.azurite_server import KEY, Account, new_account, one_azurite  # noqa: F401 - fixtures
 
@@ -278,7 +278,7 @@ def test_what_happens_is_told_as_json(sink: Sink) -> None:
     """One object a line, with numbers as numbers, so that a query can tell targets apart."""
     install(())
     telemetry = Telemetry()
-    telemetry.tell(Happened("saved", "sales", T0, {"owed_age_seconds": 1.5, "held": 0, "why": "Bearer planted"}))
+    telemetry.emit(LogEvent("saved", "sales", T0, {"owed_age_seconds": 1.5, "held": 0, "why": "Bearer planted"}))
     telemetry.returned(3, "the store\nis down", StoreError("sig=planted"))
     telemetry.dead(EVENTS_QUEUE, "not JSON")
     telemetry.ignored("Microsoft.Storage.BlobDeleted")

@@ -19,8 +19,8 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 from local.emulators.memory import MemoryWaker
 from shared.config.load import load
 from shared.platforms import fabric
-from shared.refresh.engine import Engine, World
-from shared.refresh.ports import Conflict, Document, StoreDown
+from shared.refresh.engine import Engine, Ports
+from shared.refresh.ports import Conflict, Document, StoreDownError
 from shared.targets import Cloud
 from tests.support.azure_host import HandClock
 from tests.support.azurite_server import Account, Azurite, new_account, one_azurite  # noqa: F401 - fixtures
@@ -160,7 +160,7 @@ def test_a_tick_of_idle_targets_is_ten_reads_at_most(
         for n in range(30)
     )
     clock = HandClock()
-    world = World(Cloud.AZURE, store, Idle(), MemoryWaker(clock), clock, lambda: "token", lambda _: None)
+    world = Ports(Cloud.AZURE, store, Idle(), MemoryWaker(clock), clock, lambda: "token", lambda _: None)
     engine = Engine(load(targets), world)
     engine.tick()
     counter.requests.clear()
@@ -172,7 +172,7 @@ def test_a_tick_of_idle_targets_is_ten_reads_at_most(
 class Idle:
     """A platform that nobody calls."""
 
-    traits = fabric.TRAITS
+    capabilities = fabric.CAPABILITIES
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(name)
@@ -314,7 +314,7 @@ def test_a_missing_table_is_no_absent_record(azurite: Azurite) -> None:
         lambda: store.history(VIEW, 1),
     ]
     for attempt in attempts:
-        with pytest.raises(StoreDown, match="does not exist"):
+        with pytest.raises(StoreDownError, match="does not exist"):
             attempt()
 
 
@@ -341,7 +341,7 @@ def test_whatever_the_table_refuses_is_the_store_being_down(status: int) -> None
         asked.append(request)
         return Answer(status, {"Retry-After": "60"}, b"<html>no</html>")
 
-    with LoopbackServer(respond, now) as server, pytest.raises(StoreDown):
+    with LoopbackServer(respond, now) as server, pytest.raises(StoreDownError):
         tables_at(server.url).load(VIEW)
     assert len(asked) == 1
 
@@ -390,10 +390,10 @@ def test_a_call_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackServer(respond, now) as server:
         store = tables_at(server.url)
         store._deadline = Deadline(0.5)
-        with pytest.raises(StoreDown):
+        with pytest.raises(StoreDownError):
             store.load(VIEW)
         sent = len(asked)
         store._deadline = Deadline(0)
-        with pytest.raises(StoreDown, match="no time is left"):
+        with pytest.raises(StoreDownError, match="no time is left"):
             store.load(VIEW)
     assert 0 < len(asked) == sent

@@ -29,7 +29,7 @@ from local.emulators.entra.emulator import App, Entra, Federation, Identity
 from local.emulators.entra.tokens import FABRIC, Caller
 from local.emulators.faults import LoseResponse, RefuseToken, ServerError, Slow, Throttle
 from local.emulators.http_server import Answer, LoopbackServer, Request
-from shared.refresh.failure import Sent, Trouble
+from shared.refresh.failure import Delivery, Failure
 
 SECRET = "a planted secret, ~8Q"
 WITH_SECRET = App("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", secret=SECRET)
@@ -84,11 +84,11 @@ def token(tokens: EntraTokens) -> str:
     return found
 
 
-def no_token(tokens: EntraTokens) -> Trouble:
+def no_token(tokens: EntraTokens) -> Failure:
     """Why there is none; whatever it is, nothing that needs it was sent."""
     found = tokens.token()
-    assert isinstance(found, Trouble), found
-    assert found.sent is Sent.NOT_SENT
+    assert isinstance(found, Failure), found
+    assert found.delivery is Delivery.NOT_SENT
     return found
 
 
@@ -234,10 +234,10 @@ def test_what_a_person_must_mend_blocks_and_says_what(
     entra: Entra, settings: Settings, change: Callable[[Settings], Settings], code: str, says: str
 ) -> None:
     """A permanent fact, which blocks the target with the reason, with a sentence about which variable to look at."""
-    trouble = no_token(tokens_of("service-principal", change(settings)))
-    assert (trouble.code, trouble.permanent) == (code, True)
-    assert says in trouble.message
-    assert SECRET not in str(trouble)
+    failure = no_token(tokens_of("service-principal", change(settings)))
+    assert (failure.code, failure.permanent) == (code, True)
+    assert says in failure.message
+    assert SECRET not in str(failure)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_what_a_person_must_mend_blocks_and_says_what(
 )
 def test_missing_settings_block_and_say_which(identity: str, settings: Settings, says: str) -> None:
     """The configuration asks for an identity that the environment does not describe."""
-    trouble = no_token(tokens_of(identity, settings))
-    assert trouble.permanent
-    assert says in trouble.message
+    failure = no_token(tokens_of(identity, settings))
+    assert failure.permanent
+    assert says in failure.message
 
 
 BOTH = ("managed-identity", "service-principal")
@@ -266,8 +266,8 @@ def test_what_passes_is_tried_again(entra: Entra, settings: Settings, identity: 
     settings = replace(settings, client_id="") if identity == "managed-identity" else settings
     entra.faults.add(fault, "token")
     tokens = tokens_of(identity, settings)
-    trouble = no_token(tokens)
-    assert (trouble.retry_safe, trouble.permanent) == (True, False)
+    failure = no_token(tokens)
+    assert (failure.retry_safe, failure.permanent) == (True, False)
     assert not entra.faults.left()
 
 
@@ -276,8 +276,8 @@ def test_an_authority_that_is_not_there_passes(settings: Settings) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
-    trouble = no_token(tokens_of("service-principal", replace(settings, authority=f"https://127.0.0.1:{closed}/t")))
-    assert not trouble.permanent
+    failure = no_token(tokens_of("service-principal", replace(settings, authority=f"https://127.0.0.1:{closed}/t")))
+    assert not failure.permanent
 
 
 def test_a_certificate_that_nobody_trusts_blocks(
@@ -285,9 +285,9 @@ def test_a_certificate_that_nobody_trusts_blocks(
 ) -> None:
     """Secrets are not sent to somebody who only says to be the authority."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    trouble = no_token(tokens_of("service-principal", settings))
-    assert trouble.permanent
-    assert trouble.code == "SSLCertVerificationError"
+    failure = no_token(tokens_of("service-principal", settings))
+    assert failure.permanent
+    assert failure.code == "SSLCertVerificationError"
     assert entra.asked == ()
 
 
@@ -297,8 +297,8 @@ def test_a_token_keeps_the_deadline(entra: Entra, settings: Settings) -> None:
     http = BoundedHttp()
     tokens = tokens_of("managed-identity", replace(settings, client_id=""), http)
     http.deadline = Deadline(0.3)
-    trouble = no_token(tokens)
-    assert trouble.retry_safe
+    failure = no_token(tokens)
+    assert failure.retry_safe
     http.deadline = Deadline(0)
     assert "no time is left" in no_token(tokens).message
     found: list[str] = []
@@ -358,6 +358,6 @@ def test_an_issuer_that_breaks_is_a_fact() -> None:
             raise AssertionError
 
     issuer: Issuer = Broken()
-    trouble = no_token(EntraTokens(lambda: issuer))
-    assert trouble.retry_safe
-    assert "surprise" in trouble.message
+    failure = no_token(EntraTokens(lambda: issuer))
+    assert failure.retry_safe
+    assert "surprise" in failure.message

@@ -18,9 +18,9 @@ from functions_azure.queue_messages import LONGEST_MESSAGE
 from functions_azure.settings import EVENTS_QUEUE, UNDELIVERED, Settings
 from local.cli import main
 from shared.inbound import eventgrid
-from shared.inbound.dead_letters import Heap, Move
+from shared.inbound.dead_letters import DeadLetterSummary, Move
 from shared.inbound.messages import Arrived
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 from tests.support.azure_host import TEXT, blob_created
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
@@ -79,14 +79,14 @@ def names(container: ContainerClient) -> set[str]:
 
 def test_what_was_not_delivered_is_counted_with_its_reasons(letters: DeadLetters, write: Write) -> None:
     """How many blobs, since when, and why, in either schema; nothing is moved by looking."""
-    assert letters.heaps()[2] == Heap(UNDELIVERED, 0)
+    assert letters.summaries()[2] == DeadLetterSummary(UNDELIVERED, 0)
     write("a", [CLOUD_EVENT])
     write("b", [GRID_EVENT, CLOUD_EVENT])
     for _ in range(2):
-        heap = letters.heaps()[2]
-        assert (heap.queue, heap.count) == (UNDELIVERED, 2)
-        assert heap.oldest is not None
-        assert heap.reasons == ("TimeToLiveExceeded: Unauthorized", "MaxDeliveryAttemptsExceeded: NotFound")
+        summary = letters.summaries()[2]
+        assert (summary.queue, summary.count) == (UNDELIVERED, 2)
+        assert summary.oldest is not None
+        assert summary.reasons == ("TimeToLiveExceeded: Unauthorized", "MaxDeliveryAttemptsExceeded: NotFound")
 
 
 def test_what_was_not_delivered_comes_back_event_by_event(
@@ -126,7 +126,7 @@ def test_dying_in_between_loses_nothing(
         patched.setattr(ContainerClient, "delete_blob", dies(ContainerClient.delete_blob))
         with pytest.raises(KeyboardInterrupt):
             letters.redrive()
-    assert letters.heaps()[2].count == 1
+    assert letters.summaries()[2].count == 1
     letters.redrive()
     assert {json.loads(text)["subject"] for text in waiting(account)} == {CLOUD_EVENT["subject"], GRID_EVENT["subject"]}
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_put_back_stays_and_is_told(
     write("a", b"\xff not json")
     write("b", [{**GRID_EVENT, "data": "x" * LONGEST_MESSAGE}])
     write("c", [GRID_EVENT])
-    assert "no array of events" in letters.heaps()[2].reasons
+    assert "no array of events" in letters.summaries()[2].reasons
     letters.redrive()
     [move] = letters.moves()
     assert (move.status, move.moved, move.to_move) == ("FAILED", 1, 3)
@@ -187,8 +187,8 @@ def test_two_that_redrive_at_once_do_no_harm(
 def test_a_container_that_is_down_is_the_store_being_down(letters: DeadLetters, container: ContainerClient) -> None:
     """An answer for `status` and `redrive`, not a traceback."""
     container.delete_container()
-    with pytest.raises(StoreDown, match=r"listing undelivered events.*ContainerNotFound"):
-        letters.heaps()
+    with pytest.raises(StoreDownError, match=r"listing undelivered events.*ContainerNotFound"):
+        letters.summaries()
 
 
 @pytest.fixture(name="config")
@@ -207,9 +207,12 @@ def test_redrive_shows_and_moves_both_kinds(
     letters.send(EVENTS_QUEUE, b'{"nonsense": 1}', "Object missing required field `type`")
     write("a", [CLOUD_EVENT])
     assert main(["redrive", "--dry-run", "--json", "--config", str(config)]) == 1
-    heaps = {one["queue"]: one for one in json.loads(capsys.readouterr().out)["dead_letters"]}
-    assert (heaps[EVENTS_QUEUE]["count"], heaps[EVENTS_QUEUE]["why"]) == (1, "Object missing required field `type`")
-    assert (heaps[UNDELIVERED]["count"], heaps[UNDELIVERED]["why"]) == (1, "TimeToLiveExceeded: Unauthorized")
+    summaries = {one["queue"]: one for one in json.loads(capsys.readouterr().out)["dead_letters"]}
+    assert (summaries[EVENTS_QUEUE]["count"], summaries[EVENTS_QUEUE]["why"]) == (
+        1,
+        "Object missing required field `type`",
+    )
+    assert (summaries[UNDELIVERED]["count"], summaries[UNDELIVERED]["why"]) == (1, "TimeToLiveExceeded: Unauthorized")
     assert waiting(account) == []
     assert main(["redrive", "--config", str(config)]) == 0
     assert f"{UNDELIVERED}: 1 of 1 moved back, completed" in capsys.readouterr().out

@@ -286,7 +286,7 @@ def test_trouble_of_ours_fails_the_invocation(worker: Worker, account: Account) 
     assert not worker.queue("wakes", wake_message(Wake(RECORD, utc_now(), "")))
     assert not worker.tick()
     failed = worker.push(an_event())
-    assert "ComesBack" in failed["error"]
+    assert "ComesBackError" in failed["error"]
     response = worker.refresh("sales")
     assert (response["status"], response["headers"]["Retry-After"]) == (503, "30")
     assert "does not exist" in json.loads(response["body"])["error"]
@@ -300,7 +300,7 @@ def test_what_cannot_be_put_aside_comes_back(worker: Worker, account: Account) -
     """An unreadable message is not dropped because the poison queue is not there."""
     away(account, queues=True)
     assert not worker.queue("events", "no JSON")
-    assert "ComesBack" in worker.push({"nonsense": 1})["error"]
+    assert "ComesBackError" in worker.push({"nonsense": 1})["error"]
 
 
 def test_a_batch_of_an_event_hub_waits_in_the_queue(worker: Worker, account: Account) -> None:

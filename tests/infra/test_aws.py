@@ -30,8 +30,8 @@ from shared.config.load import load
 from shared.inbound import eventbridge
 from shared.inbound.dispatch import stays_away
 from shared.inbound.messages import Asked, GlueRunEnded
-from shared.platforms.glue import TRAITS
-from shared.refresh.engine import Happened
+from shared.platforms.glue import CAPABILITIES
+from shared.refresh.engine import LogEvent
 from shared.targets import GlueView
 from tests.support.sam_template import (
     TEMPLATE,
@@ -164,7 +164,7 @@ def test_everything_asynchronous_has_somewhere_to_fail_to() -> None:
 
 def test_the_function_has_time_for_a_look() -> None:
     """A call to the platform, what the store and the queue take at most, and the margin fit the time-out."""
-    assert function()["Timeout"] > 4 * TRAITS.call_timeout.total_seconds()
+    assert function()["Timeout"] > 4 * CAPABILITIES.call_timeout.total_seconds()
 
 
 # --- Relations to the code -------------------------------------------------------------------------------------------
@@ -235,8 +235,8 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> dict[str, set[frozenset[str]]
     fields: dict[str, Any] = {field: 1 for counts in COUNTED.values() for field in counts.values() if field}
     with telemetry.invocation("id"):
         for what in COUNTED:
-            telemetry.tell(Happened(what, "view", NOW, fields))
-        telemetry.tell(Happened("saved", "view", NOW, dict.fromkeys(GAUGES, 1)))
+            telemetry.emit(LogEvent(what, "view", NOW, fields))
+        telemetry.emit(LogEvent("saved", "view", NOW, dict.fromkeys(GAUGES, 1)))
         telemetry.ticked()
         telemetry.ignored("x")
         telemetry.dead("id", "why")
@@ -285,7 +285,7 @@ def test_the_dashboard_says_what_is_stale_since_when_and_why(capsys: pytest.Capt
     [why] = [widget["properties"]["query"] for widget in widgets() if widget["type"] == "log"]
     telemetry = Telemetry("dashboard")
     with telemetry.invocation("id"):
-        telemetry.tell(Happened("trouble", "view", NOW, {"message": "m"}))
+        telemetry.emit(LogEvent("trouble", "view", NOW, {"message": "m"}))
         telemetry.returned(["id"], "why", None)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" not in line]
     keys = {key for line in lines for key in line} | {f"detail.{key}" for line in lines for key in line["detail"]}

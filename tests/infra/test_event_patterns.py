@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moto.events.models import EventPattern
 
 from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, Patterns, patterns_for, signal_pattern
-from shared.config.load import BadConfiguration, Configuration, SignalSource, load
+from shared.config.load import Configuration, ConfigurationError, SignalSource, load
 from shared.inbound import eventbridge
 from shared.inbound.messages import Arrived
 from shared.inbound.routing import targets_of
@@ -114,7 +114,7 @@ def configurations(draw: st.DrawFn) -> Configuration:
     views = draw(st.lists(VIEWS, min_size=1, max_size=5))
     try:
         return configuration_of({f"t{number}": view for number, view in enumerate(views)})
-    except BadConfiguration:
+    except ConfigurationError:
         assume(condition=False)
         raise
 

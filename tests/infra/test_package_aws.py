@@ -137,7 +137,7 @@ from functions_aws.waker import Waker
 from shared.config.load import load
 from shared.refresh.state import Wake
 from shared.refresh.ports import Document
-from shared.refresh.failure import Sent
+from shared.refresh.failure import Delivery
 now = datetime(2026, 11, 23, tzinfo=UTC)
 clients = Clients()
 store = Store(clients, "table")
@@ -149,7 +149,7 @@ store.due(now, 10), store.keys("", 10), store.history("key", 10), store.load_man
 Waker(clients, "https://sqs/wakes").send(Wake("key", now, "1"), timedelta(seconds=1))
 letters = DeadLetters(clients, ["https://sqs/events"])
 letters.send({"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "body": "x"}, "why")
-letters.heaps(), letters.redrive(), letters.moves()
+letters.summaries(), letters.redrive(), letters.moves()
 Returns(clients).hasten([{"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "receiptHandle": "h",
     "attributes": {}}])
 platform = Platform(clients)
@@ -157,7 +157,7 @@ target = load(Path("unstale.toml").read_text()).targets[0]
 
 def answered(call):  # these are sent once each, and a kept-alive connection may be cut just then
     answers = (call() for _ in range(3))
-    return next(answer for answer in answers if getattr(answer, "sent", None) is not Sent.UNKNOWN)
+    return next(answer for answer in answers if getattr(answer, "delivery", None) is not Delivery.UNKNOWN)
 
 run = answered(lambda: platform.start(target, full=True))
 print(run, answered(lambda: platform.get(target, run.run_id)), answered(lambda: platform.list(target, now)))
@@ -303,7 +303,7 @@ def test_the_package_runs_under_lambdas_bootstrap(package: Path, tmp_path: Path)
             assert row["name"] == "daily_revenue"
             assert row["signals_owed"] >= 1
             failed = api.invoke({"refresh": "nobody"})
-            assert failed.error["errorType"] == "NotDone"
+            assert failed.error["errorType"] == "NotDoneError"
             assert "nobody" in failed.error["errorMessage"]
             assert api.invoke({"tick": True}).answer == {"verdict": "done"}
         lines = lines_of(log)
@@ -326,7 +326,7 @@ def test_a_bad_configuration_fails_every_invocation_with_what_is_wrong(package: 
     with lambda_running(package, tmp_path, variables) as (api, _):
         for _ in range(2):
             failed = api.invoke({"tick": True})
-            assert failed.error["errorType"] == "BadConfiguration"
+            assert failed.error["errorType"] == "ConfigurationError"
             assert f"{config}:1: targets.a" in failed.error["errorMessage"]
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from shared import sign_in as entra
 from shared.config.load import load
-from shared.refresh.failure import Sent
-from shared.refresh.records import NewerRecord
-from shared.sign_in import Damaged, Kept, Remedy, Seal, SignIn
+from shared.refresh.failure import Delivery
+from shared.refresh.records import NewerRecordError
+from shared.sign_in import DamagedSignInError, Kept, Remedy, Seal, SignIn
 from tests.support.azure_host import TEXT
 
 T0 = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -76,13 +76,13 @@ def test_what_was_written_is_read() -> None:
 @pytest.mark.usefixtures("without_garbage")
 def test_what_is_no_sign_in_is_damaged(file: bytes) -> None:
     """Never an error of another kind."""
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedSignInError):
         entra.read_kept(file)
 
 
 def test_a_later_format_is_left_alone() -> None:
     """Whatever else it holds."""
-    with pytest.raises(NewerRecord, match="format 2"):
+    with pytest.raises(NewerRecordError, match="format 2"):
         entra.read_kept(b'{"format":2,"sign_in":7}\n')
 
 
@@ -141,7 +141,7 @@ def test_the_age_is_told() -> None:
 def test_what_is_to_be_done(error: str, suberror: str, remedy: Remedy) -> None:
     """Wait, sign in again, or ask an administrator; whatever needed the token was not sent."""
     found = entra.refused(error, suberror, "AADSTS1: no.", "ada@contoso.example", ("Item.Read.All",))
-    assert (found.sent, found.permanent) == (Sent.NOT_SENT, remedy is not Remedy.WAIT)
+    assert (found.delivery, found.permanent) == (Delivery.NOT_SENT, remedy is not Remedy.WAIT)
     assert (str(remedy) in found.message) == (remedy is not Remedy.WAIT)
     assert found.message.endswith(". Entra says: AADSTS1: no.")
     assert "{" not in found.message
@@ -185,6 +185,6 @@ def test_damage_needs_another_sign_in() -> None:
 def test_what_the_key_vault_says(status: int, code: str, permanent: bool, says: str) -> None:
     """Trouble of its own is waited for; all else needs a person, and says which."""
     found = entra.vault_refused(status, code, "")
-    assert (found.code, found.permanent, found.sent) == (f"KeyVault {code or status}", permanent, Sent.NOT_SENT)
+    assert (found.code, found.permanent, found.delivery) == (f"KeyVault {code or status}", permanent, Delivery.NOT_SENT)
     assert says in found.message
     assert entra.vault_refused(status, code, "so it is").message.endswith(" It says: so it is")

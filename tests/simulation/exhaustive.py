@@ -16,8 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
-from shared.refresh.inputs import Happening, Signalled
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
+from shared.refresh.inputs import Input, Signalled
 from shared.refresh.ports import Conflict, Document, Phase, Report, Started
 from shared.refresh.state import Signal, State, Wake
 from shared.targets import Policy, Target
@@ -46,8 +46,8 @@ POLICY = Policy(
     visibility_lag=timedelta(seconds=LAG),
     timeout=timedelta(hours=1),
 )
-UNKNOWN = Trouble("ReadTimeout", "no answer", Fault.NETWORK, Sent.UNKNOWN, retry_safe=False)
-RUNNING = Trouble("Running", "", Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.ALREADY_RUNNING)
+UNKNOWN = Failure("ReadTimeout", "no answer", Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
+RUNNING = Failure("Running", "", Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.ALREADY_RUNNING)
 LOOK = -1
 """What a worker does that a tick or a wake started; else the time of the signal that it delivers."""
 
@@ -67,7 +67,7 @@ class Worker(NamedTuple):
     wants: tuple[Any, ...]
 
 
-class World(NamedTuple):
+class Ports(NamedTuple):
     """A state of the whole. Workers and records are kept apart and numbered, so that states are small.
 
     `workers` are 0 for a free one; `fresh`: nobody saved since it loaded; `runs` are the times at which runs of ours
@@ -133,7 +133,7 @@ class _Replay:
     relays = False
 
     def __init__(self, model: Model, worker: Worker, time: int) -> None:
-        self.traits = model.character.traits
+        self.capabilities = model.character.capabilities
         self._model, self._worker, self._time = model, worker, time
         self._next = 0
         self.read: list[Any] = list(worker.answers)
@@ -182,11 +182,11 @@ class _Replay:
     def send(self, wake: Wake, delay: timedelta) -> None:
         """There are none."""
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """Send a start."""
         return self._answer("start")
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """Send a poll."""
         return self._answer("get", run_id)
 
@@ -207,9 +207,9 @@ class Model:
         self.tokens = Numbered[Worker]()
         self.workers = Numbered[Worker]()
         self.records = Numbered[tuple[bytes, datetime | None]]()
-        self.first = World(record=self.records.number((planned, None)))
+        self.first = Ports(record=self.records.number((planned, None)))
         self._steps: dict[tuple[Worker, int], int] = {}
-        self._calm: dict[World, str] = {}
+        self._calm: dict[Ports, str] = {}
 
     # --- One step of one worker --------------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class Model:
     def _turn(self, worker: Worker, replay: _Replay) -> Any:
         """One turn of the shipped loop, from any turn before it; a conflict begins it anew."""
         engine = self.core.engine
-        ports = engine.World(self.target.cloud, replay, replay, replay, replay, replay.token, _silent)
+        ports = engine.Ports(self.target.cloud, replay, replay, replay, replay, replay.token, _silent)
         looking = engine.Engine(self.configuration, ports)
         turn_of_engine = looking._turn
 
@@ -244,17 +244,17 @@ class Model:
 
         looking._turn = only_one
         try:
-            looking.look(self.target, _happened(worker.work))
+            looking.reconcile(self.target, _happened(worker.work))
         except _TurnOver as over:
             return over.turn
         raise AssertionError("a look has at least one turn")
 
-    def begin(self, world: World, slot: int, work: int) -> World:
+    def begin(self, world: Ports, slot: int, work: int) -> Ports:
         """A free worker takes something up."""
         worker = Worker(work, OFFSETS[slot], None, (), ())
         return self._reading(_with_worker(world, slot, self._advance(worker, world.time), fresh=False), slot)
 
-    def step(self, world: World, slot: int, lost: str = "") -> World:
+    def step(self, world: Ports, slot: int, lost: str = "") -> Ports:
         """The effect that a worker wants happens, and it goes on to the next. A start follows its claim at once."""
         worker = self.workers[world.workers[slot]]
         world, answer = self._effect(world, slot, worker, lost)
@@ -267,12 +267,12 @@ class Model:
             return self.step(world, slot, lost)
         return self._reading(world, slot)
 
-    def _reading(self, world: World, slot: int) -> World:
+    def _reading(self, world: Ports, slot: int) -> Ports:
         """A worker that wants to read does so at once: if the record moves on later, its save shows that."""
         worker = world.workers[slot]
         return self.step(world, slot) if worker and self.workers[worker].wants[0] == "load" else world
 
-    def _effect(self, world: World, slot: int, worker: Worker, lost: str) -> tuple[World, object]:
+    def _effect(self, world: Ports, slot: int, worker: Worker, lost: str) -> tuple[Ports, object]:
         match worker.wants:
             case ("load",):
                 return world, self.records[world.record][0]
@@ -287,7 +287,7 @@ class Model:
             case _:
                 return world, tuple(self._report(world, number) for number in range(len(world.runs)))
 
-    def _start(self, world: World, lost: str) -> tuple[World, object]:
+    def _start(self, world: Ports, lost: str) -> tuple[Ports, object]:
         world = world._replace(losses=world.losses - bool(lost))
         if lost == "on the way":
             return world, UNKNOWN
@@ -298,7 +298,7 @@ class Model:
         world = world._replace(runs=(*world.runs, world.time))
         return world, UNKNOWN if lost else Started(f"run-{len(world.runs) - 1}")
 
-    def _report(self, world: World, number: int) -> Report:
+    def _report(self, world: Ports, number: int) -> Report:
         created = world.runs[number]
         ended = created + RUN_SECONDS <= world.time
         phase, ended_at = (Phase.SUCCEEDED, at(created + RUN_SECONDS)) if ended else (Phase.ACTIVE, None)
@@ -306,7 +306,7 @@ class Model:
 
     # --- All steps ---------------------------------------------------------------------------------------------------
 
-    def successors(self, world: World) -> Iterator[World]:
+    def successors(self, world: Ports) -> Iterator[Ports]:
         """Whatever can happen next."""
         moving = [slot for slot in SLOTS if world.workers[slot] and slot != world.frozen]
         if world.time < STEP * HORIZON and not moving:
@@ -319,7 +319,7 @@ class Model:
             else:
                 yield from self._beginnings(world, slot)
 
-    def _beginnings(self, world: World, slot: int) -> Iterator[World]:
+    def _beginnings(self, world: Ports, slot: int) -> Iterator[Ports]:
         for number, sent in enumerate(TIMES):
             if sent > world.time:
                 continue
@@ -331,7 +331,7 @@ class Model:
         if self._is_due(world, OFFSETS[slot]):
             yield self.begin(world, slot, LOOK)
 
-    def _continuations(self, world: World, slot: int) -> Iterator[World]:
+    def _continuations(self, world: Ports, slot: int) -> Iterator[Ports]:
         yield self.step(world, slot)
         if world.freezes:
             yield world._replace(freezes=0, frozen=slot)
@@ -348,20 +348,20 @@ class Model:
                 saved, _ = self._effect(world, slot, self.workers[world.workers[slot]], "")
                 yield self._crashed(saved, slot)
 
-    def _crashed(self, world: World, slot: int) -> World:
+    def _crashed(self, world: Ports, slot: int) -> Ports:
         """The worker is gone; what it was to deliver comes again."""
         work = self.workers[world.workers[slot]].work if world.workers[slot] else LOOK
         if work != LOOK:
             world = world._replace(waiting=_changed(world.waiting, TIMES.index(work), 1))
         return _with_worker(world, slot, 0, fresh=False)
 
-    def _is_due(self, world: World, offset: int) -> bool:
+    def _is_due(self, world: Ports, offset: int) -> bool:
         wake_at = self.records[world.record][1]
         return wake_at is not None and seconds(wake_at) <= world.time + offset
 
     # --- The calm ----------------------------------------------------------------------------------------------------
 
-    def loses(self, world: World) -> str:
+    def loses(self, world: Ports) -> str:
         """What is not covered once everybody is gone, every message has come again, and ticks have gone on for a while.
 
         Follows one path, so that all the states on it, too, are known afterwards.
@@ -381,7 +381,7 @@ class Model:
             self._calm[passed] = self._calm[world]
         return self._calm[world]
 
-    def _calm_step(self, world: World) -> World:
+    def _calm_step(self, world: Ports) -> Ports:
         for number, sent in enumerate(TIMES):
             while world.waiting[number] and sent <= world.time:
                 world = world._replace(waiting=_changed(world.waiting, number, -1))
@@ -390,12 +390,12 @@ class Model:
             world = self._worked_off(self.begin(world, 0, LOOK))
         return world._replace(time=world.time + STEP)
 
-    def _worked_off(self, world: World) -> World:
+    def _worked_off(self, world: Ports) -> Ports:
         while world.workers[0]:
             world = self.step(world, 0)
         return world
 
-    def _uncovered(self, world: World) -> str:
+    def _uncovered(self, world: Ports) -> str:
         lost = [sent for sent in TIMES if not any(created >= sent + LAG for created in world.runs)]
         state = records.read_state(self.records[world.record][0])
         owes = state.owed is not None or state.run is not None
@@ -404,7 +404,7 @@ class Model:
         return ""
 
 
-def _happened(work: int) -> tuple[Happening, ...]:
+def _happened(work: int) -> tuple[Input, ...]:
     return () if work == LOOK else (Signalled(Signal(at(work), "data")),)
 
 
@@ -416,7 +416,7 @@ def _changed(counts: tuple[int, ...], number: int, by: int) -> tuple[int, ...]:
     return (*counts[:number], counts[number] + by, *counts[number + 1 :])
 
 
-def _with_worker(world: World, slot: int, worker: int, *, fresh: bool) -> World:
+def _with_worker(world: Ports, slot: int, worker: int, *, fresh: bool) -> Ports:
     if slot == 0:
         return world._replace(workers=(worker, world.workers[1]), fresh=(fresh, world.fresh[1]))
     return world._replace(workers=(world.workers[0], worker), fresh=(world.fresh[0], fresh))
@@ -437,7 +437,7 @@ def explore(
     first = model.first._replace(crashes=crashes, losses=losses, duplicates=duplicates, freezes=freezes)
     seen, front = {first}, [first]
     while front:
-        reached: list[World] = []
+        reached: list[Ports] = []
         for world in front:
             if wrong := model.loses(world):
                 return Explored(len(seen), f"{wrong}, after {world}")

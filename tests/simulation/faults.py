@@ -38,7 +38,7 @@ class CallFault(NamedTuple):
 
     effect_after: float = SETTLED
     answer_after: float = SETTLED
-    trouble: str = ""  # "not sent", "throttled", "rejected", "lost" (took effect), "lost on the way" (did not)
+    failure: str = ""  # "not sent", "throttled", "rejected", "lost" (took effect), "lost on the way" (did not)
     retry_after: float | None = None
 
 
@@ -240,18 +240,18 @@ class Storm(Weather):
         effect, answer = 0.1, 0.1
         if self._happens(rates.slow_calls):
             effect, answer = (self._up_to(self.call_timeout) for _ in range(2))
-        trouble, retry_after = "", None
+        failure, retry_after = "", None
         if self._happens(rates.lost):
-            trouble = "lost"
+            failure = "lost"
         elif self._happens(rates.lost_on_the_way):
-            trouble = "lost on the way"
+            failure = "lost on the way"
         elif self._happens(rates.not_sent):
-            trouble = "not sent"
+            failure = "not sent"
         elif self._happens(rates.rejected):
-            trouble = "rejected"
+            failure = "rejected"
         elif self._happens(rates.throttled):
-            trouble, retry_after = "throttled", self.random.choice((None, 5.0, 90.0, 400.0))
-        return CallFault(effect, answer, trouble, retry_after)
+            failure, retry_after = "throttled", self.random.choice((None, 5.0, 90.0, 400.0))
+        return CallFault(effect, answer, failure, retry_after)
 
     def _up_to(self, most: float) -> float:
         """The extremes are where mistakes show."""

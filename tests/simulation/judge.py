@@ -23,7 +23,7 @@ INSTANT = 1e-5
 
 def violations(sim: Simulation) -> list[str]:
     """Everything that is wrong with a history, after it was given time to come to rest."""
-    found = [f"BUG: {trouble!r}" for trouble in sim.troubles]
+    found = [f"BUG: {failure!r}" for failure in sim.errors]
     found.extend(f"DEAD: {dead}" for dead in sim.dead)
     for target in sim.configuration.targets:
         found.extend(_lost(sim, target))
@@ -136,7 +136,7 @@ def _given_up(sim: Simulation, run: PlatformRun, time: float) -> bool:
 
 def _disregarded(sim: Simulation, target: Target) -> Iterator[str]:
     """G7: nothing starts while people have paused it, but what was on its way already."""
-    on_its_way = START_WINDOW.total_seconds() + sim.character.traits.call_timeout.total_seconds() + 1
+    on_its_way = START_WINDOW.total_seconds() + sim.character.capabilities.call_timeout.total_seconds() + 1
     for since, until in _pauses(sim, target.key):
         for attempt in sim.platform.attempts:
             if attempt.key == target.key and since + on_its_way < attempt.time < until:
@@ -154,7 +154,7 @@ def _pauses(sim: Simulation, key: str) -> Iterator[tuple[float, float]]:
 
 
 def _unbounded(sim: Simulation, target: Target) -> Iterator[str]:
-    slack = CLOCKS + START_WINDOW.total_seconds() + sim.character.traits.call_timeout.total_seconds() + 1
+    slack = CLOCKS + START_WINDOW.total_seconds() + sim.character.capabilities.call_timeout.total_seconds() + 1
     apart = target.policy.min_interval.total_seconds() - slack
     runs = [run for run in sim.platform.of(target) if run.ours and not run.skipped]
     for earlier, later in pairwise(runs):

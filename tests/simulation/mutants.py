@@ -50,7 +50,7 @@ MUTANTS = (
     # --- 1. Fold -----------------------------------------------------------------------------------------------------
     Mutant(1, "one that the running run covers joins it, every other is owed", seeds(), """
         machine:
-        - return covers(run.claimed_at, time, terms.policy.visibility_lag)
+        - return covers(run.claimed_at, time, context.policy.visibility_lag)
         + return True
         """),
     Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", seeds(), """
@@ -105,13 +105,13 @@ MUTANTS = (
     # --- 2. Storm ----------------------------------------------------------------------------------------------------
     Mutant(2, "newest is written rounded up by a step: a storm costs reads", scenarios.a_storm, """
         owed:
-        - return time + (DAWN - time) % step
+        - return time + (EARLIEST - time) % step
         + return time
         """),
     Mutant(2, "rounding up is safe: coverage is computed from the rounded value", scenarios.rounded, """
         owed:
-        - return time + (DAWN - time) % step
-        + return time - (time - DAWN) % step
+        - return time + (EARLIEST - time) % step
+        + return time - (time - EARLIEST) % step
         """),
     Mutant(2, "absorbed is what asks for nothing more: full", scenarios.absorbed, """
         owed:
@@ -168,15 +168,15 @@ MUTANTS = (
     # --- 4. Claim before the call ------------------------------------------------------------------------------------
     Mutant(4, "claim before the call", seeds("crash", kind="lax"), """
         engine:
-        - run = self._saved_run(sight, claimed)
+        - run = self._saved_run(snapshot, claimed)
         + run = _run(claimed)
         - return About(run, Answered(answer), world.clock.now())
-        + self._saved_run(sight, claimed)
+        + self._saved_run(snapshot, claimed)
         + return About(run, Answered(answer), world.clock.now())
         """),
     Mutant(4, "what it cannot cover stays owed", seeds(), """
         machine:
-        - covering, owed = split(state.owed, happening.at - terms.policy.visibility_lag)
+        - covering, owed = split(state.owed, given.at - context.policy.visibility_lag)
         + covering, owed = state.owed, None
         """),
     Mutant(4, "both halves keep full", scenarios.a_full_schedule_comes_due_in_the_late_half, """
@@ -189,29 +189,29 @@ MUTANTS = (
         """),
     Mutant(4, "only the winner calls", SmallWorld(), """
         engine:
-        - self._save(sight, state, run.next_look_at)
+        - self._save(snapshot, state, run.next_look_at)
         + try:
-        +     self._save(sight, state, run.next_look_at)
+        +     self._save(snapshot, state, run.next_look_at)
         + except Conflict:
         +     pass
         """),
     Mutant(4, "it calls once, with every retry off", seeds("lost", kind="lax"), """
         engine:
-        - answer = world.platform.start(sight.target, full=start.full)
-        + answer = world.platform.start(sight.target, full=start.full)
-        + if isinstance(answer, Trouble):
-        +     answer = world.platform.start(sight.target, full=start.full)
+        - answer = world.platform.start(snapshot.target, full=start.full)
+        + answer = world.platform.start(snapshot.target, full=start.full)
+        + if isinstance(answer, Failure):
+        +     answer = world.platform.start(snapshot.target, full=start.full)
         """),
     Mutant(4, "within 5 s, or it gives its claim back unsent", scenarios.claimed_late, """
         engine:
-        - if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
+        - if world.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
         + if False:
         """),
     Mutant(4, "of the moment claimed_at was read, before the claim was written", scenarios.claimed_late, """
         engine:
-        - run = self._saved_run(sight, claimed)
-        + run, read_at = self._saved_run(sight, claimed), world.clock.monotonic()
-        - if world.clock.monotonic() - sight.read_at > timing.START_WINDOW.total_seconds():
+        - run = self._saved_run(snapshot, claimed)
+        + run, read_at = self._saved_run(snapshot, claimed), world.clock.monotonic()
+        - if world.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
         + if world.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
         """),
     Mutant(4, "it gives its own claim back", SmallWorld(crashes=1, losses=1, freezes=1), """
@@ -222,20 +222,20 @@ MUTANTS = (
         """),
     Mutant(4, "a time-out after sending is an unknown outcome", SmallWorld(losses=1), """
         machine:
-        - if answer.sent is Sent.UNKNOWN:
+        - if answer.delivery is Delivery.UNKNOWN:
         + if False:
         """),
     Mutant(4, "the lease is longer than those 5 s", scenarios.the_longest_way_into_the_list, """
         timing:
-        ~ return START_WINDOW + traits.call_timeout => return traits.call_timeout
+        ~ return START_WINDOW + capabilities.call_timeout => return capabilities.call_timeout
         """),
     Mutant(4, "... the call's time-out", scenarios.the_longest_way_into_the_list, """
         timing:
-        ~ return START_WINDOW + traits.call_timeout => return START_WINDOW
+        ~ return START_WINDOW + capabilities.call_timeout => return START_WINDOW
         """),
     Mutant(4, "... the platform's listing delay", scenarios.the_longest_way_into_the_list, """
         timing:
-        ~ + traits.call_timeout + traits.listing_delay => + traits.call_timeout
+        ~ + capabilities.call_timeout + capabilities.listing_delay => + capabilities.call_timeout
         """),
     Mutant(4, "... and the clock difference together", scenarios.the_longest_way_into_the_list, """
         timing:
@@ -249,7 +249,7 @@ MUTANTS = (
         """),
     Mutant(5, "and covering with it", seeds(), """
         machine:
-        - covering, rest = split(run.covering, created_at - terms.policy.visibility_lag)
+        - covering, rest = split(run.covering, created_at - context.policy.visibility_lag)
         + covering, rest = run.covering, None
         """),
     Mutant(5, "success: fresh_as_of = claimed_at", scenarios.late_for_our_run, """
@@ -265,7 +265,7 @@ MUTANTS = (
         """),
     Mutant(5, "with backoff", scenarios.failing, """
         machine:
-        - not_before = now + backoff(failures) + spread(terms.key)
+        - not_before = now + backoff(failures) + spread(context.key)
         + not_before = now
         """),
     Mutant(5, "capped at an hour", scenarios.failing, """
@@ -281,7 +281,7 @@ MUTANTS = (
         machine:
         - look_at = poll_at(run, now, None)
         + if run.run_id:
-        +     return _vanished(state, trouble, terms, now)
+        +     return _vanished(state, failure, context, now)
         + look_at = poll_at(run, now, None)
         """),
     Mutant(5, "404 within a grace period included", seeds("unlisted", kind="lax"), """
@@ -290,7 +290,7 @@ MUTANTS = (
         """),
     Mutant(5, "by the time of the question, not of the answer: 404", scenarios.frozen_with_a_404, """
         engine:
-        ~ (item.happening, item.at) if => (item.happening, now) if
+        ~ (item.given, item.at) if => (item.given, now) if
         """),
     # --- 6. Someone else's run ---------------------------------------------------------------------------------------
     Mutant(6, "already running: find it, and the rest stays owed", seeds("foreign", kind="glue"), """
@@ -315,22 +315,22 @@ MUTANTS = (
         """),
     Mutant(6, "if it is not to be seen, look again soon", scenarios.refused_and_not_listed_yet, """
         machine:
-        - if now >= run.claimed_at + settled(terms.traits):
+        - if now >= run.claimed_at + settled(context.capabilities):
         + if True:
         """),
     Mutant(6, "... but not for ever", scenarios.refused_and_never_listed, """
         machine:
-        - if now >= run.claimed_at + settled(terms.traits):
+        - if now >= run.claimed_at + settled(context.capabilities):
         + if False:
         """),
     Mutant(6, "on Glue it covers by the same inequality", scenarios.too_late_for_a_foreign_run, """
         machine:
-        - return split(debt, report.created_at - terms.policy.visibility_lag)
+        - return split(debt, report.created_at - context.policy.visibility_lag)
         + return split(debt, report.created_at)
         """),
     Mutant(6, "... and the rest stays owed", seeds("foreign", "lost", kind="glue"), """
         machine:
-        - return split(debt, report.created_at - terms.policy.visibility_lag)
+        - return split(debt, report.created_at - context.policy.visibility_lag)
         + return debt, None
         """),
     Mutant(6, "as full only if the platform says so: the run", scenarios.not_as_full, """
@@ -344,20 +344,20 @@ MUTANTS = (
         """),
     Mutant(6, "on Fabric it covers nothing: it only blocks", seeds("foreign", "lost", kind="fabric"), """
         machine:
-        ~ not terms.traits.foreign_covers or report.created_at is None => report.created_at is None
-        - if foreign and (run.rival_since or not (terms.traits.foreign_covers and run.created_at)):
+        ~ not context.capabilities.foreign_covers or report.created_at is None => report.created_at is None
+        - if foreign and (run.rival_since or not (context.capabilities.foreign_covers and run.created_at)):
         + if False:
         """),
     Mutant(6, "a foreign run's failure is not ours", scenarios.a_foreign_failure, """
         machine:
         - return _not_ours_ended(state, answer, outcome, now)
-        + return _failed(state, answer, terms, now)
+        + return _failed(state, answer, context, now)
         """),
     # --- 7. Unknown outcome ------------------------------------------------------------------------------------------
     Mutant(7, "after the lease", scenarios.the_longest_way_into_the_list, """
         machine:
-        - next_look_at=happening.at + lease(terms.traits),
-        + next_look_at=happening.at,
+        - next_look_at=given.at + lease(context.capabilities),
+        + next_look_at=given.at,
         """),
     Mutant(7, "created since the claim less the clock difference", seeds("lost", kind="lax"), """
         machine:
@@ -386,7 +386,7 @@ MUTANTS = (
         """),
     Mutant(7, "a failed listing is not none", seeds("lost", kind="lax"), """
         machine:
-        - return _reading_failed(state, answer, terms, now)
+        - return _reading_failed(state, answer, context, now)
         - state = _heard(state)
         - earliest = run.claimed_at - CLOCK_DIFFERENCE
         +     answer = ()
@@ -396,7 +396,7 @@ MUTANTS = (
     # --- 8. Lost runs ------------------------------------------------------------------------------------------------
     Mutant(8, "a run that vanished is a failure", seeds("vanishes"), """
         machine:
-        ~ if trouble.meaning is Meaning.NOT_FOUND and => if False and
+        ~ if failure.kind is FailureKind.NOT_FOUND and => if False and
         """),
     Mutant(8, "unknown statuses are not terminal: no failure", seeds("odd", kind="lax"), """
         machine:
@@ -410,15 +410,15 @@ MUTANTS = (
         """),
     Mutant(8, "ours past the timeout is cancelled", seeds("endless"), """
         machine:
-        - due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
+        - due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
         + due = False
         """),
     Mutant(8, "... and polled to its end before anything is started", seeds("endless", kind="lax"), """
         machine:
-        - if trouble is None:
+        - if failure is None:
         -     return Folded(state)
-        + if trouble is None:
-        +     return _failed(state, Report(run.run_id, Phase.FAILED, run.status), terms, now)
+        + if failure is None:
+        +     return _failed(state, Report(run.run_id, Phase.FAILED, run.status), context, now)
         """),
     Mutant(8, "... and cancelled again if it goes on", seeds("endless", "cancel_trouble"), """
         machine:
@@ -427,14 +427,14 @@ MUTANTS = (
         """),
     Mutant(8, "the intent is saved before the call", scenarios.dies_after_a_cancel, """
         engine:
-        - run = self._saved_run(sight, intended)
-        - answer = self._world.platform.cancel(sight.target, cancel.run_id)
-        + answer = self._world.platform.cancel(sight.target, cancel.run_id)
-        + run = self._saved_run(sight, intended)
+        - run = self._saved_run(snapshot, intended)
+        - answer = self._world.platform.cancel(snapshot.target, cancel.run_id)
+        + answer = self._world.platform.cancel(snapshot.target, cancel.run_id)
+        + run = self._saved_run(snapshot, intended)
         """),
     Mutant(8, "if it cannot be cancelled, the target is blocked", scenarios.endless_and_uncancellable, """
         machine:
-        - return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {trouble}", now, stuck=True))
+        - return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {failure}", now, stuck=True))
         + return Folded(state)
         """),
     Mutant(8, "... until the run ends, not until the platform answers", scenarios.endless_and_uncancellable, """
@@ -448,19 +448,19 @@ MUTANTS = (
         """),
     Mutant(8, "a foreign run is never cancelled", seeds("endless", "foreign", "lost"), """
         machine:
-        - due = situation is not Situation.FOREIGN and past_timeout(run, terms, now)
-        + due = past_timeout(run, terms, now)
-        - if not past_timeout(state.run, terms, now):
+        - due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
+        + due = past_timeout(run, context, now)
+        - if not past_timeout(state.run, context, now):
         + if True:
         """),
     Mutant(8, "a foreign one: past the timeout an unknown status ends it", seeds("odd", "foreign", "lost"), """
         machine:
-        ~ answer.phase is Phase.UNKNOWN and not past_timeout(state.run, terms, now) => answer.phase is Phase.UNKNOWN
+        ~ answer.phase is Phase.UNKNOWN and not past_timeout(state.run, context, now) => answer.phase is Phase.UNKNOWN
         """),
     Mutant(8, "a foreign one: past the timeout a running one blocks", seeds("endless", "foreign", "lost"), """
         machine:
         - return Folded(_blocked(state, reason, now, stuck=True))
-        + return _still_going(state, answer, terms, now)
+        + return _still_going(state, answer, context, now)
         """),
     Mutant(8, "... and nothing is started", seeds("endless", "foreign", "lost", kind="lax"), """
         machine:
@@ -470,12 +470,12 @@ MUTANTS = (
     # --- 9. Refused --------------------------------------------------------------------------------------------------
     Mutant(9, "throttled: wait what the platform says, at least", scenarios.one_is_throttled, """
         timing:
-        - return now + (trouble.retry_after or THROTTLED_FOR)
+        - return now + (failure.retry_after or THROTTLED_FOR)
         + return now
         """),
     Mutant(9, "... for the identity, not only for the target", scenarios.one_is_throttled, """
         engine:
-        - if answer.meaning is Meaning.THROTTLED:
+        - if answer.kind is FailureKind.THROTTLED:
         + if False:
         """),
     Mutant(9, "starts held up together are spread", scenarios.all_are_throttled, """
@@ -485,8 +485,8 @@ MUTANTS = (
         """),
     Mutant(9, "permanent errors block the target with the reason", scenarios.denied, """
         machine:
-        - if trouble.permanent:
-        -     return _blocked(state, str(trouble), now)
+        - if failure.permanent:
+        -     return _blocked(state, str(failure), now)
         """),
     Mutant(9, "... keep its debt", seeds("denials"), """
         machine:
@@ -515,7 +515,7 @@ MUTANTS = (
     Mutant(9, "a person's cancel of our run is respected", scenarios.a_person_cancels, """
         machine:
         - return _person_cancelled(state, report.ended_at or now, now)
-        + return _failed(state, report, terms, now)
+        + return _failed(state, report, context, now)
         """),
     Mutant(9, "... owed stays", scenarios.a_person_cancels_and_resumes, """
         machine:
@@ -542,7 +542,7 @@ MUTANTS = (
         """),
     Mutant(9, "on Fabric a run that ends Cancelled may be a skip", seeds("foreign", kind="fabric"), """
         machine:
-        - if terms.traits.skips:
+        - if context.capabilities.skips:
         + if False:
         """),
     Mutant(9, "... if any other was running at its creation, ended ones included", scenarios.a_blocker_that_ended, """
@@ -557,11 +557,11 @@ MUTANTS = (
         """),
     Mutant(9, "... by the time of the question", scenarios.frozen_with_an_early_list, """
         engine:
-        ~ (item.happening, item.at) if => (item.happening, now) if
+        ~ (item.given, item.at) if => (item.given, now) if
         """),
     Mutant(9, "... never by a failed listing", scenarios.a_blocker_and_no_list, """
         machine:
-        - return _reading_failed(state, answer, terms, now)
+        - return _reading_failed(state, answer, context, now)
         - state = _heard(state)
         - created_at = run.created_at or run.claimed_at
         +     answer = ()
@@ -585,7 +585,7 @@ MUTANTS = (
     # --- 10. After, 11. own output -----------------------------------------------------------------------------------
     Mutant(10, "a success of a target is a signal for those that name it", seeds(), """
         engine:
-        - self.look(follower, (Signalled(signal),), acts=False)
+        - self.reconcile(follower, (Signalled(signal),), may_call=False)
         + pass
         """),
     Mutant(10, "at the time of its end", scenarios.a_follower_that_runs_already, """
@@ -594,15 +594,15 @@ MUTANTS = (
         """),
     Mutant(10, "stored with them before the success is saved", scenarios.dies_after_a_success, """
         engine:
-        - for ended in sight.ended:
-        -     self._settle(sight, ended)
-        - scheduled = next_scheduled(state, sight.target, sight.now)
-        + scheduled = next_scheduled(state, sight.target, sight.now)
-        - self._tell_of(sight, state)
+        - for ended in snapshot.ended:
+        -     self._settle(snapshot, ended)
+        - scheduled = next_scheduled(state, snapshot.target, snapshot.now)
+        + scheduled = next_scheduled(state, snapshot.target, snapshot.now)
+        - self._tell_of(snapshot, state)
         - return True
-        + for ended in sight.ended:
-        +     self._settle(sight, ended)
-        + self._tell_of(sight, state)
+        + for ended in snapshot.ended:
+        +     self._settle(snapshot, ended)
+        + self._tell_of(snapshot, state)
         + return True
         """),
     Mutant(11, "events about the target's own output never signal it", scenarios.its_own_output, """
@@ -612,20 +612,20 @@ MUTANTS = (
     # --- 12. Planning ------------------------------------------------------------------------------------------------
     Mutant(12, "the first tick after a new configuration walks the targets", seeds("reconfigurations"), """
         engine:
-        - self._walk(troubles)
+        - self._roll_out(errors)
         """),
     Mutant(12, "... resumably", scenarios.a_hundred_are_new, """
         engine:
-        - walk = replace(walk, done_up_to=key)
+        - rollout = replace(rollout, done_up_to=key)
         + pass
         """),
     Mutant(12, "... and again, if one could not be looked at", scenarios.new_while_the_store_is_down, """
         engine:
-        ~ planned="" if walk.failed else walk.fingerprint => planned=walk.fingerprint
+        ~ planned="" if rollout.failed else rollout.fingerprint => planned=rollout.fingerprint
         """),
     Mutant(12, "... and again, if one before was not over", scenarios.gone_for_a_minute, """
         engine:
-        ~ return replace(deployment, planned="", walk=walk) => return replace(deployment, walk=walk)
+        ~ return replace(deployment, planned="", rollout=rollout) => return replace(deployment, rollout=rollout)
         """),
     Mutant(12, "signals once each that is new or whose sources changed", seeds("reconfigurations"), """
         planning:
@@ -661,22 +661,22 @@ MUTANTS = (
     # --- 13. Wakes ---------------------------------------------------------------------------------------------------
     Mutant(13, "sent before the record that names them is saved", seeds("crash", world=TICKS_DEAD), """
         engine:
-        - waker.send(wake, max(due - sight.now, timedelta(0)))
-        + self._last = lambda: waker.send(wake, max(due - sight.now, timedelta(0)))
-        - self._tell_of(sight, state)
+        - waker.send(wake, max(due - snapshot.now, timedelta(0)))
+        + self._last = lambda: waker.send(wake, max(due - snapshot.now, timedelta(0)))
+        - self._tell_of(snapshot, state)
         - return True
         + if sent:
         +     self._last()
-        + self._tell_of(sight, state)
+        + self._tell_of(snapshot, state)
         + return True
         """),
     Mutant(13, "a wake that is sent is followed by a save", seeds(world=TICKS_DEAD), """
         engine:
-        ~ if state == sight.before and not sent: => if state == sight.before:
+        ~ if state == snapshot.before and not sent: => if state == snapshot.before:
         """),
     Mutant(13, "one that cannot be sent does not hold up the save", scenarios.no_wakes_to_send, """
         engine:
-        - except StoreDown as down:
+        - except StoreDownError as down:
         + except ZeroDivisionError as down:
         """),
     Mutant(13, "... and is not waited for", scenarios.one_wake_not_sent, """
@@ -691,7 +691,7 @@ MUTANTS = (
         """),
     Mutant(13, "one that arrived is no longer named", seeds(world=TICKS_DEAD), """
         machine:
-        ~ wakes=tuple(due for due in state.wakes if due != happening.due) => wakes=state.wakes
+        ~ wakes=tuple(due for due in state.wakes if due != given.due) => wakes=state.wakes
         """),
     Mutant(13, "a new one is sent only if it is due before those that are named", seeds(), """
         decide:

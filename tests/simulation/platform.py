@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
-from shared.refresh.ports import Phase, Report, Started, Traits
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
+from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.targets import Target
 from tests.simulation.faults import Fate, Weather
 from tests.simulation.scheduler import Hub
@@ -91,7 +91,7 @@ class Character:
     """What tells the platforms apart."""
 
     name: str
-    traits: Traits
+    capabilities: Capabilities
     refuses: bool = False
     says_full: bool = False
     skips_as: tuple[Phase, str] | None = None
@@ -101,16 +101,23 @@ def character(name: str, listing_delay: float, call_timeout: float) -> Character
     """One of the four, with its delays."""
     listing, calls = timedelta(seconds=listing_delay), timedelta(seconds=call_timeout)
     if name == "glue":
-        return Character(name, Traits(listing, calls, foreign_covers=True, skips=False), refuses=True, says_full=True)
+        return Character(
+            name, Capabilities(listing, calls, foreign_covers=True, skips=False), refuses=True, says_full=True
+        )
     skips_as = {"fabric": (Phase.CANCELLED, "Cancelled"), "dedupes": (Phase.SKIPPED, "Deduped")}.get(name)
-    return Character(name, Traits(listing, calls, foreign_covers=False, skips=True), skips_as=skips_as)
+    return Character(name, Capabilities(listing, calls, foreign_covers=False, skips=True), skips_as=skips_as)
 
 
-DENIED = Trouble("AccessDenied", "not allowed", Fault.CALLER, Sent.REJECTED, retry_safe=False)
-OVER = Trouble("NotRunning", "it is over", Fault.CALLER, Sent.REJECTED, retry_safe=False, meaning=Meaning.OVER)
-GONE = Trouble("NotFound", "no such run", Fault.CALLER, Sent.REJECTED, retry_safe=True, meaning=Meaning.NOT_FOUND)
-RUNNING = Trouble(
-    "AlreadyRunning", "a run is there", Fault.PLATFORM, Sent.REJECTED, retry_safe=True, meaning=Meaning.ALREADY_RUNNING
+DENIED = Failure("AccessDenied", "not allowed", Fault.CALLER, Delivery.REJECTED, retry_safe=False)
+OVER = Failure("NotRunning", "it is over", Fault.CALLER, Delivery.REJECTED, retry_safe=False, kind=FailureKind.OVER)
+GONE = Failure("NotFound", "no such run", Fault.CALLER, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NOT_FOUND)
+RUNNING = Failure(
+    "AlreadyRunning",
+    "a run is there",
+    Fault.PLATFORM,
+    Delivery.REJECTED,
+    retry_safe=True,
+    kind=FailureKind.ALREADY_RUNNING,
 )
 
 
@@ -143,7 +150,7 @@ class FakePlatform:
 
     # --- Calls -------------------------------------------------------------------------------------------------------
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """A start of ours reaches the platform."""
         if self.forbids("start"):
             return DENIED
@@ -153,7 +160,7 @@ class FakePlatform:
         self.attempts.append(Attempt(target.key, self.hub.now, ours, run))
         return Started(run.run_id) if run else RUNNING
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """A poll."""
         if self.forbids("get"):
             return DENIED
@@ -162,7 +169,7 @@ class FakePlatform:
             return GONE
         return self._report(run)
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """All active ones, and those created or ended at `since` or later."""
         if self.forbids("list"):
             return DENIED
@@ -170,7 +177,7 @@ class FakePlatform:
         reports = (self._report(run) for run in listed)
         return tuple(report for report in reports if _concerns(report, since))
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+    def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Our cancel. Glue's names no run: whatever is there ends."""
         if self.forbids("cancel"):
             return DENIED

@@ -99,7 +99,7 @@ def starts_at(sim: Simulation, name: str = "v") -> list[float]:
 
 def terms(core: Core, kind: str = "glue", policy: Policy = POLICY) -> Any:
     """What the machine knows of a target."""
-    return core.timing.Terms("glue-view:1:d:v", policy, character(kind, LISTING, CALL).traits)
+    return core.timing.Context("glue-view:1:d:v", policy, character(kind, LISTING, CALL).capabilities)
 
 
 # --- 1. Fold ---------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def a_slow_burst(core: Core) -> list[str]:
 
 def busy(core: Core) -> list[str]:
     """A platform that refuses again and again is tried after 30 s, 1 min, 2 min and so on."""
-    refused = {("start", number): CallFault(trouble="rejected") for number in range(1, 6)}
+    refused = {("start", number): CallFault(failure="rejected") for number in range(1, 6)}
     sim = deployed(core, script=Script(calls=refused))
     arrivals(sim, 1.0)
     sim.hub.run(DAY)
@@ -266,7 +266,7 @@ def escalating(core: Core) -> list[str]:
 
 def one_is_throttled(core: Core) -> list[str]:
     """Throttled is the identity: nothing of its other targets is sent before the platform's time is over."""
-    throttled = CallFault(trouble="throttled", retry_after=400.0)
+    throttled = CallFault(failure="throttled", retry_after=400.0)
     targets = (make_target("v", "glue", POLICY), make_target("w", "glue", POLICY))
     sim = deployed(core, "glue", Script(calls={("start", 1): throttled}), *targets)
     arrivals(sim, 1.0)
@@ -278,7 +278,7 @@ def one_is_throttled(core: Core) -> list[str]:
 
 def all_are_throttled(core: Core) -> list[str]:
     """Starts that were held up together are spread."""
-    throttled = {("start", number): CallFault(trouble="throttled", retry_after=60.0) for number in range(1, 21)}
+    throttled = {("start", number): CallFault(failure="throttled", retry_after=60.0) for number in range(1, 21)}
     targets = tuple(make_target(f"v{number}", "glue", POLICY) for number in range(20))
     sim = deployed(core, "glue", Script(calls=throttled), *targets)
     for target in targets:

@@ -12,7 +12,7 @@ from functions_azure.settings import Settings
 from functions_azure.store import Store
 from shared.refresh.ports import Conflict, Document
 from tests.simulation.store import SimStore
-from tests.simulation.world import DAWN
+from tests.simulation.world import EARLIEST
 from tests.support.azurite_server import Account
 
 
@@ -22,7 +22,7 @@ class TablesStore(SimStore):
     def __init__(self, account: Account) -> None:
         super().__init__()
         self._clients = Clients(Settings(Path("unstale.toml"), storage=account.connection_string), _no_credential)
-        self._tables = Store(self._clients, lambda: DAWN)
+        self._tables = Store(self._clients, lambda: EARLIEST)
 
     def load(self, key: str) -> Document:
         """Read one record."""

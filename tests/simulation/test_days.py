@@ -35,10 +35,10 @@ def day(kind: str, *, ticks: bool, wakes: bool) -> Simulation:
     )
     weather = Script(
         fates={n: Fate(outcome="failed") for n in (5, 9, 10)},
-        calls={("start", 7): CallFault(trouble="lost"), ("get", 12): CallFault(trouble="rejected")},
+        calls={("start", 7): CallFault(failure="lost"), ("get", 12): CallFault(failure="rejected")},
     )
-    traits = character(kind, listing_delay=5.0, call_timeout=5.0)
-    sim = Simulation(shipped(), weather, traits, configuration, (REACH, True), ticks=ticks, wakes=wakes)
+    capabilities = character(kind, listing_delay=5.0, call_timeout=5.0)
+    sim = Simulation(shipped(), weather, capabilities, configuration, (REACH, True), ticks=ticks, wakes=wakes)
     sim.tick(0.0)  # the deployment itself: planning is the first tick's, in any world
     sim.hub.run(1.0)
     return sim

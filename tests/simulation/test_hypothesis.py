@@ -13,21 +13,21 @@ from msgspec.structs import replace
 
 from shared.refresh.decide import stale_since
 from shared.refresh.engine import Engine
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Signal
 from tests.support.core import GLUE, Stage, seconds
 
-LOST = Trouble("ReadTimeout", "no answer", Fault.NETWORK, Sent.UNKNOWN, retry_safe=False)
-RUNNING = Trouble("Running", "is running", Fault.PLATFORM, Sent.REJECTED, True, Meaning.ALREADY_RUNNING)
+LOST = Failure("ReadTimeout", "no answer", Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
+RUNNING = Failure("Running", "is running", Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.ALREADY_RUNNING)
 PHASES = {"active": Phase.ACTIVE, "succeeded": Phase.SUCCEEDED, "failed": Phase.FAILED}
 
 
 class Model:
     """One view on a platform that refuses a start while a run is there; data can be read from its arrival on."""
 
-    traits = GLUE
+    capabilities = GLUE
 
     def __init__(self, now: Any) -> None:
         self.now, self.arrivals, self.loses_answer = now, list[datetime](), False
@@ -115,11 +115,11 @@ class View(RuleBasedStateMachine):
     @rule(paused=st.booleans())
     def a_person_pauses_or_resumes(self, *, paused: bool) -> None:
         """Nothing is forgotten."""
-        self.engine.look(self.stage.target(), [PauseAsked() if paused else ResumeAsked()])
+        self.engine.reconcile(self.stage.target(), [PauseAsked() if paused else ResumeAsked()])
 
     def deliver(self, at: datetime) -> None:
         """An event that carries its source's time."""
-        self.engine.look(self.stage.target(), [Signalled(Signal(at, "arrival"))])
+        self.engine.reconcile(self.stage.target(), [Signalled(Signal(at, "arrival"))])
 
     @invariant()
     def what_is_missing_is_owed(self) -> None:
@@ -133,7 +133,7 @@ class View(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """G1, in the end: resumed, and with runs that succeed, all is refreshed within hours."""
-        self.engine.look(self.stage.target(), [ResumeAsked()])
+        self.engine.reconcile(self.stage.target(), [ResumeAsked()])
         for _ in range(240):
             self.stage.clock.time += timedelta(minutes=1)
             self.engine.tick()

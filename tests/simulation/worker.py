@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
-from shared.refresh.ports import Document, Report, Started, StoreDown, Traits
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
+from shared.refresh.ports import Capabilities, Document, Report, Started, StoreDownError
 from shared.refresh.state import Wake
 from shared.targets import Target
 from tests.simulation.faults import Weather
@@ -43,7 +43,7 @@ class Worker:
         self.post, self._at = post, at
         self.reach, self.relays = waker
         self.offset = weather.offset()
-        self.traits: Traits = platform.character.traits
+        self.capabilities: Capabilities = platform.character.capabilities
         self.calls = 0
         self.trace: Callable[[str], None] | None = None
 
@@ -68,7 +68,7 @@ class Worker:
         """One moment, between two pauses."""
         self._pause("load>")
         if self.weather.store("load"):
-            raise StoreDown
+            raise StoreDownError
         document = self.records.load(key)
         self._pause("load<")
         return document
@@ -95,11 +95,11 @@ class Worker:
         self._pause(f"{effect}>")
         down = self.weather.store(effect)
         if down == "before":
-            raise StoreDown
+            raise StoreDownError
         written = write()
         self._pause(f"{effect}<")
         if down:
-            raise StoreDown
+            raise StoreDownError
         return written
 
     # --- Waker -------------------------------------------------------------------------------------------------------
@@ -110,23 +110,23 @@ class Worker:
 
     # --- Platform ----------------------------------------------------------------------------------------------------
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """Send a start."""
         return self._call("start", lambda: self.service.start(target, full=full))
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """Send a poll."""
         return self._call("get", lambda: self.service.get(target, run_id))
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """Send a look-up."""
         return self._call("list", lambda: self.service.list(target, since))
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+    def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Send a cancel."""
         return self._call("cancel", lambda: self.service.cancel(target, run_id))
 
-    def _call(self, operation: str, do: Callable[[], T]) -> T | Trouble:
+    def _call(self, operation: str, do: Callable[[], T]) -> T | Failure:
         """Once sent it takes effect whatever becomes of the worker, and the worker waits no longer than the time-out.
 
         sent       takes effect                answered
@@ -136,10 +136,10 @@ class Worker:
         self.calls += 1
         if self.calls > HOT:
             raise Hot(f"{self.calls} calls in one invocation")
-        fault, timeout = self.weather.call(operation), self.traits.call_timeout.total_seconds()
-        refused = _refused(fault.trouble, fault.retry_after)
+        fault, timeout = self.weather.call(operation), self.capabilities.call_timeout.total_seconds()
+        refused = _refused(fault.failure, fault.retry_after)
         answers: list[T] = []
-        if fault.trouble != "lost on the way" and refused is None:
+        if fault.failure != "lost on the way" and refused is None:
             self.hub.at(self.hub.now + fault.effect_after, lambda: answers.append(do()))
         if self.trace:
             self.trace(f"{operation}> {fault}")
@@ -147,25 +147,25 @@ class Worker:
         self.hub.sleep(min(takes + 0.001, timeout) + self.weather.pause(f"{operation}<"))
         if refused is not None:
             return refused
-        if takes > timeout or not answers or fault.trouble:
+        if takes > timeout or not answers or fault.failure:
             return LOST
         if self.trace:
             self.trace(f"{operation}< {answers[0]}")
         return answers[0]
 
 
-LOST = Trouble("ReadTimeout", "no answer", Fault.NETWORK, Sent.UNKNOWN, retry_safe=False)
+LOST = Failure("ReadTimeout", "no answer", Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
 
 
-def _refused(kind: str, retry_after: float | None) -> Trouble | None:
+def _refused(kind: str, retry_after: float | None) -> Failure | None:
     wait = None if retry_after is None else timedelta(seconds=retry_after)
     match kind:
         case "not sent":
-            return Trouble("ConnectTimeout", "not connected", Fault.NETWORK, Sent.NOT_SENT, retry_safe=True)
+            return Failure("ConnectTimeout", "not connected", Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
         case "rejected":
-            return Trouble("Busy", "try again", Fault.PLATFORM, Sent.REJECTED, retry_safe=True, retry_after=wait)
+            return Failure("Busy", "try again", Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, retry_after=wait)
         case "throttled":
-            throttled = Meaning.THROTTLED
-            return Trouble("Throttling", "slow down", Fault.PLATFORM, Sent.REJECTED, True, throttled, wait)
+            throttled = FailureKind.THROTTLED
+            return Failure("Throttling", "slow down", Fault.PLATFORM, Delivery.REJECTED, True, throttled, wait)
         case _:
             return None

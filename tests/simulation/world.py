@@ -10,10 +10,10 @@ from typing import Any
 
 from shared.config.load import Configuration
 from shared.inbound.arrivals import ObjectArrived
-from shared.inbound.messages import Arrived, Asked, FabricRunEnded, GlueRunEnded, Reading, Ticked, Woken
+from shared.inbound.messages import Arrived, Asked, FabricRunEnded, GlueRunEnded, Message, Ticked, Woken
 from shared.refresh import records
-from shared.refresh.inputs import Happening, PauseAsked, ResumeAsked
-from shared.refresh.ports import StoreDown
+from shared.refresh.inputs import Input, PauseAsked, ResumeAsked
+from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Deployment, State, Wake
 from shared.targets import GlueView, ItemJob, LakeViews, Policy, Resource, S3ObjectCreated, Schedule, Target
 from tests.simulation.core import Core
@@ -23,19 +23,19 @@ from tests.simulation.scheduler import Crash, Hub
 from tests.simulation.store import SimStore
 from tests.simulation.worker import Worker
 
-DAWN = datetime(2026, 1, 31, 12, tzinfo=UTC)
+EARLIEST = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BATCH = 10
 MINUTE = 60.0
 
 
 def at(time: float) -> datetime:
     """True time as a datetime."""
-    return DAWN + timedelta(seconds=time)
+    return EARLIEST + timedelta(seconds=time)
 
 
 def seconds(time: datetime) -> float:
     """... and back."""
-    return (time - DAWN).total_seconds()
+    return (time - EARLIEST).total_seconds()
 
 
 def resource(name: str, platform: str) -> Resource:
@@ -61,10 +61,10 @@ def make_target(
 
 
 @dataclass(slots=True)
-class Message:
+class Queued:
     """One delivery that comes again until somebody acknowledges it. `read` makes what it says, at its receipt."""
 
-    read: Callable[[datetime], Reading]
+    read: Callable[[datetime], Message]
     done: bool = False
     visible: bool = False
 
@@ -112,13 +112,13 @@ class Simulation:
     store: SimStore = field(default_factory=SimStore)
     needs: list[Need] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
-    troubles: list[BaseException] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
     crashes: int = 0
     wakes_in_flight: dict[str, int] = field(default_factory=dict)
     most_wakes_in_flight: dict[str, int] = field(default_factory=dict)
     active: int = 0
     dead: list[str] = field(default_factory=list)
-    _queue: list[Message] = field(default_factory=list)
+    _queue: list[Queued] = field(default_factory=list)
     _tokens: int = 0
     _next_tick: float | None = None
     _workers: int = 0
@@ -152,7 +152,7 @@ class Simulation:
             tell = worker.trace
             tell("begins")
         engine = self.core.engine
-        world = engine.World(self._cloud(), worker, worker, worker, worker, self._token, tell)
+        world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell)
         ends_at = float("inf") if self.ends_within is None else self.hub.now + self.ends_within
         self.active += 1
         try:
@@ -162,7 +162,7 @@ class Simulation:
             self.crashes += 1
             if self.trace:
                 tell("crashes")
-        except StoreDown:
+        except StoreDownError:
             if self.trace:
                 tell("the store is down")
         finally:
@@ -182,19 +182,19 @@ class Simulation:
     def _examine(self, cause: BaseException | None) -> None:
         """The store may be down, and contended; whatever else an invocation ran into is a bug."""
         for leaf in _leaves(cause):
-            if not isinstance(leaf, StoreDown | self.core.engine.Contended):
-                self.troubles.append(leaf)
+            if not isinstance(leaf, StoreDownError | self.core.engine.ContendedError):
+                self.errors.append(leaf)
 
     # --- Events ------------------------------------------------------------------------------------------------------
 
-    def send(self, read: Callable[[datetime], Reading], kind: str = "event") -> None:
+    def send(self, read: Callable[[datetime], Message], kind: str = "event") -> None:
         """Put a message on the events queue, now: it arrives at least once."""
-        message = Message(read)
+        message = Queued(read)
         self.undelivered += 1
         for delay in self.weather.deliveries(kind):
             self.hub.at(self.hub.now + delay, partial(self._show, message, again=True))
 
-    def _show(self, message: Message, *, again: bool = False) -> None:
+    def _show(self, message: Queued, *, again: bool = False) -> None:
         """A message becomes visible; whoever polls the queue takes it in a moment, with its neighbours."""
         if message.visible or (message.done and not again):
             return
@@ -281,7 +281,7 @@ class Simulation:
         self.hub.at(self.hub.now + delay, partial(self._count_wake, wake.key, -1))
         if not self.wakes:
             return
-        message = Message(lambda _received: Woken(wake))
+        message = Queued(lambda _received: Woken(wake))
         for late in self.weather.deliveries("wake"):
             self.hub.at(self.hub.now + delay + late, partial(self._show_wake, message, again=True))
 
@@ -290,7 +290,7 @@ class Simulation:
         self.wakes_in_flight[key] = count
         self.most_wakes_in_flight[key] = max(count, self.most_wakes_in_flight.get(key, 0))
 
-    def _show_wake(self, message: Message, *, again: bool = False) -> None:
+    def _show_wake(self, message: Queued, *, again: bool = False) -> None:
         if message.done and not again:
             return
         self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show_wake, message))
@@ -312,7 +312,7 @@ class Simulation:
         def command(engine: object, worker: Worker) -> None:
             try:
                 self._command(engine, target, paused=paused)
-            except (StoreDown, self.core.engine.Contended, Crash):
+            except (StoreDownError, self.core.engine.ContendedError, Crash):
                 self.invoke(command, self.hub.now + 1, "person")
                 raise
             self.deeds.append(Deed(target.key if target else "", begun, self.hub.now, paused))
@@ -321,9 +321,9 @@ class Simulation:
         self.invoke(command, self.hub.now, "person")
 
     def _command(self, engine: object, target: Target | None, *, paused: bool) -> None:
-        happened: Happening = PauseAsked() if paused else ResumeAsked()
+        happened: Input = PauseAsked() if paused else ResumeAsked()
         if target:
-            engine.look(target, (happened,), acts=False)  # type: ignore[attr-defined]
+            engine.reconcile(target, (happened,), may_call=False)  # type: ignore[attr-defined]
         elif paused:
             engine.pause_all()  # type: ignore[attr-defined]
         else:
@@ -370,7 +370,7 @@ class Simulation:
         target = next((target for target in self.configuration.targets if target.key == run.key), None)
         if target is None:
             return
-        hint: Reading = FabricRunEnded("w", target.name, run.run_id)
+        hint: Message = FabricRunEnded("w", target.name, run.run_id)
         if isinstance(target.resource, GlueView):
             hint = GlueRunEnded("sales", target.name)
         self.hub.at(run.ends + run.fate.hint_after, lambda: self.send(lambda _received: hint, "hint"))

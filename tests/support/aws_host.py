@@ -118,7 +118,7 @@ class Host:
         [handler] = logging.getLogger(service).handlers
         handler.setStream(StandardOutput())  # type: ignore[attr-defined]
         self.configuration = load(CONFIGURATION, "unstale.toml")
-        self.world = wiring.world(self.settings, self.clients, self.telemetry.tell, clock)
+        self.world = wiring.world(self.settings, self.clients, self.telemetry.emit, clock)
         self.shell = Shell(
             self.configuration, self.world, DeadLetters(self.clients), Returns(self.clients), self.telemetry
         )

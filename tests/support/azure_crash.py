@@ -36,7 +36,7 @@ from functions_azure import clients, shell, store, wiring
 from functions_azure.clients import Deadline
 from functions_azure.platform import Connection
 from functions_azure.settings import EVENTS_QUEUE, TABLE, WAKES_QUEUE, Settings
-from functions_azure.shell import ComesBack, Shell
+from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
 from local.emulators.entra.tokens import FABRIC, Tokens
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
@@ -44,7 +44,7 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, Timing, reso
 from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared.config.load import Configuration, load
 from shared.refresh import planning
-from shared.refresh.engine import World
+from shared.refresh.engine import Ports
 from shared.refresh.ports import Waker
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Blocked, State, Wake
@@ -268,7 +268,7 @@ class Deployment:
         self._parts.connection = Connection(_session(wire))
         self._shell = Shell(lambda: self.configuration, self._world, _no_graves, Telemetry())
 
-    def _world(self, read: Configuration, deadline: Deadline) -> World:
+    def _world(self, read: Configuration, deadline: Deadline) -> Ports:
         made = wiring.world(self._found, read, self._parts, lambda _: None, clock=self.clock, deadline=deadline)
         return replace(made, waker=Undelayed(made.waker))
 
@@ -331,7 +331,7 @@ class Deployment:
         except Crash:
             self.crashes += 1
             return False
-        except ComesBack:
+        except ComesBackError:
             return False
         finally:
             self.wire.last.add(len(self.wire.effects))

@@ -25,8 +25,8 @@ from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
-from shared.refresh.engine import Happened, World
-from shared.refresh.ports import Document, StoreDown
+from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.ports import Document, StoreDownError
 from shared.refresh.records import read_state
 from shared.refresh.state import State
 from shared.targets import Cloud
@@ -99,7 +99,7 @@ class Store(MemoryStore):
         """As always, unless it is down."""
         self.reads += 1
         if self.down_for(key):
-            raise StoreDown(f"reading {key}: nobody there, Bearer planted-token")
+            raise StoreDownError(f"reading {key}: nobody there, Bearer planted-token")
         return super().load(key)
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
@@ -137,7 +137,7 @@ class Yard:
 
     def _check(self) -> None:
         if self.down:
-            raise StoreDown("the queue is down, sig=planted-signature")
+            raise StoreDownError("the queue is down, sig=planted-signature")
 
 
 class Host:
@@ -147,14 +147,14 @@ class Host:
         self.clock, self.fabric, self.tokens = clock, emulator, tokens
         self.store, self.waker, self.yard = Store(), MemoryWaker(clock), Yard()
         self.configuration: Callable[[], Configuration] = lambda: load(TEXT)
-        self.told: list[Happened] = []
+        self.told: list[LogEvent] = []
         self._connection = Connection()
         self.shell = Shell(self._read, self._world, lambda _: self.yard, Telemetry())
 
     def _read(self) -> Configuration:
         return self.configuration()
 
-    def _world(self, configuration: Configuration, deadline: Deadline) -> World:
+    def _world(self, configuration: Configuration, deadline: Deadline) -> Ports:
         platform = Platform(
             self._connection,
             self,
@@ -163,7 +163,7 @@ class Host:
             url_form=configuration.fabric.url_form,
             deadline=deadline,
         )
-        return World(Cloud.AZURE, self.store, platform, self.waker, self.clock, lambda: "token", self.told.append)
+        return Ports(Cloud.AZURE, self.store, platform, self.waker, self.clock, lambda: "token", self.told.append)
 
     def token(self) -> str:
         """`functions_azure.tokens.Tokens`: a good one."""

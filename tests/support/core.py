@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.engine import Engine, Happened, World
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
-from shared.refresh.ports import Phase, Report, Started, Traits
+from shared.refresh.engine import Engine, LogEvent, Ports
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
+from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.refresh.state import Owed, Run, Situation, State
-from shared.refresh.timing import Terms
+from shared.refresh.timing import Context
 from shared.targets import Cloud, GlueView, Policy, S3ObjectCreated, Target
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -39,29 +39,33 @@ POLICY = Policy(
     visibility_lag=seconds(10),
     timeout=seconds(3600),
 )
-GLUE = Traits(listing_delay=seconds(5), call_timeout=seconds(10), foreign_covers=True, skips=False)
-FABRIC = Traits(listing_delay=seconds(5), call_timeout=seconds(10), foreign_covers=False, skips=True)
-ON_GLUE = Terms("glue-view:1:sales:daily", POLICY, GLUE)
-ON_FABRIC = Terms("fabric-lake-views:w:l", POLICY, FABRIC)
+GLUE = Capabilities(listing_delay=seconds(5), call_timeout=seconds(10), foreign_covers=True, skips=False)
+FABRIC = Capabilities(listing_delay=seconds(5), call_timeout=seconds(10), foreign_covers=False, skips=True)
+ON_GLUE = Context("glue-view:1:sales:daily", POLICY, GLUE)
+ON_FABRIC = Context("fabric-lake-views:w:l", POLICY, FABRIC)
 LEASE, SETTLED = 81, 65
 """Seconds: 5 to start, 10 for the call, 5 for the list, 60 between clocks, 1 to spare; and without start and call."""
 
 
-def trouble(
-    meaning: Meaning = Meaning.OTHER, *, safe: bool = True, sent: Sent = Sent.REJECTED, after: float | None = None
-) -> Trouble:
+def failure(
+    kind: FailureKind = FailureKind.OTHER,
+    *,
+    safe: bool = True,
+    delivery: Delivery = Delivery.REJECTED,
+    after: float | None = None,
+) -> Failure:
     """A call that did not go well."""
     retry_after = None if after is None else seconds(after)
-    return Trouble("Code", "words", Fault.PLATFORM, sent, safe, meaning, retry_after)
+    return Failure("Code", "words", Fault.PLATFORM, delivery, safe, kind, retry_after)
 
 
-BUSY = trouble()
-DENIED = trouble(safe=False)
-THROTTLED = trouble(Meaning.THROTTLED)
-NOT_FOUND = trouble(Meaning.NOT_FOUND, safe=False)
-OVER = trouble(Meaning.OVER, safe=False)
-ALREADY = trouble(Meaning.ALREADY_RUNNING)
-LOST_ANSWER = trouble(safe=False, sent=Sent.UNKNOWN)
+BUSY = failure()
+DENIED = failure(safe=False)
+THROTTLED = failure(FailureKind.THROTTLED)
+NOT_FOUND = failure(FailureKind.NOT_FOUND, safe=False)
+OVER = failure(FailureKind.OVER, safe=False)
+ALREADY = failure(FailureKind.ALREADY_RUNNING)
+LOST_ANSWER = failure(safe=False, delivery=Delivery.UNKNOWN)
 
 COVERED = Owed(at(-100), at(-20), at_least=2, reasons=("a",))
 
@@ -118,8 +122,8 @@ class ScriptedPlatform:
     An answer that can be called is, so that something happens while the platform works.
     """
 
-    def __init__(self, traits: Traits = GLUE, **answers: list[Any]) -> None:
-        self.traits = traits
+    def __init__(self, capabilities: Capabilities = GLUE, **answers: list[Any]) -> None:
+        self.capabilities = capabilities
         self.answers = answers
         self.calls: list[tuple[Any, ...]] = []
 
@@ -129,19 +133,19 @@ class ScriptedPlatform:
         answer = script.pop(0) if len(script) > 1 else script[0]
         return answer() if callable(answer) else answer
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """As the script has it."""
         return self._answer("start", target.name, full)
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """As the script has it."""
         return self._answer("get", target.name, run_id)
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """As the script has it."""
         return self._answer("list", target.name, since)
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+    def cancel(self, target: Target, run_id: str) -> Failure | None:
         """As the script has it."""
         return self._answer("cancel", target.name, run_id)
 
@@ -177,9 +181,9 @@ class Stage:
         self.store = HookedStore()
         self.platform = platform or ScriptedPlatform()
         self.waker = waker or MemoryWaker(self.clock)
-        self.told: list[Happened] = []
+        self.told: list[LogEvent] = []
         tokens = count(1)
-        self.world = World(
+        self.world = Ports(
             Cloud.AWS,
             self.store,
             self.platform,

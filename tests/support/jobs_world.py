@@ -15,10 +15,10 @@ from typing import Any
 
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, Workload, WorkloadJob
-from shared.platforms.fabric import TRAITS
+from shared.platforms.fabric import CAPABILITIES
 from shared.refresh import records
-from shared.refresh.engine import Engine, Happened, World
-from shared.refresh.failure import Trouble
+from shared.refresh.engine import Engine, LogEvent, Ports
+from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.ports import Document, Phase, Report, Started
 from shared.refresh.state import Signal, State
@@ -71,15 +71,15 @@ class Fabric:
 
     clock: HandClock
     effect: Callable[[str], Any]
-    traits = TRAITS
+    capabilities = CAPABILITIES
     runs: list[PlatformRun] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
     outcomes: list[Phase] = field(default_factory=list)
-    refusal: Trouble | None = None
+    refusal: Failure | None = None
     overlapped: bool = False
     refused: int = 0
 
-    def start(self, target: Target, *, full: bool) -> Started | Trouble:
+    def start(self, target: Target, *, full: bool) -> Started | Failure:
         """Run On Demand Item Job."""
         del full
         if self.refusal:
@@ -93,17 +93,17 @@ class Fabric:
         self.effect("start")
         return Started(run.run_id, now)
 
-    def get(self, target: Target, run_id: str) -> Report | Trouble:
+    def get(self, target: Target, run_id: str) -> Report | Failure:
         """Get Item Job Instance."""
         del target
         return self.run(run_id).report(self.clock.now())
 
-    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Trouble:
+    def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """List Item Job Instances."""
         del since
         return tuple(run.report(self.clock.now()) for run in self.runs if run.key == target.key)
 
-    def cancel(self, target: Target, run_id: str) -> Trouble | None:
+    def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Cancel Item Job Instance."""
         del target
         run, now = self.run(run_id), self.clock.now()
@@ -197,7 +197,7 @@ class JobsWorld:
         self.waker = Waker(self.clock)
         self.waker.effect = self.effect
         self.fabric = Fabric(self.clock, self.effect)
-        self.happened: list[Happened] = []
+        self.happened: list[LogEvent] = []
         self.answers: list[tuple[datetime, str, Answer]] = []
         self._tokens = count(1)
         self._ticked_at = self._polled_at = at(-1000)
@@ -232,13 +232,13 @@ class JobsWorld:
         return Engine(self.configuration, self.world)
 
     @property
-    def world(self) -> World:
+    def world(self) -> Ports:
         """Of the function app."""
-        return World(
+        return Ports(
             Cloud.AZURE, self.store, self.fabric, self.waker, self.clock, lambda: f"t{next(self._tokens)}", self._tell
         )
 
-    def _tell(self, happened: Happened) -> None:
+    def _tell(self, happened: LogEvent) -> None:
         self.happened.append(happened)
 
     @property
@@ -265,7 +265,7 @@ class JobsWorld:
     def blob(self, name: str = "sales") -> None:
         """Data arrives."""
         signal = Signal(self.clock.now(), "a blob")
-        self.engine.look(self.configuration.by_name[name], (Signalled(signal),))
+        self.engine.reconcile(self.configuration.by_name[name], (Signalled(signal),))
 
     # --- Time
 

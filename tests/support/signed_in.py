@@ -31,7 +31,7 @@ from local.cli import main
 from local.emulators.entra.emulator import App, Entra, Identity
 from local.emulators.fabric.emulator import FabricEmulator
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from shared.refresh.records import read_state
 from shared.refresh.state import State
 from shared.sign_in import LAKE_VIEW_SCOPES
@@ -188,10 +188,10 @@ def token(tokens: EntraTokens) -> str:
     return found
 
 
-def no_token(tokens: EntraTokens) -> Trouble:
+def no_token(tokens: EntraTokens) -> Failure:
     """Why there is none."""
     found = tokens.token()
-    assert isinstance(found, Trouble), found
+    assert isinstance(found, Failure), found
     return found
 
 

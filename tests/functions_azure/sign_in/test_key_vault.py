@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from functions_azure.sign_in.key_vault import KeyVault as Client
-from functions_azure.sign_in.key_vault import VaultRefused, Wrapped
+from functions_azure.sign_in.key_vault import VaultRefusedError, Wrapped
 from functions_azure.tokens import BoundedHttp
 from local.emulators.entra.tokens import FABRIC, Caller, Tokens
 from tests.support.key_vault import VAULT, KeyVault
@@ -151,7 +151,7 @@ def test_a_token_that_is_refused_is_replaced_once(client: Client, source: Source
     client.wrap(DATA_KEY)
     assert [status for _, status in wire] == [401, 200]
     source.audience = FABRIC
-    with pytest.raises(VaultRefused, match="Unauthorized"):
+    with pytest.raises(VaultRefusedError, match="Unauthorized"):
         client.wrap(DATA_KEY)
     assert [status for _, status in wire[2:]] == [401, 401]
 
@@ -163,15 +163,15 @@ def test_what_is_refused_says_why(client: Client, vault: KeyVault, wire: list[tu
         (Wrapped("0" * 32, wrapped.value), "KeyNotFound"),
         (Wrapped(wrapped.version, b"nothing"), "BadParameter"),
     ):
-        with pytest.raises(VaultRefused, match=code):
+        with pytest.raises(VaultRefusedError, match=code):
             client.unwrap(spoiled)
     vault.enabled = False
-    with pytest.raises(VaultRefused, match="disabled key"):
+    with pytest.raises(VaultRefusedError, match="disabled key"):
         client.unwrap(wrapped)
     vault.deleted = True
-    with pytest.raises(VaultRefused, match="the key of the sign-in is gone"):
+    with pytest.raises(VaultRefusedError, match="the key of the sign-in is gone"):
         client.wrap(DATA_KEY)
     vault.may.clear()
-    with pytest.raises(VaultRefused, match="Forbidden"):
+    with pytest.raises(VaultRefusedError, match="Forbidden"):
         client.unwrap(wrapped)
     assert vault.asked == ["get", "unwrapKey", "unwrapKey", "unwrapKey", "get", "unwrapKey"]

@@ -16,7 +16,7 @@ import requests
 from functions_azure.sign_in.store import SignIns
 from functions_azure.tokens import EntraTokens
 from local.emulators.entra.users import Users, number_of
-from shared.refresh.failure import Trouble
+from shared.refresh.failure import Failure
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.signed_in import Stage, user_stage  # noqa: F401 - a fixture
 
@@ -108,7 +108,7 @@ def test_a_renewal_has_these_effects(stage: Stage, wire: Wire, judge: SignIns) -
 @pytest.mark.parametrize("at", range(1, EFFECTS + 1))
 def test_another_instance_renews_in_between(stage: Stage, wire: Wire, judge: SignIns, at: int) -> None:
     """Wherever the other one comes in, both have their token, and the newest refresh token is the one that is kept."""
-    other: list[str | Trouble] = []
+    other: list[str | Failure] = []
     wire.plan = lambda number, when: other.append(instance(stage).token()) if (number, when) == (at, "before") else None
     mine = instance(stage).token()
     wire.plan = lambda _number, _when: None
@@ -150,7 +150,7 @@ def test_a_sign_out_in_between_is_not_undone(stage: Stage, wire: Wire, at: int) 
     wire.plan = lambda _number, _when: None
     with stage.blob as blob:
         assert not blob.exists()
-    assert isinstance(instance(stage).token(), Trouble)
+    assert isinstance(instance(stage).token(), Failure)
 
 
 def session(stage: Stage) -> str:

@@ -21,7 +21,7 @@ import pytest
 from functions_azure import settings as variables
 from functions_azure import wiring
 from functions_azure.clients import Deadline
-from functions_azure.shell import ComesBack
+from functions_azure.shell import ComesBackError
 from functions_azure.sign_in import user
 from functions_azure.sign_in.store import SignIns
 from functions_azure.wiring import Parts
@@ -30,8 +30,8 @@ from local.emulators.entra.emulator import App
 from local.emulators.entra.tokens import EXCHANGE, FABRIC
 from local.emulators.entra.users import CHALLENGE, Does, Wish
 from local.emulators.faults import IssueExpired, IssueFor, LoseResponse, RefuseToken, ServerError, Slow, Throttle
-from shared.refresh.failure import Trouble
-from shared.refresh.ports import StoreDown
+from shared.refresh.failure import Failure
+from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Blocked
 from shared.sign_in import ITEM_SCOPES, LAKE_VIEW_SCOPES
 from tests.support.azure_host import SALES, WORKSPACE
@@ -273,7 +273,7 @@ def begin(stage: Stage) -> None:
     A tick may fail for a sign-in that cannot be renewed, after it has done its work.
     """
     for _ in range(2):
-        with suppress(ComesBack):
+        with suppress(ComesBackError):
             turn(stage, minutes=1)
 
 
@@ -398,8 +398,8 @@ def test_what_passes_is_waited_for(short: Stage, fault: Any) -> None:
     """Trouble of Entra's own: nothing was sent, nothing is blocked, nothing noted."""
     short.signs_in()
     short.entra.faults.add(fault, "token", APP.client_id)
-    trouble = no_token(short.parts().tokens)
-    assert (trouble.retry_safe, trouble.permanent) == (True, False)
+    failure = no_token(short.parts().tokens)
+    assert (failure.retry_safe, failure.permanent) == (True, False)
     assert short.unstale("login", "--show") == 0
     token(short.parts().tokens)
 
@@ -430,8 +430,8 @@ def test_a_configuration_that_needs_more_asks_for_it(stage: Stage, capsys: pytes
     """Without consent it says for what; with it, nobody needs to sign in again."""
     stage.signs_in()
     item_job(stage)
-    trouble = no_token(stage.parts().tokens)
-    assert "lacks consent for Item.Execute.All, Item.Read.All, or it was withdrawn: ask" in trouble.message
+    failure = no_token(stage.parts().tokens)
+    assert "lacks consent for Item.Execute.All, Item.Read.All, or it was withdrawn: ask" in failure.message
     wanted = frozenset(f"{FABRIC}/{scope}" for scope in ITEM_SCOPES)
     stage.entra.apps[APP.client_id] = replace(APP, consented=wanted)
     caller = stage.entra.tokens.validate(f"Bearer {token(stage.parts().tokens)}", {FABRIC})
@@ -453,7 +453,7 @@ def test_a_token_without_the_scope_blocks_with_fabrics_words(short: Stage) -> No
 def test_threads_share_what_one_of_them_gets(short: Stage) -> None:
     """Many invocations run in one process, and each would renew: one does at a time, and each gets a good one."""
     short.signs_in()
-    tokens, found = short.parts().tokens, list[str | Trouble]()
+    tokens, found = short.parts().tokens, list[str | Failure]()
     short.entra.token_lifetime = timedelta(hours=1)
     threads = [threading.Thread(target=lambda: found.append(tokens.token())) for _ in range(8)]
     for thread in threads:
@@ -467,7 +467,7 @@ def test_threads_share_what_one_of_them_gets(short: Stage) -> None:
 def test_a_call_keeps_its_deadline(short: Stage) -> None:
     """A tenant that does not answer holds up neither the invocation that asks, nor those that wait for it."""
     short.signs_in()
-    parts, found = short.parts(), list[str | Trouble]()
+    parts, found = short.parts(), list[str | Failure]()
     token(parts.tokens)
     short.entra.faults.add(Slow(30), "token", APP.client_id)
 
@@ -481,7 +481,7 @@ def test_a_call_keeps_its_deadline(short: Stage) -> None:
     work(0.2)
     first.join()
     assert [getattr(each, "code", each) for each in found] == ["NoTimeLeft", "ReadTimeout"]
-    assert not any(each.permanent for each in found if isinstance(each, Trouble))
+    assert not any(each.permanent for each in found if isinstance(each, Failure))
 
 
 def test_a_save_that_fails_is_made_up_for(short: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,7 +492,7 @@ def test_a_save_that_fails_is_made_up_for(short: Stage, monkeypatch: pytest.Monk
     put = SignIns._put
 
     def down(*_: Any, **__: Any) -> str:
-        raise StoreDown("saving the sign-in: nobody there")
+        raise StoreDownError("saving the sign-in: nobody there")
 
     monkeypatch.setattr(SignIns, "_put", down)
     assert no_token(tokens).retry_safe
@@ -545,9 +545,9 @@ def test_damage_is_noticed_and_mended_by_the_next_login(stage: Stage, damage: Ca
     file = stage.file()
     assert damage(file) != file
     stage.put(damage(file))
-    trouble = no_token(stage.parts().tokens)
-    assert trouble.permanent
-    assert "unstale login" in trouble.message
+    failure = no_token(stage.parts().tokens)
+    assert failure.permanent
+    assert "unstale login" in failure.message
     stage.signs_in()
     token(stage.parts().tokens)
 
@@ -557,8 +557,8 @@ def test_what_a_later_release_wrote_is_left_alone(stage: Stage, capsys: pytest.C
     stage.signs_in()
     newer = stage.file().replace(b'{"format":1', b'{"format":2')
     stage.put(newer)
-    trouble = no_token(stage.parts().tokens)
-    assert (trouble.code, trouble.permanent) == ("NewerSignIn", False)
+    failure = no_token(stage.parts().tokens)
+    assert (failure.code, failure.permanent) == ("NewerSignIn", False)
     assert stage.unstale("login") == 1
     assert stage.unstale("login", "--show") == 1
     assert "a later one wrote it" in capsys.readouterr().err
@@ -670,7 +670,7 @@ def test_a_renewal_that_is_refused_is_heard_of(stage: Stage) -> None:
     stage.clock.ahead += timedelta(days=8)
     shell, asked = stage.shell(), len(stage.entra.asked)
     for _ in range(3):
-        with pytest.raises(ComesBack, match="was revoked"):
+        with pytest.raises(ComesBackError, match="was revoked"):
             shell.tick()
     assert [each.outcome for each in stage.entra.asked[asked:] if each.client_id == APP.client_id] == ["invalid_grant"]
     assert stage.state().hold is None
@@ -687,7 +687,7 @@ def test_a_renewal_that_fails_for_now_is_tried_by_the_next_tick(stage: Stage) ->
     stage.clock.ahead += timedelta(days=8)
     shell = stage.shell()
     stage.entra.faults.add(LoseResponse(), "token", APP.client_id)
-    with pytest.raises(ComesBack, match="ConnectionError"):
+    with pytest.raises(ComesBackError, match="ConnectionError"):
         shell.tick()
     began = len(stage.entra.users.refreshes)
     shell.tick()
@@ -727,12 +727,12 @@ def test_storage_that_is_away_fails_the_tick(stage: Stage, monkeypatch: pytest.M
     stage.signs_in()
 
     def down(_: SignIns) -> Any:
-        raise StoreDown("reading the sign-in: nobody there")
+        raise StoreDownError("reading the sign-in: nobody there")
 
     shell = stage.shell()
     with monkeypatch.context() as patch:
         patch.setattr(SignIns, "look", down)
-        with pytest.raises(ComesBack, match="reading the sign-in"):
+        with pytest.raises(ComesBackError, match="reading the sign-in"):
             shell.tick()
     shell.tick()
 

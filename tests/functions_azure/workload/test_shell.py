@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from functions_azure import app, settings
 from functions_azure.clients import Deadline
-from functions_azure.settings import BadSettings
+from functions_azure.settings import SettingsError
 from functions_azure.shell import Shell
 from functions_azure.telemetry import Telemetry
 from functions_azure.workload import keys
@@ -35,7 +35,7 @@ from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.config.load import Configuration, Workload, WorkloadJob
 from shared.refresh import records
-from shared.refresh.engine import World
+from shared.refresh.engine import Ports
 from shared.refresh.ports import Phase
 from shared.refresh.state import Paused
 from shared.workload.api import ROUTE
@@ -66,7 +66,7 @@ class Desk:
         expected = Expected(REGISTRATION.audience, REGISTRATION.publisher_tenant)
         gate = Gate(expected, keys, lambda: self.world.clock.now().timestamp())
 
-        def here(configuration: Configuration, deadline: Deadline) -> World:
+        def here(configuration: Configuration, deadline: Deadline) -> Ports:
             del configuration, deadline
             return self.world.world
 
@@ -397,8 +397,8 @@ def _with_a_workload(host: Host) -> Shell:
     jobs = (WorkloadJob(CALL.item_type, CALL.job_type, "sales"),)
     host.configuration = lambda: replace(known(), workload=Workload(jobs))
 
-    def here(configuration: Configuration, deadline: Deadline) -> World:
-        return replace(host._world(configuration, deadline), tell=Telemetry().tell)
+    def here(configuration: Configuration, deadline: Deadline) -> Ports:
+        return replace(host._world(configuration, deadline), emit=Telemetry().emit)
 
     return Shell(host._read, here, lambda _: host.yard, Telemetry(), gate=OpenGate)
 
@@ -446,7 +446,9 @@ def test_a_missing_setting_is_named_in_the_log_and_to_nobody_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """503: nobody is let in, and nobody is told why."""
-    with pytest.raises(BadSettings, match="UNSTALE_WORKLOAD_AUDIENCE and UNSTALE_WORKLOAD_PUBLISHER_TENANT is not set"):
+    with pytest.raises(
+        SettingsError, match="UNSTALE_WORKLOAD_AUDIENCE and UNSTALE_WORKLOAD_PUBLISHER_TENANT is not set"
+    ):
         settings.workload({})
     monkeypatch.setattr(app, "_made", {})
     monkeypatch.setenv("UNSTALE_STORAGE", "UseDevelopmentStorage=true")
@@ -477,7 +479,7 @@ def test_keys_come_from_the_authority(authority: str, keys: str) -> None:
         "UNSTALE_AUTHORITY": authority,
     }
     assert settings.workload(environ).keys_url == keys
-    with pytest.raises(BadSettings):
+    with pytest.raises(SettingsError):
         settings.workload({**environ, "UNSTALE_AUTHORITY": "http://login.example/t"})
 
 

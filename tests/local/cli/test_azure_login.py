@@ -15,7 +15,7 @@ from functions_azure.settings import Settings
 from functions_azure.tokens import STORAGE
 from functions_azure.wiring import Parts
 from local import azure_login
-from shared.refresh.failure import Sent, Trouble
+from shared.refresh.failure import Delivery, Failure
 
 Az = Callable[..., Path]
 
@@ -78,18 +78,18 @@ def test_a_token_that_soon_ends_is_asked_for_again(az: Az) -> None:
 def test_no_token_says_what_to_do(az: Az, stdout: str, stderr: str, code: int, says: str) -> None:
     """Nothing was sent then, and it is a person's to mend."""
     az(stdout, stderr=stderr, code=code)
-    trouble = azure_login.tokens(STORAGE).token()
-    assert isinstance(trouble, Trouble)
-    assert says in trouble.message
-    assert trouble.sent is Sent.NOT_SENT
+    failure = azure_login.tokens(STORAGE).token()
+    assert isinstance(failure, Failure)
+    assert says in failure.message
+    assert failure.delivery is Delivery.NOT_SENT
 
 
 def test_without_the_cli_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And names the command."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    trouble = azure_login.tokens(STORAGE).token()
-    assert isinstance(trouble, Trouble)
-    assert "install the Azure CLI" in trouble.message
+    failure = azure_login.tokens(STORAGE).token()
+    assert isinstance(failure, Failure)
+    assert "install the Azure CLI" in failure.message
 
 
 def test_a_person_opens_the_storage_unless_the_identity_is_at_hand(az: Az) -> None:

@@ -206,7 +206,7 @@ def test_dead_letters_make_freshness_unknown(aws: LocalAws, deployed: Deployment
     code, said = deployed.json("status")
     assert code == 1
     assert [row["verdict"] for row in said["targets"]] == ["unknown", "unknown"]
-    assert sum(heap["count"] for heap in said["dead_letters"]) == 1
+    assert sum(summary["count"] for summary in said["dead_letters"]) == 1
 
 
 def test_history_shows_the_newest_run_first(deployed: Deployment) -> None:

@@ -13,12 +13,12 @@ import pytest
 from local.cli import redrive
 from local.cli.errors import NotWellError
 from shared.config.load import load
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 
 CONFIG = '[targets.a]\nkind = "glue-view"\ncatalog_id = "123456789012"\ndatabase = "d"\ntable = "v"\n'
 
 
-class Heap(NamedTuple):
+class DeadLetterSummary(NamedTuple):
     """As either cloud counts them."""
 
     queue: str
@@ -44,10 +44,13 @@ class Letters:
         self.count, self.began = count, 0
         self._told: Iterator[Sequence[Move]] = iter(told)
 
-    def heaps(self) -> Sequence[Heap]:
+    def summaries(self) -> Sequence[DeadLetterSummary]:
         """Some in one of them."""
         since = datetime(2026, 11, 23, tzinfo=UTC) if self.count else None
-        return [Heap("events", self.count, since, ("not JSON",) if self.count else ()), Heap("wakes", 0)]
+        return [
+            DeadLetterSummary("events", self.count, since, ("not JSON",) if self.count else ()),
+            DeadLetterSummary("wakes", 0),
+        ]
 
     def redrive(self) -> None:
         """Begin."""
@@ -127,8 +130,8 @@ def test_queues_that_do_not_answer_are_not_well(monkeypatch: pytest.MonkeyPatch)
     """An answer, not a traceback."""
 
     class Down(Letters):
-        def heaps(self) -> Sequence[Heap]:
-            raise StoreDown("counting dead letters: no credentials")
+        def summaries(self) -> Sequence[DeadLetterSummary]:
+            raise StoreDownError("counting dead letters: no credentials")
 
     with pytest.raises(NotWellError, match="no credentials"):
         run(monkeypatch, Down(1))

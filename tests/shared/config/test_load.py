@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.config.load import (
-    BadConfiguration,
     Configuration,
+    ConfigurationError,
     DeploymentSettings,
     FabricSettings,
     Pace,
@@ -91,9 +91,9 @@ def read(path: Path) -> str:
     return path.read_bytes().decode()
 
 
-def refused(text: str) -> BadConfiguration:
+def refused(text: str) -> ConfigurationError:
     """What loading this raises."""
-    with pytest.raises(BadConfiguration) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(text)
     return caught.value
 
@@ -123,7 +123,7 @@ def test_what_is_no_toml_is_refused_with_its_line(path: Path) -> None:
 
 def test_problems_name_the_file_and_are_values() -> None:
     """Messages call the file what the caller calls it; a program can read them, too."""
-    with pytest.raises(BadConfiguration) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load("targets = 3", "prod/unstale.toml")
     problem = Problem("prod/unstale.toml", 1, "targets", "3", "a table for each target, one at least")
     assert caught.value.problems == (problem,)
@@ -453,7 +453,7 @@ def test_a_file_with_one_change_is_judged(data: st.DataObject, keys: Keys, odd: 
     text = toml_document(document)
     try:
         load(text)
-    except BadConfiguration as bad:
+    except ConfigurationError as bad:
         problems = bad.problems
     else:
         SCHEMA.validate(document)
@@ -549,7 +549,7 @@ def test_the_schema_refuses_files_of_another_shape(path: Path) -> None:
 WHAT_IS_IMPORTED = """
 import sys
 from pathlib import Path
-from shared.config import BadConfiguration, load
+from shared.config import ConfigurationError, load
 load(Path(sys.argv[1]).read_text(encoding="utf-8"))
 print(*sys.modules)
 """

@@ -18,13 +18,13 @@ from shared.inbound.messages import (
     GlueRunEnded,
     Ignored,
     Malformed,
+    Message,
     Part,
-    Reading,
     Several,
     Ticked,
     Woken,
 )
-from shared.refresh.ports import StoreDown
+from shared.refresh.ports import StoreDownError
 from shared.refresh.state import State, Wake
 from tests.support.core import NOON, Stage, a_target, at
 
@@ -48,7 +48,7 @@ def breaking(stage: Stage, name: str) -> None:
 
     def refuse(key: str) -> None:
         if key == stage.target(name).key:
-            raise StoreDown("no answer")
+            raise StoreDownError("no answer")
 
     stage.store.before_save = refuse
 
@@ -66,7 +66,7 @@ def test_trouble_with_one_target_sends_back_its_messages_alone(stage: Stage) -> 
     breaking(stage, "a")
     first, second, third = take(stage.engine, [arrival("a"), arrival("b"), arrival("a")])
     assert (first.verdict, second, third) == (Verdict.RETRY, DONE, first)
-    assert isinstance(first.cause, StoreDown)
+    assert isinstance(first.cause, StoreDownError)
     assert stage.state("b").owed
 
 
@@ -80,7 +80,7 @@ def test_trouble_with_one_target_sends_back_its_messages_alone(stage: Stage) -> 
         FabricRunEnded("w", "i", "r"),
     ],
 )
-def test_what_concerns_nobody_is_done(stage: Stage, reading: Reading) -> None:
+def test_what_concerns_nobody_is_done(stage: Stage, reading: Message) -> None:
     """And costs nothing."""
     saves = stage.store.saves
     assert take(stage.engine, [reading]) == (DONE,)
@@ -94,7 +94,7 @@ def test_a_hint_about_a_target_is_a_look(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("reading", "why"), [(Malformed("no key"), "no key"), (Asked("c", NOON), "has no target 'c'")])
-def test_what_can_never_be_carried_out_is_a_dead_letter(stage: Stage, reading: Reading, why: str) -> None:
+def test_what_can_never_be_carried_out_is_a_dead_letter(stage: Stage, reading: Message, why: str) -> None:
     """At once, with the reason."""
     [judged] = take(stage.engine, [reading])
     assert (judged.verdict, why in judged.why) == (Verdict.DEAD, True)
@@ -166,11 +166,11 @@ def test_ticks_and_wakes_are_done_or_come_back(stage: Stage, reading: Any) -> No
     assert take(stage.engine, [reading]) == (DONE,)
 
     def down(_key: str) -> Any:
-        raise StoreDown("no answer")
+        raise StoreDownError("no answer")
 
     stage.store.load = down  # type: ignore[method-assign, assignment]
     [judged] = take(stage.engine, [reading])
-    assert judged == Judged(Verdict.RETRY, "StoreDown: no answer", judged.cause)
+    assert judged == Judged(Verdict.RETRY, "StoreDownError: no answer", judged.cause)
 
 
 # --- Coming back -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shared.inbound.arrivals import JobSucceeded, ObjectArrived, TableChanged
 from shared.inbound.decoding import EVENT_LIMIT
 from shared.inbound.eventbridge import NO_NEW_DATA, read
-from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Malformed, Reading, Ticked, Woken
+from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Malformed, Message, Ticked, Woken
 from shared.inbound.wakes import wake_message
 from shared.refresh.state import Wake
 from tests.support.golden_folders import golden, read_json, told
@@ -87,7 +87,7 @@ def test_a_table_that_is_gone_is_no_arrival(kind: str) -> None:
         (None, Ignored(f"aws.glue {DATABASE}: CreateTable")),
     ],
 )
-def test_every_table_of_a_database_change_arrives(tables: list[str] | None, reading: Reading) -> None:
+def test_every_table_of_a_database_change_arrives(tables: list[str] | None, reading: Message) -> None:
     """A change of a database names up to a hundred tables."""
     detail = {"databaseName": "sales", "typeOfChange": "CreateTable", "changedTables": tables}
     assert read(event(DATABASE, detail), NOW) == reading
@@ -184,7 +184,7 @@ def test_unknown_events_are_ignored_by_name(unknown: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_our_own_messages(body: dict[str, Any], reading: Reading) -> None:
+def test_our_own_messages(body: dict[str, Any], reading: Message) -> None:
     """Ticks, requests by a person and custom signals; all take the time of their receipt."""
     assert read(body, NOW) == reading
     assert read({"eventSource": "aws:sqs", "body": json.dumps(body)}, NOW) == reading

@@ -21,7 +21,7 @@ from shared.inbound.messages import (
     FabricRunEnded,
     Ignored,
     Malformed,
-    Reading,
+    Message,
     Several,
     Ticked,
     Woken,
@@ -135,7 +135,7 @@ def test_an_opened_file_is_no_arrival(api: str) -> None:
         ),
     ],
 )
-def test_where_a_blob_is(event: dict[str, Any], reading: Reading) -> None:
+def test_where_a_blob_is(event: dict[str, Any], reading: Message) -> None:
     """Account, container and path, from wherever the event has them."""
     assert read(event, NOW) == reading
 
@@ -228,7 +228,7 @@ def test_other_events_are_ignored_by_name(event: dict[str, Any], what: str) -> N
         ([blob(), [blob()]], [arrived(), Malformed("Expected `object`, got `array`")]),
     ],
 )
-def test_several_events_in_one_message(events: list[Any], readings: list[Reading]) -> None:
+def test_several_events_in_one_message(events: list[Any], readings: list[Message]) -> None:
     """Each event of an array is read, or is unreadable, on its own, and keeps its bytes for the dead letters."""
     found = read(events, NOW)
     assert isinstance(found, Several)
@@ -255,7 +255,7 @@ WAKE = Wake("fabric-lake-views:w:l", AT, "7")
         ('{"tick": true}', Ticked()),
     ],
 )
-def test_our_own_messages_plain_or_packed(text: str, pack: Any, reading: Reading) -> None:
+def test_our_own_messages_plain_or_packed(text: str, pack: Any, reading: Message) -> None:
     """Wakes and requests read as they were written, in base64 too."""
     assert read(pack(text), NOW) == reading
 

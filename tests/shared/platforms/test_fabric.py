@@ -15,7 +15,7 @@ from shared.platforms import fabric
 from shared.platforms.fabric import Request, UrlForm
 from shared.platforms.failures import ANSWER_LIMIT, Operation
 from shared.platforms.paging import Page
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import ItemJob, LakeViews
 from tests.support.golden_folders import golden, read_json, told
@@ -250,11 +250,11 @@ def test_why_a_run_failed(reason: Any, error: str) -> None:
 def test_an_unreadable_success_is_trouble_for_now(call: str, body: bytes) -> None:
     """A 200 that is not what it should be never ends a run, and is never an empty list."""
     found = read(call, 200, {"requestid": "r-1"}, body)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, Failure)
     assert found.code == "UnreadableAnswer"
     assert found.retry_safe
     assert found.request_id == "r-1"
-    assert found.meaning is Meaning.OTHER
+    assert found.kind is FailureKind.OTHER
 
 
 def page(*instances: Any, resource: fabric.Resource = VIEWS, **more: Any) -> Page[Request]:
@@ -297,7 +297,7 @@ def test_a_run_is_followed_by_its_id_whatever_its_type_is_called() -> None:
     assert found.run_id == RUN
 
 
-WITHOUT_CAPACITY = (Fault.PLATFORM, Sent.REJECTED, True, Meaning.NO_CAPACITY)
+WITHOUT_CAPACITY = (Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.NO_CAPACITY)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -318,8 +318,8 @@ def test_a_capacity_that_is_paused_or_used_up_is_that(
 ) -> None:
     """It is not permanent, and says neither that a run vanished nor that one may have begun, whatever the status."""
     found = read(call, status, headers, json.dumps(content).encode())
-    assert isinstance(found, Trouble)
-    assert (found.fault, found.sent, found.retry_safe, found.meaning) == WITHOUT_CAPACITY
+    assert isinstance(found, Failure)
+    assert (found.fault, found.delivery, found.retry_safe, found.kind) == WITHOUT_CAPACITY
     assert not found.permanent
     assert "Capacity" in str(found)
 
@@ -365,26 +365,26 @@ def test_the_next_page_is_asked_for_at_our_own_address(fields: dict[str, Any], q
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
-PERMANENT = (Fault.CALLER, Sent.REJECTED, False, Meaning.OTHER)
-TRANSIENT = (Fault.PLATFORM, Sent.REJECTED, True, Meaning.OTHER)
-THROTTLED = (Fault.PLATFORM, Sent.REJECTED, True, Meaning.THROTTLED)
-GONE = (Fault.CALLER, Sent.REJECTED, True, Meaning.NOT_FOUND)
-OVER = (Fault.CALLER, Sent.REJECTED, False, Meaning.OVER)
-UNKNOWN = (Fault.PLATFORM, Sent.UNKNOWN, False, Meaning.OTHER)
-ASK_AGAIN = (Fault.PLATFORM, Sent.UNKNOWN, True, Meaning.OTHER)
+PERMANENT = (Fault.CALLER, Delivery.REJECTED, False, FailureKind.OTHER)
+TRANSIENT = (Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.OTHER)
+THROTTLED = (Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.THROTTLED)
+GONE = (Fault.CALLER, Delivery.REJECTED, True, FailureKind.NOT_FOUND)
+OVER = (Fault.CALLER, Delivery.REJECTED, False, FailureKind.OVER)
+UNKNOWN = (Fault.PLATFORM, Delivery.UNKNOWN, False, FailureKind.OTHER)
+ASK_AGAIN = (Fault.PLATFORM, Delivery.UNKNOWN, True, FailureKind.OTHER)
 
 
-def trouble(call: str, status: int, error: Any = None, **headers: str) -> Trouble:
+def failure(call: str, status: int, error: Any = None, **headers: str) -> Failure:
     """What an error answer says; `error` is the JSON of its body, or bytes."""
     body = error if isinstance(error, bytes) else b"" if error is None else json.dumps(error).encode()
     found = read(call, status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, Failure)
     return found
 
 
-def facts(found: Trouble) -> tuple[Fault, Sent, bool, Meaning]:
+def facts(found: Failure) -> tuple[Fault, Delivery, bool, FailureKind]:
     """The facts without the words."""
-    return found.fault, found.sent, found.retry_safe, found.meaning
+    return found.fault, found.delivery, found.retry_safe, found.kind
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def facts(found: Trouble) -> tuple[Fault, Sent, bool, Meaning]:
 )
 def test_what_an_error_says(call: str, status: int, code: str | None, expected: tuple[Any, ...]) -> None:
     """Whose fault it is, whether it took effect, whether it may be tried again, what it means."""
-    found = trouble(call, status, code and {"errorCode": code, "message": "because"})
+    found = failure(call, status, code and {"errorCode": code, "message": "because"})
     assert facts(found) == expected
     assert found.code == (code or f"HTTP {status}")
 
@@ -443,16 +443,16 @@ def test_what_an_error_says(call: str, status: int, code: str | None, expected: 
 @pytest.mark.usefixtures("without_garbage")
 def test_an_error_without_a_readable_body(body: bytes) -> None:
     """Empty, HTML, truncated, another shape: the header's code if there is one, else the status."""
-    assert facts(trouble("started", 403, body)) == PERMANENT
-    assert trouble("started", 403, body).message == "HTTP 403 without an error that can be read"
-    found = trouble("started", 400, body, x_ms_public_api_error_code="TooManyRequestsForJobs")
-    assert (found.code, found.meaning) == ("TooManyRequestsForJobs", Meaning.THROTTLED)
+    assert facts(failure("started", 403, body)) == PERMANENT
+    assert failure("started", 403, body).message == "HTTP 403 without an error that can be read"
+    found = failure("started", 400, body, x_ms_public_api_error_code="TooManyRequestsForJobs")
+    assert (found.code, found.kind) == ("TooManyRequestsForJobs", FailureKind.THROTTLED)
 
 
 def test_an_oversized_error_is_not_read() -> None:
     """More than a megabyte is no error of Fabric's."""
     large = {"errorCode": "InvalidRequest", "message": "x" * ANSWER_LIMIT}
-    assert trouble("started", 400, large).code == "HTTP 400"
+    assert failure("started", 400, large).code == "HTTP 400"
 
 
 def test_an_error_keeps_what_its_reader_needs() -> None:
@@ -465,37 +465,37 @@ def test_an_error_keeps_what_its_reader_needs() -> None:
         "relatedResource": {"resourceId": ITEM, "resourceType": "Lakehouse"},
         "moreDetails": [{"errorCode": "BadParameter", "message": "day"}],
     }
-    found = trouble("started", 400, body)
+    found = failure("started", 400, body)
     assert str(found) == f"InvalidRequest: The request is bad (Lakehouse {ITEM}); BadParameter: day (request r-1)"
-    assert trouble("started", 400, body, RequestId="r-2").request_id == "r-2"
-    assert trouble("started", 429, None, retry_after="86400").retry_after == timedelta(hours=1)
-    assert trouble("started", 429, None, Retry_After="0").retry_after == timedelta(seconds=1)
-    assert trouble("started", 429).retry_after is None
-    assert trouble("started", 404, {"errorCode": "MLV_NOT_FOUND"}).retry_after == timedelta(minutes=1)
+    assert failure("started", 400, body, RequestId="r-2").request_id == "r-2"
+    assert failure("started", 429, None, retry_after="86400").retry_after == timedelta(hours=1)
+    assert failure("started", 429, None, Retry_After="0").retry_after == timedelta(seconds=1)
+    assert failure("started", 429).retry_after is None
+    assert failure("started", 404, {"errorCode": "MLV_NOT_FOUND"}).retry_after == timedelta(minutes=1)
 
 
 def test_what_the_platform_calls_retriable_is_tried_again() -> None:
     """A refusal that says so blocks nothing; an unknown outcome stays one."""
-    assert trouble("started", 400, {"errorCode": "Odd", "message": "x", "isRetriable": True}).retry_safe
-    assert not trouble("started", 400, {"errorCode": "Odd", "message": "x", "isRetriable": "true"}).retry_safe
-    assert facts(trouble("started", 500, {"errorCode": "Odd", "message": "x", "isRetriable": True})) == UNKNOWN
+    assert failure("started", 400, {"errorCode": "Odd", "message": "x", "isRetriable": True}).retry_safe
+    assert not failure("started", 400, {"errorCode": "Odd", "message": "x", "isRetriable": "true"}).retry_safe
+    assert facts(failure("started", 500, {"errorCode": "Odd", "message": "x", "isRetriable": True})) == UNKNOWN
 
 
 def test_the_gateways_shape_of_an_error() -> None:
     """What stands before the API answers in another shape."""
-    found = trouble("started", 403, {"error": {"code": "Forbidden", "message": "no"}})
+    found = failure("started", 403, {"error": {"code": "Forbidden", "message": "no"}})
     assert (found.code, found.message) == ("Forbidden", "no")
 
 
 def test_a_refused_token_is_renewed() -> None:
     """401 alone says that the token was refused; a second one is for a person to mend."""
     assert [status for status in range(100, 600) if fabric.token_refused(status)] == [401]
-    assert trouble("started", 401).permanent
+    assert failure("started", 401).permanent
 
 
 def test_a_redirect_is_never_followed() -> None:
     """It is trouble that says so, without its address, for that may hold secrets."""
-    found = trouble("reported", 307, b"", Location="https://evil.example/?sig=secret")
+    found = failure("reported", 307, b"", Location="https://evil.example/?sig=secret")
     assert found.permanent
     assert found.message == "a redirect, which is not followed: is the base URL right?"
 
@@ -504,7 +504,7 @@ def test_no_message_holds_a_token() -> None:
     """Not even where the platform echoes one."""
     echoed = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2ln is not valid"
     for found in (
-        trouble("started", 403, {"errorCode": echoed, "message": echoed, "moreDetails": [{"message": echoed}]}),
+        failure("started", 403, {"errorCode": echoed, "message": echoed, "moreDetails": [{"message": echoed}]}),
         report(status="Failed", failureReason={"message": echoed}),
     ):
         assert "eyJ" not in str(told(found))
@@ -512,7 +512,7 @@ def test_no_message_holds_a_token() -> None:
 
 def test_what_kind_of_platform_it_is() -> None:
     """Rules 6 and 9 rest on these: another run may have other data, and an overlapping start is skipped."""
-    assert (fabric.TRAITS.foreign_covers, fabric.TRAITS.skips) == (False, True)
+    assert (fabric.CAPABILITIES.foreign_covers, fabric.CAPABILITIES.skips) == (False, True)
 
 
 ANYTHING = st.recursive(

@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 
 from shared.platforms.failures import TRANSIENT, Operation, broken, names_of, retry_after
 from shared.platforms.paging import Page, concerns, gather
-from shared.refresh.failure import Fault, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, Fault
 from shared.refresh.ports import Phase, Report
 from shared.times import time_of
 
@@ -99,9 +99,9 @@ def test_a_listing_is_all_its_pages() -> None:
 
 def test_half_a_listing_is_none() -> None:
     """Trouble on any page is the answer: a run might be on the page that is missing."""
-    trouble = TRANSIENT.trouble("X", "x")
-    pages: dict[int, Page[int] | Trouble] = {1: Page((RUN,), 2), 2: trouble}
-    assert gather(1, lambda number: pages[number]) is trouble
+    failure = TRANSIENT.failure("X", "x")
+    pages: dict[int, Page[int] | Failure] = {1: Page((RUN,), 2), 2: failure}
+    assert gather(1, lambda number: pages[number]) is failure
 
 
 def pages_read(*pages: list[float | None], since: float) -> int:
@@ -142,7 +142,7 @@ def test_a_list_is_read_on_until_its_order_shows(pages: list[list[float | None]]
 def test_a_listing_in_circles_ends() -> None:
     """A platform that pages without end is in trouble, for now."""
     answer = gather(1, lambda number: Page((RUN,), number + 1))
-    assert isinstance(answer, Trouble)
+    assert isinstance(answer, Failure)
     assert answer.retry_safe
     assert not answer.permanent
 
@@ -215,7 +215,7 @@ def call_fabric(port: int) -> None:
 CALLS = pytest.mark.parametrize("call", [call_glue, call_fabric])
 
 
-def outcome(call: Callable[[int], None], port: int) -> Trouble:
+def outcome(call: Callable[[int], None], port: int) -> Failure:
     """What becomes of the call."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever the SDK raises
         call(port)
@@ -229,7 +229,7 @@ def test_a_refused_connection_sent_nothing(call: Callable[[int], None]) -> None:
     with create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = outcome(call, port)
-    assert (found.sent, found.fault, found.retry_safe) == (Sent.NOT_SENT, Fault.NETWORK, True)
+    assert (found.delivery, found.fault, found.retry_safe) == (Delivery.NOT_SENT, Fault.NETWORK, True)
 
 
 @pytest.mark.parametrize(
@@ -248,32 +248,32 @@ def test_a_lost_answer_is_an_unknown_outcome(call: Callable[[int], None], answer
     serve, port = server
     serve(answer)
     found = outcome(call, port)
-    assert (found.sent, found.retry_safe, found.permanent) == (Sent.UNKNOWN, False, False)
+    assert (found.delivery, found.retry_safe, found.permanent) == (Delivery.UNKNOWN, False, False)
 
 
 @pytest.mark.parametrize(
     ("error", "sent", "retry_safe"),
     [
-        (NoCredentialsError(), Sent.NOT_SENT, False),
-        (ParamValidationError(report="x"), Sent.NOT_SENT, False),
-        (ResponseParserError("x"), Sent.UNKNOWN, False),
-        (requests.ConnectTimeout("x"), Sent.NOT_SENT, True),
-        (requests.exceptions.InvalidURL("x"), Sent.NOT_SENT, False),
-        (requests.exceptions.SSLError(ssl.SSLCertVerificationError("bad")), Sent.NOT_SENT, False),
-        (requests.exceptions.SSLError("broken in the middle"), Sent.UNKNOWN, False),
-        (requests.exceptions.ChunkedEncodingError("x"), Sent.UNKNOWN, False),
-        (ConnectionResetError("x"), Sent.UNKNOWN, False),
-        (ConnectionRefusedError("x"), Sent.NOT_SENT, True),
-        (RuntimeError(""), Sent.UNKNOWN, False),
+        (NoCredentialsError(), Delivery.NOT_SENT, False),
+        (ParamValidationError(report="x"), Delivery.NOT_SENT, False),
+        (ResponseParserError("x"), Delivery.UNKNOWN, False),
+        (requests.ConnectTimeout("x"), Delivery.NOT_SENT, True),
+        (requests.exceptions.InvalidURL("x"), Delivery.NOT_SENT, False),
+        (requests.exceptions.SSLError(ssl.SSLCertVerificationError("bad")), Delivery.NOT_SENT, False),
+        (requests.exceptions.SSLError("broken in the middle"), Delivery.UNKNOWN, False),
+        (requests.exceptions.ChunkedEncodingError("x"), Delivery.UNKNOWN, False),
+        (ConnectionResetError("x"), Delivery.UNKNOWN, False),
+        (ConnectionRefusedError("x"), Delivery.NOT_SENT, True),
+        (RuntimeError(""), Delivery.UNKNOWN, False),
     ],
 )
-def test_exceptions_by_name(error: Exception, sent: Sent, retry_safe: bool) -> None:
+def test_exceptions_by_name(error: Exception, sent: Delivery, retry_safe: bool) -> None:
     """What nobody listed may have been sent."""
     found = broken(Operation.START, error)
-    assert (found.sent, found.retry_safe) == (sent, retry_safe)
+    assert (found.delivery, found.retry_safe) == (sent, retry_safe)
     assert found.code
     assert found.message
-    assert broken(Operation.GET, error).retry_safe is (retry_safe or sent is Sent.UNKNOWN)
+    assert broken(Operation.GET, error).retry_safe is (retry_safe or sent is Delivery.UNKNOWN)
 
 
 def test_names_of_exceptions_that_go_in_circles() -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from shared.platforms import glue
 from shared.platforms.failures import Operation
 from shared.platforms.paging import Page
-from shared.refresh.failure import Fault, Meaning, Sent, Trouble
+from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import GlueView
 from tests.support.golden_folders import golden, read_json, told
@@ -88,7 +88,7 @@ def test_what_the_pattern_forbids_is_never_sent(field: str, bad: str) -> None:
             assert field != "catalog_id"
             assert "DatabaseName" not in found
             continue
-        assert found.sent is Sent.NOT_SENT
+        assert found.delivery is Delivery.NOT_SENT
         assert found.fault is Fault.CALLER
         assert found.permanent
 
@@ -97,8 +97,8 @@ def test_what_the_pattern_forbids_is_never_sent(field: str, bad: str) -> None:
 def test_a_run_id_that_is_no_uuid_is_never_sent(bad: str) -> None:
     """Get takes a UUID."""
     found = glue.get_parameters(VIEW, bad)
-    assert isinstance(found, Trouble)
-    assert found.sent is Sent.NOT_SENT
+    assert isinstance(found, Failure)
+    assert found.delivery is Delivery.NOT_SENT
     assert found.permanent
 
 
@@ -136,7 +136,7 @@ def read_by_the_sdk(folder: Path) -> Any:
     except ClientError as error:
         if operation == STOP:
             return glue.stop_answer(error.response)
-        return glue.trouble(OPERATIONS[operation], error.response)
+        return glue.failure(OPERATIONS[operation], error.response)
     return ANSWERS[operation](answer)
 
 
@@ -284,18 +284,18 @@ def error(code: str, status: int | None = 400, **more: Any) -> dict[str, Any]:
     return {"Error": {"Code": code, "Message": "because"}, "ResponseMetadata": metadata, **more}
 
 
-def facts(found: Trouble | None) -> tuple[Fault, Sent, bool, Meaning]:
+def facts(found: Failure | None) -> tuple[Fault, Delivery, bool, FailureKind]:
     """The facts without the words."""
     assert found is not None
-    return found.fault, found.sent, found.retry_safe, found.meaning
+    return found.fault, found.delivery, found.retry_safe, found.kind
 
 
-PERMANENT = (Fault.CALLER, Sent.REJECTED, False, Meaning.OTHER)
-TRANSIENT = (Fault.PLATFORM, Sent.REJECTED, True, Meaning.OTHER)
-RENEWABLE = (Fault.CALLER, Sent.REJECTED, True, Meaning.OTHER)
-THROTTLED = (Fault.PLATFORM, Sent.REJECTED, True, Meaning.THROTTLED)
-UNKNOWN = (Fault.PLATFORM, Sent.UNKNOWN, False, Meaning.OTHER)
-ASK_AGAIN = (Fault.PLATFORM, Sent.UNKNOWN, True, Meaning.OTHER)
+PERMANENT = (Fault.CALLER, Delivery.REJECTED, False, FailureKind.OTHER)
+TRANSIENT = (Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.OTHER)
+RENEWABLE = (Fault.CALLER, Delivery.REJECTED, True, FailureKind.OTHER)
+THROTTLED = (Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.THROTTLED)
+UNKNOWN = (Fault.PLATFORM, Delivery.UNKNOWN, False, FailureKind.OTHER)
+ASK_AGAIN = (Fault.PLATFORM, Delivery.UNKNOWN, True, FailureKind.OTHER)
 
 
 @pytest.mark.parametrize(
@@ -305,13 +305,13 @@ ASK_AGAIN = (Fault.PLATFORM, Sent.UNKNOWN, True, Meaning.OTHER)
         (Operation.GET, "AccessDeniedException", 400, PERMANENT),
         (Operation.START, "EntityNotFoundException", 400, PERMANENT),
         (Operation.LIST, "EntityNotFoundException", 400, PERMANENT),
-        (Operation.GET, "EntityNotFoundException", 400, (Fault.CALLER, Sent.REJECTED, True, Meaning.NOT_FOUND)),
+        (Operation.GET, "EntityNotFoundException", 400, (Fault.CALLER, Delivery.REJECTED, True, FailureKind.NOT_FOUND)),
         (Operation.START, "InvalidInputException", 400, PERMANENT),
         (
             Operation.START,
             "MaterializedViewRefreshTaskRunningException",
             400,
-            (Fault.PLATFORM, Sent.REJECTED, True, Meaning.ALREADY_RUNNING),
+            (Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.ALREADY_RUNNING),
         ),
         (Operation.START, "OperationTimeoutException", 400, UNKNOWN),
         (Operation.GET, "OperationTimeoutException", 400, ASK_AGAIN),
@@ -335,19 +335,19 @@ ASK_AGAIN = (Fault.PLATFORM, Sent.UNKNOWN, True, Meaning.OTHER)
             Operation.CANCEL,
             "MaterializedViewRefreshTaskNotRunningException",
             400,
-            (Fault.CALLER, Sent.REJECTED, False, Meaning.OVER),
+            (Fault.CALLER, Delivery.REJECTED, False, FailureKind.OVER),
         ),
     ],
 )
 def test_what_an_error_says(operation: Operation, code: str, status: int | None, expected: tuple[Any, ...]) -> None:
     """Whose fault it is, whether it took effect, whether it may be tried again, what it means."""
-    assert facts(glue.trouble(operation, error(code, status))) == expected
+    assert facts(glue.failure(operation, error(code, status))) == expected
 
 
 def test_an_uncertain_start_is_not_permanent() -> None:
     """A start whose outcome is unknown blocks nothing: it is looked up."""
-    assert not glue.trouble(Operation.START, error("OperationTimeoutException")).permanent
-    assert glue.trouble(Operation.START, error("InvalidInputException")).permanent
+    assert not glue.failure(Operation.START, error("OperationTimeoutException")).permanent
+    assert glue.failure(Operation.START, error("InvalidInputException")).permanent
 
 
 def test_every_documented_error_has_a_row() -> None:
@@ -360,38 +360,38 @@ def test_every_documented_error_has_a_row() -> None:
 def test_every_throttling_code_of_botocore_is_throttling() -> None:
     """What the SDK would wait for and send again, we wait for."""
     for code in standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES:
-        assert glue.trouble(Operation.START, error(code)).meaning is Meaning.THROTTLED, code
+        assert glue.failure(Operation.START, error(code)).kind is FailureKind.THROTTLED, code
 
 
 def test_an_error_keeps_what_its_reader_needs() -> None:
     """The vendor's code and words, the federated source, the id of the request, when to try again."""
-    found = glue.trouble(Operation.START, error("InvalidInputException", FromFederationSource=True))
+    found = glue.failure(Operation.START, error("InvalidInputException", FromFederationSource=True))
     assert str(found) == "InvalidInputException: because (says the federated source) (request r-1)"
-    plain = glue.trouble(Operation.START, error("InvalidInputException", FromFederationSource=False))
+    plain = glue.failure(Operation.START, error("InvalidInputException", FromFederationSource=False))
     assert plain.message == "because"
     throttled = error("ThrottlingException")
-    assert glue.trouble(Operation.START, throttled).retry_after is None
+    assert glue.failure(Operation.START, throttled).retry_after is None
     throttled["ResponseMetadata"]["HTTPHeaders"] = {"retry-after": "7", "x-amzn-requestid": "r-2"}
     del throttled["ResponseMetadata"]["RequestId"]
-    found = glue.trouble(Operation.START, throttled)
+    found = glue.failure(Operation.START, throttled)
     assert (found.retry_after, found.request_id) == (timedelta(seconds=7), "r-2")
-    limit = glue.trouble(Operation.START, error("ResourceNumberLimitExceededException"))
+    limit = glue.failure(Operation.START, error("ResourceNumberLimitExceededException"))
     assert limit.retry_after == glue.CONCURRENCY_WAIT
-    assert glue.trouble(Operation.START, {}).code == "HTTP None"
-    assert glue.trouble(Operation.START, {"Error": {"Code": "X"}, "Message": "at the top"}).message == "at the top"
+    assert glue.failure(Operation.START, {}).code == "HTTP None"
+    assert glue.failure(Operation.START, {"Error": {"Code": "X"}, "Message": "at the top"}).message == "at the top"
 
 
 def test_a_run_that_is_being_stopped_will_end() -> None:
     """A stop is accepted where the run is being stopped already; anything else is what it says."""
     assert glue.stop_answer() is None
     assert glue.stop_answer(error("MaterializedViewRefreshTaskStoppingException")) is None
-    assert facts(glue.stop_answer(error("MaterializedViewRefreshTaskNotRunningException")))[3] is Meaning.OVER
+    assert facts(glue.stop_answer(error("MaterializedViewRefreshTaskNotRunningException")))[3] is FailureKind.OVER
     assert facts(glue.stop_answer(error("AccessDeniedException"))) == PERMANENT
 
 
 def test_what_kind_of_platform_it_is() -> None:
     """Rules 6 and 9 rest on these: anyone's run reads the same sources, and an overlapping start is refused."""
-    assert (glue.TRAITS.foreign_covers, glue.TRAITS.skips) == (True, False)
+    assert (glue.CAPABILITIES.foreign_covers, glue.CAPABILITIES.skips) == (True, False)
 
 
 ANYTHING = st.recursive(
@@ -422,4 +422,4 @@ def test_no_answer_raises(answer: dict[str, Any]) -> None:
     for read in ANSWERS.values():
         assert json.dumps(told(read(answer)))
     for operation in Operation:
-        assert json.dumps(told(glue.trouble(operation, answer)))
+        assert json.dumps(told(glue.failure(operation, answer)))

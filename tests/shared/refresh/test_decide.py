@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from shared.refresh.decide import Gate, Start, Wait, decide, is_late, next_wake, stale_since, watch_at
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, State
 from shared.refresh.timing import PAUSE_LOOK, WATCH, backoff, clamp, lease, settled, spread, throttled_until
-from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, at, seconds, trouble
+from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, at, failure, seconds
 
 OPEN = Gate()
 OWED = Owed(at(0), at(5))
@@ -128,5 +128,5 @@ def test_constants_add_up() -> None:
     assert clamp(seconds(9), seconds(1), seconds(5)) == seconds(5)
     assert seconds(0) <= spread("a") < seconds(30)
     assert spread("a") != spread("b")
-    assert throttled_until(trouble(), NOON) == NOON + timedelta(minutes=1)
-    assert throttled_until(trouble(after=7), NOON) == at(7)
+    assert throttled_until(failure(), NOON) == NOON + timedelta(minutes=1)
+    assert throttled_until(failure(after=7), NOON) == at(7)

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.engine import ATTEMPTS, Contended, Engine
-from shared.refresh.failure import Meaning
+from shared.refresh.engine import ATTEMPTS, ContendedError, Engine
+from shared.refresh.failure import FailureKind
 from shared.refresh.inputs import PauseAsked, Signalled
-from shared.refresh.ports import Conflict, Phase, Started, StoreDown
+from shared.refresh.ports import Conflict, Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Owed, Signal, Situation, State, Wake
 from shared.targets import Cloud, Schedule
 from tests.support.core import (
@@ -27,9 +27,9 @@ from tests.support.core import (
     a_run,
     a_target,
     at,
+    failure,
     report,
     seconds,
-    trouble,
 )
 
 OWED = Owed(at(-100), at(-100), reasons=("why",))
@@ -54,7 +54,7 @@ def test_a_signal_is_saved_and_a_wake_is_sent_for_its_start() -> None:
     """Nothing is sent to the platform before the quiet period is over."""
     stage = Stage()
     stage.put(State())
-    assert stage.engine.look(stage.target(), [signal(0)])
+    assert stage.engine.reconcile(stage.target(), [signal(0)])
     assert stage.state().owed == Owed(at(0), at(0), reasons=("s3://daily/1",))
     assert stage.state().wakes == (at(20),)
     assert stage.calls() == []
@@ -64,9 +64,9 @@ def test_an_absorbed_signal_writes_nothing() -> None:
     """Rule 2: it costs one read."""
     stage = Stage()
     stage.put(State())
-    stage.engine.look(stage.target(), [signal(0)])
+    stage.engine.reconcile(stage.target(), [signal(0)])
     saves = stage.store.saves
-    assert not stage.engine.look(stage.target(), [signal(0)])
+    assert not stage.engine.reconcile(stage.target(), [signal(0)])
     assert stage.store.saves == saves
 
 
@@ -80,7 +80,7 @@ def test_a_claim_is_saved_before_the_start_is_sent() -> None:
 
     stage.platform.answers["start"] = [seen_by_the_platform]
     stage.put(State(owed=OWED, wake_at=NOON))
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.state().situation is Situation.RUNNING
     assert stage.calls() == ["start"]
 
@@ -96,7 +96,7 @@ def test_a_claim_that_took_too_long_is_given_back_unsent() -> None:
 
     stage.put(State(owed=OWED, wake_at=NOON))
     stage.store.before_save = freeze_once
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.calls() == ["start"]  # the second claim's
     assert stage.state().last_claim_at == at(6)
 
@@ -112,7 +112,7 @@ def test_only_one_of_two_claims_starts() -> None:
             stage.put(State(run=a_run(Situation.CLAIMED, covering=OWED), last_claim_at=NOON, wake_at=at(LEASE)))
 
     stage.store.before_save = be_first
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.calls() == []
     assert stage.state().situation is Situation.CLAIMED
 
@@ -121,7 +121,7 @@ def test_a_success_is_in_the_history_and_makes_the_view_fresh() -> None:
     """And nothing is left to do."""
     stage = Stage(platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)]))
     stage.put(RUNNING)
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert (stage.state().fresh_as_of, stage.state().run, stage.state().wake_at) == (NOON, None, None)
     [line] = stage.store.history(stage.target().key, 9)
     assert records.read_ended(line).outcome == "succeeded"
@@ -137,7 +137,7 @@ def test_followers_are_signalled_before_the_success_is_saved() -> None:
     stage.put(State(), "after")
     saved: list[str] = []
     stage.store.before_save = saved.append
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert saved == [stage.target("after").key, stage.target().key]
     assert stage.state("after").owed
 
@@ -149,7 +149,7 @@ def test_a_failure_signals_no_follower() -> None:
     )
     stage.put(RUNNING)
     stage.put(State(), "after")
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.state("after").owed is None
     assert stage.state().owed == OWED
 
@@ -164,7 +164,7 @@ def test_an_answer_about_a_run_that_moved_on_is_dropped() -> None:
 
     stage.platform.answers["get"] = [another_was_first]
     stage.put(RUNNING)
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.state() == replace(State(fresh_as_of=NOON), **_planned(stage))
 
 
@@ -178,7 +178,7 @@ def test_an_unknown_outcome_is_looked_up_and_not_sent_again() -> None:
     claim = a_run(Situation.CLAIMED, covering=OWED)
     stage.put(State(run=claim, last_claim_at=NOON, wake_at=at(LEASE)))
     stage.at(LEASE)
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.calls() == ["list"]
     assert stage.state().situation is Situation.FOREIGN
 
@@ -195,7 +195,7 @@ def test_a_run_past_its_timeout_is_cancelled_after_the_intent_is_saved() -> None
     stage.platform.answers["cancel"] = [seen_by_the_platform]
     stage.put(RUNNING)
     stage.at(3601)
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert stage.calls() == ["get", "cancel"]
     assert stage.state().situation is Situation.CANCELLING
 
@@ -209,14 +209,16 @@ def test_a_throttled_answer_silences_the_identity() -> None:
         a_target(),
         a_target("other"),
         a_target("free", identity="another"),
-        platform=ScriptedPlatform(start=[trouble(Meaning.THROTTLED, after=90), trouble(Meaning.THROTTLED, after=60)]),
+        platform=ScriptedPlatform(
+            start=[failure(FailureKind.THROTTLED, after=90), failure(FailureKind.THROTTLED, after=60)]
+        ),
     )
     for name in ("daily", "other", "free"):
         stage.put(State(owed=OWED, wake_at=NOON), name)
-    stage.engine.look(stage.target())
-    stage.engine.look(stage.target("other"))
+    stage.engine.reconcile(stage.target())
+    stage.engine.reconcile(stage.target("other"))
     assert [call[1] for call in stage.platform.calls] == ["daily"]
-    stage.engine.look(stage.target("free"))
+    stage.engine.reconcile(stage.target("free"))
     assert [call[1] for call in stage.platform.calls] == ["daily", "free"]
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
     assert deployment.quiet_until == {"role": at(90), "another": at(60)}
@@ -224,15 +226,15 @@ def test_a_throttled_answer_silences_the_identity() -> None:
 
 def test_a_shorter_silence_does_not_end_a_longer_one() -> None:
     """At least what the platform said."""
-    stage = Stage(platform=ScriptedPlatform(get=[trouble(Meaning.THROTTLED, after=5)]))
+    stage = Stage(platform=ScriptedPlatform(get=[failure(FailureKind.THROTTLED, after=5)]))
     body = records.write(Deployment(quiet_until={"role": at(-1), "x": NOON}))
     stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
     stage.put(RUNNING)
-    stage.engine.look(stage.target())
-    stage.platform.answers["get"] = [trouble(Meaning.THROTTLED, after=1)]
+    stage.engine.reconcile(stage.target())
+    stage.platform.answers["get"] = [failure(FailureKind.THROTTLED, after=1)]
     stage.put(RUNNING)
     stage.at(40)
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
     assert deployment.quiet_until["role"] == at(41)
     stage.engine._silence("role", at(3))
@@ -249,9 +251,9 @@ def test_a_record_that_moves_on_at_every_attempt_sends_the_delivery_back() -> No
         raise Conflict(key)
 
     stage.store.before_save = always_first
-    with pytest.raises(Contended, match=f"daily moved on {ATTEMPTS} times"):
-        stage.engine.look(stage.target(), [signal(0)])
-    with pytest.raises(Contended, match="the deployment"):
+    with pytest.raises(ContendedError, match=f"daily moved on {ATTEMPTS} times"):
+        stage.engine.reconcile(stage.target(), [signal(0)])
+    with pytest.raises(ContendedError, match="the deployment"):
         stage.engine.pause_all()
 
 
@@ -259,7 +261,7 @@ def test_without_time_for_a_call_it_is_left_to_a_wake() -> None:
     """A call takes ten seconds at most, and the invocation ends in nine."""
     stage = Stage(platform=accepting(), ends_at=9)
     stage.put(State(owed=OWED, wake_at=NOON))
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     assert (stage.calls(), stage.state().wakes) == ([], (NOON,))
 
 
@@ -267,7 +269,7 @@ def test_a_command_line_does_not_act() -> None:
     """It owes, and sends the wake that makes the function act."""
     stage = Stage(platform=accepting())
     stage.put(State(owed=OWED, wake_at=NOON))
-    stage.engine.look(stage.target(), [signal(0)], acts=False)
+    stage.engine.reconcile(stage.target(), [signal(0)], may_call=False)
     assert stage.calls() == []
 
 
@@ -279,7 +281,7 @@ class BrokenWaker(MemoryWaker):
 
     def send(self, wake: Wake, delay: timedelta) -> None:
         """Say so."""
-        raise StoreDown(f"no queue for {wake.key} in {delay}")
+        raise StoreDownError(f"no queue for {wake.key} in {delay}")
 
 
 def test_a_wake_that_cannot_be_sent_does_not_hold_up_the_save() -> None:
@@ -289,7 +291,7 @@ def test_a_wake_that_cannot_be_sent_does_not_hold_up_the_save() -> None:
     stage.world = replace(stage.world, waker=stage.waker)
     stage.engine = Engine(stage.configuration, stage.world)
     stage.put(State())
-    stage.engine.look(stage.target(), [signal(0)])
+    stage.engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), ())
     assert "wake not sent" in stage.words()
 
@@ -301,7 +303,7 @@ def test_a_look_beyond_the_reach_is_relayed_or_left_to_the_tick(*, relays: bool,
     waker = MemoryWaker(stage.clock, reach=seconds(5), relays=relays)
     engine = Engine(stage.configuration, replace(stage.world, waker=waker))
     stage.put(State())
-    engine.look(stage.target(), [signal(0)])
+    engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), named)
 
 
@@ -450,7 +452,7 @@ def test_a_walk_that_met_trouble_is_begun_anew() -> None:
     with pytest.raises(ExceptionGroup):
         stage.engine.tick()
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
-    assert (deployment.planned, deployment.walk) == ("", None)
+    assert (deployment.planned, deployment.rollout) == ("", None)
     assert stage.state("b").owed
 
 
@@ -465,8 +467,8 @@ def test_a_walk_goes_on_where_it_ended() -> None:
     stage.store.before_save = slow
     stage.engine.tick()
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
-    assert deployment.walk
-    assert deployment.walk.done_up_to == stage.target("a").key
+    assert deployment.rollout
+    assert deployment.rollout.done_up_to == stage.target("a").key
     assert stage.state("b").owed is None
     Engine(stage.configuration, stage.world).tick()
     assert stage.state("b").owed
@@ -490,7 +492,7 @@ def test_a_hold_is_told_with_its_reason() -> None:
     """For the log and the metrics."""
     stage = Stage()
     stage.put(State(hold=Blocked(NOON, "no", NOON)))
-    stage.engine.look(stage.target(), [PauseAsked()])
+    stage.engine.reconcile(stage.target(), [PauseAsked()])
     [held] = [happened for happened in stage.told if happened.what == "held"]
     assert held.fields == {"hold": "paused", "reason": ""}
 
@@ -500,7 +502,7 @@ def test_a_fresh_target_tells_its_age() -> None:
     stage = Stage(a_target(schedule=Schedule("0 0 * * *")))
     stage.put(State(fresh_as_of=at(-60)))
     stage.at(10)
-    stage.engine.look(stage.target(), [signal(5)])
+    stage.engine.reconcile(stage.target(), [signal(5)])
     saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
     assert (saved["fresh_age_seconds"], saved["owed_age_seconds"]) == (70, 5)
     assert Engine(Configuration((a_target(),)), replace(stage.world, cloud=Cloud.AZURE)).targets == {}
@@ -511,7 +513,7 @@ def test_an_objective_is_told_with_how_a_target_stands() -> None:
     for objective in (None, timedelta(hours=1)):
         stage = Stage(a_target(policy=replace(POLICY, objective=objective)), platform=accepting())
         stage.put(State(owed=OWED, wake_at=NOON))
-        stage.engine.look(stage.target())
+        stage.engine.reconcile(stage.target())
         saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
         assert saved.get("objective_seconds") == (3600 if objective else None)
 
@@ -520,7 +522,7 @@ def test_busy_is_told_as_trouble() -> None:
     """With the vendor's code, and what became of the request."""
     stage = Stage(platform=ScriptedPlatform(start=[BUSY]))
     stage.put(State(owed=OWED, wake_at=NOON))
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     [told] = [happened for happened in stage.told if happened.what == "trouble"]
     assert told.fields == {"code": "Code", "message": "words", "sent": "rejected"}
 
@@ -529,7 +531,7 @@ def test_busy_is_told_as_trouble() -> None:
 def test_a_paused_capacity_is_tried_every_few_minutes(paused_for_seconds: int) -> None:
     """However long the pause lasts: the first refresh comes within five minutes of its end, and the reason is said."""
     started: list[float] = []
-    refused = replace(trouble(Meaning.NO_CAPACITY), code="CapacityNotActive")
+    refused = replace(failure(FailureKind.NO_CAPACITY), code="CapacityNotActive")
 
     def answer() -> Any:
         now = (stage.clock.now() - NOON).total_seconds()
@@ -554,11 +556,11 @@ def test_a_paused_capacity_is_tried_every_few_minutes(paused_for_seconds: int) -
 
 def test_a_run_is_followed_through_a_paused_capacity() -> None:
     """A poll that is refused for it neither ends the run nor holds the target."""
-    refused = trouble(Meaning.NO_CAPACITY)
+    refused = failure(FailureKind.NO_CAPACITY)
     stage = Stage(platform=ScriptedPlatform(get=[refused]))
     stage.put(State(run=a_run(Situation.RUNNING, next_look_at=at(600)), last_claim_at=NOON, wake_at=at(600)))
     stage.at(600)
-    stage.engine.look(stage.target())
+    stage.engine.reconcile(stage.target())
     state = stage.state()
     assert (state.hold, state.situation) == (None, Situation.RUNNING)
     assert state.run

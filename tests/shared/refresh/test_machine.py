@@ -9,14 +9,14 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.failure import Meaning, Trouble
+from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
     CancelIntended,
     Claimed,
-    Happening,
     Hinted,
+    Input,
     Listed,
     PauseAsked,
     Planned,
@@ -28,10 +28,10 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, Impossible, fold
+from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, fold
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Blocked, Cancelled, Outcome, Owed, Paused, Run, Signal, Situation, State
-from shared.refresh.timing import Terms, spread
+from shared.refresh.timing import Context, spread
 from tests.support.core import (
     ALREADY,
     BUSY,
@@ -48,10 +48,10 @@ from tests.support.core import (
     THROTTLED,
     a_run,
     at,
+    failure,
     in_situation,
     report,
     seconds,
-    trouble,
 )
 
 S = Situation
@@ -62,7 +62,7 @@ ENDED = report(Phase.SUCCEEDED, "r2", created_at=at(-300), ended_at=at(300))
 HELD: list[Any] = [Paused(at(-5)), Blocked(at(-5), "why", at(295)), Cancelled(at(-5))]
 
 
-def folded(state: State, happening: Happening, now: datetime = NOON, terms: Terms = ON_GLUE) -> Folded:
+def folded(state: State, happening: Input, now: datetime = NOON, terms: Context = ON_GLUE) -> Folded:
     """`fold`, on Glue and at noon unless told otherwise."""
     return fold(state, happening, terms, now)
 
@@ -75,7 +75,7 @@ def the_run(state: State) -> Run:
 
 # --- The table -------------------------------------------------------------------------------------------------------
 
-EVERYWHERE: tuple[Happening, ...] = (
+EVERYWHERE: tuple[Input, ...] = (
     Signalled(Signal(at(5), "new")),
     Planned("d.s", at(5)),
     WakeSpent(at(5)),
@@ -85,7 +85,7 @@ EVERYWHERE: tuple[Happening, ...] = (
     ProbeAsked(),
     Withdrawn("nobody's"),
 )
-LEADS: list[tuple[Situation, Happening, Terms, Situation]] = [
+LEADS: list[tuple[Situation, Input, Context, Situation]] = [
     *((situation, happening, ON_GLUE, situation) for situation, happening in product(S, EVERYWHERE)),
     (S.IDLE, Claimed("t1", NOON, full=False), ON_GLUE, S.CLAIMED),
     (S.CLAIMED, Unsent(), ON_GLUE, S.IDLE),
@@ -126,7 +126,7 @@ LEADS: list[tuple[Situation, Happening, Terms, Situation]] = [
 
 @pytest.mark.parametrize(("situation", "happening", "terms", "leads_to"), LEADS)
 def test_what_may_happen_leads_where_the_table_says(
-    situation: Situation, happening: Happening, terms: Terms, leads_to: Situation
+    situation: Situation, happening: Input, terms: Context, leads_to: Situation
 ) -> None:
     """Soon after noon, each happening that may come in a situation leads to the one that its comment names."""
     assert folded(in_situation(situation), happening, at(2), terms).state.situation is leads_to
@@ -140,13 +140,15 @@ def test_the_table_names_these_pairs_and_no_others() -> None:
 
 
 SAMPLES = {type(happening): happening for _, happening, _, _ in LEADS}
-UNNAMED = [(one, kind) for one, kind in product(S, get_args(Happening)) if kind not in TRANSITIONS[one]]
+UNNAMED = [(one, kind) for one, kind in product(S, get_args(Input)) if kind not in TRANSITIONS[one]]
 
 
 @pytest.mark.parametrize(("situation", "kind"), UNNAMED)
 def test_what_the_table_does_not_name_is_impossible(situation: Situation, kind: type) -> None:
     """A pair that is not named is a bug and raises, with the words to find it by."""
-    with pytest.raises(Impossible, match=rf"{kind.__name__} cannot happen while {situation} \({ON_GLUE.key}\)"):
+    with pytest.raises(
+        ImpossibleInputError, match=rf"{kind.__name__} cannot happen while {situation} \({ON_GLUE.key}\)"
+    ):
         folded(in_situation(situation), SAMPLES[kind])
 
 
@@ -191,7 +193,7 @@ def test_only_a_full_run_covers_a_signal_that_asks_for_full(signal_full: bool, r
     ],
 )
 def test_a_run_that_may_not_be_ours_covers_only_on_glue(
-    situation: Situation, created_at: datetime | None, terms: Terms, joins: bool
+    situation: Situation, created_at: datetime | None, terms: Context, joins: bool
 ) -> None:
     """A foreign run covers where the platform's runs all read the same, from its own creation time; others nothing."""
     state = in_situation(situation, created_at=created_at)
@@ -362,7 +364,7 @@ def test_an_earlier_creation_lowers_the_claim(started: bool) -> None:
 # --- Rules 6, 7, 9: a start that was refused, or may have been -------------------------------------------------------
 
 
-def refused(answer: Trouble, **before: Any) -> State:
+def refused(answer: Failure, **before: Any) -> State:
     """A claim of noon that got this answer at once; the claim before was at -900."""
     state = replace(in_situation(S.CLAIMED, prior_claim_at=at(-900)), **before)
     after = folded(state, Answered(answer)).state
@@ -374,14 +376,14 @@ def refused(answer: Trouble, **before: Any) -> State:
 @pytest.mark.parametrize(("retry_after", "wait"), [(None, 60), (20, 20), (400, 400)])
 def test_a_throttled_start_waits_as_told(retry_after: float | None, wait: float) -> None:
     """60 s where the platform names no time; spread, so that not all begin at once; and no refusal is counted."""
-    after = refused(trouble(Meaning.THROTTLED, after=retry_after), refusals=2)
+    after = refused(failure(FailureKind.THROTTLED, after=retry_after), refusals=2)
     assert (after.not_before, after.refusals) == (at(wait) + SPREAD, 2)
 
 
 @pytest.mark.parametrize(("refusals", "retry_after", "wait"), [(0, None, 30), (1, None, 60), (0, 90, 90), (9, 5, 3600)])
 def test_a_start_refused_for_now_backs_off(refusals: int, retry_after: float | None, wait: float) -> None:
     """30 s, doubled each time up to an hour, and at least what the platform asks for."""
-    after = refused(trouble(after=retry_after), refusals=refusals)
+    after = refused(failure(after=retry_after), refusals=refusals)
     assert (after.not_before, after.refusals) == (at(wait) + SPREAD, refusals + 1)
 
 
@@ -470,9 +472,9 @@ def test_a_run_that_goes_on_is_polled_again(situation: Situation, phase: Phase) 
 
 @pytest.mark.parametrize("situation", [*FOLLOWED, S.FOREIGN])
 @pytest.mark.parametrize(
-    ("answer", "wait"), [(BUSY, 20), (THROTTLED, 60), (trouble(Meaning.THROTTLED, after=7), 7), (NOT_FOUND, 20)]
+    ("answer", "wait"), [(BUSY, 20), (THROTTLED, 60), (failure(FailureKind.THROTTLED, after=7), 7), (NOT_FOUND, 20)]
 )
-def test_an_error_of_a_poll_never_ends_a_run(situation: Situation, answer: Trouble, wait: float) -> None:
+def test_an_error_of_a_poll_never_ends_a_run(situation: Situation, answer: Failure, wait: float) -> None:
     """Nor does a 404 within its grace: only when to ask again, and what went wrong, is noted."""
     state = in_situation(situation)
     after = folded(state, Reported(answer), at(100))
@@ -503,7 +505,7 @@ def test_a_permanent_error_of_a_look_up_blocks_and_keeps_the_run(situation: Situ
         (S.DOUBTED, Listed(())),
     ],
 )
-def test_an_answer_ends_a_block_that_was_about_asking(situation: Situation, happening: Happening, stuck: bool) -> None:
+def test_an_answer_ends_a_block_that_was_about_asking(situation: Situation, happening: Input, stuck: bool) -> None:
     """A repaired permission heals by itself; a block that stands for a run that does not end, ends with the run."""
     blocked = Blocked(at(-5), "why", at(5), stuck=stuck)
     after = folded(replace(in_situation(situation), hold=blocked), happening, at(2)).state
@@ -563,7 +565,7 @@ def test_a_run_that_outlives_its_cancel_is_cancelled_again(again_at: float | Non
 
 
 @pytest.mark.parametrize(("answer", "again_at"), [(BUSY, 4030), (THROTTLED, 4060)])
-def test_a_cancel_that_failed_for_now_is_sent_again(answer: Trouble, again_at: float) -> None:
+def test_a_cancel_that_failed_for_now_is_sent_again(answer: Failure, again_at: float) -> None:
     """After half a minute, or as long as a throttled answer says."""
     run = the_run(folded(in_situation(S.CANCELLING), CancelAnswered(answer), at(4000)).state)
     assert run == a_run(S.CANCELLING, cancel_again_at=at(again_at))
@@ -622,7 +624,7 @@ def test_a_foreign_run_of_an_unknown_status_ends_at_the_timeout() -> None:
     ],
     ids=["glue", "no creation time", "fabric", "one of two"],
 )
-def test_a_foreign_success(terms: Terms, created_at: Any, rival_since: Any, fresh: bool) -> None:
+def test_a_foreign_success(terms: Context, created_at: Any, rival_since: Any, fresh: bool) -> None:
     """It covers on Glue from its own creation time, unless it is one of two; else its share is owed again."""
     state = in_situation(S.FOREIGN, created_at=created_at, rival_since=rival_since)
     state = replace(state, failures=2, not_before=at(9))
@@ -678,7 +680,7 @@ ADOPTED = Owed(at(-300), at(-20), at_least=4, reasons=("a",))
     ],
     ids=["all", "what it covers", "no creation time", "fabric", "asked", "full by a plain one", "full", "no debt"],
 )
-def test_the_share_of_a_foreign_run(debt: Any, found: Report, terms: Terms, covering: Any, owed: Any) -> None:
+def test_the_share_of_a_foreign_run(debt: Any, found: Report, terms: Context, covering: Any, owed: Any) -> None:
     """On Glue what lies before its creation less the lag, full only by a full one, and nothing that is asked."""
     after = folded(replace(in_situation(S.SOUGHT), owed=debt), Listed((found,)), at(2), terms).state
     assert (the_run(after).covering, after.owed) == (covering, owed)
@@ -729,7 +731,7 @@ def test_rivals_are_followed_until_one_is_left(created: Any, leads_to: Situation
     ("terms", "created_at", "leads_to"),
     [(ON_GLUE, at(76), S.IDLE), (ON_FABRIC, at(76), S.FOREIGN), (ON_FABRIC, at(3676), S.IDLE)],
 )
-def test_a_run_of_ours_may_have_waited_in_a_queue(terms: Terms, created_at: datetime, leads_to: Situation) -> None:
+def test_a_run_of_ours_may_have_waited_in_a_queue(terms: Context, created_at: datetime, leads_to: Situation) -> None:
     """Fabric dates a run anew when it leaves the queue: one that seems later than our claim may be what came of it."""
     listed = (report(Phase.ACTIVE, "r2", created_at=created_at),)
     after = folded(in_situation(S.SOUGHT, rival_since=NOON), Listed(listed), at(100), terms).state
@@ -808,7 +810,7 @@ def test_a_persons_cancel_is_respected(owed: Any, hold: Any, expected: Any) -> N
 
 
 @pytest.mark.parametrize("terms", [ON_GLUE, ON_FABRIC])
-def test_our_own_cancel_is_a_failure(terms: Terms) -> None:
+def test_our_own_cancel_is_a_failure(terms: Context) -> None:
     """... with that reason, and not taken for a person's."""
     done = folded(in_situation(S.CANCELLING), Reported(report(Phase.CANCELLED)), at(4000), terms)
     assert (done.state.hold, done.state.failures) == (None, 1)

@@ -18,10 +18,10 @@ from shared.refresh.state import (
     Outcome,
     Owed,
     Paused,
+    Rollout,
     Run,
     Situation,
     State,
-    Walk,
 )
 from shared.workload.job import Final, Job, JobStatus
 
@@ -50,7 +50,7 @@ TYPICAL: dict[str, State | Deployment | Ended | Job] = {
     "cancelled": State(owed=OWED, hold=Cancelled(NOON)),
     "jobs": State(owed=OF_A_JOB, run=Run("token", NOON, Situation.CANCELLING, NOON, "r", withdrawn=("j2",))),
     "paused": State(hold=Paused(NOON), refusals=1),
-    "deployment": Deployment(NOON, "fingerprint", Walk("next", "key", failed=True), {"aws": NOON}),
+    "deployment": Deployment(NOON, "fingerprint", Rollout("next", "key", failed=True), {"aws": NOON}),
     "job": Job("key", "place", "request", NOON, "Manual", cancel_asked_at=NOON),
     "job-over": Job(
         "key",
@@ -101,7 +101,7 @@ def test_an_absent_record_is_a_state_of_which_nothing_is_known() -> None:
 def test_a_newer_record_is_left_alone(read: object) -> None:
     """An older release must not guess what a newer one meant."""
     newer = b'{"format":%d,"record":{"something":"new"}}' % (records.FORMAT + 1)
-    with pytest.raises(records.NewerRecord, match=f"format {records.FORMAT + 1}"):
+    with pytest.raises(records.NewerRecordError, match=f"format {records.FORMAT + 1}"):
         read(newer)  # type: ignore[operator]
 
 

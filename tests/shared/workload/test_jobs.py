@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from shared.config.load import Configuration, Workload, WorkloadJob
 from shared.refresh import records
-from shared.refresh.engine import ATTEMPTS, Contended
+from shared.refresh.engine import ATTEMPTS, ContendedError
 from shared.refresh.ports import Conflict, Document, Phase
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, State
 from shared.workload.api import Answer, Call
@@ -585,8 +585,8 @@ def test_in_any_history_states_only_go_forward(seed: int) -> None:
     while not world.survives(world.create):
         world.wait(10)
     for _ in range(random.randrange(12)):
-        acts: list[Callable[[], object]] = [world.blob, world.get, world.create, world.forget_jobs, world.cancel]
-        act = random.choice(acts)
+        may_call: list[Callable[[], object]] = [world.blob, world.get, world.create, world.forget_jobs, world.cancel]
+        act = random.choice(may_call)
         if act != world.cancel or random.random() < 0.5:
             world.survives(act)
         world.wait(random.choice([5, 30, 120]))
@@ -682,13 +682,13 @@ def test_a_record_that_never_stands_still_is_given_back(
             return save(document, body, wake_at)  # type: ignore[arg-type]
 
         monkeypatch.setattr(world.store, "save", contended)
-        with pytest.raises(Contended, match=f"moved on {ATTEMPTS} times"):
+        with pytest.raises(ContendedError, match=f"moved on {ATTEMPTS} times"):
             world.cancel()
         return
     for _ in range(2):
         world.forget_jobs()
     monkeypatch.setattr(Jobs, "_take", lambda *_: None)
-    with pytest.raises(Contended, match="did not settle"):
+    with pytest.raises(ContendedError, match="did not settle"):
         world.get()
 
 
