@@ -73,6 +73,12 @@ class _Handler(WSGIRequestHandler):
         self.send_response_only(code, message)
 
 
+class _Response(WsgiResponse):
+    """werkzeug's, without a Content-Type that nobody gave."""
+
+    default_mimetype = None
+
+
 class WsgiServer:
     """Serves a WSGI application on a free port of 127.0.0.1 from a thread of its own. Use it as a context."""
 
@@ -146,8 +152,7 @@ class LoopbackServer(WsgiServer):
             drop_connection(environ)
             raise ConnectionAbortedError("dropped on purpose")  # which werkzeug passes over
         date = format_datetime(self.clock().astimezone(UTC), usegmt=True)
-        response = WsgiResponse(answer.body, answer.status, {"Date": date, **answer.headers}, content_type=None)
-        return response(environ, start_response)
+        return _Response(answer.body, answer.status, {"Date": date, **answer.headers})(environ, start_response)
 
     def _answer(self, request: Request) -> Answer | None:
         try:
