@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from datetime import timedelta
+from typing import Literal
 
-if TYPE_CHECKING:
-    from datetime import timedelta
+from local.emulators.http_server import Answer
 
 Operation = Literal["start", "get", "list", "cancel", "run", "token"]
 
@@ -160,3 +160,10 @@ def _fits(fault: Fault, operation: Operation) -> bool:
     if isinstance(fault, TokenFault):
         return operation == "token"
     return operation != "run" and not (isinstance(fault, Refuse) and operation == "token")
+
+
+def delivered(fault: Fault | None, answer: Answer) -> Answer | None:
+    """What becomes of an answer on its way to the caller: lost, held back, or as it is."""
+    if isinstance(fault, LoseResponse):
+        return None
+    return replace(answer, slow_seconds=fault.seconds) if isinstance(fault, Slow) else answer

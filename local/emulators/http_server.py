@@ -7,6 +7,7 @@ passes over it.
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import tempfile
@@ -59,6 +60,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     slow_seconds: float = 0.0
+
+
+def json_answer(status: int, body: Mapping[str, Any]) -> Answer:
+    """An answer of JSON, as Microsoft's services word its type."""
+    return Answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(body).encode())
 
 
 Respond = Callable[[Request], Answer | None]

@@ -11,14 +11,14 @@ import json
 import threading
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, Self
+from collections.abc import Callable, Collection
+from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from local.emulators.entra.tokens import Caller, TokenRefusal
-from local.emulators.http_server import Answer, Clock, LoopbackServer, Request
+from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, json_answer
 
 VAULT: Final = "https://vault.azure.net"
 API_VERSIONS: Final = frozenset({"7.4", "7.5", "7.6", "2025-07-01"})
@@ -103,7 +103,7 @@ class KeyVault:
             "e": _number(numbers.e),
         }
         attributes = {"enabled": self.enabled, "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}
-        return _json(200, {"key": web_key, "attributes": attributes})
+        return json_answer(200, {"key": web_key, "attributes": attributes})
 
     def _unwrap(self, version: str, body: bytes) -> Answer:
         """KeyOperationsParameters in, KeyOperationResult out."""
@@ -121,7 +121,7 @@ class KeyVault:
         except ValueError:
             return _error(400, "BadParameter", "Property value has invalid value")
         result = {"kid": f"{self.url}/keys/{self._name}/{version}", "value": _base64url(plain)}
-        return _json(200, result)
+        return json_answer(200, result)
 
 
 def _unauthorized(refusal: TokenRefusal) -> Answer:
@@ -133,13 +133,9 @@ def _unauthorized(refusal: TokenRefusal) -> Answer:
 
 def _error(status: int, code: str, message: str, inner: str = "") -> Answer:
     """KeyVaultError."""
-    return _json(
+    return json_answer(
         status, {"error": {"code": code, "message": message, **({"innererror": {"code": inner}} if inner else {})}}
     )
-
-
-def _json(status: int, body: Mapping[str, Any]) -> Answer:
-    return Answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(body).encode())
 
 
 def _number(number: int) -> str:

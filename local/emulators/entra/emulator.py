@@ -10,13 +10,10 @@ what was issued.
 
 from __future__ import annotations
 
-import hmac
-import json
 import secrets
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -24,53 +21,38 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from local.emulators.entra.oauth import App, Federation, Form, Granted, OAuthError
-from local.emulators.entra.tokens import EXCHANGE, FABRIC, POWER_BI, Caller, TokenRefusal, Tokens
+from local.emulators.entra.model import (
+    App,
+    Directory,
+    Federation,
+    Form,
+    Granted,
+    Identity,
+    OAuthError,
+    identity_granted,
+)
+from local.emulators.entra.tokens import Tokens
 from local.emulators.entra.users import Users
+from local.emulators.entra.wire import identity_refused, openid_configuration, page_or, refused
 from local.emulators.faults import (
     Fault,
     FaultScript,
     IssueExpired,
     IssueFor,
-    LoseResponse,
     RefuseToken,
     ServerError,
-    Slow,
     Throttle,
+    delivered,
 )
-from local.emulators.http_server import Answer, Clock, LoopbackServer, Request
+from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, json_answer
 
 __all__ = ["App", "Entra", "Federation", "Identity", "TokenRequest"]
 
 TRUE_HOST: Final = "login.microsoftonline.com"
 
-RESOURCES: Final = frozenset(
-    {FABRIC, POWER_BI, EXCHANGE, "https://storage.azure.com", "https://vault.azure.net", "https://eventhubs.azure.net"}
-)
-"""What tokens are issued for; asking for anything else is a mistake that a true tenant would name, too."""
-
-JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-"""RFC 7523, section 2.2."""
 
 IDENTITY_API_VERSION: Final = "2019-08-01"
 """https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference."""
-
-PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A managed identity that is assigned to the Functions app."""
-
-    client_id: str
-    object_id: str
-    resource_id: str = ""
-    system_assigned: bool = False
-
-    @property
-    def caller(self) -> Caller:
-        """Whom its tokens speak for."""
-        return Caller(self.object_id, self.client_id, "managed-identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +86,8 @@ class Entra:
         self.faults = faults or FaultScript()
         self.token_lifetime = token_lifetime
         self.identity_token_lifetime = identity_token_lifetime
-        self.apps = {app.client_id: app for app in apps}
-        self.identities = tuple(identities)
+        self.directory = Directory(self.tokens, apps, identities)
+        self.apps = self.directory.apps
         self._clock = clock
         self._identity_header = secrets.token_hex(16)
         self._lock = threading.Lock()
@@ -113,7 +95,7 @@ class Entra:
         self._unplanned: list[str] = []
         self._routes: Mapping[tuple[str, str], Callable[[Request], Answer | None]] = {
             ("GET", "/common/discovery/instance"): self._instance_discovery,
-            ("GET", "/{tenant}/v2.0/.well-known/openid-configuration"): self._openid_configuration,
+            ("GET", "/{tenant}/v2.0/.well-known/openid-configuration"): self._configuration,
             ("GET", "/{tenant}/discovery/v2.0/keys"): self._keys,
             ("GET", "/common/discovery/v2.0/keys"): self._keys,
             ("POST", "/{tenant}/oauth2/v2.0/token"): self._token,
@@ -122,7 +104,7 @@ class Entra:
             ("GET", "/msi/token"): self._identity_token,
         }
         self._grants: Mapping[str, Callable[[Form], Granted | OAuthError]] = {
-            "client_credentials": self._client_credentials,
+            "client_credentials": self.directory.client_credentials,
         }
         self._plain = LoopbackServer(self._respond, clock)
         self._secure = LoopbackServer(self._respond, clock, secure=True)
@@ -197,10 +179,10 @@ class Entra:
             return handler(request)
         _, tenant, rest = (request.path + "//").split("/", 2)
         if tenant and (request.method, "/{tenant}/" + rest.removesuffix("//")) in self._routes:
-            return self._refused(OAuthError("invalid_tenant", 90002, f"Tenant '{tenant}' not found."))
+            return refused(OAuthError("invalid_tenant", 90002, f"Tenant '{tenant}' not found."), self._clock())
         with self._lock:
             self._unplanned.append(f"{request.method} {request.path}")
-        return _json(404, {"error": "not_found"})
+        return json_answer(404, {"error": "not_found"})
 
     def _base(self, request: Request) -> str:
         """The address that the caller used, so that what it is told next leads back here in the same way."""
@@ -212,30 +194,17 @@ class Entra:
         hosts = {TRUE_HOST: TRUE_HOST, str(ours.hostname): ours.netloc, ours.netloc: ours.netloc}
         asked = urlsplit(dict(request.query).get("authorization_endpoint", ""))
         if asked.scheme != "https" or asked.netloc not in hosts:
-            return self._refused(OAuthError("invalid_instance", 50049, "Unknown or invalid instance."))
+            return refused(OAuthError("invalid_instance", 50049, "Unknown or invalid instance."), self._clock())
         tenant = f"https://{hosts[asked.netloc]}/{asked.path.split('/')[1]}"
         groups = [{"preferred_network": host, "preferred_cache": host, "aliases": [host]} for host in hosts]
         endpoint = f"{tenant}/v2.0/.well-known/openid-configuration"
-        return _json(200, {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": groups})
+        return json_answer(200, {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": groups})
 
-    def _openid_configuration(self, request: Request) -> Answer:
-        tenant = f"{self._base(request)}/{self.tenant_id}"
-        return _json(
-            200,
-            {
-                "issuer": f"{tenant}/v2.0",
-                "authorization_endpoint": f"{tenant}/oauth2/v2.0/authorize",
-                "token_endpoint": f"{tenant}/oauth2/v2.0/token",
-                "device_authorization_endpoint": f"{tenant}/oauth2/v2.0/devicecode",
-                "jwks_uri": f"{tenant}/discovery/v2.0/keys",
-                "response_types_supported": ["code", "id_token"],
-                "subject_types_supported": ["pairwise"],
-                "id_token_signing_alg_values_supported": ["RS256"],
-            },
-        )
+    def _configuration(self, request: Request) -> Answer:
+        return openid_configuration(f"{self._base(request)}/{self.tenant_id}")
 
     def _keys(self, _: Request) -> Answer:
-        return _json(200, self.tokens.key_set())
+        return json_answer(200, self.tokens.key_set())
 
     def _token(self, request: Request) -> Answer | None:
         """https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow."""
@@ -245,17 +214,17 @@ class Entra:
         outcome = _refused_by(fault) or self._granted(grant, form)
         self._note(grant, client_id, form.get("scope", ""), outcome)
         if isinstance(outcome, OAuthError):
-            return _delivered(fault, self._refused(outcome))
+            return delivered(fault, refused(outcome, self._clock()))
         token = self._made(outcome, fault, self.token_lifetime)
         seconds = int(self.token_lifetime.total_seconds()) - 1
         body = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
-        return _delivered(fault, _json(200, {**body, **outcome.beside}))
+        return delivered(fault, json_answer(200, {**body, **outcome.beside}))
 
     def _granted(self, grant: str, form: Form) -> Granted | OAuthError:
         decide, of_user = self._grants.get(grant), self.users.grants.get(grant)
         if decide:
             return decide(form)
-        app = self.apps.get(form.get("client_id", ""))
+        app = self.directory.apps.get(form.get("client_id", ""))
         if of_user and app and app.public:
             with self._lock:
                 return of_user(app, form)
@@ -264,63 +233,28 @@ class Entra:
     def _device_code(self, request: Request) -> Answer:
         form = dict(parse_qsl(request.body.decode()))
         with self._lock:
-            answer = self.users.device_authorization(self.apps.get(form.get("client_id", "")), form)
-        return self._refused(answer) if isinstance(answer, OAuthError) else _json(200, answer)
+            answer = self.users.device_authorization(self.directory.apps.get(form.get("client_id", "")), form)
+        return refused(answer, self._clock()) if isinstance(answer, OAuthError) else json_answer(200, answer)
 
     def _authorize(self, request: Request) -> Answer:
         query = dict(request.query)
         with self._lock:
-            return self.users.authorize(self.apps.get(query.get("client_id", "")), query)
-
-    def _client_credentials(self, form: Form) -> Granted | OAuthError:
-        app = self.apps.get(form.get("client_id", ""))
-        if app is None:
-            return OAuthError("unauthorized_client", 700016, "Application was not found in the directory.")
-        denied = self._prove(app, form)
-        if denied:
-            return denied
-        audience, dot, _ = form.get("scope", "").rpartition("/.default")
-        if not dot:
-            return OAuthError("invalid_scope", 1002012, "The scope must end in /.default.")
-        if audience.rstrip("/") not in RESOURCES:
-            return OAuthError("invalid_resource", 500011, "The resource principal was not found in the tenant.")
-        return Granted(Caller(app.object_id, app.client_id), audience)
-
-    def _prove(self, app: App, form: Form) -> OAuthError | None:
-        """None if the caller is who it says."""
-        if form.get("client_assertion_type") == JWT_BEARER:
-            return self._prove_by_assertion(app, form.get("client_assertion", ""))
-        if "client_secret" not in form:
-            return OAuthError("invalid_client", 7000218, "A client_assertion or client_secret is required.", 401)
-        if app.secret is None or not hmac.compare_digest(app.secret, form["client_secret"]):
-            return OAuthError("invalid_client", 7000215, "Invalid client secret provided.", 401)
-        return None
-
-    def _prove_by_assertion(self, app: App, assertion: str) -> OAuthError | None:
-        """https://learn.microsoft.com/entra/workload-id/workload-identity-federation: issuer, subject and audience."""
-        claims = self.tokens.claims(assertion)
-        if claims is TokenRefusal.EXPIRED:
-            return OAuthError("invalid_client", 700024, "Client assertion is not within its valid time range.", 401)
-        if isinstance(claims, TokenRefusal):
-            return OAuthError("invalid_client", 700027, "Client assertion failed signature validation.", 401)
-        if Federation(claims["iss"], claims["sub"], claims["aud"]) not in app.federations:
-            return OAuthError("invalid_client", 700213, "No matching federated identity record found.", 401)
-        return None
+            return self.users.authorize(self.directory.apps.get(query.get("client_id", "")), query)
 
     def _identity_token(self, request: Request) -> Answer | None:
         """The identity endpoint of App Service; errors are flat, with a statusCode."""
         query = dict(request.query)
         if request.headers.get("x-identity-header") != self._identity_header:
-            return _identity_refused(401, "The identity header is missing or wrong.")
+            return identity_refused(401, "The identity header is missing or wrong.")
         if query.get("api-version") != IDENTITY_API_VERSION:
-            return _identity_refused(400, "Unsupported api-version.")
-        identity = self._identity(query)
+            return identity_refused(400, "Unsupported api-version.")
+        identity = self.directory.identity(query)
         client_id = identity.client_id if identity else ""
         fault = self.faults.take("token", client_id)
-        outcome = _refused_by(fault) or _identity_granted(identity, query)
+        outcome = _refused_by(fault) or identity_granted(identity, query)
         self._note("managed_identity", client_id, query.get("resource", ""), outcome)
         if isinstance(outcome, OAuthError):
-            return _delivered(fault, _page_or(outcome, _identity_refused(outcome.status, outcome.text)))
+            return delivered(fault, page_or(outcome, identity_refused(outcome.status, outcome.text)))
         # msal takes the machine's time from this to know how long the token lasts, whatever clock the tenant is on.
         expires = datetime.now(UTC) + self.identity_token_lifetime
         body = {
@@ -330,20 +264,7 @@ class Entra:
             "token_type": "Bearer",
             "client_id": outcome.caller.app_id,
         }
-        return _delivered(fault, _json(200, body))
-
-    def _identity(self, query: Form) -> Identity | None:
-        """The identity that a request names, else the system-assigned one; None if there is no such identity."""
-        for identity in self.identities:
-            names = {
-                "client_id": identity.client_id,
-                "object_id": identity.object_id,
-                "mi_res_id": identity.resource_id,
-            }
-            named = {name: query[name] for name in names if name in query}
-            if named.items() <= names.items() if named else identity.system_assigned:
-                return identity
-        return None
+        return delivered(fault, json_answer(200, body))
 
     # --- Records and answers ---------------------------------------------------------------------------------------
 
@@ -356,20 +277,6 @@ class Entra:
         said = outcome.error if isinstance(outcome, OAuthError) else "issued"
         with self._lock:
             self._asked.append(TokenRequest(grant, client_id, audience.removesuffix("/.default"), said))
-
-    def _refused(self, error: OAuthError) -> Answer:
-        """https://learn.microsoft.com/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application."""
-        trace = str(uuid.uuid4())
-        body = {
-            "error": error.error,
-            "error_description": f"AADSTS{error.number}: {error.text} Trace ID: {trace}",
-            "error_codes": [error.number],
-            "timestamp": self._clock().strftime("%Y-%m-%d %H:%M:%SZ"),
-            "trace_id": trace,
-            "correlation_id": str(uuid.uuid4()),
-        }
-        more = {"suberror": error.suberror, "claims": error.claims}
-        return _page_or(error, _json(error.status, body | {name: value for name, value in more.items() if value}))
 
 
 class _Rerouted(HTTPAdapter):
@@ -387,10 +294,6 @@ class _Rerouted(HTTPAdapter):
         return super().send(moved, *args, **kwargs)
 
 
-def _json(status: int, body: Mapping[str, Any]) -> Answer:
-    return Answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(body).encode())
-
-
 def _refused_by(fault: Fault | None) -> OAuthError | None:
     """The refusal that a script wants, if it wants one."""
     match fault:
@@ -401,32 +304,3 @@ def _refused_by(fault: Fault | None) -> OAuthError | None:
         case Throttle(retry_after_seconds=seconds):
             return OAuthError("temporarily_unavailable", 90033, "Throttled.", 429, retry_after_seconds=seconds)
     return None
-
-
-def _delivered(fault: Fault | None, answer: Answer) -> Answer | None:
-    """What becomes of an answer on its way."""
-    if isinstance(fault, LoseResponse):
-        return None
-    return replace(answer, slow_seconds=fault.seconds) if isinstance(fault, Slow) else answer
-
-
-def _page_or(error: OAuthError, answer: Answer) -> Answer:
-    """A scripted server error comes from something in front that knows only HTML; a throttled answer says how long."""
-    if error.error == "server_error":
-        return Answer(error.status, {"Content-Type": "text/html"}, PAGE)
-    if error.retry_after_seconds is None:
-        return answer
-    return replace(answer, headers={**answer.headers, "Retry-After": f"{error.retry_after_seconds:.0f}"})
-
-
-def _identity_refused(status: int, message: str) -> Answer:
-    return _json(status, {"statusCode": status, "message": message, "correlationId": str(uuid.uuid4())})
-
-
-def _identity_granted(identity: Identity | None, query: Form) -> Granted | OAuthError:
-    if identity is None:
-        return OAuthError("no_identity", 0, "No User Assigned or Delegated Managed Identity found for specified id.")
-    resource = query.get("resource", "")
-    if resource.rstrip("/") not in RESOURCES:
-        return OAuthError("invalid_resource", 0, "An unexpected error occurred while fetching the token.", 500)
-    return Granted(identity.caller, resource)

@@ -13,12 +13,12 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from html import escape
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from local.emulators.entra.oauth import App, Form, Granted, OAuthError
+from local.emulators.entra.model import App, Form, Granted, OAuthError
 from local.emulators.entra.tokens import Caller, Tokens
+from local.emulators.entra.wire import browser_page
 from local.emulators.http_server import Answer, Clock
 
 REFRESH_LIFETIME: Final = timedelta(days=90)
@@ -164,17 +164,17 @@ class Users:
         if isinstance(wish, Wish) and (wanted.items() > query.items() or not query.get("code_challenge")):
             wish = OAuthError("invalid_request", 900144, "A code, form_post and PKCE are wanted.")
         elif app and _without_port(redirect) not in app.redirects:
-            return _page("", {"error": "AADSTS50011: the redirect URI does not match those of the application"})
+            return browser_page("", {"error": "AADSTS50011: the redirect URI does not match those of the application"})
         if isinstance(wish, OAuthError):
-            return _page(redirect, {"error": wish.error, "error_description": wish.text, **_state(query)})
+            return browser_page(redirect, {"error": wish.error, "error_description": wish.text, **_state(query)})
         does = self.person(wish)
         if does == "nothing":
-            return _page("", {})
+            return browser_page("", {})
         if does == "declines":
-            return _page(redirect, {"error": "access_denied", "error_description": "Declined.", **_state(query)})
+            return browser_page(redirect, {"error": "access_denied", "error_description": "Declined.", **_state(query)})
         code = f"0.AX-planted-authorization-{secrets.token_urlsafe(300)}"
         self._codes[code] = Code(wish, self._clock() + CODE_LIFETIME)
-        return _page(redirect, {"code": code, **_state(query)})
+        return browser_page(redirect, {"code": code, **_state(query)})
 
     def _authorized(self, app: App, form: Form) -> Granted | OAuthError:
         code = self._codes.get(form.get("code", ""))
@@ -267,13 +267,6 @@ class Users:
             "ver": "2.0",
         }
         return self._tokens.sign(claims | ({"nonce": wish.nonce} if wish.nonce else {}))
-
-
-def _page(action: str, fields: Mapping[str, str]) -> Answer:
-    """A form that a browser sends by itself; without an address a page that waits for somebody."""
-    inputs = "".join(f'<input name="{name}" value="{escape(value)}">' for name, value in fields.items())
-    page = f'<html><body><form method="post" action="{escape(action)}">{inputs}</form></body></html>'
-    return Answer(200, {"Content-Type": "text/html"}, page.encode())
 
 
 def _state(query: Form) -> dict[str, str]:

@@ -26,7 +26,6 @@ from local.emulators.fabric.wire import (
     Refusal,
     accepted,
     delegates,
-    json_answer,
     location,
     number_in,
     object_in,
@@ -37,8 +36,8 @@ from local.emulators.fabric.wire import (
     with_header,
     worded,
 )
-from local.emulators.faults import Fault, FaultScript, LoseResponse, Refuse, ServerError, Slow, Throttle
-from local.emulators.http_server import Answer, Clock, LoopbackServer, Request
+from local.emulators.faults import Fault, FaultScript, Refuse, ServerError, Throttle, delivered
+from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, json_answer
 from local.emulators.journal import Journal, RefusedStart
 
 Validate = Callable[[str, Collection[str]], Caller | TokenRefusal]
@@ -208,9 +207,9 @@ class FabricEmulator:
             else:
                 fault = self._over_quota(caller) or self.faults.take(call.operation, call.item)
                 answer = self._worded(self._under(fault, call, request, caller, request_id), request_id)
-            delivered = _delivered(fault, answer)
-            self._keep(request, delivered, call, caller, fault)
-        return delivered
+            arrives = delivered(fault, answer)
+            self._keep(request, arrives, call, caller, fault)
+        return arrives
 
     def _worded(self, outcome: Answer | Refusal, request_id: str) -> Answer:
         answer = outcome if isinstance(outcome, Answer) else worded(outcome, self._clock(), request_id)
@@ -355,13 +354,6 @@ def _scripted(fault: Fault | None) -> Answer | Refusal | None:
             body = b"<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
             return Answer(status, {"Content-Type": "text/html"}, body)
     return None
-
-
-def _delivered(fault: Fault | None, answer: Answer) -> Answer | None:
-    """What becomes of an answer on its way."""
-    if isinstance(fault, LoseResponse):
-        return None
-    return replace(answer, slow_seconds=fault.seconds) if isinstance(fault, Slow) else answer
 
 
 def _unauthorized(refusal: TokenRefusal) -> Answer | Refusal:

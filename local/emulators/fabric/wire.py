@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 
 from local.emulators.entra.tokens import Caller
 from local.emulators.fabric.model import LAKE_VIEWS, Instance, JobType
-from local.emulators.http_server import Answer, Request
+from local.emulators.http_server import Answer, Request, json_answer
 
 JOBS_PATH: Final = re.compile(r"/v1/workspaces/([^/]+)/(items|lakehouses)/([^/]+)/jobs/(.+)")
 
@@ -232,11 +232,6 @@ def worded(refusal: Refusal, now: datetime, request_id: str) -> Answer:
         body["relatedResource"] = dict(zip(("resourceId", "resourceType"), refusal.about, strict=True))
     answer = with_header(json_answer(problem.status, body), "x-ms-public-api-error-code", refusal.code)
     return answer if seconds is None else with_header(answer, "Retry-After", f"{seconds:.0f}")
-
-
-def json_answer(status: int, body: Mapping[str, Any]) -> Answer:
-    """Write JSON."""
-    return Answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(body).encode())
 
 
 def with_header(answer: Answer, name: str, value: str) -> Answer:

@@ -251,7 +251,7 @@ def test_identity_that_is_not_assigned(entra: Entra, http: requests.Session) -> 
     stranger = msal.UserAssignedManagedIdentity(client_id="5e7d9b30-0000-4000-8000-0000000000ff")
     result = _identity_client(http, stranger).acquire_token_for_client(resource=FABRIC)
     assert "No User Assigned or Delegated Managed Identity found" in result["error_description"]
-    entra.identities = (USER_ASSIGNED,)
+    entra.directory.identities = (USER_ASSIGNED,)
     assert "error" in _identity_client(http).acquire_token_for_client(resource=FABRIC)
 
 

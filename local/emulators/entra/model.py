@@ -1,0 +1,152 @@
+"""Who a tenant knows: apps and managed identities, how each proves itself, and what a proof comes to."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from local.emulators.entra.tokens import EXCHANGE, FABRIC, POWER_BI, Caller, TokenRefusal, Tokens
+
+Form = Mapping[str, str]
+
+RESOURCES: Final = frozenset(
+    {FABRIC, POWER_BI, EXCHANGE, "https://storage.azure.com", "https://vault.azure.net", "https://eventhubs.azure.net"}
+)
+"""What tokens are issued for; asking for anything else is a mistake that a true tenant would name, too."""
+
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""RFC 7523, section 2.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """An app trusts tokens of this issuer and subject as its own proof; the defaults fit a managed identity."""
+
+    issuer: str
+    subject: str
+    audience: str = EXCHANGE
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app registration with its service principal: a secret, federated credentials, or both.
+
+    `public`: public client flows are allowed. `redirects` are those of the platform "mobile and desktop"; ports of
+    loopback addresses are not compared. `consented` are the delegated scopes that it has consent for.
+    """
+
+    client_id: str
+    object_id: str
+    secret: str | None = None
+    federations: tuple[Federation, ...] = ()
+    public: bool = False
+    redirects: tuple[str, ...] = ()
+    consented: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthError:
+    """What an endpoint answers instead of a token; `number` is that of its AADSTS text."""
+
+    error: str
+    number: int
+    text: str
+    status: int = 400
+    suberror: str = ""
+    retry_after_seconds: float | None = None
+    claims: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a grant came to: a token for `audience` that speaks for `caller`; `beside` is answered beside it."""
+
+    caller: Caller
+    audience: str
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A managed identity that is assigned to the Functions app."""
+
+    client_id: str
+    object_id: str
+    resource_id: str = ""
+    system_assigned: bool = False
+
+    @property
+    def caller(self) -> Caller:
+        """Whom its tokens speak for."""
+        return Caller(self.object_id, self.client_id, "managed-identity")
+
+
+class Directory:
+    """The apps and identities of one tenant, and what each of them may be given."""
+
+    def __init__(self, tokens: Tokens, apps: Iterable[App], identities: Iterable[Identity]) -> None:
+        """`tokens` judges assertions."""
+        self.apps = {app.client_id: app for app in apps}
+        self.identities = tuple(identities)
+        self._tokens = tokens
+
+    def client_credentials(self, form: Form) -> Granted | OAuthError:
+        """Grant a token to an app that proves itself, or say why not."""
+        app = self.apps.get(form.get("client_id", ""))
+        if app is None:
+            return OAuthError("unauthorized_client", 700016, "Application was not found in the directory.")
+        denied = self._prove(app, form)
+        if denied:
+            return denied
+        audience, dot, _ = form.get("scope", "").rpartition("/.default")
+        if not dot:
+            return OAuthError("invalid_scope", 1002012, "The scope must end in /.default.")
+        if audience.rstrip("/") not in RESOURCES:
+            return OAuthError("invalid_resource", 500011, "The resource principal was not found in the tenant.")
+        return Granted(Caller(app.object_id, app.client_id), audience)
+
+    def _prove(self, app: App, form: Form) -> OAuthError | None:
+        """None if the caller is who it says."""
+        if form.get("client_assertion_type") == JWT_BEARER:
+            return self._prove_by_assertion(app, form.get("client_assertion", ""))
+        if "client_secret" not in form:
+            return OAuthError("invalid_client", 7000218, "A client_assertion or client_secret is required.", 401)
+        if app.secret is None or not hmac.compare_digest(app.secret, form["client_secret"]):
+            return OAuthError("invalid_client", 7000215, "Invalid client secret provided.", 401)
+        return None
+
+    def _prove_by_assertion(self, app: App, assertion: str) -> OAuthError | None:
+        """https://learn.microsoft.com/entra/workload-id/workload-identity-federation: issuer, subject and audience."""
+        claims = self._tokens.claims(assertion)
+        if claims is TokenRefusal.EXPIRED:
+            return OAuthError("invalid_client", 700024, "Client assertion is not within its valid time range.", 401)
+        if isinstance(claims, TokenRefusal):
+            return OAuthError("invalid_client", 700027, "Client assertion failed signature validation.", 401)
+        if Federation(claims["iss"], claims["sub"], claims["aud"]) not in app.federations:
+            return OAuthError("invalid_client", 700213, "No matching federated identity record found.", 401)
+        return None
+
+    def identity(self, query: Form) -> Identity | None:
+        """The identity that a request names, else the system-assigned one; None if there is no such identity."""
+        for identity in self.identities:
+            names = {
+                "client_id": identity.client_id,
+                "object_id": identity.object_id,
+                "mi_res_id": identity.resource_id,
+            }
+            named = {name: query[name] for name in names if name in query}
+            if named.items() <= names.items() if named else identity.system_assigned:
+                return identity
+        return None
+
+
+def identity_granted(identity: Identity | None, query: Form) -> Granted | OAuthError:
+    """What a managed identity is given for the resource of its request."""
+    if identity is None:
+        return OAuthError("no_identity", 0, "No User Assigned or Delegated Managed Identity found for specified id.")
+    resource = query.get("resource", "")
+    if resource.rstrip("/") not in RESOURCES:
+        return OAuthError("invalid_resource", 0, "An unexpected error occurred while fetching the token.", 500)
+    return Granted(identity.caller, resource)
