@@ -1,14 +1,8 @@
 """Glue's four operations on refresh runs of materialized views, added to moto 5.2.5, which has none of them.
 
 While a `GlueEmulator` is entered, moto's Glue answers Start-, Get-, List- and StopMaterializedViewRefreshTaskRun(s), in
-process (`mock_aws`) and over HTTP (moto's server) alike. A run is a value, and where it stands follows from the clock
-at the moment somebody asks: no threads, no sleeping, so a test may turn the clock.
-
-    created_at      starts_at                          ends_at
-        |  STARTING     |            RUNNING               |  SUCCEEDED, FAILED or STOPPED
-        +-- reads its sources here, so what arrives later is not in the view
-
-What Glue does not publish is marked [assumed] where it is decided. Requests and answers are in `glue_wire`.
+process (`mock_aws`) and over HTTP (moto's server) alike. What a run does is in `model`, how it is told in `wire`; here
+are scripted faults, evidence, and the places where moto is changed.
 """
 
 from __future__ import annotations
@@ -16,10 +10,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 from unittest.mock import patch
@@ -32,33 +24,26 @@ from moto.glue.responses import GlueResponse
 
 from local.emulators.clock import SystemClock
 from local.emulators.faults import (
-    ClockApart,
-    FailRun,
     Fault,
     FaultScript,
     LoseResponse,
-    NeverEnd,
     Operation,
     Refuse,
     ServerError,
     Slow,
     Throttle,
 )
+from local.emulators.glue.model import Call, GlueError, GlueSettings, Refreshes, Run, resource_name
 from local.emulators.glue.wire import (
     COMMON_ERRORS,
     GET,
     LIST,
-    LONGEST_ERROR_MESSAGE,
     START,
     STOP,
-    Call,
-    GlueError,
     GlueEvent,
-    Run,
-    Status,
+    error_body,
     events_of,
     place_after,
-    resource_name,
     status_of,
     table_changed,
     token_of,
@@ -66,7 +51,7 @@ from local.emulators.glue.wire import (
     validate,
 )
 from local.emulators.http_server import drop_connection
-from local.emulators.journal import Journal, Outcome, PlatformRun, RefusedStart
+from local.emulators.journal import Journal, RefusedStart
 
 __all__ = ["FAULTS_OF", "FOREIGN_ACCESS_KEY", "GlueEmulator", "GlueSettings", "resource_name"]
 
@@ -75,25 +60,6 @@ FAULTS_OF: Final[Mapping[str, Operation]] = {START: "start", GET: "get", LIST: "
 
 FOREIGN_ACCESS_KEY: Final = "UNSTALELOCALFOREIGN1"
 """A start signed with this key is someone else's; 20 characters, because moto reads no other length."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlueSettings:
-    """How the platform behaves where its documents leave it open.
-
-    `run_time` counts from creation. `listing_delay` is how long after its creation a run is first listed. Only the
-    newest `retained_runs` of a view are remembered, and `concurrent_runs` of an account and Region may go on at once.
-    """
-
-    starting: timedelta = timedelta(milliseconds=200)
-    run_time: timedelta = timedelta(seconds=3)
-    stopping: timedelta = timedelta(milliseconds=500)
-    listing_delay: timedelta = timedelta(0)
-    retained_runs: int = 1000
-    concurrent_runs: int = 50
-    page_size: int = 100
-    newest_first: bool = True
-    processed_bytes: int = 1_000_000
 
 
 class ResponseLostError(Exception):
@@ -116,17 +82,13 @@ class GlueEmulator:
         sleep: Callable[[float], object] = time.sleep,
         foreign_access_keys: frozenset[str] = frozenset({FOREIGN_ACCESS_KEY}),
     ) -> None:
-        self.settings = settings or GlueSettings()
         self.faults = faults or FaultScript()
+        self._refreshes = Refreshes(settings or GlueSettings(), self.faults, foreign_access_keys)
         self.calls: list[Call] = []
         self._clock = clock or SystemClock().now
         self._emit = emit
         self._sleep = sleep
-        self._foreign_access_keys = foreign_access_keys
         self._lock = threading.RLock()
-        self._runs: dict[str, Run] = {}
-        self._journal = Journal()
-        self._run_times: dict[str, timedelta] = {}
         self._told: dict[str, int] = {}
         self._installed = ExitStack()
 
@@ -137,18 +99,24 @@ class GlueEmulator:
     def __exit__(self, *_: object) -> None:
         self._installed.close()
 
+    @property
+    def settings(self) -> GlueSettings:
+        """How the platform behaves; a test may change it while the emulator goes on."""
+        return self._refreshes.settings
+
+    @settings.setter
+    def settings(self, settings: GlueSettings) -> None:
+        self._refreshes.settings = settings
+
     def set_run_time(self, resource: str, run_time: timedelta) -> None:
         """Let later runs of one view take their own time."""
         with self._lock:
-            self._run_times[resource] = run_time
+            self._refreshes.set_run_time(resource, run_time)
 
     def journal(self) -> Journal:
         """Bring the journal up to now and return it."""
         with self._lock:
-            now = self._clock()
-            for run in self._runs.values():
-                self._journal.replace(_entry(run, now))
-            return self._journal
+            return self._refreshes.journal(self._clock())
 
     def answer(self, call: Call) -> dict[str, Any]:
         """Answer one call; raises GlueError for a refusal and ResponseLostError for an answer that nobody gets."""
@@ -164,7 +132,7 @@ class GlueEmulator:
         """Emit the events that have come due since the last time, oldest first; returns how many."""
         with self._lock:
             now = self._clock()
-            due = [event for run in self._runs.values() for event in self._take_due(run, now)]
+            due = [event for run in self._refreshes.runs.values() for event in self._take_due(run, now)]
         for event in sorted(due, key=lambda event: event.time):
             self.tell(event)
         return len(due)
@@ -190,7 +158,7 @@ class GlueEmulator:
         return answer
 
     def _resource_of(self, call: Call) -> str | None:
-        run = self._runs.get(str(call.parameters.get("MaterializedViewRefreshTaskRunId")))
+        run = self._refreshes.runs.get(str(call.parameters.get("MaterializedViewRefreshTaskRunId")))
         return run.resource if run else call.resource
 
     def _hinder(self, fault: Fault | None) -> None:
@@ -212,95 +180,27 @@ class GlueEmulator:
 
     def _note(self, refusal: GlueError, call: Call) -> None:
         if call.operation == START and call.resource:
-            foreign = call.access_key in self._foreign_access_keys
-            self._journal.add(RefusedStart(call.resource, self._clock(), refusal.code, call.access_key, foreign))
+            now, foreign = self._clock(), self._refreshes.is_foreign(call)
+            refused = RefusedStart(call.resource, now, refusal.code, call.access_key, foreign)
+            self._refreshes.journal(now).add(refused)
 
     def _start(self, call: Call, now: datetime) -> dict[str, Any]:
-        role = _role_of_view(call)
-        account = (call.account, call.region)
-        going_on = [run for run in self._runs.values() if (run.account, run.region) == account and not run.over(now)]
-        if any(run.resource == call.resource for run in going_on):
-            raise GlueError("MaterializedViewRefreshTaskRunningException", f"{call.resource} is being refreshed")
-        if len(going_on) >= self.settings.concurrent_runs:
-            raise GlueError("ResourceNumberLimitExceededException", f"{len(going_on)} refreshes are running")
-        run = self._under_run_fault(self._new_run(call, role, now))
-        self._runs[run.run_id] = run
-        self._journal.add(_entry(run, now))
-        self._forget_beyond_retention(run.resource, now)
+        run = self._refreshes.start(call, _role_of_view(call), now)
         return {"MaterializedViewRefreshTaskRunId": run.run_id}
 
     def _get(self, call: Call, now: datetime) -> dict[str, Any]:
-        run_id = call.parameters["MaterializedViewRefreshTaskRunId"]
-        for run in self._of_caller(call):
-            if run.run_id == run_id:
-                return {"MaterializedViewRefreshTaskRun": told_run(run, now)}
-        raise GlueError("EntityNotFoundException", f"there is no refresh task run {run_id}")
+        return {"MaterializedViewRefreshTaskRun": told_run(self._refreshes.get(call), now)}
 
     def _list(self, call: Call, now: datetime) -> dict[str, Any]:
-        wanted = [run for run in self._of_caller(call) if self._listed(run, call, now)]
-        if self.settings.newest_first:  # the order is not published [assumed]
-            wanted.reverse()
+        wanted = self._refreshes.listed(call, now)
         rest = wanted[place_after(call.parameters.get("NextToken"), wanted) :]
         page = rest[: call.parameters.get("MaxResults", self.settings.page_size)]
         more = {"NextToken": token_of(page[-1])} if len(rest) > len(page) else {}
         return {"MaterializedViewRefreshTaskRuns": [told_run(run, now) for run in page]} | more
 
     def _stop(self, call: Call, now: datetime) -> dict[str, Any]:
-        # The model lists no EntityNotFoundException for a stop: an unknown view has nothing running [assumed].
-        for run in self._of_caller(call):
-            if run.resource == call.resource and not run.over(now):
-                if run.stop_asked:
-                    raise GlueError("MaterializedViewRefreshTaskStoppingException", f"{call.resource} is stopping")
-                ends_at = now + self.settings.stopping
-                self._runs[run.run_id] = replace(run, stop_asked=True, ends_at=ends_at, ends_as="STOPPED", error=None)
-                return {}
-        raise GlueError("MaterializedViewRefreshTaskNotRunningException", f"{call.resource} is not being refreshed")
-
-    def _of_caller(self, call: Call) -> list[Run]:
-        """The runs that a caller can see, oldest first: those of the account, the Region and the catalog asked for."""
-        scope = (call.account, call.region, call.parameters["CatalogId"])
-        return [run for run in self._runs.values() if (run.account, run.region, run.catalog) == scope]
-
-    def _listed(self, run: Run, call: Call, now: datetime) -> bool:
-        database, table = call.parameters.get("DatabaseName"), call.parameters.get("TableName")
-        named = database in (None, run.database) and table in (None, run.table)
-        return named and run.created_at + self.settings.listing_delay <= now
-
-    def _new_run(self, call: Call, role: str | None, now: datetime) -> Run:
-        return Run(
-            run_id=str(uuid.uuid4()),
-            account=call.account,
-            region=call.region,
-            catalog=call.parameters["CatalogId"],
-            database=call.parameters["DatabaseName"],
-            table=call.parameters["TableName"],
-            role=role,
-            full=bool(call.parameters.get("FullRefresh")),
-            access_key=call.access_key,
-            foreign=call.access_key in self._foreign_access_keys,
-            created_at=now,
-            starts_at=now + self.settings.starting,
-            ends_at=now + self._run_times.get(str(call.resource), self.settings.run_time),
-            processed_bytes=self.settings.processed_bytes,
-        )
-
-    def _under_run_fault(self, run: Run) -> Run:
-        match self.faults.take("run", run.resource):
-            case FailRun(message):
-                return replace(run, ends_as="FAILED", error=message[:LONGEST_ERROR_MESSAGE])
-            case NeverEnd():
-                return replace(run, ends_at=None)
-            case ClockApart(offset):
-                return replace(run, told_apart=offset)
-            case _:
-                return run
-
-    def _forget_beyond_retention(self, resource: str, now: datetime) -> None:
-        remembered = [run for run in self._runs.values() if run.resource == resource]
-        for run in remembered[: -self.settings.retained_runs]:
-            if run.over(now):
-                self._journal.replace(_entry(run, now))
-                del self._runs[run.run_id]
+        self._refreshes.stop(call, now)
+        return {}
 
     def _take_due(self, run: Run, now: datetime) -> list[GlueEvent]:
         events = events_of(run)[self._told.get(run.run_id, 0) :]
@@ -322,29 +222,6 @@ def _scripted_refusal(operation: str, fault: Fault | None) -> GlueError | None:
             return GlueError(code, "as scripted", status_of(operation, code))
         case _:
             return None
-
-
-OUTCOMES: Final[Mapping[Status, Outcome]] = {
-    "STARTING": "running",
-    "RUNNING": "running",
-    "SUCCEEDED": "succeeded",
-    "FAILED": "failed",
-    "STOPPED": "stopped",
-}
-
-
-def _entry(run: Run, now: datetime) -> PlatformRun:
-    return PlatformRun(
-        run_id=run.run_id,
-        resource=run.resource,
-        created_at=run.created_at,
-        read_at=run.created_at,
-        ended_at=run.ends_at if run.over(now) else None,
-        outcome=OUTCOMES[run.status(now)],
-        full=run.full,
-        foreign=run.foreign,
-        token=run.access_key,
-    )
 
 
 # From here on: how moto comes to have all this. moto looks operations up by name on its response class.
@@ -373,7 +250,7 @@ def _handler(emulator: GlueEmulator, operation: str) -> Callable[[GlueResponse],
         try:
             return json.dumps(emulator.answer(_call(operation, response))), dict(JSON)
         except GlueError as refusal:
-            return json.dumps(refusal.body(operation)), {**JSON, **refusal.headers, "status": refusal.status}
+            return json.dumps(error_body(refusal, operation)), {**JSON, **refusal.headers, "status": refusal.status}
         except ResponseLostError:
             return _drop_connection(response)
 

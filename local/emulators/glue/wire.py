@@ -10,11 +10,13 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from moto.core.utils import get_service_model
+
+from local.emulators.glue.model import Call, GlueError, Run
 
 START: Final = "StartMaterializedViewRefreshTaskRun"
 GET: Final = "GetMaterializedViewRefreshTaskRun"
@@ -46,10 +48,6 @@ PATTERN_SURROGATES: Final = (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FF
 DPUS_PER_RUN: Final = 4
 """Price pages speak of runs of a few DPUs; any number does."""
 
-LONGEST_ERROR_MESSAGE: Final = 2048
-
-Status = Literal["STARTING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
-
 
 @dataclass(frozen=True, slots=True)
 class GlueEvent:
@@ -63,88 +61,11 @@ class GlueEvent:
     region: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request, and who sent it."""
-
-    operation: str
-    parameters: Mapping[str, Any]
-    account: str
-    region: str
-    access_key: str
-
-    @property
-    def resource(self) -> str | None:
-        """The view that the parameters name, as journals write it; None if they name none."""
-        named = self.parameters
-        if not {"CatalogId", "DatabaseName", "TableName"} <= named.keys():
-            return None
-        return resource_name(named["CatalogId"], named["DatabaseName"], named["TableName"])
-
-
-class GlueError(Exception):
-    """A documented refusal, on its way to the wire."""
-
-    def __init__(self, code: str, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.status = status
-        self.headers = headers or {}
-
-    def body(self, operation: str) -> dict[str, Any]:
-        """The JSON body, with the members that the operation's model gives this error."""
-        told: dict[str, Any] = {"__type": self.code}
-        members = _modelled_errors(operation).get(self.code, ("message",))
-        return told | {name: False if name == "FromFederationSource" else self.message for name in members}
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One refresh task run; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
-
-    run_id: str
-    account: str
-    region: str
-    catalog: str
-    database: str
-    table: str
-    role: str | None
-    full: bool
-    access_key: str
-    foreign: bool
-    created_at: datetime
-    starts_at: datetime
-    ends_at: datetime | None
-    ends_as: Literal["SUCCEEDED", "FAILED", "STOPPED"] = "SUCCEEDED"
-    processed_bytes: int = 0
-    error: str | None = None
-    stop_asked: bool = False
-    told_apart: timedelta = timedelta(0)
-
-    @property
-    def resource(self) -> str:
-        """The view, as journals write it."""
-        return resource_name(self.catalog, self.database, self.table)
-
-    def over(self, now: datetime) -> bool:
-        """Whether it has ended."""
-        return self.ends_at is not None and self.ends_at <= now
-
-    def began(self, now: datetime) -> bool:
-        """Whether it has left STARTING for RUNNING; a run that is stopped at once never does."""
-        return self.starts_at <= now and (self.ends_at is None or self.starts_at <= self.ends_at)
-
-    def status(self, now: datetime) -> Status:
-        """Where it stands. A run that is being stopped is still RUNNING: the documents list no other word [assumed]."""
-        if self.over(now):
-            return self.ends_as
-        return "RUNNING" if self.began(now) else "STARTING"
-
-
-def resource_name(catalog: str, database: str, table: str) -> str:
-    """Name a view as journals and fault scripts do: `catalog/database/table`."""
-    return f"{catalog}/{database}/{table}"
+def error_body(error: GlueError, operation: str) -> dict[str, Any]:
+    """The JSON body of a refusal, with the members that the operation's model gives this error."""
+    told: dict[str, Any] = {"__type": error.code}
+    members = _modelled_errors(operation).get(error.code, ("message",))
+    return told | {name: False if name == "FromFederationSource" else error.message for name in members}
 
 
 def status_of(operation: str, code: str) -> int:

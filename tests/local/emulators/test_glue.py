@@ -32,7 +32,8 @@ from local.emulators.faults import (
     Throttle,
 )
 from local.emulators.glue.emulator import FAULTS_OF, FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings, resource_name
-from local.emulators.glue.wire import COMMON_ERRORS, GET, LIST, START, STOP, Call, GlueError, GlueEvent
+from local.emulators.glue.model import Call, GlueError
+from local.emulators.glue.wire import COMMON_ERRORS, GET, LIST, START, STOP, GlueEvent
 from local.emulators.journal import Arrival, Journal, PlatformRun, lost, overlapping
 
 BEGIN = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)

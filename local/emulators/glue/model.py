@@ -1,0 +1,258 @@
+"""Refresh runs of materialized views on a clock: where a run stands follows from the moment at which somebody asks.
+
+    created_at      starts_at                          ends_at
+        |  STARTING     |            RUNNING               |  SUCCEEDED, FAILED or STOPPED
+        +-- reads its sources here, so what arrives later is not in the view
+
+No threads and no sleeping, so a test may turn the clock. What Glue does not publish is marked [assumed].
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from local.emulators.faults import ClockApart, FailRun, FaultScript, NeverEnd
+from local.emulators.journal import Journal, Outcome, PlatformRun
+
+LONGEST_ERROR_MESSAGE: Final = 2048
+"""Characters: https://docs.aws.amazon.com/glue/latest/webapi/API_MaterializedViewRefreshTaskRun.html."""
+
+Status = Literal["STARTING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlueSettings:
+    """How the platform behaves where its documents leave it open.
+
+    `run_time` counts from creation. `listing_delay` is how long after its creation a run is first listed. Only the
+    newest `retained_runs` of a view are remembered, and `concurrent_runs` of an account and Region may go on at once.
+    """
+
+    starting: timedelta = timedelta(milliseconds=200)
+    run_time: timedelta = timedelta(seconds=3)
+    stopping: timedelta = timedelta(milliseconds=500)
+    listing_delay: timedelta = timedelta(0)
+    retained_runs: int = 1000
+    concurrent_runs: int = 50
+    page_size: int = 100
+    newest_first: bool = True
+    processed_bytes: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, and who sent it."""
+
+    operation: str
+    parameters: Mapping[str, Any]
+    account: str
+    region: str
+    access_key: str
+
+    @property
+    def resource(self) -> str | None:
+        """The view that the parameters name, as journals write it; None if they name none."""
+        named = self.parameters
+        if not {"CatalogId", "DatabaseName", "TableName"} <= named.keys():
+            return None
+        return resource_name(named["CatalogId"], named["DatabaseName"], named["TableName"])
+
+
+class GlueError(Exception):
+    """A documented refusal, on its way to the wire."""
+
+    def __init__(self, code: str, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One refresh task run; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
+
+    run_id: str
+    account: str
+    region: str
+    catalog: str
+    database: str
+    table: str
+    role: str | None
+    full: bool
+    access_key: str
+    foreign: bool
+    created_at: datetime
+    starts_at: datetime
+    ends_at: datetime | None
+    ends_as: Literal["SUCCEEDED", "FAILED", "STOPPED"] = "SUCCEEDED"
+    processed_bytes: int = 0
+    error: str | None = None
+    stop_asked: bool = False
+    told_apart: timedelta = timedelta(0)
+
+    @property
+    def resource(self) -> str:
+        """The view, as journals write it."""
+        return resource_name(self.catalog, self.database, self.table)
+
+    def over(self, now: datetime) -> bool:
+        """Whether it has ended."""
+        return self.ends_at is not None and self.ends_at <= now
+
+    def began(self, now: datetime) -> bool:
+        """Whether it has left STARTING for RUNNING; a run that is stopped at once never does."""
+        return self.starts_at <= now and (self.ends_at is None or self.starts_at <= self.ends_at)
+
+    def status(self, now: datetime) -> Status:
+        """Where it stands. A run that is being stopped is still RUNNING: the documents list no other word [assumed]."""
+        if self.over(now):
+            return self.ends_as
+        return "RUNNING" if self.began(now) else "STARTING"
+
+
+def resource_name(catalog: str, database: str, table: str) -> str:
+    """Name a view as journals and fault scripts do: `catalog/database/table`."""
+    return f"{catalog}/{database}/{table}"
+
+
+OUTCOMES: Final[Mapping[Status, Outcome]] = {
+    "STARTING": "running",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+    "STOPPED": "stopped",
+}
+
+
+def _entry(run: Run, now: datetime) -> PlatformRun:
+    return PlatformRun(
+        run_id=run.run_id,
+        resource=run.resource,
+        created_at=run.created_at,
+        read_at=run.created_at,
+        ended_at=run.ends_at if run.over(now) else None,
+        outcome=OUTCOMES[run.status(now)],
+        full=run.full,
+        foreign=run.foreign,
+        token=run.access_key,
+    )
+
+
+class Refreshes:
+    """The runs of all accounts, and what the platform allows. Not thread-safe: whoever serves it takes turns."""
+
+    def __init__(self, settings: GlueSettings, faults: FaultScript, foreign_access_keys: frozenset[str]) -> None:
+        """Begin without runs. Starts signed with a foreign key are someone else's."""
+        self.settings = settings
+        self.runs: dict[str, Run] = {}
+        self._faults = faults
+        self._foreign_access_keys = foreign_access_keys
+        self._journal = Journal()
+        self._run_times: dict[str, timedelta] = {}
+
+    def journal(self, now: datetime) -> Journal:
+        """Bring the journal up to now and return it."""
+        for run in self.runs.values():
+            self._journal.replace(_entry(run, now))
+        return self._journal
+
+    def is_foreign(self, call: Call) -> bool:
+        """Whether someone else asks."""
+        return call.access_key in self._foreign_access_keys
+
+    def set_run_time(self, resource: str, run_time: timedelta) -> None:
+        """Let later runs of one view take their own time."""
+        self._run_times[resource] = run_time
+
+    def start(self, call: Call, role: str | None, now: datetime) -> Run:
+        """Begin a run of the view, unless one goes on or the account's limit is reached."""
+        account = (call.account, call.region)
+        going_on = [run for run in self.runs.values() if (run.account, run.region) == account and not run.over(now)]
+        if any(run.resource == call.resource for run in going_on):
+            raise GlueError("MaterializedViewRefreshTaskRunningException", f"{call.resource} is being refreshed")
+        if len(going_on) >= self.settings.concurrent_runs:
+            raise GlueError("ResourceNumberLimitExceededException", f"{len(going_on)} refreshes are running")
+        run = self._under_run_fault(self._new_run(call, role, now))
+        self.runs[run.run_id] = run
+        self._journal.add(_entry(run, now))
+        self._forget_beyond_retention(run.resource, now)
+        return run
+
+    def get(self, call: Call) -> Run:
+        """Find a run by its id."""
+        run_id = call.parameters["MaterializedViewRefreshTaskRunId"]
+        for run in self._of_caller(call):
+            if run.run_id == run_id:
+                return run
+        raise GlueError("EntityNotFoundException", f"there is no refresh task run {run_id}")
+
+    def listed(self, call: Call, now: datetime) -> list[Run]:
+        """The runs that a list has, all its pages together."""
+        wanted = [run for run in self._of_caller(call) if self._is_listed(run, call, now)]
+        if self.settings.newest_first:  # the order is not published [assumed]
+            wanted.reverse()
+        return wanted
+
+    def stop(self, call: Call, now: datetime) -> None:
+        """End what runs of the view, a moment later."""
+        # The model lists no EntityNotFoundException for a stop: an unknown view has nothing running [assumed].
+        for run in self._of_caller(call):
+            if run.resource == call.resource and not run.over(now):
+                if run.stop_asked:
+                    raise GlueError("MaterializedViewRefreshTaskStoppingException", f"{call.resource} is stopping")
+                ends_at = now + self.settings.stopping
+                self.runs[run.run_id] = replace(run, stop_asked=True, ends_at=ends_at, ends_as="STOPPED", error=None)
+                return
+        raise GlueError("MaterializedViewRefreshTaskNotRunningException", f"{call.resource} is not being refreshed")
+
+    def _of_caller(self, call: Call) -> list[Run]:
+        """The runs that a caller can see, oldest first: those of the account, the Region and the catalog asked for."""
+        scope = (call.account, call.region, call.parameters["CatalogId"])
+        return [run for run in self.runs.values() if (run.account, run.region, run.catalog) == scope]
+
+    def _is_listed(self, run: Run, call: Call, now: datetime) -> bool:
+        database, table = call.parameters.get("DatabaseName"), call.parameters.get("TableName")
+        named = database in (None, run.database) and table in (None, run.table)
+        return named and run.created_at + self.settings.listing_delay <= now
+
+    def _new_run(self, call: Call, role: str | None, now: datetime) -> Run:
+        return Run(
+            run_id=str(uuid.uuid4()),
+            account=call.account,
+            region=call.region,
+            catalog=call.parameters["CatalogId"],
+            database=call.parameters["DatabaseName"],
+            table=call.parameters["TableName"],
+            role=role,
+            full=bool(call.parameters.get("FullRefresh")),
+            access_key=call.access_key,
+            foreign=self.is_foreign(call),
+            created_at=now,
+            starts_at=now + self.settings.starting,
+            ends_at=now + self._run_times.get(str(call.resource), self.settings.run_time),
+            processed_bytes=self.settings.processed_bytes,
+        )
+
+    def _under_run_fault(self, run: Run) -> Run:
+        match self._faults.take("run", run.resource):
+            case FailRun(message):
+                return replace(run, ends_as="FAILED", error=message[:LONGEST_ERROR_MESSAGE])
+            case NeverEnd():
+                return replace(run, ends_at=None)
+            case ClockApart(offset):
+                return replace(run, told_apart=offset)
+            case _:
+                return run
+
+    def _forget_beyond_retention(self, resource: str, now: datetime) -> None:
+        remembered = [run for run in self.runs.values() if run.resource == resource]
+        for run in remembered[: -self.settings.retained_runs]:
+            if run.over(now):
+                self._journal.replace(_entry(run, now))
+                del self.runs[run.run_id]
