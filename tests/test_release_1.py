@@ -31,7 +31,8 @@ from functions_azure.dead_letters import DeadLetters
 from functions_azure.settings import TABLE, WAKES_QUEUE, Settings
 from functions_azure.sign_in.key_vault import Wrapped
 from functions_azure.sign_in.store import Opened, SignIns
-from local.emulators.aws.emulator import LocalAws, _create_table
+from local.emulators.aws.emulator import LocalAws
+from local.emulators.aws.model import create_table
 from shared import sign_in as entra
 from shared.inbound import eventbridge, eventgrid, wakes
 from shared.refresh import records
@@ -189,7 +190,7 @@ def test_items_of_dynamodb() -> None:
     with living_in(LocalAws()) as aws:
         client = aws.client("dynamodb")
         for name in ("before", "after"):
-            _create_table(client, name)
+            create_table(client, name)
         for item in must["rows"]:
             client.put_item(TableName="before", Item={name: attribute(value) for name, value in item.items()})
         product = aws_clients.Clients()

@@ -45,7 +45,7 @@ NaiveTell = Callable[[str, str], None]
 
 
 class AwsStage:
-    """`scenario.Stage` for the Glue targets, and what the judges need: the arrivals and the journal."""
+    """`story.Stage` for the Glue targets, and what the judges need: the arrivals and the journal."""
 
     def __init__(self, configuration: Configuration, clock: FastClock, patience: Patience, aws: LocalAws) -> None:
         self.patience = patience
@@ -171,7 +171,7 @@ def aws_stage(
     tell: Tell,
     tell_naive: NaiveTell | None = None,
 ) -> Iterator[AwsStage]:
-    """Build the world and run the handler in it; everything is over when the context is left."""
+    """Build this half of the demo and run the handler in it; leaving the context ends all of it."""
     with ExitStack() as stack:
         aws = stack.enter_context(LocalAws(glue_settings=GLUE, clock=clock.now))
         stage = AwsStage(configuration, clock, patience, aws)

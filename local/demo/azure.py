@@ -72,7 +72,7 @@ class Grave:
 
 
 class AzureStage:
-    """`scenario.Stage` for the Fabric targets, and what the judges need: the arrivals and the journal."""
+    """`story.Stage` for the Fabric targets, and what the judges need: the arrivals and the journal."""
 
     def __init__(
         self, configuration: Configuration, clock: FastClock, patience: Patience, fabric: FabricEmulator
@@ -201,7 +201,7 @@ def azure_stage(
     tell: Tell,
     tell_naive: NaiveTell | None = None,
 ) -> Iterator[AzureStage]:
-    """Build the world and run the function app in it; everything is over when the context is left."""
+    """Build this half of the demo and run the function app in it; leaving the context ends all of it."""
     with ExitStack() as stack:
         entra = stack.enter_context(Entra(clock.now, identities=[US]))
         fabric = stack.enter_context(FabricEmulator(clock.now, entra.tokens.validate, settings=FABRIC))

@@ -1,6 +1,6 @@
 """What a platform saw, kept by its emulator: the only evidence that the judges of loss and overlap accept.
 
-Nothing in here comes from our own state. Every time in a journal is the world's true time, the clock on which arrivals
+Nothing in here comes from our own state. Every time in a journal is true time, that of the clock on which arrivals
 are stamped, even where a scripted fault makes the platform tell its callers another one.
 """
 

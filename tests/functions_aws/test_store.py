@@ -13,7 +13,8 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import Clients
 from functions_aws.store import BATCH_TRIES, Store
-from local.emulators.aws.emulator import LocalAws, _create_table
+from local.emulators.aws.emulator import LocalAws
+from local.emulators.aws.model import create_table
 from shared.refresh.ports import Conflict, Document, StoreDownError
 from tests.support.aws_host import clients_to_nowhere, living_in
 from tests.support.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body
@@ -38,7 +39,7 @@ def clients_in_the_world(aws: LocalAws) -> Clients:
 def new_table(aws: LocalAws) -> str:
     """An empty table."""
     name = f"table-{next(TABLES)}"
-    _create_table(aws.client("dynamodb"), name)
+    create_table(aws.client("dynamodb"), name)
     return name
 
 

@@ -1,20 +1,19 @@
 """AWS on one machine: moto's S3, EventBridge, SQS, DynamoDB and Glue behind one loopback port, in this process.
 
-Four things of moto 5.2.5 are mended while a world is entered, and put back when it is left:
+Four things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back when it is left:
 
 - S3's EventBridge events get the shape that AWS publishes (moto: `eTag`, reason `ObjectCreated`, one id and one
   sequencer for all). Hook: `moto.s3.notifications._send_event_bridge_message`.
 - A rule hands events to a queue as they are (moto drops `account`). Hook: `moto.events.models.Rule.send_to_targets`.
 - Requests are served one at a time. moto takes no locks: a message sent while another is deleted could vanish, and two
   conditional writes could both win. A long poll gives way while it waits. Hook: `Condition` of `moto.sqs.models`.
-- Events and messages go by the world's clock. Hooks: `unix_time` and `unix_time_millis` where moto reads the time.
+- Events and messages go by the clock that is given. Hooks: `unix_time`, `unix_time_millis` where moto reads the time.
 
-Everything is in memory and in daemon threads, which leaving the world ends: an interrupted demo leaves nothing behind.
+Everything is in memory and in daemon threads, which leaving it ends: an interrupted demo leaves nothing behind.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import uuid
@@ -28,7 +27,6 @@ from typing import Any, Final, Self
 from unittest.mock import patch
 
 import boto3
-import botocore.session
 import moto.events.models
 import moto.s3.notifications
 import moto.sqs.models
@@ -38,9 +36,11 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.events.models import Rule, events_backends
 from moto.events.utils import EventMessageType
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queue
+from local.emulators.aws.model import create_queues, create_rules, create_table
+from local.emulators.aws.wire import OneAtATime, Polled, QuietHandler, sending_as_is, session_without_profile
 from local.emulators.clock import SystemClock
 from local.emulators.faults import FaultScript
 from local.emulators.glue.emulator import FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings
@@ -55,14 +55,6 @@ ACCESS_KEY: Final = "UNSTALELOCALPRODUCT1"
 EVENTS_PAUSE: Final = timedelta(milliseconds=50)
 """How often the Glue emulator is asked for events that have come due."""
 
-LOOK_SECONDS: Final = 0.1
-"""How late a delayed message may be."""
-
-LONGEST_RETENTION: Final = timedelta(days=14)
-"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html."""
-
-QUEUES: Final = {"events": "events-dead", "wakes": "wakes-dead"}
-"""Each queue and where its messages go that nobody can read."""
 
 REASONS: Final = {
     "s3:ObjectCreated:Put": "PutObject",
@@ -71,14 +63,6 @@ REASONS: Final = {
     "s3:ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
 }
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
-
-GLUE_DETAIL_TYPES: Final = (
-    "Glue Data Catalog Table State Change",
-    "Glue Job State Change",
-    "Glue Materialized View Refresh Task Started",
-    "Glue Materialized View Refresh Task Succeeded",
-    "Glue Materialized View Refresh Task Failed",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +114,7 @@ class LocalAws:
         self._puts: list[ObjectPut] = []
         self._sequence = count(1)
         self._errors: list[Exception] = []
-        self._session = boto3.session.Session(botocore_session=_session_without_profile(), region_name=region)
+        self._session = boto3.session.Session(botocore_session=session_without_profile(), region_name=region)
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -158,7 +142,7 @@ class LocalAws:
             raise RuntimeError(f"moto failed: {self._errors[0]!r}") from self._errors[0]
 
     def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """The variables of a process that lives in this world: those of `base`, less all that could lead out of it."""
+        """The variables of a process that lives here: those of `base`, less all that could lead to a true AWS."""
         kept = {name: value for name, value in base.items() if not name.startswith(("AWS_", "UNSTALE_"))}
         return kept | {
             "AWS_ENDPOINT_URL": self.url,
@@ -220,14 +204,14 @@ class LocalAws:
         for module in (moto.sqs.models, moto.events.models):
             yield patch.object(module, "unix_time", lambda: self._now().timestamp())
         yield patch.object(moto.sqs.models, "unix_time_millis", lambda: self._now().timestamp() * 1000)
-        yield patch.object(moto.sqs.models, "Condition", lambda: _Polled(self._lock))
-        yield patch.object(Rule, "send_to_targets", _sending_as_is(Rule.send_to_targets))
+        yield patch.object(moto.sqs.models, "Condition", lambda: Polled(self._lock))
+        yield patch.object(Rule, "send_to_targets", sending_as_is(Rule.send_to_targets))
         tell_others = moto.s3.notifications._send_event_bridge_message  # noqa: SLF001 - moto has no other hook
         yield patch.object(moto.s3.notifications, "_send_event_bridge_message", self._telling_of_puts(tell_others))
 
     def _serve(self, stack: ExitStack) -> None:
-        app = _OneAtATime(DomainDispatcherApplication(create_backend_app), self._lock, self._errors)
-        server = stack.enter_context(WsgiServer(app, handler=_QuietHandler))
+        app = OneAtATime(DomainDispatcherApplication(create_backend_app), self._lock, self._errors)
+        server = stack.enter_context(WsgiServer(app, handler=QuietHandler))
         self.url = f"http://127.0.0.1:{server.port}"
 
     def _furnish(self) -> None:
@@ -237,19 +221,9 @@ class LocalAws:
             s3.put_bucket_notification_configuration(
                 Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
             )
-        _create_table(self.client("dynamodb"), self.table)
-        self.queues = self._create_queues(self.client("sqs"))
-        _create_rules(self.client("events"), self.queues["events"], self._buckets)
-
-    def _create_queues(self, sqs: Any) -> dict[str, Queue]:
-        retention = {"MessageRetentionPeriod": str(int(LONGEST_RETENTION.total_seconds()))}
-        visibility = {"VisibilityTimeout": str(int(self._visibility_timeout.total_seconds()))}
-        queues = {}
-        for name, dead_name in QUEUES.items():
-            dead = queues[dead_name] = _create_queue(sqs, dead_name, retention)
-            redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": self._most_receives})
-            queues[name] = _create_queue(sqs, name, retention | visibility | {"RedrivePolicy": redrive})
-        return queues
+        create_table(self.client("dynamodb"), self.table)
+        self.queues = create_queues(self.client("sqs"), self._visibility_timeout, self._most_receives)
+        create_rules(self.client("events"), self.queues["events"], self._buckets)
 
     def _telling_of_puts(self, tell_others: Callable[..., None]) -> Callable[..., None]:
         def tell(account_id: str, bucket: Any, event_name: Any, key: Any) -> None:
@@ -306,103 +280,6 @@ class LocalAws:
                 rule.send_to_targets(event)
 
     def _give_way(self, seconds: float) -> None:
-        """Sleep while others are served, or until the world is left."""
+        """Sleep while others are served, or until the emulator is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._left, seconds)
-
-
-class _Polled(threading.Condition):
-    """A condition that is looked at now and then: nobody notifies a long poll of a delay that is over."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a notice, or for a while."""
-        return super().wait(LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS))
-
-
-class _OneAtATime:
-    """A WSGI application under a lock. What it raises is a bug of an emulator: kept, besides the caller's 500."""
-
-    def __init__(self, app: Any, lock: Any, errors: list[Exception]) -> None:
-        self._app = app
-        self._lock = lock
-        self._errors = errors
-
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
-        with self._lock:
-            try:
-                answer = self._app(environ, start_response)
-                try:
-                    return list(answer)
-                finally:
-                    answer.close()
-            except Exception as error:
-                self._errors.append(error)
-                raise
-
-
-class _QuietHandler(MotoRequestHandler):
-    """moto's, without a line per request."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: emulators keep what they were asked."""
-
-
-def _session_without_profile() -> botocore.session.Session:
-    """A session that reads nothing of the user's: a profile named in the environment may not even exist."""
-    nothing = (None, None, os.devnull, None)
-    return botocore.session.Session(
-        {"profile": (None, None, None, None), "config_file": nothing, "credentials_file": nothing}
-    )
-
-
-def _sending_as_is(send_to_targets: Callable[..., None]) -> Callable[..., None]:
-    def send(rule: Rule, event: EventMessageType, *_: object, **__: object) -> None:
-        transforms = any("InputTransformer" in target for target in rule.targets)
-        sent = event.copy()
-        if not transforms:
-            sent.pop("ingestion-time", None)  # only for templates
-        send_to_targets(rule, sent, transform_input=transforms)
-
-    return send
-
-
-def _create_table(dynamodb: Any, name: str) -> None:
-    """The store's table: a record per target and its history, and a sparse index by the time of the next look."""
-    attributes = {"pk": "S", "sk": "S", "due": "S", "wake_at": "S"}
-    dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in attributes.items()],
-        KeySchema=_keys("pk", "sk"),
-        GlobalSecondaryIndexes=[
-            {"IndexName": "due", "KeySchema": _keys("due", "wake_at"), "Projection": {"ProjectionType": "KEYS_ONLY"}}
-        ],
-    )
-    dynamodb.update_time_to_live(
-        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
-    )
-
-
-def _keys(hashed: str, ranged: str) -> list[dict[str, str]]:
-    return [{"AttributeName": hashed, "KeyType": "HASH"}, {"AttributeName": ranged, "KeyType": "RANGE"}]
-
-
-def _create_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Queue:
-    url = sqs.create_queue(QueueName=name, Attributes=dict(attributes))["QueueUrl"]
-    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return Queue(url, found["Attributes"]["QueueArn"])
-
-
-def _create_rules(events: Any, queue: Queue, buckets: Iterable[str]) -> None:
-    patterns = {
-        "objects": {
-            "source": ["aws.s3"],
-            "detail-type": ["Object Created"],
-            "detail": {"bucket": {"name": list(buckets)}},
-        },
-        "glue": {"source": ["aws.glue"], "detail-type": list(GLUE_DETAIL_TYPES)},
-        "signals": {"detail-type": ["unstale.signal"]},
-    }
-    for name, pattern in patterns.items():
-        events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED")
-        events.put_targets(Rule=name, Targets=[{"Id": "events", "Arn": queue.arn}])
