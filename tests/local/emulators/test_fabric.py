@@ -60,6 +60,7 @@ from local.emulators.faults import (
 )
 from local.emulators.journal import PlatformRun, RefusedStart
 from tests.support import swagger
+from tests.support.golden_folders import GOLDEN
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
 LAKEHOUSE = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
@@ -75,6 +76,8 @@ OTHERS = Caller(
     frozenset({"Item.Execute.All", "Item.Read.All"}),
 )
 HOUR = timedelta(hours=1)
+ONLY_INFORM = {"home-cluster-uri", "request-redirected"}
+"""Headers of the live service that say where it is; the emulator is nowhere."""
 MOST_LISTED = 200  # so that a list without an end is a failure and not a wait
 T0 = datetime(2026, 11, 23, 9, 30, 0, 123456, UTC)
 
@@ -420,6 +423,33 @@ def test_inexact_times_are_those_of_the_api(clock: Clock, tokens: Tokens) -> Non
         clock.turn(seconds=LONGEST_STALE_SECONDS)
         assert client.get(LAKEHOUSE, run_id).status == "Completed"
         swagger.assert_as_published(fabric.exchanges)
+
+
+def shape_on_the_wire(kind: str) -> tuple[set[str], set[str]]:
+    """The names of headers and of members that an answer of this kind has, as recorded."""
+    exchange = json.loads((GOLDEN / "fabric_exchanges" / kind / "1.json").read_text(encoding="utf-8"))
+    return set(exchange["headers"]) - ONLY_INFORM, set(json.loads(exchange["body"] or "{}"))
+
+
+def shape_of(answer: requests.Response) -> tuple[set[str], set[str]]:
+    """Likewise, of the emulator's."""
+    headers = {name for name in answer.headers if name not in {"Date", "Connection"}}
+    return headers - ({"Content-Length"} if answer.content else set()), set(answer.json() if answer.content else {})
+
+
+def test_answers_have_the_shapes_of_the_wire(fabric: FabricEmulator, http: requests.Session, clock: Clock) -> None:
+    """Header names and members of start, poll, cancel and refusal are those of the golden exchanges."""
+    jobs = f"{fabric.url}/workspaces/{WORKSPACE}/items/{LAKEHOUSE}/jobs"
+    started = http.post(f"{jobs}/instances?jobType={LAKE_VIEWS}", timeout=5)
+    assert shape_of(started) == shape_on_the_wire("start")
+    run = started.headers["Location"]
+    assert shape_of(http.get(run, timeout=5)) == shape_on_the_wire("poll_not_started_with_retry_after")
+    assert shape_of(http.get(run, timeout=5)) == shape_on_the_wire("poll_not_started_without_retry_after")
+    assert shape_of(http.post(f"{run}/cancel", timeout=5)) == shape_on_the_wire("cancel")
+    clock.turn(minutes=5)
+    assert shape_of(http.get(run, timeout=5)) == shape_on_the_wire("poll_cancelled")
+    refused = http.post(f"{jobs}/instances?jobType=Nothing", timeout=5)
+    assert shape_of(refused) == shape_on_the_wire("error_invalid_job_type")
 
 
 def test_poll_hints(fabric: FabricEmulator, client: Client, clock: Clock) -> None:

@@ -123,6 +123,19 @@ def test_bytes_of_the_wire_read_as_expected(folder: Path) -> None:
     assert told(found) == read_json(folder, "expected.json")
 
 
+@golden("fabric_exchanges")
+def test_exchanges_in_the_shapes_of_the_wire_read_as_expected(folder: Path) -> None:
+    """Five answers of each kind, written anew in the shapes that were recorded of the live service."""
+    files = sorted(folder.glob("*.json"))
+    assert len(files) == 5
+    for file in files:
+        exchange = read_json(folder, file.name)
+        body, expected = exchange["body"].encode(), exchange["expected"] or {}
+        found = read(exchange["call"], exchange["status"], exchange["headers"], body)
+        assert (found is None) is (exchange["expected"] is None), file
+        assert {name: told(getattr(found, name)) for name in expected} == expected, file
+
+
 @pytest.mark.parametrize(
     ("location", "run_id"),
     [
@@ -586,3 +599,12 @@ def test_golden_answers_fit_the_specification(folder: Path) -> None:
     body = (folder / "body").read_bytes()
     problems = published().problems_of_answer(*URLS[head["call"]], head["status"], head["headers"], body)
     assert problems == []
+
+
+@golden("fabric_exchanges")
+def test_golden_exchanges_fit_the_specification(folder: Path) -> None:
+    """What was written anew is what the specification describes, too."""
+    for file in sorted(folder.glob("*.json")):
+        exchange = read_json(folder, file.name)
+        answer = exchange["status"], exchange["headers"], exchange["body"].encode()
+        assert published().problems_of_answer(*URLS[exchange["call"]], *answer) == [], file
