@@ -36,7 +36,7 @@ def configuration(settings: Settings) -> Configuration:
     Raises `SettingsError` if the rules were made from another one: events of targets that it lacks would be ignored.
     Several environments are packaged in one folder, one after the other.
     """
-    found = load(settings.config.read_text(encoding="utf-8"), str(settings.config))
+    found = load(settings.config.read_bytes(), str(settings.config))
     if settings.fingerprint not in {"", found.fingerprint}:
         raise SettingsError(
             f"UNSTALE_CONFIG_FINGERPRINT is {settings.fingerprint!r}, but that of {settings.config} is "

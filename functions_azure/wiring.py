@@ -112,7 +112,7 @@ class Parts:
 
 def configuration(found: Settings) -> Configuration:
     """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file."""
-    return load(found.config.read_text(encoding="utf-8"), str(found.config))
+    return load(found.config.read_bytes(), str(found.config))
 
 
 def world(

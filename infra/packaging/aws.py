@@ -41,7 +41,7 @@ def package(
     `third_party` and `python` are for those who run it elsewhere than in Lambda.
     """
     content = config.read_bytes()
-    targets = [target for target in load(content.decode(), str(config)).targets if target.cloud is Cloud.AWS]
+    targets = [target for target in load(content, str(config)).targets if target.cloud is Cloud.AWS]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (third_party or stage.from_index(LAMBDA))(LOCK, folder)

@@ -41,7 +41,7 @@ def package(
     `third_party` and `python` are for those who run it elsewhere than in the cloud.
     """
     content = config.read_bytes()
-    targets = [target for target in load(content.decode(), str(config)).targets if target.cloud is Cloud.AZURE]
+    targets = [target for target in load(content, str(config)).targets if target.cloud is Cloud.AZURE]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / SITE_PACKAGES).mkdir(parents=True)
     (third_party or stage.from_index(FLEX))(LOCK, folder / SITE_PACKAGES)

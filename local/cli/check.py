@@ -11,9 +11,9 @@ from msgspec import structs
 
 from local.checks.finding import Finding
 from local.cli.console import print_json, print_table
-from local.cli.deployment import read_config
+from local.cli.deployment import read_config, read_file
 from local.cli.errors import NotWellError
-from shared.config.load import Configuration, json_schema
+from shared.config.load import Configuration, json_schema, load, warnings
 from shared.targets import Cloud, Target
 
 
@@ -22,15 +22,24 @@ def print_schema() -> None:
     print_json(json_schema())
 
 
-def check(path: Path, *, as_json: bool) -> None:
-    """Say what the configuration means, target by target; raises `ConfigurationError` where it means nothing."""
-    configuration = read_config(path)
+def check(path: Path, *, as_json: bool, strict: bool = False) -> None:
+    """Say what the configuration means, target by target; raises `ConfigurationError` where it means nothing.
+
+    With `strict`, raises `NotWellError` where something in it is doubtful.
+    """
+    content = read_file(path)
+    configuration = load(content, str(path))
+    doubts = warnings(content, str(path))
     rows = [_check_row(target, configuration) for target in configuration.targets]
     if as_json:
-        print_json({"file": str(path), "targets": rows})
-        return
-    print_table(("target", "kind", "refreshed when"), [(row["name"], row["kind"], row["when"]) for row in rows])
-    print(f"{path}: good, {len(rows)} targets")
+        print_json({"file": str(path), "targets": rows, "warnings": [structs.asdict(doubt) for doubt in doubts]})
+    else:
+        print_table(("target", "kind", "refreshed when"), [(row["name"], row["kind"], row["when"]) for row in rows])
+        for doubt in doubts:
+            print(f"warning: {doubt}")
+        print(f"{path}: good, {len(rows)} targets" + (f", {len(doubts)} warnings" if doubts else ""))
+    if strict and doubts:
+        raise NotWellError
 
 
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:

@@ -40,12 +40,16 @@ Away = Mapping[Cloud, NotWellError | UsageError]
 
 def read_config(path: Path) -> Configuration:
     """The configuration, or a clear word about what is wrong with it."""
+    return load(read_file(path), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of the configuration's file; raises `UsageError` if it is not there."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failure:
+        return path.read_bytes()
+    except OSError as failure:
         message = f"cannot read {path}: {failure}. Name the file with --config or UNSTALE_CONFIG"
         raise UsageError(message) from failure
-    return load(text, str(path))
 
 
 @dataclass(frozen=True)

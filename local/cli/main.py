@@ -55,7 +55,7 @@ def _check(arguments: argparse.Namespace) -> None:
     elif arguments.live:
         check.check_live(_config(arguments), as_json=arguments.json)
     else:
-        check.check(_config(arguments), as_json=arguments.json)
+        check.check(_config(arguments), as_json=arguments.json, strict=arguments.strict)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = _command(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
+    check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
     plan = _command(commands, "plan", "what would these events do? Nothing is sent", json=True)
     plan.add_argument("event", metavar="EVENT.json", help="one event, a list, or an SQS batch; - reads standard input")

@@ -1,23 +1,25 @@
 """The configuration: `unstale.toml` as frozen values, or everything that is wrong with it, with line and key (G6).
 
-text -> tables (`config_reading`) -> targets (here) -> rules across them (`config_rules`) -> Configuration
+text -> tables (`parse`) -> targets (here) -> rules across them (`rules`) -> Configuration
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from shared.config.parse import Mistake, read, shown
-from shared.config.rules import LIMITS, Entry, broken_rules, duration_of, timing
+from shared.config.rules import Entry, broken_rules, timing
 from shared.config.schema import (
+    LIMITS,
     AnyTarget,
     DeploymentTable,
     FabricTable,
@@ -28,6 +30,7 @@ from shared.config.schema import (
     OnTable,
     Timing,
     WorkloadTable,
+    duration_of,
     json_schema,
 )
 from shared.config.toml_positions import Path, lines_of, nearest_line
@@ -62,6 +65,7 @@ __all__ = [
     "WorkloadJob",
     "json_schema",
     "load",
+    "warnings",
 ]
 
 _LINE = re.compile(r"\(at line (\d+), column \d+\)$")
@@ -185,20 +189,52 @@ class Configuration(Value, frozen=True, dict=True):
         return tuple(target for target in self.targets if name in target.after)
 
 
-def load(text: str, file: str = "unstale.toml") -> Configuration:
-    """Read a configuration; `file` is what messages call it. Raises `ConfigurationError`."""
+def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
+    """Read a configuration, as text or as the bytes of the file; `file` is what messages call it.
+
+    Raises `ConfigurationError`.
+    """
+    text = _decoded(content, file)
     try:
-        configuration, mistakes = _understood(_parsed(text, file))
-        if mistakes:
-            lines = lines_of(text)
-            raise ConfigurationError(
-                Problem(file, nearest_line(lines, path), _dotted(path), found, expected)
-                for path, found, expected in mistakes
-            )
+        understood = _understood(_parsed(text, file))
+        if understood.mistakes:
+            raise ConfigurationError(_problems(understood.mistakes, text, file))
     except RecursionError:
         problem = Problem(file, 1, "", "values nested too deeply", "a few levels")
         raise ConfigurationError([problem]) from None
-    return configuration
+    return understood.configuration
+
+
+def warnings(content: str | bytes, file: str = "unstale.toml") -> tuple[Problem, ...]:
+    """What a configuration that loads most likely does not mean, in the order of its lines."""
+    from shared.config.warnings import doubtful  # noqa: PLC0415 - only `check` pays for it
+
+    text = _decoded(content, file)
+    understood = _understood(_parsed(text, file))
+    found = doubtful(understood.file, understood.entries, understood.defaults)
+    return tuple(sorted(_problems(found, text, file), key=lambda problem: problem.line))
+
+
+def _problems(mistakes: Iterable[Mistake], text: str, file: str) -> list[Problem]:
+    """Mistakes with their lines."""
+    lines = lines_of(text)
+    return [
+        Problem(file, nearest_line(lines, path), _dotted(path), found, expected) for path, found, expected in mistakes
+    ]
+
+
+def _decoded(content: str | bytes, file: str) -> str:
+    """The text of a file in UTF-8, with or without a byte-order mark; another encoding is named."""
+    if isinstance(content, str):
+        return content.removeprefix("\ufeff")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
+        raise ConfigurationError([Problem(file, 1, "", "UTF-16", "UTF-8: save the file in that encoding")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"the byte 0x{content[error.start]:02x}, as Latin-1 and Windows-1252 have it"
+        raise ConfigurationError([Problem(file, line, "", found, "UTF-8: save the file in that encoding")]) from error
 
 
 def _parsed(text: str, file: str) -> dict[str, Any]:
@@ -210,8 +246,17 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
         raise ConfigurationError([Problem(file, line, "", f"broken TOML: {error}", "TOML 1.0")]) from error
 
 
-def _understood(document: dict[str, Any]) -> tuple[Configuration, list[Mistake]]:
-    """The configuration, which is to be used only if there are no mistakes."""
+class _Understood(NamedTuple):
+    """What a document says: the configuration is to be used only if there are no mistakes."""
+
+    configuration: Configuration
+    mistakes: list[Mistake]
+    file: File
+    entries: list[Entry]
+    defaults: Policy
+
+
+def _understood(document: dict[str, Any]) -> _Understood:
     file, mistakes = read(document)
     defaults = _policy(file.defaults, Policy())
     entries = [_entry(name, table, file, defaults) for name, table in file.targets.items()]
@@ -225,7 +270,7 @@ def _understood(document: dict[str, Any]) -> tuple[Configuration, list[Mistake]]
         glue=_pace(file.glue),
         deployment=_deployment(file.deployment),
     )
-    return configuration, mistakes
+    return _Understood(configuration, mistakes, file, entries, defaults)
 
 
 def _entry(name: str, table: AnyTarget, file: File, defaults: Policy) -> Entry:

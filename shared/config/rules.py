@@ -13,7 +13,19 @@ import msgspec
 from msgspec import UNSET
 
 from shared.config.parse import Mistake, quoted, shown
-from shared.config.schema import File, GlueViewTable, ItemJobTable, OnTable, TargetTable, Timing, WorkloadTable
+from shared.config.schema import (
+    LIMITS,
+    File,
+    GlueViewTable,
+    ItemJobTable,
+    OnTable,
+    TargetTable,
+    Timing,
+    WorkloadTable,
+    duration_of,
+    duration_text,
+    within,
+)
 from shared.config.toml_positions import Path
 from shared.inbound.routing import by_output, output_of, place_of
 from shared.targets import (
@@ -30,17 +42,6 @@ from shared.targets import (
     Source,
     Target,
 )
-
-LIMITS = {
-    "quiet_period": (timedelta(seconds=1), timedelta(days=30)),
-    "max_wait": (timedelta(seconds=1), timedelta(days=30)),
-    "min_interval": (timedelta(seconds=1), timedelta(days=30)),
-    "visibility_lag": (timedelta(seconds=2), timedelta(days=30)),  # event times of S3 have whole seconds
-    "timeout": (timedelta(minutes=1), timedelta(days=30)),  # Fabric ends a job after 24 days (job scheduler)
-    "objective": (timedelta(seconds=1), timedelta(days=366)),  # a view may be due once a quarter, or once a year
-    "look": (timedelta(minutes=1), timedelta(days=30)),  # a tick, once a minute, makes the looks
-}
-"""The least and the most that a duration may be."""
 
 CLOUD_OF_SOURCE: dict[type[Source], Cloud] = {
     S3ObjectCreated: Cloud.AWS,
@@ -157,21 +158,6 @@ class Outputs:
         yield from takewhile(lambda location: location.startswith(prefix), islice(self._locations, first, None))
 
 
-def duration_of(text: str) -> timedelta:
-    """What the file has as `90s`, `5m` or `30d`."""
-    return timedelta(seconds=int(text[:-1]) * _SIZES[text[-1]])
-
-
-def duration_text(duration: timedelta) -> str:
-    """The duration as the file has it, in the largest unit that fits: `90s`, `5m`, `30d`."""
-    seconds = duration // timedelta(seconds=1)
-    return next(f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0)
-
-
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-_SIZES = dict(_UNITS)
-
-
 def timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
     """Each duration within its limits; if all are, what must hold between two of them."""
     beyond = list(_beyond_limits(path, table, policy))
@@ -182,9 +168,7 @@ def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistak
     for key, (least, most) in LIMITS.items():
         said, duration = getattr(table, key), getattr(policy, key)
         if said is not UNSET and duration is not None and not least <= duration <= most:
-            or_off = ' or "off"' if key == "look" else ""
-            limits = f'a duration from "{duration_text(least)}" to "{duration_text(most)}"{or_off}'
-            yield Mistake((*path, key), shown(said), limits)
+            yield Mistake((*path, key), shown(said), within(key))
 
 
 def _waits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:

@@ -1,10 +1,11 @@
 """The shape of `unstale.toml`: its tables and keys, what each may hold, and the JSON Schema of all that.
 
-What only makes sense across keys, an order of durations or a cycle, is in `config_rules.py`.
+What only makes sense across keys, an order of durations or a cycle, is in `rules.py`.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -27,8 +28,50 @@ def _about(description: str) -> Meta:
     return Meta(description=description)
 
 
-Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration such as "30s", "10m", "6h"')]
-Look = Annotated[str, _text("[0-9]{1,8}[smhd]|off", 'a duration such as "5m" or "1h", or "off"')]
+# --- Durations -------------------------------------------------------------------------------------------------------
+
+LIMITS = {
+    "quiet_period": (timedelta(seconds=1), timedelta(days=30)),
+    "max_wait": (timedelta(seconds=1), timedelta(days=30)),
+    "min_interval": (timedelta(seconds=1), timedelta(days=30)),
+    "visibility_lag": (timedelta(seconds=2), timedelta(days=30)),  # event times of S3 have whole seconds
+    "timeout": (timedelta(minutes=1), timedelta(days=30)),  # Fabric ends a job after 24 days (job scheduler)
+    "objective": (timedelta(seconds=1), timedelta(days=366)),  # a view may be due once a quarter, or once a year
+    "look": (timedelta(minutes=1), timedelta(days=30)),  # a tick, once a minute, makes the looks
+}
+"""The least and the most that a duration may be."""
+
+
+def duration_of(text: str) -> timedelta:
+    """What the file has as `90s`, `5m` or `30d`."""
+    return timedelta(seconds=int(text[:-1]) * _SIZES[text[-1]])
+
+
+def duration_text(duration: timedelta) -> str:
+    """The duration as the file has it, in the largest unit that fits: `90s`, `5m`, `30d`."""
+    seconds = duration // timedelta(seconds=1)
+    return next(f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0)
+
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_SIZES = dict(_UNITS)
+
+
+def within(key: str) -> str:
+    """What is expected of the duration of this name, in words."""
+    least, most = (duration_text(limit) for limit in LIMITS[key])
+    or_off = ', or "off"' if key == "look" else ""
+    return f'a duration from "{least}" to "{most}", in whole s, m, h or d{or_off}'
+
+
+def _limited(key: str) -> Meta:
+    return _text("[0-9]{1,8}[smhd]" + ("|off" if key == "look" else ""), within(key))
+
+
+Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration in whole s, m, h or d, such as "30s" or "10m"')]
+
+# --- Names and ids ---------------------------------------------------------------------------------------------------
+
 StartsADay = Annotated[int, _whole(1, 1_000_000)]
 PerMinute = Annotated[int, _whole(1, 10_000)]
 Uuid = Annotated[
@@ -97,18 +140,33 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Timing(Table, frozen=True, kw_only=True):
     """When to start, and how long to wait for what."""
 
-    quiet_period: Annotated[Duration, _about("Wait this long after the last arrival.")] | UnsetType = UNSET
-    max_wait: Annotated[Duration, _about("... but never longer than this after the first arrival.")] | UnsetType = UNSET
-    min_interval: Annotated[Duration, _about("At least this long between two starts.")] | UnsetType = UNSET
-    visibility_lag: (
-        Annotated[Duration, _about("Data can be read at most this long after its event, clocks included.")] | UnsetType
+    quiet_period: (
+        Annotated[str, _limited("quiet_period"), _about("Wait this long after the last arrival.")] | UnsetType
     ) = UNSET
-    timeout: Annotated[Duration, _about("A run that takes longer is cancelled.")] | UnsetType = UNSET
-    objective: Annotated[Duration, _about("How stale a target may be before status and alarms say so.")] | UnsetType = (
+    max_wait: (
+        Annotated[str, _limited("max_wait"), _about("... but never longer than this after the first arrival.")]
+        | UnsetType
+    ) = UNSET
+    min_interval: (
+        Annotated[str, _limited("min_interval"), _about("At least this long between two starts.")] | UnsetType
+    ) = UNSET
+    visibility_lag: (
+        Annotated[
+            str,
+            _limited("visibility_lag"),
+            _about("Data can be read at most this long after its event, clocks included."),
+        ]
+        | UnsetType
+    ) = UNSET
+    timeout: Annotated[str, _limited("timeout"), _about("A run that takes longer is cancelled.")] | UnsetType = UNSET
+    objective: (
+        Annotated[str, _limited("objective"), _about("How stale a target may be before status and alarms say so.")]
+        | UnsetType
+    ) = UNSET
+
+    look: Annotated[str, _limited("look"), _about("How often the sources are looked at; off: never.")] | UnsetType = (
         UNSET
     )
-
-    look: Annotated[Look, _about("How often the sources are looked at; off: never.")] | UnsetType = UNSET
     start: (
         Annotated[
             Literal["quiet", "just-in-time"],

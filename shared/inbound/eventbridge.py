@@ -17,8 +17,8 @@ import msgspec
 from shared.inbound.arrivals import Arrival, JobSucceeded, ObjectArrived, TableChanged
 from shared.inbound.decoding import decode_part, missing, read_array, read_guarded, time_at
 from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Message, Single, Ticked
+from shared.inbound.misdelivered import what_it_is
 from shared.inbound.wakes import Name, Own, asked, read_own
-from shared.misdelivered import what_it_is
 from shared.redaction import plain
 
 SIGNAL = "unstale.signal"

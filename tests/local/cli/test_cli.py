@@ -110,6 +110,24 @@ def test_check_says_who_asks_where_nothing_arrives(tmp_path: Path, capsys: pytes
     }
 
 
+def test_check_warns_and_is_strict_only_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is doubtful is told with file, line and key, as text and as JSON; `--strict` makes it count."""
+    file = tmp_path / "mine.toml"
+    view = 'kind = "glue-view"\ncatalog_id = "111122223333"\ndatabase = "sales"\ntable = "daily"\n'
+    good = f'[targets.daily]\n{view}on = [{{ s3_object_created = {{ bucket = "landing" }} }}]\n'
+    file.write_text(good, encoding="utf-8")
+    assert main(["check", "--config", str(file), "--strict"]) == 0
+    assert "warning" not in capsys.readouterr().out
+    file.write_text(good.replace('"landing"', '"landing", prefix = "/orders/"'), encoding="utf-8")
+    assert main(["check", "--config", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert f"warning: {file}:6: targets.daily.on[0].s3_object_created.prefix: found" in told
+    assert "1 targets, 1 warnings" in told
+    assert main(["check", "--config", str(file), "--strict", "--json"]) == 1
+    [warning] = json.loads(capsys.readouterr().out)["warnings"]
+    assert (warning["line"], warning["found"]) == (6, '"/orders/"')
+
+
 def test_check_names_line_key_and_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """G6: all that is wrong, on standard error; exit code 1."""
     bad = tmp_path / "bad.toml"
@@ -117,7 +135,10 @@ def test_check_names_line_key_and_cure(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["check", "--config", str(bad)]) == 1
     said = capsys.readouterr().err
     assert f'{bad}:6: targets.daily.tabel: found an unknown key, expected a known one: did you mean "table"?' in said
-    assert f'{bad}:7: targets.daily.quiet_period: found 30, expected a duration such as "30s", "10m", "6h"' in said
+    assert (
+        f'{bad}:7: targets.daily.quiet_period: found 30, expected a duration from "1s" to "30d", in whole s, m, h or d'
+        in said
+    )
 
 
 def test_a_configuration_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

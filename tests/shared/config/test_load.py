@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import subprocess
@@ -31,10 +32,11 @@ from shared.config.load import (
     WorkloadJob,
     json_schema,
     load,
+    warnings,
 )
 from shared.config.parse import _expected, _is_table, _plain
-from shared.config.rules import LIMITS, duration_text
 from shared.config.schema import (
+    LIMITS,
     AnyTarget,
     BlobCreatedTable,
     DefaultsTable,
@@ -54,6 +56,7 @@ from shared.config.schema import (
     SignalSourceTable,
     Table,
     WorkloadTable,
+    duration_text,
 )
 from shared.config.toml_positions import Path as Keys
 from shared.targets import (
@@ -98,6 +101,23 @@ def refused(text: str) -> ConfigurationError:
     return caught.value
 
 
+BASE = """
+[targets.a]
+kind = "glue-view"
+catalog_id = "123456789012"
+database = "sales"
+table = "a"
+on = [{ glue_job_succeeded = { job = "load" } }]
+schedule = { cron = "0 6 * * *" }
+[targets.b]
+kind = "glue-view"
+catalog_id = "123456789012"
+database = "sales"
+table = "b"
+"""
+BASE_IN_UMLAUTS = f"# \n# ä{BASE}"
+
+
 # --- Whole files -----------------------------------------------------------------------------------------------------
 
 
@@ -119,6 +139,42 @@ def test_what_is_no_toml_is_refused_with_its_line(path: Path) -> None:
     (problem,) = refused(read(path)).problems
     assert problem.line == int(path.with_suffix(".txt").read_text(encoding="utf-8"))
     assert str(problem).startswith(f"unstale.toml:{problem.line}: found ")
+
+
+@pytest.mark.parametrize("path", cases("doubtful"))
+def test_a_doubtful_file_loads_and_is_warned_of(path: Path) -> None:
+    """What a good file most likely does not mean is told by `check`, each once, with line, key and what to write."""
+    content = path.read_bytes()
+    assert load(content).targets
+    told = "".join(f"{warning}\n" for warning in warnings(content))
+    assert told == path.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+def test_the_example_is_warned_of_its_ids_only() -> None:
+    """Who deploys the example as it is learns that its ids are nobody's."""
+    assert {warning.key.rpartition(".")[2] for warning in warnings(EXAMPLE.read_bytes())} == {"workspace", "catalog_id"}
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_byte_order_mark_is_read(mark: bytes) -> None:
+    """Editors on Windows write one in front of UTF-8."""
+    assert load(mark + BASE.encode()) == load(BASE) == load(mark.decode() + BASE)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (BASE_IN_UMLAUTS.encode("utf-16"), "unstale.toml:1: found UTF-16, expected UTF-8: save"),
+        (BASE_IN_UMLAUTS.encode("utf-16-le"), "unstale.toml:1: found UTF-16, expected UTF-8: save"),
+        (BASE_IN_UMLAUTS.encode("utf-16-be"), "unstale.toml:1: found UTF-16, expected UTF-8: save"),
+        (BASE_IN_UMLAUTS.encode("latin-1"), "unstale.toml:2: found the byte 0xe4, as Latin-1 and Windows-1252 have it"),
+    ],
+)
+def test_other_encodings_are_named(content: bytes, told: str) -> None:
+    """A file in UTF-16 or Latin-1 is refused as that, with the line where it shows."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(content)
+    assert str(caught.value).startswith(told)
 
 
 def test_problems_name_the_file_and_are_values() -> None:
@@ -169,22 +225,6 @@ def test_lookups() -> None:
     assert configuration.by_key["glue-view:123456789012:sales:view"].name == "view"
     assert [target.name for target in configuration.followers("view")] == ["later"]
     assert configuration.followers("notebook") == ()
-
-
-BASE = """
-[targets.a]
-kind = "glue-view"
-catalog_id = "123456789012"
-database = "sales"
-table = "a"
-on = [{ glue_job_succeeded = { job = "load" } }]
-schedule = { cron = "0 6 * * *" }
-[targets.b]
-kind = "glue-view"
-catalog_id = "123456789012"
-database = "sales"
-table = "b"
-"""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""What a good configuration most likely does not mean: prefixes that match nothing, sources that send nothing.
+
+A warning is told like a mistake, with file, line, key, what was found and what to write instead, but the file loads.
+Only `unstale check` looks for them, so that no cold start pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from shared.config.parse import Mistake, quoted, shown
+from shared.config.rules import Entry
+from shared.config.schema import File, Timing, duration_text
+from shared.config.toml_positions import Path
+from shared.targets import (
+    BlobCreated,
+    GlueTableChanged,
+    GlueView,
+    IcebergChanged,
+    LakeViews,
+    OneLakeChanged,
+    Policy,
+    S3ObjectCreated,
+    Source,
+)
+
+EXAMPLE_IDS = frozenset(
+    {
+        "123456789012",
+        "4b218778-e7a5-4d73-8187-f10824047715",
+        "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7",
+        "0d1b7a5c-7f3a-4f0e-9a7e-2f6c1f1f8a10",
+        "9c5f6f3e-3f0a-4b55-8a0e-5a1f5f1d2c3b",
+    }
+)
+"""Account, workspace and items of `unstale.toml` in the repository, which are nobody's."""
+
+ADDRESSES = ("s3://", "s3a://", "s3n://", "arn:", "https://", "http://", "abfss://", "abfs://", "wasbs://", "wasb://")
+WILDCARDS = frozenset("*?")
+BY_LOOKING = '"iceberg_changed" with a "look" interval, or a "schedule"'
+
+
+def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mistake]:
+    """All that is doubtful in a file without mistakes."""
+    yield from _timing(("defaults",), file.defaults, defaults, looked_at=True)
+    asked_for = {job.target for job in (file.workload.jobs if file.workload else ())}
+    for entry in entries:
+        yield from _timing(entry.path, entry.table, entry.target.policy, looked_at=_is_looked_at(entry))
+        yield from _ids(entry)
+        yield from _again(entry)
+        for position, source in entry.sources:
+            path = (*entry.path, "on", position, str(source.__struct_config__.tag))
+            for rule in _RULES:
+                yield from rule(source, path, entry)
+        if entry.target.name not in asked_for:
+            yield from _never(entry)
+
+
+def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:
+    """Durations that work against each other, told where one of the two is said."""
+    if policy.quiet_period > policy.max_wait:
+        wait = f'at most the maximum wait, "{duration_text(policy.max_wait)}", which ends it'
+        yield from _said(path, table, ("quiet_period", "max_wait"), policy.quiet_period, wait)
+    if policy.objective and policy.objective < policy.min_interval:
+        least = f'at least the minimum interval, "{duration_text(policy.min_interval)}", between two starts'
+        yield from _said(path, table, ("objective", "min_interval"), policy.objective, least)
+    elif looked_at and policy.objective and policy.look and policy.objective < policy.look:
+        least = f'at least the look interval, "{duration_text(policy.look)}", in which a lost event is found'
+        yield from _said(path, table, ("objective", "look"), policy.objective, least)
+
+
+def _said(path: Path, table: Timing, keys: tuple[str, ...], found: timedelta, expected: str) -> Iterator[Mistake]:
+    """One warning where the table says one of the keys; what it only inherits is told of the defaults."""
+    said = [key for key in keys if getattr(table, key)]
+    if said:
+        words = f"{keys[0]} = {shown(duration_text(found))}" if said[0] != keys[0] else shown(duration_text(found))
+        yield Mistake((*path, said[0]), words, expected)
+
+
+def _is_looked_at(entry: Entry) -> bool:
+    """Whether a look can find what an event should have told."""
+    looked_at = (IcebergChanged, OneLakeChanged)
+    return isinstance(entry.target.resource, GlueView) or any(isinstance(one, looked_at) for one in entry.target.on)
+
+
+def _ids(entry: Entry) -> Iterator[Mistake]:
+    """Ids of the example, of which the first is enough."""
+    resource, table = entry.target.resource, entry.table
+    keys = {
+        GlueView: ("catalog_id",),
+        LakeViews: ("workspace", "lakehouse", "execution_definition"),
+    }.get(type(resource), ("workspace", "item"))
+    for key in keys:
+        value = str(getattr(table, key) or "")
+        if value.partition(":")[0].lower() in EXAMPLE_IDS:
+            yield Mistake((*entry.path, key), shown(value), "your own: this one is the example's, and nobody's")
+            return
+
+
+def _again(entry: Entry) -> Iterator[Mistake]:
+    """The same source a second time."""
+    first: dict[str, int] = {}
+    for position, source in entry.sources:
+        earlier = first.setdefault(repr(source), position)
+        if earlier != position:
+            yield Mistake((*entry.path, "on", position), f"the same source as on[{earlier}]", "each source once")
+
+
+def _never(entry: Entry) -> Iterator[Mistake]:
+    """A target that nothing but a person ever refreshes."""
+    target = entry.target
+    looked_at = isinstance(target.resource, GlueView) and target.policy.look is not None
+    if not (target.on or target.after or target.schedule or target.full_schedule or looked_at):
+        wanted = 'sources in "on", targets in "after", or a "schedule"; without them only a person refreshes it'
+        yield Mistake(entry.path, "nothing that signals it", wanted)
+
+
+# --- Of one source ---------------------------------------------------------------------------------------------------
+
+
+def _affixes(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
+    """A prefix or suffix that no key can have, of which the first reason is enough."""
+    if isinstance(source, S3ObjectCreated | BlobCreated):
+        for key in ("prefix", "suffix"):
+            text = getattr(source, key)
+            expected = next((words for odd, words in _odd(source, key, text) if odd), "")
+            if expected:
+                yield Mistake((*path, key), shown(text), expected)
+
+
+def _odd(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator[tuple[bool, str]]:
+    holder = source.bucket if isinstance(source, S3ObjectCreated) else source.container
+    inside = "the key within the bucket" if isinstance(source, S3ObjectCreated) else "the path within the container"
+    example = '"orders/"' if key == "prefix" else '".parquet"'
+    yield text.lower().startswith(ADDRESSES), f"{inside} alone, as in {example}"
+    yield (
+        bool(WILDCARDS & set(text)),
+        f"plain text, as in {example}: there are no wildcards, * and ? stand for themselves",
+    )
+    yield key == "prefix" and text.startswith("/"), f"{inside}, which begins with no slash"
+    yield key == "prefix" and text.startswith(f"{holder}/"), f"{inside}, which does not begin with {quoted([holder])}"
+    yield text != text.strip(), "no blanks around it"
+
+
+def _metadata(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
+    """Iceberg's metadata file is written before the catalog points to it."""
+    if isinstance(source, S3ObjectCreated) and source.suffix.endswith("metadata.json"):
+        commit = f'a source that tells of the commit, which comes after this file: "glue_table_changed", {BY_LOOKING}'
+        yield Mistake((*path, "suffix"), shown(source.suffix), commit)
+
+
+def _sends_nothing(source: Source, path: Path, entry: Entry) -> Iterator[Mistake]:
+    """Sources of which no event tells, and that are not looked at."""
+    catalog = source.catalog_id if isinstance(source, GlueTableChanged) else ""
+    if ":s3tablescatalog" in catalog:
+        yield Mistake((*path, "catalog_id"), f"{shown(catalog)}: S3 Tables send no events", BY_LOOKING)
+    if isinstance(source, IcebergChanged) and entry.target.policy.look is None:
+        yield Mistake(path, 'a source that is only looked at, with look = "off"', 'a "look" interval, or a "schedule"')
+
+
+_RULES: tuple[Callable[[Source, Path, Entry], Iterator[Mistake]], ...] = (_affixes, _metadata, _sends_nothing)
