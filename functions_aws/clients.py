@@ -5,14 +5,17 @@ botocore alone does all of it; boto3 on top of it would cost a cold start a quar
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, Final
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, InvalidConfigError
+from botocore.httpsession import URLLib3Session, create_urllib3_context, get_cert_path
+from botocore.utils import get_environ_proxies
 
 from shared.refresh.ports import Conflict, StoreDownError
 
@@ -25,6 +28,36 @@ the record, finds its own write there, and goes on from it; a claim that it cann
 
 ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 1})
 """For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.CAPABILITIES` says."""
+
+
+class KeptRoots(URLLib3Session):  # type: ignore[misc]  # botocore ships no types
+    """The SDK's HTTP session with a TLS context that holds the roots already.
+
+    botocore's own reads the bundle of some 140 certificates for every connection; it is most of a call's CPU. Two
+    methods of it are replaced that are not part of its interface: a test says so when they are gone.
+    """
+
+    def _get_ssl_context(self) -> ssl.SSLContext:
+        return context_with_roots(get_cert_path(self._verify)) if self._verify else create_urllib3_context()
+
+    def _setup_ssl_cert(self, conn: Any, url: str, verify: object) -> None:
+        super()._setup_ssl_cert(conn, url, verify)
+        conn.ca_certs = None
+
+
+@cache
+def context_with_roots(bundle: str) -> ssl.SSLContext:
+    """Make one TLS context for all clients of the process that trust the certificates of this file."""
+    context: ssl.SSLContext = create_urllib3_context()
+    try:
+        context.load_verify_locations(bundle)
+    except OSError as error:
+        raise InvalidConfigError(error_msg=f"cannot read the certificates of {bundle}: {error}") from error
+    return context
+
+
+ROOTS: Final = context_with_roots(get_cert_path(True))  # noqa: FBT003 - botocore's own parameter
+"""The context of whoever names no bundle of his own, made at import, for which Lambda gives a whole processor."""
 
 
 def session(region: str = "") -> Any:
@@ -53,18 +86,28 @@ class Clients:
     @cached_property
     def dynamodb(self) -> Any:
         """State."""
-        return self._session.create_client("dynamodb", config=PATIENT)
+        return self._client("dynamodb", PATIENT)
 
     @cached_property
     def sqs(self) -> Any:
         """Wakes and dead letters."""
-        return self._session.create_client("sqs", config=PATIENT)
+        return self._client("sqs", PATIENT)
 
     @cached_property
     def glue(self) -> Any:
         """The platform. Every call has a connection of its own: see `_ask_to_close`."""
-        client = self._session.create_client("glue", config=ONCE)
+        client = self._client("glue", ONCE)
         client.meta.events.register("before-send.glue", _ask_to_close)
+        return client
+
+    def _client(self, service: str, config: Config) -> Any:
+        """Build a client whose requests leave by a session with kept roots, by the proxies that botocore goes by."""
+        client = self._session.create_client(service, config=config)
+        client._endpoint.http_session = KeptRoots(  # noqa: SLF001 - botocore takes no session; a test watches this
+            verify=self._session.get_config_variable("ca_bundle") or True,
+            proxies=get_environ_proxies(client.meta.endpoint_url),
+            timeout=(config.connect_timeout, config.read_timeout),
+        )
         return client
 
 

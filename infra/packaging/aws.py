@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
@@ -22,8 +25,31 @@ TASK_ROOT: Final = PurePosixPath("/var/task")
 LOCK: Final = ROOT / "requirements" / "aws.txt"
 PACKAGES: Final = ("shared", "functions_aws")
 
-SERVICES: Final = ("dynamodb", "glue", "sqs")
-"""What `functions_aws.clients` builds clients of; botocore brings the models of four hundred."""
+OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
+    "dynamodb": frozenset({"BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan"}),
+    "glue": frozenset(
+        {
+            "GetMaterializedViewRefreshTaskRun",
+            "ListMaterializedViewRefreshTaskRuns",
+            "StartMaterializedViewRefreshTaskRun",
+            "StopMaterializedViewRefreshTaskRun",
+        }
+    ),
+    "sqs": frozenset(
+        {
+            "ChangeMessageVisibilityBatch",
+            "GetQueueAttributes",
+            "GetQueueUrl",
+            "ListMessageMoveTasks",
+            "ReceiveMessage",
+            "SendMessage",
+            "StartMessageMoveTask",
+        }
+    ),
+}
+"""What `functions_aws` calls, by service. botocore brings the models of four hundred services, and a client reads all
+of its own: Glue's 272 operations cost a cold start more than everything else together.
+"""
 
 GOAL_BYTES: Final = 6_000_000
 
@@ -61,9 +87,64 @@ def package(
 
 
 def trim_botocore(folder: Path) -> None:
-    """Leave the models of the services used, and what botocore reads for every client (files, not folders)."""
-    for entry in (folder / "botocore" / "data").iterdir():
-        if entry.is_dir() and entry.name not in SERVICES:
+    """Leave of botocore's data what `OPERATIONS` needs, and what it reads for every client (files, not folders)."""
+    data = folder / "botocore" / "data"
+    for entry in data.iterdir():
+        if entry.is_dir() and entry.name not in OPERATIONS:
             shutil.rmtree(entry)
-    for examples in (folder / "botocore" / "data").rglob("examples-1.json*"):
+    for examples in data.rglob("examples-1.json*"):
         examples.unlink()
+    for service, operations in OPERATIONS.items():
+        *older, latest = sorted((data / service).iterdir())
+        for version in older:
+            shutil.rmtree(version)
+        packed = latest / "service-2.json.gz"
+        model = trim_model(json.loads(gzip.decompress(packed.read_bytes())), operations)
+        packed.with_suffix("").write_text(json.dumps(model, separators=(",", ":")), encoding="utf-8")
+        packed.unlink()
+    endpoints = data / "endpoints.json"
+    trimmed = trim_endpoints(json.loads(endpoints.read_text(encoding="utf-8")))
+    endpoints.write_text(json.dumps(trimmed, separators=(",", ":")), encoding="utf-8")
+
+
+def trim_model(model: Mapping[str, Any], operations: Iterable[str]) -> dict[str, Any]:
+    """Leave of a service's model these operations and the shapes that they reach, without documentation."""
+    kept = {name: model["operations"][name] for name in sorted(operations)}
+    reached: dict[str, Any] = {}
+    open_shapes = set(_shapes(kept))
+    while open_shapes:
+        name = open_shapes.pop()
+        reached[name] = model["shapes"][name]
+        open_shapes.update(set(_shapes(reached[name])) - reached.keys())
+    shapes = {name: reached[name] for name in sorted(reached)}
+    found: dict[str, Any] = _undocumented({**model, "operations": kept, "shapes": shapes})
+    return found
+
+
+def _shapes(part: Any) -> Iterator[str]:
+    """The names of the shapes that a part of a model refers to."""
+    if isinstance(part, dict):
+        if isinstance(part.get("shape"), str):
+            yield part["shape"]
+        for each in part.values():
+            yield from _shapes(each)
+    elif isinstance(part, list):
+        for each in part:
+            yield from _shapes(each)
+
+
+def _undocumented(part: Any) -> Any:
+    """A part of a model without its texts; a member that is called `documentation` is no text."""
+    if isinstance(part, dict):
+        documented = isinstance(part.get("documentation"), str)
+        return {key: _undocumented(each) for key, each in part.items() if not (documented and key == "documentation")}
+    return [_undocumented(each) for each in part] if isinstance(part, list) else part
+
+
+def trim_endpoints(endpoints: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave of the list of endpoints those of the services used; Regions and partitions stay."""
+    partitions = [
+        {**partition, "services": {name: each for name, each in partition["services"].items() if name in OPERATIONS}}
+        for partition in endpoints["partitions"]
+    ]
+    return {**endpoints, "partitions": partitions}

@@ -339,10 +339,13 @@ def test_a_thousand_targets_on_three_hundred_buckets_are_one_stack(
     deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`sam deploy` takes the parameters of an environment that size, and an object in the last of its buckets becomes
-    a refresh of the view that waits for it.
+    a refresh of the view that waits for it. No tick comes meanwhile: the first would start a thousand refreshes.
     """
     there, view = deployed.account, "view_299"
     config, here = _packaged(tmp_path, PROMPT + many(1000, 300, catalog=ACCOUNT))
+    template = (here / "template.yaml").read_text(encoding="utf-8")
+    assert "rate(1 minute)" in template
+    (here / "template.yaml").write_text(template.replace("rate(1 minute)", "rate(1 day)"), encoding="utf-8")
     there.world.create_view("sales", view)
     infra.aws(config, as_json=False, write=True, environment="many", samconfig=here / "samconfig.toml")
     command = (str(WHERE / "sam"), "deploy", "--config-env", "many", "--no-confirm-changeset")

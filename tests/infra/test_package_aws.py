@@ -60,7 +60,7 @@ def test_it_holds_what_runs_and_nothing_else(package: Path) -> None:
     assert not tops & {"tests", "local", "infra", "functions_azure", "boto3", "s3transfer", "bin"}
     own = {name for name in names if name.startswith(("shared/", "functions_aws/")) and name.endswith(".py")}
     assert own == {f.relative_to(ROOT).as_posix() for p in aws.PACKAGES for f in (ROOT / p).rglob("*.py")}
-    assert {each.name for each in (package / "botocore" / "data").iterdir() if each.is_dir()} == set(aws.SERVICES)
+    assert {each.name for each in (package / "botocore" / "data").iterdir() if each.is_dir()} == set(aws.OPERATIONS)
 
 
 def test_its_list_of_parts_names_what_is_in_it(package: Path) -> None:
@@ -227,12 +227,50 @@ def test_the_trimmed_package_can_call_every_operation(package: Path) -> None:
 def test_the_list_of_operations_is_complete() -> None:
     """Whatever `functions_aws` calls on a client of the SDK is among the operations above."""
     source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "functions_aws").glob("*.py"))
-    services = set(re.findall(r'create_client\("(\w+)"', source))
-    assert services == set(aws.SERVICES)
+    services = set(re.findall(r'_client\("(\w+)"', source))
+    assert services == set(aws.OPERATIONS)
     methods = re.findall(r"\b_?clients\.(?:dynamodb|sqs|glue)\.(\w+)\(", source)
     methods += re.findall(r'_ask\(Operation\.\w+, "(\w+)"', source)
-    known = {operation.partition(".")[2].lower() for operation in ANSWERS}
-    assert {method.replace("_", "") for method in methods} == known
+    known = {operation.partition(".")[2] for operation in ANSWERS}
+    assert {method.replace("_", "") for method in methods} == {operation.lower() for operation in known}
+    assert set().union(*aws.OPERATIONS.values()) == known
+
+
+def test_the_package_knows_no_operation_that_nobody_calls(package: Path) -> None:
+    """Models and endpoints are those of the services called: reading the whole of them is most of a cold start."""
+    data = package / "botocore" / "data"
+    for service, operations in aws.OPERATIONS.items():
+        [model] = data.joinpath(service).glob("*/service-2.json*")
+        found = json.loads(model.read_text(encoding="utf-8"))
+        assert set(found["operations"]) == operations
+        assert len(found["shapes"]) < 20 * len(operations)
+        assert '"documentation":"' not in model.read_text(encoding="utf-8")
+    partitions = json.loads((data / "endpoints.json").read_text(encoding="utf-8"))["partitions"]
+    assert {partition["partition"] for partition in partitions} >= {"aws", "aws-cn", "aws-us-gov"}
+    assert all(set(partition["services"]) <= set(aws.OPERATIONS) for partition in partitions)
+    assert (data / "endpoints.json").stat().st_size < 100_000
+
+
+def test_a_trimmed_model_keeps_what_its_operations_reach() -> None:
+    """Input, output and errors, at any depth and in circles; a member that is named like a text stays."""
+    model: dict[str, Any] = {
+        "metadata": {"documentation": "text"},
+        "operations": {
+            "Kept": {"input": {"shape": "In"}, "errors": [{"shape": "Bad"}], "documentation": "text"},
+            "Left": {"input": {"shape": "Other"}},
+        },
+        "shapes": {
+            "In": {"type": "structure", "members": {"documentation": {"shape": "Text"}, "next": {"shape": "In"}}},
+            "Text": {"type": "string", "documentation": "text"},
+            "Bad": {"type": "structure", "members": {}},
+            "Other": {"type": "string"},
+        },
+    }
+    trimmed = aws.trim_model(model, ["Kept"])
+    assert trimmed["operations"] == {"Kept": {"input": {"shape": "In"}, "errors": [{"shape": "Bad"}]}}
+    assert list(trimmed["shapes"]) == ["Bad", "In", "Text"]
+    assert trimmed["shapes"]["In"] == model["shapes"]["In"]
+    assert trimmed["metadata"] == {}
 
 
 # --- Under Lambda's own bootstrap ------------------------------------------------------------------------------------

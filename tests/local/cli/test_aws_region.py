@@ -15,7 +15,7 @@ from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from tests.support.aws_host import CONFIGURATION, living_in
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 ELSEWHERE = "us-west-2"
 
 COMMANDS = {

@@ -1,0 +1,125 @@
+"""The SDK's clients: one TLS context for all of them, which trusts whom botocore would trust, and nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trustme
+from botocore.exceptions import InvalidConfigError, ProxyConnectionError, SSLError
+from botocore.httpsession import URLLib3Session
+
+from functions_aws.clients import ROOTS, Clients, KeptRoots, context_with_roots, translated
+from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
+from shared.refresh.ports import StoreDownError
+from tests.support.aws_host import NOWHERE
+
+RUN = {"CatalogId": "123456789012", "MaterializedViewRefreshTaskRunId": "0b5f4a4e-8f59-4d3f-9d7f-0d6f1c2b3a4d"}
+
+
+@pytest.fixture(name="server")
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
+    """An AWS over TLS that answers everything with nothing; its authority is trusted by AWS_CA_BUNDLE."""
+    for name in (*(name for name in os.environ if name.lower().endswith("_proxy")), "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    headers = {"Content-Type": "application/x-amz-json-1.1"}
+    respond = Answer(200, headers, json.dumps({}).encode())
+    with LoopbackServer(lambda _: respond, lambda: datetime.now(UTC), secure=True) as server:
+        for name, value in NOWHERE.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(server.certificate))
+        yield server
+
+
+@pytest.fixture(name="reads")
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Each time that certificates are read into a context."""
+    reads: list[object] = []
+    real = ssl.SSLContext.load_verify_locations
+
+    def load(context: ssl.SSLContext, cafile: str | None = None, *arguments: object, **named: object) -> None:
+        reads.append(cafile)
+        real(context, cafile, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    return reads
+
+
+def test_certificates_are_read_once_for_all_clients_and_connections(
+    server: LoopbackServer, reads: list[object]
+) -> None:
+    """Each call to Glue has a connection of its own, and botocore would read the bundle for each of them."""
+    clients = Clients()
+    for _ in range(3):
+        clients.glue.get_materialized_view_refresh_task_run(**RUN)
+    clients.sqs.send_message(QueueUrl=f"{server.url}/123456789012/wakes", MessageBody="body")
+    clients.dynamodb.get_item(TableName="t", Key={"pk": {"S": "k"}})
+    assert reads == [str(server.certificate)]
+
+
+def test_botocore_itself_would_read_them_for_every_connection(server: LoopbackServer, reads: list[object]) -> None:
+    """What is replaced is still there to be replaced: where this fails, botocore may have mended it."""
+    clients = Clients()
+    clients.glue._endpoint.http_session = URLLib3Session(str(server.certificate))
+    for _ in range(3):
+        clients.glue.get_materialized_view_refresh_task_run(**RUN)
+    assert len(reads) > 3
+
+
+def test_an_unknown_authority_is_not_trusted(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the variable the roots are those of the SDK, and the server's authority is none of them."""
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    with pytest.raises(SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+
+
+def test_a_certificate_for_another_host_is_not_trusted(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authority is trusted, but the name is not that of the address."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.test").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "bundle.pem"))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    with WsgiServer(lambda *_: (), tls=context) as other:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{other.port}")
+        with pytest.raises(SSLError, match="localhost"):
+            Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+
+
+def test_a_bundle_that_is_not_there_is_named(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As trouble of ours, which a command says in a sentence."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/bundle.pem")
+    with pytest.raises(StoreDownError, match="cannot read the certificates of /nowhere/bundle"), translated("asking"):
+        _ = Clients().dynamodb
+    with pytest.raises(InvalidConfigError):
+        context_with_roots("/nowhere/bundle.pem")
+
+
+def test_a_proxy_is_used(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that botocore goes by: nobody listens at this proxy, and the request does not pass it by."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(ProxyConnectionError):
+        Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+
+
+def test_the_limits_of_a_call_are_those_of_its_client() -> None:
+    """Glue's call ends within the time-out that rule 4 reckons with; the session of ours has the client's limits."""
+    for name, value in NOWHERE.items():
+        os.environ.setdefault(name, value)
+    for client, seconds in ((Clients().glue, (3, 7)), (Clients().sqs, (2, 3))):
+        session = client._endpoint.http_session
+        assert isinstance(session, KeptRoots)
+        assert (session._timeout.connect_timeout, session._timeout.read_timeout) == seconds
+
+
+def test_the_roots_of_the_sdk_are_read_at_import() -> None:
+    """Lambda gives an import a whole processor, whatever the function's memory."""
+    assert len(ROOTS.get_ca_certs()) > 100
+    assert ROOTS.verify_mode is ssl.CERT_REQUIRED
