@@ -11,6 +11,10 @@ param actionGroupId string
 @description('Gigabytes a day after which the workspace takes no more; said in the alert.')
 param logDailyCapGb int
 
+// What TargetLate and TargetHeld tell of each view, so that the mail names it: the columns of their queries. Each view is
+// an alert of its own, raised and resolved by itself.
+var columnsOfAView = ['Target', 'Since', 'Why', 'Do']
+
 // Queries are not validated, because a table is there only once something was written into it. Two days are the longest
 // window that a log alert takes; a short one is for what is told again and again.
 var alerts = {
@@ -63,16 +67,18 @@ var alerts = {
     threshold: 0
   }
   TargetLate: {
-    description: 'A view has been stale for longer than its objective. Which one, since when and why: unstale status'
+    description: 'A view has been stale for longer than its objective: the one that Target names, since and why as the dimensions beside it say. More: unstale status'
     query: loadTextContent('queries/late.kql')
+    columns: columnsOfAView
     severity: 2
     window: 'P2D'
     operator: 'GreaterThan'
     threshold: 0
   }
   TargetHeld: {
-    description: 'A view that is owed a refresh is held: blocked by a permanent error, cancelled by somebody, or paused. Which one and why: unstale status. Once the cause is mended: unstale resume <target>'
+    description: 'A view that is owed a refresh is held: blocked by a permanent error, cancelled by somebody, or paused. The dimensions say which one, since when, why and what to do. More: unstale status'
     query: loadTextContent('queries/held.kql')
+    columns: columnsOfAView
     severity: 2
     window: 'P2D'
     operator: 'GreaterThan'
@@ -98,6 +104,11 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
         allOf: [
           {
             query: alert.value.query
+            dimensions: map(alert.value.?columns ?? [], column => {
+              name: column
+              operator: 'Include'
+              values: ['*']
+            })
             timeAggregation: 'Count'
             operator: alert.value.operator
             threshold: alert.value.threshold

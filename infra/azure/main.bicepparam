@@ -7,4 +7,7 @@ param placements = {
     resourceGroup: 'contoso-lake'
   }
 }
+// Who uses the command line: no key opens the storage, and an owner of the subscription reads no data. As
+// { principalId: '<object id of a group>', principalType: 'Group' }
+param operators = []
 param alertEmail = ''

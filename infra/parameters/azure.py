@@ -28,6 +28,9 @@ param name = '{name}'
 param sources = loadJsonContent('{environment}.json').sources
 // Where the source accounts are, if not in the resource group, subscription and region of this deployment.
 param placements = {{}}
+// Who uses the command line: no key opens the storage, and an owner of the subscription reads no data. As
+// {{ principalId: '<object id of a group>', principalType: 'Group' }}
+param operators = []
 param alertEmail = ''
 """
 

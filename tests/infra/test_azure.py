@@ -980,6 +980,32 @@ def test_every_alert_tells_somebody_what_it_means_and_what_to_do() -> None:
         assert "actionGroups/unstale" in actions or "outputs.actionGroupId" in actions
 
 
+@pytest.mark.parametrize("name", ["TargetLate", "TargetHeld"])
+def test_a_mail_about_a_view_names_it(name: str) -> None:
+    """Which, since when, why and what to type: dimensions of the alert, so they stand in the mail."""
+    [rule] = [each["properties"] for each in of_type("plain", RULES) if each["name"] == f"unstale-{name}"]
+    [criterion] = rule["criteria"]["allOf"]
+    columns = [each["name"] for each in criterion["dimensions"]]
+    assert columns == ["Target", "Since", "Why", "Do"]
+    assert all((each["operator"], each["values"]) == ("Include", ["*"]) for each in criterion["dimensions"])
+    shown = criterion["query"].rpartition("| project\n")[2]
+    assert re.findall(r"^ +(\w+)(?: =|,|$)", shown, flags=re.MULTILINE) == columns
+    [typed_by_whoever_reads] = re.findall(r'Do = strcat\("([^"]*) ", Target\)', shown)
+    assert all(part.partition("unstale ")[2].split()[0] in COMMANDS for part in typed_by_whoever_reads.split(";"))
+
+
+COMMANDS = {"status", "history", "resume"}
+"""What a mail may tell people to type; each is one that there is."""
+
+
+def test_what_mails_say_can_be_typed() -> None:
+    """By the command's own help."""
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as left:
+            main([command, "--help"])
+        assert left.value.code == 0
+
+
 def test_every_topic_that_delivers_to_us_has_its_alerts() -> None:
     """One that was there before, too: what could not be delivered, and what was dropped."""
     topics = {each["id"].partition("/eventSubscriptions/")[0] for each in of_type("plain", SUBSCRIPTIONS)}
@@ -998,9 +1024,9 @@ def test_alerts_and_workbook_read_what_the_code_writes() -> None:
     texts = [each["properties"]["criteria"]["allOf"][0]["query"] for each in of_type("plain", RULES)]
     texts += [file.read_text(encoding="utf-8") for file in (FOLDER / "queries").glob("*.kql")]
     fields = {name for text in texts for name in re.findall(r"line\.detail\.(\w+)", text)}
-    engine = (ROOT / "shared" / "engine.py").read_text(encoding="utf-8")
+    engine = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "shared" / "refresh").glob("*.py"))
     assert {"late", "held", "owed_age_seconds", "objective_seconds"} <= fields
-    assert all(f'"{name}"' in engine for name in fields - {"message", "why"})
+    assert all(f'"{name}"' in engine for name in fields)
     assert any('Name == "tick"' in text for text in texts)
     poison = {name + settings.POISON for name in (settings.EVENTS_QUEUE, settings.WAKES_QUEUE)}
     assert all(any(f'"/{queue}/"' in text for text in texts) for queue in {settings.EVENTS_QUEUE} | poison)
