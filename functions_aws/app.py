@@ -16,6 +16,7 @@ from functions_aws.dead_letters import DeadLetters
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
 from functions_aws.visibility import Returns
+from shared.redaction import Redactor
 
 
 def handler(event: Any, context: Any) -> Any:
@@ -33,7 +34,8 @@ def _shell() -> Shell:
     """One for a process; an exception is not cached, so that every invocation says what is wrong."""
     found = settings.read(os.environ)
     configuration = wiring.configuration(found)
-    telemetry = Telemetry(found.service, settings.secrets(os.environ))
+    redactor = Redactor(settings.secrets(os.environ))
+    telemetry = Telemetry(found.service, redactor)
     clients = Clients(found.region)
-    here = wiring.world(found, clients, telemetry.emit)
-    return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry)
+    here = wiring.world(found, clients, telemetry.emit, redactor=redactor)
+    return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry, redactor=redactor)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from functions_aws.clients import Clients
 from shared.platforms import glue
 from shared.platforms.failures import Operation, broken
 from shared.platforms.paging import Page, gather
+from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Report, Started
 from shared.targets import GlueView, Target
@@ -26,8 +27,10 @@ class Platform:
 
     capabilities = glue.CAPABILITIES
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, redactor: Redactor = NOTHING_KNOWN) -> None:
+        """`redactor` takes secrets out of what exceptions say, before it becomes a trouble that records keep."""
         self._clients = clients
+        self._redactor = redactor
 
     def start(self, target: Target, *, full: bool) -> Started | Failure:
         """StartMaterializedViewRefreshTaskRun."""
@@ -61,8 +64,8 @@ class Platform:
             self._clients.glue.stop_materialized_view_refresh_task_run(**parameters)
         except ClientError as error:
             return glue.stop_answer(error.response)
-        except BotoCoreError as error:
-            return broken(Operation.CANCEL, error)
+        except Exception as error:  # noqa: BLE001 - as below
+            return broken(Operation.CANCEL, error, self._redactor.plain)
         return glue.stop_answer()
 
     def _ask(self, operation: Operation, method: str, parameters: Answer | Failure) -> Answer | Failure:
@@ -73,8 +76,8 @@ class Platform:
             answer: Answer = getattr(self._clients.glue, method)(**parameters)
         except ClientError as error:
             return glue.failure(operation, error.response)
-        except BotoCoreError as error:
-            return broken(operation, error)
+        except Exception as error:  # noqa: BLE001 - botocore lets through what urllib3 raises over an address of a proxy
+            return broken(operation, error, self._redactor.plain)
         return answer
 
 

@@ -17,7 +17,7 @@ from shared.config.load import Configuration
 from shared.inbound import eventbridge
 from shared.inbound.dispatch import DONE, Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Message, Ticked, each
-from shared.redaction import plain
+from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import records
 from shared.refresh import status as report
 from shared.refresh.engine import Engine, Ports
@@ -43,12 +43,16 @@ class Shell:
         dead_letters: DeadLetters,
         returns: Returns,
         telemetry: Telemetry,
+        *,
+        redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
+        """`redactor` takes secrets out of what a caller, or whoever reads the dead letters, is told."""
         self._configuration = configuration
         self._world = world
         self._dead_letters = dead_letters
         self._returns = returns
         self._telemetry = telemetry
+        self._redactor = redactor
 
     def answer(self, event: Any, context: Any) -> Any:
         """Answer one invocation: see `app.handler`. Raises `NotDoneError`, but never for a batch."""
@@ -84,7 +88,7 @@ class Shell:
             return judged
         try:
             body = record["body"] if judged.dead is None else judged.dead.decode()
-            self._dead_letters.send({**record, "body": body}, judged.why)
+            self._dead_letters.send({**record, "body": body}, self._redactor.plain(judged.why))
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         self._telemetry.dead(record["messageId"], judged.why)
@@ -96,7 +100,7 @@ class Shell:
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned([], judged.why, judged.cause)
         if judged.verdict is not Verdict.DONE:
-            raise NotDoneError(plain(judged.why))
+            raise NotDoneError(self._redactor.plain(judged.why)) from None
         return self._row(engine, reading) if isinstance(reading, Asked) else {"verdict": judged.verdict}
 
     def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Message, Judged]]:
@@ -115,7 +119,7 @@ class Shell:
         try:
             state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
         except StoreDownError as down:  # what was asked for is stored all the same
-            return {"name": target.name, "verdict": "unknown", "why": plain(str(down))}
+            return {"name": target.name, "verdict": "unknown", "why": self._redactor.plain(str(down))}
         row = report.row(
             target,
             records.read_state(state.body),

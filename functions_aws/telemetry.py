@@ -15,7 +15,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from shared.redaction import plain
+from shared.redaction import NOTHING_KNOWN, TEXT_LIMIT, Redactor
 from shared.refresh.engine import LogEvent
 
 NAMESPACE = "unstale"
@@ -53,10 +53,10 @@ LONGEST_TEXT = 20_000
 class Telemetry:
     """One for a process. Counts are kept until the invocation ends, and then written as one line of metrics."""
 
-    def __init__(self, service: str, secrets: tuple[str, ...] = ()) -> None:
-        """`secrets` are replaced wherever they turn up in a line."""
+    def __init__(self, service: str, redactor: Redactor = NOTHING_KNOWN) -> None:
+        """`redactor` takes secrets out of each line."""
         self._service = service
-        self._secrets = secrets
+        self._redactor = redactor
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._standings: dict[str, dict[str, float]] = {}
         self._logger = Logger(
@@ -136,13 +136,4 @@ class Telemetry:
             return [self._safe(each) for each in value]
         if value is None or isinstance(value, bool | int | float):
             return value
-        text = str(value)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return "\n".join(_indented(line) for line in text[:LONGEST_TEXT].splitlines())
-
-
-def _indented(line: str) -> str:
-    """A line of a traceback keeps its indentation."""
-    bare = line.lstrip(" ")
-    return " " * (len(line) - len(bare)) + plain(bare)
+        return self._redactor.lines(str(value), TEXT_LIMIT, LONGEST_TEXT)

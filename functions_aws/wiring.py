@@ -13,6 +13,7 @@ from functions_aws.settings import Settings, SettingsError
 from functions_aws.store import Store
 from functions_aws.waker import Waker
 from shared.config.load import Configuration, load
+from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Clock
 from shared.targets import Cloud
@@ -46,12 +47,18 @@ def configuration(settings: Settings) -> Configuration:
     return found
 
 
-def world(settings: Settings, clients: Clients, emit: Callable[[LogEvent], None], clock: Clock | None = None) -> Ports:
+def world(
+    settings: Settings,
+    clients: Clients,
+    emit: Callable[[LogEvent], None],
+    clock: Clock | None = None,
+    redactor: Redactor = NOTHING_KNOWN,
+) -> Ports:
     """Nothing in it has been called yet, so nothing is connected."""
     return Ports(
         cloud=Cloud.AWS,
         store=Store(clients, settings.table),
-        platform=Platform(clients),
+        platform=Platform(clients, redactor),
         waker=Waker(clients, settings.queue_url),
         clock=clock or SystemClock(),
         token=lambda: uuid.uuid4().hex,

@@ -157,6 +157,7 @@ def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
 
 def _unavailable(failure: Exception) -> Reply:
     from functions_azure.shell import unavailable
+    from shared.redaction import Redactor
 
     _complain(failure)
-    return unavailable(failure)
+    return unavailable(failure, Redactor(settings.secrets(os.environ)))

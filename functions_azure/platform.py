@@ -18,6 +18,7 @@ from functions_azure.tokens import Tokens
 from shared.platforms import fabric
 from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, broken
 from shared.platforms.paging import Page, gather
+from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock, Report, Started
 from shared.targets import GlueView, Target
@@ -80,14 +81,19 @@ class Platform:
         url: str,
         url_form: fabric.UrlForm,
         deadline: Deadline = NEVER,
+        redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
-        """`url` is the only place that a token is sent to: it is the base of every request, whatever answers name."""
+        """`url` is the only place that a token is sent to: it is the base of every request, whatever answers name.
+
+        `redactor` takes secrets out of what exceptions say, before it becomes a trouble that records keep.
+        """
         self._connection = connection
         self._tokens = tokens
         self._clock = clock
         self._url = url
         self._url_form = url_form
         self._deadline = deadline
+        self._redactor = redactor
 
     def start(self, target: Target, *, full: bool) -> Started | Failure:  # noqa: ARG002 - Fabric decides how
         """Run On Demand Item Job, or the lake views' own form of it."""
@@ -132,8 +138,8 @@ class Platform:
             return NOT_CONNECTED.failure("NoTimeLeft", "not sent: too little time was left in this invocation")
         try:
             answer = self._connection.send(request, request.url(self._url), token, ends_at)
-        except requests.RequestException as error:
-            return broken(operation, error)
+        except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
+            return broken(operation, error, self._redactor.plain)
         if fabric.token_refused(answer.status):
             self._tokens.refused(token)
         return answer

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from functions_azure.clouds import CLOUDS, PUBLIC, AzureCloud
+from shared.endpoints import refusal
+from shared.redaction import SHORTEST_SECRET, secret_values
 from shared.values import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
@@ -30,15 +31,12 @@ WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT = "UNSTALE_WORKLOAD_AUDIENCE", "UNS
 
 SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
 CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
-"""Variables whose values, or parts of them, must never be seen in a log."""
+"""Variables whose values, or parts of them, must never be seen in a text that leaves."""
 
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
 _CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"usedevelopmentstorage"})
 """What a connection string names, at least."""
-
-SHORTEST_SECRET = 8
-"""Characters. What is shorter would blot out ordinary words, and no service accepts it."""
 
 
 class SettingsError(Exception):
@@ -177,11 +175,9 @@ def event_hub(environ: Mapping[str, str]) -> EventHub | None:
 
 
 def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What logs must not show wherever it comes from, the longest first, so that no part of another is left over."""
-    found = {environ.get(name, "") for name in SECRETS}
-    keys = {key for name in CONNECTIONS for key in _KEY.findall(environ.get(name, ""))}
-    found |= keys | {unquote(key) for key in keys}
-    return tuple(sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True))
+    """Return what no text may show that leaves: the values of secret variables, and the keys in others."""
+    keys = {key for name in CONNECTIONS for key in _KEY.findall(environ.get(name, "")) if len(key) >= SHORTEST_SECRET}
+    return tuple(sorted(secret_values(environ, SECRETS) | keys))
 
 
 def endpoint(environ: Mapping[str, str], name: str, default: str = "") -> str:
@@ -207,19 +203,8 @@ def _endpoint(environ: Mapping[str, str], name: str) -> str:
 
 
 def _safe(name: str, url: str) -> str:
-    """Tokens leave for this address, so without TLS it is on this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if (host and parts.scheme == "https") or (parts.scheme == "http" and is_loopback(host)):
-        if not (parts.username or parts.query or parts.fragment):
-            return url.rstrip("/")
-        raise SettingsError(f"{name} must be a bare address: no user, no query, no fragment")
-    raise SettingsError(f"{name} is at {parts.scheme}://{host}: it must be https, or http on a loopback address")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name or address alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    """Return an address without the slash at its end, if tokens may leave for it. Raises `SettingsError`."""
+    why = refusal(url)
+    if why:
+        raise SettingsError(f"{name} {why}")
+    return url.rstrip("/")

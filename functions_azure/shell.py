@@ -22,7 +22,7 @@ from shared.config.load import Configuration
 from shared.inbound import eventgrid
 from shared.inbound.dispatch import Judged, Verdict, take
 from shared.inbound.messages import Ignored, Malformed, Message, Ticked, each
-from shared.redaction import plain
+from shared.redaction import NOTHING_KNOWN, Redactor, plain
 from shared.refresh import records
 from shared.refresh import status as report
 from shared.refresh.engine import Engine, Ports
@@ -99,11 +99,12 @@ class Shell:
         renew: Callable[[Deadline], Failure | None] = lambda _: None,
         *,
         gate: Callable[[], Gate] | None = None,
+        redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
         """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything.
 
         `renew` keeps what targets do not keep alive themselves: the sign-in of a user. `gate` lets Fabric's calls in;
-        it is only asked for where they are served.
+        it is only asked for where they are served. `redactor` takes secrets out of whatever is said of a trouble.
         """
         self._configuration = configuration
         self._world = world
@@ -111,6 +112,7 @@ class Shell:
         self._telemetry = telemetry
         self._renew = renew
         self._gate = gate or _closed
+        self._redactor = redactor
 
     def deliver(self, queue: str, body: bytes) -> None:
         """Take one message. Raises `ComesBackError`."""
@@ -128,7 +130,7 @@ class Shell:
             judged = self._renewed(deadline)
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned(0, judged.why, judged.cause)
-            raise ComesBackError(plain(judged.why)) from None
+            raise ComesBackError(self._redactor.plain(judged.why)) from None
 
     def store(self, bodies: Sequence[bytes], *, to_queue: bool) -> list[bytes]:
         """Take a batch that nobody brings back. Returns what is left: neither stored, nor buried, nor in the queue."""
@@ -202,11 +204,11 @@ class Shell:
         if judged.verdict is Verdict.DONE:
             return ""
         self._telemetry.returned(1, judged.why, judged.cause)
-        return plain(judged.why) or "trouble of ours"
+        return self._redactor.plain(judged.why) or "trouble of ours"
 
     def _buried(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
         try:
-            self._graves(deadline).send(queue, body, why)
+            self._graves(deadline).send(queue, body, self._redactor.plain(why))
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         self._telemetry.dead(queue, why)
@@ -233,18 +235,18 @@ class Shell:
             return Reply(HTTPStatus.NOT_FOUND, {"error": judged.why, "targets": _names(here.engine)})
         return Reply(HTTPStatus.ACCEPTED, {"target": name, **_standing(here.world, target)})
 
-    def _unavailable(self, failure: Exception) -> Reply:
-        self._telemetry.returned(0, _words(failure), failure)
-        return unavailable(failure)
+    def _unavailable(self, trouble: Exception) -> Reply:
+        self._telemetry.returned(0, _words(trouble), trouble)
+        return unavailable(trouble, self._redactor)
 
 
 def _closed() -> Gate:
     raise RuntimeError("these parts let no call of Fabric's in")
 
 
-def unavailable(failure: Exception) -> Reply:
-    """Trouble of ours, in words: ask again."""
-    return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": plain(_words(failure))})
+def unavailable(trouble: Exception, redactor: Redactor) -> Reply:
+    """Failure of ours, in words: ask again."""
+    return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": redactor.plain(_words(trouble))})
 
 
 def persist(

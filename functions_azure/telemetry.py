@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from functions_azure.correlation import current
-from shared.redaction import plain
+from shared.redaction import Redactor, plain
 from shared.refresh.engine import LogEvent
 
 LEVELS: Mapping[str, int] = {
@@ -29,20 +28,6 @@ QUIET = ("azure.core.pipeline.policies.http_logging_policy", "urllib3.connection
 
 LONGEST_LINE, LONGEST_TEXT = 8_000, 30_000
 """Characters. A traceback of many targets at once ends here; a trace's message holds 32,768."""
-
-_MORE_SECRETS = re.compile(
-    r"(?P<name>[\"']?(?:access_token|refresh_token|id_token|client_secret|client_assertion|x-identity-header"
-    r"|accountkey|sharedaccesskey|device_code|code_verifier|client_info|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&;,]+"
-    r"|(?P<code>\bcode[\"']?\s*[:=]\s*[\"']?)[\w.~-]{60,}"
-    r"|(?P<value>\bvalue[\"']?\s*[:=]\s*[\"']?)[\w-]{43,}"
-    r"|(?P<scheme>\bsharedkey(?:lite)?\s+)\S+",
-    re.IGNORECASE,
-)
-"""What `shared.redaction.plain` need not know: names and values as dictionaries show them, and storage's authorization.
-
-Many things are called code or value. An authorization code is longer than an error's code; a value of 43 characters
-without a space is a key out of the Key Vault (256 bits in base64url).
-"""
 
 log = logging.getLogger("unstale")
 
@@ -81,26 +66,23 @@ def _write(level: int, what: str, cause: BaseException | None = None, **fields: 
 class Redaction(logging.Filter):
     """Takes secrets out of a record's text, its traceback included."""
 
-    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
-        """`secrets` are replaced wherever they turn up, beside what looks like one."""
+    def __init__(self, redactor: Redactor) -> None:
         super().__init__()
-        self._secrets = secrets
+        self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass, made safe."""
-        record.msg, record.args = self.safe(_text_of(record)), ()
+        record.msg, record.args = self._safe(_text_of(record)), ()
         if record.exc_info:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
             record.exc_info = None
-        record.exc_text = self.safe(record.exc_text) if record.exc_text else None
-        record.stack_info = self.safe(record.stack_info) if record.stack_info else None
+        record.exc_text = self._safe(record.exc_text) if record.exc_text else None
+        record.stack_info = self._safe(record.stack_info) if record.stack_info else None
         return True
 
-    def safe(self, text: str) -> str:
-        """Without secrets, and without characters that do something to a terminal; the lines stay lines."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return "\n".join(_safe_line(line) for line in text[:LONGEST_TEXT].splitlines())
+    def _safe(self, text: str) -> str:
+        """Without secrets, and without characters that do something to a terminal."""
+        return self._redactor.lines(text, LONGEST_LINE, LONGEST_TEXT)
 
 
 def _text_of(record: logging.LogRecord) -> str:
@@ -110,18 +92,11 @@ def _text_of(record: logging.LogRecord) -> str:
         return f"{record.msg} {record.args}"
 
 
-def _safe_line(line: str) -> str:
-    """A line of a traceback keeps its indentation."""
-    bare = line.lstrip(" ")
-    shown = _MORE_SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}***", bare[:LONGEST_LINE])
-    return " " * (len(line) - len(bare)) + plain(shown, LONGEST_LINE)
-
-
-def install(secrets: tuple[str, ...]) -> None:
+def install(redactor: Redactor) -> None:
     """Put the filter before each handler of the root logger that has none: the worker's, which sends to the host."""
     for handler in (*logging.getLogger().handlers, logging.lastResort):
         if handler and not any(isinstance(each, Redaction) for each in handler.filters):
-            handler.addFilter(Redaction(secrets))
+            handler.addFilter(Redaction(redactor))
     for name in QUIET:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

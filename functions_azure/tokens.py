@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import requests
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
+from msgspec.structs import replace
 from urllib3 import Timeout
 
 from functions_azure.clients import CONNECT_SECONDS, NEVER, READ_SECONDS, Deadline
 from functions_azure.sessions import WholeAnswer, read_answer, session
-from functions_azure.settings import Settings, is_loopback
+from functions_azure.settings import Settings
+from shared.endpoints import is_loopback
 from shared.platforms.failures import (
     ANSWER_LIMIT,
     MISCONFIGURED,
@@ -29,6 +31,7 @@ from shared.platforms.failures import (
     TRANSPORT,
     names_of,
 )
+from shared.redaction import NOTHING_KNOWN, Redactor, plain
 from shared.refresh.failure import Failure
 
 if TYPE_CHECKING:
@@ -76,8 +79,9 @@ class Issuer(Protocol):
 class EntraTokens:
     """`Tokens` of one issuer, which is made when the first one is asked for. Safe between threads."""
 
-    def __init__(self, make: Callable[[], Issuer]) -> None:
+    def __init__(self, make: Callable[[], Issuer], redactor: Redactor = NOTHING_KNOWN) -> None:
         self._make = make
+        self._redactor = redactor
         self._lock = Lock()
         self._latest = ""
 
@@ -95,11 +99,11 @@ class EntraTokens:
         try:
             answer = self._issuer.acquire()
         except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
-            return unreachable(error)
+            return unreachable(error, self._redactor.plain)
         if isinstance(answer, Failure):
-            return answer
+            return replace(answer, message=self._redactor.plain(answer.message))
         if "access_token" not in answer:
-            return refusal(answer)
+            return refusal(answer, self._redactor.plain)
         self._latest = answer["access_token"]
         return AccessToken(self._latest, int(time.time()) + int(answer["expires_in"]))
 
@@ -293,10 +297,10 @@ ADVICE: Mapping[str, str] = {
 """What a person can do, by error. `invalid_scope` is what msal calls any refusal of the identity endpoint."""
 
 
-def refusal(answer: Answer) -> Failure:
-    """Entra's own error as facts; whatever needed the token was not sent."""
+def refusal(answer: Answer, words: Callable[[str], str] = plain) -> Failure:
+    """Entra's own error as facts; whatever needed the token was not sent. `words` takes secrets out of its text."""
     error = str(answer.get("error") or "no_token")
-    said = str(answer.get("error_description") or "no token, and no reason")
+    said = words(str(answer.get("error_description") or "no token, and no reason"))
     if error in TRANSIENT or _is_passing(said):
         return NO_CREDENTIALS_NOW.failure(error, said)
     advice = ADVICE.get(error)
@@ -311,11 +315,12 @@ def _is_passing(said: str) -> bool:
     return int(status) >= HTTPStatus.INTERNAL_SERVER_ERROR or int(status) == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def unreachable(error: Exception) -> Failure:
+def unreachable(error: Exception, words: Callable[[str], str] = plain) -> Failure:
     """An exception on the way to a token. Mended by itself, unless it is a matter of addresses or certificates."""
+    said = f"no token: {words(str(error))}"
     names = names_of(error)
     code = next((name for name in TRANSPORT if name in names), names[0])
     if TRANSPORT.get(code) is MISCONFIGURED or code == "ValueError":
-        return MISCONFIGURED.failure(code, f"no token: {error}")
+        return MISCONFIGURED.failure(code, said)
     facts = NOT_CONNECTED if TRANSPORT.get(code) is NOT_CONNECTED else NO_CREDENTIALS_NOW
-    return facts.failure(code, f"no token: {error}")
+    return facts.failure(code, said)

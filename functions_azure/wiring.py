@@ -28,6 +28,7 @@ from functions_azure.tokens import (
 )
 from functions_azure.waker import Waker
 from shared.config.load import Configuration, load
+from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -60,14 +61,17 @@ class Parts:
         configuration: Callable[[], Configuration],
         storage: Callable[[], Issuer] | None = None,
         vault: Callable[[], Issuer] | None = None,
+        *,
+        redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
         """The configuration says as whom Fabric is called; it is read when the first token is asked for.
 
         `storage` is who opens the storage account and `vault` who reads the Key Vault, where it is not the managed
-        identity: a person at the command line.
+        identity: a person at the command line. `redactor` takes secrets out of what is said of a call that failed.
         """
+        self.redactor = redactor
         self.http = BoundedHttp()
-        self.tokens = EntraTokens(self._issuer)
+        self.tokens = EntraTokens(self._issuer, redactor)
         self.connection = Connection()
         own = found.storage_client_id
         opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
@@ -137,6 +141,7 @@ def world(
             url=found.fabric_url,
             url_form=configuration.fabric.url_form,
             deadline=deadline,
+            redactor=parts.redactor,
         ),
         waker=Waker(parts.clients, deadline),
         clock=clock,
@@ -160,10 +165,11 @@ def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Ga
 def shell(environ: Mapping[str, str]) -> Shell:
     """What the function app's triggers call, with the real parts. Raises `SettingsError`."""
     found = settings.read(environ)
-    telemetry.install(settings.secrets(environ))
+    redactor = Redactor(settings.secrets(environ))
+    telemetry.install(redactor)
     told = telemetry.Telemetry()
     configured = cache(lambda: configuration(found))
-    parts = Parts(found, configured)
+    parts = Parts(found, configured, redactor=redactor)
     return Shell(
         configured,
         lambda read, deadline: world(found, read, parts, told.emit, deadline=deadline),
@@ -171,4 +177,5 @@ def shell(environ: Mapping[str, str]) -> Shell:
         told,
         parts.renew,
         gate=cache(lambda: gate(environ)),
+        redactor=redactor,
     )

@@ -13,8 +13,8 @@ SHARED = sorted((ROOT / "shared").rglob("*.py"))
 
 PURE = {
     "__future__", "base64", "bisect", "collections", "cronsim", "datetime", "difflib", "enum", "functools",
-    "graphlib", "hashlib", "http", "ipaddress", "itertools", "math", "msgspec", "re", "shared", "tomllib", "types",
-    "typing", "urllib", "zlib", "zoneinfo",
+    "graphlib", "hashlib", "http", "ipaddress", "itertools", "json", "math", "msgspec", "re", "shared", "tomllib",
+    "types", "typing", "urllib", "zlib", "zoneinfo",
 }  # fmt: skip
 """What the core may import: libraries that compute. No SDK, nothing that reads a file, a clock or the environment."""
 

@@ -16,11 +16,12 @@ from typing import Any
 import msal
 from msgspec.structs import replace
 
-from functions_azure.settings import Settings, is_loopback
+from functions_azure.settings import Settings
 from functions_azure.sign_in.key_vault import VaultRefusedError
 from functions_azure.sign_in.store import Opened, SignIns
 from functions_azure.tokens import Answer, BoundedHttp
 from shared import sign_in as entra
+from shared.endpoints import is_loopback
 from shared.platforms.failures import NO_CREDENTIALS_NOW, NOT_CONNECTED
 from shared.refresh.failure import Failure
 from shared.refresh.records import NewerRecordError

@@ -28,7 +28,7 @@ from local.cli.errors import NotWellError, UsageError
 from local.cli.refresh import try_blocked
 from shared import sign_in as entra
 from shared.config.load import Configuration
-from shared.redaction import plain
+from shared.redaction import Redactor, plain
 from shared.refresh.ports import StoreDownError
 from shared.refresh.records import NewerRecordError
 from shared.sign_in import DamagedSignInError, Remedy, SignIn
@@ -76,7 +76,7 @@ class Deployment:
 def run(path: Path, *, browser: bool) -> None:
     """Sign a user in and keep it; blocked targets are tried at once."""
     deployment = Deployment(read_config(path), path, everything=True)
-    telemetry.install(secrets(os.environ))
+    telemetry.install(Redactor(secrets(os.environ)))
     fabric = deployment.settings.cloud.fabric_audience
     print(f"asks for {', '.join(deployment.wanted)} of {fabric}, and to stay signed in")
     cache = msal.SerializableTokenCache()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from math import isnan
@@ -147,6 +147,7 @@ TRANSPORT: Mapping[str, FailureFacts] = {
     "InvalidURL": MISCONFIGURED,
     "MissingSchema": MISCONFIGURED,
     "InvalidSchema": MISCONFIGURED,
+    "LocationParseError": MISCONFIGURED,  # urllib3: an address, or a proxy's, that it cannot read
     "ParamValidationError": MISCONFIGURED,
     # Before or after sending: it cannot be told.
     "SSLError": BROKEN_OFF,
@@ -157,12 +158,15 @@ TRANSPORT: Mapping[str, FailureFacts] = {
 """What a transport's exceptions say, by name, so that the core imports no SDK. The first row that fits counts."""
 
 
-def broken(operation: Operation, error: BaseException) -> Failure:
-    """A call that ended in an exception instead of an answer. What no row names may have been sent."""
+def broken(operation: Operation, error: BaseException, words: Callable[[str], str] = plain) -> Failure:
+    """A call that ended in an exception instead of an answer. What no row names may have been sent.
+
+    `words` takes out of its text what must not be stored.
+    """
     names = names_of(error)
     code = next((name for name in TRANSPORT if name in names), "")
     facts = TRANSPORT.get(code, BROKEN_OFF).of(operation)
-    return facts.failure(code or names[0], str(error) or "no answer")
+    return facts.failure(code or names[0], words(str(error)) or "no answer")
 
 
 def names_of(error: BaseException) -> tuple[str, ...]:

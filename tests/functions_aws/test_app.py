@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from msgspec.structs import replace
 
 from functions_aws import app
 from functions_aws.settings import SettingsError
-from functions_aws.shell import NotDoneError
+from functions_aws.shell import NotDoneError, Shell
+from functions_aws.telemetry import Telemetry
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.faults import Refuse
@@ -27,6 +29,8 @@ from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared.config.load import ConfigurationError, load
 from shared.inbound.wakes import wake_message
 from shared.platforms import glue
+from shared.redaction import Redactor
+from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Situation, Wake
 from tests.support.aws_host import CONFIGURATION, HandClock, Host, living_in, object_created
 
@@ -460,6 +464,43 @@ def test_secrets_are_never_logged(
     assert "trouble of ours" in shown
     for hidden in (secret, token, token.split(".")[1], "\x1b"):
         assert hidden not in shown
+
+
+def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
+    """What no shape betrays: not in the error that a caller is handed, nor in the reason beside a dead letter."""
+    secret = "planted Value of a known secret"
+
+    def down(*_: object) -> Any:
+        raise StoreDownError(f"reading with {secret}")
+
+    graves = Graves()
+    shell = Shell(
+        host.configuration,
+        replace(host.world, store=SimpleNamespace(load=down, load_many=down)),
+        graves,  # type: ignore[arg-type]
+        SimpleNamespace(hasten=lambda _: None),  # type: ignore[arg-type]
+        Telemetry("unstale-app", Redactor([secret])),
+        redactor=Redactor([secret]),
+    )
+    with pytest.raises(NotDoneError) as caught:
+        shell.answer({"refresh": "daily"}, Plenty())
+    message = {"MessageId": "1", "ReceiptHandle": "r", "Body": json.dumps({"refresh": secret}), "Attributes": {}}
+    shell.answer(sqs_event([message | {"MD5OfBody": ""}], host.aws.queues["events"].arn), Plenty())
+    said = [str(caught.value), *graves.why]
+    assert len(said) == 2
+    assert all("***" in each and "planted" not in each for each in said), said
+
+
+class Graves:
+    """Dead letters that only keep their reasons."""
+
+    def __init__(self) -> None:
+        self.why: list[str] = []
+
+    def send(self, record: object, why: str) -> None:
+        """Bury."""
+        del record
+        self.why.append(why)
 
 
 def test_importing_the_entry_needs_nothing() -> None:

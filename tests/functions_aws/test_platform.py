@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
+from functions_aws import settings
 from functions_aws.clients import ONCE, Clients
 from functions_aws.platform import Platform
 from local.emulators.aws.emulator import LocalAws
@@ -16,6 +18,7 @@ from local.emulators.faults import LoseResponse, ServerError, Throttle
 from local.emulators.glue.emulator import FAULTS_OF
 from shared.platforms import glue
 from shared.platforms.failures import Operation
+from shared.redaction import Redactor
 from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import GlueView, Target
@@ -157,6 +160,23 @@ def test_a_region_that_is_not_named_is_told(operation: Operation, monkeypatch: p
         monkeypatch.delenv(name, raising=False)
     failure = CALLS[operation][1](Platform(Clients()))
     assert (failure.code, failure.delivery, failure.permanent) == ("NoRegionError", Delivery.NOT_SENT, True)
+
+
+@pytest.mark.parametrize("operation", CALLS)
+@pytest.mark.parametrize("password", ["pa/ss-word", "pa#ss-word", "pa\\ss-word", "12/ss-word", "[ss"])
+def test_the_password_of_a_proxy_is_in_no_trouble(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """Nothing raises, whatever botocore lets through of urllib3's; and what is stored, answered and logged is clean."""
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://localhost:{password}@127.0.0.1:9")
+    trouble = CALLS[operation][1](Platform(Clients(), Redactor(settings.secrets(os.environ))))
+    assert isinstance(trouble, Failure)
+    assert not any(part in str(trouble) for part in ("pa'", "ss-word", "[ss", "port=12"))
 
 
 def test_what_the_api_would_refuse_is_not_sent(nowhere: Clients) -> None:

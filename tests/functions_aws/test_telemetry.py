@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from functions_aws.telemetry import Telemetry
+from shared.redaction import Redactor
 from shared.refresh.engine import LogEvent
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -24,7 +25,7 @@ Told = Callable[[], list[dict[str, Any]]]
 def new_telemetry(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Telemetry]:
     """Makes one; it must be made by the test itself, whose standard output it then writes to."""
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
-    return lambda: Telemetry(f"telemetry-{next(SERVICES)}", (SECRET,))
+    return lambda: Telemetry(f"telemetry-{next(SERVICES)}", Redactor([SECRET]))
 
 
 @pytest.fixture(name="told")

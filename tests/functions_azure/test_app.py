@@ -14,14 +14,15 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from functions_azure import app
+from functions_azure import app, settings
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, SettingsError
 from functions_azure.shell import PAUSES_SECONDS, REFRESH_BODY_LIMIT, TURNS_BEFORE_QUEUE, ComesBackError, persist
 from local.emulators.faults import Refuse
 from shared.config.load import load
 from shared.inbound.wakes import wake_message
+from shared.refresh.ports import Document, StoreDownError
 from shared.refresh.state import Situation, Wake
-from tests.support.azure_host import SALES, TEXT, Host, blob_created, call, hosted, packed
+from tests.support.azure_host import PLANTED_SECRET, SALES, TEXT, Host, blob_created, call, hosted, packed
 
 DO_NOT_RETRY = {400, 401, 403, 413}
 """What Event Grid takes as the event's own fault: dropped, never to come again."""
@@ -182,6 +183,42 @@ def test_trouble_of_ours_is_never_the_events_fault(host: Host, failure: Callable
     error = json.loads(response.get_body())["error"]
     assert error
     assert "planted" not in error
+
+
+def test_a_known_secret_is_in_nothing_that_leaves(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception that the host is handed, the answer with 503, the reason beside a dead letter."""
+
+    def down(key: str) -> Document:
+        raise StoreDownError(f"reading {key} with {PLANTED_SECRET}")
+
+    monkeypatch.setattr(host.store, "load", down)
+    monkeypatch.setattr(host.store, "load_many", down)
+    said: list[str] = []
+    for ask in (
+        lambda: host.queue(packed(blob_created("orders/1", host.clock.now()))),
+        lambda: host.queue('{"wake":{"key":"k","due":"2026-01-31T12:00:00Z","version":"1"}}', name=WAKES_QUEUE),
+        host.tick,
+    ):
+        with pytest.raises(ComesBackError) as raised:
+            ask()
+        said.append(str(raised.value))
+    response = host.refresh("sales")
+    assert response.status_code == 503
+    said.append(response.get_body().decode())
+    host.queue(json.dumps({"refresh": PLANTED_SECRET}))
+    said += [why for _, _, why in host.yard.buried]
+    assert len(said) == 5
+    assert all("***" in each and "planted" not in each for each in said), said
+
+
+def test_settings_that_cannot_be_read_are_answered_without_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before there is a shell: what the environment holds is taken out all the same."""
+    monkeypatch.setattr(app, "_made", {})
+    monkeypatch.setenv("UNSTALE_CLIENT_SECRET", PLANTED_SECRET)
+    monkeypatch.setattr(settings, "read", lambda _: (_ for _ in ()).throw(SettingsError(f"not {PLANTED_SECRET}")))
+    response = app.refresh(func.HttpRequest("POST", "/", route_params={"target": "sales"}, body=b""))
+    assert response.status_code == 503
+    assert "not ***" in response.get_body().decode()
 
 
 def test_a_bad_configuration_says_where(host: Host) -> None:

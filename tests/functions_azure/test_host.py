@@ -20,6 +20,7 @@ from cronsim import CronSim, CronSimError
 
 from functions_azure import settings
 from functions_azure.settings import EVENTS, POISON, STORAGE, EventHub, Settings, SettingsError
+from shared.endpoints import refusal
 
 ROOT = Path(__file__).parents[2]
 HOST = json.loads((ROOT / "functions_azure/host.json").read_text(encoding="utf-8"))
@@ -326,6 +327,9 @@ def test_storage_that_is_no_connection_string_is_refused(value: str) -> None:
         "api.fabric.microsoft.com",
         "https://",
         "https://user:planted@host/v1",
+        "https://:planted@host",
+        "http://[::1",
+        "https://host:port",
         "https://host/v1?sig=planted",
     ],
 )
@@ -333,6 +337,7 @@ def test_an_address_that_a_token_must_not_go_to_is_refused(name: str, url: str) 
     """Without TLS only this machine is good enough; and nothing of the value is repeated but the host."""
     with pytest.raises(SettingsError, match=name) as caught:
         settings.read(BY_IDENTITY | {name: url})
+    assert str(caught.value) == f"{name} {refusal(url)}", "the words of both clouds"
     assert "planted" not in str(caught.value)
 
 
@@ -373,11 +378,9 @@ def test_the_secrets_of_the_environment_are_known() -> None:
         "planted-secret",
         "planted-header",
         "planted%2Bsig%3D",
-        "planted+sig=",
         "planted-events==",
         "planted-key==",
     }
-    assert list(found) == sorted(found, key=len, reverse=True)
 
 
 def test_every_variable_is_in_the_readme() -> None:

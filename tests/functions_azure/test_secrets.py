@@ -27,6 +27,7 @@ from local.emulators.entra.tokens import Tokens
 from local.emulators.fabric.emulator import FabricEmulator
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import RefuseToken, ServerError
+from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent
 from tests.support.azure_host import OTHER, SALES, T0, TEXT, WORKSPACE, HandClock
 from tests.support.azurite_server import KEY, Account, new_account, one_azurite  # noqa: F401 - fixtures
@@ -251,7 +252,7 @@ LEAKS = [
 @pytest.mark.parametrize("leak", LEAKS)
 def test_a_secret_is_known_by_its_looks(sink: Sink, leak: str) -> None:
     """In the message, among its arguments, in a traceback, in the stack: also where nobody knows its value."""
-    install(())
+    install(NOTHING_KNOWN)
     assert "planted" not in logged(sink, lambda log: log.warning(leak.replace("%", "%%")))
     assert "planted" not in logged(sink, lambda log: log.warning("said: %s", leak))
 
@@ -261,13 +262,13 @@ def test_a_secret_is_known_by_its_looks(sink: Sink, leak: str) -> None:
 
 def test_a_known_secret_is_taken_out_wherever_it_is(sink: Sink) -> None:
     """By its value alone, with nothing around it that says what it is."""
-    install(("hunter2-hunter2",))
+    install(Redactor(["hunter2-hunter2"]))
     assert logged(sink, lambda log: log.error("it was hunter2-hunter2!")) == "it was ***!"
 
 
 def test_lines_stay_readable(sink: Sink) -> None:
     """Harmless text is left as it is; lines stay lines; a terminal's control characters do not get through."""
-    install(())
+    install(NOTHING_KNOWN)
     assert logged(sink, lambda log: log.error("a target:\n  File %d\n\tdone", 7)) == "a target:\n  File 7\ndone"
     assert "\x1b" not in logged(sink, lambda log: log.error("\x1b[31mred"))
     assert logged(sink, lambda log: log.error("%d parts", "no number")) == "%d parts ('no number',)"
@@ -276,7 +277,7 @@ def test_lines_stay_readable(sink: Sink) -> None:
 
 def test_what_happens_is_told_as_json(sink: Sink) -> None:
     """One object a line, with numbers as numbers, so that a query can tell targets apart."""
-    install(())
+    install(NOTHING_KNOWN)
     telemetry = Telemetry()
     telemetry.emit(LogEvent("saved", "sales", T0, {"owed_age_seconds": 1.5, "held": 0, "why": "Bearer planted"}))
     telemetry.returned(3, "the store\nis down", StoreError("sig=planted"))
@@ -303,6 +304,6 @@ class StoreError(Exception):
 
 def test_the_filter_is_put_on_once(sink: Sink) -> None:
     """Before each handler, however often a shell is made."""
-    install(())
-    install(())
+    install(NOTHING_KNOWN)
+    install(NOTHING_KNOWN)
     assert len([each for each in sink.filters if isinstance(each, Redaction)]) == 1

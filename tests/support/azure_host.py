@@ -25,6 +25,7 @@ from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
+from shared.redaction import Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Document, StoreDownError
 from shared.refresh.records import read_state
@@ -66,6 +67,10 @@ table = "daily"
 """
 T0 = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 US = Caller("0a4f1c2e-0000-4000-8000-00000000000a", "0a4f1c2e-0000-4000-8000-000000000001")
+
+
+PLANTED_SECRET = "planted Value of a known secret"
+"""What no shape betrays, so that only who knows it can take it out."""
 
 
 class HandClock:
@@ -149,7 +154,9 @@ class Host:
         self.configuration: Callable[[], Configuration] = lambda: load(TEXT)
         self.told: list[LogEvent] = []
         self._connection = Connection()
-        self.shell = Shell(self._read, self._world, lambda _: self.yard, Telemetry())
+        self.shell = Shell(
+            self._read, self._world, lambda _: self.yard, Telemetry(), redactor=Redactor([PLANTED_SECRET])
+        )
 
     def _read(self) -> Configuration:
         return self.configuration()
