@@ -104,16 +104,29 @@ def workload_cancel(req: func.HttpRequest) -> func.HttpResponse:
     return _job("cancel", req)
 
 
-_JOB = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}/jobTypes/{jobType}/instances/{jobInstanceId}"
+def workload_item(req: func.HttpRequest) -> func.HttpResponse:
+    """Fabric tells that an item was made, changed or deleted."""
+    return _job("item", req)
+
+
+def workload_payload(req: func.HttpRequest) -> func.HttpResponse:
+    """Fabric asks what the editor of an item shows."""
+    return _job("item", req)
+
+
+_ITEM = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}"
+_JOB = f"{_ITEM}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
 
 if settings.serves_workload(os.environ):  # without a function key: Fabric has none, and its tokens are judged instead
-    for function, route, method in (
-        (workload_create, _JOB, "POST"),
-        (workload_get, _JOB, "GET"),
-        (workload_cancel, f"{_JOB}/cancel", "POST"),
+    for function, route, methods in (
+        (workload_create, _JOB, ["POST"]),
+        (workload_get, _JOB, ["GET"]),
+        (workload_cancel, f"{_JOB}/cancel", ["POST"]),
+        (workload_item, _ITEM, ["POST", "PATCH", "DELETE"]),
+        (workload_payload, f"{_ITEM}/payload", ["GET"]),
     ):
         app.function_name(function.__name__)(
-            app.route(route=route, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(function)
+            app.route(route=route, methods=methods, auth_level=func.AuthLevel.ANONYMOUS)(function)
         )
 
 
@@ -146,10 +159,10 @@ def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
     from shared.workload.api import unavailable
 
     try:
-        answer = shell().job(Request(operation, req.route_params, dict(req.headers), req.get_body()))
-    except Exception as failure:  # noqa: BLE001 - settings that are wrong: as above
-        _complain(failure)
-        answer = unavailable(failure)
+        answer = shell().job(Request(operation, req.route_params, dict(req.headers), req.get_body(), req.method))
+    except Exception as trouble:  # noqa: BLE001 - settings that are wrong: as above
+        _complain(trouble)
+        answer = unavailable(trouble)
     return func.HttpResponse(
         answer.body, status_code=answer.status, mimetype="application/json", headers=dict(answer.headers)
     )

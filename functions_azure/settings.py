@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from functions_azure.clouds import CLOUDS, PUBLIC, AzureCloud
 from shared.endpoints import refusal
 from shared.redaction import SHORTEST_SECRET, secret_values
+from shared.tenants import tenant_id
 from shared.values import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
@@ -33,6 +34,7 @@ SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
 CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
 """Variables whose values, or parts of them, must never be seen in a text that leaves."""
 
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
 _CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"usedevelopmentstorage"})
@@ -121,11 +123,14 @@ def workload(environ: Mapping[str, str]) -> Workload:
     missing = [name for name in (WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT) if not environ.get(name)]
     if missing:
         raise SettingsError(f"the configuration has [workload], but {' and '.join(missing)} is not set")
+    publisher = tenant_id(environ[WORKLOAD_PUBLISHER_TENANT])
+    if not _UUID.fullmatch(publisher):
+        raise SettingsError(f"{WORKLOAD_PUBLISHER_TENANT} must be the id of a tenant, a UUID, as tokens name it")
     here = cloud(environ)
     authority = urlsplit(endpoint(environ, "UNSTALE_AUTHORITY", here.login_url))
     return Workload(
         audience=environ[WORKLOAD_AUDIENCE],
-        publisher_tenant=environ[WORKLOAD_PUBLISHER_TENANT],
+        publisher_tenant=publisher,
         client_id=environ.get("UNSTALE_WORKLOAD_CLIENT_ID", ""),
         keys_url=f"{authority.scheme}://{authority.netloc}/common/discovery/v2.0/keys",
         issuer_v1=here.issuer_v1,

@@ -125,6 +125,7 @@ class Shell:
     def tick(self) -> None:
         """The minute came round. Raises `ComesBackError`, so that a failed tick is seen; the next one comes anyway."""
         deadline = Deadline(INVOCATION_SECONDS)
+        self._telemetry.tell_refusals()
         [judged] = self._judge(lambda _: [Ticked()], deadline, 1)
         if judged.verdict is not Verdict.RETRY:
             judged = self._renewed(deadline)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any
 
 from functions_azure.correlation import current
@@ -26,6 +30,11 @@ LEVELS: Mapping[str, int] = {
 QUIET = ("azure.core.pipeline.policies.http_logging_policy", "urllib3.connectionpool")
 """Loggers that tell of each request, in several lines; where nobody chose a level, only their warnings are kept."""
 
+REFUSALS_EVERY_SECONDS = 60.0
+"""Between two lines about calls that were not let in: 1,440 a day for each instance, however many calls there are."""
+CHECKS_TOLD = 50
+"""Names of checks in one such line. There are some 40, and a few with the name of an exception behind them."""
+
 LONGEST_LINE, LONGEST_TEXT = 8_000, 30_000
 """Characters. A traceback of many targets at once ends here; a trace's message holds 32,768."""
 
@@ -34,6 +43,10 @@ log = logging.getLogger("unstale")
 
 class Telemetry:
     """One for a process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self._refusals = Refusals(clock)
 
     def emit(self, happened: LogEvent) -> None:
         """What the engine says."""
@@ -49,12 +62,57 @@ class Telemetry:
         _write(logging.ERROR, "dead letter", detail={"queue": queue, "why": plain(why)})
 
     def refused(self, check: str) -> None:
-        """A call of Fabric's, or of somebody who says so, was not let in. The answer does not say why."""
-        _write(logging.WARNING, "call refused", detail={"check": check})
+        """A call of Fabric's, or of somebody who says so, was not let in. The answer does not say why.
+
+        Anybody can make such calls, and each line costs: so they are counted, and told of together.
+        """
+        self._refusals.add(check)
+        self.tell_refusals()
+
+    def not_judged(self, trouble: Exception) -> None:
+        """A call could not be judged, such as for want of signing keys. Anybody can make it, so it is counted, too."""
+        self._refusals.add(f"not judged: {type(trouble).__name__}: {plain(str(trouble), 200)}")
+        self.tell_refusals()
+
+    def tell_refusals(self) -> None:
+        """Write one line for all calls since the last one that were not let in, at most once a minute.
+
+        `check` is the one that refused most of them.
+        """
+        counts = self._refusals.due()
+        if counts:
+            most = max(counts, key=lambda check: counts[check])
+            detail = {"check": most, "calls": sum(counts.values()), "checks": counts}
+            _write(logging.WARNING, "call refused", detail=detail)
 
     def returned(self, messages: int, why: str, cause: BaseException | None) -> None:
         """Messages will come back, because of trouble of ours."""
         _write(logging.ERROR, "trouble of ours", cause, detail={"messages": messages, "why": plain(why)})
+
+
+class Refusals:
+    """Counts calls that were not let in, by the check that failed. Safe between threads."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._counts: Counter[str] = Counter()
+        self._told_at = -math.inf
+
+    def add(self, check: str) -> None:
+        """Count one call. Beyond so many checks, the rest are counted together."""
+        with self._lock:
+            known = check in self._counts or len(self._counts) < CHECKS_TOLD
+            self._counts[check if known else "other"] += 1
+
+    def due(self) -> Mapping[str, int]:
+        """Return what is to be told now, and count anew; nothing within a minute after the last time."""
+        with self._lock:
+            now = self._clock()
+            if not self._counts or now - self._told_at < REFUSALS_EVERY_SECONDS:
+                return {}
+            counts, self._counts, self._told_at = dict(self._counts), Counter(), now
+            return counts
 
 
 def _write(level: int, what: str, cause: BaseException | None = None, **fields: Any) -> None:

@@ -150,14 +150,19 @@ def world(
     )
 
 
-def gate(environ: Mapping[str, str], now: Callable[[], float] = time.time) -> Gate:
+def gate(environ: Mapping[str, str], configuration: Configuration, now: Callable[[], float] = time.time) -> Gate:
     """What lets Fabric's calls in, with the real keys. Raises `SettingsError`."""
     from functions_azure.workload.keys import Gate, Keys
     from shared.workload.tokens import Expected
 
     found = settings.workload(environ)
     expected = Expected(
-        found.audience, found.publisher_tenant, found.client_id, issuer_v1=found.issuer_v1, issuer_v2=found.issuer_v2
+        found.audience,
+        found.publisher_tenant,
+        found.client_id,
+        tenants=frozenset(configuration.workload.tenants if configuration.workload else ()),
+        issuer_v1=found.issuer_v1,
+        issuer_v2=found.issuer_v2,
     )
     return Gate(expected, Keys(found.keys_url), now)
 
@@ -176,6 +181,6 @@ def shell(environ: Mapping[str, str]) -> Shell:
         lambda deadline: DeadLetters(parts.clients, deadline),
         told,
         parts.renew,
-        gate=cache(lambda: gate(environ)),
+        gate=cache(lambda: gate(environ, configured())),
         redactor=redactor,
     )

@@ -188,7 +188,8 @@ def asked_by_shells() -> dict[str, set[str]]:
     aws_settings.secrets(aws)
     base = "UNSTALE_STORAGE__"
     azure = Recorder(**{f"{base}{name}ServiceUri": "https://a.example" for name in ("table", "queue", "blob")})
-    azure.update(UNSTALE_WORKLOAD_AUDIENCE="a", UNSTALE_WORKLOAD_PUBLISHER_TENANT="t", UNSTALE_EVENTS="e")
+    tenant = "1b218778-e7a5-4d73-8187-f10824047715"
+    azure.update(UNSTALE_WORKLOAD_AUDIENCE="a", UNSTALE_WORKLOAD_PUBLISHER_TENANT=tenant, UNSTALE_EVENTS="e")
     for read in (azure_settings.read, azure_settings.workload, azure_settings.secrets, azure_settings.event_hub):
         read(azure)
     azure.pop("UNSTALE_EVENTS")

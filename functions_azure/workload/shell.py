@@ -1,4 +1,4 @@
-"""Fabric's three calls over HTTP: who asks, what for, and the answer of `shared.workload.jobs`; it decides nothing.
+"""Fabric's calls over HTTP: who asks, what for, and the answer of `shared.workload`. It decides nothing itself.
 
 Imported by the first call of Fabric's, and by nothing else.
 """
@@ -13,7 +13,16 @@ from functions_azure.telemetry import Telemetry
 from shared.platforms.failures import header
 from shared.refresh.engine import Engine, Ports
 from shared.values import Value
-from shared.workload.api import UNAUTHORIZED, Answer, Call, oversized, read_call, read_creation, unavailable
+from shared.workload.api import (
+    UNAUTHORIZED,
+    Answer,
+    Call,
+    answer_about_item,
+    oversized,
+    read_call,
+    read_creation,
+    unavailable,
+)
 from shared.workload.jobs import Jobs
 
 TENANT_HEADERS = ("x-ms-client-tenant-id", "ms-client-tenant-id")
@@ -21,12 +30,13 @@ TENANT_HEADERS = ("x-ms-client-tenant-id", "ms-client-tenant-id")
 
 
 class Request(Value, frozen=True):
-    """What the host hands over. `operation` is create, get or cancel."""
+    """What the host hands over. `operation` is item, or create, get or cancel of a job."""
 
     operation: str
     path: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    method: str = ""
 
 
 class Gate(Protocol):
@@ -39,25 +49,33 @@ class Gate(Protocol):
 def answer(
     request: Request, gate: Callable[[], Gate], here: Callable[[], tuple[Engine, Ports]], telemetry: Telemetry
 ) -> Answer:
-    """Answer one call. Raises nothing: what an exception leaves behind is an empty 500, and no error of ours."""
-    with correlated(request.headers):
-        try:
-            return _answer(request, gate(), here, telemetry)
-        except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
-            telemetry.returned(0, f"{type(failure).__name__}: {failure}", failure)
-            return unavailable(failure)
+    """Answer one call. Raises nothing: what an exception leaves behind is an empty 500, and no error of ours.
 
-
-def _answer(request: Request, gate: Gate, here: Callable[[], tuple[Engine, Ports]], telemetry: Telemetry) -> Answer:
-    """Nothing is read of a call before it is known whose it is."""
+    Nothing is read of a call, nor its ids logged, before it is known whose it is.
+    """
     tenant = next((found for name in TENANT_HEADERS if (found := header(request.headers, name))), "")
-    failed = gate.refusal(header(request.headers, "Authorization"), tenant)
+    try:
+        failed = gate().refusal(header(request.headers, "Authorization"), tenant)
+    except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
+        telemetry.not_judged(trouble)
+        return unavailable(trouble)
     if failed:
         telemetry.refused(failed)
         return UNAUTHORIZED
+    with correlated(request.headers):
+        try:
+            return _answer(request, tenant, here)
+        except Exception as trouble:  # noqa: BLE001 - as above
+            telemetry.returned(0, f"{type(trouble).__name__}: {trouble}", trouble)
+            return unavailable(trouble)
+
+
+def _answer(request: Request, tenant: str, here: Callable[[], tuple[Engine, Ports]]) -> Answer:
     too_long = oversized(request.body)
     if too_long:
         return too_long
+    if request.operation == "item":
+        return answer_about_item(request.method, request.path)
     call = read_call(request.path, tenant)
     if isinstance(call, Answer):
         return call

@@ -32,14 +32,22 @@ def check(path: Path, *, as_json: bool, strict: bool = False) -> None:
     doubts = warnings(content, str(path))
     rows = [_check_row(target, configuration) for target in configuration.targets]
     if as_json:
-        print_json({"file": str(path), "targets": rows, "warnings": [structs.asdict(doubt) for doubt in doubts]})
+        told = [structs.asdict(doubt) for doubt in doubts]
+        print_json({"file": str(path), "targets": rows, "warnings": told, **_workload_of(configuration)})
     else:
         print_table(("target", "kind", "refreshed when"), [(row["name"], row["kind"], row["when"]) for row in rows])
+        if askers := _askers(configuration):
+            print(f"Fabric's jobs are taken for items {askers}")
         for doubt in doubts:
             print(f"warning: {doubt}")
         print(f"{path}: good, {len(rows)} targets" + (f", {len(doubts)} warnings" if doubts else ""))
     if strict and doubts:
         raise NotWellError
+
+
+def _workload_of(configuration: Configuration) -> dict[str, Any]:
+    """What scripts hear of `[workload]`; nothing where there is none."""
+    return {"workload": {"tenants": configuration.workload.tenants}} if configuration.workload else {}
 
 
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
@@ -67,6 +75,14 @@ def _asked(target: Target, configuration: Configuration) -> Iterator[str]:
     for job in configuration.workload.jobs if configuration.workload else ():
         if job.target == target.name:
             yield f"Fabric's job {job.job_type} of {job.item or 'any'} {job.item_type}"
+
+
+def _askers(configuration: Configuration) -> str:
+    """Whose items may have jobs here; empty where Fabric is not served."""
+    if configuration.workload is None:
+        return ""
+    tenants = configuration.workload.tenants
+    return f"of tenant {', '.join(tenants)}" if tenants else "of the publisher's own tenant alone"
 
 
 # --- check --live --------------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock,
         real = wiring.world(found, read, parts, tell, clock=clock, deadline=deadline)
         return replace(real, store=store, waker=waker)
 
-    gate = cache(lambda: wiring.gate(os.environ, lambda: clock.now().timestamp()))
+    gate = cache(lambda: wiring.gate(os.environ, configuration, lambda: clock.now().timestamp()))
     app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
     stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
     with (

@@ -51,6 +51,7 @@ from shared.targets import (
     Source,
     Target,
 )
+from shared.tenants import tenant_id
 from shared.values import Value
 
 __all__ = [
@@ -144,9 +145,10 @@ class WorkloadJob(Value, frozen=True):
 
 
 class Workload(Value, frozen=True):
-    """The jobs that Fabric may ask us for."""
+    """The jobs that Fabric may ask us for, and the ids of the tenants that may; none: the publisher's own alone."""
 
     jobs: tuple[WorkloadJob, ...]
+    tenants: tuple[str, ...] = ()
 
 
 class Configuration(Value, frozen=True, dict=True):
@@ -351,7 +353,7 @@ def _sources(on: OnTable) -> list[Source]:
 
 def _workload(table: WorkloadTable) -> Workload:
     jobs = [WorkloadJob(job.item_type, job.job_type, job.target, (job.item or "").lower()) for job in table.jobs]
-    return Workload(tuple(jobs))
+    return Workload(tuple(jobs), tuple(dict.fromkeys(tenant_id(tenant) for tenant in table.tenants or ())))
 
 
 def _dotted(path: Path) -> str:

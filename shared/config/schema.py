@@ -78,6 +78,13 @@ Uuid = Annotated[
     str,
     _text("[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", "a UUID, as in the address of the item in Fabric"),
 ]
+TenantId = Annotated[
+    str,
+    _text(
+        r"(?:[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\{[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\})",
+        "the id of a tenant, a UUID",
+    ),
+]
 TargetName = Annotated[str, _text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, underscores and hyphens")]
 CatalogName = Annotated[
     str,  # Glue's NameString; a class of what it leaves out reads alike in Python and in ECMAScript
@@ -430,6 +437,10 @@ class WorkloadTable(Table, frozen=True, kw_only=True):
     """Jobs that Fabric asks us for; without this table the endpoints are off."""
 
     jobs: Annotated[list[JobTable], _SOME, _about("What each job refreshes.")]
+    tenants: (
+        Annotated[list[TenantId], _SOME, _about("Tenants that may ask for jobs. The publisher's own by default.")]
+        | UnsetType
+    ) = UNSET
 
 
 AnyTarget = GlueViewTable | LakeViewsTable | ItemJobTable

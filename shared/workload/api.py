@@ -1,5 +1,10 @@
 """Fabric asks us: what its Workload API sends, and what it wants to hear. Bytes in, values out, and back again.
 
+    POST   .../workspaces/{workspaceId}/items/{itemType}/{itemId}                    an item was made
+    PATCH  ... the same                                                              it was changed
+    DELETE ... the same                                                              it was deleted
+    GET    ... the same, and /payload                                                what its editor shows
+
     POST .../workspaces/{workspaceId}/items/{itemType}/{itemId}/jobTypes/{jobType}/instances/{jobInstanceId}   create
     GET  ... the same                                                                                       get state
     POST ... the same, and /cancel                                                                             cancel
@@ -23,6 +28,7 @@ import msgspec
 from shared.config.load import Configuration
 from shared.redaction import plain
 from shared.targets import GlueView, ItemJob, Target
+from shared.tenants import tenant_id
 from shared.values import Value
 from shared.workload.job import JobStatus
 
@@ -34,8 +40,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 RETRY_AFTER_SECONDS = 60
 """Fabric polls once a minute (monitoring hub), so there is no point in asking it to come back sooner."""
 
-ROUTE = "workspaces/{workspaceId}/items/{itemType}/{itemId}/jobTypes/{jobType}/instances/{jobInstanceId}"
-"""What follows the base path that is registered with Fabric; a cancel has `/cancel` behind it."""
+ITEM_ROUTE = "workspaces/{workspaceId}/items/{itemType}/{itemId}"
+"""What follows the base path that is registered with Fabric, for calls about an item."""
+ROUTE = f"{ITEM_ROUTE}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
+"""The same for calls about a job; a cancel has `/cancel` behind it."""
 
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_TYPE = 255
@@ -88,11 +96,17 @@ class JobState(Value, frozen=True, rename="camel"):
     error_details: Problem | None = None
 
 
+class ItemPayload(Value, frozen=True, omit_defaults=False, rename="camel"):
+    """GetItemPayloadResponse."""
+
+    item_payload: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
 class Answer(Value, frozen=True):
     """What goes back. `headers` are those beside the type of the content."""
 
     status: HTTPStatus
-    content: Problem | JobState | None = None
+    content: Problem | JobState | ItemPayload | None = None
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
@@ -124,6 +138,16 @@ UNAUTHORIZED = Answer(
     {"WWW-Authenticate": "SubjectAndAppToken1.0"},
 )
 """The same for whatever was wrong: who guesses at tokens learns nothing. The log names the check."""
+
+
+ITEM_ANSWERS: Mapping[str, Answer] = {
+    "POST": Answer(HTTPStatus.CREATED),
+    "PATCH": Answer(HTTPStatus.OK),
+    "DELETE": Answer(HTTPStatus.OK),
+    "GET": Answer(HTTPStatus.OK, ItemPayload()),
+}
+"""What Fabric hears of an item, by the call's method. Nothing is stored: a job names the item it is for, and what it
+refreshes is in the configuration. But where these calls fail, no item can be made (Workload API, ItemLifecycle)."""
 
 
 # --- What we are asked -----------------------------------------------------------------------------------------------
@@ -167,21 +191,31 @@ class _Body(msgspec.Struct, rename="camel"):
     creation_payload: Payload | None = None
 
 
+def answer_about_item(method: str, parameters: Mapping[str, str]) -> Answer:
+    """Answer a call about an item, whatever its body says; refuse one whose path cannot be meant."""
+    return _wrong(parameters, ("workspaceId", "itemId"), ("itemType",)) or ITEM_ANSWERS[method]
+
+
 def read_call(parameters: Mapping[str, str], tenant: str) -> Call | Answer:
     """The parts of the path, as the host matched them, and the header that names the tenant."""
-    ids = {name: parameters.get(name, "").lower() for name in ("workspaceId", "itemId", "jobInstanceId")}
-    types = {name: parameters.get(name, "") for name in ("itemType", "jobType")}
-    wrong = [name for name, value in ids.items() if not _UUID.fullmatch(value)]
-    wrong += [name for name, value in types.items() if not 0 < len(value) <= _LONGEST_TYPE]
+    names, types = ("workspaceId", "itemId", "jobInstanceId"), ("itemType", "jobType")
+    wrong = _wrong(parameters, names, types)
     if wrong:
-        details = tuple(
-            _detail("InvalidParameter", f"{name} is not as it must be.", "parameter", name) for name in wrong
-        )
-        message = f"Not a UUID, or not a name, in the path: {', '.join(wrong)}."
-        return refused(HTTPStatus.BAD_REQUEST, "InvalidParameter", message, *wrong, details=details)
-    return Call(
-        ids["workspaceId"], types["itemType"], ids["itemId"], types["jobType"], ids["jobInstanceId"], tenant.lower()
-    )
+        return wrong
+    workspace, item, instance = (parameters[name].lower() for name in names)
+    item_type, job_type = (parameters[name] for name in types)
+    return Call(workspace, item_type, item, job_type, instance, tenant_id(tenant))
+
+
+def _wrong(parameters: Mapping[str, str], ids: tuple[str, ...], types: tuple[str, ...]) -> Answer | None:
+    """Refuse a path in which an id is no UUID, or a type no name; None if all may be meant."""
+    wrong = [name for name in ids if not _UUID.fullmatch(parameters.get(name, "").lower())]
+    wrong += [name for name in types if not 0 < len(parameters.get(name, "")) <= _LONGEST_TYPE]
+    if not wrong:
+        return None
+    details = tuple(_detail("InvalidParameter", f"{name} is not as it must be.", "parameter", name) for name in wrong)
+    message = f"Not a UUID, or not a name, in the path: {', '.join(wrong)}."
+    return refused(HTTPStatus.BAD_REQUEST, "InvalidParameter", message, *wrong, details=details)
 
 
 def read_creation(body: bytes) -> Creation | Answer:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from shared.refresh.timing import CLOCK_DIFFERENCE
+from shared.tenants import tenant_id
 from shared.values import Value
 
 LONGEST_HEADER = 16 * 1024
@@ -45,6 +46,8 @@ class Expected(Value, frozen=True):
     audience: str
     publisher_tenant: str
     client_id: str = ""
+    tenants: frozenset[str] = frozenset()
+    """Ids of the tenants whose items may have jobs here; none: the publisher's own."""
     issuer_v1: str = "https://sts.windows.net/{tenantid}/"
     """`iss` of tokens of version 1.0, of the cloud that the app is in; the default is the public cloud's."""
     issuer_v2: str = "https://login.microsoftonline.com/{tenantid}/v2.0"
@@ -176,14 +179,26 @@ def _without_scope(seen: Seen) -> bool:
 
 
 def _of_publisher(seen: Seen) -> bool:
-    return seen.app.claims.get("tid") == seen.expected.publisher_tenant
+    return _tenant(seen.app.claims) == tenant_id(seen.expected.publisher_tenant)
+
+
+def _tenant(claims: Claims) -> str:
+    """The tenant that a token names; empty where there is none."""
+    tenant = claims.get("tid")
+    return tenant_id(tenant) if isinstance(tenant, str) else ""
+
+
+def _lets_in(seen: Seen) -> bool:
+    """The call is for an item of a tenant that is let in: a stranger's jobs would fill the targets' lists of them."""
+    allowed = seen.expected.tenants or {seen.expected.publisher_tenant}
+    return tenant_id(seen.tenant) in {tenant_id(tenant) for tenant in allowed}
 
 
 # --- Of the subject token --------------------------------------------------------------------------------------------
 
 
 def _of_customer(claims: Claims, seen: Seen) -> bool:
-    return bool(seen.tenant) and claims.get("tid") == seen.tenant
+    return bool(seen.tenant) and _tenant(claims) == tenant_id(seen.tenant)
 
 
 def _from_the_same(claims: Claims, seen: Seen) -> bool:
@@ -242,6 +257,7 @@ CHECKS: Mapping[str, Check] = {
     "app token: object": _has_object,
     "app token: scope": _without_scope,
     "app token: tenant": _of_publisher,
+    "tenant": _lets_in,
     **{f"subject token: {name}": partial(_subject, judge) for name, judge in {**_EITHER, **_SUBJECTS}.items()},
     "subject token: issuer of the key": _subject_key,
 }

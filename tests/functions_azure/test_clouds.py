@@ -16,6 +16,7 @@ from functions_azure.settings import Settings, SettingsError
 from functions_azure.tokens import STORAGE, BoundedHttp, EntraTokens, issuer_of
 from functions_azure.wiring import Parts
 from local import azure_login
+from shared.config.load import Configuration
 from shared.workload.tokens import CHECKS, Seen, Signed
 
 WHERE = {
@@ -147,7 +148,7 @@ def test_workload_tokens_are_of_the_cloud_that_the_app_is_in(name: str, version:
     """By issuer and keys: a token of another cloud's Entra is refused, whatever else it says."""
     environ = {**WORKLOAD, "UNSTALE_CLOUD": name}
     assert settings.workload(environ).keys_url == f"{CLOUDS[name].login_url}/common/discovery/v2.0/keys"
-    expected = wiring.gate(environ)._expected
+    expected = wiring.gate(environ, Configuration(()))._expected
     for issuers in ISSUERS.values():
         claims = {"iss": issuers[version], "tid": TENANT, "ver": version}
         of_key = issuers["2.0"].replace(TENANT, "{tenantid}")

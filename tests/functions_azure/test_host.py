@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from cronsim import CronSim, CronSimError
@@ -381,6 +382,35 @@ def test_the_secrets_of_the_environment_are_known() -> None:
         "planted-events==",
         "planted-key==",
     }
+
+
+MANIFEST = {
+    "WorkloadManifestConfiguration": ["Workload"],
+    "Workload": ["Version", "RemoteServiceConfiguration"],
+    "RemoteServiceConfiguration": ["CloudServiceConfiguration"],
+    "CloudServiceConfiguration": ["Cloud", "AADApp", "Endpoints"],
+    "AADApp": ["AppId", "RedirectUri", "ResourceId"],
+    "Endpoints": ["ServiceEndpoint", "ServiceEndpoint"],
+    "ServiceEndpoint": ["Name", "Url", "IsEndpointResolutionService"],
+}
+"""Elements in their order, each there once, endpoints at least twice (WorkloadDefinition.xsd, SchemaVersion 1.500.0:
+https://github.com/microsoft/Microsoft-Fabric-workload-development-sample/tree/main/Backend/src/Packages/manifest)."""
+
+
+def test_the_manifest_in_the_readme_is_as_microsofts_schema_has_it() -> None:
+    """Whoever registers the workload copies it: element by element, with a name and an id of the schema's form."""
+    text = README.partition("```xml\n")[2].partition("```")[0].partition("?>")[2].strip()
+    root = ET.fromstring(text)  # noqa: S314 - a page of ours
+    elements = [root, *root.iter()]
+    assert all([child.tag for child in each] == MANIFEST.get(each.tag, []) for each in elements)
+    assert root.attrib == {"SchemaVersion": "1.500.0"}
+    [workload] = root
+    assert re.fullmatch(r"[A-Za-z0-9-]+\.[A-Za-z0-9-]+", workload.attrib["WorkloadName"])
+    assert workload.attrib["HostingType"] == "Remote"
+    said = {name: [each.text for each in root.iter(name)] for name in ("Name", "IsEndpointResolutionService", "AppId")}
+    assert said["Name"] == ["Workload", "Frontend"]
+    assert said["IsEndpointResolutionService"] == ["false", "false"]
+    assert re.fullmatch("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", str(said["AppId"][0]))
 
 
 def test_every_variable_is_in_the_readme() -> None:

@@ -138,6 +138,33 @@ class WorkloadFabric:
         self.tick()
         return instance
 
+    def make_item(self, item: tuple[str, str, str], name: str) -> bool:
+        """Make an item, as a person does in a workspace: it is there only if the workload says so."""
+        answer = self._about(item, "POST", "", {"displayName": name})
+        return answer is not None and answer.status_code == requests.codes.created
+
+    def rename_item(self, item: tuple[str, str, str], name: str) -> bool:
+        """Change an item."""
+        answer = self._about(item, "PATCH", "", {"displayName": name})
+        return answer is not None and answer.status_code == requests.codes.ok
+
+    def open_item(self, item: tuple[str, str, str]) -> Any:
+        """Return what the item's editor is shown; None if the workload did not say."""
+        answer = self._about(item, "GET", "/payload", None)
+        return answer.json()["itemPayload"] if answer is not None and answer.ok else None
+
+    def delete_item(self, item: tuple[str, str, str]) -> bool:
+        """Delete an item; nobody need stand behind that."""
+        answer = self._about(item, "DELETE", "", None)
+        return answer is not None and answer.status_code == requests.codes.ok
+
+    def _about(
+        self, item: tuple[str, str, str], method: str, more: str, body: Mapping[str, Any] | None
+    ) -> requests.Response | None:
+        workspace, item_type, item_id = item
+        path = f"workspaces/{workspace}/items/{item_type}/{item_id}{more}"
+        return self._call(method, path, json.dumps(body).encode() if body else b"", on_behalf=method != "DELETE")
+
     def cancel(self, instance: str) -> None:
         """Ask for the end of a job, on behalf of whoever pressed the button."""
         job = self.jobs[instance]
@@ -220,11 +247,15 @@ class Triggers(Protocol):
     def workload_cancel(self, req: func.HttpRequest) -> func.HttpResponse:
         """POST with `/cancel` behind it."""
 
+    def workload_item(self, req: func.HttpRequest) -> func.HttpResponse:
+        """POST, PATCH and DELETE of an item."""
 
-_PATH = re.compile(
-    "/api/workload/workspaces/(?P<workspaceId>[^/]+)/items/(?P<itemType>[^/]+)/(?P<itemId>[^/]+)"
-    "/jobTypes/(?P<jobType>[^/]+)/instances/(?P<jobInstanceId>[^/]+)(?P<cancel>/cancel)?"
-)
+    def workload_payload(self, req: func.HttpRequest) -> func.HttpResponse:
+        """GET with `/payload` behind an item."""
+
+
+_ITEM = "/api/workload/workspaces/(?P<workspaceId>[^/]+)/items/(?P<itemType>[^/]+)/(?P<itemId>[^/]+)"
+_JOB = f"{_ITEM}/jobTypes/(?P<jobType>[^/]+)/instances/(?P<jobInstanceId>[^/]+)"
 """The prefix is that of `host.json`, the rest that of the triggers' routes."""
 
 
@@ -232,23 +263,29 @@ def function_host(triggers: Triggers, clock: Clock) -> LoopbackServer:
     """An HTTP server that calls the triggers, as the host of a function app does; the base is `/api/workload`."""
 
     def respond(request: Request) -> Answer:
-        found = _PATH.fullmatch(request.path)
-        call = found and _TRIGGERS.get((request.method, bool(found["cancel"])))
-        if not found or not call:
+        fitting = [
+            (name, found.groupdict())
+            for name, methods, route in _TRIGGERS
+            if request.method in methods and (found := re.fullmatch(route, request.path))
+        ]
+        if not fitting:
             return Answer(404)
-        parameters = {name: value for name, value in found.groupdict().items() if name != "cancel"}
+        [(name, parameters)] = fitting
         given = func.HttpRequest(
             request.method, request.path, headers=dict(request.headers), route_params=parameters, body=request.body
         )
-        answer: func.HttpResponse = getattr(triggers, call)(given)
+        answer: func.HttpResponse = getattr(triggers, name)(given)
         headers = {**answer.headers, "Content-Type": answer.mimetype}
         return Answer(answer.status_code, headers, answer.get_body())
 
     return LoopbackServer(respond, clock)
 
 
-_TRIGGERS: Mapping[tuple[str, bool], str] = {
-    ("POST", False): "workload_create",
-    ("GET", False): "workload_get",
-    ("POST", True): "workload_cancel",
-}
+_TRIGGERS: tuple[tuple[str, frozenset[str], str], ...] = (
+    ("workload_create", frozenset({"POST"}), _JOB),
+    ("workload_get", frozenset({"GET"}), _JOB),
+    ("workload_cancel", frozenset({"POST"}), f"{_JOB}/cancel"),
+    ("workload_item", frozenset({"POST", "PATCH", "DELETE"}), _ITEM),
+    ("workload_payload", frozenset({"GET"}), f"{_ITEM}/payload"),
+)
+"""Name, methods and route of each trigger."""

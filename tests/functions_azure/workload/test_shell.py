@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import subprocess
 import sys
@@ -26,9 +27,9 @@ from functions_azure import app, settings
 from functions_azure.clients import Deadline
 from functions_azure.settings import SettingsError
 from functions_azure.shell import Shell
-from functions_azure.telemetry import Telemetry
+from functions_azure.telemetry import CHECKS_TOLD, Telemetry
 from functions_azure.workload import keys
-from functions_azure.workload.keys import Gate, Keys
+from functions_azure.workload.keys import Gate, Keys, NoKeys
 from local.emulators.entra.emulator import Entra
 from local.emulators.entra.tokens import Tokens
 from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric, function_host
@@ -38,7 +39,7 @@ from shared.refresh import records
 from shared.refresh.engine import Ports
 from shared.refresh.ports import Phase
 from shared.refresh.state import Paused
-from shared.workload.api import ROUTE
+from shared.workload.api import ITEM_ROUTE, ROUTE
 from shared.workload.jobs import MOST_OPEN
 from shared.workload.tokens import Expected
 from tests.support.azure_host import Host, hosted
@@ -63,7 +64,7 @@ class Desk:
     def use(self) -> None:
         """A new worker: nothing of the one before is left."""
         keys = Keys(f"{self.entra.plain_authority.rpartition('/')[0]}/common/discovery/v2.0/keys")
-        expected = Expected(REGISTRATION.audience, REGISTRATION.publisher_tenant)
+        expected = Expected(REGISTRATION.audience, REGISTRATION.publisher_tenant, tenants=frozenset({CUSTOMER}))
         gate = Gate(expected, keys, lambda: self.world.clock.now().timestamp())
 
         def here(configuration: Configuration, deadline: Deadline) -> Ports:
@@ -93,6 +94,8 @@ TRIGGERS: list[tuple[Callable[[func.HttpRequest], func.HttpResponse], str, str]]
     (app.workload_create, "POST", ROUTE),
     (app.workload_get, "GET", ROUTE),
     (app.workload_cancel, "POST", f"{ROUTE}/cancel"),
+    *((app.workload_item, method, ITEM_ROUTE) for method in ("POST", "PATCH", "DELETE")),
+    (app.workload_payload, "GET", f"{ITEM_ROUTE}/payload"),
 ]
 PATH = (
     f"/api/workload/workspaces/{WORKSPACE}/items/{CALL.item_type}/{ITEM}/jobTypes/{CALL.job_type}/instances/{INSTANCE}"
@@ -225,16 +228,64 @@ def test_a_stranger_learns_nothing_and_the_log_says_why(desk: Desk, caplog: pyte
     assert {(each.status_code, each.get_body(), each.headers["WWW-Authenticate"]) for each in answers} == {
         (401, answers[0].get_body(), "SubjectAndAppToken1.0")
     }
-    lines = [json.loads(record.message) for record in caplog.records]
-    assert [line["detail"]["check"].partition(" (")[0] for line in lines[::4]] == [
-        "authorization header",
-        "authorization header",
-        "app token: signature",
-        "subject token: tenant",
-    ]
-    assert all({name: line[name] for name in IDS} == IDS for line in lines)
-    assert "eyJ" not in caplog.text
+    app.shell()._telemetry._refusals._told_at = -math.inf  # a minute later
+    with caplog.at_level(logging.WARNING, "unstale"):
+        app.shell()._telemetry.tell_refusals()
+    first, rest = [json.loads(record.message) for record in caplog.records]
+    assert first["message"] == "call refused"
+    assert first["detail"] == {"check": "authorization header", "calls": 1, "checks": {"authorization header": 1}}
+    assert rest["detail"]["calls"] == len(answers) - 1
+    assert {check.partition(" (")[0]: count for check, count in rest["detail"]["checks"].items()} == {
+        "authorization header": 7,
+        "app token: signature": 4,
+        "tenant": 4,
+    }
+    assert not any(value in caplog.text for value in ("eyJ", *IDS.values())), "ids of strangers are theirs to choose"
     assert not records_of_jobs(desk)
+
+
+def test_two_thousand_strangers_are_one_line_a_minute(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """A wallet is not emptied by lines: calls are counted by the check that failed, and told of together, by ticks too.
+
+    So are calls that nobody can judge, for want of keys.
+    """
+    time = [1000.0]
+    telemetry = Telemetry(lambda: time[0])
+    with caplog.at_level(logging.INFO, "unstale"):
+        for number in range(2000):
+            telemetry.refused(f"check {number % 3}")
+            telemetry.not_judged(NoKeys("no signing keys"))
+        assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records] == [1]
+        time[0] += 61
+        telemetry.tell_refusals()
+        telemetry.tell_refusals()
+    assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records] == [1, 3999]
+    assert json.loads(caplog.records[-1].message)["detail"]["checks"]["not judged: NoKeys: no signing keys"] == 2000
+
+
+def test_checks_that_a_stranger_names_do_not_make_a_line_long(caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond so many, they are counted together."""
+    telemetry = Telemetry(lambda: 0.0)
+    with caplog.at_level(logging.WARNING, "unstale"):
+        telemetry.refused("first")
+        for number in range(1000):
+            telemetry.refused(f"check {number}")
+        telemetry._refusals._told_at = -math.inf
+        telemetry.tell_refusals()
+    checks = json.loads(caplog.records[-1].message)["detail"]["checks"]
+    assert len(checks) == CHECKS_TOLD + 1
+    assert sum(checks.values()) == 1000
+
+
+def test_a_tick_tells_what_was_refused_since(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """After the last stranger, too, somebody hears of them."""
+    desk.ask("GET", PATH, {"Authorization": ""})
+    desk.ask("GET", PATH, {"Authorization": ""})
+    app.shell()._telemetry._refusals._told_at = -math.inf
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "unstale"):
+        app.shell().tick()
+    assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records][:1] == [1]
 
 
 def records_of_jobs(desk: Desk) -> list[str]:
@@ -258,6 +309,25 @@ def test_a_refused_create_stores_nothing(desk: Desk) -> None:
     assert desk.ask("POST", PATH.replace(INSTANCE, "1"), body=b'{"invokeType": "Manual"}').status_code == 400
     assert desk.ask("POST", PATH.replace(CALL.job_type, "x"), body=b'{"invokeType": "Manual"}').status_code == 404
     assert (desk.world.state(), records_of_jobs(desk)) == (before, [])
+
+
+def test_a_stranger_among_tenants_gets_the_same_answer(desk: Desk) -> None:
+    """Tokens are good, but nobody let the tenant of the item in: a 401 like any other, and no job of it is kept."""
+    elsewhere = Registration(REGISTRATION.audience, PUBLISHER, "30000000-0000-4000-8000-000000000003")
+    stranger = Caller(desk.entra.tokens, elsewhere, desk.world.clock.now)
+    for on_behalf in (True, False):
+        answer = desk.ask("POST", PATH, stranger.headers(on_behalf=on_behalf), b'{"invokeType": "Manual"}')
+        assert (answer.status_code, answer.get_body()) == (401, desk.create(Authorization="").get_body())
+    assert records_of_jobs(desk) == []
+
+
+@pytest.mark.parametrize("form", ["{}", "{{{}}}", " {} "])
+def test_the_tenants_id_may_be_written_as_it_likes(desk: Desk, form: str) -> None:
+    """In capitals, in braces: one tenant, whose job is seen by each spelling of it."""
+    tenant = form.format(CUSTOMER.upper())
+    body = b'{"invokeType": "Manual"}'
+    assert desk.ask("POST", PATH, {"x-ms-client-tenant-id": tenant}, body).status_code == 202
+    assert desk.ask("GET", PATH).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["x-ms-client-tenant-id", "ms-client-tenant-id", "X-MS-CLIENT-TENANT-ID"])
@@ -302,6 +372,16 @@ def test_fabric_sees_its_job_from_creation_to_completed(desk: Desk, fabric: Work
     assert [state["status"] for state in job.states][-1] == "Completed"
     [run] = desk.world.fabric.runs
     assert run.created_at > job.created_at
+
+
+def test_fabric_makes_its_items(desk: Desk, fabric: WorkloadFabric) -> None:
+    """Made, renamed, opened, deleted, the last with nobody behind it; nothing is stored of any."""
+    before = desk.world.store.keys("", 1000)
+    assert fabric.make_item(SALES, "Sales")
+    assert fabric.rename_item(SALES, "More sales")
+    assert fabric.open_item(SALES) == {}
+    assert fabric.delete_item(SALES)
+    assert desk.world.store.keys("", 1000) == before
 
 
 def test_fabric_cancels_its_job(desk: Desk, fabric: WorkloadFabric) -> None:
@@ -475,17 +555,26 @@ def test_keys_come_from_the_authority(authority: str, keys: str) -> None:
     """Its host, whatever its path."""
     environ = {
         "UNSTALE_WORKLOAD_AUDIENCE": "a",
-        "UNSTALE_WORKLOAD_PUBLISHER_TENANT": "t",
+        "UNSTALE_WORKLOAD_PUBLISHER_TENANT": f"{{{PUBLISHER.upper()}}}",
         "UNSTALE_AUTHORITY": authority,
     }
     assert settings.workload(environ).keys_url == keys
+    assert settings.workload(environ).publisher_tenant == PUBLISHER
     with pytest.raises(SettingsError):
         settings.workload({**environ, "UNSTALE_AUTHORITY": "http://login.example/t"})
 
 
+@pytest.mark.parametrize("tenant", ["contoso.com", "common", f"{PUBLISHER}0", f"{{{PUBLISHER}"])
+def test_a_publisher_that_no_token_names_is_refused(tenant: str) -> None:
+    """Tokens name a tenant by its id; with anything else, all calls would be refused, and nobody would know why."""
+    environ = {"UNSTALE_WORKLOAD_AUDIENCE": "a", "UNSTALE_WORKLOAD_PUBLISHER_TENANT": tenant}
+    with pytest.raises(SettingsError, match=r"UNSTALE_WORKLOAD_PUBLISHER_TENANT must be the id of a tenant"):
+        settings.workload(environ)
+
+
 def test_what_calls_of_fabric_need_is_not_imported_before_one_comes() -> None:
     """Cold starts of all other triggers stay as they are."""
-    script = "import sys, functions_azure.app, functions_azure.world; print(*sorted(sys.modules))"
+    script = "import sys, functions_azure.app, functions_azure.wiring; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {
         "jwt",

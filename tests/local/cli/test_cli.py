@@ -128,6 +128,33 @@ def test_check_warns_and_is_strict_only_where_asked(tmp_path: Path, capsys: pyte
     assert (warning["line"], warning["found"]) == (6, '"/orders/"')
 
 
+@pytest.mark.parametrize(
+    ("tenants", "says"),
+    [
+        ("", "of the publisher's own tenant alone"),
+        ('tenants = ["{4B218778-E7A5-4D73-8187-F10824047715}"]', "of tenant 4b218778-e7a5-4d73-8187-f10824047715"),
+    ],
+)
+def test_check_says_whose_items_fabric_may_ask_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tenants: str, says: str
+) -> None:
+    """In words, and for scripts; nothing where Fabric is not served."""
+    file = tmp_path / "unstale.toml"
+    ids = [f"{number}b218778-e7a5-4d73-8187-f10824047715" for number in range(2)]
+    target = f'[targets.a]\nkind = "fabric-lake-views"\nworkspace = "{ids[0]}"\nlakehouse = "{ids[1]}"\n'
+    file.write_text(target, encoding="utf-8")
+    assert main(["check", "--config", str(file)]) == 0
+    assert "Fabric's jobs" not in capsys.readouterr().out
+    job = '[[workload.jobs]]\nitem_type = "I"\njob_type = "J"\ntarget = "a"\n'
+    file.write_text(f"{target}[workload]\n{tenants}\n{job}", encoding="utf-8")
+    assert main(["check", "--config", str(file)]) == 0
+    assert f"Fabric's jobs are taken for items {says}" in capsys.readouterr().out
+    assert main(["check", "--config", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["workload"] == {
+        "tenants": [says.rsplit(maxsplit=1)[-1]] if tenants else []
+    }
+
+
 def test_check_names_line_key_and_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """G6: all that is wrong, on standard error; exit code 1."""
     bad = tmp_path / "bad.toml"

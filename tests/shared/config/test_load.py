@@ -273,6 +273,8 @@ def document_of(configuration: Configuration) -> dict[str, Any]:
     if configuration.workload:
         jobs = [msgspec.structs.asdict(job) for job in configuration.workload.jobs]
         document["workload"] = {"jobs": [without_blanks(job) for job in jobs]}
+        if configuration.workload.tenants:
+            document["workload"]["tenants"] = list(configuration.workload.tenants)
     return document
 
 
@@ -417,7 +419,8 @@ def configurations(draw: st.DrawFn) -> Configuration:
         WorkloadJob, st.just("Item"), st.just("Job"), st.sampled_from(on_azure or [""]), st.just("") | UUIDS
     )
     some_jobs = st.lists(jobs, min_size=1, max_size=3, unique_by=lambda job: job.item).map(tuple)
-    workload = draw(st.none() | st.builds(Workload, some_jobs)) if on_azure else None
+    some_tenants = st.lists(UUIDS.map(str.lower), max_size=2, unique=True).map(tuple)
+    workload = draw(st.none() | st.builds(Workload, some_jobs, some_tenants)) if on_azure else None
     fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])), Pace(7, 50, draw(st.none() | st.just(9))))
     senders = draw(st.sampled_from([(), (SignalSource("123456789012", "contoso.etl"),)]))
     deployment = DeploymentSettings(draw(st.sampled_from(["", "prod"])), draw(st.none() | st.just(5)), senders)

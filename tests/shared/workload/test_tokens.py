@@ -45,7 +45,7 @@ NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 T = int(NOW.timestamp())
 PUBLISHER, CUSTOMER, NOBODY = (f"{n}0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
 AUDIENCE, CLIENT_ID = "api://contoso.com/unstale", "c0000000-0000-4000-8000-00000000000c"
-EXPECTED = Expected(AUDIENCE, PUBLISHER, CLIENT_ID)
+EXPECTED = Expected(AUDIENCE, PUBLISHER, CLIENT_ID, frozenset({CUSTOMER}))
 FABRIC, CLIENT = sorted(FABRIC_APPS)
 TENANT = Tokens(lambda: NOW, PUBLISHER)
 MISSING = object()
@@ -159,7 +159,8 @@ GOOD = [
     Row("version 1.0", ""),
     Row("version 2.0", "", version="2.0"),
     Row("nobody behind it", "", subject=None),
-    Row("nobody behind it, 2.0", "", subject=None, version="2.0", tenant=""),
+    Row("nobody behind it, 2.0", "", subject=None, version="2.0"),
+    Row("a tenant in capitals and braces", "", tenant=f"{{{CUSTOMER.upper()}}}"),
     Row("Fabric's client for workloads", "", {"appid": CLIENT}, {"appid": CLIENT}),
     Row("a clock within a minute", "", {"exp": T - 59, "nbf": T + 59, "iat": T + 59}),
     Row("one scope", "", subject={"scp": "FabricWorkloadControl"}),
@@ -226,9 +227,22 @@ BAD = [
     Row("app: another publisher", "app token: tenant", {"tid": NOBODY, "iss": V1.format(NOBODY)}),
     Row("app: the customer's", "app token: tenant", {"tid": CUSTOMER, "iss": V1.format(CUSTOMER)}),
     Row("app: no tenant", "app token: issuer", {"tid": MISSING, "iss": V1.format(None)}),
+    Row("another tenant's item", "tenant", subject=None, tenant=NOBODY),
+    Row(
+        "another tenant's item, on its user's behalf",
+        "tenant",
+        subject={"tid": NOBODY, "iss": V1.format(NOBODY)},
+        tenant=NOBODY,
+    ),
+    Row("the publisher's item where customers are named", "tenant", subject=None, tenant=PUBLISHER),
+    Row("an item of no tenant", "tenant", subject=None, tenant=""),
+    Row("an item of a tenant that begins like ours", "tenant", subject=None, tenant=CUSTOMER[:-1]),
     Row("subject: another tenant", "subject token: tenant", subject={"tid": NOBODY, "iss": V1.format(NOBODY)}),
-    Row("subject: no tenant in the headers", "subject token: tenant", tenant=""),
-    Row("subject: another tenant in the headers", "subject token: tenant", tenant=NOBODY),
+    Row(
+        "subject: of the publisher's tenant",
+        "subject token: tenant",
+        subject={"tid": PUBLISHER, "iss": V1.format(PUBLISHER)},
+    ),
     Row("subject: by another app", "subject token: caller", subject={"appid": CLIENT}),
     Row("subject: by no app", "subject token: caller", subject={"appid": MISSING}),
     Row("subject: app-only", "subject token: kind", subject={"idtyp": "app"}),
@@ -424,6 +438,19 @@ def test_each_check_around_the_claims_is_needed(
     assert all(gate().refusal(*ROWS[name].call()) for name in let_in), what
     switch_off(monkeypatch)
     assert {name for name in let_in if gate().refusal(*ROWS[name].call()) == ""} == let_in
+
+
+def test_where_no_tenant_is_named_the_publishers_own_is_let_in() -> None:
+    """And no other."""
+    own = Gate(Expected(AUDIENCE, PUBLISHER, CLIENT_ID), SomeKeys(), lambda: T)  # type: ignore[arg-type]
+    assert own.refusal(*Row("", "", subject=None, tenant=PUBLISHER).call()) == ""
+    assert own.refusal(*GOOD[0].call()) == "tenant"
+
+
+def test_the_publishers_tenant_may_be_written_as_it_likes() -> None:
+    """In capitals, in braces."""
+    expected = Expected(AUDIENCE, f"{{{PUBLISHER.upper()}}}", CLIENT_ID, frozenset({f"{{{CUSTOMER.upper()}}}"}))
+    assert Gate(expected, SomeKeys(), lambda: T).refusal(*GOOD[0].call()) == ""  # type: ignore[arg-type]
 
 
 def test_without_a_client_id_no_token_of_version_2_is_let_in() -> None:
