@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from infra.packaging import aws, azure
-from infra.packaging.stage import ROOT, CannotPackage
+from infra.packaging.stage import ROOT, PackageError
 from shared.config.load import ConfigurationError
 
 
@@ -24,7 +24,7 @@ def main() -> int:
             aws.package(arguments.config, folder)
         else:
             azure.package(arguments.config, folder)
-    except (ConfigurationError, CannotPackage, OSError) as failure:
+    except (ConfigurationError, PackageError, OSError) as failure:
         print(failure, file=sys.stderr)
         return 1
     return 0

@@ -62,7 +62,7 @@ def package(
     python: str = LAMBDA.python,
     tell: Told = print,
 ) -> Path:
-    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `CannotPackage`.
+    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `PackageError`.
 
     `third_party` and `python` are for those who run it elsewhere than in Lambda.
     """

@@ -36,7 +36,7 @@ AT_THE_ROOT: Final = ("host.json", "function_app.py")
 def package(
     config: Path, folder: Path, *, third_party: ThirdParty | None = None, python: str = FLEX.python, tell: Told = print
 ) -> Path:
-    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `CannotPackage`.
+    """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `PackageError`.
 
     `third_party` and `python` are for those who run it elsewhere than in the cloud.
     """

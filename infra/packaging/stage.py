@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import distribution
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -35,7 +34,7 @@ ThirdParty = Callable[[Path, Path], None]
 """Puts what a lock names into a folder."""
 
 
-class CannotPackage(Exception):  # noqa: N818 - named for what it says
+class PackageError(Exception):
     """Why there is no package."""
 
 
@@ -52,22 +51,9 @@ def from_index(platform: Platform) -> ThirdParty:
         where = ["--python-version", platform.python, *tags, "--target", str(into), "--requirement", str(lock)]
         done = subprocess.run([*pip, *exact, *where], check=False, capture_output=True, text=True)
         if done.returncode:
-            raise CannotPackage(f"pip could not install {lock.name}:\n{done.stderr}")
+            raise PackageError(f"pip could not install {lock.name}:\n{done.stderr}")
 
     return install
-
-
-def from_here(lock: Path, into: Path) -> None:
-    """The same distributions as they are installed in this environment, which has them from a lock, too."""
-    for name, version in pins(lock):
-        found = distribution(name)
-        if found.version != version:
-            raise CannotPackage(f"{name} is here in version {found.version}, but {lock.name} names {version}")
-        for file in found.files or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                target = into / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(Path(str(file.locate())), target)
 
 
 def pins(lock: Path) -> list[tuple[str, str]]:
@@ -134,7 +120,7 @@ def compiled(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
         env={**os.environ, "PYTHONHASHSEED": "0"},
     )
     if done.returncode:
-        raise CannotPackage(f"cannot compile:\n{done.stdout}{done.stderr}")
+        raise PackageError(f"cannot compile:\n{done.stdout}{done.stderr}")
 
 
 # --- The zip ---------------------------------------------------------------------------------------------------------

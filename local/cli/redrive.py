@@ -12,7 +12,7 @@ from typing import Protocol, TextIO
 from local.cli.console import print_json, print_table
 from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell, unreachable
 from local.cli.errors import NotWellError
-from shared.inbound.dead_letters import DeadLetterSummary
+from shared.inbound.dead_letters import DeadLetterSummary, Move
 from shared.refresh.ports import StoreDownError
 from shared.targets import Cloud
 
@@ -22,30 +22,6 @@ POLL_SECONDS = 2.0
 GOING_ON = frozenset({"RUNNING", "CANCELLING"})
 """SQS's words for a move that has not ended (ListMessageMoveTasks)."""
 DONE = "COMPLETED"
-
-
-class Move(Protocol):
-    """How far the dead letters of one queue got."""
-
-    @property
-    def queue(self) -> str:
-        """Its name."""
-
-    @property
-    def status(self) -> str:
-        """In SQS's words, on either cloud."""
-
-    @property
-    def moved(self) -> int:
-        """How many got there, about."""
-
-    @property
-    def to_move(self) -> int | None:
-        """Of how many."""
-
-    @property
-    def failure(self) -> str:
-        """Why it failed."""
 
 
 class DeadLetters(Protocol):

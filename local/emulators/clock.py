@@ -36,13 +36,6 @@ class FastClock:
         return not stop.wait(max(0.0, self.real_seconds(moment - self.now())))
 
 
-class SystemClock:
-    """The machine's own."""
-
-    def now(self) -> datetime:
-        """Aware UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Counts the time that a frozen process missed: CLOCK_MONOTONIC of Linux does not stop for the process."""
-        return time.monotonic()
+def utc_now() -> datetime:
+    """The machine's own time of day, where no other clock is given."""
+    return datetime.now(UTC)

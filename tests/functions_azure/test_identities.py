@@ -30,6 +30,7 @@ from tests.support import swagger
 from tests.support.azure_host import SALES, WORKSPACE, blob_created
 from tests.support.azure_worker import Worker, one_package  # noqa: F401 - fixture
 from tests.support.azurite_server import KEY, Azurite
+from tests.support.revocation import revoke
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a planted secret, ~8Q"
@@ -276,7 +277,7 @@ def test_a_token_that_expired_in_the_cache_is_renewed(there: There) -> None:
 def test_a_token_that_was_revoked_is_renewed(there: There) -> None:
     """Fabric says nothing but 401; the same."""
     succeed_once(there)
-    there.entra.tokens.revoke(there.way.object_id)
+    revoke(there.entra.tokens, there.way.object_id)
     there.ask()
     there.pass_time()
     assert there.outcomes == ["succeeded", "succeeded"]

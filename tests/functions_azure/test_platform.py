@@ -29,6 +29,7 @@ from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.ports import Phase, Report, Started
 from shared.targets import ItemJob, LakeViews, Target
 from tests.support import swagger
+from tests.support.revocation import revoke
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
 LAKEHOUSE = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
@@ -255,7 +256,7 @@ def test_a_refused_token_is_renewed_once(
     """Revoked, or over too early: the same call goes out again with a new one, a start too: a 401 takes no effect."""
     started = platform.start(VIEWS, full=False)
     assert isinstance(started, Started)
-    tenant.revoke()
+    revoke(tenant)
     calls: dict[str, Callable[[], object]] = {
         "start": lambda: platform.start(JOB, full=False),
         "get": lambda: platform.get(VIEWS, started.run_id),

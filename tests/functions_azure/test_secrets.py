@@ -31,6 +31,7 @@ from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent
 from tests.support.azure_host import OTHER, SALES, T0, TEXT, WORKSPACE, HandClock
 from tests.support.azurite_server import KEY, Account, new_account, one_azurite  # noqa: F401 - fixtures
+from tests.support.revocation import revoke
 
 SECRET = "a planted secret, ~8Q"
 UNREADABLE = b'{"refresh": "nobody, password=planted-password"}'
@@ -159,7 +160,7 @@ def run(scene: Scene, account: Account) -> None:
     scene.play(scene.shell("managed-identity", **storage))
     shell = scene.shell("service-principal", **storage, **app, UNSTALE_CLIENT_SECRET=SECRET)
     scene.play(shell)
-    scene.entra.tokens.revoke()
+    revoke(scene.entra.tokens)
     scene.play(shell)
     scene.fabric.faults.add(ServerError(500), "start", times=3)
     scene.play(scene.shell("service-principal", **storage, **app | {"UNSTALE_CLIENT_ID": TRUSTING}))

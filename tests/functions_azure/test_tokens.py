@@ -30,6 +30,7 @@ from local.emulators.entra.tokens import FABRIC, Caller
 from local.emulators.faults import LoseResponse, RefuseToken, ServerError, Slow, Throttle
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.refresh.failure import Delivery, Failure
+from tests.support.revocation import revoke
 
 SECRET = "a planted secret, ~8Q"
 WITH_SECRET = App("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", secret=SECRET)
@@ -177,7 +178,7 @@ def test_a_token_that_storage_refuses_is_renewed(entra: Entra, monkeypatch: pyte
         table = TableClient(server.url, "unstale", credential=StorageCredential(tokens), retry_total=0)
         list(table.query_entities(""))
         list(table.query_entities(""))
-        entra.tokens.revoke()
+        revoke(entra.tokens)
         list(table.query_entities(""))
         table.close()
     assert [type(each).__name__ for each in shown] == ["Caller", "Caller", "TokenRefusal", "Caller"]

@@ -23,7 +23,7 @@ from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from tests.support.runtime_api import RuntimeApi
-from tests.support.staged import HERE, command, run, runtime, staged
+from tests.support.staged import HERE, command, installed_here, run, runtime, staged
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "local" / "demo" / "demo.toml"
@@ -93,7 +93,7 @@ def test_its_bytecode_is_taken_without_a_look_at_the_source(package: Path) -> No
 def test_a_machine_without_that_python_says_so(tmp_path: Path) -> None:
     """Where there is no interpreter of Lambda's version, there is a package without bytecode, and a word about it."""
     told: list[str] = []
-    aws.package(CONFIG, tmp_path / "aws", third_party=stage.from_here, python="3.99", tell=told.append)
+    aws.package(CONFIG, tmp_path / "aws", third_party=installed_here, python="3.99", tell=told.append)
     assert not list((tmp_path / "aws").rglob("*.pyc"))
     assert "no Python 3.99 here" in told[0]
     assert re.search(r"aws\.zip: \d\.\d\d MB", told[1])
@@ -115,8 +115,8 @@ def test_the_environment_must_have_what_the_lock_names(tmp_path: Path) -> None:
     """Staging from here refuses another version than the locked one."""
     lock = tmp_path / "aws.txt"
     lock.write_text("msgspec==0.0.1 \\\n    --hash=sha256:00\n", encoding="utf-8")
-    with pytest.raises(stage.CannotPackage, match=r"msgspec is here in version .*, but aws.txt names 0.0.1"):
-        stage.from_here(lock, tmp_path / "into")
+    with pytest.raises(stage.PackageError, match=r"msgspec is here in version .*, but aws.txt names 0.0.1"):
+        installed_here(lock, tmp_path / "into")
 
 
 # --- Every operation -------------------------------------------------------------------------------------------------

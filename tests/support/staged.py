@@ -23,13 +23,13 @@ HERE = "{}.{}".format(*sys.version_info[:2])
 
 def staged(folder: Path, config: Path) -> Path:
     """Stage and zip for the Python that runs the tests; gives the folder."""
-    aws.package(config, folder, third_party=stage.from_here, python=HERE, tell=lambda _: None)
+    aws.package(config, folder, third_party=installed_here, python=HERE, tell=lambda _: None)
     return folder
 
 
 def staged_azure(folder: Path, config: Path) -> Path:
     """The function app's, likewise."""
-    azure.package(config, folder, third_party=stage.from_here, python=HERE, tell=lambda _: None)
+    azure.package(config, folder, third_party=installed_here, python=HERE, tell=lambda _: None)
     return folder
 
 
@@ -56,3 +56,16 @@ def run(package: Path, program: str, environment: Mapping[str, str]) -> subproce
     return subprocess.run(
         line, env={**clean, **environment}, cwd=package, check=False, capture_output=True, text=True, timeout=120
     )
+
+
+def installed_here(lock: Path, into: Path) -> None:
+    """Copy the distributions that a lock names, as this environment has them installed from a lock of its own."""
+    for name, version in stage.pins(lock):
+        found = distribution(name)
+        if found.version != version:
+            raise stage.PackageError(f"{name} is here in version {found.version}, but {lock.name} names {version}")
+        for file in found.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = into / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(str(file.locate())), target)

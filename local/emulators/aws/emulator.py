@@ -41,13 +41,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queue
 from local.emulators.aws.model import create_queues, create_rules, create_table
 from local.emulators.aws.wire import OneAtATime, Polled, QuietHandler, sending_as_is, session_without_profile
-from local.emulators.clock import SystemClock
+from local.emulators.clock import utc_now
 from local.emulators.faults import FaultScript
 from local.emulators.glue.emulator import FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings
 from local.emulators.glue.wire import GlueEvent
 from local.emulators.http_server import WsgiServer
-
-NOW: Final = SystemClock().now
 
 ACCESS_KEY: Final = "UNSTALELOCALPRODUCT1"
 """Of 20 characters, because moto reads no other length; nothing is secret here."""
@@ -94,7 +92,7 @@ class LocalAws:
         refresh_events: bool = True,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self._now = clock or NOW
+        self._now = clock or utc_now
         self.region = region
         self.account = DEFAULT_ACCOUNT_ID
         self.table = table

@@ -1,8 +1,8 @@
 """An Entra tenant on loopback that `msal` accepts, and the identity endpoint of a Functions app beside it.
 
-Three ways lead to its token endpoint: https on `localhost` with a certificate made for the run (`authority`,
-`certificate`), the true authority through a session that stays on this machine (`session`), and, for managed
-identities, the two variables that a Functions app finds in its environment (`identity_environment`).
+Two ways lead to its token endpoint: https on `localhost` with a certificate made for the run (`authority`,
+`certificate`) and, for managed identities, the two variables that a Functions app finds in its environment
+(`identity_environment`).
 
 Lifetimes run on the clock that the tenant is given. Secrets and assertions are checked, never kept; `tokens` judges
 what was issued.
@@ -15,11 +15,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
 
 from local.emulators.entra.model import (
     App,
@@ -122,11 +119,6 @@ class Entra:
         return f"{self._plain.url}/{self.tenant_id}"
 
     @property
-    def true_authority(self) -> str:
-        """The authority that a tenant in the cloud would have; with `session` it is answered from here."""
-        return f"https://{TRUE_HOST}/{self.tenant_id}"
-
-    @property
     def certificate(self) -> str:
         """Path of the certificate, in PEM: for `verify`, or for the variable REQUESTS_CA_BUNDLE, which outranks it."""
         return str(self._secure.certificate)
@@ -135,16 +127,6 @@ class Entra:
     def identity_environment(self) -> dict[str, str]:
         """What a Functions app with a managed identity finds in its environment."""
         return {"IDENTITY_ENDPOINT": f"{self._plain.url}/msi/token", "IDENTITY_HEADER": self._identity_header}
-
-    def session(self) -> requests.Session:
-        """Return a session that answers for the true authority from here; other hosts are left alone.
-
-        Handed to msal as `http_client`, it needs no certificate, no flag and no change in the product.
-        """
-        session = requests.Session()
-        session.trust_env = False
-        session.mount(f"https://{TRUE_HOST}/", _Rerouted(self._plain.url))
-        return session
 
     def __enter__(self) -> Self:
         self._plain.start()
@@ -277,21 +259,6 @@ class Entra:
         said = outcome.error if isinstance(outcome, OAuthError) else "issued"
         with self._lock:
             self._asked.append(TokenRequest(grant, client_id, audience.removesuffix("/.default"), said))
-
-
-class _Rerouted(HTTPAdapter):
-    """Sends what is meant for one host to another, and lets that one know which was meant."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        super().__init__()
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send over loopback, with the Host header of the true authority."""
-        moved = request.copy()
-        moved.headers["Host"] = TRUE_HOST
-        moved.url = self._url + moved.path_url
-        return super().send(moved, *args, **kwargs)
 
 
 def _refused_by(fault: Fault | None) -> OAuthError | None:

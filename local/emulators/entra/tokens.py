@@ -5,7 +5,6 @@ Times are those of the clock that the tenant is given, not the machine's.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ class TokenRefusal(StrEnum):
 
 
 class Tokens:
-    """The tenant's key, what was signed with it, and what was revoked. Thread-safe."""
+    """The tenant's key, and what a resource makes of tokens that were signed with it. Thread-safe."""
 
     def __init__(self, clock: Clock, tenant_id: str) -> None:
         """Begin with nothing issued; the key is the tenant's for as long as the process lives."""
@@ -70,17 +69,12 @@ class Tokens:
         self.issuer = f"https://login.microsoftonline.com/{tenant_id}/v2.0"
         self._clock = clock
         self._key = _key_of(tenant_id)
-        self._lock = threading.Lock()
-        self._issued: dict[str, str] = {}
-        self._revoked: set[str] = set()
 
     def issue(self, caller: Caller, audience: str, lifetime: timedelta) -> str:
         """Sign a token that speaks for `caller`; a negative lifetime makes one that has expired already."""
         expires = self._clock() + lifetime
         begins = min(self._clock(), expires)
         token_id = uuid.uuid4().hex
-        with self._lock:
-            self._issued[token_id] = caller.object_id
         # Resources as old as Fabric and Storage take tokens of version 1.0; those handed in as assertions are 2.0.
         second = audience == EXCHANGE
         claims = {
@@ -107,11 +101,6 @@ class Tokens:
         """Sign any claims with the tenant's key."""
         return jwt.encode(dict(claims), self._key, algorithm="RS256", headers={"kid": KEY_ID})
 
-    def revoke(self, object_id: str | None = None) -> None:
-        """Refuse every token issued up to now, or those of one identity; newly issued ones are good."""
-        with self._lock:
-            self._revoked |= {token for token, owner in self._issued.items() if object_id in (None, owner)}
-
     def validate(self, authorization: str, audiences: Collection[str]) -> Caller | TokenRefusal:
         """Say whom an Authorization header speaks for, or why a resource with these names does not accept it."""
         scheme, _, token = authorization.partition(" ")
@@ -122,8 +111,7 @@ class Tokens:
             return claims
         if claims["aud"].rstrip("/") not in audiences:
             return TokenRefusal.AUDIENCE
-        with self._lock:
-            return TokenRefusal.REVOKED if claims["uti"] in self._revoked else _caller(claims)
+        return _caller(claims)
 
     def claims(self, token: str) -> dict[str, Any] | TokenRefusal:
         """Return the claims of a token that is ours and in its time; the library knows only the machine's clock."""

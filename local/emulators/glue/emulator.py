@@ -22,7 +22,7 @@ from moto.glue.exceptions import EntityNotFoundException
 from moto.glue.models import FakeTable, GlueBackend, glue_backends
 from moto.glue.responses import GlueResponse
 
-from local.emulators.clock import SystemClock
+from local.emulators.clock import utc_now
 from local.emulators.faults import (
     Fault,
     FaultScript,
@@ -85,7 +85,7 @@ class GlueEmulator:
         self.faults = faults or FaultScript()
         self._refreshes = Refreshes(settings or GlueSettings(), self.faults, foreign_access_keys)
         self.calls: list[Call] = []
-        self._clock = clock or SystemClock().now
+        self._clock = clock or utc_now
         self._emit = emit
         self._sleep = sleep
         self._lock = threading.RLock()

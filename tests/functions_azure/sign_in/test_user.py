@@ -36,6 +36,7 @@ from shared.refresh.state import Blocked
 from shared.sign_in import ITEM_SCOPES, LAKE_VIEW_SCOPES
 from tests.support.azure_host import SALES, WORKSPACE
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
+from tests.support.revocation import revoke
 from tests.support.signed_in import ADA, APP, CONSENTED, SYSTEM, Stage, no_token, token, until, user_stage  # noqa: F401
 
 
@@ -421,7 +422,7 @@ def test_a_useless_token_is_replaced(short: Stage, fault: Any) -> None:
 def test_a_revoked_token_is_replaced(stage: Stage) -> None:
     """Access tokens that a resource refuses although their time is not over; the refresh token is still good."""
     stage.signs_in()
-    stage.entra.tokens.revoke(stage.entra.users.user.object_id)
+    revoke(stage.entra.tokens, stage.entra.users.user.object_id)
     begin(stage)
     assert len(stage.fabric.journal().entries()) == 2
 

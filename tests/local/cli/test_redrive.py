@@ -6,35 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from local.cli import redrive
 from local.cli.errors import NotWellError
 from shared.config.load import load
+from shared.inbound.dead_letters import DeadLetterSummary, Move
 from shared.refresh.ports import StoreDownError
 
 CONFIG = '[targets.a]\nkind = "glue-view"\ncatalog_id = "123456789012"\ndatabase = "d"\ntable = "v"\n'
-
-
-class DeadLetterSummary(NamedTuple):
-    """As either cloud counts them."""
-
-    queue: str
-    count: int  # type: ignore[assignment]
-    oldest: datetime | None = None
-    reasons: tuple[str, ...] = ()
-
-
-class Move(NamedTuple):
-    """As either cloud tells it."""
-
-    queue: str
-    status: str
-    moved: int
-    to_move: int | None = None
-    failure: str = ""
 
 
 class Letters:

@@ -22,6 +22,8 @@ from local.emulators.faults import (
     Slow,
     Throttle,
 )
+from tests.support.revocation import revoke
+from tests.support.true_authority import session_of, true_authority
 
 OTHER_TENANT = "c1d2a7b0-5e3f-4a68-9b17-20e4d6f8a9ff"
 SCOPES = [f"{FABRIC}/.default"]
@@ -72,13 +74,13 @@ def entra(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entra]:
 @pytest.fixture
 def http(entra: Entra) -> Iterator[requests.Session]:
     """The session that answers for the true authority from this machine."""
-    with entra.session() as session:
+    with session_of(entra) as session:
         yield session
 
 
 def _application(entra: Entra, http: requests.Session, credential: Any, client_id: str = WITH_SECRET.client_id) -> Any:
     return msal.ConfidentialClientApplication(
-        client_id, authority=entra.true_authority, client_credential=credential, http_client=http
+        client_id, authority=true_authority(entra), client_credential=credential, http_client=http
     )
 
 
@@ -171,7 +173,7 @@ def test_loopback_authority_is_known_to_instance_discovery(entra: Entra, http: r
 
 def test_keys_are_published(entra: Entra, http: requests.Session) -> None:
     """Whoever verifies tokens finds the key where the OpenID configuration says, and tokens verify with it."""
-    configuration = http.get(f"{entra.true_authority}/v2.0/.well-known/openid-configuration", timeout=5).json()
+    configuration = http.get(f"{true_authority(entra)}/v2.0/.well-known/openid-configuration", timeout=5).json()
     (key,) = http.get(configuration["jwks_uri"], timeout=5).json()["keys"]
     token = entra.tokens.issue(SYSTEM_ASSIGNED.caller, FABRIC, timedelta(hours=1))
     claims = jwt.decode(token, jwt.PyJWK(key).key, algorithms=["RS256"], audience=FABRIC)
@@ -209,7 +211,7 @@ def test_unknown_tenant(entra: Entra, http: requests.Session) -> None:
     with pytest.raises(ValueError, match="Unable to get authority configuration"):
         msal.ConfidentialClientApplication(
             WITH_SECRET.client_id,
-            authority=entra.true_authority.replace("c1d2a7b0", "ffffffff"),
+            authority=true_authority(entra).replace("c1d2a7b0", "ffffffff"),
             client_credential=SECRET,
             http_client=http,
         )
@@ -314,12 +316,12 @@ def test_revoked_until_renewed(entra: Entra, http: requests.Session) -> None:
     """A revoked token is refused, one that is issued afterwards is not, and other identities keep theirs."""
     app, identity = _application(entra, http, SECRET), _identity_client(http)
     mine, other = app.acquire_token_for_client(SCOPES), identity.acquire_token_for_client(resource=FABRIC)
-    entra.tokens.revoke(WITH_SECRET.object_id)
+    revoke(entra.tokens, WITH_SECRET.object_id)
     assert _judged(entra, mine) is TokenRefusal.REVOKED
     assert isinstance(_judged(entra, other), Caller)
     app.remove_tokens_for_client()
     assert isinstance(_judged(entra, app.acquire_token_for_client(SCOPES)), Caller)
-    entra.tokens.revoke()
+    revoke(entra.tokens)
     assert _judged(entra, other) is TokenRefusal.REVOKED
 
 
@@ -374,7 +376,7 @@ def test_scripted_throttle(entra: Entra, http: requests.Session) -> None:
         assert app.acquire_token_for_client(SCOPES)["error"] == "temporarily_unavailable"
     assert len(entra.asked) == 1
     entra.faults.add(Throttle(7), "token")
-    refused = http.post(f"{entra.true_authority}/oauth2/v2.0/token", data={}, timeout=5)
+    refused = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={}, timeout=5)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
 
 
@@ -402,9 +404,9 @@ def test_scripted_slowness(entra: Entra, http: requests.Session) -> None:
 
 def test_unknown_paths_are_reported(clock: Clock) -> None:
     """What no identity platform answers is a 404 and is kept, so that a test can say that nothing of it happened."""
-    with Entra(clock) as tenant, tenant.session() as session:
-        assert session.get(f"{tenant.true_authority}/oauth2/token", timeout=5).status_code == 404
-        assert session.post(f"{tenant.true_authority}/discovery/v2.0/keys", timeout=5).status_code == 404
+    with Entra(clock) as tenant, session_of(tenant) as session:
+        assert session.get(f"{true_authority(tenant)}/oauth2/token", timeout=5).status_code == 404
+        assert session.post(f"{true_authority(tenant)}/discovery/v2.0/keys", timeout=5).status_code == 404
         assert tenant.unplanned == (
             f"GET /{tenant.tenant_id}/oauth2/token",
             f"POST /{tenant.tenant_id}/discovery/v2.0/keys",
@@ -414,7 +416,7 @@ def test_unknown_paths_are_reported(clock: Clock) -> None:
 
 def test_grants_that_are_not_offered(entra: Entra, http: requests.Session) -> None:
     """A grant that the tenant does not know is `unsupported_grant_type`."""
-    answer = http.post(f"{entra.true_authority}/oauth2/v2.0/token", data={"grant_type": "password"}, timeout=5)
+    answer = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={"grant_type": "password"}, timeout=5)
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
 
 
@@ -434,7 +436,7 @@ WANTED = [f"{FABRIC}/Item.Read.All"]
 def public_client(entra: Entra, http: requests.Session) -> Any:
     """The app of a command line, by msal."""
     entra.apps[PUBLIC.client_id] = PUBLIC
-    return msal.PublicClientApplication(PUBLIC.client_id, authority=entra.true_authority, http_client=http)
+    return msal.PublicClientApplication(PUBLIC.client_id, authority=true_authority(entra), http_client=http)
 
 
 def test_device_code(entra: Entra, public: Any) -> None:
@@ -470,7 +472,7 @@ def test_an_authorization_without_pkce_is_refused(entra: Entra, public: Any, htt
         "redirect_uri": "http://localhost:5000",
         "scope": WANTED[0],
     }
-    page = http.get(f"{entra.true_authority}/oauth2/v2.0/authorize", params=query, timeout=5).text
+    page = http.get(f"{true_authority(entra)}/oauth2/v2.0/authorize", params=query, timeout=5).text
     assert 'value="invalid_request"' in page
 
 
@@ -497,6 +499,6 @@ def test_a_refresh_token_of_another_app_is_refused(entra: Entra, public: Any, ht
     public.acquire_token_by_device_flow(public.initiate_device_flow(WANTED))
     other = App("0a4f1c2e-0000-4000-8000-0000000000aa", "o", public=True, consented=PUBLIC.consented)
     entra.apps[other.client_id] = other
-    thief = msal.PublicClientApplication(other.client_id, authority=entra.true_authority, http_client=http)
+    thief = msal.PublicClientApplication(other.client_id, authority=true_authority(entra), http_client=http)
     stolen = entra.users.refreshes[0].value
     assert thief.acquire_token_by_refresh_token(stolen, WANTED)["error"] == "invalid_grant"

@@ -61,6 +61,7 @@ from local.emulators.faults import (
 from local.emulators.journal import PlatformRun, RefusedStart
 from tests.support import swagger
 from tests.support.golden_folders import GOLDEN
+from tests.support.revocation import revoke
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
 LAKEHOUSE = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
@@ -850,7 +851,7 @@ def test_bad_tokens_stop_in_front(fabric: FabricEmulator, tokens: Tokens, clock:
     elif wrong == "form":
         token = "nonsense"
     else:
-        tokens.revoke()
+        revoke(tokens)
     with _client(fabric, token) as other, pytest.raises(ClientAuthenticationError):
         other.refresh()
     assert fabric.journal().entries() == ()
