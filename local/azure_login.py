@@ -28,6 +28,7 @@ class AzureCli:
     """`functions_azure.tokens.Issuer` of the signed-in person, for one audience."""
 
     def __init__(self, resource: str) -> None:
+        """Ask for tokens of this audience; none is asked for before it is needed."""
         self._resource = resource
         self._found: tuple[str, float] | None = None
 
@@ -47,6 +48,7 @@ class AzureCli:
 
 
 def _asked(resource: str) -> Answer:
+    """Run the Azure CLI once. Its answer, or an OAuth error that says what to do where there is none."""
     command = ["az", "account", "get-access-token", "--resource", resource, "--output", "json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
@@ -62,6 +64,7 @@ def _asked(resource: str) -> Answer:
 
 
 def _none(why: str) -> Answer:
+    """Word a failure as Entra words a refusal, so that callers have one way to read both."""
     return {"error": "not_signed_in", "error_description": why}
 
 

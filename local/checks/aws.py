@@ -206,6 +206,7 @@ def _apart(caller: Caller, s3: Any, bucket: str) -> tuple[str, str] | None:
 
 
 def _table(dynamodb: Any, table: str) -> Finding:
+    """DescribeTable: the state table, with the index by which what is due is found."""
     found = dynamodb.describe_table(TableName=table)["Table"]
     names = [index["IndexName"] for index in found.get("GlobalSecondaryIndexes", ())]
     if "due" not in names:
@@ -214,10 +215,12 @@ def _table(dynamodb: Any, table: str) -> Finding:
 
 
 def _queues(environ: Mapping[str, str]) -> dict[str, str]:
+    """The addresses of both queues, by the names that findings use."""
     return {"events": environ.get("UNSTALE_EVENTS_QUEUE_URL", ""), "wakes": environ.get("UNSTALE_QUEUE_URL", "")}
 
 
 def _queue(sqs: Any, name: str, url: str) -> Finding:
+    """GetQueueAttributes: a queue must name where its dead letters go, or they are lost after their retention."""
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     what, queue = f"queue for {name}", url.rpartition("/")[2]
     if "RedrivePolicy" not in attributes:
@@ -240,6 +243,10 @@ def _dead_letters(sqs: Any, name: str, url: str) -> Finding:
 
 
 def _wiring(configuration: Configuration, client: Client, region: str, queues: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at what connects the parts: rules to the queue of events, pollers to the function, the schedule to it.
+
+    A queue that could not be read is a finding already, and what hangs on it is left out.
+    """
     found: dict[str, Mapping[str, str]] = {}
     for name, url in queues.items():
         try:
@@ -274,10 +281,12 @@ def _rules(events: Any, configuration: Configuration, queue: Mapping[str, str]) 
 
 
 def _canonical(pattern: str) -> str:
+    """One spelling of a pattern, so that two of the same meaning are equal."""
     return json.dumps(json.loads(pattern), sort_keys=True)
 
 
 def _pages(call: Callable[..., Any], key: str, **parameters: Any) -> Iterator[list[Any]]:
+    """Follow NextToken through a list operation; each page is the list under `key`."""
     token: dict[str, str] = {}
     while True:
         answer = call(**parameters, **token)
@@ -372,6 +381,7 @@ def _allowed(iam: Any, role: str, target: Target, region: str) -> Finding:
 
 
 def _simulated(iam: Any, role: str, resources: Iterable[str], calls: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Ask IAM's simulator for every call on every resource, page by page."""
     pages = iam.get_paginator("simulate_principal_policy").paginate(
         PolicySourceArn=role, ActionNames=list(calls), ResourceArns=list(resources)
     )
@@ -379,6 +389,7 @@ def _simulated(iam: Any, role: str, resources: Iterable[str], calls: Iterable[st
 
 
 def _refused(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Names of the calls that IAM would refuse on at least one of the resources."""
     for result in results:
         per_resource = result.get("ResourceSpecificResults") or [result]
         decisions = {each.get("EvalResourceDecision") or each.get("EvalDecision") for each in per_resource}

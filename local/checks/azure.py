@@ -72,6 +72,7 @@ class Azure:
     """What is looked up more than once."""
 
     def __init__(self, arm: Rest) -> None:
+        """Remember each answer: several findings hang on one account, topic or app."""
         self.arm = arm
         self.account = cache(self._account)
         self.topics = cache(self._topics)
@@ -87,6 +88,7 @@ class Azure:
         raise NotFoundError("in none of the subscriptions that you may read")
 
     def _topics(self, subscription: str) -> list[dict[str, Any]]:
+        """All system topics of a subscription."""
         return list(self.arm.every(f"{subscription}/providers/Microsoft.EventGrid/systemTopics", **EVENT_GRID))
 
     def _site(self, account: str) -> dict[str, Any]:
@@ -133,6 +135,7 @@ def _cloud(found: Settings) -> Iterator[Finding]:
 def _deployment(
     azure: Azure, configuration: Configuration, found: Settings, environ: Mapping[str, str]
 ) -> Iterator[Finding]:
+    """Look at the deployment's storage account and all that lies in it, then at the app and at the sources."""
     name = account_of(found)
     what = f"storage account {name or '?'}"
     if not ACCOUNT.fullmatch(name):
@@ -156,17 +159,20 @@ def account_of(found: Settings) -> str:
 
 
 def _queues(azure: Azure, account: str, what: str) -> Finding:
+    """The queues of the host: those of messages and those of what it gave up, each with its own name."""
     there = {str(each["name"]) for each in azure.arm.every(f"{account}/queueServices/default/queues", **STORAGE)}
     missing = [name for name in QUEUES if name not in there]
     return Finding(what, f"missing: {', '.join(missing)}", DEPLOY) if missing else Finding(what, ", ".join(QUEUES))
 
 
 def _table(azure: Azure, account: str, what: str) -> Finding:
+    """The table of the records; `NotFoundError` where it is missing."""
     azure.arm.get(f"{account}/tableServices/default/tables/{variables.TABLE}", **STORAGE)
     return Finding(what, variables.TABLE)
 
 
 def _container(azure: Azure, account: str, what: str) -> Finding:
+    """The container of the dead letters; `NotFoundError` where it is missing."""
     azure.arm.get(f"{account}/blobServices/default/containers/{variables.UNDELIVERED}", **STORAGE)
     return Finding(what, variables.UNDELIVERED)
 
@@ -189,6 +195,7 @@ def _functions(environ: Mapping[str, str]) -> frozenset[str]:
 
 
 def _app_findings(azure: Azure, account: str, functions: frozenset[str]) -> Iterator[Finding]:
+    """Look at the function app that takes its package from this account, and at the roles of its identity."""
     what = "function app"
     try:
         site = azure.site(account)
@@ -200,6 +207,7 @@ def _app_findings(azure: Azure, account: str, functions: frozenset[str]) -> Iter
 
 
 def _raise(failure: NoAnswerError) -> Finding:
+    """Fail as a look failed before, so that `_asked` words both the same way."""
     raise failure
 
 
@@ -220,10 +228,12 @@ def _state(azure: Azure, site: Mapping[str, Any], what: str, wanted: Iterable[st
 
 
 def _last(name: object) -> str:
+    """The last segment of a resource's id or name."""
     return str(name).rpartition("/")[2]
 
 
 def _app_roles(azure: Azure, site: Mapping[str, Any], account: str) -> Finding:
+    """The roles that the app's identity needs for its own storage account."""
     what, principal = "roles of the app", _principal(site)
     if not principal:
         return Finding(what, "it has no identity", DEPLOY)
@@ -257,6 +267,7 @@ def _lacking(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mappi
 
 
 def _sources(azure: Azure, configuration: Configuration, account: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at each account whose blobs are sources, and at the event hub of OneLake's events."""
     sources = {source for target in configuration.targets if target.cloud is Cloud.AZURE for source in target.on}
     hub = environ.get(f"{variables.EVENTS}__fullyQualifiedNamespace", "")
     if any(isinstance(source, OneLakeChanged) for source in sources):
@@ -268,6 +279,7 @@ def _sources(azure: Azure, configuration: Configuration, account: str, environ: 
 
 
 def _onelake(hub: str) -> Finding:
+    """OneLake's events come through an eventstream, which no API of Azure shows: say what is configured here."""
     what = "OneLake's events"
     if hub:
         return Finding(what, f"come through {hub}, if the eventstream sends them: only Fabric's own page shows that")
@@ -279,6 +291,7 @@ class Inbox:
     """Where events of blobs are to end: the events queue of our account, or our event hub."""
 
     def __init__(self, account: str, namespace: str) -> None:
+        """Our storage account by its id, and the namespace of our event hub, if there is one."""
         self.account = account
         self._namespace = namespace
 
@@ -293,6 +306,7 @@ class Inbox:
 
 
 def _destination(subscription: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where a subscription delivers to, by its own identity or without one."""
     by_identity = subscription["properties"].get("deliveryWithResourceIdentity") or {}
     found: Mapping[str, Any] = by_identity.get("destination") or subscription["properties"].get("destination") or {}
     return found
@@ -324,6 +338,7 @@ def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> I
 
 
 def _resource_id(subscription: Mapping[str, Any]) -> str:
+    """The id of the account or event hub that a subscription delivers to."""
     return str((_destination(subscription).get("properties") or {}).get("resourceId"))
 
 
@@ -333,6 +348,7 @@ def _receives(azure: Azure, account: str, hub: str, what: str) -> Finding:
 
 
 def _topic(azure: Azure, name: str) -> dict[str, Any] | None:
+    """The system topic of a source account, if any subscription has one."""
     account = azure.account(name)
     subscription = "/".join(account.split("/")[:3])
     topics = azure.topics(subscription)
@@ -340,6 +356,7 @@ def _topic(azure: Azure, name: str) -> dict[str, Any] | None:
 
 
 def _topic_finding(azure: Azure, name: str, what: str) -> Finding:
+    """Whether the account has a system topic, which is where its events begin."""
     topic = _topic(azure, name)
     if topic is None:
         cure = f"{DEPLOY}; placements says where the account is, if not in the group of the deployment"

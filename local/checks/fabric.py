@@ -103,6 +103,7 @@ def looked_at(
 
 
 def _resource(target: Target) -> LakeViews | ItemJob:
+    """What a Fabric target refreshes: lake views, or an item's job."""
     assert not isinstance(target.resource, GlueView), "the targets on Azure are Fabric's"  # noqa: S101
     return target.resource
 
@@ -138,6 +139,7 @@ def _sign_in(parts: Parts, what: str) -> Finding:
 
 
 def _asked(what: str, look: Callable[[], Finding]) -> Finding:
+    """Make one look; a refusal is a finding that says what to sign in as."""
     try:
         return look()
     except NoAnswerError as failure:
@@ -148,6 +150,7 @@ def _asked(what: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _of_target(target: Target, identity: str, callers: Callers) -> Iterator[Finding]:
+    """Look at a target's item, at whom the documents let start its job, and at a harmless call as the identity."""
     resource = _resource(target)
     item = resource.lakehouse if isinstance(resource, LakeViews) else resource.item
     path = f"/workspaces/{resource.workspace}/items/{item}"

@@ -25,6 +25,7 @@ class NoAnswerError(Exception):
     """There was no answer: no token, no connection, or not the right to look."""
 
     def __init__(self, why: str, status: int = 0, code: str = "") -> None:
+        """Keep the HTTP status and the service's error code, where there was an answer at all."""
         self.status = status
         self.code = code
         super().__init__(why)
@@ -38,6 +39,7 @@ class Rest:
     """One API at one address, which is the only place that its token is sent to."""
 
     def __init__(self, url: str, tokens: Tokens) -> None:
+        """Remember the address; tokens are asked for with each call."""
         self._url = url.rstrip("/")
         self._tokens = tokens
         self._http = session()
@@ -68,6 +70,7 @@ class Rest:
             query = dict(parse_qsl(urlsplit(str(following)).query))
 
     def _send(self, path: str, query: Mapping[str, str]) -> requests.Response:
+        """Send one GET with a token. A refused token is forgotten, so that the next call brings a new one."""
         token = self._tokens.token()
         if isinstance(token, Failure):
             raise NoAnswerError(token.message, code=token.code)

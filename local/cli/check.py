@@ -51,15 +51,18 @@ def _workload_of(configuration: Configuration) -> dict[str, Any]:
 
 
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
+    """One target's line: its name, kind and key, and all that makes it refresh."""
     when = [*_when(target), *_asked(target, configuration)] or ["on request only"]
     return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
 
 
 def _kind(target: Target) -> str:
+    """The kind of a target, as `unstale.toml` names it."""
     return str(type(target.resource).__struct_config__.tag)
 
 
 def _when(target: Target) -> Iterator[str]:
+    """What refreshes a target by itself: its sources, the targets before it, its schedules."""
     for source in target.on:
         fields = ", ".join(f"{name}={value}" for name, value in structs.asdict(source).items() if value)
         yield f"{type(source).__struct_config__.tag} ({fields})"
@@ -101,6 +104,7 @@ def check_live(config: Path, *, as_json: bool) -> None:
 
 
 def _on_aws(configuration: Configuration) -> list[Finding]:
+    """Look at AWS, in the Region that the environment or the profile names."""
     from botocore.exceptions import BotoCoreError
 
     from functions_aws.clients import session
@@ -117,6 +121,7 @@ def _on_aws(configuration: Configuration) -> list[Finding]:
 
 
 def _on_azure(configuration: Configuration) -> list[Finding]:
+    """Look at Azure; an address that is not safe to send tokens to is a finding, not a traceback."""
     from functions_azure.settings import SettingsError
     from local.checks import azure
 
@@ -141,4 +146,5 @@ def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
+    """A finding as scripts read it."""
     return {"what": finding.what, "well": finding.well, "found": finding.found, "cure": finding.cure}

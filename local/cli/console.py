@@ -19,6 +19,7 @@ def print_json(value: object) -> None:
 
 
 def _plain(value: object) -> str:
+    """Word for JSON what JSON has no type for: times in ISO 8601, anything else as text."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
@@ -39,6 +40,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], styles: Sequ
 
 
 def _cell(value: object) -> str:
+    """Word one value for people: nothing is a dash, a time has seconds and its zone."""
     if value is None:
         return "-"
     return f"{value:%Y-%m-%d %H:%M:%S}Z" if isinstance(value, datetime) else str(value)

@@ -95,6 +95,7 @@ def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
 
 
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
+    """Open the records in DynamoDB and the dead letters in SQS, with the credentials of whoever runs the command."""
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters
     from functions_aws.wiring import world
@@ -107,6 +108,7 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
 
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
+    """Open the records in Table storage and the dead letters beside them, as whoever signed in with `az login`."""
     from functions_azure.dead_letters import DeadLetters
     from functions_azure.wiring import Parts, world
     from local import azure_login

@@ -71,6 +71,7 @@ def azure(
 
 @contextmanager
 def _as_wrong_usage() -> Iterator[None]:
+    """Word what keeps parameters from being made as the command's own error."""
     try:
         yield
     except ParameterError as error:

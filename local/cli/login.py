@@ -170,6 +170,7 @@ def _ask(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser:
 
 
 def _claims(deployment: Deployment) -> str | None:
+    """What a policy asked for when Entra last refused the function; nothing where what is kept is damaged."""
     try:
         found = deployment.sign_ins.look()
     except DamagedSignInError:
@@ -183,6 +184,7 @@ def _claims(deployment: Deployment) -> str | None:
 
 
 def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
+    """Seal the token cache into the deployment's storage."""
     from functions_azure.sign_in.key_vault import VaultRefusedError
 
     try:
@@ -192,6 +194,7 @@ def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
 
 
 def _try_blocked(path: Path) -> None:
+    """Let blocked targets be tried at once. The sign-in stands also where that fails, so it only says so."""
     try:
         tried = try_blocked(path)
     except NotWellError as failure:

@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(failure: Exception) -> None:
+    """Say on standard error why the command ends as it does, after all that was printed before."""
     if str(failure):
         sys.stdout.flush()
         print(f"unstale: {failure}", file=sys.stderr)
@@ -48,6 +49,7 @@ def _complain(failure: Exception) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    """`unstale check`, with `--schema` or `--live` for what they stand for."""
     from local.cli import check
 
     if arguments.schema:
@@ -59,54 +61,63 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
+    """`unstale plan`."""
     from local.cli import plan
 
     plan.plan(_config(arguments), arguments.event, as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    """`unstale demo`."""
     from local.demo import demo
 
     demo.run(naive=arguments.naive, as_json=arguments.json)
 
 
 def _status(arguments: argparse.Namespace) -> None:
+    """`unstale status`."""
     from local.cli import status
 
     status.status(_config(arguments), as_json=arguments.json)
 
 
 def _history(arguments: argparse.Namespace) -> None:
+    """`unstale history`."""
     from local.cli import history
 
     history.history(_config(arguments), arguments.target, limit=arguments.limit, as_json=arguments.json)
 
 
 def _refresh(arguments: argparse.Namespace) -> None:
+    """`unstale refresh`."""
     from local.cli import refresh
 
     refresh.refresh(_config(arguments), arguments.target, full=arguments.full)
 
 
 def _pause(arguments: argparse.Namespace) -> None:
+    """`unstale pause`."""
     from local.cli import pause
 
     pause.pause(_config(arguments), _one_or_all(arguments))
 
 
 def _resume(arguments: argparse.Namespace) -> None:
+    """`unstale resume`."""
     from local.cli import pause
 
     pause.resume(_config(arguments), _one_or_all(arguments))
 
 
 def _redrive(arguments: argparse.Namespace) -> None:
+    """`unstale redrive`."""
     from local.cli import redrive
 
     redrive.run(_config(arguments), dry_run=arguments.dry_run, as_json=arguments.json)
 
 
 def _login(arguments: argparse.Namespace) -> None:
+    """`unstale login`, with `--show` or `--remove` for what they stand for."""
     from local.cli import login
 
     if arguments.show:
@@ -118,6 +129,7 @@ def _login(arguments: argparse.Namespace) -> None:
 
 
 def _infra(arguments: argparse.Namespace) -> None:
+    """`unstale infra aws` and `unstale infra azure`."""
     from local.cli import infra
 
     options = {"as_json": arguments.json, "write": arguments.write, "environment": arguments.environment}
@@ -141,6 +153,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def _config(arguments: argparse.Namespace) -> Path:
+    """The configuration's file: the option, else the variable, else the usual name in this folder."""
     return Path(arguments.config or os.environ.get("UNSTALE_CONFIG") or "unstale.toml")
 
 
@@ -157,6 +170,7 @@ def _one_or_all(arguments: argparse.Namespace) -> str | None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Every command with its options, and what `--help` says of each."""
     parser = argparse.ArgumentParser(
         prog="unstale",
         description="Keeps materialized views fresh: is this view fresh, and if not, since when and why?",
@@ -169,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Commands that need no deployment."""
     check = _command(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
@@ -184,6 +199,7 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Commands that read or write the deployment's records."""
     _command(commands, "status", "is every view fresh, and if not, since when and why", json=True)
     history = _command(commands, "history", "the runs of a target, newest first", json=True)
     history.add_argument("target", metavar="TARGET")
@@ -208,6 +224,7 @@ def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, *, json: bool = False
 ) -> argparse.ArgumentParser:
+    """One command with the options that all have."""
     parser = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
     parser.add_argument("--config", metavar="FILE", help="default: $UNSTALE_CONFIG, or unstale.toml here")
     if json:

@@ -34,6 +34,7 @@ def _ask_all(path: Path, ask: Callable[[Side], None], done: str) -> None:
     """Of both clouds. Where one is away the other is asked all the same, and what is said names it."""
 
     def asked(side: Side) -> Cloud:
+        """Ask one cloud; the answer is its name, to be printed."""
         ask(side)
         return side.cloud
 

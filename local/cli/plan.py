@@ -77,6 +77,7 @@ def _read(body: Any, now: datetime) -> Message:
 
 
 def _lines(configuration: Configuration, body: Any, now: datetime) -> Iterator[Planned]:
+    """What one event would do: a line for each target that it concerns, or one that says why it concerns none."""
     match reading := _read(body, now):
         case Malformed(why):
             yield Planned("malformed", None, f"goes to the dead letters: {why}")
@@ -126,10 +127,12 @@ def request_of(configuration: Configuration, target: Target, *, full: bool) -> d
 
 
 def _print(lines: list[Planned]) -> None:
+    """Print the plan as a table."""
     columns = ("event", "target", "why", "starts at, if nothing else comes", "request")
     rows = [(line.event, line.target, line.why, line.start_at, _compact(line.request)) for line in lines]
     print_table(columns, rows)
 
 
 def _compact(request: dict[str, Any] | None) -> str | None:
+    """A request on one line; nothing where nothing would be sent."""
     return None if request is None else json.dumps(request, default=str)

@@ -59,6 +59,7 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
 
 
 def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[DeadLetterSummary]]:
+    """Read the dead letters of one cloud; a store that is down is an answer."""
     try:
         return letters, letters.summaries()
     except StoreDownError as down:
@@ -66,6 +67,7 @@ def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[D
 
 
 def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+    """Move the dead letters of one cloud back and follow that to its end."""
     try:
         letters.redrive()
         _follow(letters, queues, sleep, out)
@@ -74,11 +76,13 @@ def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float]
 
 
 def _open(cloud: Cloud, config: Path) -> DeadLetters:
+    """The dead letters of one cloud."""
     environ = {**os.environ, "UNSTALE_CONFIG": str(config)}
     return _open_aws(environ) if cloud is Cloud.AWS else _open_azure(environ, config)
 
 
 def _open_aws(environ: dict[str, str]) -> DeadLetters:
+    """SQS's own dead-letter queues, by the addresses of the deployment's queues."""
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters as OnSqs
 
@@ -87,6 +91,7 @@ def _open_aws(environ: dict[str, str]) -> DeadLetters:
 
 
 def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
+    """The dead letters in the deployment's storage account."""
     from functions_azure.dead_letters import DeadLetters as InStorage
     from functions_azure.wiring import Parts
     from local import azure_login
@@ -96,6 +101,7 @@ def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
 
 
 def _show(summaries: Sequence[DeadLetterSummary], *, as_json: bool) -> None:
+    """Print how many there are, since when and why."""
     rows = [(summary.queue, summary.count, summary.oldest, "; ".join(summary.reasons)) for summary in summaries]
     if as_json:
         names = ("queue", "count", "oldest", "why")

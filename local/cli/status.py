@@ -55,6 +55,7 @@ class Standing:
 
 
 def _sign_in(configuration: Configuration, path: Path) -> Standing:
+    """How the sign-in stands, where Fabric is called as a user; one that cannot be read is not well."""
     if configuration.fabric.identity != "user" or all(t.cloud is not Cloud.AZURE for t in configuration.targets):
         return Standing()
     from local.cli import login
@@ -87,12 +88,14 @@ class Look:
 
 
 def _look(side: Side) -> Look:
+    """Read all records of one cloud at once, and count its dead letters."""
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
     deployment, *states = (found.body for found in side.world.store.load_many(keys))
     return Look(side, side.summaries(), read_deployment(deployment), [read_state(body) for body in states])
 
 
 def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:
+    """Dead letters as scripts read them."""
     return [
         {"queue": summary.queue, "count": summary.count, "oldest": summary.oldest, "reasons": list(summary.reasons)}
         for summary in summaries
@@ -100,6 +103,7 @@ def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:
 
 
 def _print_status(rows: list[Row], summaries: list[DeadLetterSummary]) -> None:
+    """Print a line for each target, and below them the dead letters, since a signal may be among those."""
     columns = ("target", "verdict", "stale since", "fresh as of", "why")
     cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
     print_table(columns, cells, [STYLES[one.verdict] for one in rows])

@@ -48,6 +48,7 @@ class AwsStage:
     """`story.Stage` for the Glue targets, and what the judges need: the arrivals and the journal."""
 
     def __init__(self, configuration: Configuration, clock: FastClock, patience: Patience, aws: LocalAws) -> None:
+        """Take the configuration's targets on AWS. Nothing has arrived yet."""
         self.patience = patience
         self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AWS}
         self.deliveries: Counter[str] = Counter()
@@ -152,13 +153,16 @@ class AwsStage:
         return True
 
     def _send(self, target: str, body: str) -> None:
+        """Put a message into the queue of events, as EventBridge does, and count it."""
         self.deliveries[target] += 1
         self._aws.client("sqs").send_message(QueueUrl=self._aws.queues["events"].url, MessageBody=body)
 
     def _view(self, target: str) -> GlueView:
+        """The view that a target refreshes."""
         return _view(self.targets[target])
 
     def _resource(self, target: str) -> str:
+        """The name under which the journal has a target's view."""
         view = self._view(target)
         return resource_name(view.catalog_id, view.database, view.table)
 
@@ -191,12 +195,14 @@ def aws_stage(
 
 
 def _view(target: Target) -> GlueView:
+    """The view of a target; an error of ours where it is none."""
     if not isinstance(target.resource, GlueView):
         raise TypeError(f"{target.name} is no Glue view")
     return target.resource
 
 
 def _create_view(aws: LocalAws, target: Target) -> None:
+    """Put a target's view into the emulated catalog."""
     view = _view(target)
     aws.create_view(view.database, view.table, catalog=view.catalog_id)
 
@@ -217,11 +223,15 @@ def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell
 
 
 def _naive(configuration: Configuration, aws: LocalAws, tell: NaiveTell) -> NaiveGlueHandler:
+    """The obvious handler, with a client of its own."""
     return NaiveGlueHandler(configuration, aws.client("glue"), tell)
 
 
 def _watched(stage: AwsStage, handler: Any) -> Any:
+    """A handler that lets the stage see each event before it is handled."""
+
     def watched(event: dict[str, Any], context: object) -> Any:
+        """Show the event to the stage, then handle it."""
         stage.saw(event)
         return handler(event, context)
 

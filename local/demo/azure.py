@@ -60,6 +60,7 @@ class Grave:
     """The poison queue of a function app without storage; nothing in the story belongs there."""
 
     def __init__(self) -> None:
+        """Begin empty."""
         self.buried: list[str] = []
 
     def send(self, queue: str, body: bytes, why: str) -> None:
@@ -77,6 +78,7 @@ class AzureStage:
     def __init__(
         self, configuration: Configuration, clock: FastClock, patience: Patience, fabric: FabricEmulator
     ) -> None:
+        """Take the configuration's targets on Azure. Nothing has arrived yet."""
         self.patience = patience
         self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AZURE}
         self.deliveries: Counter[str] = Counter()
@@ -157,6 +159,7 @@ class AzureStage:
         return [arrival for arrival in list(self._arrivals) if arrival.resource == resource] + ends
 
     def _ends_before(self, target: str) -> list[datetime]:
+        """When runs of ours ended well of the targets that this one comes after: each is a reason to refresh it."""
         before = {self.resource_of(name) for name in self.targets[target].after}
         return [
             run.ended_at
@@ -182,10 +185,12 @@ class AzureStage:
         return not self._fabric.is_skipped(self._fabric.start_foreign(*_place(self.targets[target])))
 
     def _workload_job(self, target: str) -> WorkloadJob:
+        """The job of the workload by which Fabric asks for this target."""
         jobs = self._configuration.workload.jobs if self._configuration.workload else ()
         return next(job for job in jobs if job.target == target)
 
     def _send(self, target: str, event: dict[str, Any]) -> None:
+        """Put an event into the queue, as Event Grid does, and count it."""
         self.deliveries[target] += 1
         self.queue.put(json.dumps(event))
 
@@ -219,6 +224,7 @@ def azure_stage(
 
 
 def _environment(entra: Entra, fabric: FabricEmulator) -> dict[str, str]:
+    """The application settings of the function app, with every address on loopback."""
     unused = "http://127.0.0.1:9"  # the discard port: nothing of the demo goes to storage
     return entra.identity_environment | {
         "UNSTALE_FABRIC_URL": fabric.url,
@@ -251,6 +257,7 @@ def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock,
     store, waker, grave = MemoryStore(), MemoryWaker(clock), Grave()
 
     def here(read: Configuration, deadline: Deadline) -> Ports:
+        """The true parts, with the demo's store and waker in place of those in storage."""
         real = wiring.world(found, read, parts, tell, clock=clock, deadline=deadline)
         return replace(real, store=store, waker=waker)
 
@@ -266,6 +273,7 @@ def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock,
 
 
 def _deliver_wakes(waker: MemoryWaker) -> None:
+    """Deliver the wakes that are due; one that fails is made up for by the next tick."""
     for wake in waker.take_due():
         _try(app.wakes, _message(wake_message(wake)))
 
@@ -282,6 +290,7 @@ def _try(function: Any, argument: Any) -> None:
 
 
 def _message(body: str) -> func.QueueMessage:
+    """A queue message as the host hands it to a trigger."""
     return func.QueueMessage(id=str(uuid.uuid4()), body=body)
 
 
@@ -289,6 +298,7 @@ def _pump(stage: AzureStage, take: Callable[[str], None]) -> Every:
     """The host's queue listener: one message a call, and one that fails comes back."""
 
     def work() -> None:
+        """Take what lies in the queue, and put back what failed."""
         again: list[str] = []
         with suppress(Empty):
             while True:
@@ -304,6 +314,7 @@ def _pump(stage: AzureStage, take: Callable[[str], None]) -> Every:
 
 
 def _token(entra: Entra) -> str:
+    """A token of the app's own identity, which the obvious function asks for itself."""
     return entra.tokens.issue(US.caller, FABRIC_AUDIENCE, timedelta(hours=1))
 
 
@@ -348,4 +359,5 @@ def _blob_created(source: BlobCreated, name: str, at: datetime) -> dict[str, Any
 
 
 def _text(moment: datetime) -> str:
+    """A time as Event Grid writes it, with seven digits of fraction."""
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}0Z"

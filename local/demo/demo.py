@@ -81,6 +81,10 @@ def run(*, naive: bool, as_json: bool) -> None:
 
 
 def _play(stages: Stages, clock: FastClock, show: Show, patience: Patience, *, hopeful: bool) -> None:
+    """Let each incident happen at its time, beside the others, and wait until all of them have happened.
+
+    An incident that waits does not hold up the next one: each has a thread of its own.
+    """
     stop = Event()
     may_call: list[Future[None]] = []
     with ThreadPoolExecutor(max_workers=8) as players:
@@ -100,6 +104,7 @@ def _play(stages: Stages, clock: FastClock, show: Show, patience: Patience, *, h
 
 
 def _pass_time(clock: FastClock, until: datetime, show: Show, stop: Event) -> None:
+    """Wait until a moment of the demo's time, and move the bar meanwhile."""
     while clock.now() < until and not stop.is_set():
         show.progress(clock.now())
         clock.wait_until(min(until, clock.now() + A_MOMENT), stop)
@@ -124,6 +129,7 @@ def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *,
 
 
 def _judge(stage: Stage, name: str) -> Judged:
+    """Work one target's line out of what the platform saw and what arrived."""
     resource = stage.resource_of(name)
     runs = [run for run in stage.journal.entries() if run.resource == resource]
     ours = [run for run in runs if not run.foreign]
@@ -141,10 +147,12 @@ def _judge(stage: Stage, name: str) -> Judged:
 
 
 def _fresh_as_of(runs: list[PlatformRun]) -> datetime | None:
+    """When the newest successful run read its sources."""
     return max((run.read_at for run in runs if run.outcome == "succeeded"), default=None)
 
 
 def _time(moment: datetime | None) -> str:
+    """A time of the story's one morning."""
     return f"{moment:%H:%M:%S}Z" if moment else "never"
 
 
@@ -162,6 +170,7 @@ def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool
 
 
 def _moral(judged: list[Judged]) -> str:
+    """The verdict in one sentence."""
     gone, twice = sum(one.lost for one in judged), sum(one.overlapping for one in judged)
     if gone or twice:
         return f"{gone} arrivals are in no refresh, and nothing will bring them there; {twice} runs overlapped."
@@ -176,6 +185,7 @@ class Show:
     """One line for each thing that happens, and a bar for the time; neither where only the JSON is wanted."""
 
     def __init__(self, progress: Progress | None, clock: FastClock) -> None:
+        """Without a progress bar nothing is shown."""
         self._progress = progress
         self._clock = clock
         self._storms: dict[str, tuple[float, int]] = {}
@@ -240,6 +250,7 @@ _WORDS = {
 
 @contextmanager
 def _show(clock: FastClock, *, quiet: bool) -> Iterator[Show]:
+    """Show the story on a terminal with a bar, in a pipe as plain lines, and not at all where JSON is wanted."""
     if quiet:
         yield Show(None, clock)
         return

@@ -23,6 +23,7 @@ class NaiveGlueHandler:
     """A Lambda handler over the same configuration and the same queue."""
 
     def __init__(self, configuration: Configuration, glue: Any, tell: Tell) -> None:
+        """Take the configuration's targets; nothing is remembered between calls, as in the obvious handler."""
         self._targets = configuration.targets
         self._glue = glue
         self._tell = tell
@@ -35,6 +36,7 @@ class NaiveGlueHandler:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failures]}
 
     def _took(self, body: str) -> bool:
+        """Start every target that an event names; whether the message is done with."""
         event = json.loads(body)
         if event.get("detail-type") != "Object Created":
             return True
@@ -43,6 +45,7 @@ class NaiveGlueHandler:
         return all(started)
 
     def _meant(self, bucket: str, key: str) -> Iterator[Target]:
+        """The targets whose source is this object."""
         for target in self._targets:
             for source in target.on:
                 if isinstance(source, S3ObjectCreated) and source.bucket == bucket and key.startswith(source.prefix):
@@ -68,6 +71,7 @@ class NaiveFabricFunction:
     """A queue-triggered function: one start an event, and 202 is taken for "it will be refreshed"."""
 
     def __init__(self, configuration: Configuration, url: str, token: Callable[[], str], tell: Tell) -> None:
+        """Take the configuration and a way to get a token."""
         self._configuration = configuration
         self._url = url
         self._token = token
@@ -83,6 +87,7 @@ class NaiveFabricFunction:
                     self._start(follower)
 
     def _start(self, target: Target) -> None:
+        """Send one start, and take 202 for success."""
         resource = target.resource
         assert isinstance(resource, LakeViews | ItemJob)  # noqa: S101 - the sources above are Azure's
         request = fabric.start(resource, "query")

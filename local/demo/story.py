@@ -35,6 +35,7 @@ class Patience:
     """The waits of incidents: each for a condition, since how long the machine takes is nobody's to say."""
 
     def __init__(self) -> None:
+        """Begin with nothing to wait for."""
         self._ended = Event()
 
     def end(self) -> None:
@@ -107,6 +108,7 @@ class Incident:
 
 
 def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> Incident:
+    """An incident, so many seconds after the beginning."""
     return Incident(timedelta(seconds=seconds), target, says, does)
 
 
@@ -127,6 +129,7 @@ def _twice(target: str) -> Callable[[Stage], None]:
     """One arrival that causes a run, and one in the middle of it, which that run has not read."""
 
     def both(stage: Stage) -> None:
+        """Let one object arrive, wait for the run that it causes, and let another one arrive."""
         since = stage.now()
         stage.arrive(target)
         stage.patience.until(lambda: _in_the_middle(stage, target, since), f"run of {target}")
@@ -136,7 +139,10 @@ def _twice(target: str) -> Callable[[Stage], None]:
 
 
 def _and_arrive(target: str, before: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    """An incident that prepares something and then lets an object arrive."""
+
     def both(stage: Stage) -> None:
+        """Prepare it, then let the object arrive."""
         before(stage)
         stage.arrive(target)
 

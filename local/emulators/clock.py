@@ -15,6 +15,7 @@ class FastClock:
     """
 
     def __init__(self, start: datetime, speed: float) -> None:
+        """Begin now."""
         self.start = start
         self.speed = speed
         self._began = time.monotonic()

@@ -146,6 +146,7 @@ class FaultScript:
             return tuple(self._planned)
 
     def _use(self, index: int, planned: PlannedFault) -> None:
+        """Count one use of a planned fault, and drop it after the last."""
         if planned.times is None:
             return
         if planned.times > 1:
@@ -155,6 +156,7 @@ class FaultScript:
 
 
 def _fits(fault: Fault, operation: Operation) -> bool:
+    """Whether an operation can meet a fault of this kind."""
     if isinstance(fault, RunFault):
         return operation == "run"
     if isinstance(fault, TokenFault):

@@ -151,6 +151,7 @@ class LoopbackServer(WsgiServer):
             raise RuntimeError(f"the emulator failed: {self.errors[0]!r}") from self.errors[0]
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request as WSGI wants it: hold the answer back, or drop the connection, where that is wanted."""
         answer = self._answer(_request(environ))
         if answer and answer.slow_seconds:
             self.closing.wait(answer.slow_seconds)
@@ -161,6 +162,7 @@ class LoopbackServer(WsgiServer):
         return _Response(answer.body, answer.status, {"Date": date, **answer.headers})(environ, start_response)
 
     def _answer(self, request: Request) -> Answer | None:
+        """Ask `respond`, and keep what it raises."""
         try:
             return self.respond(request)
         except Exception as error:  # noqa: BLE001 - raised again when the server is closed
@@ -174,6 +176,7 @@ def drop_connection(environ: Mapping[str, Any]) -> None:
 
 
 def _request(environ: WSGIEnvironment) -> Request:
+    """Read a request from WSGI's environment; path and query are as they were sent."""
     found = WsgiRequest(environ)
     sent = urlsplit(environ["RAW_URI"])
     return Request(

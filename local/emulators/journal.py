@@ -128,8 +128,10 @@ def overlapping(runs: Iterable[PlatformRun]) -> int:
 
 
 def _overlap(one: PlatformRun, other: PlatformRun) -> bool:
+    """Whether two runs went on at the same time."""
     return _began_before_the_end_of(one, other) and _began_before_the_end_of(other, one)
 
 
 def _began_before_the_end_of(one: PlatformRun, other: PlatformRun) -> bool:
+    """Whether one run was created before the other one ended."""
     return other.ended_at is None or one.created_at < other.ended_at

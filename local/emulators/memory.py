@@ -19,6 +19,7 @@ class MemoryStore:
     """Records, the index of what is due, and the history, in dictionaries."""
 
     def __init__(self) -> None:
+        """Begin empty; versions count up over all records."""
         self._lock = Lock()
         self._versions = count(1)
         self._documents: dict[str, Document] = {}
@@ -82,6 +83,7 @@ class MemoryWaker:
     """Wakes on a heap; whoever runs the process takes those that are due and delivers them."""
 
     def __init__(self, clock: Clock, *, reach: timedelta = timedelta(days=6), relays: bool = True) -> None:
+        """Begin with no wakes. `reach` is the longest delay that is taken at once, as with the queues in the cloud."""
         self.reach = reach
         self.relays = relays
         self._clock = clock

@@ -92,6 +92,7 @@ class LocalAws:
         refresh_events: bool = True,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
+        """Choose what stands in the account. Nothing is started before the context is entered."""
         self._now = clock or utc_now
         self.region = region
         self.account = DEFAULT_ACCOUNT_ID
@@ -197,6 +198,7 @@ class LocalAws:
         return Pump(self.client("sqs"), self.queues[queue], function, **settings)
 
     def _mended_moto(self) -> Iterable[AbstractContextManager[Any]]:
+        """The changes of moto that the head of this file names, each to be undone when the context is left."""
         # moto asks a session of its own for the names of Regions, and that one would read the user's profile.
         yield patch.object(AccountSpecificBackend, "get_session", lambda: self._session)
         for module in (moto.sqs.models, moto.events.models):
@@ -208,11 +210,13 @@ class LocalAws:
         yield patch.object(moto.s3.notifications, "_send_event_bridge_message", self._telling_of_puts(tell_others))
 
     def _serve(self, stack: ExitStack) -> None:
+        """Serve moto on a free port of loopback."""
         app = OneAtATime(DomainDispatcherApplication(create_backend_app), self._lock, self._errors)
         server = stack.enter_context(WsgiServer(app, handler=QuietHandler))
         self.url = f"http://127.0.0.1:{server.port}"
 
     def _furnish(self) -> None:
+        """Create what a deployment has: buckets that tell their events, the table, the queues and the rules."""
         s3 = self.client("s3")
         for bucket in self._buckets:
             s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.region})
@@ -224,7 +228,10 @@ class LocalAws:
         create_rules(self.client("events"), self.queues["events"], self._buckets)
 
     def _telling_of_puts(self, tell_others: Callable[..., None]) -> Callable[..., None]:
+        """In place of moto's own: tell EventBridge of a stored object in the shape that AWS publishes."""
+
         def tell(account_id: str, bucket: Any, event_name: Any, key: Any) -> None:
+            """Tell of one event of S3; a completed upload is told once, though moto tells it as a put, too."""
             reason = REASONS.get(event_name.value)
             if reason is None:
                 tell_others(account_id, bucket, event_name, key)
@@ -234,6 +241,7 @@ class LocalAws:
         return tell
 
     def _tell_of_put(self, bucket: Any, reason: str, key: Any) -> None:
+        """Remember when the object could be read, and put "Object Created" onto the default bus."""
         put = ObjectPut(bucket.name, key.name, self._now())
         self._puts.append(put)
         stored = {"key": key.name, "size": key.size, "etag": key.etag.strip('"')}
@@ -250,6 +258,7 @@ class LocalAws:
         self._publish("aws.s3", "Object Created", detail, [bucket.arn], at=put.at, region=bucket.region_name)
 
     def _publish_glue_event(self, event: GlueEvent) -> None:
+        """Put an event of the Glue emulator onto the default bus."""
         self._publish("aws.glue", event.detail_type, event.detail, event.resources, at=event.time, region=event.region)
 
     def _publish(
@@ -262,6 +271,7 @@ class LocalAws:
         at: datetime,
         region: str,
     ) -> None:
+        """Hand an event to every rule of the default bus, as EventBridge does."""
         event: EventMessageType = {
             "version": "0",
             "id": str(uuid.uuid4()),

@@ -63,6 +63,7 @@ class Function:
         timeout: timedelta = timedelta(seconds=60),
         memory_limit_in_mb: int = 256,
     ) -> None:
+        """Begin with no invocations. `timeout` is only told to the handler; nothing is ended by force."""
         self.arn = arn
         self.invocations = 0
         self.errors: list[Exception] = []
@@ -90,6 +91,7 @@ class Function:
             return
 
     def _context(self) -> Context:
+        """The context of one invocation."""
         return Context(
             function_name=self.arn.rpartition(":")[2],
             invoked_function_arn=self.arn,
@@ -103,6 +105,7 @@ class _Threads:
     """Threads that run `_work` until the context is left; what one of them raises is raised when it is."""
 
     def __init__(self, name: str, workers: int = 1) -> None:
+        """Prepare the threads; they start with the context."""
         self._stopping = threading.Event()
         self._error: Exception | None = None
         self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(workers)]
@@ -120,6 +123,7 @@ class _Threads:
             raise RuntimeError(f"{self._threads[0].name} failed: {self._error!r}") from self._error
 
     def _run(self) -> None:
+        """Work until the context is left. An error ends this thread, and is raised again where the context is left."""
         try:
             while not self._stopping.is_set():
                 self._work()
@@ -127,6 +131,7 @@ class _Threads:
             self._error = error
 
     def _work(self) -> None:
+        """One round of work, which must not take long: leaving the context waits for it."""
         raise NotImplementedError
 
 
@@ -134,11 +139,13 @@ class Every(_Threads):
     """Calls something at an interval, on a thread of its own. Use it as a context."""
 
     def __init__(self, interval: timedelta, action: Callable[[], object]) -> None:
+        """Prepare the thread; the first call comes at once."""
         super().__init__("a repeated action")
         self._interval = interval
         self._action = action
 
     def _work(self) -> None:
+        """Call once, then wait for the interval or the end."""
         self._action()
         self._stopping.wait(self._interval.total_seconds())
 
@@ -159,6 +166,7 @@ class Pump(_Threads):
         window: timedelta = timedelta(0),
         workers: int = 1,
     ) -> None:
+        """Prepare the pollers. AWS takes large batches only with a window, and so does this one."""
         if batch_size > MOST_MESSAGES_A_CALL and window < timedelta(seconds=1):
             raise ValueError("AWS wants a window of at least a second for batches of more than 10")
         super().__init__(f"the poller of {queue.arn}", workers)
@@ -169,10 +177,12 @@ class Pump(_Threads):
         self._window = window
 
     def _work(self) -> None:
+        """Gather one batch and deliver it."""
         if batch := self._gather():
             self._deliver(batch)
 
     def _gather(self) -> list[Message]:
+        """Receive until the batch is full or its window closes."""
         batch = self._receive(self._batch_size, LONG_POLL_SECONDS)
         closes = time.monotonic() + self._window.total_seconds()
         while batch and len(batch) < self._batch_size and time.monotonic() < closes:
@@ -183,6 +193,7 @@ class Pump(_Threads):
         return batch
 
     def _receive(self, most: int, wait_seconds: int) -> list[Message]:
+        """Receive once, with all that Lambda's event has."""
         received = self._client.receive_message(
             QueueUrl=self._queue.url,
             MaxNumberOfMessages=min(most, MOST_MESSAGES_A_CALL),
@@ -193,6 +204,7 @@ class Pump(_Threads):
         return list(received.get("Messages", ()))
 
     def _deliver(self, batch: Sequence[Message]) -> None:
+        """Call the function, and delete what it did not report; after an error everything becomes visible again."""
         try:
             answer = self._function.invoke(sqs_event(batch, self._queue.arn))
         except Exception:  # noqa: BLE001 - the function keeps it; the batch stays in the queue
@@ -203,6 +215,7 @@ class Pump(_Threads):
             self._delete(done[start : start + MOST_MESSAGES_A_CALL])
 
     def _delete(self, messages: Iterable[Message]) -> None:
+        """Delete messages, ten in a call."""
         entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)]
         self._client.delete_message_batch(QueueUrl=self._queue.url, Entries=entries)
 
@@ -221,6 +234,7 @@ def sqs_event(messages: Iterable[Message], queue_arn: str) -> dict[str, Any]:
 
 
 def _record(message: Message, queue_arn: str) -> dict[str, Any]:
+    """One message as it stands in Lambda's event."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],

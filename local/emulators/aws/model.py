@@ -46,6 +46,7 @@ def create_table(dynamodb: Any, name: str) -> None:
 
 
 def _keys(hashed: str, ranged: str) -> list[dict[str, str]]:
+    """A key schema of a partition key and a sort key."""
     return [{"AttributeName": hashed, "KeyType": "HASH"}, {"AttributeName": ranged, "KeyType": "RANGE"}]
 
 
@@ -62,6 +63,7 @@ def create_queues(sqs: Any, visibility_timeout: timedelta, most_receives: int) -
 
 
 def _create_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Queue:
+    """Create a queue and ask for its ARN, which policies and rules name."""
     url = sqs.create_queue(QueueName=name, Attributes=dict(attributes))["QueueUrl"]
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return Queue(url, found["Attributes"]["QueueArn"])

@@ -28,6 +28,7 @@ class OneAtATime:
     """A WSGI application under a lock. What it raises is a bug of an emulator: kept, besides the caller's 500."""
 
     def __init__(self, app: Any, lock: Any, errors: list[Exception]) -> None:
+        """`errors` is where the emulator looks for what went wrong."""
         self._app = app
         self._lock = lock
         self._errors = errors
@@ -65,6 +66,7 @@ def sending_as_is(send_to_targets: Callable[..., None]) -> Callable[..., None]:
     """A rule's way to its targets that leaves `account` in the event."""
 
     def send(rule: Rule, event: EventMessageType, *_: object, **__: object) -> None:
+        """Send without moto's own additions; a rule with a template keeps what templates may name."""
         transforms = any("InputTransformer" in target for target in rule.targets)
         sent = event.copy()
         if not transforms:

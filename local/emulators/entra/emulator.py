@@ -156,6 +156,7 @@ class Entra:
     # --- The identity platform's endpoints -------------------------------------------------------------------------
 
     def _respond(self, request: Request) -> Answer | None:
+        """Find the endpoint of a request. Another tenant is refused as by Entra; anything else is unplanned."""
         handler = self._routes.get((request.method, request.path.replace(f"/{self.tenant_id}/", "/{tenant}/", 1)))
         if handler:
             return handler(request)
@@ -183,9 +184,11 @@ class Entra:
         return json_answer(200, {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": groups})
 
     def _configuration(self, request: Request) -> Answer:
+        """The tenant's OpenID configuration, with addresses at which the caller is already."""
         return openid_configuration(f"{self._base(request)}/{self.tenant_id}")
 
     def _keys(self, _: Request) -> Answer:
+        """The public keys, which are those of all tenants."""
         return json_answer(200, self.tokens.key_set())
 
     def _token(self, request: Request) -> Answer | None:
@@ -203,6 +206,7 @@ class Entra:
         return delivered(fault, json_answer(200, {**body, **outcome.beside}))
 
     def _granted(self, grant: str, form: Form) -> Granted | OAuthError:
+        """Decide on a request for a token: an app's own proof, or a user's."""
         decide, of_user = self._grants.get(grant), self.users.grants.get(grant)
         if decide:
             return decide(form)
@@ -213,12 +217,14 @@ class Entra:
         return OAuthError("unsupported_grant_type", 70003, "Unsupported grant.")
 
     def _device_code(self, request: Request) -> Answer:
+        """Begin a sign-in by device code."""
         form = dict(parse_qsl(request.body.decode()))
         with self._lock:
             answer = self.users.device_authorization(self.directory.apps.get(form.get("client_id", "")), form)
         return refused(answer, self._clock()) if isinstance(answer, OAuthError) else json_answer(200, answer)
 
     def _authorize(self, request: Request) -> Answer:
+        """Show what a browser gets that begins a sign-in."""
         query = dict(request.query)
         with self._lock:
             return self.users.authorize(self.directory.apps.get(query.get("client_id", "")), query)
@@ -256,6 +262,7 @@ class Entra:
         return self.tokens.issue(granted.caller, audience, -lifetime if isinstance(fault, IssueExpired) else lifetime)
 
     def _note(self, grant: str, client_id: str, audience: str, outcome: Granted | OAuthError) -> None:
+        """Keep what was asked for and how it ended, without what proved the caller."""
         said = outcome.error if isinstance(outcome, OAuthError) else "issued"
         with self._lock:
             self._asked.append(TokenRequest(grant, client_id, audience.removesuffix("/.default"), said))

@@ -120,6 +120,7 @@ class Users:
         self._demanded = claims
 
     def _revoke(self, because: OAuthError) -> None:
+        """End all refresh tokens issued so far, for this reason."""
         self._revoked_because |= {each.number: because for each in self.refreshes}
 
     # --- Device code -------------------------------------------------------------------------------------------------
@@ -142,6 +143,7 @@ class Users:
         }
 
     def _device(self, app: App, form: Form) -> Granted | OAuthError:
+        """The grant of a device code: what its user did, and whether it is still in its time."""
         code = self._codes.get(form.get("device_code", ""))
         if code is None or code.wish.app != app or code.spent:
             return OAuthError("bad_verification_code", 70018, "Invalid verification code.")
@@ -177,6 +179,7 @@ class Users:
         return browser_page(redirect, {"code": code, **_state(query)})
 
     def _authorized(self, app: App, form: Form) -> Granted | OAuthError:
+        """The grant of an authorization code: once, in its time, by whoever began (PKCE, RFC 7636)."""
         code = self._codes.get(form.get("code", ""))
         if code is None or code.wish.app != app or code.spent or self._clock() >= code.ends_at:
             return OAuthError("invalid_grant", 70008, "The authorization code has expired.", suberror="bad_token")
@@ -210,6 +213,7 @@ class Users:
     # --- What they have in common ------------------------------------------------------------------------------------
 
     def _wish(self, app: App | None, form: Form) -> Wish | OAuthError:
+        """Read what an app asks a user to agree to, or say why it may not ask."""
         if app is None:
             return OAuthError("unauthorized_client", 700016, "Application was not found in the directory.")
         if not app.public:
@@ -232,12 +236,14 @@ class Users:
         return wish
 
     def _signed_in(self, wish: Wish) -> Granted | OAuthError:
+        """Give tokens for a sign-in, unless a policy wants more of it."""
         if self._demanded and wish.claims != self._demanded:
             said = "Due to a configuration change made by your administrator you must use multi-factor authentication."
             return OAuthError("interaction_required", 50076, said, suberror="basic_action", claims=self._demanded)
         return self._issued(self.user, wish)
 
     def _issued(self, user: User, wish: Wish) -> Granted:
+        """Issue a refresh token and what stands beside it in the answer."""
         value = f"1.AX-planted-refresh-{secrets.token_urlsafe(120)}"
         refresh = Refresh(len(self.refreshes), value, user, wish, self._clock())
         self.refreshes.append(refresh)
@@ -253,6 +259,7 @@ class Users:
         return Granted(Caller(user.object_id, wish.app.client_id, "user", short), audience, beside)
 
     def _id_token(self, user: User, wish: Wish) -> str:
+        """Sign who the user is, for the app (OpenID Connect Core 1.0)."""
         now = int(self._clock().timestamp())
         claims = {
             "aud": wish.app.client_id,
@@ -270,6 +277,7 @@ class Users:
 
 
 def _state(query: Form) -> dict[str, str]:
+    """The state that a client wants back, if it gave one."""
     return {"state": query["state"]} if "state" in query else {}
 
 
@@ -280,6 +288,7 @@ def _without_port(url: str) -> str:
 
 
 def _base64url(content: bytes) -> str:
+    """Encode without padding, as JSON Web Tokens do (RFC 7515)."""
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 

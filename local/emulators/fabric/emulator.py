@@ -195,6 +195,7 @@ class FabricEmulator:
     # --- From request to answer ------------------------------------------------------------------------------------
 
     def _respond(self, request: Request) -> Answer | None:
+        """Answer one request: first is it a call of the API, then is the token good, then is there a scripted fault."""
         request_id = str(uuid.uuid4())
         call = read(request)
         caller = self._validate(request.headers.get("authorization", ""), FABRIC_AUDIENCES)
@@ -212,6 +213,7 @@ class FabricEmulator:
         return arrives
 
     def _worded(self, outcome: Answer | Refusal, request_id: str) -> Answer:
+        """An outcome as an answer, with the request's id on it, as every recorded answer has."""
         answer = outcome if isinstance(outcome, Answer) else worded(outcome, self._clock(), request_id)
         return with_header(answer, "RequestId", request_id)
 
@@ -229,6 +231,7 @@ class FabricEmulator:
         return scripted or outcome
 
     def _do(self, call: Call, request: Request, caller: Caller, request_id: str) -> Answer | Refusal:
+        """Do what a good call asks for: the item must be there, and a user's scopes must allow it."""
         item = self._jobs.item(call.workspace, call.item)
         if item is None or (call.collection == "lakehouses" and item.kind != "Lakehouse"):
             return Refusal("ItemNotFound", about=(call.item, "Item"))
@@ -284,14 +287,17 @@ class FabricEmulator:
         return accepted(location(self._base, instance, "item"), self.settings.start_retry_after_seconds)
 
     def _told(self, instance: Instance, request_id: str) -> dict[str, Any]:
+        """An instance as the settings want it told."""
         hidden = self.settings.cancelled_without_end and instance.ends_as == "Cancelled" and not instance.skipped
         return told(instance, self._clock(), request_id, with_end=not hidden)
 
     def _unknown(self, call: Call) -> Refusal:
+        """The refusal for an instance that cannot be found."""
         return Refusal(self.settings.unknown_instance, about=(call.run_id, "JobInstance"))
 
     @property
     def _base(self) -> str:
+        """The base of addresses in answers."""
         return self.settings.public_url or self.url
 
     def _over_quota(self, caller: Caller) -> Throttle | None:
@@ -307,11 +313,13 @@ class FabricEmulator:
     # --- Evidence --------------------------------------------------------------------------------------------------
 
     def _note_unplanned(self, refusal: Refusal, request: Request) -> Refusal:
+        """Keep a request that the API does not have."""
         query = "&".join(f"{name}={value}" for name, value in request.query)
         self._unplanned.append(f"{request.method} {request.path}{'?' if query else ''}{query}: {refusal.code}")
         return refusal
 
     def _note_refused_start(self, call: Call, request: Request, caller: Caller, outcome: Answer | Refusal) -> None:
+        """Keep a start that made no run, or none that its caller knows of."""
         code = outcome.code if isinstance(outcome, Refusal) else str(outcome.status)
         resource = resource_name(call.workspace, call.item, call.job_type, object_in(request.body))
         self._jobs.journal().add(
@@ -328,6 +336,7 @@ class FabricEmulator:
         caller: Caller | TokenRefusal,
         fault: Fault | None,
     ) -> None:
+        """Keep a request and its answer, with the caller's id in place of the token."""
         known = caller if isinstance(caller, Caller) else None
         refused_in_front = answer is not None and answer.status == HTTPStatus.UNAUTHORIZED and not answer.body
         shown = {"authorization": f"Bearer of {known.object_id}" if known else f"({caller})"}

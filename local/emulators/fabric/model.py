@@ -180,6 +180,7 @@ class Instance:
         )
 
     def _outcome(self, now: datetime) -> Outcome:
+        """How the journal names where it stands, by the true times."""
         if not self.over(now):
             return "running"
         if self.skipped:
@@ -301,16 +302,20 @@ class Jobs:
         self._instances[run_id] = replace(self._instances[run_id], told_status=status)
 
     def _of(self, item: Item) -> list[Instance]:
+        """All instances of an item, oldest first."""
         return [one for one in self._instances.values() if one.item.item == item.item]
 
     def _busy(self, item: Item, job: JobType, now: datetime) -> bool:
+        """Whether an instance of this item and job type goes on, by the true times."""
         return any(one.job.name == job.name and not one.skipped and not one.over(now) for one in self._of(item))
 
     def _skipped(self, instance: Instance) -> Instance:
+        """The instance as one that ends a moment later without having run."""
         ends_at = instance.created_at + self._timing.skipping
         return replace(instance, skipped=True, ends_at=ends_at, ends_as=instance.job.skip)
 
     def _under_fault(self, instance: Instance) -> Instance:
+        """The instance with the scripted fault of a run, if one waits for its item."""
         match self._faults.take("run", instance.item.item):
             case FailRun(message=message):
                 return replace(instance, ends_as="Failed", error=message)

@@ -143,6 +143,7 @@ def start_data(request: Request, job: JobType) -> dict[str, Any] | Refusal | Non
 
 
 def _is_parameter(parameter: object) -> bool:
+    """Whether this is a parameter of a run: a name, a type and a value, and nothing else."""
     return isinstance(parameter, dict) and parameter.keys() == {"name", "type", "value"}
 
 

@@ -112,6 +112,7 @@ class WorkloadFabric:
     """Asks a workload at `base`. `tick` does what is due by the clock; whoever runs it calls it now and then."""
 
     def __init__(self, base: str, caller: Caller, clock: Clock) -> None:
+        """Begin without jobs. Proxies of the surroundings are left aside: what is asked is on loopback."""
         self.jobs: dict[str, FabricJob] = {}
         self.broken: list[str] = []
         self._base = base
@@ -187,6 +188,7 @@ class WorkloadFabric:
         self._http.close()
 
     def _ask_about(self, job: FabricJob) -> None:
+        """Create the job where it is not accepted yet, else ask for its state."""
         if job.accepted:
             self._tell(job, self._call("GET", job.path, b"", on_behalf=False))
             return
@@ -210,6 +212,7 @@ class WorkloadFabric:
         return answer
 
     def _tell(self, job: FabricJob, answer: requests.Response | None) -> None:
+        """Remember a state that is new; one that contradicts an older one breaks the API's word."""
         if answer is None or answer.status_code != requests.codes.ok:
             return
         state = answer.json()
@@ -220,6 +223,7 @@ class WorkloadFabric:
 
 
 def _refused(answer: requests.Response) -> bool:
+    """Whether a refusal is for good."""
     return bool(_content(answer).get("isPermanent"))
 
 
@@ -263,6 +267,7 @@ def function_host(triggers: Triggers, clock: Clock) -> LoopbackServer:
     """An HTTP server that calls the triggers, as the host of a function app does; the base is `/api/workload`."""
 
     def respond(request: Request) -> Answer:
+        """Find the trigger of a path and call it with what the host would hand over."""
         fitting = [
             (name, found.groupdict())
             for name, methods, route in _TRIGGERS

@@ -82,6 +82,7 @@ class GlueEmulator:
         sleep: Callable[[float], object] = time.sleep,
         foreign_access_keys: frozenset[str] = frozenset({FOREIGN_ACCESS_KEY}),
     ) -> None:
+        """Begin without runs; moto is changed only while the context lasts."""
         self.faults = faults or FaultScript()
         self._refreshes = Refreshes(settings or GlueSettings(), self.faults, foreign_access_keys)
         self.calls: list[Call] = []
@@ -106,6 +107,7 @@ class GlueEmulator:
 
     @settings.setter
     def settings(self, settings: GlueSettings) -> None:
+        """Let the platform behave otherwise from now on."""
         self._refreshes.settings = settings
 
     def set_run_time(self, resource: str, run_time: timedelta) -> None:
@@ -148,6 +150,7 @@ class GlueEmulator:
             self._emit(event)
 
     def _answer_under(self, fault: Fault | None, call: Call) -> dict[str, Any]:
+        """Answer as the script wants: refused without the deed, refused after it, or truly."""
         refusal = _scripted_refusal(call.operation, fault)
         if refusal and not (isinstance(fault, Refuse | ServerError) and fault.done):
             self._note(refusal, call)
@@ -158,6 +161,7 @@ class GlueEmulator:
         return answer
 
     def _resource_of(self, call: Call) -> str | None:
+        """The view that a call concerns, be it named or meant by the id of a run."""
         run = self._refreshes.runs.get(str(call.parameters.get("MaterializedViewRefreshTaskRunId")))
         return run.resource if run else call.resource
 
@@ -169,6 +173,7 @@ class GlueEmulator:
             raise ResponseLostError
 
     def _do(self, call: Call) -> dict[str, Any]:
+        """Judge the parameters, then do what the operation does; a refused start is kept."""
         operations = {START: self._start, GET: self._get, LIST: self._list, STOP: self._stop}
         with self._lock:
             try:
@@ -179,19 +184,23 @@ class GlueEmulator:
                 raise
 
     def _note(self, refusal: GlueError, call: Call) -> None:
+        """Keep a start that made no run."""
         if call.operation == START and call.resource:
             now, foreign = self._clock(), self._refreshes.is_foreign(call)
             refused = RefusedStart(call.resource, now, refusal.code, call.access_key, foreign)
             self._refreshes.journal(now).add(refused)
 
     def _start(self, call: Call, now: datetime) -> dict[str, Any]:
+        """StartMaterializedViewRefreshTaskRun."""
         run = self._refreshes.start(call, _role_of_view(call), now)
         return {"MaterializedViewRefreshTaskRunId": run.run_id}
 
     def _get(self, call: Call, now: datetime) -> dict[str, Any]:
+        """GetMaterializedViewRefreshTaskRun."""
         return {"MaterializedViewRefreshTaskRun": told_run(self._refreshes.get(call), now)}
 
     def _list(self, call: Call, now: datetime) -> dict[str, Any]:
+        """ListMaterializedViewRefreshTaskRuns, one page."""
         wanted = self._refreshes.listed(call, now)
         rest = wanted[place_after(call.parameters.get("NextToken"), wanted) :]
         page = rest[: call.parameters.get("MaxResults", self.settings.page_size)]
@@ -199,10 +208,12 @@ class GlueEmulator:
         return {"MaterializedViewRefreshTaskRuns": [told_run(run, now) for run in page]} | more
 
     def _stop(self, call: Call, now: datetime) -> dict[str, Any]:
+        """StopMaterializedViewRefreshTaskRun."""
         self._refreshes.stop(call, now)
         return {}
 
     def _take_due(self, run: Run, now: datetime) -> list[GlueEvent]:
+        """The events of a run that have come due and were not emitted yet."""
         events = events_of(run)[self._told.get(run.run_id, 0) :]
         due = [event for event in events if event.time <= now]
         self._told[run.run_id] = self._told.get(run.run_id, 0) + len(due)
@@ -210,6 +221,7 @@ class GlueEmulator:
 
 
 def _scripted_refusal(operation: str, fault: Fault | None) -> GlueError | None:
+    """The refusal that a script wants, if it wants one."""
     match fault:
         case Throttle(retry_after_seconds):
             # Glue is not known to send Retry-After; the header is there only for a script that asks for it.
@@ -230,6 +242,7 @@ _moto_is_free = threading.Lock()
 
 
 def _install(emulator: GlueEmulator) -> ExitStack:
+    """Put the operations, the catalogs and the names into moto, for one emulator at a time."""
     if not _moto_is_free.acquire(blocking=False):
         raise RuntimeError("moto is one per process, and a GlueEmulator has it already")
     with ExitStack() as stack:
@@ -246,7 +259,10 @@ def _install(emulator: GlueEmulator) -> ExitStack:
 
 
 def _handler(emulator: GlueEmulator, operation: str) -> Callable[[GlueResponse], tuple[str, dict[str, Any]]]:
+    """A method for moto's response class that answers one operation."""
+
     def handle(response: GlueResponse) -> tuple[str, dict[str, Any]]:
+        """Answer as JSON, refuse as JSON, or leave the caller without an answer."""
         try:
             return json.dumps(emulator.answer(_call(operation, response))), dict(JSON)
         except GlueError as refusal:
@@ -279,12 +295,14 @@ def _parameters(response: GlueResponse) -> dict[str, Any]:
 
 
 def _fold(named: dict[str, Any], *keys: str) -> None:
+    """Fold the values of these keys to lower case."""
     for key in keys:
         if isinstance(named.get(key), str):
             named[key] = named[key].lower()
 
 
 def _call(operation: str, response: GlueResponse) -> Call:
+    """A request as the emulator sees it, whoever sent it."""
     given = {name: value for name, value in response.parameters.items() if value is not None}
     return Call(operation, given, response.current_account, response.region, response.access_key)
 
@@ -299,7 +317,10 @@ def _drop_connection(response: GlueResponse) -> tuple[str, dict[str, Any]]:
 
 
 def _telling(emulator: GlueEmulator, update_table: Callable[[GlueResponse], Any]) -> Callable[[GlueResponse], Any]:
+    """UpdateTable as moto has it, told to the catalog's listeners besides."""
+
     def update_and_tell(response: GlueResponse) -> Any:
+        """Update, then tell."""
         answer = update_table(response)
         emulator.table_updated(_call("UpdateTable", response))
         return answer
@@ -308,7 +329,10 @@ def _telling(emulator: GlueEmulator, update_table: Callable[[GlueResponse], Any]
 
 
 def _marking_views(as_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A table's description as moto has it, with the mark that Glue puts on materialized views."""
+
     def as_dict_with_mark(table: FakeTable, version: str | None = None) -> dict[str, Any]:
+        """Describe the table, and mark it."""
         told = as_dict(table, version)
         return told | {"IsMaterializedView": _is_materialized_view(told)}
 
@@ -321,6 +345,7 @@ def _is_materialized_view(table: Mapping[str, Any]) -> bool:
 
 
 def _backend_asked_for(response: GlueResponse) -> GlueBackend:
+    """The state of the catalog that a request names, or of the account's own."""
     catalog = response.parameters.get("CatalogId") or response.current_account
     return _backend(response.current_account, response.region, catalog)
 

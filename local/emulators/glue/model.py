@@ -66,6 +66,7 @@ class GlueError(Exception):
     """A documented refusal, on its way to the wire."""
 
     def __init__(self, code: str, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        """Keep the parts; `status` is the HTTP status, 400 for all errors of the operation's own model."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -131,6 +132,7 @@ OUTCOMES: Final[Mapping[Status, Outcome]] = {
 
 
 def _entry(run: Run, now: datetime) -> PlatformRun:
+    """What the journal says of a run at this moment."""
     return PlatformRun(
         run_id=run.run_id,
         resource=run.resource,
@@ -217,11 +219,13 @@ class Refreshes:
         return [run for run in self.runs.values() if (run.account, run.region, run.catalog) == scope]
 
     def _is_listed(self, run: Run, call: Call, now: datetime) -> bool:
+        """Whether a list that was asked for by these names shows the run by now."""
         database, table = call.parameters.get("DatabaseName"), call.parameters.get("TableName")
         named = database in (None, run.database) and table in (None, run.table)
         return named and run.created_at + self.settings.listing_delay <= now
 
     def _new_run(self, call: Call, role: str | None, now: datetime) -> Run:
+        """A run of the view that a call names, beginning now."""
         return Run(
             run_id=str(uuid.uuid4()),
             account=call.account,
@@ -240,6 +244,7 @@ class Refreshes:
         )
 
     def _under_run_fault(self, run: Run) -> Run:
+        """The run with the scripted fault of a run, if one waits for its view."""
         match self._faults.take("run", run.resource):
             case FailRun(message):
                 return replace(run, ends_as="FAILED", error=message[:LONGEST_ERROR_MESSAGE])
@@ -251,6 +256,7 @@ class Refreshes:
                 return run
 
     def _forget_beyond_retention(self, resource: str, now: datetime) -> None:
+        """Forget the oldest runs of a view that are over; the journal keeps them."""
         remembered = [run for run in self.runs.values() if run.resource == resource]
         for run in remembered[: -self.settings.retained_runs]:
             if run.over(now):

@@ -79,6 +79,7 @@ def status_of(operation: str, code: str) -> int:
 
 @cache
 def _model(operation: str) -> Any:
+    """Botocore's model of an operation, which is AWS's own description of the wire."""
     return get_service_model("glue").operation_model(operation)
 
 
@@ -103,6 +104,7 @@ def validate(call: Call) -> None:
 
 
 def _fits(member: Any, value: object) -> bool:
+    """Whether a value has the type, the pattern and the limits that the model gives a member."""
     limits = member.metadata
     match member.type_name, value:
         case "boolean", bool():
@@ -137,6 +139,7 @@ def told_run(run: Run, now: datetime) -> dict[str, Any]:
 
 
 def _told_end(run: Run, now: datetime) -> dict[str, Any]:
+    """What is told of a run only once it is over."""
     if run.ends_at is None or not run.over(now):
         return {}
     working_seconds = max((run.ends_at - run.starts_at).total_seconds(), 0.0)
@@ -147,6 +150,7 @@ def _told_end(run: Run, now: datetime) -> dict[str, Any]:
 
 
 def _last_change(run: Run, now: datetime) -> datetime:
+    """When a run last changed its status."""
     if run.ends_at is not None and run.over(now):
         return run.ends_at
     return run.starts_at if run.began(now) else run.created_at
@@ -191,6 +195,7 @@ def events_of(run: Run) -> list[GlueEvent]:
 
 
 def _refresh_event(run: Run, what: str, moment: datetime) -> GlueEvent:
+    """An event of a refresh task: Started, Succeeded or Failed."""
     detail = {"catalogId": run.catalog, "databaseName": run.database, "tableName": run.table}
     if what == "Failed":
         detail["errorMessage"] = run.error or ""
@@ -208,4 +213,5 @@ def table_changed(account: str, region: str, database: str, table: str, moment: 
 
 
 def _table_arn(account: str, region: str, database: str, table: str) -> str:
+    """The ARN of a table, by which events name it."""
     return f"arn:aws:glue:{region}:{account}:table/{database}/{table}"
