@@ -42,8 +42,11 @@ ALWAYS = frozenset(
 """Detail types of the rules that the template has whatever the configuration says."""
 
 DEPLOY = "deploy, then paste the output Environment of the stack into this shell"
+"""The cure where nothing says which deployment is meant."""
 CREATE = "CREATE MATERIALIZED VIEW in Spark, or correct its name in the configuration"
+"""The cure where a view is missing."""
 CREDENTIALS = "credentials as for the AWS CLI, and the network: aws sts get-caller-identity must answer"
+"""The cure where AWS does not accept whoever asks."""
 REPAIR = (
     "sam deploy; where that finds no changes, somebody changed it by hand: "
     "aws cloudformation detect-stack-drift --stack-name <stack> begins to look for it"
@@ -61,14 +64,18 @@ ALLOWS = {"HeadBucket": "s3:ListBucket", "GetBucketNotificationConfiguration": "
 """Operations that IAM knows by another name."""
 
 Client = Callable[[str], Any]
+"""From the name of a service to its client, as `boto3.session.Session.client` is one."""
 
 
 class Caller(Value, frozen=True):
     """Who asks, and where: an account, the ARN of a user or role in it, and a Region."""
 
     account: str
+    """The account whose credentials are used."""
     principal: str
+    """The ARN of the user or role."""
     region: str
+    """The Region that is asked."""
 
 
 def looked_at(

@@ -32,7 +32,9 @@ SUBSCRIPTIONS, RESOURCES, STORAGE, EVENT_GRID, ROLES, WEB = (
 QUEUES: Final = tuple(
     name + end for name in (variables.EVENTS_QUEUE, variables.WAKES_QUEUE) for end in ("", variables.POISON)
 )
+"""The queues of the deployment, each with the one into which the host moves what it gives up."""
 FUNCTIONS: Final = frozenset({"events", "wakes", "tick", "refresh"})
+"""Functions that every deployment has; the host finds them in the package."""
 FILE_TYPES: Final = frozenset({"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"})
 DIRECTORY_TYPES: Final = frozenset({"Microsoft.Storage.DirectoryRenamed"})
 """What says that data is there; a rename is how some writers commit, a directory of files at once."""
@@ -49,7 +51,9 @@ RECEIVES: Final = {"a638d3c7-ab3a-418d-83e6-5f17a39d4fde": "Azure Event Hubs Dat
 """By id, as infra/azure/roles.bicep grants them."""
 
 DEPLOY: Final = "deploy: az deployment group create --parameters infra/azure/main.bicepparam"
+"""The cure of whatever the template creates and is not there."""
 ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
+"""What the name of a storage account looks like: https://learn.microsoft.com/azure/storage/common/storage-account-overview."""
 
 
 def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -182,6 +186,7 @@ _PARTS: Mapping[str, Callable[[Azure, str, str], Finding]] = {
     "state table": _table,
     "dead-letter container": _container,
 }
+"""What lies in the storage account, and how each is looked at."""
 
 
 # --- The app ---------------------------------------------------------------------------------------------------------

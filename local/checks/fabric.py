@@ -26,7 +26,9 @@ from shared.sign_in import DamagedSignInError, age
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Target
 
 EVERYBODY: Final = ("managed-identity", "service-principal", "user")
+"""Identities of an API that takes all of them, in the words of `fabric.identity`."""
 USERS_ONLY: Final = ("user",)
+"""Identities of an API that takes users alone."""
 
 DOCUMENTED: Final[Mapping[tuple[str, str], tuple[tuple[str, ...], str]]] = {
     ("lakehouse", "refreshmaterializedlakeviews"): (EVERYBODY, "since 2026-06; the documents of 2025 know users only"),
@@ -51,22 +53,29 @@ TENANT_SETTING: Final = (
     "an administrator of Fabric must allow the identity, or a group that it is in, the tenant setting "
     '"Service principals can call Fabric public APIs" (before: "Service principals can use Fabric APIs")'
 )
+"""The cure of Fabric's refusal of a principal whose token is good."""
 SAYS_READER: Final = "sign in with `az login` as Member of the workspace"
+"""The cure where the person who asks sees too little."""
 
 
 class Caller(NamedTuple):
     """Somebody who asks Fabric."""
 
     name: str
+    """What findings call this caller."""
     fabric: Rest
+    """Fabric's API, with tokens of this caller."""
 
 
 class Callers(NamedTuple):
     """The configured identity, where this machine can be it; why it has no token, then; the person who asks."""
 
     identity: Caller | None
+    """The identity that the function works as, where this machine can be it."""
     refused: str
+    """Why the identity got no token; empty where it got one or is not at hand."""
     person: Caller
+    """The person who signed in with `az login`."""
 
     @property
     def first(self) -> Caller:

@@ -9,9 +9,13 @@ class Finding(Value, frozen=True):
     """One thing that was looked at; `cure` is empty where it is well. `known` is false where nobody could look."""
 
     what: str
+    """What was looked at."""
     found: str
+    """What was found, in words."""
     cure: str = ""
+    """What makes it well; empty where it is well."""
     known: bool = True
+    """False where it could not be looked at, so that nothing is known of it."""
 
     @property
     def well(self) -> bool:

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PLACES = {Cloud.AWS: "AWS", Cloud.AZURE: "Azure"}
+"""How a sentence names each cloud."""
 
 CURES = {
     Cloud.AWS: "Are AWS_REGION, the credentials (AWS_PROFILE) and UNSTALE_TABLE those of the deployment?",
     Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
 }
+"""What to look after where the store of a cloud does not answer."""
 
 Away = Mapping[Cloud, NotWellError | UsageError]
 """The clouds that could not be asked, each with what to tell of it."""
@@ -57,9 +59,12 @@ class Side:
     """One cloud of the deployment. `heaps` reads the dead letters."""
 
     cloud: Cloud
+    """Which cloud this is."""
     engine: Engine
+    """The engine that reads and writes the records; from here it may call no platform."""
     world: Ports
     summaries: Callable[[], Sequence[DeadLetterSummary]]
+    """Reads the dead letters of this cloud."""
 
 
 def each_side(configuration: Configuration, path: Path, work: Callable[[Side], T]) -> tuple[list[T], Away]:

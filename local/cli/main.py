@@ -16,6 +16,7 @@ from local.cli.errors import NotWellError, UsageError
 from shared.config.load import ConfigurationError
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
+"""The exit codes that the head of this file explains."""
 INTERRUPTED = 128 + signal.SIGINT
 """What shells say of a command that Ctrl-C ended."""
 
@@ -150,6 +151,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "infra": _infra,
     "login": _login,
 }
+"""The function of each command."""
 
 
 def _config(arguments: argparse.Namespace) -> Path:

@@ -34,10 +34,15 @@ class Planned:
     """One line of a plan: what an event would do to one target that is idle and fresh."""
 
     event: str
+    """What kind of message it is: an arrival, a request, a hint, ignored or malformed."""
     target: str | None
+    """The target's name; None where the message concerns none."""
     why: str
+    """The reason that would stand in the record, or why nothing happens."""
     start_at: datetime | None = None
+    """When a start would be sent, if nothing else arrives."""
     request: dict[str, Any] | None = None
+    """What would be sent to Glue or Fabric then."""
 
 
 def plan(path: Path, event_file: str, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ POLL_SECONDS = 2.0
 GOING_ON = frozenset({"RUNNING", "CANCELLING"})
 """SQS's words for a move that has not ended (ListMessageMoveTasks)."""
 DONE = "COMPLETED"
+"""SQS's word for a move that has brought everything back."""
 
 
 class DeadLetters(Protocol):

@@ -21,6 +21,7 @@ from shared.refresh.status import Row, row, unknown
 from shared.targets import Cloud
 
 STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
+"""How a terminal colours a line, by its verdict."""
 
 
 def status(path: Path, *, as_json: bool) -> None:
@@ -50,8 +51,11 @@ class Standing:
     """How the sign-in of a user stands, in words and as data; nothing where Fabric is not called as a user."""
 
     told: str = ""
+    """The sentence for people, with its line end; empty where there is nothing to say."""
     data: Mapping[str, Any] = field(default_factory=dict)
+    """The same for scripts."""
     well: bool = True
+    """False where somebody must sign in."""
 
 
 def _sign_in(configuration: Configuration, path: Path) -> Standing:
@@ -74,9 +78,13 @@ class Look:
     """What one cloud knows. Whether a target is fresh is only known if no dead letters are on either."""
 
     side: Side
+    """The cloud that was asked."""
     summaries: Sequence[DeadLetterSummary]
+    """Its dead letters."""
     deployment: Deployment
+    """The record of the deployment as a whole: is everything paused."""
     states: Sequence[State]
+    """The record of each target, in the order of the engine's targets."""
 
     def rows(self, dead_letters: int) -> list[Row]:
         """One for each target."""

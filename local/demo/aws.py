@@ -35,13 +35,18 @@ GLUE = GlueSettings(
     stopping=timedelta(seconds=5),
     listing_delay=timedelta(seconds=5),
 )
+"""A platform whose runs take four seconds of real time, and which lists a run half a second after it began."""
 QUIET = {"POWERTOOLS_METRICS_DISABLED": "true"}
 """Metrics are lines on standard output, which is the show's here."""
 LATE = timedelta(hours=1)
+"""How much older than its delivery a late event is."""
 TICK = timedelta(seconds=60)
+"""How often the one-minute timer fires, in the demo's time."""
 
 Tell = Callable[[LogEvent], None]
+"""Shows what the engine tells of a target."""
 NaiveTell = Callable[[str, str], None]
+"""Shows what the obvious handler says of a target."""
 
 
 class AwsStage:

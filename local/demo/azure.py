@@ -41,19 +41,28 @@ from shared.refresh.engine import LogEvent, Ports
 from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, Target
 
 FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
+"""A platform whose hints and delays fit into the demo's short day."""
 RUN_TIME = timedelta(seconds=40)
+"""How long a job runs, in the demo's time: as long as a refresh on the other cloud."""
 TICK = timedelta(seconds=60)
+"""How often the one-minute timer fires, in the demo's time."""
 LATE = timedelta(hours=1)
+"""How much older than its delivery a late event is."""
 PAUSE_SECONDS = 0.05
+"""Of real time, between two looks into a queue."""
 REGISTRATION = Registration(
     "api://contoso.com/unstale", "7a1d0000-0000-4000-8000-000000000001", "7a1d0000-0000-4000-8000-000000000002"
 )
 """What Fabric's tokens say of the workload, and of the customer whose item it is."""
 ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
+"""The id of the workload's item, of whose jobs Fabric asks."""
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
+"""The managed identity of the function app."""
 
 Tell = Callable[[LogEvent], None]
+"""Shows what the engine tells of a target."""
 NaiveTell = Callable[[str, str], None]
+"""Shows what the obvious function says of a target."""
 
 
 class Grave:

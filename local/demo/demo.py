@@ -33,8 +33,11 @@ LENGTH = timedelta(seconds=500)
 LONGEST = timedelta(minutes=50)
 """Demo time (five minutes of yours) after which what is not refreshed yet counts as lost, on the busiest machine."""
 SETTLED = timedelta(seconds=20)
+"""Demo time for which nothing may run and nothing be missing before the story is over."""
 A_MOMENT = timedelta(seconds=1)
+"""Demo time between two looks at the clock."""
 STORM_SECONDS = 10.0
+"""Demo time between two lines about signals that cost nothing."""
 WAITED_FOR = {"", "NotStarted", "InProgress"}
 """What a job that Fabric asked for may say before it is over."""
 
@@ -48,12 +51,19 @@ class Judged:
     """One target's line in the verdict."""
 
     name: str
+    """The target's name."""
     signals: int
+    """Reasons to refresh it, deliveries counted one by one."""
     runs: int
+    """Runs that were ours."""
     calls_saved: int
+    """Starts that one start for each signal would have sent besides."""
     lost: int
+    """Arrivals that no successful run has read."""
     overlapping: int
+    """Pairs of our runs that went on at the same time."""
     fresh_as_of: datetime | None
+    """When the newest successful run read its sources."""
 
 
 def run(*, naive: bool, as_json: bool) -> None:
@@ -246,6 +256,7 @@ _WORDS = {
     "held": ("held: {hold} {reason}", "red"),
     "released": ("released", "green"),
 }
+"""The sentence and the colour for what the engine tells; what is not named here is not shown."""
 
 
 @contextmanager

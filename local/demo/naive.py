@@ -17,6 +17,7 @@ from shared.platforms import fabric
 from shared.targets import BlobCreated, ItemJob, LakeViews, S3ObjectCreated, Target
 
 Tell = Callable[[str, str], None]
+"""Shows what the handler says of a target."""
 
 
 class NaiveGlueHandler:

@@ -21,8 +21,11 @@ START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
 SPEED = 10.0
 """Demo seconds in one of yours: slow enough for real servers to keep up, fast enough for less than a minute."""
 BURST = 500
+"""Objects that arrive at once, as one writer of many files makes them."""
 BLOBS = 200
+"""Blobs that arrive at once."""
 FIVE_MINUTES = timedelta(minutes=5)
+"""When the schedule of the story comes due, counted from its beginning."""
 IN_THE_MIDDLE = timedelta(seconds=10)
 """A run that has gone on for this long has read its sources, and is not over yet."""
 PATIENCE_SECONDS = 180.0
@@ -54,7 +57,9 @@ class Stage(Protocol):
     """One cloud: what an incident can do to it, and what the judges ask of it. Targets are named as in `demo.toml`."""
 
     targets: dict[str, Target]
+    """The targets of this cloud by their names."""
     patience: Patience
+    """The waits of incidents on this cloud."""
 
     def now(self) -> datetime:
         """The demo's time."""
@@ -102,9 +107,13 @@ class Incident:
     """One thing that happens; `says` is told when it does."""
 
     at: timedelta
+    """When it happens, counted from the story's beginning."""
     target: str
+    """The target that it concerns."""
     says: str
+    """What is shown when it begins."""
     does: Callable[[Stage], None]
+    """What it does to the cloud of its target."""
 
 
 def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> Incident:
@@ -210,3 +219,4 @@ STORY = (
     _at(310, "orders_by_region", "an event is delivered a second time", lambda stage: stage.replay("orders_by_region")),
     _at(315, "orders_by_region", "an event arrives an hour late", lambda stage: stage.deliver_late("orders_by_region")),
 )
+"""All incidents. Each is one that loses data where every event is answered by one start."""

@@ -16,6 +16,7 @@ from typing import Literal
 from local.emulators.http_server import Answer
 
 Operation = Literal["start", "get", "list", "cancel", "run", "token"]
+"""Calls, and what stands for the run or the token that a call makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Throttle:
     """Refuse as throttled, with a Retry-After where it is given and the platform has one."""
 
     retry_after_seconds: float | None = None
+    """What Retry-After says; None for no such header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ class ServerError:
     """Answer with an HTTP status of 500 or more; `done` says that what was asked is done all the same."""
 
     status: int = 500
+    """The HTTP status."""
     done: bool = False
+    """Whether what was asked is done all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,9 @@ class Refuse:
     """Answer with an error that the vendor documents, by its name; `done`: what was asked is done all the same."""
 
     code: str
+    """The vendor's name of the error."""
     done: bool = False
+    """Whether what was asked is done all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Slow:
     """Answer, but only after this long."""
 
     seconds: float
+    """How long, by the true clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class FailRun:
     """Let the run end as failed, with this message."""
 
     message: str
+    """What the platform says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class ClockApart:
     """Tell all times of the run this much later (negative: earlier) than they are; the journal keeps the true ones."""
 
     offset: timedelta
+    """What is added to every time of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,7 @@ class IssueFor:
     """Issue a token for this audience, whichever was asked for."""
 
     audience: str
+    """Whom the token is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +105,13 @@ class RefuseToken:
 
 
 CallFault = LoseResponse | Throttle | ServerError | Refuse | Slow
+"""What can go wrong with one call."""
 RunFault = FailRun | NeverEnd | ClockApart
+"""What can go wrong with a run."""
 TokenFault = IssueExpired | IssueFor | RefuseToken
+"""What can go wrong with a token."""
 Fault = CallFault | RunFault | TokenFault
+"""Whatever a script can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +119,13 @@ class PlannedFault:
     """A fault, the operation and resource (None: any) it waits for, and how often it is still used (None: always)."""
 
     fault: Fault
+    """What goes wrong."""
     operation: Operation
+    """The operation that it waits for."""
     resource: str | None
+    """The resource that it waits for; None for any."""
     times: int | None
+    """How often it is still used; None for always."""
 
 
 class FaultScript:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Clock = Callable[[], datetime]
+"""Tells the time of day, in UTC."""
 
 POLL_SECONDS: Final = 0.05
 """How late a server may notice that it is to close, which every test waits for."""
@@ -40,11 +41,17 @@ class Request:
     """One request. Header names are in lower case, the query is decoded and in order, the path is as it was sent."""
 
     method: str
+    """In upper case."""
     path: str
+    """As it was sent, percent-encoded."""
     query: tuple[tuple[str, str], ...]
+    """Names and values, decoded and in order."""
     headers: Mapping[str, str]
+    """By names in lower case."""
     body: bytes
+    """Empty where there is none."""
     secure: bool
+    """Whether it came over https."""
 
     @property
     def host(self) -> str:
@@ -57,9 +64,13 @@ class Answer:
     """One answer, held back for `slow_seconds`. Content-Length and Date are added to its headers."""
 
     status: int
+    """The HTTP status."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Besides Content-Length and Date, which are added."""
     body: bytes = b""
+    """Empty for none."""
     slow_seconds: float = 0.0
+    """How long it is held back, by the true clock."""
 
 
 def json_answer(status: int, body: Mapping[str, Any]) -> Answer:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Outcome = Literal["running", "succeeded", "failed", "stopped", "cancelled", "skipped"]
+"""Where a run stands, in words that both platforms share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Arrival:
     """One piece of data that reached a source of `resource`; a run that reads at or after `visible_at` has it."""
 
     resource: str
+    """What must be refreshed with it."""
     visible_at: datetime
+    """From when on a run can read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,23 @@ class PlatformRun:
     """
 
     run_id: str
+    """The platform's id."""
     resource: str
+    """What it refreshes."""
     created_at: datetime
+    """When its start was accepted."""
     read_at: datetime
+    """When it read its sources."""
     ended_at: datetime | None = None
+    """When it ended; None while it goes on."""
     outcome: Outcome = "running"
+    """Where it stands."""
     full: bool = False
+    """Whether a full refresh was asked for."""
     foreign: bool = False
+    """Whether someone else started it."""
     token: str | None = None
+    """Whatever tells who started it; None where the request did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,15 @@ class RefusedStart:
     """One start that made no run; `code` is the vendor's name of the error, `foreign` says that it was not ours."""
 
     resource: str
+    """What was to be refreshed."""
     at: datetime
+    """When it was refused."""
     code: str
+    """The vendor's name of the error."""
     token: str | None = None
+    """Whatever tells who asked."""
     foreign: bool = False
+    """Whether someone else asked."""
 
 
 class Journal:

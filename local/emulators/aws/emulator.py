@@ -68,8 +68,11 @@ class ObjectPut:
     """One object that S3 has stored, and when, by this machine's clock: from then on a run that starts can read it."""
 
     bucket: str
+    """The bucket's name."""
     key: str
+    """The object's key, as it was put."""
     at: datetime
+    """From when on it can be read."""
 
 
 class LocalAws:

@@ -19,7 +19,9 @@ from typing import Any, Final, Self
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Any], Any]
+"""What Lambda calls: an event and a context in, an answer out."""
 Message = Mapping[str, Any]
+"""One message as ReceiveMessage gives it."""
 
 MOST_MESSAGES_A_CALL: Final = 10
 """ReceiveMessage and DeleteMessageBatch take no more."""
@@ -36,9 +38,13 @@ class Context:
     """What Lambda hands a handler beside the event: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html."""
 
     function_name: str
+    """The function's own name, the last part of its ARN."""
     invoked_function_arn: str
+    """The ARN under which it was invoked."""
     memory_limit_in_mb: str
+    """Its memory, as text."""
     aws_request_id: str
+    """The id of this invocation."""
     deadline: float
     """On the monotonic clock, in seconds."""
     function_version: str = "$LATEST"
@@ -225,7 +231,9 @@ class Queue:
     """Where a queue is, and what it is called."""
 
     url: str
+    """The address that clients use."""
     arn: str
+    """The name that policies, rules and events use."""
 
 
 def sqs_event(messages: Iterable[Message], queue_arn: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, 
 __all__ = ["App", "Entra", "Federation", "Identity", "TokenRequest"]
 
 TRUE_HOST: Final = "login.microsoftonline.com"
+"""Where the true Entra is; instance discovery knows it as its own."""
 
 
 IDENTITY_API_VERSION: Final = "2019-08-01"
@@ -57,9 +58,13 @@ class TokenRequest:
     """One request for a token. `outcome` is "issued" or the error; what proved the caller is not kept."""
 
     grant: str
+    """The grant type, or "managed_identity" for the identity endpoint."""
     client_id: str
+    """The app or identity that asked."""
     audience: str
+    """What the token was to be for."""
     outcome: str
+    """"issued", or OAuth's name of the error."""
 
 
 class Entra:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from local.emulators.entra.tokens import EXCHANGE, FABRIC, POWER_BI, Caller, TokenRefusal, Tokens
 
 Form = Mapping[str, str]
+"""The fields of a form, or of a query."""
 
 RESOURCES: Final = frozenset(
     {FABRIC, POWER_BI, EXCHANGE, "https://storage.azure.com", "https://vault.azure.net", "https://eventhubs.azure.net"}
@@ -25,8 +26,11 @@ class Federation:
     """An app trusts tokens of this issuer and subject as its own proof; the defaults fit a managed identity."""
 
     issuer: str
+    """Claim `iss` of the token that is handed in."""
     subject: str
+    """Claim `sub`: for a managed identity its object id."""
     audience: str = EXCHANGE
+    """Claim `aud`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,19 @@ class App:
     """
 
     client_id: str
+    """The id by which the app asks."""
     object_id: str
+    """The id of its service principal, on which rights hang."""
     secret: str | None = None
+    """Its client secret; None where it has none."""
     federations: tuple[Federation, ...] = ()
+    """Tokens of others that it takes as its own proof."""
     public: bool = False
+    """Whether public client flows are allowed: device code, and a browser with PKCE."""
     redirects: tuple[str, ...] = ()
+    """Addresses that a browser may be sent to."""
     consented: frozenset[str] = frozenset()
+    """Delegated scopes that somebody has consented to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +62,19 @@ class OAuthError:
     """What an endpoint answers instead of a token; `number` is that of its AADSTS text."""
 
     error: str
+    """OAuth's name of the error."""
     number: int
+    """The number of the AADSTS text."""
     text: str
+    """What the text says."""
     status: int = 400
+    """The HTTP status."""
     suberror: str = ""
+    """Microsoft's finer name, where there is one."""
     retry_after_seconds: float | None = None
+    """What Retry-After says; None for no such header."""
     claims: str = ""
+    """What a policy asks for, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +82,11 @@ class Granted:
     """What a grant came to: a token for `audience` that speaks for `caller`; `beside` is answered beside it."""
 
     caller: Caller
+    """Whom the token speaks for."""
     audience: str
+    """The resource that it is for."""
     beside: Mapping[str, Any] = field(default_factory=dict)
+    """More members of the answer, such as a refresh token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +94,13 @@ class Identity:
     """A managed identity that is assigned to the Functions app."""
 
     client_id: str
+    """The id by which it is asked for."""
     object_id: str
+    """The id on which rights hang."""
     resource_id: str = ""
+    """Its id as an Azure resource."""
     system_assigned: bool = False
+    """Whether it is the app's own, which is meant where a request names none."""
 
     @property
     def caller(self) -> Caller:

@@ -20,7 +20,9 @@ from jwt.algorithms import RSAAlgorithm
 from local.emulators.http_server import Clock
 
 FABRIC: Final = "https://api.fabric.microsoft.com"
+"""The audience of Fabric's API."""
 POWER_BI: Final = "https://analysis.windows.net/powerbi/api"
+"""The audience of Power BI's API."""
 FABRIC_AUDIENCES: Final = frozenset({FABRIC, POWER_BI})
 """Fabric takes both (https://github.com/microsoft/semantic-link-labs/issues/782)."""
 
@@ -34,6 +36,7 @@ IDENTITY_PREFIX: Final = (
 """Where the identities of tokens live; only tokens of managed identities name a place (claim `xms_mirid`)."""
 
 KEY_ID: Final = "loopback"
+"""The name of the one key, in token headers and in the key set."""
 ANY_TENANT: Final = "https://login.microsoftonline.com/{tenantid}/v2.0"
 """The `issuer` of a key that signs for every tenant, as Entra's key set has it."""
 
@@ -43,9 +46,13 @@ class Caller:
     """Whom a token speaks for; `object_id` is what quotas and permissions hang on, `scopes` what a user delegated."""
 
     object_id: str
+    """The id of the principal or user."""
     app_id: str
+    """The client id of the app that asked for the token."""
     kind: Literal["managed-identity", "application", "user"] = "application"
+    """What kind of caller it is."""
     scopes: frozenset[str] = frozenset()
+    """What a user delegated; empty for apps."""
 
 
 class TokenRefusal(StrEnum):

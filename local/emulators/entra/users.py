@@ -25,13 +25,17 @@ REFRESH_LIFETIME: Final = timedelta(days=90)
 """https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime; each use gives a new one."""
 
 OPENID_SCOPES: Final = frozenset({"openid", "profile", "offline_access"})
+"""Scopes that are no resource's: https://learn.microsoft.com/entra/identity-platform/scopes-oidc."""
 CODE_LIFETIME: Final = timedelta(minutes=10)
+"""How long an authorization code is good: about ten minutes, says v2-oauth2-auth-code-flow."""
 
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+"""RFC 8628, section 3.4."""
 CHALLENGE: Final = '{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}'
 """What a conditional access policy wants of the next sign-in, as Entra words it."""
 
 Does = Literal["signs in", "declines", "nothing"]
+"""What a person does when asked to sign in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,9 @@ class User:
     """Somebody who can sign in."""
 
     name: str
+    """The name to sign in with."""
     object_id: str
+    """The id in the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,17 @@ class Wish:
     """What somebody is asked to agree to: an app, its scopes, and the claims that a policy asked for before."""
 
     app: App
+    """The app that asks."""
     scopes: frozenset[str]
+    """What it asks for."""
     claims: str
+    """What a policy asked for before, as JSON; empty for nothing."""
     nonce: str = ""
+    """What the id token must repeat."""
     redirect: str = ""
+    """Where the browser is sent in the end."""
     challenge: str = ""
+    """The challenge of PKCE (RFC 7636)."""
 
     @property
     def resource_scopes(self) -> list[str]:
@@ -64,10 +76,15 @@ class Refresh:
     """A refresh token that was issued. `number` counts up, so that one can say which is newer."""
 
     number: int
+    """How many were issued before."""
     value: str
+    """The token itself."""
     user: User
+    """Who signed in."""
     wish: Wish
+    """What was agreed to."""
     issued_at: datetime
+    """When it was issued; unused, it ends some time after."""
 
 
 @dataclass(slots=True)
@@ -75,9 +92,13 @@ class Code:
     """A device code or an authorization code."""
 
     wish: Wish
+    """What it was given for."""
     ends_at: datetime
+    """When it is good no more."""
     does: Does = "signs in"
+    """What its user does."""
     spent: bool = field(default=False)
+    """Whether it was used: each is good once."""
 
 
 class Users:

@@ -62,16 +62,27 @@ class FabricSettings:
     """
 
     start_retry_after_seconds: int = 60
+    """Retry-After of an accepted start or cancel; 60 was recorded."""
     poll_hints: tuple[int | None, ...] = (59, None, 20, 0, None)
+    """Retry-After of one poll of an unfinished instance after the other; None for no header."""
     get_delay: timedelta = timedelta(0)
+    """For how long after its creation an instance is not found."""
     listing_delay: timedelta = timedelta(0)
+    """For how long after its creation an instance is not listed."""
     page_size: int = 100
+    """Instances on one page of a list."""
     location_form: LocationForm = "item"
+    """Which of the documented forms the Location of a start has."""
     calls_per_window: int | None = None
+    """The quota of one identity in a minute; None for none."""
     public_url: str = ""
+    """The base of the addresses in answers, if not the emulator's own."""
     cancelled_without_end: bool = False
+    """Whether a cancelled instance is told without its end, as once in three recordings."""
     unknown_instance: str = "ItemNotFound"
+    """The error that an unknown instance gives; which one is not published."""
     timing: Timing = field(default_factory=Timing)
+    """How long the platform takes, and how exactly it tells times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +94,15 @@ class Exchange:
     """
 
     request: Request
+    """The request, with the caller's id in place of the token."""
     answer: Answer | None
+    """The answer; None if it was dropped."""
     call: Call | None
+    """What the request asked for; None for what is no operation of the API."""
     caller: Caller | None
+    """Whom the token spoke for; None for a bad one."""
     outside: bool
+    """Whether something in front of the API answered."""
 
 
 class FabricEmulator:

@@ -30,14 +30,19 @@ from local.emulators.http_server import Clock
 from local.emulators.journal import Journal, Outcome, PlatformRun
 
 LAKE_VIEWS: Final = "RefreshMaterializedLakeViews"
+"""The job type that refreshes materialized lake views."""
 TABLE_MAINTENANCE: Final = "TableMaintenance"
+"""A lakehouse's other job type."""
 
 COMPLETED_LISTED: Final = 100
 """Ended instances of an item that are still listed: https://learn.microsoft.com/rest/api/fabric/core/job-scheduler."""
 
 Ending = Literal["Completed", "Failed", "Cancelled", "Deduped"]
+"""How an instance can end."""
 Status = Literal["NotStarted", "InProgress"] | Ending
+"""Where an instance can stand, in the API's words."""
 InvokeType = Literal["Manual", "Scheduled"]
+"""Whether somebody asked for the run or a schedule of Fabric's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,17 @@ class JobType:
     """One kind of job of an item. `told_as` is the name that its history gives it, where that is another one."""
 
     name: str
+    """The name by which it is started."""
     run_time: timedelta = timedelta(seconds=3)
+    """How long it runs."""
     queue_time: timedelta = timedelta(milliseconds=200)
+    """How long it waits before it runs."""
     takes_parameters: bool = False
+    """Whether a start may carry parameters."""
     told_as: str = ""
+    """The name that its history gives it; empty for the same."""
     skipped_as: Literal["Cancelled", "Deduped"] | None = None
+    """How a skipped instance ends; None for what is usual for the job."""
 
     @property
     def skip(self) -> Literal["Cancelled", "Deduped"]:
@@ -62,9 +73,13 @@ class Item:
     """One item of a workspace, with the jobs that it can run; ids are in lower case."""
 
     workspace: str
+    """The id of its workspace."""
     item: str
+    """Its own id."""
     kind: str
+    """Its type, such as Lakehouse or Notebook."""
     jobs: tuple[JobType, ...]
+    """The jobs that it can run."""
 
     def job(self, name: str) -> JobType | None:
         """Look a job type up by its exact name; whether Fabric minds the case is not published [assumed]."""
@@ -84,8 +99,11 @@ class Inexact:
     """How far the told times of one instance are from the true ones; all zero where a platform is exact."""
 
     start_late: timedelta = timedelta(0)
+    """How much later than its creation the start is told."""
     moved_by: timedelta = timedelta(0)
+    """How much later still it is told once the instance runs."""
     stale: timedelta = timedelta(0)
+    """For how long after its end it is told to be InProgress."""
 
     @classmethod
     def drawn(cls, random: Random) -> Inexact:
@@ -107,8 +125,11 @@ class Timing:
     """
 
     skipping: timedelta = timedelta(milliseconds=22)
+    """How long a skipped instance lasts."""
     cancelling: timedelta = timedelta(seconds=1)
+    """How long a cancel takes to have its effect."""
     seed: int | None = None
+    """Draws how inexactly times are told; None for exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,23 +137,41 @@ class Instance:
     """One job instance; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
 
     run_id: str
+    """Its id."""
     number: int
+    """How many instances there were, this one included."""
     item: Item
+    """The item whose job it is."""
     job: JobType
+    """The kind of job."""
     data: Mapping[str, Any] | None
+    """The body of its start; None for none."""
     invoke_type: InvokeType
+    """Who invoked it, in the API's words."""
     activity: str
+    """The id of the request that started it: told as its root activity, as recorded."""
     caller: str | None
+    """The object id of whoever started it."""
     foreign: bool
+    """Whether someone else started it."""
     created_at: datetime
+    """When the start was accepted."""
     begins_at: datetime
+    """When it begins to run, and reads its sources."""
     ends_at: datetime | None
+    """When it ends; None for never."""
     ends_as: Ending = "Completed"
+    """How it ends."""
     skipped: bool = False
+    """Whether it never runs, because another one did."""
     error: str = ""
+    """Why it failed."""
     told_apart: timedelta = timedelta(0)
+    """What a scripted clock adds to all its times."""
     told_status: str = ""
+    """The status that is told whatever is true; empty for the true one."""
     inexact: Inexact = Inexact()
+    """How far its told times are from the true ones."""
 
     @property
     def resource(self) -> str:

@@ -22,8 +22,10 @@ from local.emulators.fabric.model import LAKE_VIEWS, Instance, JobType
 from local.emulators.http_server import Answer, Request, json_answer
 
 JOBS_PATH: Final = re.compile(r"/v1/workspaces/([^/]+)/(items|lakehouses)/([^/]+)/jobs/(.+)")
+"""The paths of the job API: workspace, collection, item, and what is wanted of its jobs."""
 
 LocationForm = Literal["item", "lakehouse", "job type", "no id"]
+"""The forms that the Location of a start has in Microsoft's documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,19 @@ class Call:
     """What a request asks for."""
 
     operation: Literal["start", "get", "list", "cancel"]
+    """Which of the four operations."""
     workspace: str
+    """The workspace's id, in lower case."""
     collection: str
+    """`items` or `lakehouses`, as the path has it."""
     item: str
+    """The item's id, in lower case."""
     job_type: str = ""
+    """The job type of a start."""
     run_id: str = ""
+    """The instance of a get or a cancel."""
     continuation: str = ""
+    """Where a list goes on; empty for its first page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,9 @@ class Refusal:
     """An error of the API; `about` is the id and the type of what it concerns."""
 
     code: str
+    """The API's code of the error."""
     retry_after_seconds: float | None = None
+    """What Retry-After says; None for no such header."""
     about: tuple[str, str] | None = None
 
 
@@ -53,8 +64,11 @@ class Problem:
     """How the API words one of its errors."""
 
     status: int
+    """The HTTP status."""
     message: str
+    """The text; `{until}` is filled in."""
     retriable: bool = False
+    """What the answer says of trying again."""
 
 
 PROBLEMS: Final[Mapping[str, Problem]] = {

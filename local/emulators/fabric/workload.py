@@ -23,12 +23,17 @@ from local.emulators.entra.tokens import Tokens
 from local.emulators.http_server import Answer, Clock, LoopbackServer, Request
 
 POLL_EVERY: Final = timedelta(minutes=1)
+"""How often Fabric asks for the state of a job: "every minute", says the monitoring hub's page."""
 GIVE_UP_AFTER: Final = timedelta(hours=2)
 """A job that has not started by then is dead (https://learn.microsoft.com/fabric/workload-development-kit/monitoring-hub)."""
 FABRIC_APP: Final = "00000009-0000-0000-c000-000000000000"
+"""The app id of Fabric's backend, which signs its calls: back-end-authentication of the development kit."""
 STATES: Final = {"NotStarted": 0, "InProgress": 1, "Completed": 2, "Failed": 2, "Cancelled": 2}
+"""The states of a job, and how far each is; a job never goes back."""
 ENDED: Final = 2
+"""How far a job is that is over."""
 ERROR_FIELDS: Final = {"errorCode", "isPermanent", "message", "messageParameters", "moreDetails", "source"}
+"""The members of an error, by the API's own document (ErrorResponse)."""
 PATIENCE_SECONDS: Final = 15.0
 """Of the true clock. How long the true Fabric waits for an answer is not published."""
 
@@ -38,9 +43,13 @@ class Registration:
     """What a publisher registers of a workload, and the customer whose item it is."""
 
     audience: str
+    """The workload's App ID URI, for which Fabric's tokens are."""
     publisher_tenant: str
+    """The tenant of whoever publishes the workload."""
     customer_tenant: str
+    """The tenant of whoever uses it."""
     client_id: str = ""
+    """The app's client id, where tokens of version 2.0 are wanted."""
 
 
 class Caller:
@@ -90,12 +99,19 @@ class FabricJob:
     """One job as Fabric knows it: `states` are those that it was told, each once. `given_up`: nobody asks any more."""
 
     path: str
+    """Where the job is asked about, below the base."""
     body: bytes
+    """What it was created with."""
     created_at: datetime
+    """When Fabric first asked for it."""
     accepted: bool = False
+    """Whether the workload took it."""
     poll_at: datetime | None = None
+    """When to ask again; None for at once."""
     states: list[dict[str, Any]] = field(default_factory=list)
+    """What Fabric was told, each state once."""
     given_up: bool = False
+    """Whether nobody asks any more."""
 
     @property
     def status(self) -> str:

@@ -22,6 +22,7 @@ LONGEST_ERROR_MESSAGE: Final = 2048
 """Characters: https://docs.aws.amazon.com/glue/latest/webapi/API_MaterializedViewRefreshTaskRun.html."""
 
 Status = Literal["STARTING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+"""Where a run can stand, in Glue's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +34,23 @@ class GlueSettings:
     """
 
     starting: timedelta = timedelta(milliseconds=200)
+    """How long a run is STARTING."""
     run_time: timedelta = timedelta(seconds=3)
+    """How long a run takes, counted from its creation."""
     stopping: timedelta = timedelta(milliseconds=500)
+    """How long a stop takes to have its effect."""
     listing_delay: timedelta = timedelta(0)
+    """How long after its creation a run is first listed."""
     retained_runs: int = 1000
+    """How many runs of a view are remembered."""
     concurrent_runs: int = 50
+    """How many runs of an account and Region may go on at once."""
     page_size: int = 100
+    """Runs on a page where a request names no size."""
     newest_first: bool = True
+    """The order of a list, which is not published."""
     processed_bytes: int = 1_000_000
+    """What a successful run says to have processed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +58,15 @@ class Call:
     """One request, and who sent it."""
 
     operation: str
+    """The operation's name, as the wire has it."""
     parameters: Mapping[str, Any]
+    """What was given."""
     account: str
+    """The caller's account."""
     region: str
+    """The Region that was asked."""
     access_key: str
+    """The key that signed the request."""
 
     @property
     def resource(self) -> str | None:
@@ -79,23 +94,41 @@ class Run:
     """One refresh task run; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
 
     run_id: str
+    """Its id."""
     account: str
+    """The account that it runs in."""
     region: str
+    """The Region that it runs in."""
     catalog: str
+    """The catalog of the view."""
     database: str
+    """The database of the view."""
     table: str
+    """The view."""
     role: str | None
+    """The definer's role, under which it runs."""
     full: bool
+    """Whether a full refresh was asked for."""
     access_key: str
+    """The key that signed its start."""
     foreign: bool
+    """Whether someone else started it."""
     created_at: datetime
+    """When the start was accepted; it reads its sources then."""
     starts_at: datetime
+    """When it leaves STARTING."""
     ends_at: datetime | None
+    """When it ends; None for never."""
     ends_as: Literal["SUCCEEDED", "FAILED", "STOPPED"] = "SUCCEEDED"
+    """How it ends."""
     processed_bytes: int = 0
+    """What it says to have processed."""
     error: str | None = None
+    """Why it failed."""
     stop_asked: bool = False
+    """Whether it is being stopped."""
     told_apart: timedelta = timedelta(0)
+    """What a scripted clock adds to all its times."""
 
     @property
     def resource(self) -> str:
@@ -129,6 +162,7 @@ OUTCOMES: Final[Mapping[Status, Outcome]] = {
     "FAILED": "failed",
     "STOPPED": "stopped",
 }
+"""How the journal names each status."""
 
 
 def _entry(run: Run, now: datetime) -> PlatformRun:

@@ -54,11 +54,17 @@ class GlueEvent:
     """One event of source `aws.glue`, for whoever plays EventBridge."""
 
     detail_type: str
+    """EventBridge's name of the kind of event."""
     detail: Mapping[str, Any]
+    """What it says."""
     resources: tuple[str, ...]
+    """ARNs of what it concerns."""
     time: datetime
+    """When it happened."""
     account: str
+    """The account whose bus gets it."""
     region: str
+    """The Region whose bus gets it."""
 
 
 def error_body(error: GlueError, operation: str) -> dict[str, Any]:
