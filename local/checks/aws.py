@@ -1,7 +1,11 @@
-"""`unstale check --live`, the AWS part: who asks where; is everything there, allowed and connected; with each cure.
+"""`unstale check --live`, the AWS part: is everything there, allowed and connected; each finding with its cure.
 
 It asks with the credentials of whoever runs it, changes nothing and starts nothing. Whether the function's role
 suffices is asked of IAM's simulator, call by call.
+
+First comes who asks and where, since most of what seems to be missing is in another account or Region; then the views
+and buckets that the configuration names; then the deployment: its table, its queues and their dead letters, the rules
+that feed them, the pollers and the schedule that call the function, and the role that it has.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 Resource Manager is asked as whoever signed in to the Azure CLI, who needs to be Reader of the deployment and of the
 source accounts. Nothing is changed or started.
+
+The order is that in which one mends things: the identity's calls to Fabric, the storage account and what lies in it,
+the function app and its roles, then each source account: its system topic, the subscriptions that let through what the
+configuration names, and the roles of the topic at the place where they deliver.
 """
 
 from __future__ import annotations

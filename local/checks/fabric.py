@@ -2,6 +2,9 @@
 
 Nothing is started: an item is read, its job instances are listed, the roles of its workspace are listed. Whether the
 identity may *run* the job shows in its role, and in the last run of the deployment.
+
+A managed identity can only be had beside it, so from a person's machine it is the person who looks at the items: what
+the identity itself may, the record's last run shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Reading Azure Resource Manager and Fabric over HTTP: GET and nothing else, so that nothing is changed or started."""
+"""Reading Azure Resource Manager and Fabric over HTTP: GET and nothing else, so that nothing is changed or started.
+
+A token is sent to the one address that it was asked for, over the same session as the function's: no redirect is
+followed, and addresses of next pages are taken apart and asked for at the base.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""`unstale check`: what the configuration means, target by target; with `--live`, what each cloud says of it."""
+"""`unstale check`: what the configuration means, target by target; with `--live`, what each cloud says of it.
+
+Without `--live` nothing is asked of any cloud: the file is read, judged by every rule, and told in words, so that a
+reader sees whether it says what was meant. With `--live` the rooms of `local.checks` look, and this module prints their
+findings: one line each, and below them the cures. A target of a cloud that cannot be asked is a finding, too, so one
+cloud does not hide the other. Exit code 1 where anything is not well or could not be looked at.
+"""
 
 from __future__ import annotations
 

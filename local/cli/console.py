@@ -1,4 +1,8 @@
-"""Tables and JSON for people and scripts: one way to print each."""
+"""Tables and JSON for people and scripts: one way to print each.
+
+A table is plain text of any width where standard output is no terminal, so that `grep` finds whole lines. Values come
+from clouds and files, so nothing in them is taken for markup.
+"""
 
 from __future__ import annotations
 

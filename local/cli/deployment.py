@@ -1,5 +1,9 @@
 """How a command finds the deployment: its configuration, each cloud's settings, and the records behind them.
 
+The configuration is a file, as the function has it in its package. Where the deployment is, the variables say that the
+template prints as its output; they have the same names as the function's own. Credentials are those of whoever runs the
+command: AWS's usual ones, and `az login` for Azure.
+
 Commands write what a person wants into the record, and send the wake that makes the deployed function act on it: from
 here nothing is ever sent to Glue or Fabric.
 """

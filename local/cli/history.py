@@ -1,4 +1,8 @@
-"""`unstale history`: the runs of a target, newest first."""
+"""`unstale history`: the runs of a target, newest first.
+
+Lines are written when a run ends and kept for a while; they are for people and decide nothing. A run that somebody else
+started is among them where a start of ours had to give way to it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`unstale infra`: what the templates take from the configuration, printed, or written where a deployment reads it."""
+"""`unstale infra`: what the templates take from the configuration, printed, or written where a deployment reads it.
+
+What the parameters are is decided in `infra.parameters`. With `--write` they go into samconfig.toml, of which all else
+stays as it is, or into the parameter files of Bicep. Printed alone they show what would change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`unstale pause` and `unstale resume`: start nothing, forget nothing; and start again."""
+"""`unstale pause` and `unstale resume`: start nothing, forget nothing; and start again.
+
+While a target is paused whatever arrives is remembered, and a run that goes on is followed to its end. After a resume
+one run covers all of it. With `--all` it is the record of the deployment that says so, which new targets heed as well.
+"""
 
 from __future__ import annotations
 

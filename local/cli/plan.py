@@ -1,4 +1,9 @@
-"""`unstale plan`: what events would do, if nothing else arrives or runs; nothing is sent."""
+"""`unstale plan`: what events would do, if nothing else arrives or runs; nothing is sent.
+
+Each event goes through the same readers, the same routing and the same decision as in the function, on a record that
+knows nothing else. So the plan shows which targets an event means, when a start would be sent after quiet period and
+visibility lag, and the very request. What it cannot show is what is owed already, or runs: `unstale status` does.
+"""
 
 from __future__ import annotations
 

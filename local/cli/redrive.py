@@ -1,4 +1,9 @@
-"""`unstale redrive`: how many dead letters there are, since when and why; and back to where they came from."""
+"""`unstale redrive`: how many dead letters there are, since when and why; and back to where they came from.
+
+A dead letter is a message that could not be read, or that came back too often. Once its cause is mended it is taken
+anew: signals are safe to take twice. On AWS SQS moves them by itself and is only watched; on Azure this command moves
+them, one by one, and says how far it is.
+"""
 
 from __future__ import annotations
 

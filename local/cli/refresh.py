@@ -1,4 +1,9 @@
-"""`unstale refresh`: owe a target a refresh."""
+"""`unstale refresh`: owe a target a refresh.
+
+The command writes a signal into the record and sends the wake by which the deployed function sees it; it calls neither
+Glue nor Fabric, and needs no right to. A target that is blocked or was cancelled by a person is tried at once: whoever
+asks has seen why it stood still. `unstale login` uses the same way for what a new sign-in may have mended.
+"""
 
 from __future__ import annotations
 

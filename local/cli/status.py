@@ -1,4 +1,9 @@
-"""`unstale status`: is every view fresh, and if not, since when and why."""
+"""`unstale status`: is every view fresh, and if not, since when and why.
+
+The records of all targets are read at once, cloud by cloud. A cloud that does not answer does not hide the other: its
+targets are told as unknown, and the command ends with why. Dead letters count against every target of the deployment,
+because a signal may be among them, and so does a sign-in that somebody must renew.
+"""
 
 from __future__ import annotations
 
