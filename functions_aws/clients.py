@@ -100,15 +100,34 @@ class Clients:
         client.meta.events.register("before-send.glue", _ask_to_close)
         return client
 
+    @cached_property
+    def s3tables(self) -> Any:
+        """Table buckets, where a source lies in one."""
+        return self._client("s3tables", ONCE)
+
+    @cached_property
+    def iceberg(self) -> URLLib3Session:
+        """Glue's Iceberg REST catalog, which no client of the SDK speaks to: at Glue's endpoint, by its time-outs."""
+        return self._http(self.glue.meta.endpoint_url, ONCE)
+
+    @property
+    def credentials(self) -> Any:
+        """What the Iceberg REST catalog is signed with."""
+        return self._session.get_credentials()
+
     def _client(self, service: str, config: Config) -> Any:
         """Build a client whose requests leave by a session with kept roots, by the proxies that botocore goes by."""
         client = self._session.create_client(service, config=config)
-        client._endpoint.http_session = KeptRoots(  # noqa: SLF001 - botocore takes no session; a test watches this
+        session = self._http(client.meta.endpoint_url, config)
+        client._endpoint.http_session = session  # noqa: SLF001 - botocore takes no session; a test watches this
+        return client
+
+    def _http(self, url: str, config: Config) -> URLLib3Session:
+        return KeptRoots(
             verify=self._session.get_config_variable("ca_bundle") or True,
-            proxies=get_environ_proxies(client.meta.endpoint_url),
+            proxies=get_environ_proxies(url),
             timeout=(config.connect_timeout, config.read_timeout),
         )
-        return client
 
 
 def _ask_to_close(request: Any, **_: object) -> None:

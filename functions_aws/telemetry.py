@@ -35,6 +35,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "fresh_age_seconds": ("FreshAge", "Seconds"),
     "held": ("Held", "Count"),
     "late": ("Late", "Count"),
+    "source_ahead_seconds": ("SourceAhead", "Seconds"),
 }
 """How a target stands, by the field of a `saved` happening: name and unit of the metric."""
 
@@ -42,6 +43,8 @@ LEVELS = {
     "signalled": "debug",  # one for every target of every batch: the metrics count them
     "trouble": "warning",
     "held": "warning",
+    "looked": "debug",  # several for every tick: the metrics count them
+    "look failed": "warning",
     "run failed": "warning",
     "wake not sent": "warning",
 }
@@ -59,6 +62,7 @@ class Telemetry:
         self._redactor = redactor
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._standings: dict[str, dict[str, float]] = {}
+        self._looks: defaultdict[str, int] = defaultdict(int)
         self._logger = Logger(
             service=service, json_serializer=self._line, serialize_stacktrace=False, utc=True, location=None
         )
@@ -67,6 +71,8 @@ class Telemetry:
         """What the engine says."""
         for metric, field in COUNTED.get(happened.what, {}).items():
             self._counts[metric] += float(happened.fields.get(field) or 0) if field else 1
+        if happened.what == "looked":
+            self._looks[str(happened.fields["outcome"])] += 1
         if happened.what == "saved":
             self._standings[happened.target] = {
                 name: float(value) for name, value in happened.fields.items() if isinstance(value, int | float)
@@ -115,6 +121,11 @@ class Telemetry:
             for name, count in self._counts.items():
                 metrics.add_metric(name, "Count", count)
             metrics.flush_metrics()
+        for outcome, count in self._looks.items():
+            metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
+            metrics.add_dimensions(service=self._service, outcome=outcome)
+            metrics.add_metric("Looks", "Count", count)
+            metrics.flush_metrics()
         for target, standing in self._standings.items():
             metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
             metrics.add_dimensions(service=self._service, target=target)
@@ -123,6 +134,7 @@ class Telemetry:
                     metrics.add_metric(name, unit, standing[field])
             metrics.flush_metrics()
         self._counts.clear()
+        self._looks.clear()
         self._standings.clear()
 
     def _line(self, record: Mapping[str, Any]) -> str:

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from functions_aws.clients import Clients
 from functions_aws.platform import Platform
 from functions_aws.settings import Settings, SettingsError
+from functions_aws.sources import Sources
 from functions_aws.store import Store
 from functions_aws.waker import Waker
 from shared.config.load import Configuration, load
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Clock
+from shared.sources.looking import Looking
 from shared.targets import Cloud
 
 
@@ -55,12 +57,18 @@ def world(
     redactor: Redactor = NOTHING_KNOWN,
 ) -> Ports:
     """Nothing in it has been called yet, so nothing is connected."""
+    clock = clock or SystemClock()
+    store, platform = Store(clients, settings.table), Platform(clients, redactor)
+    sources = Sources(clients, clock, redactor=redactor)
     return Ports(
         cloud=Cloud.AWS,
-        store=Store(clients, settings.table),
-        platform=Platform(clients, redactor),
+        store=store,
+        platform=platform,
         waker=Waker(clients, settings.queue_url),
-        clock=clock or SystemClock(),
+        clock=clock,
         token=lambda: uuid.uuid4().hex,
         emit=emit,
+        looks=lambda targets, reconcile: Looking(
+            targets, store=store, sources=sources, platform=platform, clock=clock, reconcile=reconcile, emit=emit
+        ),
     )

@@ -23,6 +23,7 @@ LEVELS: Mapping[str, int] = {
     "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already
     "trouble": logging.WARNING,
     "held": logging.WARNING,
+    "look failed": logging.WARNING,
     "run failed": logging.WARNING,
     "wake not sent": logging.WARNING,
 }

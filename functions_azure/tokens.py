@@ -139,10 +139,10 @@ class StorageCredential:
 # --- Ways to a token -------------------------------------------------------------------------------------------------
 
 
-def issuer_of(identity: str, settings: Settings, http: BoundedHttp) -> Issuer:
+def issuer_of(identity: str, settings: Settings, http: BoundedHttp, resource: str = "") -> Issuer:
     """The one that `fabric.identity` names, unless it is a user. Raises `ValueError` where settings are missing."""
     if identity == "managed-identity":
-        return ManagedIdentity(settings.client_id, settings.cloud.fabric_audience, http)
+        return ManagedIdentity(settings.client_id, resource or settings.cloud.fabric_audience, http)
     missing = [
         name
         for name, value in (("UNSTALE_CLIENT_ID", settings.client_id), ("UNSTALE_TENANT_ID", settings.authority))
@@ -155,7 +155,7 @@ def issuer_of(identity: str, settings: Settings, http: BoundedHttp) -> Issuer:
             "UNSTALE_CLIENT_SECRET is a Key Vault reference that the platform did not resolve: may the function app's "
             "identity read secrets of that vault, and does the vault's firewall let it in?"
         )
-    return ServicePrincipal(settings, http)
+    return ServicePrincipal(settings, http, resource)
 
 
 class ManagedIdentity:
@@ -189,10 +189,11 @@ class ManagedIdentity:
 class ServicePrincipal:
     """An app registration that proves itself by its secret or, without one, by the function app's managed identity."""
 
-    def __init__(self, settings: Settings, http: BoundedHttp) -> None:
+    def __init__(self, settings: Settings, http: BoundedHttp, resource: str = "") -> None:
         self._settings = settings
         self._http = http
         self._identity = ManagedIdentity(settings.storage_client_id, settings.cloud.exchange_audience, http)
+        self._resource = resource or settings.cloud.fabric_audience
 
     @cached_property
     def _app(self) -> msal.ConfidentialClientApplication:
@@ -218,8 +219,7 @@ class ServicePrincipal:
     def acquire(self) -> Answer:
         """The client credentials grant."""
         try:
-            scope = f"{self._settings.cloud.fabric_audience}/.default"
-            answer: Answer = self._app.acquire_token_for_client(scopes=[scope])
+            answer: Answer = self._app.acquire_token_for_client(scopes=[f"{self._resource}/.default"])
         except NoAssertion as none:
             return none.answer
         if "access_token" not in answer:

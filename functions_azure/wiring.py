@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,10 @@ from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
 from functions_azure.platform import Connection, Platform
+from functions_azure.sessions import session
 from functions_azure.settings import Settings
 from functions_azure.shell import Shell
+from functions_azure.sources import Sources
 from functions_azure.store import Store
 from functions_azure.tokens import (
     STORAGE,
@@ -32,9 +34,12 @@ from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
+from shared.sources.looking import Looking
 from shared.targets import Cloud
 
 if TYPE_CHECKING:
+    from requests import Session
+
     from functions_azure.sign_in.store import SignIns
     from functions_azure.sign_in.user import SignedInUser
     from functions_azure.workload.keys import Gate
@@ -73,6 +78,7 @@ class Parts:
         self.http = BoundedHttp()
         self.tokens = EntraTokens(self._issuer, redactor)
         self.connection = Connection()
+        self.onelake_tokens = EntraTokens(self._onelake_issuer, redactor)
         own = found.storage_client_id
         opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
         self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
@@ -85,6 +91,20 @@ class Parts:
     def _issuer(self) -> Issuer:
         identity = self._configuration().fabric.identity
         return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
+
+    @cached_property
+    def onelake(self) -> Session:
+        """The one session to OneLake, for the process."""
+        return session()
+
+    def _onelake_issuer(self) -> Issuer:
+        """Who calls Fabric reads the tables, too. Raises `ValueError` for a signed-in user, who consented to Fabric."""
+        identity = self._configuration().fabric.identity
+        if identity == "user":
+            raise ValueError(
+                'a signed-in user does not open OneLake: looking needs another fabric.identity, or look = "off"'
+            )
+        return issuer_of(identity, self._found, self.http, STORAGE)
 
     @property
     def user(self) -> SignedInUser:
@@ -131,23 +151,61 @@ def world(
     """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
     clock = clock or SystemClock()
     parts.http.deadline = deadline
+    store = Store(parts.clients, clock.now, deadline)
+    sources = Sources(
+        parts.onelake_tokens,
+        clock,
+        url=found.onelake_url,
+        http=parts.onelake,
+        deadline=deadline,
+        redactor=parts.redactor,
+    )
+    platform = Platform(
+        parts.connection,
+        parts.tokens,
+        clock,
+        url=found.fabric_url,
+        url_form=configuration.fabric.url_form,
+        deadline=deadline,
+        redactor=parts.redactor,
+    )
     return Ports(
         cloud=Cloud.AZURE,
-        store=Store(parts.clients, clock.now, deadline),
-        platform=Platform(
-            parts.connection,
-            parts.tokens,
-            clock,
-            url=found.fabric_url,
-            url_form=configuration.fabric.url_form,
-            deadline=deadline,
-            redactor=parts.redactor,
-        ),
+        store=store,
+        platform=platform,
         waker=Waker(parts.clients, deadline),
         clock=clock,
         token=lambda: uuid.uuid4().hex,
         emit=emit,
+        looks=lambda targets, reconcile: Looking(
+            targets,
+            store=store,
+            sources=sources,
+            platform=platform,
+            clock=clock,
+            reconcile=reconcile,
+            emit=emit,
+            each=partial(_some_at_once, parts.http, deadline),
+        ),
     )
+
+
+LOOKS_AT_ONCE = 16
+"""Tables that one tick looks at at the same time (design, section 9, rule 8); the pool of connections has 32."""
+
+
+def _some_at_once(http: BoundedHttp, deadline: Deadline, call: Callable[[str], None], keys: Sequence[str]) -> None:
+    """Call a function for each key in a few threads, whose token requests keep the invocation's deadline, too."""
+
+    def keep_deadline() -> None:
+        http.deadline = deadline
+
+    if not keys:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(LOOKS_AT_ONCE, initializer=keep_deadline) as pool:
+        list(pool.map(call, keys))
 
 
 def gate(environ: Mapping[str, str], configuration: Configuration, now: Callable[[], float] = time.time) -> Gate:

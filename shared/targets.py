@@ -119,6 +119,12 @@ class OneLakeChanged(Value, frozen=True, tag="onelake_changed", tag_field="type"
     path: str
     visibility_lag: timedelta | None = None
 
+    @property
+    def is_table(self) -> bool:
+        """Whether the path is `Tables/<table>` or `Tables/<schema>/<table>`, which can be looked at."""
+        top, *names = self.path.strip("/").split("/")
+        return top == "Tables" and 1 <= len(names) <= 2  # noqa: PLR2004 - a table, with its schema or without
+
 
 class IcebergChanged(Value, frozen=True, tag="iceberg_changed", tag_field="type"):
     """An Iceberg table of the Data Catalog or of S3 Tables, which is looked at: no event tells of its commits."""

@@ -30,11 +30,13 @@ OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
     "glue": frozenset(
         {
             "GetMaterializedViewRefreshTaskRun",
+            "GetTables",
             "ListMaterializedViewRefreshTaskRuns",
             "StartMaterializedViewRefreshTaskRun",
             "StopMaterializedViewRefreshTaskRun",
         }
     ),
+    "s3tables": frozenset({"GetTableMetadataLocation", "ListTables"}),
     "sqs": frozenset(
         {
             "ChangeMessageVisibilityBatch",

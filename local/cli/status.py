@@ -22,10 +22,11 @@ from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Deployment, State
-from shared.refresh.status import Row, row, unknown
+from shared.refresh.status import Row, SourceStatus, row, unknown
+from shared.sources.standing import source_statuses
 from shared.targets import Cloud
 
-STYLES = {"fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
+STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
 """How a terminal colours a line, by its verdict."""
 
 
@@ -90,12 +91,22 @@ class Look:
     """The record of the deployment as a whole: is everything paused."""
     states: Sequence[State]
     """The record of each target, in the order of the engine's targets."""
+    sources: Mapping[str, tuple[SourceStatus, ...]]
+    """How the sources of each target stand, by the key of the target."""
 
     def rows(self, dead_letters: int) -> list[Row]:
         """One for each target."""
         now, capabilities = self.side.world.clock.now(), self.side.world.platform.capabilities
         return [
-            row(target, state, self.deployment, capabilities, now=now, dead_letters=dead_letters)
+            row(
+                target,
+                state,
+                self.deployment,
+                capabilities,
+                now=now,
+                dead_letters=dead_letters,
+                sources=self.sources.get(target.key, ()),
+            )
             for target, state in zip(self.side.engine.targets.values(), self.states, strict=True)
         ]
 
@@ -104,7 +115,8 @@ def _look(side: Side) -> Look:
     """Read all records of one cloud at once, and count its dead letters."""
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
     deployment, *states = (found.body for found in side.world.store.load_many(keys))
-    return Look(side, side.summaries(), read_deployment(deployment), [read_state(body) for body in states])
+    sources = source_statuses(side.engine.targets.values(), side.world.store, side.world.clock.now())
+    return Look(side, side.summaries(), read_deployment(deployment), [read_state(body) for body in states], sources)
 
 
 def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:

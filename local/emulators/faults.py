@@ -15,8 +15,8 @@ from typing import Literal
 
 from local.emulators.http_server import Answer
 
-Operation = Literal["start", "get", "list", "cancel", "run", "token"]
-"""Calls, and what stands for the run or the token that a call makes."""
+Operation = Literal["start", "get", "list", "cancel", "run", "token", "look"]
+"""Calls, and what stands for the run or the token that a call makes; `look` is any call that looking makes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from shared.refresh.state import Blocked, Cancelled, Paused, Run, Situation, State
+from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import CLOCK_DIFFERENCE, PAUSE_LOOK, WATCH, Context, spread
 from shared.targets import Policy
 from shared.values import Value
+
+LOOK_LEAD = timedelta(seconds=3)
+"""How long after the visibility lag a look before a start comes: times of platforms are cut to the second, and the
+request takes its time (design, section 9, rule 7)."""
+OVERDUE = timedelta(minutes=2)
+"""A start that has been due for longer is not looked at any more: what looks must not hold up what is late."""
+LEAST_SPARE = timedelta(minutes=2)
+"""Time that `just-in-time` leaves at least beyond the longest of the last runs: a tick, a wake and a poll."""
 
 
 class Start(Value, frozen=True):
@@ -81,10 +89,46 @@ def _next_start(state: State, context: Context) -> tuple[datetime | None, Action
     if isinstance(state.hold, Blocked):
         probe_at = max(state.hold.probe_at, owed.oldest + policy.visibility_lag)
         return max(probe_at, state.not_before or probe_at), start
-    quiet = owed.newest + max(policy.quiet_period, policy.visibility_lag)
-    ready = min(quiet, owed.oldest + policy.max_wait)
+    ready = _ready_at(owed, policy, state.run_times)
     interval_over = state.last_claim_at + policy.min_interval if state.last_claim_at else ready
     return max(ready, interval_over, state.not_before or ready), start
+
+
+def _ready_at(owed: Owed, policy: Policy, run_times: tuple[timedelta, ...]) -> datetime:
+    """When the signals ask for a start: the quiet period or the maximum wait is over, or the last moment has come."""
+    last_moment = _last_moment(owed, policy, run_times)
+    if last_moment is not None:
+        return last_moment
+    quiet = owed.newest + max(policy.quiet_period, policy.visibility_lag)
+    return min(quiet, owed.oldest + policy.max_wait)
+
+
+def _last_moment(owed: Owed, policy: Policy, run_times: tuple[timedelta, ...]) -> datetime | None:
+    """`just-in-time`: as late as the objective allows. None where that is not asked for, or nothing is known of runs.
+
+    oldest                            start          end of a run twice as long as the longest
+      |------------------ objective ----|----------------------|--- a look's delay ---|
+    """
+    if policy.start != "just-in-time" or policy.objective is None or not run_times:
+        return None
+    if owed.asked or owed.full or owed.prompt:
+        return None
+    longest = max(run_times)
+    spare_time = max(2 * longest, longest + LEAST_SPARE) + (policy.look or timedelta(0))
+    return max(owed.oldest + policy.objective - spare_time, owed.oldest + policy.visibility_lag)
+
+
+def overdue_since(state: State, context: Context) -> datetime | None:
+    """Since when a start has been due, known and possible; None where none is."""
+    at, action = _next_start(state, context)
+    if at is None or not isinstance(action, Start) or state.run is not None:
+        return None
+    return max(at, state.startable_since or at)
+
+
+def spares_start_at(owed: Owed, policy: Policy) -> datetime:
+    """When a look may tell that a start is not needed: before, what it shows is no older than what is owed."""
+    return owed.newest + policy.visibility_lag + LOOK_LEAD
 
 
 def _escalates(state: State, policy: Policy) -> bool:

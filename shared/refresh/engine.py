@@ -11,10 +11,11 @@ What makes it safe to be killed at any line:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -36,7 +37,8 @@ from shared.refresh.inputs import (
 )
 from shared.refresh.planning import next_scheduled, plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
-from shared.refresh.state import Deployment, Ended, Outcome, Rollout, Run, Signal, State, Wake
+from shared.refresh.proven import note_startable
+from shared.refresh.state import Deployment, Ended, Outcome, Owed, Rollout, Run, Signal, State, Wake
 from shared.targets import Cloud, Target
 from shared.values import Value
 
@@ -65,8 +67,28 @@ class LogEvent(Value, frozen=True):
     fields: Fields = MappingProxyType({})
 
 
+class Looks(Protocol):
+    """Looking at the sources of targets, as the loop needs it; `shared.sources.looking` does it."""
+
+    def enrol(self, target: Target) -> None:
+        """Have the sources of a target looked at."""
+
+    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool]) -> list[Exception]:
+        """Look at groups of sources that are due, as long as there is time; the exceptions of those that failed."""
+
+    def before_start(self, target: Target, state: State) -> Input | None:
+        """What a look shows that spares a start, if anything does."""
+
+
+Reconcile = Callable[[Target, Sequence[Input]], object]
+"""Fold inputs into a target's record, save it, and send nothing to the platform."""
+
+
 class Ports(Value, frozen=True):
-    """Everything that is not a value. `token()` makes ids; `tell()` must not raise."""
+    """Everything that is not a value. `token()` makes ids; `tell()` must not raise.
+
+    `looks` makes what looks at the sources of some targets; without it nothing is looked at.
+    """
 
     cloud: Cloud
     store: Store
@@ -75,6 +97,7 @@ class Ports(Value, frozen=True):
     clock: Clock
     token: Callable[[], str]
     emit: Callable[[LogEvent], None]
+    looks: Callable[[Mapping[str, Target], Reconcile], Looks] | None = None
 
 
 class About(Value, frozen=True):
@@ -104,6 +127,7 @@ class Turn(Value, frozen=True):
     pending: tuple[Input | About, ...]
     written: bool = False
     done: bool = False
+    looked: bool = False
 
 
 class Snapshot(Value, frozen=True):
@@ -133,6 +157,7 @@ class Engine:
         self.configuration = configuration
         self._world = world
         self._ends_at = ends_at
+        self._looks = world.looks(self.targets, self._reconcile) if world.looks else None
 
     # --- One target --------------------------------------------------------------------------------------------------
 
@@ -164,9 +189,11 @@ class Engine:
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
         action = self._decide(snapshot, may_call=may_call)
+        if not turn.looked:
+            action = self._wait_for_look(snapshot, action)
         match action:
             case Start():
-                return Turn((self._start(snapshot, action),), written=True)
+                return self._start_or_look(snapshot, action, turn)
             case Cancel():
                 return Turn((self._cancel(snapshot, action),), written=True)
             case Poll():
@@ -175,6 +202,40 @@ class Engine:
                 return replace(turn, pending=(*turn.pending, self._look_up(snapshot, action)))
         written = self._save(snapshot, snapshot.state, action.until)
         return Turn((), written=written or turn.written, done=True)
+
+    def _reconcile(self, target: Target, happened: Sequence[Input]) -> bool:
+        """What looks tell of a target."""
+        return self.reconcile(target, happened, may_call=False)
+
+    def _wait_for_look(self, snapshot: Snapshot, action: Action) -> Action:
+        """The same action, or to wait until a look before a start can tell of all that is owed."""
+        if not isinstance(action, Start) or not self._is_spared_by_look(snapshot, action):
+            return action
+        look_at = decide.spares_start_at(_owed(snapshot.state), snapshot.target.policy)
+        return action if snapshot.now >= look_at else Wait(look_at)
+
+    def _start_or_look(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
+        """Start, unless a look comes first; what it shows is folded, and decided upon, by the next turn."""
+        if turn.looked or not self._is_spared_by_look(snapshot, start):
+            return Turn((self._start(snapshot, start),), written=True)
+        return replace(turn, pending=(*turn.pending, *self._look_first(snapshot)), looked=True)
+
+    def _is_spared_by_look(self, snapshot: Snapshot, start: Start) -> bool:
+        """Whether a look may come before this start: nobody asked for it, and it is not late (section 9, rule 7)."""
+        if self._looks is None or snapshot.target.policy.look is None or start.full or _owed(snapshot.state).asked:
+            return False
+        since = decide.overdue_since(snapshot.state, snapshot.context)
+        return since is not None and snapshot.now - since <= decide.OVERDUE
+
+    def _look_first(self, snapshot: Snapshot) -> tuple[Input, ...]:
+        """Look before a start; a look that fails, of whatever, leaves the start as it was."""
+        assert self._looks
+        try:
+            found = self._looks.before_start(snapshot.target, snapshot.state)
+        except Exception as failure:  # noqa: BLE001 - a look is a kindness: nothing of it may keep a refresh from starting
+            self._emit("look failed", snapshot.target, {"why": str(failure)})
+            return ()
+        return (found,) if found else ()
 
     def _see(self, target: Target, pending: tuple[Input | About, ...]) -> Snapshot:
         """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
@@ -191,6 +252,8 @@ class Engine:
             state = folded.state
             if folded.ended:
                 ended.append(folded.ended)
+        if self._looks and target.policy.look:
+            state = note_startable(state, now)
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
 
     def _is_due(self, snapshot: Snapshot) -> bool:
@@ -295,7 +358,7 @@ class Engine:
         entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
         self._world.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
         counts = not ended.foreign or snapshot.context.capabilities.foreign_covers
-        if ended.outcome is not Outcome.SUCCEEDED or not counts:
+        if ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN} or not counts:
             return
         signal = Signal(ended.ended_at, f"after {snapshot.target.name}")
         for follower in self.configuration.followers(snapshot.target.name):
@@ -355,17 +418,19 @@ class Engine:
         """
         errors: list[Exception] = []
         self._roll_out(errors)
-        seen: set[str] = set()
+        seen: dict[str, None] = {}
         while keys := self._due(seen):
             for key in keys:
-                if not self._out_of_time():
+                if not self._out_of_time() and not records.is_group(key):
                     self._spared(key, errors)
-            seen.update(keys)
+            seen.update(dict.fromkeys(keys))
+        if self._looks:
+            errors += self._looks.look_at([key for key in seen if records.is_group(key)], self._out_of_time)
         if errors:
             message = f"{len(errors)} targets could not be looked at"
             raise ExceptionGroup(message, errors)
 
-    def _due(self, seen: set[str]) -> list[str]:
+    def _due(self, seen: Collection[str]) -> list[str]:
         """The next that are due: asked for beyond those seen, since one that cannot be saved stays due."""
         if self._out_of_time():
             return []
@@ -378,6 +443,8 @@ class Engine:
             target = self.targets.get(key)
             if target:
                 self.reconcile(target, force=force)
+                if force and self._looks:
+                    self._looks.enrol(target)
             elif records.is_job(key):
                 self._expire(key)
             else:
@@ -442,7 +509,7 @@ class Engine:
         if rollout.targets_done:
             keys, cursor = self._world.store.keys(rollout.done_up_to, WALKED_AT_ONCE)
             for key in keys:
-                if key not in self.targets and key != records.DEPLOYMENT_KEY and not records.is_job(key):
+                if key not in self.targets and not _is_other(key):
                     self._spared(key, errors)
             rollout = replace(rollout, done_up_to=cursor, over=not cursor)
         else:
@@ -509,6 +576,8 @@ class Engine:
             "held": int(state.hold is not None),
             "late": int(decide.is_late(state, snapshot.target.policy, snapshot.now)),
         }
+        if self._looks and snapshot.target.policy.look:
+            fields["source_ahead_seconds"] = _ahead_seconds(state, snapshot.now)
         if snapshot.target.policy.objective:
             fields["objective_seconds"] = snapshot.target.policy.objective.total_seconds()
         if state.fresh_as_of:
@@ -524,6 +593,23 @@ def _with_walk(rollout: Rollout, deployment: Deployment) -> Deployment:
     if not rollout.over:
         return replace(deployment, planned="", rollout=rollout)
     return replace(deployment, planned="" if rollout.failed else rollout.fingerprint, rollout=None)
+
+
+def _ahead_seconds(state: State, now: datetime) -> float:
+    """How long a source has been ahead of the view: the age of what is owed that came from looked-at sources."""
+    debts = (state.owed, state.run.covering if state.run else None)
+    since = min((debt.oldest for debt in debts if debt and debt.looked), default=now)
+    return max(0.0, (now - since).total_seconds())
+
+
+def _is_other(key: str) -> bool:
+    """Whether a record is of something else than a target."""
+    return key == records.DEPLOYMENT_KEY or records.is_job(key) or records.is_group(key)
+
+
+def _owed(state: State) -> Owed:
+    assert state.owed, "a start is decided only where something is owed"
+    return state.owed
 
 
 def _run(state: State) -> Run:

@@ -92,6 +92,31 @@ class CancelAnswered(Value, frozen=True):
     answer: Failure | None
 
 
+class Proven(Value, frozen=True):
+    """The platform's metadata says that the view holds what its sources had at `at`.
+
+    `view` is the view's version, `moment` that of the answer that showed it.
+    """
+
+    at: datetime
+    view: str
+    moment: datetime
+
+
+class Disproved(Value, frozen=True):
+    """The platform's metadata says that the view lacks what `source` had at `at`."""
+
+    at: datetime
+    source: str
+
+
+class Spared(Value, frozen=True):
+    """Each source had at `at` the data that the last successful run read: a refresh would read nothing new."""
+
+    at: datetime
+    moment: datetime
+
+
 Input = (
     Signalled
     | Planned
@@ -108,4 +133,7 @@ Input = (
     | Listed
     | CancelIntended
     | CancelAnswered
+    | Proven
+    | Disproved
+    | Spared
 )

@@ -28,22 +28,26 @@ from shared.refresh.inputs import (
     CancelAnswered,
     CancelIntended,
     Claimed,
+    Disproved,
     Hinted,
     Input,
     Listed,
     PauseAsked,
     Planned,
     ProbeAsked,
+    Proven,
     Reported,
     ResumeAsked,
     Signalled,
+    Spared,
     Unsent,
     WakeSpent,
     Withdrawn,
 )
 from shared.refresh.owed import EARLIEST, covers, merge, owe, split, without
 from shared.refresh.ports import Phase, Report, Started
-from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Run, Situation, State
+from shared.refresh.proven import note_run_time, prove, spare
+from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Run, Signal, Situation, State
 from shared.refresh.timing import (
     BACKOFF_FIRST,
     CANCEL_AGAIN,
@@ -159,6 +163,25 @@ def _unless_unwanted(run: Run, now: datetime) -> Run:
     if run.situation is not Situation.RUNNING or not run.withdrawn or run.covering:
         return run
     return replace(run, situation=Situation.OVERDUE, next_look_at=now)
+
+
+def _proven(state: State, given: Proven, context: Context, _now: datetime) -> Folded:
+    """Section 9, rule 6: what the view holds is owed no more."""
+    return Folded(*prove(state, given, context.policy))
+
+
+def _spared(state: State, given: Spared, context: Context, _now: datetime) -> Folded:
+    """Section 9: what the last run read is owed no more."""
+    return Folded(*spare(state, given, context.policy))
+
+
+def _disproved(state: State, given: Disproved, context: Context, now: datetime) -> Folded:
+    """Section 9, rule 6: a version that the view lacks is a signal, once until the next proof."""
+    if state.disproved or state.owed is not None or state.run is not None:
+        return Folded(state)
+    signal = Signal(given.at, f"{given.source} has what the view lacks", looked=True)
+    signalled = _signalled(state, Signalled(signal), context, now).state
+    return Folded(replace(signalled, disproved=signalled.owed is not None))
 
 
 def _planned(state: State, given: Planned, _terms: Context, _now: datetime) -> Folded:
@@ -370,6 +393,8 @@ def _succeeded(state: State, report: Report, context: Context, now: datetime) ->
         not_before=state.not_before if foreign else None,
         last_error="",
     )
+    if context.policy.start == "just-in-time" and not foreign:
+        done = note_run_time(done, (report.ended_at or now) - run.claimed_at)
     return Folded(done, _entry(run, Outcome.SUCCEEDED, report, now, full=full))
 
 
@@ -704,6 +729,9 @@ _ANYTIME: dict[type, Step] = {
     WakeSpent: _wake_spent,
     Withdrawn: _withdrawn,
     Hinted: _hinted,
+    Proven: _proven,
+    Disproved: _disproved,
+    Spared: _spared,
 }
 _FOLLOWED: dict[type, Step] = {**_ANYTIME, Hinted: _look_now}
 

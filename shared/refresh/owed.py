@@ -37,9 +37,10 @@ def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Ow
             reasons=(signal.reason,),
             jobs=jobs,
             others=others,
+            looked=signal.looked,
+            prompt=signal.prompt,
         )
-    known = owed.others and others
-    if known and time <= owed.newest and (owed.full or not signal.full) and (owed.asked or not signal.asked):
+    if owed.others and others and time <= owed.newest and not _asks_for_more(owed, signal):
         return owed
     return Owed(
         oldest=min(owed.oldest, time),
@@ -50,7 +51,15 @@ def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Ow
         reasons=_few((*owed.reasons, signal.reason)),
         jobs={**owed.jobs, **jobs},
         others=owed.others or others,
+        looked=owed.looked and signal.looked,
+        prompt=owed.prompt or signal.prompt,
     )
+
+
+def _asks_for_more(owed: Owed, signal: Signal) -> bool:
+    """Whether a signal asks for something that nothing owed asks for yet."""
+    flags = ((signal.full, owed.full), (signal.asked, owed.asked), (signal.prompt, owed.prompt))
+    return any(asks and not known for asks, known in flags) or (owed.looked and not signal.looked)
 
 
 def merge(one: Owed | None, other: Owed | None) -> Owed | None:
@@ -66,6 +75,8 @@ def merge(one: Owed | None, other: Owed | None) -> Owed | None:
         reasons=_few((*one.reasons, *other.reasons)),
         jobs={**one.jobs, **other.jobs},
         others=one.others or other.others,
+        looked=one.looked and other.looked,
+        prompt=one.prompt or other.prompt,
     )
 
 

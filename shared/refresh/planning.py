@@ -73,5 +73,5 @@ def _schedules_due(state: State, target: Target, now: datetime) -> list[Input]:
         due = latest_due(schedule, state.planned_until, now) if schedule else None
         if due:
             reason = f"scheduled at {due:%Y-%m-%d %H:%M}Z" + (", full" if full else "")
-            happened.append(Signalled(Signal(due, reason, full=full)))
+            happened.append(Signalled(Signal(due, reason, full=full, prompt=True)))
     return happened

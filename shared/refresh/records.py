@@ -6,6 +6,7 @@ Code reads the format before its own, too, and leaves a newer one alone: during 
 from __future__ import annotations
 
 from typing import TypeVar
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -24,6 +25,10 @@ _JOB_PREFIX = "workload-job:"
 """The records of jobs, too. They are no targets': nothing is planned for them, and a look at one removes it."""
 
 
+_GROUP_PREFIX = "group:"
+"""Key prefix of the records of groups of sources. Planning skips them; the tick looks at one that is due."""
+
+
 class NewerRecordError(Exception):
     """Written by a later release; the delivery must come back until that release takes it."""
 
@@ -39,17 +44,17 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 def read_state(body: bytes) -> State:
     """A target's record; an absent one is a state in which nothing is known."""
-    return _read(body, State) if body else State()
+    return read_as(body, State) if body else State()
 
 
 def read_deployment(body: bytes) -> Deployment:
     """The deployment's record."""
-    return _read(body, Deployment) if body else Deployment()
+    return read_as(body, Deployment) if body else Deployment()
 
 
 def read_job(body: bytes) -> Job:
     """The record of a job."""
-    return _read(body, Job)
+    return read_as(body, Job)
 
 
 def job_key(item: str, instance: str) -> str:
@@ -62,17 +67,33 @@ def is_job(key: str) -> bool:
     return key.startswith(_JOB_PREFIX)
 
 
+def group_key(kind: str, *parts: str) -> str:
+    """`group:<kind>:<part>:...`, each part percent-encoded."""
+    return _GROUP_PREFIX + ":".join((kind, *(quote(part, safe="") for part in parts)))
+
+
+def is_group(key: str) -> bool:
+    """Whether it is the key of a record of a group of sources."""
+    return key.startswith(_GROUP_PREFIX)
+
+
+def group_parts(key: str) -> tuple[str, ...]:
+    """Kind and parts of the key of a group."""
+    return tuple(map(unquote, key.removeprefix(_GROUP_PREFIX).split(":")))
+
+
 def read_ended(body: bytes) -> Ended:
     """One line of history."""
-    return _read(body, Ended)
+    return read_as(body, Ended)
 
 
-def write(value: State | Deployment | Ended | Job) -> bytes:
+def write(value: Value) -> bytes:
     """The bytes of any of them."""
     return msgspec.json.encode(_Envelope(FORMAT, msgspec.Raw(msgspec.json.encode(value))))
 
 
-def _read(body: bytes, kind: type[_V]) -> _V:
+def read_as(body: bytes, kind: type[_V]) -> _V:
+    """A record of any kind. Raises `NewerRecordError` for one of a later release."""
     envelope = _envelope.decode(body)
     if envelope.format > FORMAT:
         message = f"the record has format {envelope.format}, this release writes {FORMAT}: a later release wrote it"

@@ -26,6 +26,10 @@ class Signal(Value, frozen=True):
     full: bool = False
     asked: bool = False
     job: str = ""
+    looked: bool = False
+    """Its source is looked at, so that a look can say later whether a run read what it tells of."""
+    prompt: bool = False
+    """It is not to wait for the last moment that the objective allows: a schedule came due."""
     extra_lag: timedelta = timedelta(0)
     """How much later than the target's visibility lag says the data of its source can be read; added to `time`."""
 
@@ -45,6 +49,10 @@ class Owed(Value, frozen=True):
     reasons: tuple[str, ...] = ()
     jobs: dict[str, datetime] = msgspec.field(default_factory=dict)
     others: bool = True
+    looked: bool = False
+    """All of it came from sources that are looked at; a record from before there were looks does not say so."""
+    prompt: bool = False
+    """Some of it is not to wait for the last moment that the objective allows."""
 
     def __hash__(self) -> int:
         """Of all but the jobs: a mapping has none, and values that differ in it alone may share theirs."""
@@ -136,6 +144,16 @@ class State(Value, frozen=True):
     again_at: datetime | None = None
     wake_at: datetime | None = None
     wakes: tuple[datetime, ...] = ()
+    proven_as_of: datetime | None = None
+    """The view held what its sources had then, by the platform's own metadata; it covers no later signal."""
+    told_of: str = ""
+    """The version of the view whose proof followers were told of last."""
+    disproved: bool = False
+    """The view lacked a source's version, and was signalled for it; not again before the next proof."""
+    startable_since: datetime | None = None
+    """Since when something is owed and neither a run nor a hold is in the way."""
+    run_times: tuple[timedelta, ...] = ()
+    """How long the last successful runs of ours took, the newest last; five at most."""
 
     @property
     def situation(self) -> Situation:
@@ -178,6 +196,8 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
     LOST = "lost"  # a foreign run that can no longer be followed
+    PROVEN = "proven"  # no run of ours: the view holds what was owed, by the platform's own metadata
+    SPARED = "spared"  # no run at all: a refresh would have read nothing new
 
 
 class Ended(Value, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from shared.refresh.decide import Gate, Wait, decide, stale_since
+from shared.refresh.owed import covers
 from shared.refresh.ports import Capabilities
 from shared.refresh.state import Blocked, Cancelled, Deployment, Hold, Owed, Paused, Situation, State
 from shared.refresh.timing import Context
@@ -14,8 +15,26 @@ from shared.values import Value
 MINUTE, HOUR = 60, 3600
 
 
+class SourceStatus(Value, frozen=True):
+    """How one source of a target stands, where sources are looked at."""
+
+    title: str
+    """The source as people write it: `sales.orders`, `Tables/orders`."""
+    version: str = ""
+    """The version of its data that the last look saw."""
+    since: datetime | None = None
+    """When that data came."""
+    silent: str = ""
+    """Why there was no answer for three look intervals; empty while there is one."""
+    cannot: str = ""
+    """Why the last look could not tell, however recent the one before it was."""
+
+
 class Row(Value, frozen=True):
-    """One target's line. `verdict` is fresh, stale, late (beyond its objective), held or unknown; `why` explains it."""
+    """One target's line: what holds of it, and why.
+
+    `verdict` is held, late (beyond its objective), unknown, stale, proven (by the platform's own metadata) or fresh.
+    """
 
     name: str
     kind: str
@@ -30,11 +49,13 @@ class Row(Value, frozen=True):
     failures: int
     last_error: str
     next_look_at: datetime | None
+    proven_as_of: datetime | None = None
+    sources: tuple[SourceStatus, ...] = ()
 
     @property
     def well(self) -> bool:
         """Whether nobody needs to do anything."""
-        return self.verdict in {"fresh", "stale"}
+        return self.verdict in {"fresh", "stale", "proven"}
 
 
 def row(
@@ -45,10 +66,13 @@ def row(
     *,
     now: datetime,
     dead_letters: int,
+    sources: tuple[SourceStatus, ...] = (),
 ) -> Row:
     """What is known of one target. While dead letters lie about, a target that looks fresh is not known to be."""
     since = stale_since(state)
     verdict, why = _verdict(target, state, deployment, now, dead_letters)
+    if verdict not in {"held", "late"}:
+        verdict, why = _by_sources(target, state, sources, verdict, why)
     if verdict == "stale":
         why = f"{why}; {_next_step(target, state, deployment, capabilities, now)}"
     return Row(
@@ -65,7 +89,39 @@ def row(
         failures=state.failures,
         last_error=state.last_error,
         next_look_at=state.wake_at,
+        proven_as_of=_shown(state.proven_as_of, target),
+        sources=sources,
     )
+
+
+def _shown(proven_as_of: datetime | None, target: Target) -> datetime | None:
+    """A proof's time as people are shown it: what came within the visibility lag before it may not be in the view."""
+    return proven_as_of - target.policy.visibility_lag if proven_as_of else None
+
+
+def _by_sources(
+    target: Target, state: State, sources: tuple[SourceStatus, ...], verdict: str, why: str
+) -> tuple[str, str]:
+    """The verdict as the sources make it: one that is silent leaves all unknown, one that is ahead makes it stale."""
+    silent = next((source for source in sources if source.silent), None)
+    if silent:
+        return "unknown", f"{silent.title}: {silent.silent}"
+    ahead = next((source for source in sources if _is_ahead(source, state, target)), None)
+    if ahead and ahead.since and verdict in {"stale", "fresh"}:
+        told = f"{ahead.title} has version {ahead.version} since {ahead.since:%Y-%m-%d %H:%M}Z"
+        return "stale", f"{why}; {told}" if why else told
+    if verdict == "fresh" and state.proven_as_of:
+        return "proven", f"by the platform's own metadata, as of {_shown(state.proven_as_of, target):%Y-%m-%d %H:%M}Z"
+    return verdict, why
+
+
+def _is_ahead(source: SourceStatus, state: State, target: Target) -> bool:
+    """Whether a source has data that no successful run is known to have read."""
+    if source.since is None:
+        return False
+    proven = state.proven_as_of is not None and source.since <= state.proven_as_of
+    read = state.fresh_as_of is not None and covers(state.fresh_as_of, source.since, target.policy.visibility_lag)
+    return not (proven or read)
 
 
 def unknown(target: Target, why: str) -> Row:
@@ -106,7 +162,8 @@ def _verdict(target: Target, state: State, deployment: Deployment, now: datetime
         if dead_letters:
             return "unknown", f"{dead_letters} dead letters may hold its signals: unstale redrive"
         # A new target is owed at its first look, so one that owes nothing and never was fresh had none.
-        return ("fresh", "") if state.fresh_as_of else ("unknown", "the deployed function has not looked at it yet")
+        known = state.fresh_as_of or state.proven_as_of
+        return ("fresh", "") if known else ("unknown", "the deployed function has not looked at it yet")
     objective = target.policy.objective
     reasons = ", ".join(dict.fromkeys(reason for debt in _debts(state) for reason in debt.reasons))
     if objective and now - since > objective:

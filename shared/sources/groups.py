@@ -11,11 +11,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-from shared.targets import GlueView, OneLakeChanged, Target
+from shared.refresh import records
+from shared.targets import GlueView, IcebergChanged, OneLakeChanged, Target
 from shared.values import Value
-
-PREFIX = "group:"
-"""Keys of groups begin with this, so that a tick tells them from targets, whose keys begin with their kind."""
 
 TABLE_BUCKETS = "s3tablescatalog"
 """The catalog below an account's that federates its S3 table buckets: `<account>:s3tablescatalog/<bucket>`."""
@@ -30,7 +28,7 @@ class GlueDatabase(Value, frozen=True, tag="glue-database", tag_field="kind"):
     @property
     def key(self) -> str:
         """`group:glue-database:<catalog>:<database>`, each part percent-encoded."""
-        return _key("glue-database", self.catalog_id, self.database)
+        return records.group_key("glue-database", self.catalog_id, self.database)
 
     def __str__(self) -> str:
         """`database sales`."""
@@ -47,7 +45,7 @@ class TableBucket(Value, frozen=True, tag="s3-table-bucket", tag_field="kind"):
     @property
     def key(self) -> str:
         """`group:s3-table-bucket:<account>:<bucket>:<namespace>`, each part percent-encoded."""
-        return _key("s3-table-bucket", self.account, self.bucket, self.namespace)
+        return records.group_key("s3-table-bucket", self.account, self.bucket, self.namespace)
 
     @property
     def catalog_id(self) -> str:
@@ -69,7 +67,7 @@ class DeltaTable(Value, frozen=True, tag="delta-table", tag_field="kind"):
     @property
     def key(self) -> str:
         """`group:delta-table:<workspace>:<item>:<path>`, each part percent-encoded."""
-        return _key("delta-table", self.workspace, self.item, self.path)
+        return records.group_key("delta-table", self.workspace, self.item, self.path)
 
     def __str__(self) -> str:
         """`Tables/orders`."""
@@ -94,25 +92,16 @@ class SourceTable(Value, frozen=True):
         return f"{space}.{self.name}"
 
 
-def _key(kind: str, *parts: str) -> str:
-    return PREFIX + ":".join((kind, *(quote(part, safe="") for part in parts)))
-
-
-def is_group(key: str) -> bool:
-    """Whether a record's key is that of a group."""
-    return key.startswith(PREFIX)
-
-
 def group_of(key: str) -> Group | None:
     """The group that a record's key names; None for a key of a kind that only a later release knows."""
-    kind, *parts = key.removeprefix(PREFIX).split(":")
+    kind, *parts = records.group_parts(key)
     makers = {
         "glue-database": (GlueDatabase, 2),
         "s3-table-bucket": (TableBucket, 3),
         "delta-table": (DeltaTable, 3),
     }
     maker, length = makers.get(kind, (None, 0))
-    return maker(*map(unquote, parts)) if maker and len(parts) == length else None
+    return maker(*parts) if maker and len(parts) == length else None
 
 
 # --- Sources of a target ---------------------------------------------------------------------------------------------
@@ -120,20 +109,17 @@ def group_of(key: str) -> Group | None:
 
 def sources_of(target: Target) -> tuple[SourceTable, ...]:
     """The tables that a target's configuration names and that can be looked at, each once."""
-    found = (_source_of(entry) for entry in target.on)
+    found = (_source_of(target, entry) for entry in target.on)
     return tuple(dict.fromkeys(source for source in found if source))
 
 
-def _source_of(entry: object) -> SourceTable | None:
-    if isinstance(entry, OneLakeChanged) and is_table(entry.path):
+def _source_of(target: Target, entry: object) -> SourceTable | None:
+    view = target.resource
+    if isinstance(entry, IcebergChanged) and isinstance(view, GlueView):
+        return table_of(entry.catalog_id or view.catalog_id, entry.database, entry.table)
+    if isinstance(entry, OneLakeChanged) and entry.is_table:
         return SourceTable(DeltaTable(entry.workspace.lower(), entry.item.lower(), entry.path.strip("/")))
     return None
-
-
-def is_table(path: str) -> bool:
-    """Whether a path of a Fabric item is that of a table: `Tables/<table>` or `Tables/<schema>/<table>`."""
-    top, *names = path.strip("/").split("/")
-    return top == "Tables" and 1 <= len(names) <= 2  # noqa: PLR2004 - a table, with its schema or without
 
 
 def view_of(target: Target) -> SourceTable | None:
@@ -179,3 +165,10 @@ def named_by_view(arns: Iterable[str]) -> tuple[tuple[SourceTable, ...], tuple[s
 def encode(source: SourceTable) -> str:
     """A source as a key of a mapping: `<key of its group>|<name>`."""
     return f"{source.group.key}|{quote(source.name, safe='')}"
+
+
+def decode(text: str) -> SourceTable | None:
+    """The source that such a key names; None for one of a later release."""
+    key, _, name = text.partition("|")
+    group = group_of(key)
+    return SourceTable(group, unquote(name)) if group else None

@@ -9,11 +9,12 @@ https://docs.aws.amazon.com/glue/latest/dg/iceberg-rest-apis.html, https://icebe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 import msgspec
 
+from shared.platforms.failures import header
 from shared.sources.memory import IDS_KEPT, IcebergVersion
 from shared.values import Value
 
@@ -92,6 +93,32 @@ def load_table_path(catalog_id: str, database: str, table: str) -> str:
     """
     prefix = quote(catalog_id.replace("/", ":"), safe=":")
     return f"/iceberg/v1/catalogs/{prefix}/namespaces/{quote(database, safe='')}/tables/{quote(table, safe='')}"
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+    type: str = ""
+
+
+class _ErrorAnswer(msgspec.Struct):
+    error: _Error = msgspec.field(default_factory=_Error)
+
+
+_error = msgspec.json.Decoder(_ErrorAnswer)
+
+
+def error_of(headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
+    """Code and message of an error of the REST catalog: `{"error": {"message", "type", "code"}}`, or another body.
+
+    The header says what the status does not: throttling comes as 400 with `x-amzn-ErrorType: ThrottlingException`
+    (github.com/apache/iceberg/issues/17824).
+    """
+    try:
+        error = _error.decode(body).error
+    except msgspec.MsgspecError:
+        error = _Error()
+    code = header(headers, "x-amzn-ErrorType").partition(":")[0] or error.type
+    return code, error.message
 
 
 def read_table(body: bytes) -> Metadata | str:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from shared.refresh import records
 from shared.values import Value
 
 IDS_KEPT = 20
@@ -77,14 +78,15 @@ class ViewMemory(Value, frozen=True):
 class GroupRecord(Value, frozen=True):
     """What is remembered of a group's sources and views, and of the looks at it.
 
-    `sources` and `views` by name. `doublings`: how often its interval was doubled, last at `throttled_at`. `problem`:
-    why the last look failed, since `failing_since`.
+    `sources` and `views` by name. `doublings`: how often its interval was doubled, last at `throttled_at`. `due_at`:
+    when to look again, as the index has it. `problem`: why the last look failed, since `failing_since`.
     """
 
     sources: dict[str, SourceMemory] = msgspec.field(default_factory=dict)
     views: dict[str, ViewMemory] = msgspec.field(default_factory=dict)
     doublings: int = 0
     throttled_at: datetime | None = None
+    due_at: datetime | None = None
     problem: str = ""
     failing_since: datetime | None = None
 
@@ -106,3 +108,13 @@ def version_of(memory: SourceMemory) -> str:
             return str(data)
         case _:
             return ""
+
+
+def read_group(body: bytes) -> GroupRecord:
+    """The record of a group; an absent one is a group of which nothing is known."""
+    return records.read_as(body, GroupRecord) if body else GroupRecord()
+
+
+def write_group(record: GroupRecord) -> bytes:
+    """The bytes of the record of a group."""
+    return records.write(record)

@@ -26,7 +26,7 @@ class News(Value, frozen=True):
     @property
     def signal(self) -> Signal:
         """The signal for each reader."""
-        return Signal(self.at, f"new data in {self.source.title}")
+        return Signal(self.at, f"new data in {self.source.title}", looked=True)
 
 
 def known_of(record: GroupRecord) -> Known:

@@ -17,10 +17,18 @@ MODULES = (
     "refresh.timing",
     "refresh.decide",
     "refresh.planning",
+    "refresh.proven",
     "refresh.machine",
     "refresh.engine",
     "inbound.routing",
     "inbound.dispatch",
+    "sources.replies",
+    "sources.iceberg",
+    "sources.catalog",
+    "sources.rhythm",
+    "sources.proof",
+    "sources.remembering",
+    "sources.looking",
 )
 """What decides, in the order in which each imports those before it. Values and ports are never copied."""
 

@@ -14,7 +14,9 @@ Everything is in memory and in daemon threads, which leaving it ends: an interru
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +46,7 @@ from local.emulators.aws.wire import OneAtATime, Polled, QuietHandler, sending_a
 from local.emulators.clock import utc_now
 from local.emulators.faults import FaultScript
 from local.emulators.glue.emulator import FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings
+from local.emulators.glue.lake import LakeCalls, next_metadata, read_metadata
 from local.emulators.glue.wire import GlueEvent
 from local.emulators.http_server import WsgiServer
 
@@ -52,6 +55,9 @@ ACCESS_KEY: Final = "UNSTALELOCALPRODUCT1"
 
 EVENTS_PAUSE: Final = timedelta(milliseconds=50)
 """How often the Glue emulator is asked for events that have come due."""
+
+LAKE: Final = "lake"
+"""The bucket of Iceberg tables' metadata, about whose objects no rule tells anybody."""
 
 
 REASONS: Final = {
@@ -175,9 +181,7 @@ class LocalAws:
     ) -> None:
         """Put a materialized view, and its database where it is missing, into the catalog; sources are table ARNs."""
         glue, catalog = self.client("glue"), catalog or self.account
-        found = [each["Name"] for each in glue.get_databases(CatalogId=catalog)["DatabaseList"]]
-        if database not in found:
-            glue.create_database(CatalogId=catalog, DatabaseInput={"Name": database})
+        _make_database(glue, catalog, database)
         definition = {"Definer": f"arn:aws:iam::{self.account}:role/definer", "SubObjects": list(sources)}
         glue.create_table(
             CatalogId=catalog, DatabaseName=database, TableInput={"Name": table, "ViewDefinition": definition}
@@ -214,13 +218,41 @@ class LocalAws:
 
     def _serve(self, stack: ExitStack) -> None:
         """Serve moto on a free port of loopback."""
-        app = OneAtATime(DomainDispatcherApplication(create_backend_app), self._lock, self._errors)
+        app = OneAtATime(self._app(), self._lock, self._errors)
         server = stack.enter_context(WsgiServer(app, handler=QuietHandler))
         self.url = f"http://127.0.0.1:{server.port}"
+
+    def _app(self) -> Any:
+        """Moto's application, behind what looking asks and moto does not know."""
+        app = DomainDispatcherApplication(create_backend_app)
+        self.lake = LakeCalls(app, self.account, self.glue.catalog(self.account, self.region), self.faults)
+        return self.lake
+
+    def commit(self, database: str, table: str, operation: str = "append", *, catalog: str | None = None) -> int:
+        """Commit to an Iceberg table, which is made with its first commit; returns the current snapshot's id.
+
+        `operation` is that of the new snapshot, or "rollback". As with Glue, the metadata is written before the
+        catalog's pointer moves, and no event tells of it but the catalog's own, which is best effort.
+        """
+        glue, catalog = self.client("glue"), catalog or self.account
+        place = {"CatalogId": catalog, "DatabaseName": database}
+        _make_database(glue, catalog, database)
+        tables = glue.get_tables(**place, Expression=table)["TableList"]
+        found = next((each for each in tables if each["Name"] == table), None)
+        before = read_metadata(self.account, found["Parameters"]["metadata_location"]) if found else None
+        metadata = next_metadata(before, operation, secrets.randbits(62), self._now())
+        location = f"s3://{LAKE}/{database}/{table}/metadata/{uuid.uuid4()}.metadata.json"
+        self.client("s3").put_object(Bucket=LAKE, Key=location.removeprefix(f"s3://{LAKE}/"), Body=json.dumps(metadata))
+        parameters = {"table_type": "ICEBERG", "metadata_location": location}
+        write = glue.update_table if found else glue.create_table
+        write(**place, TableInput={"Name": table, "Parameters": parameters})
+        current: int = metadata["current-snapshot-id"]
+        return current
 
     def _furnish(self) -> None:
         """Create what a deployment has: buckets that tell their events, the table, the queues and the rules."""
         s3 = self.client("s3")
+        s3.create_bucket(Bucket=LAKE, CreateBucketConfiguration={"LocationConstraint": self.region})
         for bucket in self._buckets:
             s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.region})
             s3.put_bucket_notification_configuration(
@@ -294,3 +326,10 @@ class LocalAws:
         """Sleep while others are served, or until the emulator is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._left, seconds)
+
+
+def _make_database(glue: Any, catalog: str, database: str) -> None:
+    """A database, where it is missing."""
+    found = [each["Name"] for each in glue.get_databases(CatalogId=catalog)["DatabaseList"]]
+    if database not in found:
+        glue.create_database(CatalogId=catalog, DatabaseInput={"Name": database})

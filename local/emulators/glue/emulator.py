@@ -33,6 +33,7 @@ from local.emulators.faults import (
     Slow,
     Throttle,
 )
+from local.emulators.glue.lake import page_of_tables, subobjects_read
 from local.emulators.glue.model import Call, GlueError, GlueSettings, Refreshes, Run, resource_name
 from local.emulators.glue.wire import (
     COMMON_ERRORS,
@@ -91,6 +92,7 @@ class GlueEmulator:
         self._sleep = sleep
         self._lock = threading.RLock()
         self._told: dict[str, int] = {}
+        self._read: dict[str, tuple[int, ...]] = {}
         self._installed = ExitStack()
 
     def __enter__(self) -> Self:
@@ -149,6 +151,33 @@ class GlueEmulator:
         if self._emit:
             self._emit(event)
 
+    def catalog(self, account: str, region: str) -> Callable[[str], GlueBackend]:
+        """Moto's state of each catalog of an account and Region, by the catalog's id."""
+        return lambda catalog: _backend(account, region, catalog)
+
+    def told_of_view(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        """What the catalog says of a view's last refresh: the snapshots that it read, and the view's own."""
+        place = (table["CatalogId"], table["DatabaseName"], table["Name"])
+        with self._lock:
+            now = self._clock()
+            ended = [
+                run
+                for run in self._refreshes.runs.values()
+                if (run.catalog, run.database, run.table) == place and run.status(now) == "SUCCEEDED"
+            ]
+            last = max(ended, key=lambda run: run.created_at, default=None)
+        if last is None:
+            return {}
+        return {
+            "SubObjectVersionIds": sorted(set(self._read.get(last.run_id, ()))),
+            "ViewVersionId": int(last.created_at.timestamp() * 1_000_000),
+            "LastRefreshType": "FULL" if last.full else "INCREMENTAL",
+        }
+
+    def throttled_look(self) -> GlueError | None:
+        """A refusal of GetTables, if one is scripted."""
+        return _scripted_refusal(GET, self.faults.take("look"))
+
     def _answer_under(self, fault: Fault | None, call: Call) -> dict[str, Any]:
         """Answer as the script wants: refused without the deed, refused after it, or truly."""
         refusal = _scripted_refusal(call.operation, fault)
@@ -193,6 +222,7 @@ class GlueEmulator:
     def _start(self, call: Call, now: datetime) -> dict[str, Any]:
         """StartMaterializedViewRefreshTaskRun."""
         run = self._refreshes.start(call, _role_of_view(call), now)
+        self._read[run.run_id] = _read_by_refresh(call)
         return {"MaterializedViewRefreshTaskRunId": run.run_id}
 
     def _get(self, call: Call, now: datetime) -> dict[str, Any]:
@@ -254,7 +284,8 @@ def _install(emulator: GlueEmulator) -> ExitStack:
         stack.enter_context(patch.object(GlueResponse, "update_table", told_update))
         stack.enter_context(patch.object(GlueResponse, "glue_backend", property(_backend_asked_for)))
         stack.enter_context(patch.object(GlueResponse, "parameters", property(_parameters)))
-        stack.enter_context(patch.object(FakeTable, "as_dict", _marking_views(FakeTable.as_dict)))
+        stack.enter_context(patch.object(FakeTable, "as_dict", _marking_views(emulator, FakeTable.as_dict)))
+        stack.enter_context(patch.object(GlueResponse, "get_tables", _paging(emulator)))
         return stack.pop_all()
 
 
@@ -328,15 +359,44 @@ def _telling(emulator: GlueEmulator, update_table: Callable[[GlueResponse], Any]
     return update_and_tell
 
 
-def _marking_views(as_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A table's description as moto has it, with the mark that Glue puts on materialized views."""
+def _marking_views(emulator: GlueEmulator, as_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A table's description as moto has it, with what Glue says of materialized views."""
 
     def as_dict_with_mark(table: FakeTable, version: str | None = None) -> dict[str, Any]:
         """Describe the table, and mark it."""
         told = as_dict(table, version)
-        return told | {"IsMaterializedView": _is_materialized_view(told)}
+        if not _is_materialized_view(told):
+            return told | {"IsMaterializedView": False}
+        definition = told["ViewDefinition"] | emulator.told_of_view(told)
+        return told | {"IsMaterializedView": True, "ViewDefinition": definition}
 
     return as_dict_with_mark
+
+
+def _paging(emulator: GlueEmulator) -> Callable[[GlueResponse], tuple[str, dict[str, Any]]]:
+    """GetTables with pages and whole-second times; moto has neither."""
+
+    def get_tables(response: GlueResponse) -> tuple[str, dict[str, Any]]:
+        refusal = emulator.throttled_look()
+        if refusal:
+            return json.dumps(error_body(refusal, GET)), {**JSON, **refusal.headers, "status": refusal.status}
+        asked = response.parameters
+        tables = response.glue_backend.get_tables(asked["DatabaseName"], asked.get("Expression"))
+        page = page_of_tables([table.as_dict() for table in tables], asked)
+        return json.dumps(page, default=datetime.timestamp), dict(JSON)
+
+    return get_tables
+
+
+def _read_by_refresh(call: Call) -> tuple[int, ...]:
+    """The snapshots that a refresh reads, which it does when it is created."""
+    named = call.parameters
+
+    def backend(catalog: str) -> GlueBackend:
+        return _backend(call.account, call.region, catalog)
+
+    view = backend(named["CatalogId"]).get_table(named["DatabaseName"], named["TableName"]).as_dict()
+    return subobjects_read(call.account, backend, view)
 
 
 def _is_materialized_view(table: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ from shared.sources.catalog import GONE, look_at_bucket, look_at_database
 from shared.sources.groups import GlueDatabase, SourceTable, TableBucket
 from shared.sources.memory import IcebergVersion, SourceMemory
 from shared.sources.ports import Known, Observation, Seen, ViewSeen
-from tests.sources_support import DENIED, THROTTLED, FakeCatalog, metadata, reply
 from tests.support.core import NOON, at, seconds
+from tests.support.sources import DENIED, THROTTLED, FakeCatalog, metadata, reply
 
 SALES = GlueDatabase("123456789012", "sales")
 LAKE = TableBucket("123456789012", "lake", "sales")

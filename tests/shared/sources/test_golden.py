@@ -80,7 +80,7 @@ def test_delta_commits_read_in_part_are_never_taken_for_less(folder: Path) -> No
 
 def test_the_goldens_are_as_many_as_promised() -> None:
     """At least 20 of each format, 5,000 snapshots and a commit of 1 MB among them."""
-    folder = Path(__file__).with_name("golden")
+    folder = Path(__file__).parents[2] / "golden"
     assert len(list((folder / "iceberg").iterdir())) >= 20
     assert len(list((folder / "delta").iterdir())) >= 20
     many = json.loads(read_bytes(folder / "iceberg" / "snapshots_5000", "metadata.json") or b"")

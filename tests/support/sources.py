@@ -139,6 +139,7 @@ class FakeLog:
         self.gone = False
         self.page = 5000
         self.calls: list[str] = []
+        self.clock: float | None = None
 
     def commit(self, number: int, body: bytes, time: float = 0) -> None:
         """A commit at so many seconds after noon."""
@@ -149,19 +150,20 @@ class FakeLog:
         self.calls.append(name)
         if name in self.failures:
             return self.failures[name]
+        asked = self.clock or 0
         if name not in self.files:
-            return reply(b"", status=404)
+            return reply(b"", status=404, asked=asked)
         body, time = self.files[name]
         tag = f'"{time.timestamp()}-{len(body)}"'
         if etag == tag:
-            return reply(b"", status=304)
+            return reply(b"", status=304, asked=asked)
         part = body[first : last + 1]
         if not part:
-            return reply(b"{}", status=416)
+            return reply(b"{}", status=416, asked=asked)
         return reply(
             part,
             status=206,
-            asked=(time - NOON) / seconds(1) + 5,
+            asked=asked if self.clock else (time - NOON) / seconds(1) + 5,
             ETag=tag,
             Last_Modified=http_date(time),
             Content_Range=f"bytes {first}-{first + len(part) - 1}/{len(body)}",

@@ -361,7 +361,7 @@ def write(folder: Path, name: str, table: Table) -> None:
 @mock_aws
 def main(cases: list[str]) -> None:
     """Make all cases, or those that are named."""
-    settings = {"py-io-impl": "tests.make_iceberg.MemoryIO", "warehouse": "s3://lake"}
+    settings = {"py-io-impl": "tests.support.make_iceberg.MemoryIO", "warehouse": "s3://lake"}
     settings |= {"client.region": "eu-central-1", "client.access-key-id": "testing"}
     settings |= {"client.secret-access-key": "testing"}
     catalog = GlueCatalog("glue", **settings)

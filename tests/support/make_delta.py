@@ -1,6 +1,6 @@
 """Makes `tests/golden/delta`: commits that deltalake 1.6 wrote, with what each must be taken for beside it.
 
-    python -m tests.make_delta [case ...]
+    python -m tests.support.make_delta [case ...]
 
 Each case is one file of a Delta log, cut out of a table that was made for it. The answers come from what was asked of
 the library, not from our code: an append changes data, an optimize does not.
@@ -23,7 +23,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.schema import Field as DeltaField
 from deltalake.schema import PrimitiveType
 
-HERE = Path(__file__).parent / "golden" / "delta"
+HERE = Path(__file__).parent.parent / "golden" / "delta"
 
 Answer = dict[str, Any]
 

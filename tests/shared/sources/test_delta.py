@@ -11,8 +11,8 @@ from shared.sources import delta
 from shared.sources.groups import DeltaTable
 from shared.sources.memory import DeltaVersion, SourceMemory
 from shared.sources.ports import Known, Observation, Seen
-from tests.sources_support import DENIED, THROTTLED, FakeLog, data_commit, metadata_commit, optimize_commit
 from tests.support.core import at
+from tests.support.sources import DENIED, THROTTLED, FakeLog, data_commit, metadata_commit, optimize_commit
 
 TABLE = DeltaTable("ws", "lh", "Tables/orders")
 

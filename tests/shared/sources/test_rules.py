@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from shared.refresh import records
 from shared.sources import groups
 from shared.sources.groups import DeltaTable, GlueDatabase, SourceTable, TableBucket
 from shared.sources.memory import DeltaVersion, GroupRecord, IcebergVersion, SourceMemory, ViewMemory, version_of
@@ -16,8 +17,8 @@ from shared.sources.remembering import enrol, known_of, news_of, remember, remem
 from shared.sources.replies import Reply, http_time, news_time
 from shared.sources.rhythm import heed, is_silent, next_look, shortest, slowed
 from shared.targets import GlueView, ItemJob, LakeViews, OneLakeChanged, S3ObjectCreated, Source, Target
-from tests.sources_support import DENIED, THROTTLED, hours, reply
 from tests.support.core import NOON, at, seconds
+from tests.support.sources import DENIED, THROTTLED, hours, reply
 
 SALES = GlueDatabase("1", "sales")
 ORDERS, RETURNS = SourceTable(SALES, "orders"), SourceTable(SALES, "returns")
@@ -61,9 +62,9 @@ def test_a_stamp_is_rounded_up_and_bounded_by_the_answer() -> None:
 def test_a_groups_key_leads_back_to_it(group: groups.Group) -> None:
     """The key is safe in every store, tells groups from targets, and names the group."""
     assert groups.group_of(group.key) == group
-    assert groups.is_group(group.key)
+    assert records.is_group(group.key)
     assert not set(group.key) & set("/#?\\")
-    assert not groups.is_group(GlueView("1", "sales", "daily").key)
+    assert not records.is_group(GlueView("1", "sales", "daily").key)
 
 
 @pytest.mark.parametrize("key", ["group:kafka:x", "group:glue-database:1", "group:"])

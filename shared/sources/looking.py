@@ -1,0 +1,377 @@
+"""The loop that looks: over the groups that are due, and before a start (design, section 9).
+
+    look at the group -> signal whom it concerns -> prove or disprove its views -> remember        rule 3
+    sources . . . the list of runs . . . the view                                                  rule 6, in this order
+
+A crash anywhere repeats what was told, which folds away. Two that look at one group at once both tell; the memory of
+the one that saves first counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec.structs import replace
+
+from shared.refresh import machine, records
+from shared.refresh.engine import LogEvent, Reconcile
+from shared.refresh.failure import Failure, FailureKind
+from shared.refresh.inputs import Disproved, Input, Proven, Signalled, Spared
+from shared.refresh.ports import Clock, Conflict, Document, Phase, Platform, Store
+from shared.refresh.state import Signal, State
+from shared.refresh.timing import Context
+from shared.sources.groups import (
+    Group,
+    SourceTable,
+    decode,
+    encode,
+    group_of,
+    sources_of,
+    view_of,
+)
+from shared.sources.memory import GroupRecord, SourceMemory, read_group, write_group
+from shared.sources.ports import Known, Seen, Sources, ViewSeen
+from shared.sources.proof import Disproof, Proof, Undecided, judge
+from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
+from shared.sources.rhythm import next_look, shortest
+from shared.targets import LakeViews, Target
+from shared.values import Value
+
+TRIES = 5
+"""How often a record of a group that moves on is read again before a look gives way; the next one is due anyway."""
+LOOK_TIME = timedelta(seconds=3)
+"""A look before a start takes no longer; else the start goes ahead (design, section 9, rule 7)."""
+
+Each = Callable[[Callable[[str], None], Sequence[str]], None]
+"""Call a function for each of some keys."""
+
+
+def one_by_one(call: Callable[[str], None], keys: Sequence[str]) -> None:
+    """Call a function for each key, one after the other."""
+    for key in keys:
+        call(key)
+
+
+class Looked(Value, frozen=True):
+    """One look at a group: the record as it was read and as it will be saved, and what was seen."""
+
+    group: Group
+    document: Document
+    record: GroupRecord
+    seen: Seen
+
+
+class Looking:
+    """Looks at groups of sources, for the targets of one configuration. It keeps nothing between calls."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        *,
+        store: Store,
+        sources: Sources,
+        platform: Platform,
+        clock: Clock,
+        reconcile: Reconcile,
+        emit: Callable[[LogEvent], None],
+        each: Each = one_by_one,
+    ) -> None:
+        """`targets` by the key of their record; those that are not looked at are left out.
+
+        `each` calls a function for each of some keys, a few at once where the cloud allows that.
+        """
+        self._targets = {key: target for key, target in targets.items() if target.policy.look}
+        self._views = {view: target for target in self._targets.values() if (view := view_of(target))}
+        self._store = store
+        self._sources = sources
+        self._platform = platform
+        self._clock = clock
+        self._reconcile = reconcile
+        self._emit = emit
+        self._each = each
+
+    # --- Who reads what ----------------------------------------------------------------------------------------------
+
+    def enrol(self, target: Target) -> None:
+        """Have the groups of a target's sources and of its view looked at: what its configuration and the view name."""
+        if target.key not in self._targets:
+            return
+        view = view_of(target)
+        wanted = (*sources_of(target), *(self._named_by(view) if view else ()))
+        for group in dict.fromkeys(source.group for source in (*wanted, *((view,) if view else ()))):
+            names = {source.name for source in wanted if source.group == group}
+            views = frozenset({view.name} if view and view.group == group else ())
+            self._change(group, partial(_with_reader, target.key, names, views))
+
+    def _named_by(self, view: SourceTable) -> tuple[SourceTable, ...]:
+        """The tables that a view named when it was last seen."""
+        record = read_group(self._store.load(view.group.key).body)
+        return _decode_all(record.views[view.name].sources) if view.name in record.views else ()
+
+    def _change(self, group: Group, change: Callable[[GroupRecord], GroupRecord]) -> None:
+        """Change a group's record, which is due at once if that changes anything."""
+        for _ in range(TRIES):
+            document = self._store.load(group.key)
+            record = read_group(document.body)
+            changed = change(record)
+            if changed == record:
+                return
+            try:
+                now = self._clock.now()
+                self._store.save(document, write_group(replace(changed, due_at=now)), now)
+            except Conflict:
+                continue
+            return
+
+    # --- A look ------------------------------------------------------------------------------------------------------
+
+    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool]) -> list[Exception]:
+        """Look at groups that are due, in their order, while there is time; the exceptions of those that failed."""
+        failures: list[Exception] = []
+
+        def look(key: str) -> None:
+            if is_over():
+                return
+            try:
+                self.look(key)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the other groups must not wait for it
+                failure.add_note(f"group {key}")
+                failures.append(failure)
+
+        self._each(look, keys)
+        return failures
+
+    def look(self, key: str) -> None:
+        """Look at one group that is due."""
+        group = group_of(key)
+        document = self._store.load(key)
+        record = read_group(document.body)
+        if group is None or not document.body:
+            return
+        interval = self._interval(group, record)
+        if interval is None:
+            self._save(document, replace(record, due_at=None))
+            return
+        answer = self._sources.look(group, self._known(group, record))
+        now = self._clock.now()
+        if isinstance(answer, Failure):
+            self._failed(group, answer)
+            failed = remember_failure(record, answer, now)
+            self._save(document, replace(failed, due_at=next_look(failed, interval, now, complete=True)))
+            return
+        told = self._tell(Looked(group, document, record, answer))
+        complete = answer.complete and told.sources.keys() <= record.sources.keys()
+        self._save(document, replace(told, due_at=next_look(told, interval, now, complete=complete)))
+        self._say(str(group), "throttled" if answer.throttled else "answered")
+
+    def _failed(self, group: Group, failure: Failure) -> None:
+        outcome = "throttled" if failure.kind is FailureKind.THROTTLED else "failed"
+        self._say(str(group), outcome, why=str(failure))
+
+    def _interval(self, group: Group, record: GroupRecord) -> timedelta | None:
+        """The shortest interval of those that read the group now; None where nobody does."""
+        readers = {reader for memory in record.sources.values() for reader in memory.readers}
+        targets = [self._targets[reader] for reader in readers if reader in self._targets]
+        views = [self._views[view] for name in record.views if (view := SourceTable(group, name)) in self._views]
+        return shortest(target.policy.look for target in (*targets, *views))
+
+    def _known(self, group: Group, record: GroupRecord) -> Known:
+        """What to look at: sources that somebody here reads, and views that somebody here refreshes."""
+        known = known_of(record)
+        read = {
+            name: memory
+            for name, memory in known.sources.items()
+            if any(reader in self._targets for reader in memory.readers)
+        }
+        return Known(read, frozenset(name for name in known.views if SourceTable(group, name) in self._views))
+
+    def _tell(self, looked: Looked) -> GroupRecord:
+        """Signals, then proofs; the record to be saved after them."""
+        for news in news_of(looked.group, looked.record, looked.seen):
+            for reader in news.readers:
+                target = self._targets.get(reader)
+                if target and _reads(target, news.source):
+                    self._reconcile(target, (Signalled(news.signal),))
+        record = self._follow_views(looked)
+        record = remember(record, looked.seen, self._clock.now())
+        self._judge(looked, record)
+        return record
+
+    def _follow_views(self, looked: Looked) -> GroupRecord:
+        """Rule 1: what a view names are its sources; a change of it is a signal, at the moment of the answer."""
+        record = looked.record
+        for name, view in looked.seen.views.items():
+            target = self._views.get(SourceTable(looked.group, name))
+            named = tuple(sorted(encode(source) for source in view.sources))
+            if target is None or (named == record.views[name].sources and record.views[name].when):
+                continue
+            record = self._name_sources(target, looked.group, record, view, record.views[name].sources)
+            if record.views[name].when:
+                signal = Signal(view.moment, "the view names other sources")
+                self._reconcile(target, (Signalled(signal),))
+        return record
+
+    def _name_sources(
+        self, target: Target, group: Group, record: GroupRecord, view: ViewSeen, before: tuple[str, ...]
+    ) -> GroupRecord:
+        """Write a target as the reader of what its view names, into other groups at once and into this one's record."""
+        wanted = tuple(dict.fromkeys((*view.sources, *sources_of(target))))
+        groups = {source.group for source in (*wanted, *_decode_all(before))}
+        for other in sorted(groups - {group}, key=lambda each: each.key):
+            names = {source.name for source in wanted if source.group == other}
+            self._change(other, partial(_with_reader, target.key, names, frozenset()))
+        own = {source.name for source in wanted if source.group == group}
+        return _with_reader(target.key, own, frozenset(), record)
+
+    # --- Proofs ------------------------------------------------------------------------------------------------------
+
+    def _judge(self, looked: Looked, record: GroupRecord) -> None:
+        """Rule 6: prove or disprove the views of a group, by what is remembered of their sources."""
+        memories = self._memories(looked.seen.views.values(), looked.group, record)
+        wanted: dict[str, Target] = {}
+        for name, view in looked.seen.views.items():
+            target = self._views.get(SourceTable(looked.group, name))
+            if target and self._would_write(target, view, memories) and self._is_quiet(target):
+                wanted[name] = target
+        if not wanted:
+            return
+        again = self._sources.look(looked.group, Known({}, frozenset(wanted)))
+        if isinstance(again, Failure):
+            self._failed(looked.group, again)
+            return
+        for name, view in again.views.items():
+            given = _decided(view, memories)
+            if given and name in wanted:
+                self._reconcile(wanted[name], (given,))
+
+    def _memories(
+        self, views: Iterable[ViewSeen], group: Group, record: GroupRecord
+    ) -> dict[SourceTable, SourceMemory]:
+        """What is remembered of all sources of these views; of this group by the record in hand."""
+        sources = tuple(dict.fromkeys(source for view in views for source in view.sources))
+        others = sorted({source.group for source in sources} - {group}, key=lambda each: each.key)
+        documents = self._store.load_many([other.key for other in others]) if others else ()
+        found = {group: record} | {
+            other: read_group(document.body) for other, document in zip(others, documents, strict=True)
+        }
+        return {
+            source: memory for source in sources if (memory := found[source.group].sources.get(source.name)) is not None
+        }
+
+    def _would_write(self, target: Target, view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> bool:
+        """Whether what the ids say would be written, so that it is worth a list of runs."""
+        given = _decided(view, memories)
+        if given is None:
+            return False
+        state = records.read_state(self._store.load(target.key).body)
+        context = Context(target.key, target.policy, self._platform.capabilities)
+        return machine.fold(state, given, context, self._clock.now()).state != state
+
+    def _is_quiet(self, target: Target) -> bool:
+        """Whether the platform lists no run that may be going on; a failed list proves nothing."""
+        runs = self._platform.list(target, self._clock.now())
+        return not isinstance(runs, Failure) and not any(run.phase in {Phase.ACTIVE, Phase.UNKNOWN} for run in runs)
+
+    # --- Before a start ----------------------------------------------------------------------------------------------
+
+    def before_start(self, target: Target, state: State) -> Input | None:
+        """Rule 7: what spares a start, if a new look shows that a refresh would read nothing new.
+
+        It saves no memory, and takes `LOOK_TIME` at most: then the start goes ahead.
+        """
+        if target.key not in self._targets:
+            return None
+        ends_at = self._clock.monotonic() + LOOK_TIME.total_seconds()
+        view = view_of(target)
+        found = self._prove(target, view, ends_at) if view else self._spare(target, state, ends_at)
+        in_time = self._clock.monotonic() <= ends_at
+        self._say(f"sources of {target.name}", "spared" if found and in_time else "not spared", target.name)
+        return found if in_time else None
+
+    def _prove(self, target: Target, view: SourceTable, ends_at: float) -> Input | None:
+        """Sources anew, then the list of runs, then the view anew."""
+        sources = self._named_by(view)
+        memories = self._look_anew(sources, ends_at) if sources else None
+        if memories is None or not self._is_quiet(target) or self._clock.monotonic() > ends_at:
+            return None
+        seen = self._sources.look(view.group, Known({}, frozenset({view.name})))
+        if isinstance(seen, Failure) or view.name not in seen.views:
+            return None
+        given = _decided(seen.views[view.name], memories)
+        return given if isinstance(given, Proven) else None
+
+    def _look_anew(self, sources: Sequence[SourceTable], ends_at: float) -> dict[SourceTable, SourceMemory] | None:
+        """What a new look shows of these sources; None where one gives no answer, or not in time."""
+        found: dict[SourceTable, SourceMemory] = {}
+        for group in dict.fromkeys(source.group for source in sources):
+            record = read_group(self._store.load(group.key).body)
+            names = {source.name for source in sources if source.group == group}
+            known = {name: record.sources.get(name, SourceMemory()) for name in names}
+            seen = self._sources.look(group, Known(known))
+            if isinstance(seen, Failure) or self._clock.monotonic() > ends_at:
+                return None
+            looked = remember(GroupRecord(sources=known), seen, self._clock.now())
+            found |= {SourceTable(group, name): memory for name, memory in looked.sources.items()}
+            if any(not seen.sources[name].when for name in names):
+                return None
+        return found
+
+    def _spare(self, target: Target, state: State, ends_at: float) -> Input | None:
+        """Fabric proves nothing, but the last successful run read what an answer had shown before its claim.
+
+        That spares a start only where all that is owed came from tables that are looked at.
+        """
+        owed, as_of, sources = state.owed, state.fresh_as_of, sources_of(target)
+        if not (owed and owed.looked and as_of and sources and isinstance(target.resource, LakeViews)):
+            return None
+        memories = self._look_anew(sources, ends_at)
+        if memories is None or any(not _was_read(memory, as_of) for memory in memories.values()):
+            return None
+        when = min(memory.when for memory in memories.values() if memory.when)
+        return Spared(when, self._clock.now())
+
+    def _say(self, group: str, outcome: str, target: str = "", why: str = "") -> None:
+        """Tell what a look led to."""
+        fields = {"group": group, "outcome": outcome} | ({"why": why} if why else {})
+        self._emit(LogEvent("looked", target, self._clock.now(), fields))
+
+    # --- Saving ------------------------------------------------------------------------------------------------------
+
+    def _save(self, document: Document, record: GroupRecord) -> None:
+        """Save the memory. Whoever was first told the same, so a conflict is left at that."""
+        try:
+            self._store.save(document, write_group(record), record.due_at)
+        except Conflict:
+            return
+
+
+def _decode_all(names: Iterable[str]) -> tuple[SourceTable, ...]:
+    """The sources that these keys name, without those of a later release."""
+    return tuple(source for name in names if (source := decode(name)))
+
+
+def _with_reader(target: str, names: Iterable[str], views: frozenset[str], record: GroupRecord) -> GroupRecord:
+    return enrol(record, target, dict.fromkeys(names), views)
+
+
+def _reads(target: Target, source: SourceTable) -> bool:
+    """Whether a target still reads a source: a view what it names, any other what its configuration names."""
+    return view_of(target) is not None or source in sources_of(target)
+
+
+def _decided(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> Input | None:
+    """What a view's ids say, as an input of the machine."""
+    match judge(view, memories):
+        case Proof(at, version):
+            return Proven(at, version, view.moment)
+        case Disproof(at, source):
+            return Disproved(at, source)
+        case Undecided():
+            return None
+
+
+def _was_read(memory: SourceMemory, claimed_at: datetime) -> bool:
+    """Whether an answer had shown the data that a source has now before a run was claimed."""
+    return not memory.problem and memory.shown_at is not None and memory.shown_at <= claimed_at

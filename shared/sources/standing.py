@@ -1,0 +1,77 @@
+"""How the sources of targets stand, for `status`: which version each has, since when, and which gives no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from shared.refresh.ports import Store
+from shared.refresh.status import SourceStatus
+from shared.sources.groups import Group, SourceTable, decode, sources_of, view_of
+from shared.sources.memory import GroupRecord, SourceMemory, read_group, version_of
+from shared.sources.rhythm import SILENT_INTERVALS, is_silent
+from shared.targets import Target
+
+
+def source_statuses(targets: Iterable[Target], store: Store, now: datetime) -> Mapping[str, tuple[SourceStatus, ...]]:
+    """The sources of each target that is looked at, by the target's key; two reads of many records."""
+    looked_at = [target for target in targets if target.policy.look]
+    views = {target.key: view for target in looked_at if (view := view_of(target))}
+    records = _read(store, {view.group for view in views.values()})
+    named = {target.key: (*sources_of(target), *_named_by(views.get(target.key), records)) for target in looked_at}
+    others = {source.group for sources in named.values() for source in sources} - records.keys()
+    records |= _read(store, others)
+    return {
+        target.key: tuple(
+            _status(source, records[source.group].sources.get(source.name), target.policy.look, now)
+            for source in dict.fromkeys(named[target.key])
+        )
+        + _view_status(views.get(target.key), records, target.policy.look, now)
+        for target in looked_at
+    }
+
+
+def _read(store: Store, groups: set[Group]) -> dict[Group, GroupRecord]:
+    ordered = sorted(groups, key=lambda group: group.key)
+    documents = store.load_many([group.key for group in ordered]) if ordered else ()
+    return {group: read_group(document.body) for group, document in zip(ordered, documents, strict=True)}
+
+
+def _named_by(view: SourceTable | None, records: Mapping[Group, GroupRecord]) -> tuple[SourceTable, ...]:
+    memory = records[view.group].views.get(view.name) if view else None
+    return tuple(source for text in (memory.sources if memory else ()) if (source := decode(text)))
+
+
+def _view_status(
+    view: SourceTable | None, records: Mapping[Group, GroupRecord], look: timedelta | None, now: datetime
+) -> tuple[SourceStatus, ...]:
+    """A line for the view itself where it is silent, or names what cannot be looked at."""
+    if view is None or look is None:
+        return ()
+    record = records[view.group]
+    memory = record.views.get(view.name)
+    if memory is None or is_silent(memory.when, look, now):
+        return (SourceStatus(view.title, silent=_why(record.problem, memory.when if memory else None)),)
+    return tuple(SourceStatus(name, cannot="it is no table") for name in memory.unreadable)
+
+
+def _status(source: SourceTable, memory: SourceMemory | None, look: timedelta | None, now: datetime) -> SourceStatus:
+    if memory is None or look is None:
+        return SourceStatus(source.title, silent=_why("", None))
+    silent = is_silent(memory.when, look, now)
+    return SourceStatus(
+        title=source.title,
+        version=version_of(memory),
+        since=memory.since,
+        silent=_why(memory.problem, memory.when) if silent else "",
+        cannot=memory.problem,
+    )
+
+
+def _why(problem: str, when: datetime | None) -> str:
+    """Why there is no answer."""
+    if problem:
+        return problem
+    if when is None:
+        return "it has not been looked at yet"
+    return f"no answer since {when:%Y-%m-%d %H:%M}Z, which is more than {SILENT_INTERVALS} intervals"

@@ -1,0 +1,207 @@
+"""The loop and its looks: a look before a start, and groups of sources among what is due (design, section 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.refresh import records
+from shared.refresh.engine import Engine
+from shared.refresh.inputs import Input, Proven, Signalled
+from shared.refresh.ports import Phase, Started
+from shared.refresh.state import Outcome, Owed, Signal, State
+from shared.targets import Target
+from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at, report
+
+GROUP = records.group_key("glue-database", "1", "sales")
+OWED = Owed(at(-60), at(-30), reasons=("event",))
+
+
+class ScriptedLooks:
+    """What looks at sources, as a test says."""
+
+    def __init__(self) -> None:
+        self.found: Any = None
+        self.enrolled: list[str] = []
+        self.looked_before: list[str] = []
+        self.looked_at: list[str] = []
+        self.failures: list[Exception] = []
+
+    def enrol(self, target: Target) -> None:
+        """Keep who was."""
+        self.enrolled.append(target.name)
+
+    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool]) -> list[Exception]:
+        """Keep what was."""
+        self.looked_at += [key for key in keys if not is_over()]
+        return self.failures
+
+    def before_start(self, target: Target, state: State) -> Input | None:
+        """As the test says."""
+        assert state.owed
+        self.looked_before.append(target.name)
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+class LookStage(Stage):
+    """A stage on which looks are scripted."""
+
+    def __init__(self, *targets: Target, ends_at: float = 1e9) -> None:
+        platform = ScriptedPlatform(start=[Started("r1")], get=[report(Phase.ACTIVE)])
+        super().__init__(*targets, platform=platform, ends_at=ends_at)
+        self.looks = ScriptedLooks()
+        self.world = replace(self.world, looks=lambda _targets, _reconcile: self.looks)
+        self.engine = Engine(self.configuration, self.world, ends_at=ends_at)
+
+
+@pytest.fixture
+def stage() -> LookStage:
+    """A target that is ready to start."""
+    made = LookStage()
+    made.put(State(owed=OWED, wake_at=NOON, startable_since=at(-10)))
+    return made
+
+
+def test_a_look_comes_before_a_start(stage: LookStage) -> None:
+    """It finds something new, or nothing can be said: the start goes ahead, and is not looked at twice."""
+    stage.engine.reconcile(stage.target())
+    assert (stage.looks.looked_before, stage.calls()) == (["daily"], ["start"])
+
+
+def test_a_start_that_would_read_nothing_new_is_spared(stage: LookStage) -> None:
+    """What is owed is dropped before any claim; history says so, and no claim was written."""
+    stage.looks.found = Proven(NOON, "7", at(1))
+    stage.engine.reconcile(stage.target())
+    state = stage.state()
+    assert (stage.calls(), state.owed, state.last_claim_at, state.proven_as_of) == ([], None, None, NOON)
+    [line] = stage.store.history(stage.target().key, 10)
+    assert records.read_ended(line).outcome is Outcome.PROVEN
+    assert "run proven" in stage.words()
+
+
+def test_what_a_look_leaves_is_started(stage: LookStage) -> None:
+    """A proof that drops only part of what is owed spares nothing of the rest, once that is ready."""
+    stage.put(State(owed=replace(OWED, oldest=at(-200)), wake_at=NOON, startable_since=at(-10)))
+    stage.looks.found = Proven(at(-100), "7", at(1))
+    stage.engine.reconcile(stage.target())
+    assert (stage.looks.looked_before, stage.calls()) == (["daily"], ["start"])
+
+
+def test_a_look_that_fails_delays_nothing(stage: LookStage) -> None:
+    """Whatever it raises: the start goes ahead, and somebody hears of it."""
+    stage.looks.found = RuntimeError("a bug")
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["start"]
+    assert "look failed" in stage.words()
+
+
+@pytest.mark.parametrize("changes", [{"asked": True}, {"full": True}])
+def test_what_a_person_asked_for_is_not_looked_at(stage: LookStage, changes: dict[str, bool]) -> None:
+    """Nor a full refresh."""
+    stage.put(State(owed=replace(OWED, **changes), wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    assert (stage.looks.looked_before, stage.calls()) == ([], ["start"])
+
+
+def test_what_is_overdue_is_not_looked_at(stage: LookStage) -> None:
+    """Two minutes late, counted from when a start was due, known and possible."""
+    stage.at(110)
+    stage.put(State(owed=OWED, wake_at=NOON, startable_since=at(-10)))
+    stage.engine.reconcile(stage.target())
+    assert stage.looks.looked_before == ["daily"]
+    late = LookStage()
+    late.at(121)
+    late.put(State(owed=OWED, wake_at=NOON, startable_since=at(-10)))
+    late.engine.reconcile(late.target())
+    assert (late.looks.looked_before, late.calls()) == ([], ["start"])
+    held = LookStage()
+    held.at(1000)
+    held.put(State(owed=OWED, wake_at=NOON, startable_since=at(900)))
+    held.engine.reconcile(held.target())
+    assert held.looks.looked_before == ["daily"]
+
+
+def test_targets_that_do_not_look_start_at_once() -> None:
+    """`look = "off"`."""
+    off = a_target(policy=replace(a_target().policy, look=None))
+    made = LookStage(off)
+    made.put(State(owed=OWED, wake_at=NOON))
+    made.engine.reconcile(off)
+    assert (made.looks.looked_before, made.calls()) == ([], ["start"])
+    assert made.state().startable_since is None
+
+
+def test_a_look_waits_for_the_lag() -> None:
+    """With a quiet period shorter than the visibility lag and three seconds the start waits for its look."""
+    target = a_target(policy=replace(a_target().policy, quiet_period=a_target().policy.visibility_lag / 10))
+    made = LookStage(target)
+    made.put(State(owed=Owed(at(-20), at(-11)), wake_at=NOON))
+    made.engine.reconcile(target)
+    assert (made.calls(), made.state().wake_at) == ([], at(2))
+    made.at(2)
+    made.engine.reconcile(target)
+    assert (made.looks.looked_before, made.calls()) == (["daily"], ["start"])
+
+
+def test_a_start_is_possible_since_it_is_owed() -> None:
+    """The record says since when, so that a late start is known as late."""
+    made = LookStage()
+    made.put(State(fresh_as_of=at(-500)))
+    made.engine.reconcile(made.target(), (Signalled(Signal(at(-5), "new")),))
+    assert made.state().startable_since == NOON
+
+
+def test_followers_are_told_of_a_proof() -> None:
+    """A proof that drops something is a signal to those that come after, at the moment of the view's answer."""
+    made = LookStage(a_target(), a_target("monthly", after=("daily",)))
+    for name in ("daily", "monthly"):
+        made.put(State(fresh_as_of=at(-900), owed=OWED if name == "daily" else None), name)
+    made.engine.reconcile(made.target(), (Proven(NOON, "7", at(1)),))
+    owed = made.state("monthly").owed
+    assert owed
+    assert (owed.oldest, owed.reasons) == (at(1), ("after daily",))
+
+
+# --- The tick --------------------------------------------------------------------------------------------------------
+
+
+def due_group(made: LookStage) -> None:
+    """A group that is more overdue than any target."""
+    made.store.save(made.store.load(GROUP), b'{"format":1,"record":{}}', at(-500))
+
+
+def test_a_tick_looks_at_groups_after_targets(stage: LookStage) -> None:
+    """Groups are work like targets, and do not keep those waiting; each is looked at once a tick."""
+    due_group(stage)
+    stage.engine.tick()
+    assert (stage.calls(), stage.looks.looked_at) == (["start"], [GROUP])
+
+
+def test_a_tick_enrols_the_targets_of_a_configuration_once(stage: LookStage) -> None:
+    """With the rollout; after it a tick with nothing due asks for nothing more than before."""
+    stage.engine.tick()
+    assert stage.looks.enrolled == ["daily"]
+    stage.engine.tick()
+    assert stage.looks.enrolled == ["daily"]
+
+
+def test_failures_of_looks_are_raised_with_those_of_targets(stage: LookStage) -> None:
+    """At the end, as a group."""
+    due_group(stage)
+    stage.looks.failures = [RuntimeError("a bug")]
+    with pytest.raises(ExceptionGroup):
+        stage.engine.tick()
+
+
+def test_groups_are_nothing_that_a_configuration_forgets(stage: LookStage) -> None:
+    """The rollout leaves records of groups alone; a worker that does not look leaves them due."""
+    due_group(stage)
+    plain = Engine(stage.configuration, replace(stage.world, looks=None))
+    plain.tick()
+    assert stage.store.load(GROUP).body == b'{"format":1,"record":{}}'
+    assert GROUP in stage.store.due(NOON, 10)

@@ -1,0 +1,515 @@
+"""The loop that looks: whom it signals, what it proves, what it remembers, and in which order (design, section 9)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from local.emulators.memory import MemoryStore
+from shared.refresh.failure import Failure
+from shared.refresh.inputs import Proven, Spared
+from shared.refresh.ports import Phase
+from shared.refresh.state import Owed, State
+from shared.sources.catalog import look_at_bucket, look_at_database
+from shared.sources.delta import look_at_table
+from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, TableBucket, encode
+from shared.sources.looking import Looking
+from shared.sources.memory import GroupRecord, IcebergVersion, read_group, write_group
+from shared.sources.ports import Known, Seen
+from shared.targets import GlueView, IcebergChanged, LakeViews, OneLakeChanged, Target
+from tests.support.core import BUSY, NOON, POLICY, ScriptedPlatform, Stage, at, report, seconds
+from tests.support.sources import DENIED, THROTTLED, FakeCatalog, FakeLog, data_commit, metadata_commit
+
+LOOKS = replace(POLICY, look=timedelta(minutes=5))
+SALES, RAW = GlueDatabase("1", "sales"), GlueDatabase("1", "raw")
+DAILY = Target("daily", GlueView("1", "sales", "daily"), LOOKS)
+ARN = "arn:aws:glue:r:1:table/"
+
+
+class Clouds:
+    """`Sources` over a catalog and a log that a test wrote, by the stage's clock; a hook runs before each look."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.catalog = FakeCatalog()
+        self.log = FakeLog()
+        self.before: Any = lambda _group, _known: None
+        self.looks: list[str] = []
+
+    def look(self, group: Group, known: Known) -> Seen | Failure:
+        """As an adapter dispatches it."""
+        self.looks.append(f"{group}: {' '.join(sorted({*known.sources, *known.views}))}")
+        self.before(group, known)
+        self.catalog.clock = self.log.clock = self.stage.clock.monotonic()
+        match group:
+            case GlueDatabase():
+                return look_at_database(group, known, self.catalog)
+            case TableBucket():
+                return look_at_bucket(group, known, self.catalog)
+            case DeltaTable():
+                return look_at_table(group, known, self.log)
+
+
+class Lookout:
+    """A stage, and somebody who looks on it."""
+
+    def __init__(self, *targets: Target, runs: Any = ()) -> None:
+        self.stage = Stage(*(targets or (DAILY,)), platform=ScriptedPlatform(list=[runs]))
+        self.clouds = Clouds(self.stage)
+        self.told: list[dict[str, Any]] = []
+        self.stage.at(100)
+        self.looking = self.of(*(targets or (DAILY,)))
+
+    def of(self, *targets: Target) -> Looking:
+        """Somebody who looks for the targets of another configuration."""
+        return Looking(
+            {target.key: target for target in targets},
+            store=self.stage.store,
+            sources=self.clouds,
+            platform=self.stage.platform,
+            clock=self.stage.clock,
+            reconcile=lambda target, happened: self.stage.engine.reconcile(target, happened, may_call=False),
+            emit=lambda happened: self.told.append(dict(happened.fields)),
+        )
+
+    def known(self, name: str = "daily", **changes: Any) -> None:
+        """The record of a target that is planned and owes nothing."""
+        self.stage.put(State(fresh_as_of=NOON, last_claim_at=NOON, **changes), name)
+
+    def group(self, group: Group = SALES) -> GroupRecord:
+        """What is remembered."""
+        return read_group(self.stage.store.load(group.key).body)
+
+    def round(self) -> list[str]:
+        """Look at what is due, once; the looks that were made."""
+        self.clouds.looks.clear()
+        for key in self.stage.store.due(self.stage.clock.now(), 100):
+            if key.startswith("group:"):
+                self.looking.look(key)
+        return list(self.clouds.looks)
+
+    def settle(self) -> None:
+        """Enrol all and look until all is known; what was signalled is forgotten."""
+        for target in self.stage.configuration.targets:
+            self.looking.enrol(target)
+        while self.round():
+            pass
+        for target in self.stage.configuration.targets:
+            self.known(target.name)
+
+
+@pytest.fixture
+def lookout() -> Lookout:
+    """One view on orders in its own database and returns in another; all is known, and the view is current."""
+    made = Lookout()
+    made.clouds.catalog.put("orders", "s3://a/1.json", 11)
+    made.clouds.catalog.put("returns", "s3://b/1.json", 21)
+    put_view(made, 11, 21)
+    made.settle()
+    made.stage.at(1000)
+    made.clouds.looks.clear()
+    made.stage.platform.calls.clear()
+    return made
+
+
+def put_view(
+    made: Lookout, *ids: int, version: int = 70, names: tuple[str, ...] = ("sales/orders", "raw/returns")
+) -> None:
+    """What the view says of itself."""
+    arns = [ARN + name for name in names]
+    made.clouds.catalog.put(
+        "daily", "s3://v/1.json", 7, SubObjects=arns, SubObjectVersionIds=ids, ViewVersionId=version
+    )
+
+
+def due(made: Lookout, group: Group = SALES) -> Any:
+    """When a group is due, by its record; the index agrees."""
+    due_at = made.group(group).due_at
+    assert made.stage.store._wake_at.get(group.key) == due_at
+    return due_at
+
+
+# --- Who reads what --------------------------------------------------------------------------------------------------
+
+
+def test_a_views_sources_are_found_in_the_view(lookout: Lookout) -> None:
+    """Rule 1: `on` is empty; the view names its sources, in its own database and in another."""
+    assert lookout.group().sources["orders"].readers == (DAILY.key,)
+    assert lookout.group(RAW).sources["returns"].readers == (DAILY.key,)
+    assert lookout.group().views["daily"].sources == tuple(
+        sorted((encode(SourceTable(SALES, "orders")), encode(SourceTable(RAW, "returns"))))
+    )
+
+
+def test_what_is_enrolled_is_due_at_once_and_once() -> None:
+    """The first look comes with the next tick; enrolling again changes nothing, also what was found in the view."""
+    made = Lookout()
+    made.looking.enrol(DAILY)
+    assert due(made) == at(100)
+    made.clouds.catalog.put("orders", "s3://a/1.json", 11)
+    put_view(made, 11, names=("sales/orders",))
+    made.round()
+    saves = made.stage.store.saves
+    made.looking.enrol(DAILY)
+    assert made.stage.store.saves == saves
+
+
+def test_a_target_that_does_not_look_is_left_alone() -> None:
+    """`look = "off"`: neither signals nor proofs."""
+    off = replace(DAILY, policy=replace(LOOKS, look=None))
+    made = Lookout(off)
+    made.looking.enrol(off)
+    assert made.stage.store.due(at(1e6), 10) == []
+    assert made.looking.before_start(off, State()) is None
+
+
+def test_a_group_without_readers_leaves_the_index(lookout: Lookout) -> None:
+    """Its record is kept, and asked for no more."""
+    lookout.looking = lookout.of()
+    assert lookout.round() == []
+    assert (due(lookout), due(lookout, RAW)) == (None, None)
+    assert lookout.group().sources
+
+
+def test_a_view_that_names_other_sources_is_signalled(lookout: Lookout) -> None:
+    """At the moment of the answer; the source that it left loses its reader, the new one is looked at next."""
+    lookout.clouds.catalog.put("prices", "s3://p/1.json", 31)
+    put_view(lookout, 11, 21, names=("sales/orders", "sales/prices"))
+    lookout.round()
+    owed = lookout.stage.state().owed
+    assert owed
+    assert owed.reasons == ("the view names other sources",)
+    assert lookout.group(RAW).sources == {}
+    assert set(lookout.group().sources) == {"orders", "prices"}
+
+
+def test_configured_iceberg_tables_are_looked_at_too() -> None:
+    """`iceberg_changed` on a view that does not name the table; S3 Tables as well, in their own group."""
+    on = (IcebergChanged("sales", "extra"), IcebergChanged("ns", "t", "1:s3tablescatalog/lake"))
+    target = replace(DAILY, on=on)
+    made = Lookout(target)
+    made.clouds.catalog.put("extra", "s3://e/1.json", 1)
+    made.looking.enrol(target)
+    assert made.round() == ["database sales: daily extra", "namespace ns of table bucket lake: t"]
+    assert made.stage.state().owed
+
+
+def test_groups_of_later_releases_are_left_alone(lookout: Lookout) -> None:
+    """Nothing is asked, nothing is written; nor where the record is gone."""
+    for key in ("group:kafka:x", RAW.key.replace("raw", "none")):
+        lookout.looking.look(key)
+    assert lookout.clouds.looks == []
+
+
+# --- Signals ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_arrival_that_no_event_told_becomes_a_signal(lookout: Lookout) -> None:
+    """G9: at the catalog's time, with the source by its name; all of it looked at."""
+    lookout.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
+    lookout.round()
+    owed = lookout.stage.state().owed
+    assert owed
+    assert (owed.oldest, owed.reasons, owed.looked) == (at(901), ("new data in raw.returns",), True)
+    assert lookout.group(RAW).sources["returns"].since == at(901)
+
+
+def test_nothing_new_signals_nobody(lookout: Lookout) -> None:
+    """Each group is due again after its interval, and no record of a target was written."""
+    saves = lookout.stage.store.saves
+    looks = ["database raw: returns", "database sales: daily orders", "database sales: daily"]
+    assert lookout.round() == looks  # the view once more, after the list of runs, for the first proof
+    assert lookout.stage.store.saves == saves + 2 + 1  # two groups, and the first proof
+    assert due(lookout) == at(1300)
+    assert lookout.told[-1] == {"group": "database sales", "outcome": "answered"}
+
+
+def test_the_memory_comes_after_the_signals(lookout: Lookout) -> None:
+    """Rule 3: a worker that dies between repeats the signal, which folds away, and loses nothing."""
+    lookout.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
+
+    def die(key: str) -> None:
+        if key == RAW.key:
+            raise RuntimeError("killed")
+
+    lookout.stage.store.before_save = die
+    with pytest.raises(RuntimeError):
+        lookout.looking.look(RAW.key)
+    assert lookout.stage.state().owed
+    lookout.stage.store.before_save = lambda _key: None
+    lookout.round()
+    owed = lookout.stage.state().owed
+    assert owed
+    assert owed.at_least == 1
+    assert lookout.group(RAW).sources["returns"].version == IcebergVersion(
+        "s3://b/2.json", "u1", (22,), (22, 22), at(900)
+    )
+
+
+def test_two_that_look_at_once_both_tell(lookout: Lookout) -> None:
+    """The memory of the one that saves first counts; the other's is dropped without a word."""
+    lookout.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
+    other = lookout.of(DAILY)
+
+    def look_too(*_: object) -> None:
+        lookout.clouds.before = lambda *_: None
+        other.look(RAW.key)
+
+    lookout.clouds.before = look_too
+    lookout.looking.look(RAW.key)
+    owed = lookout.stage.state().owed
+    assert owed
+    assert owed.at_least == 1
+
+
+def test_a_look_that_fails_says_nothing_and_comes_again(lookout: Lookout) -> None:
+    """Rule 5 and rule 8: a failure waits for its interval, throttling for twice as long."""
+    lookout.clouds.catalog.failures["get_tables"] = DENIED
+    lookout.round()
+    assert (lookout.group().problem, due(lookout)) == (str(DENIED), at(1300))
+    assert lookout.told[-1]["outcome"] == "failed"
+    lookout.stage.at(2000)
+    lookout.clouds.catalog.failures["get_tables"] = THROTTLED
+    lookout.round()
+    assert due(lookout) == at(2600)
+    assert lookout.told[-1]["outcome"] == "throttled"
+    assert lookout.group().sources["orders"].when == at(100.8)
+    assert lookout.stage.state().owed is None
+
+
+def test_a_reader_that_the_configuration_dropped_is_not_signalled() -> None:
+    """Its table is still looked at for others; it is not signalled for what it does not read any more."""
+    table = OneLakeChanged("w", "l", "Tables/orders")
+    one, two = (Target(name, LakeViews("w", name), LOOKS, on=(table,)) for name in ("one", "two"))
+    made = Lookout(one, two)
+    made.clouds.log.commit(0, metadata_commit() + b"\n" + data_commit())
+    for target in (one, two):
+        made.looking.enrol(target)
+    made.looking = made.of(replace(one, on=()), two)
+    made.round()
+    assert (made.stage.state("one").owed, made.stage.state("two").owed is not None) == (None, True)
+
+
+# --- Proofs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_that_holds_all_is_proven(lookout: Lookout) -> None:
+    """Rule 6: as of the earliest `when` of its sources; what a run claimed then would cover is dropped."""
+    lookout.known(owed=Owed(at(900), at(905), reasons=("event",)))
+    lookout.round()
+    state = lookout.stage.state()
+    assert (state.owed, state.proven_as_of) == (None, at(1000.8))
+
+
+def test_sources_come_first_then_the_list_then_the_view(lookout: Lookout) -> None:
+    """Each by a request sent after the one before was answered: what changes between is never proven away."""
+    order: list[str] = []
+
+    def list_runs() -> tuple[()]:
+        order.append("list")
+        return ()
+
+    lookout.stage.platform.answers["list"] = [list_runs]
+    lookout.clouds.before = lambda _group, known: order.append("sources" if known.sources else "view")
+    lookout.looking.look(RAW.key)
+    lookout.looking.look(SALES.key)
+    assert order == ["sources", "sources", "list", "view"]
+
+
+def test_a_view_that_lost_a_version_meanwhile_is_not_proven(lookout: Lookout) -> None:
+    """What the first page said does not count: the view is asked again, after the list."""
+    lookout.clouds.before = lambda _group, known: None if known.sources else put_view(lookout, 10, 21)
+    lookout.round()
+    state = lookout.stage.state()
+    assert state.proven_as_of is None
+    assert state.disproved
+
+
+def test_a_view_that_gains_a_source_meanwhile_is_not_proven(lookout: Lookout) -> None:
+    """History 13: the last answer names a source of which nothing is known."""
+    names = ("sales/orders", "raw/returns", "sales/new")
+    lookout.clouds.before = lambda _group, known: None if known.sources else put_view(lookout, 11, 21, names=names)
+    lookout.round()
+    assert lookout.stage.state().proven_as_of is None
+
+
+@pytest.mark.parametrize("runs", [BUSY, (report(Phase.ACTIVE),), (report(Phase.UNKNOWN),)])
+def test_nothing_is_proven_while_a_run_may_be_going_on(lookout: Lookout, runs: Any) -> None:
+    """Nor by a failed list."""
+    lookout.stage.platform.answers["list"] = [runs]
+    lookout.round()
+    assert lookout.stage.state().proven_as_of is None
+
+
+def test_the_list_is_asked_for_only_where_something_would_be_written(lookout: Lookout) -> None:
+    """A proof that is no news costs no list; nor does a view that says nothing."""
+    lookout.round()
+    assert lookout.stage.calls() == ["list"]
+    lookout.stage.at(1300)
+    lookout.round()
+    assert lookout.stage.calls() == ["list"]
+    put_view(lookout)
+    lookout.stage.at(1900)
+    lookout.round()
+    assert lookout.stage.calls() == ["list"]
+
+
+def test_a_view_that_cannot_be_read_again_is_not_proven(lookout: Lookout) -> None:
+    """The second look at it failed: the first says nothing by itself."""
+
+    def fail(_group: Group, known: Known) -> None:
+        if not known.sources:
+            lookout.clouds.catalog.failures["get_tables"] = DENIED
+
+    lookout.clouds.before = fail
+    lookout.round()
+    assert lookout.stage.state().proven_as_of is None
+
+
+def test_a_source_ahead_of_the_view_is_a_signal_once(lookout: Lookout) -> None:
+    """A disproof: the view was restored by hand, and no event told of it."""
+    put_view(lookout, 10, 21)
+    lookout.round()
+    owed = lookout.stage.state().owed
+    assert owed
+    assert owed.reasons == ("sales.orders has what the view lacks",)
+
+
+def test_views_of_targets_elsewhere_are_not_judged(lookout: Lookout) -> None:
+    """A view that no target of ours refreshes is not asked for."""
+    record = lookout.group()
+    changed = replace(record, views={**record.views, "other": record.views["daily"]})
+    lookout.stage.store.save(lookout.stage.store.load(SALES.key), write_group(changed), at(1000))
+    lookout.clouds.catalog.put("other", "s3://v/1.json", 7, SubObjects=[ARN + "sales/orders"])
+    assert "database sales: daily orders" in lookout.round()
+
+
+# --- Before a start --------------------------------------------------------------------------------------------------
+
+OWED = Owed(at(900), at(905), reasons=("event",), looked=True)
+
+
+def before_start(lookout: Lookout, target: Target = DAILY) -> Any:
+    """What a look before a start gives; no record is written."""
+    saves = lookout.stage.store.saves
+    found = lookout.looking.before_start(target, State(owed=OWED, fresh_as_of=at(500)))
+    assert lookout.stage.store.saves == saves
+    return found
+
+
+def test_a_refresh_that_would_read_nothing_new_is_spared(lookout: Lookout) -> None:
+    """Rule 7: all sources and the view are read anew, in this order, and no memory is saved."""
+    assert before_start(lookout) == Proven(at(1000.8), "70", at(1002))
+    assert lookout.clouds.looks[-3:] == ["database raw: returns", "database sales: orders", "database sales: daily"]
+    assert lookout.told[-1] == {"group": "sources of daily", "outcome": "spared"}
+
+
+def test_a_refresh_that_would_read_something_starts(lookout: Lookout) -> None:
+    """A new version, a run, a source or a view that fails, a view that was never seen: the start goes ahead."""
+    lookout.clouds.catalog.put("returns", "s3://b/2.json", 21, 22)
+    assert before_start(lookout) is None
+    assert lookout.told[-1] == {"group": "sources of daily", "outcome": "not spared"}
+    lookout.clouds.catalog.put("returns", "s3://b/1.json", 21)
+    lookout.stage.platform.answers["list"] = [(report(Phase.ACTIVE),)]
+    assert before_start(lookout) is None
+    lookout.stage.platform.answers["list"] = [()]
+    lookout.clouds.catalog.failures["get_tables"] = THROTTLED
+    assert before_start(lookout) is None
+    lookout.clouds.catalog.failures.clear()
+    del lookout.clouds.catalog.tables["returns"]
+    assert before_start(lookout) is None
+    lookout.clouds.catalog.put("returns", "s3://b/1.json", 21)
+    del lookout.clouds.catalog.tables["daily"]
+    assert before_start(lookout) is None
+    unseen = Lookout()
+    assert before_start(unseen) is None
+
+
+def test_a_look_before_a_start_takes_three_seconds_at_most(lookout: Lookout) -> None:
+    """Longer, and the start goes ahead: after the sources, after the list, and after the view."""
+    for late in range(1, 4):
+        passed: list[int] = []
+
+        def pass_time(*_: Any, late: int = late, passed: list[int] = passed) -> None:
+            passed.append(1)
+            if len(passed) == late:
+                lookout.stage.clock.time += seconds(4)
+
+        lookout.clouds.before = pass_time
+        assert before_start(lookout) is None
+
+
+# --- Fabric ----------------------------------------------------------------------------------------------------------
+
+LAKE = Target("lake", LakeViews("w", "l"), LOOKS, on=(OneLakeChanged("w", "l", "Tables/orders"),))
+ORDERS = DeltaTable("w", "l", "Tables/orders")
+
+
+@pytest.fixture
+def lake() -> Lookout:
+    """Lake views over one Delta table, which was looked at."""
+    made = Lookout(LAKE)
+    made.clouds.log.commit(0, metadata_commit() + b"\n" + data_commit())
+    made.settle()
+    made.stage.at(1000)
+    return made
+
+
+def test_a_delta_table_is_looked_at_for_its_readers(lake: Lookout) -> None:
+    """A commit that no event told of is a signal, at its Last-Modified."""
+    lake.clouds.log.commit(1, data_commit(), 900)
+    lake.round()
+    owed = lake.stage.state("lake").owed
+    assert owed
+    assert (owed.oldest, owed.reasons) == (at(901), ("new data in Tables/orders",))
+
+
+def test_what_the_last_run_read_needs_no_other(lake: Lookout) -> None:
+    """The data that a table has now was shown before the claim of the last successful run: a refresh is spared."""
+    found = lake.looking.before_start(LAKE, State(owed=OWED, fresh_as_of=at(500)))
+    assert found == Spared(at(999.8), at(1000))
+    assert lake.told[-1]["outcome"] == "spared"
+
+
+def test_what_the_last_run_may_not_have_read_is_not_spared(lake: Lookout) -> None:
+    """Data that came after it, or that nobody had seen before it; other signals, item jobs, no run at all."""
+    look = lake.looking.before_start
+    assert look(LAKE, State(owed=OWED, fresh_as_of=at(1))) is None
+    assert look(LAKE, State(owed=replace(OWED, looked=False), fresh_as_of=at(500))) is None
+    assert look(LAKE, State(owed=OWED)) is None
+    lake.clouds.log.commit(1, data_commit(), 900)
+    assert look(LAKE, State(owed=OWED, fresh_as_of=at(950))) is None
+    lake.clouds.log.failures["00000000000000000000.json"] = DENIED
+    assert look(LAKE, State(owed=OWED, fresh_as_of=at(950))) is None
+
+
+def test_a_trace_that_is_cut_off_is_due_at_once(lake: Lookout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on in the next round; its news are told already."""
+    monkeypatch.setattr("shared.sources.delta.STEPS", 1)
+    for number in range(1, 4):
+        lake.clouds.log.commit(number, data_commit(), 900 + number)
+    lake.round()
+    assert due(lake, ORDERS) == at(1000)
+    assert lake.stage.state("lake").owed
+
+
+def test_a_record_that_moves_on_is_read_again(lookout: Lookout) -> None:
+    """Two enrol at once: both are written. One that always loses gives way, since the group is due anyway."""
+    lost = iter([True, False])
+
+    def move(key: str) -> None:
+        if next(lost, False):
+            lookout.stage.store.save(lookout.stage.store.load(key), write_group(GroupRecord()), None)
+
+    other = DeltaTable("w", "l", "Tables/x")
+    lookout.stage.store.before_save = move
+    lookout.looking._change(other, lambda record: replace(record, problem="x"))
+    assert lookout.group(other).problem == "x"
+    lookout.stage.store.before_save = lambda key: MemoryStore.save(
+        lookout.stage.store, lookout.stage.store.load(key), b'{"format":1,"record":{}}', None
+    )
+    lookout.looking._change(other, lambda record: replace(record, problem=record.problem + "y"))
+    assert lookout.group(other).problem == ""

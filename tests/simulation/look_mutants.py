@@ -1,0 +1,110 @@
+"""Sentences of section 9, each beside the words that break it: a history of looks must tell the broken code."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class LookMutant(NamedTuple):
+    """One sentence, and the code without it."""
+
+    sentence: str
+    change: str
+
+
+LOOK_MUTANTS = (
+    LookMutant(
+        "`when` is the moment before the request, by our clock or the answer's Date less the time that it took",
+        """
+        replies:
+        ~ return min(self.asked_at, self.date - self.took) if self.date else self.asked_at => return self.answered_at
+        """,
+    ),
+    LookMutant(
+        "a new version is a signal",
+        """
+        looking:
+        ~ self._reconcile(target, (Signalled(news.signal),)) => pass
+        """,
+    ),
+    LookMutant(
+        "these times are cut to whole seconds, so it is stamp + 1 s",
+        """
+        replies:
+        ~ return min(moment, stamp + SECOND) if stamp else moment => return stamp - 30 * SECOND if stamp else moment
+        """,
+    ),
+    LookMutant(
+        "the version is saved as seen only after every target that reads the source has its signal",
+        """
+        looking:
+        - told = self._tell(Looked(group, document, record, answer))
+        + self._save(document, replace(remember(record, answer, now), due_at=now + interval))
+        + told = self._tell(Looked(group, document, record, answer))
+        """,
+    ),
+    LookMutant(
+        "so is any entry of snapshot-log since the last look that does not lead there",
+        """
+        iceberg:
+        ~ current = (metadata.current, *_logged_since(metadata, known)) => current = (metadata.current,)
+        """,
+    ),
+    LookMutant(
+        "`replace` snapshots are traced back, and others are news",
+        """
+        iceberg:
+        ~ return any(seen.isdisjoint(metadata.same_data(snapshot)) for snapshot in current) => return False
+        """,
+    ),
+    LookMutant(
+        "sources first, then the platform's list of runs (while one is running, nothing is proven)",
+        """
+        looking:
+        - return not isinstance(runs, Trouble) and not any(run.phase in {Phase.ACTIVE, Phase.UNKNOWN} for run in runs)
+        + return True
+        """,
+    ),
+    LookMutant(
+        "then the view: what it said before the list does not count",
+        """
+        looking:
+        ~ again = self._sources.look(looked.group, Known({}, frozenset(wanted))) => again = looked.seen
+        """,
+    ),
+    LookMutant(
+        "if each source has one of its ids among the view's",
+        """
+        proof:
+        ~ if view.ids.isdisjoint(_ids(memories[source])): => if False:
+        """,
+    ),
+    LookMutant(
+        "the view is proven as of T, the earliest `when`",
+        """
+        proof:
+        ~ when = min(_when(memories[source]) for source in view.sources) => when = view.moment
+        """,
+    ),
+    LookMutant(
+        "a proof drops what a run claimed at T would cover",
+        """
+        proven:
+        ~ covered, rest = split(owed, at - lag) => covered, rest = owed, None
+        """,
+    ),
+    LookMutant(
+        "a disproof is a signal",
+        """
+        machine:
+        ~ return Folded(replace(signalled, disproved=signalled.owed is not None)) => return Folded(state)
+        """,
+    ),
+    LookMutant(
+        "once until the next proof",
+        """
+        machine:
+        ~ if state.disproved or state.owed is not None or state.run is not None: => if state.run is not None:
+        """,
+    ),
+)
