@@ -71,12 +71,10 @@ bench: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## cold start, batches and storms
 	@$(PY) -m tests.bench $(ARGS)
 
 package-aws: $(VENV)/demo.stamp ## build/aws.zip for Lambda, and its parameters; CONFIG=unstale.toml ENVIRONMENT=default
-	@$(PY) -m infra.packaging aws --config $(CONFIG)
-	@$(VENV)/bin/unstale infra aws --config $(CONFIG) --write --environment $(ENVIRONMENT)
+	@$(VENV)/bin/unstale package aws --config $(CONFIG) --environment $(ENVIRONMENT)
 
 package-azure: $(VENV)/demo.stamp ## build/azure.zip for the function app, and its parameters; CONFIG and ENVIRONMENT as above
-	@$(PY) -m infra.packaging azure --config $(CONFIG)
-	@$(VENV)/bin/unstale infra azure --config $(CONFIG) --write --environment $(ENVIRONMENT)
+	@$(VENV)/bin/unstale package azure --config $(CONFIG) --environment $(ENVIRONMENT)
 
 e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS on loopback; a few minutes
 	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
@@ -94,14 +92,14 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	"$(PYTHON)" -m venv "$$work"; \
 	for lock in installer locker; do "$$work/bin/python" -m pip --disable-pip-version-check install --quiet \
 	  --require-hashes --only-binary :all: --requirement requirements/$$lock.txt; done; \
-	"$$work/bin/uv" $(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt $(ARGS); \
-	"$$work/bin/uv" $(COMPILE) pyproject.toml --group demo --constraints requirements/dev.txt \
+	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra all --group dev --output-file requirements/dev.txt $(ARGS); \
+	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra demo --group build --constraints requirements/dev.txt \
 	  --output-file requirements/demo.txt $(ARGS); \
 	for group in installer locker audit e2e-aws; do \
 	  "$$work/bin/uv" $(COMPILE) --group $$group --output-file requirements/$$group.txt $(ARGS); done; \
-	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --group aws --constraints requirements/dev.txt \
+	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --extra in-aws --constraints requirements/dev.txt \
 	  --output-file requirements/aws.txt; \
-	echo azure-functions-runtime | "$$work/bin/uv" $(COMPILE_AZURE) pyproject.toml - --group azure \
+	echo azure-functions-runtime | "$$work/bin/uv" $(COMPILE_AZURE) pyproject.toml - --extra in-azure \
 	  --constraints requirements/dev.txt --output-file requirements/azure.txt
 
 lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again

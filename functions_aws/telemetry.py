@@ -17,6 +17,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from shared.redaction import NOTHING_KNOWN, TEXT_LIMIT, Redactor
 from shared.refresh.engine import LogEvent
+from shared.version import VERSION
 
 NAMESPACE = "unstale"
 
@@ -64,7 +65,12 @@ class Telemetry:
         self._standings: dict[str, dict[str, float]] = {}
         self._looks: defaultdict[str, int] = defaultdict(int)
         self._logger = Logger(
-            service=service, json_serializer=self._line, serialize_stacktrace=False, utc=True, location=None
+            service=service,
+            json_serializer=self._line,
+            serialize_stacktrace=False,
+            utc=True,
+            location=None,
+            version=VERSION,
         )
 
     def emit(self, happened: LogEvent) -> None:

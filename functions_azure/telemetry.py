@@ -18,6 +18,7 @@ from typing import Any
 from functions_azure.correlation import current
 from shared.redaction import Redactor, plain
 from shared.refresh.engine import LogEvent
+from shared.version import VERSION
 
 LEVELS: Mapping[str, int] = {
     "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already
@@ -118,7 +119,9 @@ class Refusals:
 
 def _write(level: int, what: str, cause: BaseException | None = None, **fields: Any) -> None:
     if log.isEnabledFor(level):
-        line = json.dumps({"message": what, **fields, **current()}, default=str, separators=(",", ":"))
+        line = json.dumps(
+            {"message": what, "version": VERSION, **fields, **current()}, default=str, separators=(",", ":")
+        )
         log.log(level, "%s", line, exc_info=cause)
 
 

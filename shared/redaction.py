@@ -55,8 +55,9 @@ _ADDRESS = re.compile(r"//(?P<rest>[^\s\"']*+)")
 def plain(text: str, limit: int = TEXT_LIMIT) -> str:
     """Text of others, fit to be stored, logged and shown: one line, short, no control characters, no secrets."""
     short = text[: 8 * limit].encode(errors="replace").decode()
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in short).split())
-    safe = _without_shapes(line)
+    if not short.isprintable():
+        short = "".join(letter if letter.isprintable() else " " for letter in short)
+    safe = _without_shapes(" ".join(short.split()))
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 

@@ -134,6 +134,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--histories", type=int, default=10_000, help="play this many histories")
     group.addoption("--seed", type=int, help="play only this one, and show what happens in it")
     group.addoption("--world", help="... in this world: ticks-and-wakes, ticks-dead, wakes-dead")
+    group = parser.getgroup("fuzzers", "tokens and events by chance (test_fuzz_*.py)")
+    group.addoption("--fuzz", type=int, default=100_000, help="try this many cases with each")
+    group.addoption("--fuzz-seed", type=int, help="try only this one")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

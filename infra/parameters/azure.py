@@ -13,8 +13,6 @@ from shared.config.load import Configuration
 from shared.targets import BlobCreated, Cloud, OneLakeChanged
 from shared.values import Value
 
-FOLDER: Final = Path(__file__).parents[1] / "azure"
-
 LONGEST_NAME: Final = 20
 """Characters of `name` in main.bicep."""
 
@@ -61,7 +59,7 @@ def check_environment(name: str) -> None:
         raise ParameterError(f"the name of an environment is letters, digits and hyphens, not {name!r}")
 
 
-def write(parameters: dict[str, Any], environment: str, folder: Path = FOLDER) -> tuple[Path, ...]:
+def write(parameters: dict[str, Any], environment: str, folder: Path) -> tuple[Path, ...]:
     """Put the parameters where the parameter file of this environment reads them; one that has none gets one."""
     file, own = folder / f"{environment}.json", folder / f"{environment}.bicepparam"
     file.write_text(json.dumps(parameters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,8 +15,6 @@ from tomlkit.exceptions import TOMLKitError
 
 from infra.parameters.errors import ParameterError
 
-SAMCONFIG: Final = Path(__file__).parents[1] / "aws" / "samconfig.toml"
-
 DEPLOY: Final = ("deploy", "parameters")
 
 GLOBAL: Final = ("global", "parameters")

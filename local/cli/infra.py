@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import tomlkit
-
-from infra.parameters import aws as sam
-from infra.parameters import azure as bicep
-from infra.parameters import samconfig as samconfigs
+from infra.parameters import places
 from infra.parameters.errors import ParameterError
 from local.cli.console import print_json
 from local.cli.deployment import read_config
@@ -28,10 +24,16 @@ def aws(
     as_json: bool,
     write: bool,
     environment: str = "default",
-    samconfig: Path = samconfigs.SAMCONFIG,
+    samconfig: Path | None = None,
 ) -> None:
     """Print the parameters; with `write`, put them where `sam deploy --config-env <environment>` reads them."""
+    import tomlkit
+
+    from infra.parameters import aws as sam
+    from infra.parameters import samconfig as samconfigs
+
     configuration = read_config(config)
+    samconfig = samconfig or places.templates("aws", written=write) / "samconfig.toml"
     with _as_wrong_usage():
         document = samconfigs.read(samconfig)
         region = samconfigs.region_of(document, environment)
@@ -53,16 +55,20 @@ def aws(
 
 
 def azure(
-    config: Path, *, as_json: bool, write: bool, environment: str = "default", folder: Path = bicep.FOLDER
+    config: Path, *, as_json: bool, write: bool, environment: str = "default", folder: Path | None = None
 ) -> None:
     """Print the parameters; with `write`, put them where the parameter file of this environment reads them.
 
     An environment that has no parameter file gets one.
     """
+    from infra.parameters import azure as bicep
+
     with _as_wrong_usage():
         bicep.check_environment(environment)
         parameters, notes = bicep.inputs(read_config(config))
-        files = bicep.write(parameters, environment, folder) if write else ()
+        files: tuple[Path, ...] = ()
+        if write:
+            files = bicep.write(parameters, environment, folder or places.templates("azure", written=True))
     if as_json:
         print_json({"parameters": parameters, "notes": notes})
         return

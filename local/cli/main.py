@@ -14,6 +14,7 @@ from pathlib import Path
 
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import ConfigurationError
+from shared.version import VERSION
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
 """The exit codes that the head of this file explains."""
@@ -138,6 +139,12 @@ def _infra(arguments: argparse.Namespace) -> None:
     make(_config(arguments), **options)
 
 
+def _package(arguments: argparse.Namespace) -> None:
+    from local.cli import package
+
+    package.package(arguments.cloud, _config(arguments), arguments.environment, arguments.into)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "check": _check,
     "plan": _plan,
@@ -149,6 +156,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "resume": _resume,
     "redrive": _redrive,
     "infra": _infra,
+    "package": _package,
     "login": _login,
 }
 """The function of each command."""
@@ -178,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Keeps materialized views fresh: is this view fresh, and if not, since when and why?",
         epilog="Exit codes: 0 done, 1 not well (late, held, invalid, dead letters), 2 wrong usage.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_offline(commands)
     _add_online(commands)
@@ -198,6 +207,10 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     infra.add_argument("cloud", choices=["aws", "azure"])
     infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
     infra.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
+    package = _command(commands, "package", "the package for a cloud, and the parameters of its template")
+    package.add_argument("cloud", choices=["aws", "azure"])
+    package.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
+    package.add_argument("--into", type=Path, metavar="FOLDER", help="default: build/<cloud>; the zip is beside it")
 
 
 def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,7 +22,6 @@ from infra.packaging import stage
 from infra.parameters.aws import LONGEST_PARAMETER, as_many_as_fit, glue_resources, inputs
 from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import SLOTS
-from infra.parameters.samconfig import SAMCONFIG as OURS
 from infra.parameters.samconfig import overrides
 from local.checks import aws as live
 from local.cli import infra, main
@@ -758,7 +757,7 @@ def test_another_configuration_is_not_rolled_out_gradually(
     """
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
-    samconfig.write_bytes(OURS.read_bytes())
+    samconfig.write_bytes((ROOT / "infra/aws/samconfig.toml").read_bytes())
 
     def written_for(text: str) -> tuple[str | None, bool]:
         config.write_text(text, encoding="utf-8")
@@ -794,7 +793,7 @@ def test_an_environment_more_is_a_stack_more(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    samconfig.write_bytes(OURS.read_bytes())
+    samconfig.write_bytes((ROOT / "infra/aws/samconfig.toml").read_bytes())
     infra.aws(config, as_json=True, write=True, environment="staging", samconfig=samconfig)
     document = tomlkit.parse(samconfig.read_text(encoding="utf-8")).unwrap()
     names = {name: document[name]["global"]["parameters"]["stack_name"] for name in ("default", "staging")}

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from infra.packaging import __main__ as command_line
 from infra.packaging import aws, sbom, stage
+from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
@@ -105,8 +105,7 @@ def test_a_bad_configuration_is_not_packaged(
     """G6: what the function would refuse is refused here, with the line, and leaves no package."""
     config = tmp_path / "unstale.toml"
     config.write_text("[targets.a]\nkind = 'glue-view'\n", encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["packaging", "aws", "--config", str(config), "--into", str(tmp_path / "aws")])
-    assert command_line.main() == 1
+    assert main(["package", "aws", "--config", str(config), "--into", str(tmp_path / "aws")]) == 1
     assert f"{config}:1: targets.a" in capsys.readouterr().err
     assert not (tmp_path / "aws.zip").exists()
 

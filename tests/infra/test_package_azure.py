@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.packaging import __main__ as command_line
 from infra.packaging import azure, sbom, stage
 from infra.packaging.azure import SITE_PACKAGES
+from local.cli import main
 from tests.support.azure_worker import one_package  # noqa: F401 - fixture
 from tests.support.staged import command, staged_azure
 
@@ -118,8 +118,7 @@ def test_a_bad_configuration_is_not_packaged(
     """G6: what the function would refuse is refused here, with the line, and leaves no package."""
     config = tmp_path / "unstale.toml"
     config.write_text("[targets.a]\nkind = 'fabric-lake-views'\n", encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["packaging", "azure", "--config", str(config), "--into", str(tmp_path / "azure")])
-    assert command_line.main() == 1
+    assert main(["package", "azure", "--config", str(config), "--into", str(tmp_path / "azure")]) == 1
     assert f"{config}:1: targets.a" in capsys.readouterr().err
     assert not (tmp_path / "azure.zip").exists()
 

