@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from local.cli.errors import NotWellError, UsageError
+from local.cli.samples import KINDS as SAMPLES
 from shared.config.load import ConfigurationError
 from shared.version import VERSION
 
@@ -66,7 +67,13 @@ def _plan(arguments: argparse.Namespace) -> None:
     """`unstale plan`."""
     from local.cli import plan
 
-    plan.plan(_config(arguments), arguments.event, as_json=arguments.json)
+    if bool(arguments.event) == bool(arguments.sample):
+        message = "plan: name one file of events, or say --sample KIND"
+        raise UsageError(message)
+    if arguments.sample:
+        plan.print_sample(_config(arguments), arguments.sample)
+    else:
+        plan.plan(_config(arguments), arguments.event, as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -200,7 +207,13 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
     plan = _command(commands, "plan", "what would these events do? Nothing is sent", json=True)
-    plan.add_argument("event", metavar="EVENT.json", help="one event, a list, or an SQS batch; - reads standard input")
+    plan.add_argument(
+        "event",
+        nargs="?",
+        metavar="EVENT.json",
+        help="events, alone, in a list or a line each, or as queues and dead letters show them; - reads standard input",
+    )
+    plan.add_argument("--sample", choices=SAMPLES, help="print an event for the first target that has such a source")
     demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
     demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
     infra = _command(commands, "infra", "what the templates take from the configuration", json=True)

@@ -8,9 +8,8 @@ visibility lag, and the very request. What it cannot show is what is owed alread
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,14 @@ from msgspec import structs
 
 from local.cli.console import print_json, print_table
 from local.cli.deployment import read_config
-from local.cli.errors import NotWellError, UsageError
+from local.cli.errors import NotWellError
+from local.cli.events import Event, events_of, through_eventbridge
+from local.cli.samples import sample
 from shared.config.load import Configuration
 from shared.inbound import eventbridge, eventgrid
-from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Message
-from shared.inbound.routing import reason, targets_of
+from shared.inbound.arrivals import Arrival
+from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Single, each
+from shared.inbound.routing import place_of, reason, signals_of
 from shared.platforms import fabric, glue
 from shared.refresh.decide import Gate, Start, Wait, decide
 from shared.refresh.failure import Failure
@@ -31,7 +33,10 @@ from shared.refresh.inputs import Signalled
 from shared.refresh.machine import fold
 from shared.refresh.state import Signal, State
 from shared.refresh.timing import Context
-from shared.targets import Cloud, GlueView, LakeViews, Target
+from shared.targets import Cloud, GlueView, IcebergChanged, LakeViews, Source, Target
+
+SHOWN_SOURCES = 3
+"""Sources that a line names, of those that an arrival just missed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def plan(path: Path, event_file: str, *, as_json: bool) -> None:
     """
     configuration = read_config(path)
     now = datetime.now(UTC)
-    lines = [line for body in _bodies(event_file) for line in _lines(configuration, body, now)]
+    lines = [line for event in events_of(event_file) for line in _lines(configuration, event, now)]
     if as_json:
         print_json({"plan": [asdict(line) for line in lines]})
     else:
@@ -66,50 +71,95 @@ def plan(path: Path, event_file: str, *, as_json: bool) -> None:
         raise NotWellError
 
 
-def _bodies(event_file: str) -> list[Any]:
-    """The events of a file: one, a list, or the bodies of an SQS batch."""
-    try:
-        text = sys.stdin.read() if event_file == "-" else Path(event_file).read_text(encoding="utf-8")
-        content = json.loads(text)
-    except (OSError, ValueError) as failure:
-        message = f"cannot read {event_file} as JSON: {failure}"
-        raise UsageError(message) from failure
-    if isinstance(content, dict) and isinstance(content.get("Records"), list):
-        return [record.get("body") if isinstance(record, dict) else record for record in content["Records"]]
-    return content if isinstance(content, list) else [content]
+def print_sample(path: Path, kind: str) -> None:
+    """Print an event of this kind for the first target that it would signal."""
+    print_json(sample(kind, read_config(path), datetime.now(UTC)))
 
 
-def _read(body: Any, now: datetime) -> Message:
+def _lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
+    """What becomes of one event; of an S3 notification also what the same objects do through EventBridge."""
+    yield from _read_lines(configuration, event, now)
+    for told in through_eventbridge(event):
+        for line in _read_lines(configuration, told, now):
+            yield replace(line, event=f"{line.event}, if S3 told EventBridge")
+
+
+def _read_lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
     """Either cloud's reader: Event Grid's schemas are known by their own fields."""
-    parsed = json.loads(body) if isinstance(body, str) and body.lstrip().startswith("{") else body
-    is_event_grid = isinstance(parsed, dict) and bool({"specversion", "eventType"} & parsed.keys())
-    return eventgrid.read(body, now) if is_event_grid else eventbridge.read(body, now)
+    of_event_grid = isinstance(event, Mapping) and bool({"specversion", "eventType"} & event.keys())
+    body = event if isinstance(event, str) else dict(event)
+    reading = eventgrid.read(body, now) if of_event_grid else eventbridge.read(body, now)
+    for single in each([reading]):
+        yield from _lines_of(configuration, single, now)
 
 
-def _lines(configuration: Configuration, body: Any, now: datetime) -> Iterator[Planned]:
-    """What one event would do: a line for each target that it concerns, or one that says why it concerns none."""
-    match reading := _read(body, now):
+def _lines_of(configuration: Configuration, reading: Single, now: datetime) -> Iterator[Planned]:
+    """What one reading would do: a line for each target that it concerns, or one that says why it concerns none."""
+    match reading:
         case Malformed(why):
             yield Planned("malformed", None, f"goes to the dead letters: {why}")
         case Ignored(what):
             yield Planned("ignored", None, f"nothing that unstale acts on: {what}")
         case Arrived(arrivals):
             for arrival in arrivals:
-                targets = targets_of(arrival, configuration)
-                if not targets:
-                    yield Planned("arrival", None, f"{reason(arrival)}: no target names it")
-                signal = Signal(arrival.time, reason(arrival))
-                yield from (_line("arrival", configuration, target, signal, arrival.time) for target in targets)
+                yield from _arrival_lines(configuration, arrival)
         case Asked(name):
             signal = Signal(now, reading.reason, full=reading.full, asked=True)
             target = configuration.by_name.get(name)
-            yield (
-                _line("request", configuration, target, signal, now)
-                if target
-                else Planned("malformed", None, f"goes to the dead letters: no target {name!r}")
-            )
+            if target:
+                yield from _line_and_after("request", configuration, target, signal, now)
+            else:
+                yield Planned("malformed", None, f"goes to the dead letters: no target {name!r}")
         case _:
             yield Planned("hint", None, "a look at what is due; starts nothing by itself")
+
+
+def _arrival_lines(configuration: Configuration, arrival: Arrival) -> Iterator[Planned]:
+    """What one arrival starts, or why it starts nothing."""
+    signals = signals_of(arrival, configuration)
+    if not signals:
+        yield Planned("arrival", None, f"{reason(arrival)}: {why_nobody(arrival, configuration)}")
+    for target, signal in signals:
+        yield from _line_and_after("arrival", configuration, target, signal, arrival.time)
+
+
+def why_nobody(arrival: Arrival, configuration: Configuration) -> str:
+    """Why an arrival signals no target: what the sources at its place want instead, if there are any."""
+    here = [
+        (target, source)
+        for target in configuration.targets
+        for source in target.on
+        if not isinstance(source, IcebergChanged) and place_of(source) == place_of(arrival)
+    ]
+    if not here:
+        return "no target names it, nor any other thing in that place"
+    wanted = [f"{target.name} wants {_wanted(source)}" for target, source in here[:SHOWN_SOURCES]]
+    more = [f"and {len(here) - SHOWN_SOURCES} more"] if len(here) > SHOWN_SOURCES else []
+    temporary = ["what lies in a folder _temporary is no arrival"] if "/_temporary/" in reason(arrival) else []
+    return f"no target names it: {'; '.join([*wanted, *more, *temporary])}"
+
+
+def _wanted(source: Source) -> str:
+    """What a source wants of the names of what arrives, in words."""
+    fields = structs.asdict(source)
+    said = [f'{key} "{fields[key]}"' for key in ("prefix", "suffix", "path") if fields.get(key)]
+    return f"{' and '.join(said) or 'all but its own output'}"
+
+
+def _line_and_after(
+    event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime
+) -> Iterator[Planned]:
+    """What starts, and what follows when it has ended well."""
+    yield _line(event, configuration, target, signal, now)
+    waiting, seen = [target], {target.name}
+    while waiting:
+        upstream = waiting.pop(0)
+        for follower in configuration.followers(upstream.name):
+            if follower.name not in seen:
+                seen.add(follower.name)
+                waiting.append(follower)
+                request = request_of(configuration, follower, full=False)
+                yield Planned("after", follower.name, f"after {upstream.name} was refreshed", None, request)
 
 
 def _line(event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime) -> Planned:
@@ -133,7 +183,8 @@ def request_of(configuration: Configuration, target: Target, *, full: bool) -> d
         request = fabric.run_lake_views(target.resource, url_form)
     else:
         request = fabric.run_item_job(target.resource, url_form)
-    return structs.asdict(request)
+    body = None if request.body is None else json.loads(request.body)
+    return {**structs.asdict(request), "body": body}
 
 
 def _print(lines: list[Planned]) -> None:
@@ -145,4 +196,4 @@ def _print(lines: list[Planned]) -> None:
 
 def _compact(request: dict[str, Any] | None) -> str | None:
     """A request on one line; nothing where nothing would be sent."""
-    return None if request is None else json.dumps(request, default=str)
+    return None if request is None else json.dumps(request, ensure_ascii=False, default=str)

@@ -189,14 +189,14 @@ def test_plan_shows_target_request_and_time_and_sends_nothing(
         "detail-type": "Object Created",
         "source": "aws.s3",
         "time": "2026-01-31T12:00:00Z",
-        "detail": {"bucket": {"name": "landing"}, "object": {"key": "orders/a+b%20c.metadata.json"}},
+        "detail": {"bucket": {"name": "landing"}, "object": {"key": "orders/a+b%20c.parquet"}},
     }
     file = tmp_path / "event.json"
     file.write_text(json.dumps({"Records": [{"body": json.dumps(event)}]}), encoding="utf-8")
     assert main(["plan", str(file), "--json"]) == 0
     [line] = json.loads(capsys.readouterr().out)["plan"]
     assert line["target"] == "daily_revenue"
-    assert line["why"] == "s3://landing/orders/a+b%20c.metadata.json"
+    assert line["why"] == "s3://landing/orders/a+b%20c.parquet"
     assert line["start_at"] == "2026-01-31T12:00:30Z"
     assert line["request"] == {"CatalogId": "123456789012", "DatabaseName": "sales", "TableName": "daily_revenue"}
 
