@@ -141,7 +141,7 @@ def a_bug(host: Host) -> None:
 TROUBLES = [store_down, bad_configuration, bad_settings, a_bug]
 
 
-@pytest.fixture(name="trouble", params=TROUBLES, ids=lambda each: each.__name__)
+@pytest.fixture(name="failure", params=TROUBLES, ids=lambda each: each.__name__)
 def trouble_of_ours(
     request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Host], None]:
