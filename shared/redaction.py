@@ -61,6 +61,11 @@ def plain(text: str, limit: int = TEXT_LIMIT) -> str:
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 
+def escaped(text: str) -> str:
+    """The text with what would not print escaped, such as what moves a terminal's cursor or turns letters around."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def _without_shapes(line: str) -> str:
     fields = _FIELD.sub(lambda found: f"{found[found.lastgroup or 0]}***", line)
     named = _NAMED.sub("***", _ADDRESS.sub(_without_password, fields))

@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 
 from shared.platforms.failures import MISCONFIGURED, NO_CREDENTIALS_NOW
-from shared.redaction import plain
+from shared.redaction import escaped, plain
 from shared.refresh.failure import Failure
 from shared.refresh.records import NewerRecordError
 from shared.targets import ItemJob, LakeViews, Target
@@ -51,6 +51,10 @@ def scopes(targets: Iterable[Target]) -> tuple[str, ...]:
 # --- What is kept ----------------------------------------------------------------------------------------------------
 
 
+ZonedTime = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with its zone. Without one, nobody could say when it is, so it is refused when read."""
+
+
 class SignIn(Value, frozen=True):
     """Who signed in and when. `session` names the one `unstale login`, `renewed_at` is Entra's time of the last token.
 
@@ -61,10 +65,12 @@ class SignIn(Value, frozen=True):
     session: str
     account: str
     scopes: tuple[str, ...]
-    signed_in_at: datetime
-    renewed_at: datetime
+    signed_in_at: ZonedTime
+    renewed_at: ZonedTime
     refusal: str = ""
     claims: str = ""
+    sign_outs: int = 0
+    """How often somebody had signed out before: a file with fewer is a copy of one that was signed out of since."""
 
     @property
     def lasts_until(self) -> datetime:
@@ -140,14 +146,14 @@ def renewal_is_due(sign_in: SignIn, now: datetime) -> bool:
 
 
 def age(sign_in: SignIn, now: datetime) -> str:
-    """Who, since when, until when, for a person."""
+    """Who, since when, until when, for a person's terminal: an account's name is whatever its tenant made it."""
     days = (now - sign_in.signed_in_at).days
     told = (
         f"{sign_in.account} signed in at {sign_in.signed_in_at:%Y-%m-%d %H:%M}Z, {days} days ago; "
         f"last renewed at {sign_in.renewed_at:%Y-%m-%d %H:%M}Z, "
         f"lasts unused until {sign_in.lasts_until:%Y-%m-%d} at the latest"
     )
-    return f"{told}. Refused since: {sign_in.refusal}" if sign_in.refusal else told
+    return escaped(f"{told}. Refused since: {sign_in.refusal}" if sign_in.refusal else told)
 
 
 # --- What a refusal means --------------------------------------------------------------------------------------------

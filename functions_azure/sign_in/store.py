@@ -7,15 +7,18 @@ renew at once both hold good ones, and the newer stays:
     B: read e1 ------> renew -> save if e1: conflict -> read e2. Is mine newer? save if e2 : leave it
 
 What `unstale login` keeps meanwhile stays in any case. Killed at any line, the file is what it was, or what it was to
-become: one Put Blob replaces it whole. https://learn.microsoft.com/entra/identity-platform/refresh-tokens
+become: one Put Blob replaces it whole. Sign-outs are counted in the table, and the file says how many there were before
+it: so an old copy that is put back is nobody's sign-in, whoever could write it. https://learn.microsoft.com/entra/identity-platform/refresh-tokens
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
 from azure.core import MatchConditions
+from azure.data.tables import UpdateMode
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
@@ -33,6 +36,8 @@ ATTEMPTS = 10
 NONCE_BYTES = 12
 """96 random bits are good for four billion files under one data key (NIST SP 800-38D, 8.3)."""
 
+log = logging.getLogger("unstale")
+
 
 class Opened(Value, frozen=True):
     """The file as a process knows it, open. `cache` is msal's, as JSON."""
@@ -48,6 +53,50 @@ class Opened(Value, frozen=True):
         return f"Opened({self.etag})"
 
 
+class SignOuts:
+    """How often somebody signed out: a number in a row of the table, beside those of the store."""
+
+    PARTITION, ROW = "sign-in", "sign-outs"
+
+    def __init__(self, clients: Clients, http: BoundedHttp) -> None:
+        self._clients = clients
+        self._http = http
+
+    def count(self) -> int:
+        """Get Entity; 0 where nobody ever did. Raises `StoreDownError`."""
+        found = self._read()
+        return int(found["count"]) if found else 0
+
+    def add(self) -> None:
+        """Raise the number by one, under the ETag of the row. Raises `StoreDownError`, or `Conflict` after many."""
+        for _ in range(ATTEMPTS):
+            found = self._read()
+            row = {"PartitionKey": self.PARTITION, "RowKey": self.ROW, "count": int(found["count"]) + 1 if found else 1}
+            try:
+                return self._write(row, found.metadata["etag"] if found else "")
+            except (Conflict, Absent):
+                continue
+        raise Conflict(f"the number of sign-outs moved on {ATTEMPTS} times")
+
+    def _read(self) -> Any:
+        def send(**limits: Any) -> Any:
+            return self._clients.table.get_entity(self.PARTITION, self.ROW, **limits)
+
+        try:
+            return ask("reading how often somebody signed out", self._http.deadline, send)
+        except Absent:
+            return None
+
+    def _write(self, row: dict[str, Any], etag: str) -> None:
+        """Insert, or update under an ETag: a transaction of one, whose errors `ask` tells apart."""
+        unchanged = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+        def send(**limits: Any) -> None:
+            self._clients.table.submit_transaction([("update", row, unchanged) if etag else ("create", row)], **limits)
+
+        ask("counting a sign-out", self._http.deadline, send)
+
+
 class SignIns:
     """The file. Everything may raise `StoreDownError`; what needs the key, `VaultRefusedError`."""
 
@@ -56,6 +105,7 @@ class SignIns:
         self._clients = clients
         self._vault = vault
         self._http = http
+        self._sign_outs = SignOuts(clients, http)
 
     def look(self) -> tuple[str, Kept] | None:
         """ETag and file, still sealed; None if nobody is. May raise `DamagedSignInError` or `NewerRecordError`."""
@@ -68,7 +118,11 @@ class SignIns:
             etag, file = ask("reading the sign-in", self._http.deadline, download)
         except Absent:
             return None
-        return etag, entra.read_kept(file)
+        kept = entra.read_kept(file)
+        if kept.sign_in.sign_outs < self._sign_outs.count():
+            log.warning("what is kept of a sign-in is a copy from before somebody signed out: it is nobody's")
+            return None
+        return etag, kept
 
     def open(self, etag: str, kept: Kept, known: Opened | None = None) -> Opened:
         """Unseal the file; the vault is asked only for an unknown data key. May raise `DamagedSignInError`."""
@@ -98,10 +152,15 @@ class SignIns:
     def begin(self, sign_in: SignIn, cache: str) -> None:
         """Keep a new sign-in, whatever was there, under a data key of its own."""
         data_key = AESGCM.generate_key(256)
+        sign_in = replace(sign_in, sign_outs=self._sign_outs.count())
         self._put(Opened("", sign_in, cache, data_key, self._vault.wrap(data_key)), if_still="")
 
     def remove(self) -> bool:
-        """Sign out; False if nobody was signed in."""
+        """Sign out; False if nobody was signed in.
+
+        It is counted first, and also where there is no file: one that somebody hid would be signed in again otherwise.
+        """
+        self._sign_outs.add()
 
         def delete(**limits: Any) -> None:
             self._clients.sign_in.delete_blob(**limits)

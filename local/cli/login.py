@@ -28,7 +28,7 @@ from local.cli.errors import NotWellError, UsageError
 from local.cli.refresh import try_blocked
 from shared import sign_in as entra
 from shared.config.load import Configuration
-from shared.redaction import Redactor, plain
+from shared.redaction import Redactor, escaped, plain
 from shared.refresh.ports import StoreDownError
 from shared.refresh.records import NewerRecordError
 from shared.sign_in import DamagedSignInError, Remedy, SignIn
@@ -85,7 +85,7 @@ def run(path: Path, *, browser: bool) -> None:
     now = datetime.now(UTC)
     sign_in = SignIn(uuid.uuid4().hex, account, deployment.wanted, now, issued_at(answer, now))
     _keep(deployment, sign_in, cache.serialize())
-    print(f"{account} is signed in; unused, it lasts until {sign_in.lasts_until:%Y-%m-%d} at the latest")
+    print(f"{escaped(account)} is signed in; unused, it lasts until {sign_in.lasts_until:%Y-%m-%d} at the latest")
     _try_blocked(path)
 
 

@@ -70,8 +70,19 @@ def test_what_was_written_is_read() -> None:
         b'{"format":1}\n',
         FIRST_RELEASE.replace(b"0698", b"../9"),
         FIRST_RELEASE.replace(b"one", b"\xff"),
+        FIRST_RELEASE.replace(b'"signed_in_at":"2026-11-25T09:30:00Z"', b'"signed_in_at":"2026-11-25T09:30:00"'),
+        FIRST_RELEASE.replace(b'"renewed_at":"2026-11-25T09:30:00Z"', b'"renewed_at":"2026-11-25T09:30:00"'),
     ],
-    ids=["empty", "no text", "deep", "no field", "a key version that is a path", "a name that is no text"],
+    ids=[
+        "empty",
+        "no text",
+        "deep",
+        "no field",
+        "a key version that is a path",
+        "a name that is no text",
+        "signed in at a time without a zone",
+        "renewed at a time without a zone",
+    ],
 )
 @pytest.mark.usefixtures("without_garbage")
 def test_what_is_no_sign_in_is_damaged(file: bytes) -> None:

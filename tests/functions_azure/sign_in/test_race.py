@@ -20,8 +20,9 @@ from shared.refresh.failure import Failure
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.signed_in import Stage, user_stage  # noqa: F401 - a fixture
 
-EFFECTS = 6
-"""Of a renewal by a new process: read the file, token for the vault, unwrap, Entra's addresses, renew, save."""
+EFFECTS = 7
+"""Of a renewal by a new process: read the file and how often somebody signed out, token for the vault, unwrap, Entra's
+addresses, renew, save."""
 
 
 class Killed(BaseException):
@@ -44,7 +45,11 @@ class Wire:
             number = self.count
             self._tell(number, "before")
             response = send(session, request, **options)
-            self._tell(number, "after")
+            try:
+                self._tell(number, "after")
+            except Killed:
+                response.close()  # as the end of a process does
+                raise
             return response
 
         monkeypatch.setattr(requests.Session, "send", counted)

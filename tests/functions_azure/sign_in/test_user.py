@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from functions_azure import settings as variables
 from functions_azure import wiring
 from functions_azure.clients import Deadline
 from functions_azure.shell import ComesBackError
 from functions_azure.sign_in import user
-from functions_azure.sign_in.store import SignIns
+from functions_azure.sign_in.store import SignIns, SignOuts
+from functions_azure.tokens import BoundedHttp
 from functions_azure.wiring import Parts
 from local.cli import login
 from local.emulators.entra.emulator import App
@@ -504,6 +506,67 @@ def test_a_save_that_fails_is_made_up_for(short: Stage, monkeypatch: pytest.Monk
     looked = short.parts().sign_ins.look()
     assert looked
     assert newest.value in short.parts().sign_ins.open(*looked).cache
+
+
+def test_an_old_copy_does_not_undo_a_sign_out(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever may write the blob puts back what was there: nobody is signed in, and the log says why.
+
+    Also if it was hidden while somebody signed out. A new sign-in counts again.
+    """
+    stage.signs_in()
+    parts = stage.parts()
+    blob = parts.clients.sign_in
+    copy = blob.download_blob().readall()
+    for hidden in (False, True):
+        if hidden:
+            blob.delete_blob()
+        assert stage.unstale("login", "--remove") == 0
+        blob.upload_blob(copy, overwrite=True)
+        with caplog.at_level(logging.WARNING, "unstale"):
+            assert parts.sign_ins.look() is None
+        assert "before somebody signed out" in caplog.text
+        caplog.clear()
+        assert stage.unstale("login", "--show") == 1
+        failure = stage.parts().tokens.token()
+        assert isinstance(failure, Failure)
+        stage.signs_in()
+        assert isinstance(token(stage.parts().tokens), str)
+        copy = blob.download_blob().readall()
+
+
+def test_two_who_sign_out_at_once_are_both_counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number is written under the ETag of its row."""
+    clients = stage.parts().clients
+    mine, other = (SignOuts(clients, BoundedHttp()) for _ in range(2))
+    for expected in (2, 4):
+        read = SignOuts._read
+        both = iter([other.add])
+
+        def meanwhile(sign_outs: SignOuts, read: Any = read, both: Any = both) -> Any:
+            found = read(sign_outs)
+            for add in both:
+                add()
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SignOuts, "_read", meanwhile)
+            mine.add()
+        assert mine.count() == expected
+
+
+def test_an_accounts_name_does_nothing_to_a_terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a tenant lets people call themselves is shown with its control characters escaped."""
+    stage.signs_in()
+    sign_ins = stage.parts().sign_ins
+    found = sign_ins.look()
+    assert found
+    named = structs.replace(found[1].sign_in, account="ada\x1b[2J\u202e@contoso.example", refusal="no\x07")
+    sign_ins.begin(named, "{}")
+    capsys.readouterr()
+    stage.unstale("login", "--show")
+    said = capsys.readouterr().out
+    assert "ada\\x1b[2J\\u202e@contoso.example" in said
+    assert "no\\x07" in said
 
 
 def test_a_sign_out_is_noticed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
