@@ -1,1 +1,1 @@
-"""What runs on one's own machine: the command line, emulators of the cloud APIs, the demo."""
+"""This machine's part of unstale: the command line, emulators of the cloud APIs, the demo."""

@@ -35,7 +35,7 @@ class AzureCli:
     def acquire(self) -> Answer:
         """`az account get-access-token`; the CLI has a cache of its own, asking it costs a second."""
         if self._found is None or self._found[1] - time.time() < SECONDS:
-            answer = _asked(self._resource)
+            answer = _ask_cli(self._resource)
             if "error" in answer:
                 return answer
             self._found = (answer["accessToken"], float(answer["expires_on"]))
@@ -47,7 +47,7 @@ class AzureCli:
         self._found = None
 
 
-def _asked(resource: str) -> Answer:
+def _ask_cli(resource: str) -> Answer:
     """Run the Azure CLI once. Its answer, or an OAuth error that says what to do where there is none."""
     command = ["az", "account", "get-access-token", "--resource", resource, "--output", "json"]
     try:
@@ -69,12 +69,12 @@ def _none(why: str) -> Answer:
 
 
 def storage(environ: Mapping[str, str]) -> Callable[[], Issuer] | None:
-    """Who opens the deployment's storage: None for the managed identity, where this runs beside one."""
+    """The credential for the deployment's storage: None for the managed identity, where this runs beside one."""
     return None if environ.get(AT_HAND) else lambda: AzureCli(STORAGE)
 
 
 def vault(environ: Mapping[str, str]) -> Callable[[], Issuer] | None:
-    """Who reads the Key Vault, likewise."""
+    """The credential for the Key Vault, found in the same way."""
     return None if environ.get(AT_HAND) else lambda: AzureCli(settings.cloud(environ).vault_audience)
 
 

@@ -42,7 +42,7 @@ def put(title: str, lock: Path, libraries: Path, folder: Path) -> None:
 
 
 class Locked(NamedTuple):
-    """One entry of a lock: a distribution, and what wants it."""
+    """An entry of a lock: a distribution, and what wants it."""
 
     name: str
     version: str

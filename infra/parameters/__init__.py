@@ -1,1 +1,1 @@
-"""What the templates take from the configuration."""
+"""Parameters that the templates take from the configuration."""

@@ -1,4 +1,4 @@
-"""What the SAM template takes from the configuration."""
+"""Parameters that the SAM template takes from the configuration."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def as_many_as_fit(names: Sequence[str]) -> str:
 
 
 def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
-    """Another configuration than the one before is not rolled out gradually.
+    """Turn a gradual rollout off where the configuration is another one than before.
 
     Both versions would run side by side, and the older one would take events of targets that only the newer one names
     for nobody's.

@@ -1,4 +1,4 @@
-"""What the Bicep template takes from the configuration, and the files where it reads that."""
+"""Parameters that the Bicep template takes from the configuration, and the files where it reads them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SUBJECT: Final = "/blobServices/default/containers/"
 
 
 class Filter(Value, frozen=True, order=True):
-    """What the subject of an event begins and ends with."""
+    """A filter by how the subject of an event begins and ends."""
 
     begins_with: str
     ends_with: str = ""

@@ -35,7 +35,7 @@ Pattern = Mapping[str, Any]
 Envelope = Mapping[str, Any]
 Matcher = str | Mapping[str, str]
 Entry = tuple[str, Matcher]
-"""One thing that passes: what it is grouped under (a bucket, a database; nothing for a job), and what tells it."""
+"""A thing that passes: what it is grouped under (a bucket, a database; nothing for a job), and what tells it."""
 Clauses = Callable[[str, Sequence[Matcher]], Iterable[Pattern]]
 """The parts of a pattern's detail, of which one must hold, for the entries of one group."""
 
@@ -48,7 +48,7 @@ class Patterns(Value, frozen=True):
 
 
 class _Kind(Value, frozen=True):
-    """One kind of event: its entries, and how they become a pattern; `coarse` is the same with less to tell apart."""
+    """A kind of event: its entries, and how they become a pattern; `coarse` is the same with less to tell apart."""
 
     envelope: Envelope
     entries: tuple[Entry, ...]
@@ -101,7 +101,7 @@ def _objects(sources: Iterable[Source]) -> _Kind:
 
 
 def key_matchers(source: S3ObjectCreated) -> list[Matcher]:
-    """What tells the keys of a source.
+    """Matchers for the keys of a source.
 
     A prefix and a suffix together are a wildcard, which wants them side by side; keys in which they overlap (`a/b.x`
     for `a/b.x` and `.x`) are named one by one.
@@ -176,7 +176,7 @@ def _jobs(sources: Iterable[Source]) -> _Kind:
 
 
 TOO_LONG: Final = [""]
-"""One entry alone may be: a key of a thousand characters that are not ASCII."""
+"""An entry alone may be: a key of a thousand characters that are not ASCII."""
 
 
 def _texts(kind: _Kind) -> list[str]:
@@ -206,13 +206,13 @@ def plain_json(value: object) -> str:
     The SAM CLI knows `\"` and `\ ` within a value, but not `\\"` (samcli/cli/types.py, `_unquote_wrapped_quotes`).
     """
     text = json.dumps(value, separators=(",", ":"))
-    return "".join(_escaped(text))
+    return "".join(_escape(text))
 
 
 _SHORT = {"b": "0008", "f": "000c", "n": "000a", "r": "000d", "t": "0009", '"': "0022", "\\": "005c", "/": "002f"}
 
 
-def _escaped(text: str) -> Iterator[str]:
+def _escape(text: str) -> Iterator[str]:
     characters = iter(text)
     for character in characters:
         if character == "\\":

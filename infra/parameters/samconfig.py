@@ -80,7 +80,7 @@ def write(document: Any, environment: str, region: str, parameters: Mapping[str,
     kept = {name: value for name, value in found.items() if name not in parameters}
     listed = tomlkit.array().multiline(multiline=True)
     for name, value in (kept | dict(parameters)).items():
-        pair = f"{name}={_quoted(value)}"
+        pair = f"{name}={_quote(value)}"
         listed.append(tomlkit.string(pair, literal="'" not in pair))  # literal: without a second layer of backslashes
     table["parameter_overrides"] = listed
     if not any(_inside(document, (environment, *section)).get("region") for section in (DEPLOY, GLOBAL)):
@@ -100,7 +100,7 @@ def _new_environment(environment: str) -> Any:
     return made[environment]
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return '"' + value.replace('"', '\\"') + '"'
 
 
@@ -112,7 +112,7 @@ _OVERRIDE = re.compile(
 
 
 def overrides(found: Any) -> dict[str, str]:
-    """What `parameter_overrides` holds: one text as `sam deploy --guided` writes it, a list of them, or a table."""
+    """Parameters in `parameter_overrides`: one text as `sam deploy --guided` writes it, a list of them, or a table."""
     if isinstance(found, Mapping):
         return {str(name): ",".join(value) if isinstance(value, list) else str(value) for name, value in found.items()}
     texts = [found] if isinstance(found, str) else list(found or ())
@@ -122,9 +122,9 @@ def overrides(found: Any) -> dict[str, str]:
             f"parameter_overrides names {files[0]}: write into that by hand, or list the parameters here"
         )
     pairs = (match for text in texts for match in _OVERRIDE.finditer(text))
-    return {match["name"]: _unquoted(match["value"]) for match in pairs}
+    return {match["name"]: _unquote(match["value"]) for match in pairs}
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     inner = value[1:-1] if value[:1] in {'"', "'"} and value[-1:] == value[:1] and len(value) > 1 else value
     return inner.replace("\\ ", " ").replace('\\"', '"').replace("\\'", "'")

@@ -32,8 +32,10 @@ CALLS: Final[tuple[str, ...]] = (
     "glue:ListMaterializedViewRefreshTaskRuns",
     "glue:StopMaterializedViewRefreshTaskRun",
 )
-"""What a refresh takes. The authorization reference lists the first alone, and whether IAM's simulator takes names that
-it does not list is not published: where it refuses them, the first alone is asked for.
+"""The calls that a refresh takes.
+
+The authorization reference lists the first alone, and whether IAM's simulator takes names that it does not list is not
+published: where it refuses them, the first alone is asked for.
 """
 
 ALWAYS = frozenset(
@@ -72,7 +74,7 @@ Client = Callable[[str], Any]
 
 
 class Caller(Value, frozen=True):
-    """Who asks, and where: an account, the ARN of a user or role in it, and a Region."""
+    """The caller and its place: an account, the ARN of a user or role in it, and a Region."""
 
     account: str
     """The account whose credentials are used."""
@@ -101,7 +103,7 @@ def looked_at(
         if target.cloud is Cloud.AWS:
             yield _view_for(caller, client("glue"), target)
     for bucket in buckets(configuration):
-        yield _asked(f"bucket {bucket}", partial(_bucket, caller, client("s3"), bucket))
+        yield _try(f"bucket {bucket}", partial(_bucket, caller, client("s3"), bucket))
     yield from _deployment(configuration, client, caller, environ)
 
 
@@ -117,11 +119,11 @@ def _deployment(
     if elsewhere := _elsewhere(caller, queues["events"]):
         yield elsewhere
         return
-    yield _asked(f"table {table}", partial(_table, client("dynamodb"), table), DEPLOY)
+    yield _try(f"table {table}", partial(_table, client("dynamodb"), table), DEPLOY)
     for name, url in queues.items():
-        yield _asked(f"queue for {name}", partial(_queue, client("sqs"), name, url), DEPLOY)
-        yield _asked(f"dead letters of {name}", partial(_dead_letters, client("sqs"), name, url), DEPLOY)
-    yield from _wiring(configuration, client, caller.region, queues)
+        yield _try(f"queue for {name}", partial(_queue, client("sqs"), name, url), DEPLOY)
+        yield _try(f"dead letters of {name}", partial(_dead_letters, client("sqs"), name, url), DEPLOY)
+    yield from _connections(configuration, client, caller.region, queues)
 
 
 def _elsewhere(caller: Caller, url: str) -> Finding | None:
@@ -138,7 +140,7 @@ def _elsewhere(caller: Caller, url: str) -> Finding | None:
     return None
 
 
-def _asked(
+def _try(
     what: str, look: Callable[[], Finding], absent: str = "create it, or correct its name in the configuration"
 ) -> Finding:
     """A look that may not be allowed, or find nothing, which `absent` cures."""
@@ -163,7 +165,7 @@ def _view_for(caller: Caller, glue: Any, target: Target) -> Finding:
     what, view = f"view of {target.name}", target.resource
     assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
     account = view.catalog_id.partition(":")[0]
-    found = _asked(what, partial(_view, glue, what, view), CREATE)
+    found = _try(what, partial(_view, glue, what, view), CREATE)
     if account != caller.account and (found.cure == CREATE or not found.known):
         cure = f"credentials of account {account} (AWS_PROFILE), or correct catalog_id in the configuration"
         return Finding(what, f"not to be seen: account {account}, and you ask as account {caller.account}", cure)
@@ -253,7 +255,9 @@ def _dead_letters(sqs: Any, name: str, url: str) -> Finding:
 # --- How it is connected ---------------------------------------------------------------------------------------------
 
 
-def _wiring(configuration: Configuration, client: Client, region: str, queues: Mapping[str, str]) -> Iterator[Finding]:
+def _connections(
+    configuration: Configuration, client: Client, region: str, queues: Mapping[str, str]
+) -> Iterator[Finding]:
     """Look at what connects the parts: rules to the queue of events, pollers to the function, the schedule to it.
 
     A queue that could not be read is a finding already, and what hangs on it is left out.
@@ -265,9 +269,9 @@ def _wiring(configuration: Configuration, client: Client, region: str, queues: M
         except (ClientError, BotoCoreError):
             return  # said above
         found[name] = answer["Attributes"]
-    yield _asked("rules", partial(_rules, client("events"), configuration, found["events"]))
+    yield _try("rules", partial(_rules, client("events"), configuration, found["events"]))
     for name, attributes in found.items():
-        yield _asked(f"poller of {name}", partial(_poller, client("lambda"), name, attributes["QueueArn"]))
+        yield _try(f"poller of {name}", partial(_poller, client("lambda"), name, attributes["QueueArn"]))
     yield from _function_findings(configuration, client, region, found["events"]["QueueArn"])
 
 
@@ -292,7 +296,7 @@ def _rules(events: Any, configuration: Configuration, queue: Mapping[str, str]) 
 
 
 def _canonical(pattern: str) -> str:
-    """One spelling of a pattern, so that two of the same meaning are equal."""
+    """A spelling of a pattern, so that two of the same meaning are equal."""
     return json.dumps(json.loads(pattern), sort_keys=True)
 
 
@@ -335,10 +339,12 @@ def _function_findings(configuration: Configuration, client: Client, region: str
     if not function:
         return  # likewise
     yield _deployed_configuration(configuration, function)
-    yield _asked("tick", partial(_tick, client("scheduler"), function["FunctionArn"]))
+    yield _try("tick", partial(_tick, client("scheduler"), function["FunctionArn"]))
     for target in configuration.targets:
         if isinstance(target.resource, GlueView):
-            yield _asked(f"role for {target.name}", partial(_allowed, client("iam"), function["Role"], target, region))
+            yield _try(
+                f"role for {target.name}", partial(_role_finding, client("iam"), function["Role"], target, region)
+            )
 
 
 def _function_of(function: Any, arn: str) -> Mapping[str, Any]:
@@ -372,18 +378,18 @@ def _tick(scheduler: Any, function: str) -> Finding:
     return Finding("tick", f"the schedule {found[0]['Name']} calls the function")
 
 
-def _allowed(iam: Any, role: str, target: Target, region: str) -> Finding:
+def _role_finding(iam: Any, role: str, target: Target, region: str) -> Finding:
     """SimulatePrincipalPolicy: each call on each of the view's resources. Lake Formation's grants are not in it."""
     view = target.resource
     assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
     resources, _ = glue_resources([view], region)
     what, asked = f"role for {target.name}", CALLS
     try:
-        results = _simulated(iam, role, resources, asked)
+        results = _simulate(iam, role, resources, asked)
     except iam.exceptions.InvalidInputException:
         asked = CALLS[:1]
-        results = _simulated(iam, role, resources, asked)
-    refused = sorted(set(_refused(results)))
+        results = _simulate(iam, role, resources, asked)
+    refused = sorted(set(_refusals(results)))
     if refused:
         cure = "unstale infra aws --write, then sam deploy; if it stays so: the parameter GlueScope=any"
         return Finding(what, f"may not: {', '.join(refused)}", cure)
@@ -391,7 +397,7 @@ def _allowed(iam: Any, role: str, target: Target, region: str) -> Finding:
     return Finding(what, f"may: {', '.join(asked)}{unknown}")
 
 
-def _simulated(iam: Any, role: str, resources: Iterable[str], calls: Iterable[str]) -> list[Mapping[str, Any]]:
+def _simulate(iam: Any, role: str, resources: Iterable[str], calls: Iterable[str]) -> list[Mapping[str, Any]]:
     """Ask IAM's simulator for every call on every resource, page by page."""
     pages = iam.get_paginator("simulate_principal_policy").paginate(
         PolicySourceArn=role, ActionNames=list(calls), ResourceArns=list(resources)
@@ -399,7 +405,7 @@ def _simulated(iam: Any, role: str, resources: Iterable[str], calls: Iterable[st
     return [result for page in pages for result in page["EvaluationResults"]]
 
 
-def _refused(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _refusals(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Names of the calls that IAM would refuse on at least one of the resources."""
     for result in results:
         per_resource = result.get("ResourceSpecificResults") or [result]

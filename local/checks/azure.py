@@ -41,7 +41,7 @@ FUNCTIONS: Final = frozenset({"events", "wakes", "tick", "refresh"})
 """Functions that every deployment has; the host finds them in the package."""
 FILE_TYPES: Final = frozenset({"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"})
 DIRECTORY_TYPES: Final = frozenset({"Microsoft.Storage.DirectoryRenamed"})
-"""What says that data is there; a rename is how some writers commit, a directory of files at once."""
+"""Event types which say that data is there; a rename is how some writers commit, a directory of files at once."""
 
 HOST_ROLES: Final[Mapping[str, str]] = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
@@ -57,7 +57,7 @@ RECEIVES: Final = {"a638d3c7-ab3a-418d-83e6-5f17a39d4fde": "Azure Event Hubs Dat
 DEPLOY: Final = "deploy: az deployment group create --parameters infra/azure/main.bicepparam"
 """The cure of whatever the template creates and is not there."""
 ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
-"""What the name of a storage account looks like: https://learn.microsoft.com/azure/storage/common/storage-account-overview."""
+"""The form of a storage account's name: https://learn.microsoft.com/azure/storage/common/storage-account-overview."""
 
 
 def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Itera
 
 
 class Azure:
-    """What is looked up more than once."""
+    """Answers of Resource Manager that several findings share."""
 
     def __init__(self, arm: Rest) -> None:
         """Remember each answer: several findings hang on one account, topic or app."""
@@ -117,7 +117,7 @@ class Azure:
         return {str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower() for each in found}
 
 
-def _asked(what: str, look: Callable[[], Finding]) -> Finding:
+def _try(what: str, look: Callable[[], Finding]) -> Finding:
     """A look that may not be allowed, or find nothing."""
     try:
         return look()
@@ -149,11 +149,11 @@ def _deployment(
     if not ACCOUNT.fullmatch(name):
         yield Finding(what, "its address names no storage account of Azure's", DEPLOY, known=False)
         return
-    here = _asked(what, lambda: Finding(what, azure.account(name)))
+    here = _try(what, lambda: Finding(what, azure.account(name)))
     yield here
     if here.well:
         account = azure.account(name)
-        yield from (_asked(each, partial(look, azure, account, each)) for each, look in _PARTS.items())
+        yield from (_try(each, partial(look, azure, account, each)) for each, look in _PARTS.items())
         yield from _app_findings(azure, account, _functions(environ))
     else:
         account = ""
@@ -190,14 +190,14 @@ _PARTS: Mapping[str, Callable[[Azure, str, str], Finding]] = {
     "state table": _table,
     "dead-letter container": _container,
 }
-"""What lies in the storage account, and how each is looked at."""
+"""The parts of the storage account, and how each is looked at."""
 
 
 # --- The app ---------------------------------------------------------------------------------------------------------
 
 
 def _functions(environ: Mapping[str, str]) -> frozenset[str]:
-    """What the host must have found in the package, by the variables of the deployment."""
+    """Functions that the host must have found in the package, by the variables of the deployment."""
     stream = {"stream"} if variables.event_hub(environ) else set()
     pushed = {"event_grid"} if variables.is_pushed(environ) else set()
     return FUNCTIONS | stream | pushed
@@ -209,14 +209,14 @@ def _app_findings(azure: Azure, account: str, functions: frozenset[str]) -> Iter
     try:
         site = azure.site(account)
     except NoAnswerError as failure:
-        yield _asked(what, partial(_raise, failure))
+        yield _try(what, partial(_raise, failure))
         return
-    yield _asked(what, partial(_state, azure, site, what, functions))
-    yield _asked("roles of the app", partial(_app_roles, azure, site, account))
+    yield _try(what, partial(_state, azure, site, what, functions))
+    yield _try("roles of the app", partial(_app_roles, azure, site, account))
 
 
 def _raise(failure: NoAnswerError) -> Finding:
-    """Fail as a look failed before, so that `_asked` words both the same way."""
+    """Fail as a look failed before, so that `_try` words both the same way."""
     raise failure
 
 
@@ -246,7 +246,7 @@ def _app_roles(azure: Azure, site: Mapping[str, Any], account: str) -> Finding:
     what, principal = "roles of the app", _principal(site)
     if not principal:
         return Finding(what, "it has no identity", DEPLOY)
-    return _lacking(azure, what, principal, {account: HOST_ROLES})
+    return _missing_role(azure, what, principal, {account: HOST_ROLES})
 
 
 def _principal(site: Mapping[str, Any]) -> str:
@@ -258,7 +258,7 @@ def _principal(site: Mapping[str, Any]) -> str:
     return next(iter(found), str(identity.get("principalId") or ""))
 
 
-def _lacking(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mapping[str, str]]) -> Finding:
+def _missing_role(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mapping[str, str]]) -> Finding:
     """By scope the roles that a principal must have: which one it has not, with the command."""
     for scope, roles in wanted.items():
         there = azure.roles(scope, principal)
@@ -324,7 +324,7 @@ def _destination(subscription: Mapping[str, Any]) -> Mapping[str, Any]:
 def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> Iterator[Finding]:
     """System topic, subscriptions and roles of one account; after the first that is missing there is nothing to see."""
     what = f"system topic of {name}"
-    here = _asked(what, partial(_topic_finding, azure, name, what))
+    here = _try(what, partial(_topic_finding, azure, name, what))
     yield here
     if not here.well or not ours.account:
         return
@@ -335,15 +335,15 @@ def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> I
             each for each in azure.arm.every(f"{topic['id']}/eventSubscriptions", **EVENT_GRID) if ours.takes(each)
         ]
     except NoAnswerError as failure:
-        yield _asked(f"events of {name}", partial(_raise, failure))
+        yield _try(f"events of {name}", partial(_raise, failure))
         return
     yield _let_through(f"events of {name}", blobs, subscriptions)
     if subscriptions:
         principal = str((topic.get("identity") or {}).get("principalId"))
         wanted = _topic_roles(ours.account, subscriptions)
-        yield _asked(what := f"roles of the topic of {name}", partial(_lacking, azure, what, principal, wanted))
+        yield _try(what := f"roles of the topic of {name}", partial(_missing_role, azure, what, principal, wanted))
     for hub in sorted({_resource_id(each) for each in subscriptions if "/eventhubs/" in _resource_id(each).lower()}):
-        yield _asked(what := f"roles of the app at {_last(hub)}", partial(_receives, azure, ours.account, hub, what))
+        yield _try(what := f"roles of the app at {_last(hub)}", partial(_receives, azure, ours.account, hub, what))
 
 
 def _resource_id(subscription: Mapping[str, Any]) -> str:
@@ -353,7 +353,7 @@ def _resource_id(subscription: Mapping[str, Any]) -> str:
 
 def _receives(azure: Azure, account: str, hub: str, what: str) -> Finding:
     """The host reads the hub, and looks at its namespace in order to scale."""
-    return _lacking(azure, what, _principal(azure.site(account)), {hub.rpartition("/eventhubs/")[0]: RECEIVES})
+    return _missing_role(azure, what, _principal(azure.site(account)), {hub.rpartition("/eventhubs/")[0]: RECEIVES})
 
 
 def _topic(azure: Azure, name: str) -> dict[str, Any] | None:
@@ -393,7 +393,7 @@ def _let_through(what: str, blobs: Iterable[BlobCreated], subscriptions: list[di
 
 
 def _shut(blob: BlobCreated, subscriptions: list[dict[str, Any]]) -> Iterator[str]:
-    """What of a source no subscription lets through: its files, or directories that are renamed into place."""
+    """The parts of a source that no subscription lets through: its files, or directories renamed into place."""
     [files], [directories] = filters_for([blob])[0], directories_for([blob])
     if not any(_passes(each, files, FILE_TYPES) for each in subscriptions):
         yield f"{blob.container}/{blob.prefix}*{blob.suffix}"
@@ -402,7 +402,7 @@ def _shut(blob: BlobCreated, subscriptions: list[dict[str, Any]]) -> Iterator[st
 
 
 def _ill(subscription: Mapping[str, Any]) -> str:
-    """What is wrong with a subscription, whatever passes it."""
+    """The fault of a subscription, whatever passes its filter."""
     properties = subscription["properties"]
     name = subscription["name"]
     state = properties.get("provisioningState", "Succeeded")

@@ -62,10 +62,10 @@ SAYS_READER: Final = "sign in with `az login` as Member of the workspace"
 
 
 class Caller(NamedTuple):
-    """Somebody who asks Fabric."""
+    """A caller of Fabric's API."""
 
     name: str
-    """What findings call this caller."""
+    """The name that findings give this caller."""
     fabric: Rest
     """Fabric's API, with tokens of this caller."""
 
@@ -82,7 +82,7 @@ class Callers(NamedTuple):
 
     @property
     def first(self) -> Caller:
-        """Whoever tells more."""
+        """The caller who sees what the function sees, else the person."""
         return self.identity or self.person
 
 
@@ -104,18 +104,18 @@ def looked_at(
     for target in targets:
         yield from _of_target(target, identity, callers)
     for workspace in dict.fromkeys(_resource(target).workspace for target in targets):
-        yield _asked(
+        yield _try(
             what := f"role in workspace {workspace}", partial(_role, callers, identity, workspace, client_id, what)
         )
     if found and parts:
         store = world(found, configuration, parts, lambda _: None).store
         states = cache(partial(_states, store, tuple(targets)))
         for number, target in enumerate(targets):
-            yield _asked(what := f"last run of {target.name}", partial(_last_run, states, number, target, what))
+            yield _try(what := f"last run of {target.name}", partial(_last_run, states, number, target, what))
 
 
 def _resource(target: Target) -> LakeViews | ItemJob:
-    """What a Fabric target refreshes: lake views, or an item's job."""
+    """The resource of a Fabric target: lake views, or an item's job."""
     assert not isinstance(target.resource, GlueView), "the targets on Azure are Fabric's"  # noqa: S101
     return target.resource
 
@@ -137,7 +137,7 @@ def _callers(identity: str, parts: Parts | None, environ: Mapping[str, str]) -> 
 
 
 def _sign_in(parts: Parts, what: str) -> Finding:
-    """Who signed in, until when that lasts, and whether Entra refuses it by now; without opening it."""
+    """The sign-in: its user, its end, and whether Entra refuses it by now; without opening it."""
     try:
         found = parts.sign_ins.look()
     except (DamagedSignInError, NewerRecordError) as failure:
@@ -150,7 +150,7 @@ def _sign_in(parts: Parts, what: str) -> Finding:
     return Finding(what, age(kept, datetime.now(UTC)), kept.refusal and "as Entra says: unstale login")
 
 
-def _asked(what: str, look: Callable[[], Finding]) -> Finding:
+def _try(what: str, look: Callable[[], Finding]) -> Finding:
     """Make one look; a refusal is a finding that says what to sign in as."""
     try:
         return look()
@@ -211,7 +211,7 @@ def _call(what: str, path: str, caller: Caller, identity: str) -> Finding:
 
 
 def cure_for(failure: NoAnswerError, identity: str) -> str:
-    """What a refusal asks for. Fabric's codes say little: a 401 for a good token is the tenant's setting."""
+    """The cure that a refusal asks for. Fabric's codes say little: a 401 for a good token is the tenant's setting."""
     if "principal type" in str(failure).lower():
         return 'the tenant or region takes users only for this call: fabric.identity = "user"'
     if failure.status == 401:  # noqa: PLR2004 - as HTTP writes it

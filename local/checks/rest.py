@@ -26,7 +26,7 @@ MOST_PAGES: Final = 100
 
 
 class NoAnswerError(Exception):
-    """There was no answer: no token, no connection, or not the right to look."""
+    """No answer came: no token, no connection, or not the right to look."""
 
     def __init__(self, why: str, status: int = 0, code: str = "") -> None:
         """Keep the HTTP status and the service's error code, where there was an answer at all."""
@@ -40,7 +40,7 @@ class NotFoundError(NoAnswerError):
 
 
 class Rest:
-    """One API at one address, which is the only place that its token is sent to."""
+    """An API at one address, which is the only place that its token is sent to."""
 
     def __init__(self, url: str, tokens: Tokens) -> None:
         """Remember the address; tokens are asked for with each call."""
@@ -49,7 +49,7 @@ class Rest:
         self._http = session()
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        """One object. Raises `NoAnswerError`; a token that is refused is renewed once."""
+        """An object. Raises `NoAnswerError`; a token that is refused is renewed once."""
         answer = self._send(path, query)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             answer = self._send(path, query)

@@ -52,13 +52,13 @@ def check(path: Path, *, as_json: bool, strict: bool = False) -> None:
 
 
 def _workload_of(configuration: Configuration) -> dict[str, Any]:
-    """What scripts hear of `[workload]`; nothing where there is none."""
+    """The table `[workload]` as scripts read it; nothing where there is none."""
     return {"workload": {"tenants": configuration.workload.tenants}} if configuration.workload else {}
 
 
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
-    """One target's line: its name, kind and key, and all that makes it refresh."""
-    when = [*_when(target), *_asked(target, configuration)] or ["on request only"]
+    """A target's line: its name, kind and key, and all that makes it refresh."""
+    when = [*_when(target), *_jobs_of(target, configuration)] or ["on request only"]
     return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
 
 
@@ -68,7 +68,7 @@ def _kind(target: Target) -> str:
 
 
 def _when(target: Target) -> Iterator[str]:
-    """What refreshes a target by itself: its sources, the targets before it, its schedules."""
+    """Everything that refreshes a target by itself: its sources, the targets before it, its schedules."""
     for source in target.on:
         fields = ", ".join(f"{name}={value}" for name, value in structs.asdict(source).items() if value)
         yield f"{type(source).__struct_config__.tag} ({fields})"
@@ -79,7 +79,7 @@ def _when(target: Target) -> Iterator[str]:
             yield f"{word} {schedule.cron} {schedule.timezone}"
 
 
-def _asked(target: Target, configuration: Configuration) -> Iterator[str]:
+def _jobs_of(target: Target, configuration: Configuration) -> Iterator[str]:
     """By Fabric, as a workload's job."""
     for job in configuration.workload.jobs if configuration.workload else ():
         if job.target == target.name:

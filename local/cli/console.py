@@ -17,7 +17,7 @@ from rich.text import Text
 
 
 def print_json(value: object) -> None:
-    """One JSON value on standard output; times in ISO 8601."""
+    """A JSON value on standard output; times in ISO 8601."""
     json.dump(value, sys.stdout, indent=2, default=_plain)
     sys.stdout.write("\n")
 

@@ -38,7 +38,7 @@ CURES = {
     Cloud.AWS: "Are AWS_REGION, the credentials (AWS_PROFILE) and UNSTALE_TABLE those of the deployment?",
     Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
 }
-"""What to look after where the store of a cloud does not answer."""
+"""The question to ask oneself where the store of a cloud does not answer."""
 
 Away = Mapping[Cloud, NotWellError | UsageError]
 """The clouds that could not be asked, each with what to tell of it."""
@@ -60,7 +60,7 @@ def read_file(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Side:
-    """One cloud of the deployment. `heaps` reads the dead letters."""
+    """A cloud of the deployment. `heaps` reads the dead letters."""
 
     cloud: Cloud
     """Which cloud this is."""

@@ -40,7 +40,7 @@ CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
 
 
 class Deployment:
-    """What a command needs of the deployment whose user signs in."""
+    """The parts of a deployment whose user signs in."""
 
     def __init__(self, configuration: Configuration, path: Path, *, everything: bool = False) -> None:
         """Raises `UsageError` where the configuration or the variables do not speak of a user.
@@ -62,7 +62,7 @@ class Deployment:
         self.sign_ins = Parts(self.settings, lambda: configuration, *person).sign_ins
 
     def kept(self) -> SignIn | None:
-        """Who is signed in. Raises `NotWellError` where that cannot be read."""
+        """The sign-in that is kept. Raises `NotWellError` where that cannot be read."""
         try:
             found = self.sign_ins.look()
         except (DamagedSignInError, NewerRecordError, StoreDownError) as failure:
@@ -125,7 +125,7 @@ def as_data(sign_in: SignIn | None) -> dict[str, Any] | None:
 
 
 def _answer(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser: bool) -> Answer:
-    """What Entra gave. `NotWellError` says what happened, and the cure, if that is not all that was asked for."""
+    """Entra's answer. `NotWellError` says what happened, and the cure, if that is not all that was asked for."""
     try:
         answer = _ask(deployment, cache, browser=browser)
     except BrowserInteractionTimeoutError:
@@ -170,7 +170,7 @@ def _ask(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser:
 
 
 def _claims(deployment: Deployment) -> str | None:
-    """What a policy asked for when Entra last refused the function; nothing where what is kept is damaged."""
+    """Claims that a policy asked for when Entra last refused the function; nothing where what is kept is damaged."""
     try:
         found = deployment.sign_ins.look()
     except DamagedSignInError:

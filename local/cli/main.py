@@ -20,7 +20,7 @@ from shared.version import VERSION
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
 """The exit codes that the head of this file explains."""
 INTERRUPTED = 128 + signal.SIGINT
-"""What shells say of a command that Ctrl-C ended."""
+"""The exit code by which shells know that Ctrl-C ended a command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -252,7 +252,7 @@ def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, *, json: bool = False
 ) -> argparse.ArgumentParser:
-    """One command with the options that all have."""
+    """A command with the options that all have."""
     parser = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
     parser.add_argument("--config", metavar="FILE", help="default: $UNSTALE_CONFIG, or unstale.toml here")
     if json:

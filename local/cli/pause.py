@@ -37,12 +37,12 @@ def resume(path: Path, name: str | None) -> None:
 def _ask_all(path: Path, ask: Callable[[Side], None], done: str) -> None:
     """Of both clouds. Where one is away the other is asked all the same, and what is said names it."""
 
-    def asked(side: Side) -> Cloud:
+    def ask_one(side: Side) -> Cloud:
         """Ask one cloud; the answer is its name, to be printed."""
         ask(side)
         return side.cloud
 
-    clouds, away = each_side(read_config(path), path, asked)
+    clouds, away = each_side(read_config(path), path, ask_one)
     where = f" on {PLACES[clouds[0]]}" if away else ""
     print(f"all targets{where}: {done}")
     if away:

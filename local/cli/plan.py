@@ -41,10 +41,10 @@ SHOWN_SOURCES = 3
 
 @dataclass(frozen=True)
 class Planned:
-    """One line of a plan: what an event would do to one target that is idle and fresh."""
+    """A line of a plan: what an event would do to one target that is idle and fresh."""
 
     event: str
-    """What kind of message it is: an arrival, a request, a hint, ignored or malformed."""
+    """The kind of message: an arrival, a request, a hint, ignored or malformed."""
     target: str | None
     """The target's name; None where the message concerns none."""
     why: str
@@ -52,7 +52,7 @@ class Planned:
     start_at: datetime | None = None
     """When a start would be sent, if nothing else arrives."""
     request: dict[str, Any] | None = None
-    """What would be sent to Glue or Fabric then."""
+    """The request that would be sent to Glue or Fabric then."""
 
 
 def plan(path: Path, event_file: str, *, as_json: bool) -> None:
@@ -85,7 +85,7 @@ def _lines(configuration: Configuration, event: Event, now: datetime) -> Iterato
 
 
 def _read_lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
-    """Either cloud's reader: Event Grid's schemas are known by their own fields."""
+    """Read an event by its cloud's reader: Event Grid's schemas are known by their own fields."""
     of_event_grid = isinstance(event, Mapping) and bool({"specversion", "eventType"} & event.keys())
     body = event if isinstance(event, str) else dict(event)
     reading = eventgrid.read(body, now) if of_event_grid else eventbridge.read(body, now)

@@ -34,7 +34,7 @@ class DeadLetters(Protocol):
     """The dead letters of one cloud's part of the deployment."""
 
     def summaries(self) -> Sequence[DeadLetterSummary]:
-        """What lies in each dead-letter queue."""
+        """Summaries of the dead-letter queues."""
 
     def redrive(self) -> None:
         """Begin to move them back."""
@@ -48,14 +48,14 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
 
     Raises `NotWellError` if there are any and they stay there. A cloud that is away does not hold up the other one.
     """
-    found, away = each_cloud(read_config(config), lambda cloud: _looked(cloud, _open(cloud, config)))
+    found, away = each_cloud(read_config(config), lambda cloud: _look(cloud, _open(cloud, config)))
     summaries = [summary for _, of_cloud in found for summary in of_cloud]
     _show(summaries, as_json=as_json)
     full = any(summary.count for summary in summaries)
     if full and not dry_run:
         queues = {summary.queue for summary in summaries if summary.count}
         for letters, _ in found:
-            _moved(letters, queues, sleep, sys.stderr if as_json else sys.stdout)
+            _move_back(letters, queues, sleep, sys.stderr if as_json else sys.stdout)
         if not as_json:
             print("they are taken anew; what still cannot be read will lie here again: unstale redrive --dry-run")
     if away:
@@ -64,7 +64,7 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
         raise NotWellError
 
 
-def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[DeadLetterSummary]]:
+def _look(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[DeadLetterSummary]]:
     """Read the dead letters of one cloud; a store that is down is an answer."""
     try:
         return letters, letters.summaries()
@@ -72,7 +72,7 @@ def _looked(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[D
         raise unreachable(cloud, down) from down
 
 
-def _moved(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+def _move_back(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
     """Move the dead letters of one cloud back and follow that to its end."""
     try:
         letters.redrive()

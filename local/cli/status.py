@@ -81,7 +81,7 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
 
 @dataclass(frozen=True)
 class Look:
-    """What one cloud knows. Whether a target is fresh is only known if no dead letters are on either."""
+    """The records and dead letters of one cloud. No target is known to be fresh while either cloud has dead letters."""
 
     side: Side
     """The cloud that was asked."""
@@ -95,7 +95,7 @@ class Look:
     """How the sources of each target stand, by the key of the target."""
 
     def rows(self, dead_letters: int) -> list[Row]:
-        """One for each target."""
+        """The status of each target."""
         now, capabilities = self.side.world.clock.now(), self.side.world.platform.capabilities
         return [
             row(

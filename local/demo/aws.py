@@ -77,11 +77,11 @@ class AwsStage:
 
     def replay(self, target: str) -> None:
         """Send the last event's message again."""
-        self._send(target, self._delivered(target))
+        self._send(target, self._last_delivery(target))
 
     def deliver_late(self, target: str) -> None:
         """Send an event that is an hour older than the last."""
-        event = json.loads(self._delivered(target))
+        event = json.loads(self._last_delivery(target))
         long_ago = datetime.fromisoformat(event["time"]) - LATE
         self._send(target, json.dumps(event | {"time": f"{long_ago:%Y-%m-%dT%H:%M:%SZ}"}))
 
@@ -98,7 +98,7 @@ class AwsStage:
         raise NotImplementedError(target)
 
     def asked_for(self) -> list[str]:
-        """None, so."""
+        """No job: Glue's views have no workload."""
         return []
 
     def comes_due(self, target: str, at: datetime) -> None:
@@ -115,11 +115,11 @@ class AwsStage:
 
     @property
     def journal(self) -> Journal:
-        """What the platform saw."""
+        """The platform's journal, up to now."""
         return self._aws.glue.journal()
 
     def arrivals(self, target: str) -> list[Arrival]:
-        """What came for a target, and when it could be read."""
+        """Arrivals for a target, each with the time from which it could be read."""
         return [arrival for arrival in list(self._arrivals) if arrival.resource == self._resource(target)]
 
     def signals(self, target: str) -> int:
@@ -139,7 +139,7 @@ class AwsStage:
                 if any(isinstance(s, S3ObjectCreated) and f'"{s.prefix}' in record["body"] for s in target.on):
                     self._last_event[name] = record["body"]
 
-    def _delivered(self, target: str) -> str:
+    def _last_delivery(self, target: str) -> str:
         """The last event of the target that the handler was called with."""
         self.patience.until(lambda: target in self._last_event, f"event for {target}")
         return self._last_event[target]
@@ -188,7 +188,7 @@ def aws_stage(
             _create_view(aws, target)
         stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
         handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(stack, configuration, clock, tell)
-        function = aws.function(_watched(stage, handler))
+        function = aws.function(_watch(stage, handler))
         stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
         if tell_naive:
             stage.on_schedule = function.fire
@@ -232,12 +232,12 @@ def _naive(configuration: Configuration, aws: LocalAws, tell: NaiveTell) -> Naiv
     return NaiveGlueHandler(configuration, aws.client("glue"), tell)
 
 
-def _watched(stage: AwsStage, handler: Any) -> Any:
+def _watch(stage: AwsStage, handler: Any) -> Any:
     """A handler that lets the stage see each event before it is handled."""
 
-    def watched(event: dict[str, Any], context: object) -> Any:
+    def watch(event: dict[str, Any], context: object) -> Any:
         """Show the event to the stage, then handle it."""
         stage.saw(event)
         return handler(event, context)
 
-    return watched
+    return watch

@@ -53,7 +53,7 @@ PAUSE_SECONDS = 0.05
 REGISTRATION = Registration(
     "api://contoso.com/unstale", "7a1d0000-0000-4000-8000-000000000001", "7a1d0000-0000-4000-8000-000000000002"
 )
-"""What Fabric's tokens say of the workload, and of the customer whose item it is."""
+"""Claims of Fabric's tokens: the workload, and the customer whose item it is."""
 ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
 """The id of the workload's item, of whose jobs Fabric asks."""
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
@@ -158,11 +158,11 @@ class AzureStage:
 
     @property
     def journal(self) -> Journal:
-        """What the platform saw."""
+        """The platform's journal, up to now."""
         return self._fabric.journal()
 
     def arrivals(self, target: str) -> list[Arrival]:
-        """What came for a target: blobs, and the ends of our own runs of the targets that it comes after."""
+        """Arrivals for a target: blobs, and the ends of our own runs of the targets that it comes after."""
         resource = self.resource_of(target)
         ends = [Arrival(resource, at) for at in self._ends_before(target)]
         return [arrival for arrival in list(self._arrivals) if arrival.resource == resource] + ends
@@ -227,7 +227,7 @@ def azure_stage(
             stack.enter_context(_pump(stage, naive))
         else:
             stack.enter_context(patch.dict(os.environ, _environment(entra, fabric)))
-            stack.enter_context(_deployed(stage, configuration, clock, tell))
+            stack.enter_context(_deploy(stage, configuration, clock, tell))
             stack.enter_context(_asked_by_fabric(stage, entra, clock))
         yield stage
 
@@ -259,7 +259,7 @@ def _asked_by_fabric(stage: AzureStage, entra: Entra, clock: FastClock) -> Itera
 
 
 @contextmanager
-def _deployed(stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell) -> Iterator[None]:
+def _deploy(stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell) -> Iterator[None]:
     """The triggers as deployed, on the real Fabric client; the clock, the store and the wakes are the demo's."""
     found = settings.read(os.environ)
     parts = wiring.Parts(found, lambda: configuration)

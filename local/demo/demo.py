@@ -39,7 +39,7 @@ A_MOMENT = timedelta(seconds=1)
 STORM_SECONDS = 10.0
 """Demo time between two lines about signals that cost nothing."""
 WAITED_FOR = {"", "NotStarted", "InProgress"}
-"""What a job that Fabric asked for may say before it is over."""
+"""States of a job that is not over; empty before Fabric was told any."""
 
 
 Stages = dict[str, Stage]
@@ -48,7 +48,7 @@ Stages = dict[str, Stage]
 
 @dataclass(frozen=True)
 class Judged:
-    """One target's line in the verdict."""
+    """A target's line in the verdict."""
 
     name: str
     """The target's name."""
@@ -75,8 +75,8 @@ def run(*, naive: bool, as_json: bool) -> None:
     with _show(clock, quiet=as_json) as show:
         teller = (lambda target, says: show.line(target, says, "dim")) if naive else None
         with (
-            aws_stage(configuration, clock, patience, show.happened, teller) as aws,
-            azure_stage(configuration, clock, patience, show.happened, teller) as azure,
+            aws_stage(configuration, clock, patience, show.tell, teller) as aws,
+            azure_stage(configuration, clock, patience, show.tell, teller) as azure,
         ):
             stages: Stages = {name: stage for stage in (aws, azure) for name in stage.targets}
             _play(stages, clock, show, patience, hopeful=not naive)
@@ -192,7 +192,7 @@ def _moral(judged: list[Judged]) -> str:
 
 
 class Show:
-    """One line for each thing that happens, and a bar for the time; neither where only the JSON is wanted."""
+    """A line for each thing that happens, and a bar for the time; neither where only the JSON is wanted."""
 
     def __init__(self, progress: Progress | None, clock: FastClock) -> None:
         """Without a progress bar nothing is shown."""
@@ -213,17 +213,17 @@ class Show:
         if self._progress and self._task is not None:
             self._progress.update(self._task, completed=(now - START).total_seconds())
 
-    def happened(self, happened: LogEvent) -> None:
+    def tell(self, happened: LogEvent) -> None:
         """Tell what the engine tells, if a person would want to know."""
         told = _WORDS.get(happened.what)
         if happened.what == "signalled":
-            self._absorbed(happened.target, int(happened.fields["absorbed"] or 0))
+            self._count_absorbed(happened.target, int(happened.fields["absorbed"] or 0))
         elif told:
             says, style = told
             fields = {name: "" if value is None else value for name, value in happened.fields.items()}
             self.line(happened.target, says.format_map(_Blank(fields)), style)
 
-    def _absorbed(self, target: str, count: int) -> None:
+    def _count_absorbed(self, target: str, count: int) -> None:
         """Signals that cost one read each, and no write; told now and then, because they come in storms."""
         now = self._clock.monotonic()
         with self._lock:

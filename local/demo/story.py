@@ -1,4 +1,4 @@
-"""What happens in the demo, and when: the incidents that the obvious handler does not survive.
+"""Incidents of the demo, and when each happens: the incidents that the obvious handler does not survive.
 
 Written against a `Stage`, so that the same story is played to the product and to the obvious handler.
 """
@@ -54,7 +54,7 @@ class Patience:
 
 
 class Stage(Protocol):
-    """One cloud: what an incident can do to it, and what the judges ask of it. Targets are named as in `demo.toml`."""
+    """A cloud: what an incident can do to it, and what the judges ask of it. Targets are named as in `demo.toml`."""
 
     targets: dict[str, Target]
     """The targets of this cloud by their names."""
@@ -66,10 +66,10 @@ class Stage(Protocol):
 
     @property
     def journal(self) -> Journal:
-        """What the platform saw."""
+        """The platform's journal, up to now."""
 
     def arrivals(self, target: str) -> list[Arrival]:
-        """What came for a target, and from when on a run could read it."""
+        """Arrivals for a target, each with the time from which a run can read it."""
 
     def resource_of(self, target: str) -> str:
         """The target's name in the journal."""
@@ -104,16 +104,16 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Incident:
-    """One thing that happens; `says` is told when it does."""
+    """A thing that happens; `says` is told when it does."""
 
     at: timedelta
     """When it happens, counted from the story's beginning."""
     target: str
     """The target that it concerns."""
     says: str
-    """What is shown when it begins."""
+    """The line that is shown when the incident begins."""
     does: Callable[[Stage], None]
-    """What it does to the cloud of its target."""
+    """The effect on the cloud of its target."""
 
 
 def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> Incident:
@@ -135,7 +135,7 @@ def _in_the_middle(stage: Stage, target: str, since: datetime) -> bool:
 
 
 def _twice(target: str) -> Callable[[Stage], None]:
-    """One arrival that causes a run, and one in the middle of it, which that run has not read."""
+    """An arrival that causes a run, and one in the middle of it, which that run has not read."""
 
     def both(stage: Stage) -> None:
         """Let one object arrive, wait for the run that it causes, and let another one arrive."""

@@ -29,7 +29,7 @@ class Throttle:
     """Refuse as throttled, with a Retry-After where it is given and the platform has one."""
 
     retry_after_seconds: float | None = None
-    """What Retry-After says; None for no such header."""
+    """The seconds of Retry-After; None for no such header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class FailRun:
     """Let the run end as failed, with this message."""
 
     message: str
-    """What the platform says of it."""
+    """The platform's message about the failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class ClockApart:
     """Tell all times of the run this much later (negative: earlier) than they are; the journal keeps the true ones."""
 
     offset: timedelta
-    """What is added to every time of the run."""
+    """The time that is added to every time of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +105,13 @@ class RefuseToken:
 
 
 CallFault = LoseResponse | Throttle | ServerError | Refuse | Slow
-"""What can go wrong with one call."""
+"""Faults of a call."""
 RunFault = FailRun | NeverEnd | ClockApart
-"""What can go wrong with a run."""
+"""Faults of a run."""
 TokenFault = IssueExpired | IssueFor | RefuseToken
-"""What can go wrong with a token."""
+"""Faults of a token."""
 Fault = CallFault | RunFault | TokenFault
-"""Whatever a script can hold."""
+"""Faults that a script can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class PlannedFault:
     """A fault, the operation and resource (None: any) it waits for, and how often it is still used (None: always)."""
 
     fault: Fault
-    """What goes wrong."""
+    """The fault."""
     operation: Operation
     """The operation that it waits for."""
     resource: str | None
@@ -182,8 +182,8 @@ def _fits(fault: Fault, operation: Operation) -> bool:
     return operation != "run" and not (isinstance(fault, Refuse) and operation == "token")
 
 
-def delivered(fault: Fault | None, answer: Answer) -> Answer | None:
-    """What becomes of an answer on its way to the caller: lost, held back, or as it is."""
+def deliver(fault: Fault | None, answer: Answer) -> Answer | None:
+    """The answer as it reaches the caller: lost, held back, or as it is."""
     if isinstance(fault, LoseResponse):
         return None
     return replace(answer, slow_seconds=fault.seconds) if isinstance(fault, Slow) else answer

@@ -38,7 +38,7 @@ POLL_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. Header names are in lower case, the query is decoded and in order, the path is as it was sent."""
+    """A request. Header names are in lower case, the query is decoded and in order, the path is as it was sent."""
 
     method: str
     """In upper case."""
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, held back for `slow_seconds`. Content-Length and Date are added to its headers."""
+    """An answer, held back for `slow_seconds`. Content-Length and Date are added to its headers."""
 
     status: int
     """The HTTP status."""
@@ -145,7 +145,7 @@ class LoopbackServer(WsgiServer):
         self.closing = threading.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="unstale-") if secure else None
         self.certificate = Path(self._folder.name, "certificate.pem") if self._folder else None
-        super().__init__(self._serve, tls=_certified(self.certificate) if self.certificate else None)
+        super().__init__(self._serve, tls=_tls_context(self.certificate) if self.certificate else None)
 
     @property
     def url(self) -> str:
@@ -200,7 +200,7 @@ def _request(environ: WSGIEnvironment) -> Request:
     )
 
 
-def _certified(path: Path) -> ssl.SSLContext:
+def _tls_context(path: Path) -> ssl.SSLContext:
     """Make an authority and a certificate for this run; leave the authority's, which callers trust, at `path`."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(path))

@@ -1,4 +1,4 @@
-"""What a platform saw, kept by its emulator: the only evidence that the judges of loss and overlap accept.
+"""The journal of a platform, kept by its emulator: the only evidence that the judges of loss and overlap accept.
 
 Nothing in here comes from our own state. Every time in a journal is true time, that of the clock on which arrivals
 are stamped, even where a scripted fault makes the platform tell its callers another one.
@@ -23,17 +23,17 @@ Outcome = Literal["running", "succeeded", "failed", "stopped", "cancelled", "ski
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One piece of data that reached a source of `resource`; a run that reads at or after `visible_at` has it."""
+    """A piece of data that reached a source of `resource`; a run that reads at or after `visible_at` has it."""
 
     resource: str
-    """What must be refreshed with it."""
+    """The resource that must be refreshed after the arrival."""
     visible_at: datetime
     """From when on a run can read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformRun:
-    """One run as the platform knows it; `read_at` is when it read its sources, `ended_at` is None while it goes on.
+    """A run as the platform knows it; `read_at` is when it read its sources, `ended_at` is None while it goes on.
 
     `foreign` says that someone other than the product started it. `token` is whatever tells the caller (an access key,
     a client's name), None where the request did not say.
@@ -42,7 +42,7 @@ class PlatformRun:
     run_id: str
     """The platform's id."""
     resource: str
-    """What it refreshes."""
+    """The resource that the run refreshes."""
     created_at: datetime
     """When its start was accepted."""
     read_at: datetime
@@ -56,21 +56,21 @@ class PlatformRun:
     foreign: bool = False
     """Whether someone else started it."""
     token: str | None = None
-    """Whatever tells who started it; None where the request did not say."""
+    """The caller's mark (an access key, an object id); None where the request has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedStart:
-    """One start that made no run; `code` is the vendor's name of the error, `foreign` says that it was not ours."""
+    """A start that made no run; `code` is the vendor's name of the error, `foreign` says that it was not ours."""
 
     resource: str
-    """What was to be refreshed."""
+    """The resource that was to be refreshed."""
     at: datetime
     """When it was refused."""
     code: str
     """The vendor's name of the error."""
     token: str | None = None
-    """Whatever tells who asked."""
+    """The caller's mark, as of a run."""
     foreign: bool = False
     """Whether someone else asked."""
 

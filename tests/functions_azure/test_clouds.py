@@ -160,7 +160,7 @@ def test_workload_tokens_are_of_the_cloud_that_the_app_is_in(name: str, version:
 
 def test_a_person_reads_the_vault_of_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     """`unstale login` and `check --live` ask the Azure CLI for tokens of the same cloud."""
-    monkeypatch.setattr(azure_login, "_asked", lambda resource: {"error": resource})
+    monkeypatch.setattr(azure_login, "_ask_cli", lambda resource: {"error": resource})
     for name, cloud in CLOUDS.items():
         issuer = azure_login.vault({"UNSTALE_CLOUD": name})
         assert issuer is not None

@@ -71,7 +71,7 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ObjectPut:
-    """One object that S3 has stored, and when, by this machine's clock: from then on a run that starts can read it."""
+    """An object that S3 has stored, and when, by this machine's clock: from then on a run that starts can read it."""
 
     bucket: str
     """The bucket's name."""

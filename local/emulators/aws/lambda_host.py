@@ -19,9 +19,9 @@ from typing import Any, Final, Self
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Any], Any]
-"""What Lambda calls: an event and a context in, an answer out."""
+"""A handler as Lambda calls it: an event and a context in, an answer out."""
 Message = Mapping[str, Any]
-"""One message as ReceiveMessage gives it."""
+"""A message as ReceiveMessage gives it."""
 
 MOST_MESSAGES_A_CALL: Final = 10
 """ReceiveMessage and DeleteMessageBatch take no more."""
@@ -35,7 +35,7 @@ GATHERING_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What Lambda hands a handler beside the event: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html."""
+    """The context that Lambda hands a handler beside the event: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html."""
 
     function_name: str
     """The function's own name, the last part of its ARN."""
@@ -137,7 +137,7 @@ class _Threads:
             self._error = error
 
     def _work(self) -> None:
-        """One round of work, which must not take long: leaving the context waits for it."""
+        """A round of work, which must not take long: leaving the context waits for it."""
         raise NotImplementedError
 
 
@@ -242,7 +242,7 @@ def sqs_event(messages: Iterable[Message], queue_arn: str) -> dict[str, Any]:
 
 
 def _record(message: Message, queue_arn: str) -> dict[str, Any]:
-    """One message as it stands in Lambda's event."""
+    """A message as it stands in Lambda's event."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],

@@ -1,4 +1,4 @@
-"""What stands in an account where unstale is deployed: the table, the queues and the rules of the template.
+"""The account in which unstale is deployed: the table, the queues and the rules of the template.
 
 `infra/aws/template.yaml` makes the same in the cloud.
 """
@@ -25,7 +25,7 @@ GLUE_DETAIL_TYPES: Final = (
     "Glue Materialized View Refresh Task Succeeded",
     "Glue Materialized View Refresh Task Failed",
 )
-"""What happens in Glue that may concern a target."""
+"""Kinds of Glue's events that may concern a target."""
 
 
 def create_table(dynamodb: Any, name: str) -> None:

@@ -30,7 +30,7 @@ from local.emulators.entra.model import (
 )
 from local.emulators.entra.tokens import Tokens
 from local.emulators.entra.users import Users
-from local.emulators.entra.wire import identity_refused, openid_configuration, page_or, refused
+from local.emulators.entra.wire import identity_refused, openid_configuration, page_or, refusal
 from local.emulators.faults import (
     Fault,
     FaultScript,
@@ -39,7 +39,7 @@ from local.emulators.faults import (
     RefuseToken,
     ServerError,
     Throttle,
-    delivered,
+    deliver,
 )
 from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, json_answer
 
@@ -55,20 +55,20 @@ IDENTITY_API_VERSION: Final = "2019-08-01"
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """One request for a token. `outcome` is "issued" or the error; what proved the caller is not kept."""
+    """A request for a token. `outcome` is "issued" or the error; what proved the caller is not kept."""
 
     grant: str
     """The grant type, or "managed_identity" for the identity endpoint."""
     client_id: str
     """The app or identity that asked."""
     audience: str
-    """What the token was to be for."""
+    """The resource that the token was to be for."""
     outcome: str
     """"issued", or OAuth's name of the error."""
 
 
 class Entra:
-    """One tenant; use it as a context. Faults wait for the operation "token", their resource is the client id."""
+    """A tenant; use it as a context. Faults wait for the operation "token", their resource is the client id."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Entra:
 
     @property
     def identity_environment(self) -> dict[str, str]:
-        """What a Functions app with a managed identity finds in its environment."""
+        """The variables by which a Functions app finds its managed identity."""
         return {"IDENTITY_ENDPOINT": f"{self._plain.url}/msi/token", "IDENTITY_HEADER": self._identity_header}
 
     def __enter__(self) -> Self:
@@ -167,7 +167,7 @@ class Entra:
             return handler(request)
         _, tenant, rest = (request.path + "//").split("/", 2)
         if tenant and (request.method, "/{tenant}/" + rest.removesuffix("//")) in self._routes:
-            return refused(OAuthError("invalid_tenant", 90002, f"Tenant '{tenant}' not found."), self._clock())
+            return refusal(OAuthError("invalid_tenant", 90002, f"Tenant '{tenant}' not found."), self._clock())
         with self._lock:
             self._unplanned.append(f"{request.method} {request.path}")
         return json_answer(404, {"error": "not_found"})
@@ -182,7 +182,7 @@ class Entra:
         hosts = {TRUE_HOST: TRUE_HOST, str(ours.hostname): ours.netloc, ours.netloc: ours.netloc}
         asked = urlsplit(dict(request.query).get("authorization_endpoint", ""))
         if asked.scheme != "https" or asked.netloc not in hosts:
-            return refused(OAuthError("invalid_instance", 50049, "Unknown or invalid instance."), self._clock())
+            return refusal(OAuthError("invalid_instance", 50049, "Unknown or invalid instance."), self._clock())
         tenant = f"https://{hosts[asked.netloc]}/{asked.path.split('/')[1]}"
         groups = [{"preferred_network": host, "preferred_cache": host, "aliases": [host]} for host in hosts]
         endpoint = f"{tenant}/v2.0/.well-known/openid-configuration"
@@ -201,16 +201,16 @@ class Entra:
         form = dict(parse_qsl(request.body.decode()))
         grant, client_id = form.get("grant_type", ""), form.get("client_id", "")
         fault = self.faults.take("token", client_id)
-        outcome = _refused_by(fault) or self._granted(grant, form)
+        outcome = _refused_by(fault) or self._decide(grant, form)
         self._note(grant, client_id, form.get("scope", ""), outcome)
         if isinstance(outcome, OAuthError):
-            return delivered(fault, refused(outcome, self._clock()))
+            return deliver(fault, refusal(outcome, self._clock()))
         token = self._made(outcome, fault, self.token_lifetime)
         seconds = int(self.token_lifetime.total_seconds()) - 1
         body = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
-        return delivered(fault, json_answer(200, {**body, **outcome.beside}))
+        return deliver(fault, json_answer(200, {**body, **outcome.beside}))
 
-    def _granted(self, grant: str, form: Form) -> Granted | OAuthError:
+    def _decide(self, grant: str, form: Form) -> Granted | OAuthError:
         """Decide on a request for a token: an app's own proof, or a user's."""
         decide, of_user = self._grants.get(grant), self.users.grants.get(grant)
         if decide:
@@ -226,7 +226,7 @@ class Entra:
         form = dict(parse_qsl(request.body.decode()))
         with self._lock:
             answer = self.users.device_authorization(self.directory.apps.get(form.get("client_id", "")), form)
-        return refused(answer, self._clock()) if isinstance(answer, OAuthError) else json_answer(200, answer)
+        return refusal(answer, self._clock()) if isinstance(answer, OAuthError) else json_answer(200, answer)
 
     def _authorize(self, request: Request) -> Answer:
         """Show what a browser gets that begins a sign-in."""
@@ -247,7 +247,7 @@ class Entra:
         outcome = _refused_by(fault) or identity_granted(identity, query)
         self._note("managed_identity", client_id, query.get("resource", ""), outcome)
         if isinstance(outcome, OAuthError):
-            return delivered(fault, page_or(outcome, identity_refused(outcome.status, outcome.text)))
+            return deliver(fault, page_or(outcome, identity_refused(outcome.status, outcome.text)))
         # msal takes the machine's time from this to know how long the token lasts, whatever clock the tenant is on.
         expires = datetime.now(UTC) + self.identity_token_lifetime
         body = {
@@ -257,7 +257,7 @@ class Entra:
             "token_type": "Bearer",
             "client_id": outcome.caller.app_id,
         }
-        return delivered(fault, json_answer(200, body))
+        return deliver(fault, json_answer(200, body))
 
     # --- Records and answers ---------------------------------------------------------------------------------------
 

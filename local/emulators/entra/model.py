@@ -1,4 +1,4 @@
-"""Who a tenant knows: apps and managed identities, how each proves itself, and what a proof comes to."""
+"""A tenant's directory: apps and managed identities, how each proves itself, and what a proof comes to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Form = Mapping[str, str]
 RESOURCES: Final = frozenset(
     {FABRIC, POWER_BI, EXCHANGE, "https://storage.azure.com", "https://vault.azure.net", "https://eventhubs.azure.net"}
 )
-"""What tokens are issued for; asking for anything else is a mistake that a true tenant would name, too."""
+"""Resources for which tokens are issued; asking for anything else is a mistake that a true tenant would name, too."""
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """RFC 7523, section 2.2."""
@@ -59,27 +59,27 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class OAuthError:
-    """What an endpoint answers instead of a token; `number` is that of its AADSTS text."""
+    """A refusal in place of a token; `number` is that of its AADSTS text."""
 
     error: str
     """OAuth's name of the error."""
     number: int
     """The number of the AADSTS text."""
     text: str
-    """What the text says."""
+    """The words of the text."""
     status: int = 400
     """The HTTP status."""
     suberror: str = ""
     """Microsoft's finer name, where there is one."""
     retry_after_seconds: float | None = None
-    """What Retry-After says; None for no such header."""
+    """The seconds of Retry-After; None for no such header."""
     claims: str = ""
-    """What a policy asks for, as JSON."""
+    """The claims that a policy asks for, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What a grant came to: a token for `audience` that speaks for `caller`; `beside` is answered beside it."""
+    """The outcome of a grant: a token for `audience` that speaks for `caller`; `beside` is answered beside it."""
 
     caller: Caller
     """Whom the token speaks for."""
@@ -168,7 +168,7 @@ class Directory:
 
 
 def identity_granted(identity: Identity | None, query: Form) -> Granted | OAuthError:
-    """What a managed identity is given for the resource of its request."""
+    """Grant a managed identity a token for the resource of its request, or say why not."""
     if identity is None:
         return OAuthError("no_identity", 0, "No User Assigned or Delegated Managed Identity found for specified id.")
     resource = query.get("resource", "")

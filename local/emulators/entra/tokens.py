@@ -50,9 +50,9 @@ class Caller:
     app_id: str
     """The client id of the app that asked for the token."""
     kind: Literal["managed-identity", "application", "user"] = "application"
-    """What kind of caller it is."""
+    """The kind of caller."""
     scopes: frozenset[str] = frozenset()
-    """What a user delegated; empty for apps."""
+    """The scopes that a user delegated; empty for apps."""
 
 
 class TokenRefusal(StrEnum):

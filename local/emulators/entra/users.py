@@ -32,15 +32,15 @@ CODE_LIFETIME: Final = timedelta(minutes=10)
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 """RFC 8628, section 3.4."""
 CHALLENGE: Final = '{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}'
-"""What a conditional access policy wants of the next sign-in, as Entra words it."""
+"""The claims by which a conditional access policy asks for a stronger sign-in, as Entra words them."""
 
 Does = Literal["signs in", "declines", "nothing"]
-"""What a person does when asked to sign in."""
+"""The deed of a person who is asked to sign in."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who can sign in."""
+    """A person who can sign in."""
 
     name: str
     """The name to sign in with."""
@@ -50,16 +50,16 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody is asked to agree to: an app, its scopes, and the claims that a policy asked for before."""
+    """The request that a person is asked to agree to: app, scopes, and the claims that a policy asked for before."""
 
     app: App
     """The app that asks."""
     scopes: frozenset[str]
-    """What it asks for."""
+    """The scopes that are asked for."""
     claims: str
-    """What a policy asked for before, as JSON; empty for nothing."""
+    """The claims that a policy asked for before, as JSON; empty for none."""
     nonce: str = ""
-    """What the id token must repeat."""
+    """The nonce that the id token must repeat."""
     redirect: str = ""
     """Where the browser is sent in the end."""
     challenge: str = ""
@@ -80,9 +80,9 @@ class Refresh:
     value: str
     """The token itself."""
     user: User
-    """Who signed in."""
+    """The user who signed in."""
     wish: Wish
-    """What was agreed to."""
+    """The request that was agreed to."""
     issued_at: datetime
     """When it was issued; unused, it ends some time after."""
 
@@ -92,11 +92,11 @@ class Code:
     """A device code or an authorization code."""
 
     wish: Wish
-    """What it was given for."""
+    """The request that the code was given for."""
     ends_at: datetime
     """When it is good no more."""
     does: Does = "signs in"
-    """What its user does."""
+    """The deed of its user."""
     spent: bool = field(default=False)
     """Whether it was used: each is good once."""
 
@@ -121,7 +121,7 @@ class Users:
     @property
     def grants(self) -> Mapping[str, Callable[[App, Form], Granted | OAuthError]]:
         """By `grant_type`."""
-        return {DEVICE_GRANT: self._device, "authorization_code": self._authorized, "refresh_token": self._refreshed}
+        return {DEVICE_GRANT: self._device, "authorization_code": self._redeem_code, "refresh_token": self._refresh}
 
     # --- What happens to a user --------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Users:
         self._codes[code] = Code(wish, self._clock() + CODE_LIFETIME)
         return browser_page(redirect, {"code": code, **_state(query)})
 
-    def _authorized(self, app: App, form: Form) -> Granted | OAuthError:
+    def _redeem_code(self, app: App, form: Form) -> Granted | OAuthError:
         """The grant of an authorization code: once, in its time, by whoever began (PKCE, RFC 7636)."""
         code = self._codes.get(form.get("code", ""))
         if code is None or code.wish.app != app or code.spent or self._clock() >= code.ends_at:
@@ -212,7 +212,7 @@ class Users:
 
     # --- Refresh tokens ----------------------------------------------------------------------------------------------
 
-    def _refreshed(self, app: App, form: Form) -> Granted | OAuthError:
+    def _refresh(self, app: App, form: Form) -> Granted | OAuthError:
         """An old one stays good when a new one is issued for it."""
         known = next((each for each in self.refreshes if each.value == form.get("refresh_token")), None)
         if known is None or known.wish.app.client_id != app.client_id:
@@ -229,7 +229,7 @@ class Users:
         wish = self._wish(app, form)
         if isinstance(wish, OAuthError):
             return wish
-        return self._issued(known.user, replace(wish, claims=known.wish.claims))
+        return self._issue(known.user, replace(wish, claims=known.wish.claims))
 
     # --- What they have in common ------------------------------------------------------------------------------------
 
@@ -261,9 +261,9 @@ class Users:
         if self._demanded and wish.claims != self._demanded:
             said = "Due to a configuration change made by your administrator you must use multi-factor authentication."
             return OAuthError("interaction_required", 50076, said, suberror="basic_action", claims=self._demanded)
-        return self._issued(self.user, wish)
+        return self._issue(self.user, wish)
 
-    def _issued(self, user: User, wish: Wish) -> Granted:
+    def _issue(self, user: User, wish: Wish) -> Granted:
         """Issue a refresh token and what stands beside it in the answer."""
         value = f"1.AX-planted-refresh-{secrets.token_urlsafe(120)}"
         refresh = Refresh(len(self.refreshes), value, user, wish, self._clock())

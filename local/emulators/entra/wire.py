@@ -13,10 +13,10 @@ from local.emulators.entra.model import OAuthError
 from local.emulators.http_server import Answer, json_answer
 
 BAD_GATEWAY: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
-"""What something in front of the identity platform says, which knows only HTML."""
+"""The page of something in front of the identity platform, which knows only HTML."""
 
 
-def refused(error: OAuthError, now: datetime) -> Answer:
+def refusal(error: OAuthError, now: datetime) -> Answer:
     """Word a refusal of the token endpoint.
 
     https://learn.microsoft.com/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application

@@ -24,8 +24,9 @@ from local.emulators.fabric.wire import (
     Call,
     LocationForm,
     Refusal,
-    accepted,
+    acceptance,
     delegates,
+    error_answer,
     location,
     number_in,
     object_in,
@@ -34,9 +35,8 @@ from local.emulators.fabric.wire import (
     start_data,
     told,
     with_header,
-    worded,
 )
-from local.emulators.faults import Fault, FaultScript, Refuse, ServerError, Throttle, delivered
+from local.emulators.faults import Fault, FaultScript, Refuse, ServerError, Throttle, deliver
 from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, json_answer
 from local.emulators.journal import Journal, RefusedStart
 
@@ -47,7 +47,7 @@ QUOTA_WINDOW_SECONDS: Final = 60
 """Fixed windows per identity: https://learn.microsoft.com/rest/api/fabric/articles/throttling."""
 
 SCRIPTED_RETRY_AFTER_SECONDS: Final = 60
-"""What a scripted `Refuse` of a throttling error says, where `Throttle` would say its own."""
+"""Retry-After of a scripted `Refuse` with a throttling error; `Throttle` says its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class FabricSettings:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer, None if it was dropped. In place of the token is whom it spoke for.
+    """A request and its answer, None if it was dropped. In place of the token is whom it spoke for.
 
     `call` is None for what is no operation of the API. `outside` says that the answer came from something in front of
     the API (a refused token, a page of HTML), which does not know the API's form of errors.
@@ -98,7 +98,7 @@ class Exchange:
     answer: Answer | None
     """The answer; None if it was dropped."""
     call: Call | None
-    """What the request asked for; None for what is no operation of the API."""
+    """The call that the request makes; None where it is no operation of the API."""
     caller: Caller | None
     """Whom the token spoke for; None for a bad one."""
     outside: bool
@@ -218,26 +218,26 @@ class FabricEmulator:
         with self._lock:
             fault = None
             if isinstance(call, Refusal):
-                answer = self._worded(self._note_unplanned(call, request), request_id)
+                answer = self._word(self._note_unplanned(call, request), request_id)
             elif isinstance(caller, TokenRefusal):
-                answer = self._worded(_unauthorized(caller), request_id)
+                answer = self._word(_token_refusal(caller), request_id)
             else:
                 fault = self._over_quota(caller) or self.faults.take(call.operation, call.item)
-                answer = self._worded(self._under(fault, call, request, caller, request_id), request_id)
-            arrives = delivered(fault, answer)
+                answer = self._word(self._under(fault, call, request, caller, request_id), request_id)
+            arrives = deliver(fault, answer)
             self._keep(request, arrives, call, caller, fault)
         return arrives
 
-    def _worded(self, outcome: Answer | Refusal, request_id: str) -> Answer:
+    def _word(self, outcome: Answer | Refusal, request_id: str) -> Answer:
         """An outcome as an answer, with the request's id on it, as every recorded answer has."""
-        answer = outcome if isinstance(outcome, Answer) else worded(outcome, self._clock(), request_id)
+        answer = outcome if isinstance(outcome, Answer) else error_answer(outcome, self._clock(), request_id)
         return with_header(answer, "RequestId", request_id)
 
     def _under(
         self, fault: Fault | None, call: Call, request: Request, caller: Caller, request_id: str
     ) -> Answer | Refusal:
         """Do what is asked, unless the script refuses it; after some scripted refusals it is done all the same."""
-        scripted = _scripted(fault)
+        scripted = _scripted_refusal(fault)
         if scripted and not (isinstance(fault, Refuse | ServerError) and fault.done):
             outcome = scripted
         else:
@@ -274,7 +274,7 @@ class FabricEmulator:
         foreign = caller.object_id in self._foreign_callers
         instance = self._jobs.start(item, job, data, activity=request_id, caller=caller.object_id, foreign=foreign)
         address = location(self._base, instance, self.settings.location_form)
-        return accepted(address, self.settings.start_retry_after_seconds)
+        return acceptance(address, self.settings.start_retry_after_seconds)
 
     def _get(self, instance: Instance, call: Call, request_id: str) -> Answer | Refusal:
         """Get Item Job Instance."""
@@ -290,7 +290,7 @@ class FabricEmulator:
         before = number_in(call.continuation)
         if before is None:
             return self._note_unplanned(Refusal("InvalidInput"), request)
-        rest = [one for one in self._jobs.listed(item, self.settings.listing_delay) if one.number < before]
+        rest = [one for one in self._jobs.list_instances(item, self.settings.listing_delay) if one.number < before]
         shown = rest[: self.settings.page_size]
         next_before = shown[-1].number if len(rest) > len(shown) else None
         url = self._base + request.path.removeprefix("/v1")
@@ -300,7 +300,7 @@ class FabricEmulator:
         """Cancel Item Job Instance."""
         if not self._jobs.cancel(instance):
             return Refusal("JobAlreadyCompleted", about=(instance.run_id, "JobInstance"))
-        return accepted(location(self._base, instance, "item"), self.settings.start_retry_after_seconds)
+        return acceptance(location(self._base, instance, "item"), self.settings.start_retry_after_seconds)
 
     def _told(self, instance: Instance, request_id: str) -> dict[str, Any]:
         """An instance as the settings want it told."""
@@ -368,7 +368,7 @@ class FabricEmulator:
         )
 
 
-def _scripted(fault: Fault | None) -> Answer | Refusal | None:
+def _scripted_refusal(fault: Fault | None) -> Answer | Refusal | None:
     """The refusal that a script wants, if it wants one."""
     match fault:
         case Refuse(code=code):
@@ -381,7 +381,7 @@ def _scripted(fault: Fault | None) -> Answer | Refusal | None:
     return None
 
 
-def _unauthorized(refusal: TokenRefusal) -> Answer | Refusal:
+def _token_refusal(refusal: TokenRefusal) -> Answer | Refusal:
     """Only an expired token is known to be named; whatever else is wrong stops in front of the API [assumed]."""
     if refusal is TokenRefusal.EXPIRED:
         return Refusal("TokenExpired")

@@ -47,7 +47,7 @@ InvokeType = Literal["Manual", "Scheduled"]
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """One kind of job of an item. `told_as` is the name that its history gives it, where that is another one."""
+    """A kind of job of an item. `told_as` is the name that its history gives it, where that is another one."""
 
     name: str
     """The name by which it is started."""
@@ -70,7 +70,7 @@ class JobType:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a workspace, with the jobs that it can run; ids are in lower case."""
+    """An item of a workspace, with the jobs that it can run; ids are in lower case."""
 
     workspace: str
     """The id of its workspace."""
@@ -134,7 +134,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One job instance; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
+    """A job instance; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
 
     run_id: str
     """Its id."""
@@ -147,7 +147,7 @@ class Instance:
     data: Mapping[str, Any] | None
     """The body of its start; None for none."""
     invoke_type: InvokeType
-    """Who invoked it, in the API's words."""
+    """The API's word for who invoked the job."""
     activity: str
     """The id of the request that started it: told as its root activity, as recorded."""
     caller: str | None
@@ -167,7 +167,7 @@ class Instance:
     error: str = ""
     """Why it failed."""
     told_apart: timedelta = timedelta(0)
-    """What a scripted clock adds to all its times."""
+    """The time that a scripted clock adds to all its times."""
     told_status: str = ""
     """The status that is told whatever is true; empty for the true one."""
     inexact: Inexact = Inexact()
@@ -175,18 +175,18 @@ class Instance:
 
     @property
     def resource(self) -> str:
-        """What it refreshes, as journals write it."""
+        """The name of what is refreshed, as journals write it."""
         return resource_name(self.item.workspace, self.item.item, self.job.name, self.data)
 
     def starts_at(self, now: datetime) -> datetime:
-        """What is told as its start: its creation, until it begins. Recordings of the service show the time move."""
+        """The start that callers are told: the creation, until the job begins. Recordings show the time move."""
         late = self.inexact.start_late
         if self.skipped or now < self.begins_at:
             return self.created_at + late
         return (self.created_at + late + self.inexact.moved_by) if late else self.begins_at
 
     def told_end(self, now: datetime) -> datetime | None:
-        """What is told as its end, if an end is told yet: none before what is told as its start."""
+        """The end that callers are told, if they are told one yet: none before what is told as its start."""
         if self.ends_at is None or now < self.ends_at + self.inexact.stale:
             return None
         return max(self.ends_at, self.starts_at(now)) if self.inexact.start_late else self.ends_at
@@ -206,7 +206,7 @@ class Instance:
         return "NotStarted" if now < self.begins_at else "InProgress"
 
     def entry(self, now: datetime) -> PlatformRun:
-        """What the journal says of it now."""
+        """The journal's entry of the instance at this moment."""
         return PlatformRun(
             run_id=self.run_id,
             resource=self.resource,
@@ -297,7 +297,7 @@ class Jobs:
             ends_at=now + job.queue_time + job.run_time,
             inexact=Inexact.drawn(self._random) if self._random else Inexact(),
         )
-        instance = self._skipped(instance) if self._busy(item, job, now) else self._under_fault(instance)
+        instance = self._as_skipped(instance) if self._busy(item, job, now) else self._under_fault(instance)
         self._instances[instance.run_id] = instance
         self._journal.add(instance.entry(now))
         return instance
@@ -311,8 +311,8 @@ class Jobs:
         """Return an instance that must be there; KeyError if it is not."""
         return self._instances[run_id]
 
-    def listed(self, item: Item, delay: timedelta) -> list[Instance]:
-        """What the list shows, newest first [assumed]: all that go on, and the last hundred that ended.
+    def list_instances(self, item: Item, delay: timedelta) -> list[Instance]:
+        """The instances of a list, newest first [assumed]: all that go on, and the last hundred that ended.
 
         `delay` is how long after its creation an instance is first listed.
         """
@@ -348,7 +348,7 @@ class Jobs:
         """Whether an instance of this item and job type goes on, by the true times."""
         return any(one.job.name == job.name and not one.skipped and not one.over(now) for one in self._of(item))
 
-    def _skipped(self, instance: Instance) -> Instance:
+    def _as_skipped(self, instance: Instance) -> Instance:
         """The instance as one that ends a moment later without having run."""
         ends_at = instance.created_at + self._timing.skipping
         return replace(instance, skipped=True, ends_at=ends_at, ends_as=instance.job.skip)

@@ -30,7 +30,7 @@ LocationForm = Literal["item", "lakehouse", "job type", "no id"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a request asks for."""
+    """A call of the API, read from a request."""
 
     operation: Literal["start", "get", "list", "cancel"]
     """Which of the four operations."""
@@ -55,7 +55,7 @@ class Refusal:
     code: str
     """The API's code of the error."""
     retry_after_seconds: float | None = None
-    """What Retry-After says; None for no such header."""
+    """The seconds of Retry-After; None for no such header."""
     about: tuple[str, str] | None = None
 
 
@@ -68,7 +68,7 @@ class Problem:
     message: str
     """The text; `{until}` is filled in."""
     retriable: bool = False
-    """What the answer says of trying again."""
+    """Whether the answer says that the request can be tried again."""
 
 
 PROBLEMS: Final[Mapping[str, Problem]] = {
@@ -183,7 +183,7 @@ def number_in(token: str) -> float | None:
 # --- Answers ---------------------------------------------------------------------------------------------------------
 
 
-def accepted(location: str, retry_after_seconds: int) -> Answer:
+def acceptance(location: str, retry_after_seconds: int) -> Answer:
     """Write the answer to a start or a cancel: no body, and a content type all the same, as recorded."""
     headers = {"Content-Type": "application/octet-stream", "Location": location}
     return Answer(202, {**headers, "Retry-After": str(retry_after_seconds)})
@@ -233,7 +233,7 @@ def page(instances: list[dict[str, Any]], next_before: int | None, url: str) -> 
     return json_answer(200, {"value": instances, "continuationToken": token, "continuationUri": uri})
 
 
-def worded(refusal: Refusal, now: datetime, request_id: str) -> Answer:
+def error_answer(refusal: Refusal, now: datetime, request_id: str) -> Answer:
     """Write an ErrorResponse: a flat object, and its code once more as a header."""
     problem = PROBLEMS[refusal.code]
     seconds = refusal.retry_after_seconds

@@ -40,7 +40,7 @@ PATIENCE_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a publisher registers of a workload, and the customer whose item it is."""
+    """A workload as its publisher registered it, and the customer whose item is asked about."""
 
     audience: str
     """The workload's App ID URI, for which Fabric's tokens are."""
@@ -62,7 +62,7 @@ class Caller:
         self._clock = clock
 
     def headers(self, *, on_behalf: bool) -> dict[str, str]:
-        """Those that the API requires."""
+        """Headers that the API requires."""
         app = self._token(self._registration.publisher_tenant, {"idtyp": "app"})
         scope = {"scp": "FabricWorkloadControl"}
         subject = self._token(self._registration.customer_tenant, scope) if on_behalf else ""
@@ -96,12 +96,12 @@ class Caller:
 
 @dataclass(slots=True)
 class FabricJob:
-    """One job as Fabric knows it: `states` are those that it was told, each once. `given_up`: nobody asks any more."""
+    """A job as Fabric knows it: `states` are those that it was told, each once. `given_up`: nobody asks any more."""
 
     path: str
     """Where the job is asked about, below the base."""
     body: bytes
-    """What it was created with."""
+    """The body of its creation."""
     created_at: datetime
     """When Fabric first asked for it."""
     accepted: bool = False
@@ -109,7 +109,7 @@ class FabricJob:
     poll_at: datetime | None = None
     """When to ask again; None for at once."""
     states: list[dict[str, Any]] = field(default_factory=list)
-    """What Fabric was told, each state once."""
+    """The states that Fabric was told, each once."""
     given_up: bool = False
     """Whether nobody asks any more."""
 
@@ -210,10 +210,10 @@ class WorkloadFabric:
             return
         answer = self._call("POST", job.path, job.body, on_behalf=True)
         job.accepted = answer is not None and answer.status_code == requests.codes.accepted
-        job.given_up = answer is not None and not job.accepted and _refused(answer)
+        job.given_up = answer is not None and not job.accepted and _is_permanent(answer)
 
     def _call(self, method: str, path: str, body: bytes, *, on_behalf: bool) -> requests.Response | None:
-        """One call; None if nothing came back. What came is checked against the API's document."""
+        """A call; None if nothing came back. What came is checked against the API's document."""
         headers = self._caller.headers(on_behalf=on_behalf)
         if body:
             headers["Content-Type"] = "application/json"
@@ -238,7 +238,7 @@ class WorkloadFabric:
             job.states.append(state)
 
 
-def _refused(answer: requests.Response) -> bool:
+def _is_permanent(answer: requests.Response) -> bool:
     """Whether a refusal is for good."""
     return bool(_content(answer).get("isPermanent"))
 

@@ -64,7 +64,7 @@ FOREIGN_ACCESS_KEY: Final = "UNSTALELOCALFOREIGN1"
 
 
 class ResponseLostError(Exception):
-    """What was asked is done, and the connection is to be dropped."""
+    """The call is done, and its connection is to be dropped."""
 
 
 class GlueEmulator:
@@ -195,7 +195,7 @@ class GlueEmulator:
         return run.resource if run else call.resource
 
     def _hinder(self, fault: Fault | None) -> None:
-        """What happens to an answer on its way, be it a refusal or not."""
+        """Delay or lose an answer on its way, be it a refusal or not."""
         if isinstance(fault, Slow):
             self._sleep(fault.seconds)
         if isinstance(fault, LoseResponse):
@@ -231,7 +231,7 @@ class GlueEmulator:
 
     def _list(self, call: Call, now: datetime) -> dict[str, Any]:
         """ListMaterializedViewRefreshTaskRuns, one page."""
-        wanted = self._refreshes.listed(call, now)
+        wanted = self._refreshes.list_runs(call, now)
         rest = wanted[place_after(call.parameters.get("NextToken"), wanted) :]
         page = rest[: call.parameters.get("MaxResults", self.settings.page_size)]
         more = {"NextToken": token_of(page[-1])} if len(rest) > len(page) else {}
@@ -280,7 +280,7 @@ def _install(emulator: GlueEmulator) -> ExitStack:
         for operation in FAULTS_OF:
             handler = _handler(emulator, operation)
             stack.enter_context(patch.object(GlueResponse, xform_name(operation), handler, create=True))
-        told_update = _telling(emulator, GlueResponse.update_table)
+        told_update = _tell_updates(emulator, GlueResponse.update_table)
         stack.enter_context(patch.object(GlueResponse, "update_table", told_update))
         stack.enter_context(patch.object(GlueResponse, "glue_backend", property(_backend_asked_for)))
         stack.enter_context(patch.object(GlueResponse, "parameters", property(_parameters)))
@@ -305,7 +305,7 @@ def _handler(emulator: GlueEmulator, operation: str) -> Callable[[GlueResponse],
 
 
 JSON: Final[Mapping[str, str]] = {"Content-Type": "application/x-amz-json-1.1"}
-"""What Glue's answers are, refusals included; moto says so of its own operations only."""
+"""The type of Glue's answers, refusals included; moto says so of its own operations only."""
 
 NAMED_BY_NAME: Final = frozenset({"DeleteDatabase", "DeleteTable", "GetDatabase", "GetTable", "UpdateDatabase"})
 """Operations in which `Name` is that of a database or a table."""
@@ -347,7 +347,7 @@ def _drop_connection(response: GlueResponse) -> tuple[str, dict[str, Any]]:
     return "", {}  # werkzeug finds the socket shut when it writes this
 
 
-def _telling(emulator: GlueEmulator, update_table: Callable[[GlueResponse], Any]) -> Callable[[GlueResponse], Any]:
+def _tell_updates(emulator: GlueEmulator, update_table: Callable[[GlueResponse], Any]) -> Callable[[GlueResponse], Any]:
     """UpdateTable as moto has it, told to the catalog's listeners besides."""
 
     def update_and_tell(response: GlueResponse) -> Any:

@@ -50,17 +50,17 @@ class GlueSettings:
     newest_first: bool = True
     """The order of a list, which is not published."""
     processed_bytes: int = 1_000_000
-    """What a successful run says to have processed."""
+    """The bytes that a successful run says to have processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, and who sent it."""
+    """A request, and who sent it."""
 
     operation: str
     """The operation's name, as the wire has it."""
     parameters: Mapping[str, Any]
-    """What was given."""
+    """The parameters of the request."""
     account: str
     """The caller's account."""
     region: str
@@ -91,7 +91,7 @@ class GlueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One refresh task run; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
+    """A refresh task run; `ends_at` is None if it never ends, `told_apart` is what a scripted clock adds."""
 
     run_id: str
     """Its id."""
@@ -122,13 +122,13 @@ class Run:
     ends_as: Literal["SUCCEEDED", "FAILED", "STOPPED"] = "SUCCEEDED"
     """How it ends."""
     processed_bytes: int = 0
-    """What it says to have processed."""
+    """The bytes that the run says to have processed."""
     error: str | None = None
     """Why it failed."""
     stop_asked: bool = False
     """Whether it is being stopped."""
     told_apart: timedelta = timedelta(0)
-    """What a scripted clock adds to all its times."""
+    """The time that a scripted clock adds to all its times."""
 
     @property
     def resource(self) -> str:
@@ -166,7 +166,7 @@ OUTCOMES: Final[Mapping[Status, Outcome]] = {
 
 
 def _entry(run: Run, now: datetime) -> PlatformRun:
-    """What the journal says of a run at this moment."""
+    """The journal's entry of a run at this moment."""
     return PlatformRun(
         run_id=run.run_id,
         resource=run.resource,
@@ -228,7 +228,7 @@ class Refreshes:
                 return run
         raise GlueError("EntityNotFoundException", f"there is no refresh task run {run_id}")
 
-    def listed(self, call: Call, now: datetime) -> list[Run]:
+    def list_runs(self, call: Call, now: datetime) -> list[Run]:
         """The runs that a list has, all its pages together."""
         wanted = [run for run in self._of_caller(call) if self._is_listed(run, call, now)]
         if self.settings.newest_first:  # the order is not published [assumed]

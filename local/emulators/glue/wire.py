@@ -51,12 +51,12 @@ DPUS_PER_RUN: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class GlueEvent:
-    """One event of source `aws.glue`, for whoever plays EventBridge."""
+    """An event of source `aws.glue`, for whoever plays EventBridge."""
 
     detail_type: str
     """EventBridge's name of the kind of event."""
     detail: Mapping[str, Any]
-    """What it says."""
+    """The content of the event."""
     resources: tuple[str, ...]
     """ARNs of what it concerns."""
     time: datetime
@@ -145,7 +145,7 @@ def told_run(run: Run, now: datetime) -> dict[str, Any]:
 
 
 def _told_end(run: Run, now: datetime) -> dict[str, Any]:
-    """What is told of a run only once it is over."""
+    """The members that a run has only once it is over."""
     if run.ends_at is None or not run.over(now):
         return {}
     working_seconds = max((run.ends_at - run.starts_at).total_seconds(), 0.0)

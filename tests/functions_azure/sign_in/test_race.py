@@ -66,13 +66,13 @@ class Wire:
 @pytest.fixture(name="wire")
 def watched_wire(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """The network, with somebody signed in, and a tenant whose clock moves on with each token."""
-    issued = Users._issued
+    issued = Users._issue
 
     def ticking(self: Users, *args: Any) -> Any:
         stage.clock.ahead += timedelta(seconds=1)
         return issued(self, *args)
 
-    monkeypatch.setattr(Users, "_issued", ticking)
+    monkeypatch.setattr(Users, "_issue", ticking)
     stage.entra.token_lifetime = timedelta(minutes=4)
     stage.signs_in()
     return Wire(monkeypatch)
