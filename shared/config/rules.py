@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice, takewhile
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
@@ -53,6 +54,13 @@ CLOUD_OF_SOURCE: dict[type[Source], Cloud] = {
 }
 """Where the events of a source arrive, or where it is looked at."""
 
+LONGEST_KEY = {Cloud.AWS: 2048, Cloud.AZURE: 362}
+"""Bytes of the key under which a record is stored, percent-encoded. DynamoDB's partition keys end there; a row's key in
+Azure Tables has 512 characters, of which the row that forgets a line of history takes 150 for two times and a token."""
+
+GROUP_KEY_BYTES = 40
+"""Bytes of the key of a group of sources beside its catalog and database, generously."""
+
 JUST_IN_TIME_LEAST = timedelta(minutes=2)
 """What `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9)."""
 
@@ -81,6 +89,7 @@ def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> 
         yield from sources(entry)
         yield from item_job(entry)
         yield from own_output(entry, outputs)
+        yield from stored_keys(entry)
         yield from after(entry, known)
     yield from one_each(entries)
     yield from cycles(entries, outputs)
@@ -290,6 +299,20 @@ def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
         if own or _table_of_own_item(entry.target, source):
             path = (*entry.path, "on", position, _key(type(source)))
             yield Mistake(path, "what its own refresh changes", _other_than_own(entry.target, source))
+
+
+def stored_keys(entry: Entry) -> Iterator[Mistake]:
+    """Names that fit into the keys of the store, in which every byte beyond ASCII takes three."""
+    most = LONGEST_KEY[entry.target.cloud]
+    if len(entry.target.key) > most:
+        found = f"names that take {len(entry.target.key):,} bytes as they are stored"
+        yield Mistake(entry.path, found, f"at most {most:,}: shorter ones, or fewer characters beyond ASCII")
+    for position, source in entry.sources:
+        if isinstance(source, IcebergChanged):
+            size = len(quote(source.catalog_id + source.database, safe="")) + GROUP_KEY_BYTES
+            if size > most:
+                path = (*entry.path, "on", position, "iceberg_changed", "database")
+                yield Mistake(path, f"a name that takes {size:,} bytes as it is stored", f"at most {most:,}")
 
 
 def after(entry: Entry, names: Names) -> Iterator[Mistake]:

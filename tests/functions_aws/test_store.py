@@ -15,7 +15,9 @@ from functions_aws.clients import Clients
 from functions_aws.store import BATCH_TRIES, Store
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.model import create_table
+from shared.config.rules import LONGEST_KEY
 from shared.refresh.ports import Conflict, Document, StoreDownError
+from shared.targets import Cloud
 from tests.support.aws_host import clients_to_nowhere, living_in
 from tests.support.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body
 
@@ -217,3 +219,13 @@ def test_a_write_that_is_sent_again_after_it_took_effect_is_a_conflict(aws: Loca
         store.save(Document(VIEW), body(1), NOON + SECOND)
     assert isinstance(caught.value.__cause__, ClientError)
     assert store.load(VIEW).body == body(1)
+
+
+def test_the_longest_key_that_a_configuration_may_have_is_stored(clients: Clients, table: str) -> None:
+    """2,048 bytes of a partition key are taken, one more is refused by DynamoDB: the configuration refuses it first."""
+    store, key = Store(clients, table), "k" * LONGEST_KEY[Cloud.AWS]
+    store.save(Document(key), b"x", NOON)
+    store.append(key, "20260131T120000.000000Z-" + "f" * 32, b"y", LATER)
+    assert (store.load(key).body, list(store.history(key, 9))) == (b"x", [b"y"])
+    with pytest.raises(StoreDownError, match="2048"):
+        store.save(Document(key + "k"), b"x", NOON)

@@ -13,16 +13,20 @@ from azure.data.tables import TableClient
 
 from functions_azure import clients as shell_clients
 from functions_azure.clients import Clients, Deadline
+from functions_azure.queue_messages import LONGEST_MESSAGE
 from functions_azure.settings import TABLE, Settings
 from functions_azure.store import FORGOTTEN_AT_ONCE, LONGEST_BODY, PARTITIONS, Store, _partition
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from local.emulators.memory import MemoryWaker
 from shared.config.load import load
+from shared.config.rules import LONGEST_KEY
+from shared.inbound.wakes import wake_message
 from shared.platforms import fabric
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.ports import Conflict, Document, StoreDownError
-from shared.targets import Cloud
-from tests.support.azure_host import HandClock
+from shared.refresh.state import Wake
+from shared.targets import Cloud, ItemJob
+from tests.support.azure_host import WORKSPACE, HandClock
 from tests.support.azurite_server import Account, Azurite, new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body
 
@@ -397,3 +401,20 @@ def test_a_call_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(StoreDownError, match="no time is left"):
             store.load(VIEW)
     assert 0 < len(asked) == sent
+
+
+def test_the_longest_key_that_a_configuration_may_have_is_stored(store: Store) -> None:
+    """The row that forgets a line of history has the longest name: 512 characters are taken, one more is refused."""
+    key, entry_id = "k" * LONGEST_KEY[Cloud.AZURE], "20260131T120000.000000Z-" + "f" * 32
+    store.save(Document(key), b"x", NOON)
+    store.append(key, entry_id, b"y", LATER)
+    assert (store.load(key).body, list(store.history(key, 9))) == (b"x", [b"y"])
+    with pytest.raises(ValueError, match="513 characters"):
+        store.append(key + "k", entry_id, b"y", LATER)
+
+
+def test_no_job_of_fabric_has_a_longer_key_or_a_wake_that_a_queue_refuses() -> None:
+    """With the longest type, and with data the longest but one, its key fits, and 64 KiB are far away."""
+    job, without = ItemJob(WORKSPACE, WORKSPACE, "j" * 255, {"a": 1}), ItemJob(WORKSPACE, WORKSPACE, "j" * 256)
+    assert len(without.key) < len(job.key) == LONGEST_KEY[Cloud.AZURE]
+    assert len(wake_message(Wake(job.key, NOON, "v" * 200)).encode()) < LONGEST_MESSAGE
