@@ -43,7 +43,7 @@ COMPILE_AZURE = --no-config pip compile --quiet --generate-hashes --no-header --
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types bench azurite audit package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
+.PHONY: help env demo test lint format types house bench azurite audit package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ format: $(VENV)/dev.stamp ## mends what ruff can mend
 
 types: $(VENV)/dev.stamp ## mypy, strict
 	@$(PY) -m mypy
+
+house: $(VENV)/dev.stamp ## measures of the house: explanation, lengths and names by room, ways through the files
+	@$(PY) -m tests.support.house
+	@$(PY) -m tests.support.ways
 
 bench: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## cold start, batches and storms, against the obvious handler
 	@$(PY) -m tests.bench $(ARGS)

@@ -1,0 +1,21 @@
+"""The tool that counts ways through the house counts right, and says what it counts."""
+
+from __future__ import annotations
+
+from tests.support.ways import Way, ways
+
+
+def test_changes_are_between_neighbours() -> None:
+    """Three files, and back to the first: three changes."""
+    way = Way(["a.py", "a.py", "b.py", "c.py", "a.py"], ["read", "other read", "write"])
+    assert (len(way.distinct), way.changes, way.reads) == (3, 3, 1)
+
+
+def test_the_ways_are_gone_to_their_end() -> None:
+    """An event of S3 is saved in one write after one read, and a due tick starts a run, whatever lies between."""
+    found = ways()
+    arrival, start = found["an arrival to a saved record"], found["a tick to a start"]
+    assert (arrival.calls.count("write"), arrival.reads) == (1, 1)
+    assert start.calls.count("start") == 1
+    assert start.calls.index("write") < start.calls.index("start"), "the claim is saved first"
+    assert arrival.distinct[0] == start.distinct[0] == "functions_aws/app.py"
