@@ -1,149 +1,157 @@
-"""The rules of `conftest.py`, seen from outside, in a session of its own on files that break them; and the locks'."""
+"""The house stands as `CONTRIBUTING.md` draws it: rooms, arrows, names, sentences; a planted file breaks each rule.
+
+`tests/support/house.py` measures, `tests/support/house_rules.py` says what is against the rules.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import shutil
-import socket
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-HERE = Path(__file__).parent
+from tests.support import house_rules
+from tests.support.house import PRODUCT, Source, extent, is_participle, sources, total
+
+FILES = sources(PRODUCT)
+Rule = Callable[[Iterable[Source]], Iterator[str]]
+
+STILL = frozenset(
+    {
+        "functions_azure/clients.py Absent",
+        "functions_azure/tokens.py NoAssertion",
+        "functions_azure/workload/keys.py NoKeys",
+        "functions_azure/workload/keys.py Refused",
+        "infra/packaging/stage.py CannotPackage",
+        "infra/packaging/stage.py from_here",
+        "shared.config.load <-> shared.config.parse <-> shared.config.rules <-> shared.inbound.routing",
+        "shared.config.load imports shared.inbound.routing",
+        "shared.config.parse imports shared.inbound.routing",
+        "shared.config.rules imports shared.inbound.routing",
+        "shared.inbound.routing imports shared.config.load",
+        "shared.refresh.engine imports shared.config.load",
+        "shared.refresh.records imports shared.workload.job",
+        "shared.workload.api imports shared.config.load",
+        "shared/refresh/ports.py Conflict",
+    }
+)
+"""What is against a rule still. Lines go, none is added."""
+UNDER_CONSTRUCTION = ("shared.sources.", "shared/sources/")
+"""Rooms whose parts are not connected yet."""
+
+AT_MOST = {"participles": 185, "leaning_sentences": 345}
+"""How many places may break a rule that older names and sentences do not keep yet. Numbers only go down."""
+
+PLANTED = {
+    house_rules.wrong_arrows: [
+        ("shared/refresh/planted.py", "from shared.config import load"),
+        ("shared/refresh/planted.py", "def f():\n    import shared.platforms.glue"),
+        ("shared/refresh/planted.py", "if TYPE_CHECKING:\n    from shared.inbound.messages import Message"),
+        ("shared/targets.py", "from shared.refresh.state import State"),
+        ("shared/redaction.py", "from shared import targets"),
+        ("shared/inbound/planted.py", "from shared.config.load import Configuration"),
+        ("shared/platforms/planted.py", "from shared.inbound import dispatch"),
+        ("shared/config/planted.py", "from shared.refresh.machine import fold"),
+        ("functions_aws/planted.py", "from functions_azure import store"),
+        ("functions_azure/planted.py", "from local.emulators import clock"),
+        ("infra/planted.py", "from functions_aws import settings"),
+        ("shared/planted.py", "from functions_aws import app"),
+    ],
+    house_rules.imports_of_tests: [("local/planted.py", "def f():\n    from tests.support.house import ROOT")],
+    house_rules.homeless: [("shared/planted.py", "")],
+    house_rules.import_circles: [
+        ("infra/planted.py", "def f():\n    from infra import planted_too"),
+        ("infra/planted.py", "if TYPE_CHECKING:\n    from infra.planted_too import x"),
+    ],
+    house_rules.unreached_modules: [("shared/refresh/planted.py", "x = 1")],
+    house_rules.unused_names: [("shared/refresh/planted.py", "def planted_for_nobody(): pass")],
+    house_rules.misnamed_exceptions: [
+        ("local/planted.py", "class Planted(Exception): pass"),
+        ("local/planted.py", "class Planted(PlantedError): pass\nclass PlantedError(ValueError): pass"),
+    ],
+    house_rules.long_functions: [("infra/planted.py", "def f():\n" + "    x = 1\n" * house_rules.LONGEST_FUNCTION)],
+    house_rules.participles: [("local/planted.py", "def _spared(): pass")],
+    house_rules.leaning_sentences: [
+        ("local/planted.py", '"""They are no targets: nothing is planned for them."""'),
+        ("local/planted.py", 'X = 1\n"""It counts only while the record has that run."""'),
+        ("local/planted.py", 'def f():\n    """Nobody would look after a message that came alone."""'),
+    ],
+}
+"""For each rule, files that break it."""
+OTHERS = (Source("infra/planted_too.py", "from infra import planted"),)
+"""The other half of a planted circle."""
 
 
-SKIPS = """
-import pytest
-def test_plain(): pass
-def test_skips(): pytest.skip("no compiler")
-@pytest.mark.skip("no compiler")
-def test_marked(): pass
-@pytest.mark.parametrize("n", [1])
-def test_of_many(n): pytest.skip("no compiler")
-@pytest.mark.xfail(reason="no compiler")
-def test_fails_as_expected(): assert False
-@pytest.mark.xfail(reason="no compiler")
-def test_passes_unexpectedly(): pass
-"""
-SKIPPED_MODULE = "import pytest\npytest.skip('no compiler', allow_module_level=True)\n"
-NAMES = [
-    "test_it.py::test_skips",
-    "test_it.py::test_marked",
-    "test_it.py::test_of_many[1]",
-    "test_it.py::test_fails_as_expected",
-    "test_it.py::test_passes_unexpectedly",
-    "test_module.py",
-]
+def named(rule: Rule) -> str:
+    """The name of a rule, as a test's id."""
+    return rule.__name__
 
 
-def run_session(folder: Path, allowed: str, workers: int = 0) -> subprocess.CompletedProcess[str]:
-    """A pytest session in `folder`, under the house rules, with tests that skip in every way and a list of what may."""
-    shutil.copy(HERE / "conftest.py", folder)
-    (folder / "allowed_skips.txt").write_text(allowed, encoding="utf-8")
-    (folder / "test_it.py").write_text(SKIPS, encoding="utf-8")
-    (folder / "test_module.py").write_text(SKIPPED_MODULE, encoding="utf-8")
-    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    plugins = ["-p", "no:hypothesispytest", "-p", "no:pytest_cov", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", "-n", str(workers), *plugins]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+@pytest.mark.parametrize("rule", PLANTED, ids=named)
+def test_nothing_is_against_the_rule(rule: Rule) -> None:
+    """In no room; what the rule says is in its docstring."""
+    found = [line for line in set(rule(FILES)) - STILL if not line.startswith(UNDER_CONSTRUCTION)]
+    assert len(found) <= AT_MOST.get(rule.__name__, 0), "\n".join(sorted(found))
 
 
-def refused(session: subprocess.CompletedProcess[str]) -> list[str]:
-    """The tests that the session names as skipped without being listed."""
-    section = session.stdout.partition("not in allowed_skips.txt")[2]
-    return [line.split("  ")[0] for line in section.splitlines() if line.startswith("test_")]
+CASES = [(rule, path, text) for rule, files in PLANTED.items() for path, text in files]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_unlisted_skip_fails_the_session(tmp_path: Path, workers: int) -> None:
-    """Whatever skips or is expected to fail without being listed fails the session, which names it; in parallel too."""
-    session = run_session(tmp_path, "", workers)
-    assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout
-    assert refused(session) == sorted(NAMES)
+@pytest.mark.parametrize(("rule", "path", "text"), CASES)
+def test_a_planted_file_breaks_the_rule(rule: Rule, path: str, text: str) -> None:
+    """Each rule tells of a file that breaks it, and of that one alone."""
+    planted = Source(path, text)
+    others = (*OTHERS, *(Source(source.path, "") for source in FILES if source.path != path))
+    told = set(rule([planted, *others])) - set(rule(others))
+    assert told
+    assert all("planted" in line or planted.module in line for line in told)
 
 
-def test_a_listed_skip_passes(tmp_path: Path) -> None:
-    """A skip that is listed, by its id as it is printed or by a pattern, leaves the session green."""
-    session = run_session(tmp_path, "".join(f"{name}  no compiler\n" for name in NAMES))
-    assert session.returncode == pytest.ExitCode.OK, session.stdout
-    assert refused(session) == []
-    assert run_session(tmp_path, "# all\n\ntest_*  compiler").returncode == pytest.ExitCode.OK
+def test_every_room_of_the_list_is_there() -> None:
+    """A rule about a room that is not there would hold for nothing."""
+    modules = {source.module for source in FILES}
+    rooms = house_rules.SHARED.keys() - LATER
+    assert [
+        room for room in rooms if not any(module == room or module.startswith(f"{room}.") for module in modules)
+    ] == []
 
 
-def test_a_listed_skip_holds_for_its_test_and_reason_only(tmp_path: Path) -> None:
-    """A test that may skip for one reason may not skip for another, and its neighbour not at all."""
-    session = run_session(tmp_path, "test_it.py::test_marked  no network\ntest_it.py::test_skips  no compiler\n")
-    assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout
-    assert refused(session) == sorted(set(NAMES) - {"test_it.py::test_skips"})
+LATER = {"shared.outcomes"}
+"""Rooms that other work adds."""
 
 
-def test_a_listed_skip_needs_a_reason(tmp_path: Path) -> None:
-    """A line of the list without a reason is refused."""
-    session = run_session(tmp_path, "test_it.py*\n")
-    assert session.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "has no reason" in session.stderr
+@pytest.mark.parametrize("name", ["_heard", "_spared", "_unowed", "told", "translated", "pending"])
+def test_a_participle_is_known(name: str) -> None:
+    """Names that say no deed."""
+    assert is_participle(name)
 
 
-# 192.0.2.0/24 and .test are set aside for documentation and tests (RFC 5737, RFC 2606): nobody is there.
-@pytest.mark.parametrize("host", ["192.0.2.1", "somewhere.test"])
-def test_no_test_leaves_this_machine(host: str) -> None:
-    """A connection to anywhere but loopback fails the test before a packet or a look-up is sent."""
-    with pytest.raises(pytest.fail.Exception, match="network guard"):
-        socket.create_connection((host, 443), timeout=1)
-    with socket.socket() as bare, pytest.raises(pytest.fail.Exception, match="network guard"):
-        bare.connect((host, 443))
-    with socket.socket(type=socket.SOCK_DGRAM) as bare, pytest.raises(pytest.fail.Exception, match="network guard"):
-        bare.connect_ex((host, 443))
+@pytest.mark.parametrize("name", ["feed", "_need", "is_paused", "read", "bring", "run_ended", "deployed_at"])
+def test_a_verb_is_no_participle(name: str) -> None:
+    """Names that only end alike, and names of more than one word."""
+    assert not is_participle(name)
 
 
-def test_no_coroutine_leaves_this_machine() -> None:
-    """The same holds for asyncio, which connects in its own way."""
-    with pytest.raises(pytest.fail.Exception, match="network guard"):
-        asyncio.run(asyncio.open_connection("192.0.2.1", 443))
+def test_explanation_is_measured() -> None:
+    """Docstrings of modules, functions and constants, and comments; not headings, orders to tools, and blank lines."""
+    lines = [
+        '"""One."""',
+        "",
+        "# --- Heading ---",
+        "X = 1",
+        '"""Two',
+        'lines."""',
+        "Y = 2  # why",
+        "Z = 3  # noqa: E501",
+    ]
+    assert extent(Source("planted.py", "\n".join(lines))) == (7, 4)
 
 
-@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "localhost")])
-def test_loopback_is_open(family: socket.AddressFamily, host: str) -> None:
-    """A test reaches a server that it started itself."""
-    with socket.socket(family) as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        with socket.create_connection((host, server.getsockname()[1]), timeout=5) as client:
-            assert client.getpeername()[1] == server.getsockname()[1]
+EXPLAINED = {"shared": (17, 30), "functions_aws": (18, 30), "functions_azure": (18, 30), "local": (13, 30)}
+"""Percent of the non-blank lines that explain: at least, at most. 20 is the aim; what is below it may only rise."""
 
 
-def test_sockets_that_are_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Unix socket does not leave the machine."""
-    monkeypatch.chdir(tmp_path)  # the whole path may be longer than such a socket's name can be
-    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
-        server.bind("s")
-        server.listen()
-        client.connect("s")
-
-
-def pins(lock: str) -> set[str]:
-    """The lines of a lock that name a package, its version and where it is for."""
-    lines = (HERE.parent / "requirements" / lock).read_text(encoding="utf-8").splitlines()
-    return {line.removesuffix(" \\") for line in lines if re.match(r"\w", line)}
-
-
-def test_one_environment_serves_demo_and_tests() -> None:
-    """What the demo's lock names, the developers' lock names in the same version."""
-    assert pins("demo.txt")
-    assert pins("demo.txt") <= pins("dev.txt")
-
-
-LOCKS = sorted(f"requirements/{file.name}" for file in (HERE.parent / "requirements").glob("*.txt"))
-
-
-@pytest.mark.parametrize("lock", [*LOCKS, "tests/azurite/package-lock.json"])
-def test_a_lock_pins_content_and_leaves_the_source_to_the_machine(lock: str) -> None:
-    """Every package of a lock has a hash, and none says which index it came from: mirrors work as configured."""
-    text = (HERE.parent / lock).read_text(encoding="utf-8")
-    packages = len(re.findall(r"^\w.*==|^    \"node_modules/", text, flags=re.MULTILINE))
-    hashed = re.findall(r"(?:==.* \\\n    --hash=sha256:|\"integrity\": \"sha512-)", text)
-    assert packages == len(hashed) > 0
-    assert not re.search(r"index-url|find-links|\"resolved\"| @ ", text)
+@pytest.mark.parametrize("top", EXPLAINED)
+def test_explanation_has_its_share(top: str) -> None:
+    """Neither riddles nor sermons."""
+    least, most = EXPLAINED[top]
+    assert least <= total(map(extent, sources([top]))).percent <= most

@@ -12,9 +12,9 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -106,7 +106,7 @@ def _lines_with_comment(text: str) -> Iterator[int]:
             yield token.start[0]
 
 
-NO_EXPLANATION = re.compile(r"#( fmt:|!|( -+)+$)|# -{3} .* -{3,}$|# type: ignore\[[a-z-]+\]$")
+NO_EXPLANATION = re.compile(r"# fmt:|#!|# -+$|# -{3} .* -{3,}$|# (?:type: ignore\[[a-z-]+\]|noqa: [A-Z0-9, ]+)$")
 """Orders to tools, lines that only divide, and headings."""
 
 
@@ -118,7 +118,11 @@ def length(function: Definition) -> int:
     return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
-PARTICIPLE = re.compile(r"_*([a-z]+(?:ed|ing))$")
+PARTICIPLE = re.compile(r"_*([a-z]+)$")
+IRREGULAR = frozenset(
+    {"built", "done", "found", "given", "gone", "got", "heard", "held", "kept", "known", "left", "made", "said", "seen"}
+    | {"sent", "shown", "spent", "taken", "told", "written"}
+)
 VERBS = frozenset({"feed", "speed", "bring", "ring", "string", "need", "proceed", "exceed", "ping", "embed", "seed"})
 """Words that end like a participle and are none."""
 
@@ -126,7 +130,8 @@ VERBS = frozenset({"feed", "speed", "bring", "ring", "string", "need", "proceed"
 def is_participle(name: str) -> bool:
     """Whether a function is named by a participle alone, such as `_spared`; `is_paused` asks something, and may be."""
     found = PARTICIPLE.match(name)
-    return found is not None and found[1] not in VERBS
+    word = found[1] if found else ""
+    return word in IRREGULAR or (word.endswith(("ed", "ing")) and word not in VERBS)
 
 
 # --- Sentences -------------------------------------------------------------------------------------------------------
@@ -169,19 +174,24 @@ def docstrings(source: Source) -> Iterator[Docstring]:
 # --- Imports ---------------------------------------------------------------------------------------------------------
 
 
-def imports(source: Source, known: Iterable[str]) -> set[str]:
-    """The known modules that a file imports, at any depth: within functions and for type checkers, too."""
-    modules = set(known)
-    found: set[str] = set()
+@cache
+def mentions(source: Source) -> frozenset[tuple[str, str]]:
+    """Every import of a file, lazy ones and those for type checkers included: the module, and the name taken of it."""
+    found: set[tuple[str, str]] = set()
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = _base(source, node)
-            found |= {name if (name := f"{base}.{alias.name}") in modules else base for alias in node.names}
+            found |= {(_base(source, node), alias.name) for alias in node.names}
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
-            found |= {str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)}
-    return (found & modules) - {source.module}
+            found |= {(str(argument.value), "") for argument in node.args if isinstance(argument, ast.Constant)}
+    return frozenset(found)
+
+
+def imports(source: Source, known: Collection[str]) -> set[str]:
+    """The known modules that a file imports."""
+    found = {f"{base}.{name}" if f"{base}.{name}" in known else base for base, name in mentions(source)}
+    return (found & set(known)) - {source.module}
 
 
 def _base(source: Source, node: ast.ImportFrom) -> str:
@@ -195,7 +205,7 @@ def _base(source: Source, node: ast.ImportFrom) -> str:
 def graph(files: Iterable[Source]) -> dict[str, set[str]]:
     """Who imports whom."""
     found = list(files)
-    names = [source.module for source in found]
+    names = frozenset(source.module for source in found)
     return {source.module: imports(source, names) for source in found}
 
 

@@ -211,7 +211,7 @@ def deployed() -> Iterator[Lambda]:
     """A function with one target, whose first run is over and forgotten."""
     import botocore.session
 
-    from functions_aws import app, world
+    from functions_aws import app, wiring
 
     made = Lambda()
     with TemporaryDirectory() as folder:
@@ -220,7 +220,7 @@ def deployed() -> Iterator[Lambda]:
         environment = {**os.environ, **ENVIRONMENT, "UNSTALE_CONFIG": str(file)}
         with (
             patch.dict(os.environ, environment, clear=True),
-            patch.object(world.SystemClock, "now", lambda _: made.now),
+            patch.object(wiring.SystemClock, "now", lambda _: made.now),
             patch.object(botocore.session.Session, "create_client", lambda _, name, **more: made.client(name, **more)),
         ):
             app._shell.cache_clear()

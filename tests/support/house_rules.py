@@ -1,0 +1,183 @@
+"""The rules of the house as functions: each takes files, and tells every place that breaks it.
+
+`tests/test_house_rules.py` holds the product to them, and plants a file against each.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import io
+import tokenize
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+from tests.support.house import Source, circles, docstrings, graph, is_participle, length, mentions
+
+BASE = ("shared.values", "shared.times", "shared.redaction", "shared.targets", "shared.endpoints", "shared.version")
+"""Modules that every room of the core may import."""
+
+SHARED: Mapping[str, tuple[str, ...]] = {
+    "shared.values": (),
+    "shared.times": (),
+    "shared.version": (),
+    "shared.redaction": (),
+    "shared.endpoints": (),
+    "shared.misdelivered": (),
+    "shared.targets": ("shared.values",),
+    "shared.refresh": BASE,
+    "shared.config": (*BASE, "shared.refresh.schedule"),
+    "shared.platforms": (*BASE, "shared.refresh"),
+    "shared.inbound": (*BASE, "shared.refresh", "shared.misdelivered"),
+    "shared.workload": (*BASE, "shared.refresh"),
+    "shared.sources": (*BASE, "shared.refresh", "shared.platforms.failures"),
+    "shared.outcomes": (*BASE, "shared.refresh"),
+    "shared.sign_in": (*BASE, "shared.refresh", "shared.platforms.failures"),
+}
+"""What a room of the core may import besides itself (house.md, section 1)."""
+
+TOP: Mapping[str, tuple[str, ...]] = {
+    "shared": (),
+    "functions_aws": ("shared",),
+    "functions_azure": ("shared",),
+    "infra": ("shared",),
+    "local": ("shared", "infra", "functions_aws", "functions_azure"),
+}
+"""What a top folder may import of ours besides itself. Nobody imports the tests."""
+
+OURS = (*TOP, "tests")
+
+LONGEST_FUNCTION = 40
+"""Lines, docstring included. The longest of the libraries that we read for style have about as many."""
+
+ENTRIES = frozenset({"functions_aws.app", "functions_azure.function_app", "local.cli.main"})
+"""Where others call in: the two handlers, by the templates and the host, and the command, by pyproject.toml."""
+
+CALLED_BY_LIBRARIES = frozenset({"get_token", "log_request", "raise_for_status", "readable", "send_response"})
+"""Methods that libraries call by these names: azure.core, werkzeug, msal and requests."""
+
+EVIDENCE = "local/emulators/"
+"""What an emulator shows and lets happen, such as a password that is changed, is for whoever tests with it."""
+
+
+def _within(module: str, rooms: Iterable[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def _room(module: str, rooms: Iterable[str]) -> str:
+    return next((room for room in rooms if _within(module, [room])), "")
+
+
+def wrong_arrows(files: Iterable[Source]) -> Iterator[str]:
+    """An import against the direction of its rooms, lazy ones and those for type checkers included."""
+    for module, targets in sorted(graph(files).items()):
+        for target in sorted(targets):
+            if not _may_import(module, target):
+                yield f"{module} imports {target}"
+
+
+def _may_import(module: str, target: str) -> bool:
+    top = _room(module, TOP)
+    if not _within(target, [top, *TOP.get(top, ())]):
+        return False
+    room = _room(module, SHARED)
+    return top != "shared" or module == "shared" or _within(target, [room, *SHARED.get(room, ())])
+
+
+def imports_of_tests(files: Iterable[Source]) -> Iterator[str]:
+    """A file of the product that imports from the tests."""
+    for source in files:
+        if any(_within(module, ["tests"]) for module, _ in mentions(source)):
+            yield source.path
+
+
+def import_circles(files: Iterable[Source]) -> Iterator[str]:
+    """Modules that import each other in a circle."""
+    yield from (" <-> ".join(group) for group in circles(graph(files)))
+
+
+def homeless(files: Iterable[Source]) -> Iterator[str]:
+    """A module of the core that stands in no room of the list."""
+    for source in files:
+        if _within(source.module, ["shared"]) and source.module != "shared" and not _room(source.module, SHARED):
+            yield source.module
+
+
+def unreached_modules(files: Iterable[Source]) -> Iterator[str]:
+    """A module to which no entry leads: only tests use it, or nobody."""
+    found = list(files)
+    arrows = graph(found)
+    left = [source.module for source in found if source.module in ENTRIES or _is_program(source)]
+    reached: set[str] = set()
+    while left:
+        module = left.pop()
+        if module not in reached:
+            reached.add(module)
+            left += arrows[module]
+    packages = {source.module for source in found if source.path.endswith("/__init__.py")}
+    yield from sorted(arrows.keys() - reached - packages)
+
+
+def _is_program(source: Source) -> bool:
+    return '__name__ == "__main__"' in source.text or source.path.endswith("/__main__.py")
+
+
+def unused_names(files: Iterable[Source]) -> Iterator[str]:
+    """A function or class whose name stands nowhere in the product but where it is defined."""
+    found = list(files)
+    mentioned: Counter[str] = sum((_names(source) for source in found), Counter())
+    defined = Counter(node.name for source in found for node in (*source.functions, *source.classes))
+    for source in found:
+        for node in (*source.functions, *source.classes):
+            only_defined = mentioned[node.name] <= defined[node.name] and not node.name.startswith("__")
+            if only_defined and node.name not in CALLED_BY_LIBRARIES and not source.path.startswith(EVIDENCE):
+                yield f"{source.path} {node.name}"
+
+
+@cache
+def _names(source: Source) -> Counter[str]:
+    """How often each name stands in a file, and each string."""
+    tokens = tokenize.generate_tokens(io.StringIO(source.text).readline)
+    return Counter(token.string.strip("\"'") for token in tokens if token.type in {tokenize.NAME, tokenize.STRING})
+
+
+def misnamed_exceptions(files: Iterable[Source]) -> Iterator[str]:
+    """A class of exceptions whose name does not end in Error."""
+    found = [(source, node) for source in files for node in source.classes]
+    names = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    size = 0
+    while size != len(names):  # a base may be defined after what is derived from it
+        size = len(names)
+        names |= {node.name for _, node in found if names & set(map(_last_name, node.bases))}
+    for source, node in found:
+        if node.name in names and not node.name.endswith("Error"):
+            yield f"{source.path} {node.name}"
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def long_functions(files: Iterable[Source]) -> Iterator[str]:
+    """A function of more lines than one sees at once."""
+    for source in files:
+        for function in source.functions:
+            if (lines := length(function)) > LONGEST_FUNCTION:
+                yield f"{source.path}:{function.lineno} {function.name}: {lines} lines"
+
+
+def participles(files: Iterable[Source]) -> Iterator[str]:
+    """A function that is named by a participle alone."""
+    for source in files:
+        for function in source.functions:
+            if is_participle(function.name):
+                yield f"{source.path}:{function.lineno} {function.name}"
+
+
+def leaning_sentences(files: Iterable[Source]) -> Iterator[str]:
+    """A docstring whose first sentence begins with a word that stands for a noun elsewhere."""
+    for source in files:
+        for docstring in docstrings(source):
+            if not docstring.stands_alone:
+                yield f"{docstring.where}: {docstring.first}"
