@@ -43,7 +43,7 @@ COMPILE_AZURE = --no-config pip compile --quiet --generate-hashes --no-header --
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types house bench azurite audit package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
+.PHONY: help env demo test lint format types mutants house bench azurite audit package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ format: $(VENV)/dev.stamp ## mends what ruff can mend
 
 types: $(VENV)/dev.stamp ## mypy, strict
 	@$(PY) -m mypy
+
+mutants: $(VENV)/dev.stamp $(VENV)/mutants.stamp ## breaks shared/refresh in every way and tells what no test saw; an hour or more, ARGS="shared.refresh.decide*" for some
+	@$(VENV)/bin/mutmut run $(ARGS)
+	@$(PY) -m tests.support.surviving
 
 house: $(VENV)/dev.stamp ## measures of the house: explanation, lengths and names by room, ways through the files
 	@$(PY) -m tests.support.house
@@ -99,7 +103,7 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra all --group dev --output-file requirements/dev.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra demo --group build --constraints requirements/dev.txt \
 	  --output-file requirements/demo.txt $(ARGS); \
-	for group in installer locker audit e2e-aws; do \
+	for group in installer locker audit e2e-aws mutants; do \
 	  "$$work/bin/uv" $(COMPILE) --group $$group --output-file requirements/$$group.txt $(ARGS); done; \
 	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --extra in-aws --constraints requirements/dev.txt \
 	  --output-file requirements/aws.txt; \
@@ -110,7 +114,7 @@ lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again
 	@cd tests/azurite && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## removes everything that make made
-	rm -rf $(VENV) $(E2E_AWS) $(AUDIT) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(E2E_AWS) mutants $(AUDIT) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pip.stamp: requirements/installer.txt
@@ -140,6 +144,10 @@ $(E2E_AWS)/stamp: requirements/e2e-aws.txt requirements/installer.txt
 $(AUDIT)/stamp: requirements/audit.txt requirements/installer.txt
 	@echo "installing pip-audit into $(AUDIT): some seconds, only this once" >&2
 	@$(call APART,$(AUDIT),audit)
+
+$(VENV)/mutants.stamp: requirements/mutants.txt | $(VENV)/dev.stamp
+	@$(LOCKED) requirements/mutants.txt
+	@touch $@
 
 # Azurite has no step that a script of a package would have to run at installation.
 $(VENV)/azurite.stamp: tests/azurite/package.json tests/azurite/package-lock.json | $(VENV)/dev.stamp
