@@ -32,7 +32,7 @@ LEAST_SECONDS = 0.1
 _T = TypeVar("_T")
 
 
-class Absent(Exception):  # noqa: N818 - it is no error: nobody wrote it yet
+class AbsentError(Exception):
     """There is no such row."""
 
 
@@ -55,7 +55,7 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
 
     The SDK's own retries are off, because they wait longer than an invocation lasts. Sending twice does no harm: a
     conditional write that took effect looks like somebody else's, so the loop reads the record and goes on from it; a
-    wake that comes twice does nothing the second time. Raises `Absent`, `Conflict` or `StoreDownError`.
+    wake that comes twice does nothing the second time. Raises `AbsentError`, `Conflict` or `StoreDownError`.
     """
     try:
         try:
@@ -79,9 +79,9 @@ _MEANINGS: Mapping[str, type[Exception]] = {
     "UpdateConditionNotSatisfied": Conflict,
     "ConditionNotMet": Conflict,
     "BlobAlreadyExists": Conflict,
-    "BlobNotFound": Absent,
-    "ResourceNotFound": Absent,
-    "EntityNotFound": Absent,
+    "BlobNotFound": AbsentError,
+    "ResourceNotFound": AbsentError,
+    "EntityNotFound": AbsentError,
 }
 """By error code (https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes, the same of blobs).
 All others, a missing table or a missing permission among them, are trouble of ours: the message comes back."""

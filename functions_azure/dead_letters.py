@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.clients import NEVER, AbsentError, Clients, Deadline, ask
 from functions_azure.queue_messages import UnfitMessageError, message_text, xml_text
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
 from functions_azure.undelivered import Undelivered
@@ -131,7 +131,7 @@ class DeadLetters:
     def _ask(self, what: str, send: Callable[..., _T]) -> _T:
         try:
             return ask(what, self._deadline, send)
-        except Absent as absent:
+        except AbsentError as absent:
             raise StoreDownError(str(absent)) from absent
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 
-from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.clients import NEVER, AbsentError, Clients, Deadline, ask
 from shared.refresh.ports import Conflict, Document, StoreDownError
 
 PARTITIONS = 8
@@ -67,7 +67,7 @@ class Store:
 
         try:
             return _document(ask(f"reading {key}", self._deadline, send))
-        except Absent:
+        except AbsentError:
             return Document(key)
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
@@ -80,9 +80,9 @@ class Store:
         try:
             try:
                 answers = self._transact(f"saving {document.key}", [change, *_reindexed(document.key, known, due)])
-            except Absent:  # the record, which is a conflict; or its row in the index, if a person removed it
+            except AbsentError:  # the record, which is a conflict; or its row in the index, if a person removed it
                 answers = self._transact(f"saving {document.key}", [change, *_reindexed(document.key, "", due)])
-        except Absent:
+        except AbsentError:
             raise Conflict(document.key) from None
         return Document(document.key, f"{answers[0]['etag']} {due}", body)
 
@@ -98,9 +98,9 @@ class Store:
         try:
             try:
                 self._transact(what, [change, *_reindexed(document.key, known, "")])
-            except Absent:  # the record, or only its row in the index
+            except AbsentError:  # the record, or only its row in the index
                 self._transact(what, [change])
-        except Absent:
+        except AbsentError:
             raise Conflict(document.key) from None
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:

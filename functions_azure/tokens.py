@@ -213,14 +213,14 @@ class ServicePrincipal:
         """https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity."""
         answer = self._identity.acquire()
         if "access_token" not in answer:
-            raise NoAssertion(answer)
+            raise NoAssertionError(answer)
         return str(answer["access_token"])
 
     def acquire(self) -> Answer:
         """The client credentials grant."""
         try:
             answer: Answer = self._app.acquire_token_for_client(scopes=[f"{self._resource}/.default"])
-        except NoAssertion as none:
+        except NoAssertionError as none:
             return none.answer
         if "access_token" not in answer:
             self._identity.forget()  # what proved us may be what was refused
@@ -232,7 +232,7 @@ class ServicePrincipal:
         self._app.remove_tokens_for_client()
 
 
-class NoAssertion(Exception):  # noqa: N818 - named for what happened
+class NoAssertionError(Exception):
     """The managed identity gave no token to hand in."""
 
     def __init__(self, answer: Answer) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from azure.core import MatchConditions
 
-from functions_azure.clients import NEVER, Absent, Clients, Deadline, ask
+from functions_azure.clients import NEVER, AbsentError, Clients, Deadline, ask
 from functions_azure.queue_messages import UnfitMessageError, message_text
 from functions_azure.settings import UNDELIVERED
 from shared.inbound.dead_letters import LOOKED_AT, DeadLetterSummary, Move
@@ -100,7 +100,7 @@ class Undelivered:
             for event in _events_in(blob, self._read(blob)):
                 put(message_text(event))
             self._remove(blob)
-        except Absent:
+        except AbsentError:
             return ""  # somebody else moved it
         except Conflict:
             return f"{blob.name} changed meanwhile"
@@ -115,7 +115,7 @@ class Undelivered:
             return [unquote(blob.metadata[WHY])]
         try:
             return [_event.decode(event).why for event in _events.decode(self._read(blob))]
-        except Absent:
+        except AbsentError:
             return []
         except (msgspec.DecodeError, UnicodeError):
             return ["no array of events"]

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
-from functions_azure.clients import Absent, Clients, ask
+from functions_azure.clients import AbsentError, Clients, ask
 from functions_azure.sign_in.key_vault import KeyVault, Wrapped
 from functions_azure.tokens import BoundedHttp
 from shared import sign_in as entra
@@ -74,7 +74,7 @@ class SignOuts:
             row = {"PartitionKey": self.PARTITION, "RowKey": self.ROW, "count": int(found["count"]) + 1 if found else 1}
             try:
                 return self._write(row, found.metadata["etag"] if found else "")
-            except (Conflict, Absent):
+            except (Conflict, AbsentError):
                 continue
         raise Conflict(f"the number of sign-outs moved on {ATTEMPTS} times")
 
@@ -84,7 +84,7 @@ class SignOuts:
 
         try:
             return ask("reading how often somebody signed out", self._http.deadline, send)
-        except Absent:
+        except AbsentError:
             return None
 
     def _write(self, row: dict[str, Any], etag: str) -> None:
@@ -116,7 +116,7 @@ class SignIns:
 
         try:
             etag, file = ask("reading the sign-in", self._http.deadline, download)
-        except Absent:
+        except AbsentError:
             return None
         kept = entra.read_kept(file)
         if kept.sign_in.sign_outs < self._sign_outs.count():
@@ -139,7 +139,7 @@ class SignIns:
         for _ in range(ATTEMPTS):
             try:
                 return replace(mine, etag=self._put(mine, if_still=mine.etag))
-            except (Conflict, Absent):
+            except (Conflict, AbsentError):
                 found = self.look()
             if found is None:
                 return None
@@ -167,7 +167,7 @@ class SignIns:
 
         try:
             ask("removing the sign-in", self._http.deadline, delete)
-        except Absent:
+        except AbsentError:
             return False
         return True
 

@@ -60,11 +60,11 @@ _SIGNATURE_ONLY: Options = {
 log = logging.getLogger("unstale")
 
 
-class NoKeys(Exception):  # noqa: N818 - named for what happened
+class NoKeysError(Exception):
     """No keys could be had, or only ones that are too old: trouble of ours, not of the caller's."""
 
 
-class Refused(Exception):  # noqa: N818 - as above
+class RefusedError(Exception):
     """A token is not good; says which check failed."""
 
 
@@ -98,7 +98,7 @@ class Keys:
         self._answered = Event()
 
     def find(self, key_id: str) -> Key | None:
-        """Return the key of this id, or None where there is none. Raises `NoKeys`.
+        """Return the key of this id, or None where there is none. Raises `NoKeysError`.
 
         One thread asks the key server. Meanwhile the others go on with the keys that are known; only while none are do
         they wait for the first answer.
@@ -109,7 +109,7 @@ class Keys:
             self._answered.wait(CONNECT_SECONDS + READ_SECONDS)
         known = self._known
         if self._clock() - known.fetched_at > KEPT_SECONDS:
-            raise NoKeys(f"no signing keys from {self._url}")
+            raise NoKeysError(f"no signing keys from {self._url}")
         return known.keys.get(key_id)
 
     def _is_to_fetch(self, key_id: str) -> bool:
@@ -197,25 +197,25 @@ class Gate:
         self._now = now
 
     def refusal(self, authorization: str, tenant: str) -> str:
-        """Which check fails; empty if none does. Raises `NoKeys`, and nothing else."""
+        """Which check fails; empty if none does. Raises `NoKeysError`, and nothing else."""
         pair = read_header(authorization)
         if pair is None:
             return "authorization header"
         try:
             app = self._open("app token", pair.app)
             subject = self._open("subject token", pair.subject) if pair.subject else None
-        except Refused as refused:
+        except RefusedError as refused:
             return str(refused)
         return refusal(Seen(app, subject, tenant, self._now(), self._expected))
 
     def _open(self, which: str, token: str) -> Signed:
-        """Read a token that Entra signed. Raises `Refused`."""
+        """Read a token that Entra signed. Raises `RefusedError`."""
         header = _opened(f"{which}: form", lambda: jwt.get_unverified_header(token))
         if not points_nowhere(header):
-            raise Refused(f"{which}: header")
+            raise RefusedError(f"{which}: header")
         key = self._keys.find(str(header.get("kid", "")))
         if key is None:
-            raise Refused(f"{which}: key")
+            raise RefusedError(f"{which}: key")
         claims = _opened(
             f"{which}: signature", lambda: jwt.decode(token, key.public, algorithms=ALGORITHMS, options=_SIGNATURE_ONLY)
         )
@@ -226,4 +226,4 @@ def _opened(what: str, read: Callable[[], Claims]) -> Claims:
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - whatever a parser raises on hostile bytes is a refusal
-        raise Refused(f"{what} ({type(error).__name__})") from None
+        raise RefusedError(f"{what} ({type(error).__name__})") from None

@@ -19,7 +19,7 @@ from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import AnswerTooLongError, read_answer, read_body, session
 from functions_azure.tokens import BoundedHttp
 from functions_azure.workload import keys
-from functions_azure.workload.keys import Keys, NoKeys
+from functions_azure.workload.keys import Keys, NoKeysError
 from shared.platforms.failures import ANSWER_LIMIT
 from shared.refresh.failure import Delivery, Failure
 from shared.targets import LakeViews, Target
@@ -146,7 +146,7 @@ def test_a_start_that_drips_has_an_unknown_outcome(server: DrippingServer, monke
 def test_keys_that_drip_are_no_keys(server: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key server."""
     monkeypatch.setattr(keys, "READ_SECONDS", SHORT_SECONDS)
-    with pytest.raises(NoKeys):
+    with pytest.raises(NoKeysError):
         Keys(server.url).find("loopback")
 
 
@@ -182,7 +182,7 @@ def test_the_limit_of_an_answer_is_that_of_what_it_unpacks_to(monkeypatch: pytes
     with DrippingServer(packed(100_000_000)) as server:
         with pytest.raises(AnswerTooLongError, match=str(ANSWER_LIMIT)):
             BoundedHttp().get(server.url)
-        with pytest.raises(NoKeys):
+        with pytest.raises(NoKeysError):
             Keys(server.url).find("loopback")
         found = Platform(Connection(), Hand(), Clock(), url=server.url, url_form="query").get(VIEWS, "r")
         assert isinstance(found, Failure)

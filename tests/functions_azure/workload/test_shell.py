@@ -29,7 +29,7 @@ from functions_azure.settings import SettingsError
 from functions_azure.shell import Shell
 from functions_azure.telemetry import CHECKS_TOLD, Telemetry
 from functions_azure.workload import keys
-from functions_azure.workload.keys import Gate, Keys, NoKeys
+from functions_azure.workload.keys import Gate, Keys, NoKeysError
 from local.emulators.entra.emulator import Entra
 from local.emulators.entra.tokens import Tokens
 from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric, function_host
@@ -254,13 +254,15 @@ def test_two_thousand_strangers_are_one_line_a_minute(desk: Desk, caplog: pytest
     with caplog.at_level(logging.INFO, "unstale"):
         for number in range(2000):
             telemetry.refused(f"check {number % 3}")
-            telemetry.not_judged(NoKeys("no signing keys"))
+            telemetry.not_judged(NoKeysError("no signing keys"))
         assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records] == [1]
         time[0] += 61
         telemetry.tell_refusals()
         telemetry.tell_refusals()
     assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records] == [1, 3999]
-    assert json.loads(caplog.records[-1].message)["detail"]["checks"]["not judged: NoKeys: no signing keys"] == 2000
+    assert (
+        json.loads(caplog.records[-1].message)["detail"]["checks"]["not judged: NoKeysError: no signing keys"] == 2000
+    )
 
 
 def test_checks_that_a_stranger_names_do_not_make_a_line_long(caplog: pytest.LogCaptureFixture) -> None:

@@ -33,7 +33,7 @@ from functions_azure.workload.keys import (
     Gate,
     Key,
     Keys,
-    NoKeys,
+    NoKeysError,
     parse_keys,
 )
 from local.emulators.entra.tokens import ANY_TENANT, Tokens
@@ -731,7 +731,7 @@ def test_keys_are_served_on_while_the_key_server_is_away_but_not_for_ever(server
         assert keys.find("loopback")
         assert server.asked == before + 1
     time.at = 1000.0 + KEPT_SECONDS + 1
-    with pytest.raises(NoKeys):
+    with pytest.raises(NoKeysError):
         keys.find("loopback")
 
 
@@ -741,7 +741,7 @@ def test_without_keys_nobody_is_judged(server: KeyServer) -> None:
     time = Time()
     watched = Gate(EXPECTED, Keys(server.url, clock=time), lambda: T)
     for _ in range(3):
-        with pytest.raises(NoKeys):
+        with pytest.raises(NoKeysError):
             watched.refusal(*GOOD[0].call())
     assert server.asked == 1
     server.answer = lambda: Answer(200, body=a_key_set())
