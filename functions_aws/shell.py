@@ -6,13 +6,11 @@ Dead letters are only what cannot be read. Trouble of ours is logged, and leaves
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from functions_aws.dead_letters import DeadLetters
 from functions_aws.telemetry import Telemetry
-from functions_aws.visibility import Returns
 from shared.config.load import Configuration
 from shared.inbound import eventbridge
 from shared.inbound.dispatch import DONE, Judged, Verdict, take
@@ -33,6 +31,20 @@ class NotDoneError(Exception):
     """What was asked for by a direct invocation was not done; the message says why."""
 
 
+class DeadLetterSink(Protocol):
+    """What is needed of the dead letters."""
+
+    def send(self, record: Record, why: str) -> None:
+        """Bury a message beside its queue. Raises `StoreDownError`; then it must stay where it is."""
+
+
+class Returns(Protocol):
+    """What is needed of the way back of messages that met trouble of ours."""
+
+    def hasten(self, records: Sequence[Record]) -> None:
+        """Have messages of one queue come back soon. Raises `StoreDownError`; then they come back later."""
+
+
 class Shell:
     """The handler's work, on the parts that it is given; one for a process."""
 
@@ -40,7 +52,7 @@ class Shell:
         self,
         configuration: Configuration,
         world: Ports,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterSink,
         returns: Returns,
         telemetry: Telemetry,
         *,

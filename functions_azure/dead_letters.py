@@ -32,9 +32,14 @@ _T = TypeVar("_T")
 
 
 class _Letter(msgspec.Struct, omit_defaults=True):
+    """The envelope of a dead letter of ours; it has one of the two bodies."""
+
     why: str
+    """The reason, for a person."""
     body: str | msgspec.UnsetType = msgspec.UNSET
+    """The message as it came, where it is text that a queue takes."""
     base64: str | msgspec.UnsetType = msgspec.UNSET
+    """The bytes of any other message: the reader of messages takes this form, too, so it can be put back."""
 
 
 _letter = msgspec.json.Decoder(_Letter)
@@ -100,6 +105,8 @@ class DeadLetters:
                 yield letter.id
 
     def _take(self, queue: str) -> list[Any]:
+        """Get Messages: some dead letters, hidden for a minute."""
+
         def send(**limits: Any) -> list[Any]:
             messages = self._clients.queue(queue).receive_messages(
                 messages_per_page=MOVED_AT_ONCE, max_messages=MOVED_AT_ONCE, visibility_timeout=HIDDEN_SECONDS, **limits
@@ -145,6 +152,7 @@ def _sealed(body: bytes, why: str) -> str:
 
 
 def _fits(letter: str) -> bool:
+    """Tell whether a queue takes an envelope."""
     try:
         message_text(letter.encode())
     except UnfitMessageError:

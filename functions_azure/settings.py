@@ -53,18 +53,31 @@ class Settings(Value, frozen=True):
     """
 
     config: Path
+    """The file `unstale.toml`."""
     storage: str = ""
+    """A connection string, which holds a key; empty where a managed identity opens the account."""
     table_url: str = ""
+    """The account's table service: state. Empty beside a connection string, as the next two are."""
     queue_url: str = ""
+    """The account's queue service: events, wakes, dead letters."""
     blob_url: str = ""
+    """The account's blob service: what Event Grid could not deliver, a sealed sign-in. Empty where neither is read."""
     storage_client_id: str = ""
+    """Client id of the user-assigned identity that opens storage; empty for the system-assigned one."""
     cloud: AzureCloud = PUBLIC
+    """Microsoft's cloud that the app is in: it gives the addresses that no variable names."""
     fabric_url: str = PUBLIC.fabric_url
+    """Base of Fabric's API: the only address that tokens for Fabric are sent to."""
     onelake_url: str = PUBLIC.onelake_url
+    """Where Delta logs are looked at."""
     authority: str = ""
+    """Entra's address for one tenant; empty where only a managed identity is used."""
     client_id: str = ""
+    """Id of the app registration or of the identity that calls Fabric; empty for the system-assigned identity."""
     client_secret: str = ""
+    """Secret of that app registration; empty where it trusts the managed identity."""
     key_vault_url: str = ""
+    """The vault whose key opens a user's sign-in."""
 
     def __repr__(self) -> str:
         """Without what is in it: two of the fields are secrets."""
@@ -111,11 +124,17 @@ class Workload(Value, frozen=True):
     """What Fabric's tokens must say of us, and where the keys are that they are signed with."""
 
     audience: str
+    """ID URI of the workload's app registration: `aud` of tokens of version 1.0."""
     publisher_tenant: str
+    """Id of the tenant that registered the workload, in small letters."""
     client_id: str
+    """Id of the app registration: `aud` of tokens of version 2.0; empty where none of these are let in."""
     keys_url: str
+    """Where Entra publishes the keys of all tenants."""
     issuer_v1: str
+    """`iss` of tokens of version 1.0, with `{tenantid}` for the tenant."""
     issuer_v2: str
+    """`iss` of tokens of version 2.0, likewise."""
 
 
 def workload(environ: Mapping[str, str]) -> Workload:
@@ -163,7 +182,9 @@ class EventHub(Value, frozen=True):
     """The event hub that the host reads for us."""
 
     name: str
+    """Name of the hub within the namespace that the connection names."""
     consumer_group: str
+    """The group under which the host keeps its checkpoints: no other reader may use it."""
 
 
 def event_hub(environ: Mapping[str, str]) -> EventHub | None:

@@ -71,14 +71,18 @@ class Invocation(NamedTuple):
     """What one invocation works on; it must all be over by the deadline."""
 
     engine: Engine
+    """Reconciles targets until a second before the deadline."""
     world: Ports
+    """Store, platform, waker and clock, whose calls keep the deadline."""
 
 
 class Reply(Value, frozen=True):
     """An answer over HTTP."""
 
     status: HTTPStatus
+    """What became of the request."""
     content: Mapping[str, Any]
+    """The body, which goes out as JSON."""
 
     @property
     def headers(self) -> dict[str, str]:

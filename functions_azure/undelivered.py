@@ -111,6 +111,7 @@ class Undelivered:
         return ""
 
     def _reasons(self, blob: Any) -> Iterable[str]:
+        """Why what is in a blob was not delivered, or could not be put into a queue."""
         if _is_ours(blob):
             return [unquote(blob.metadata[WHY])]
         try:
@@ -126,6 +127,7 @@ class Undelivered:
         return sorted(found, key=lambda blob: blob.creation_time)
 
     def _list(self, **limits: Any) -> list[Any]:
+        """List Blobs, with the metadata that tells ours from Event Grid's."""
         return list(self._container.list_blobs(include=["metadata"], **limits))
 
     def _read(self, blob: Any) -> bytes:
@@ -150,6 +152,7 @@ class Undelivered:
 
 
 def _is_ours(blob: Any) -> bool:
+    """Tell whether we wrote a blob: Event Grid puts its reasons into the events."""
     return WHY in (blob.metadata or {})
 
 

@@ -75,10 +75,13 @@ class Parts:
         identity: a person at the command line. `redactor` takes secrets out of what is said of a call that failed.
         """
         self.redactor = redactor
+        # What msal and the vault are asked by: each thread's calls keep the deadline of its invocation.
         self.http = BoundedHttp()
+        # For Fabric, and the one session to it.
         self.tokens = EntraTokens(self._issuer, redactor)
         self.connection = Connection()
         self.onelake_tokens = EntraTokens(self._onelake_issuer, redactor)
+        # Storage and the vault are opened by the app's own identity, or by the person at the command line.
         own = found.storage_client_id
         opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
         self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
@@ -89,6 +92,7 @@ class Parts:
         self._configuration = configuration
 
     def _issuer(self) -> Issuer:
+        """Who gives out tokens for Fabric, by `fabric.identity`. Raises `ValueError` where settings are missing."""
         identity = self._configuration().fabric.identity
         return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
 
@@ -175,7 +179,7 @@ def world(
         platform=platform,
         waker=Waker(parts.clients, deadline),
         clock=clock,
-        token=lambda: uuid.uuid4().hex,
+        token=lambda: uuid.uuid4().hex,  # no two claims have the same
         emit=emit,
         looks=lambda targets, reconcile: Looking(
             targets,

@@ -33,7 +33,9 @@ class Wrapped(NamedTuple):
     """A data key that only this version of the vault's key unwraps."""
 
     version: str
+    """The version of the vault's key that wrapped it: one that was rotated away still opens it, while it is enabled."""
     value: bytes
+    """The wrapped bytes."""
 
 
 class VaultRefusedError(Exception):

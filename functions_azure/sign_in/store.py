@@ -43,10 +43,15 @@ class Opened(Value, frozen=True):
     """The file as a process knows it, open. `cache` is msal's, as JSON."""
 
     etag: str
+    """The version of the blob that was read, or written last; a save is on the condition that it is still that one."""
     sign_in: SignIn
+    """The first line: who signed in, since when, under which scopes."""
     cache: str
+    """The token cache of `msal`, with the refresh token: a secret."""
     data_key: bytes
+    """The key that seals the cache, 256 bits: a secret, too."""
     wrapped: Wrapped
+    """The same key as only the vault can open it, to be written beside the cache."""
 
     def __repr__(self) -> str:
         """Without what is in it."""

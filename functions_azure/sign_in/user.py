@@ -55,10 +55,15 @@ class SignedInUser:
         self._now = now
         self._turn = Lock()
         self._cache = msal.SerializableTokenCache()
+        # The file as it was read or saved last; None while nobody is signed in.
         self._opened: Opened | None = None
+        # What Entra gave and could not be saved yet: newer than the file.
         self._pending: Opened | None = None
+        # Why the last renewal failed, if only a person can mend that.
         self._unrenewed: Failure | None = None
+        # When the file is read again, and when an idle sign-in is looked at again; seconds of the monotonic clock.
         self._look_at = self._renewal_look_at = 0.0
+        # The token that was handed out last, and the one that a service refused.
         self._given = self._refused = ""
 
     @cached_property

@@ -72,14 +72,18 @@ class Key(NamedTuple):
     """A public key of Entra's, with the issuer whose tokens it signs: an address, in which `{tenantid}` may stand."""
 
     public: RSAPublicKey
+    """What verifies signatures."""
     issuer: str
+    """Whose tokens count if this key signed them, written as in tokens of version 2.0."""
 
 
 class KeySet(NamedTuple):
     """Keys by their ids, and when they were fetched, in seconds of the monotonic clock."""
 
     keys: Mapping[str, Key]
+    """By `kid`, the id that the header of a token names."""
     fetched_at: float
+    """When the request was sent that brought them."""
 
 
 class Keys:

@@ -33,10 +33,15 @@ class Request(Value, frozen=True):
     """What the host hands over. `operation` is item, or create, get or cancel of a job."""
 
     operation: str
+    """Which of the triggers was called."""
     path: Mapping[str, str]
+    """Parts of the path by the names in the route, decoded by the host."""
     headers: Mapping[str, str]
+    """All headers; their names have no case."""
     body: bytes = b""
+    """The whole body, undecoded: nothing of it is looked at before the caller is known."""
     method: str = ""
+    """HTTP's word, which tells calls about an item apart."""
 
 
 class Gate(Protocol):
@@ -71,6 +76,7 @@ def answer(
 
 
 def _answer(request: Request, tenant: str, here: Callable[[], tuple[Engine, Ports]]) -> Answer:
+    """Answer a call that is let in. Its body is looked at by its length first."""
     too_long = oversized(request.body)
     if too_long:
         return too_long
@@ -83,15 +89,18 @@ def _answer(request: Request, tenant: str, here: Callable[[], tuple[Engine, Port
 
 
 def _create(jobs: Jobs, call: Call, body: bytes) -> Answer:
+    """Start a job; the body says how it was invoked, and what it is to do."""
     creation = read_creation(body)
     return creation if isinstance(creation, Answer) else jobs.create(call, creation)
 
 
 def _get(jobs: Jobs, call: Call, _body: bytes) -> Answer:
+    """Tell how a job stands."""
     return jobs.get(call)
 
 
 def _cancel(jobs: Jobs, call: Call, _body: bytes) -> Answer:
+    """Take a job back, and tell how it stands then."""
     return jobs.cancel(call)
 
 

@@ -477,8 +477,8 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     shell = Shell(
         host.configuration,
         replace(host.world, store=SimpleNamespace(load=down, load_many=down)),
-        graves,  # type: ignore[arg-type]
-        SimpleNamespace(hasten=lambda _: None),  # type: ignore[arg-type]
+        graves,
+        SimpleNamespace(hasten=lambda _: None),
         Telemetry("unstale-app", Redactor([secret])),
         redactor=Redactor([secret]),
     )
