@@ -163,6 +163,10 @@ class Policy(Value, frozen=True):
     """Starts of one target on one day of UTC; None is no limit."""
 
 
+def _digest(part: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(part)).hexdigest()[:12]
+
+
 class Target(Value, frozen=True, dict=True):
     """One thing that can be refreshed, with everything that its configuration says."""
 
@@ -187,6 +191,16 @@ class Target(Value, frozen=True, dict=True):
 
     @cached_property
     def definition(self) -> str:
-        """`<digest of the sources>.<digest of the schedules>`: what the record was planned for."""
-        parts = ((self.on, sorted(self.after)), (self.schedule, self.full_schedule))
-        return ".".join(hashlib.sha256(msgspec.json.encode(part)).hexdigest()[:12] for part in parts)
+        """`<digest of the sources>.<of the schedule>.<of the full schedule>`: what the record was planned for.
+
+        A visibility lag decides which data a run covers, as sources do; the default one leaves no trace in the digest,
+        so that targets of the release before, which did not count it, are not taken for changed.
+        """
+        lag = () if self.policy.visibility_lag == Policy().visibility_lag else (self.policy.visibility_lag,)
+        sources = (self.on, sorted(self.after), *lag)
+        return ".".join(_digest(part) for part in (sources, self.schedule, self.full_schedule))
+
+    @cached_property
+    def schedules_of_release_1(self) -> str:
+        """The digest of both schedules together, as records of release 1 have it in their `definition`."""
+        return _digest((self.schedule, self.full_schedule))

@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
-from shared.refresh.timing import CLOCK_DIFFERENCE, PAUSE_LOOK, WATCH, Context, spread
+from shared.refresh.timing import (
+    CLOCK_DIFFERENCE,
+    PAUSE_LOOK,
+    TIMES_APART,
+    WAKE_LATE,
+    WAKES_NAMED,
+    WATCH,
+    Context,
+    spread,
+)
 from shared.targets import Policy
 from shared.values import Value
 
@@ -73,8 +82,8 @@ def decide(state: State, context: Context, now: datetime, gate: Gate) -> Action:
 def _next_of_run(run: Run) -> tuple[datetime, Action]:
     actions: dict[Situation, Action] = {
         Situation.CLAIMED: LookUp(run.claimed_at - CLOCK_DIFFERENCE),
-        Situation.SOUGHT: LookUp(run.claimed_at - CLOCK_DIFFERENCE),
-        Situation.DOUBTED: LookUp((run.created_at or run.claimed_at) - CLOCK_DIFFERENCE),
+        Situation.SEEKING: LookUp(run.claimed_at - CLOCK_DIFFERENCE),
+        Situation.CANCEL_UNCLEAR: LookUp((run.created_at or run.claimed_at) - TIMES_APART),
         Situation.OVERDUE: Cancel(run.run_id),
     }
     return run.next_look_at, actions.get(run.situation, Poll(run.run_id))
@@ -161,12 +170,12 @@ def is_late(state: State, policy: Policy, now: datetime) -> bool:
 def next_wake(
     wakes: tuple[datetime, ...], look_at: datetime | None, now: datetime
 ) -> tuple[datetime | None, tuple[datetime, ...]]:
-    """Rule 13: the wake to send for a look, if any, and the two at most that the record then names.
+    """Decide on rule 13: the wake to send, if any, and the wakes that the record then names, five at most.
 
-    One is sent only if it is due before those that the record names already. Those that are due by now are on their
-    way or lost; this look does their work, so they are no longer named, and do nothing when they arrive.
+    The record names each wake until the wake arrives, or for `WAKE_LATE` past its time: so the names are what may be on
+    its way. A new wake is sent only if it is due before all that are still to come, and if there is room for it.
     """
-    named = tuple(due for due in wakes if due > now)
-    if look_at is None or any(due <= look_at for due in named):
+    named = tuple(due for due in wakes if due > now - WAKE_LATE)
+    if look_at is None or len(named) >= WAKES_NAMED or any(now < due <= look_at for due in named):
         return None, named
-    return look_at, (look_at, *((max(named),) if named else ()))
+    return look_at, tuple(sorted({*named, look_at}))

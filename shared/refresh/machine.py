@@ -1,4 +1,4 @@
-"""The refresh machine: two pure functions and one table. Reading `TRANSITIONS` is reading the product.
+"""The refresh machine: two pure functions and one table. Reading `TRANSITIONS`, at the end, is reading the product.
 
 `fold(state, happening, terms, now)` puts what happened into the state; `decision.decide` says what to do next.
 Everything rests on one inequality. A run covers a signal if and only if
@@ -44,7 +44,7 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.owed import EARLIEST, covers, merge, owe, split, without
+from shared.refresh.owed import EARLIEST, JOBS_OPEN_MOST, covers, merge, owe, split, without
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.proven import note_run_time, prove, spare
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Run, Signal, Situation, State
@@ -57,6 +57,7 @@ from shared.refresh.timing import (
     POLL_FLOOR,
     SKIP_KNOWN,
     START_WINDOW,
+    TIMES_APART,
     Context,
     backoff,
     capacity_at,
@@ -71,6 +72,9 @@ from shared.refresh.timing import (
 from shared.values import Value
 
 INSTANT = timedelta(microseconds=1)
+OVER_KEPT = 3
+"""Runs of which the record remembers that their end was told. More than three do not end within `TIMES_APART`, because
+a target has one run at a time and each takes a poll or two."""
 
 
 class Folded(Value, frozen=True):
@@ -84,13 +88,29 @@ class ImpossibleInputError(Exception):
     """A pair of situation and happening that the table does not name: a bug, never a matter of timing."""
 
 
+class WrongTargetError(Exception):
+    """A step led to a situation that its row of the table does not name: a bug, never a matter of timing."""
+
+
 def fold(state: State, given: Input, context: Context, now: datetime) -> Folded:
     """Put what happened into the state."""
-    step = TRANSITIONS[state.situation].get(type(given))
-    if step is None:
+    row = TRANSITIONS[state.situation].get(type(given))
+    if row is None:
         message = f"{type(given).__name__} cannot happen while {state.situation} ({context.key})"
         raise ImpossibleInputError(message)
-    return step(state, given, context, now)
+    folded = row.step(state, given, context, now)
+    if folded.state.situation not in row.leads_to:
+        message = f"{type(given).__name__} led from {state.situation} to {folded.state.situation} ({context.key})"
+        raise WrongTargetError(message)
+    if folded.ended and folded.ended.run_id:
+        return replace(folded, state=_remembered(folded.state, folded.ended.run_id))
+    return folded
+
+
+def _remembered(state: State, run_id: str) -> State:
+    """Remember that an answer told the end of this run, for rule 9: it cannot be what a later run was skipped for."""
+    others = (other for other in state.known_over if other != run_id)
+    return replace(state, known_over=(run_id, *others)[:OVER_KEPT])
 
 
 # --- Signals, plans, people ------------------------------------------------------------------------------------------
@@ -101,6 +121,8 @@ def _signalled(state: State, given: Signalled, context: Context, now: datetime) 
     signal, policy = given.signal, context.policy
     if signal.job and signal.job in open_jobs(state):
         return Folded(state)  # asked again: it is known, and lifts no hold
+    if signal.job and len(open_jobs(state)) >= JOBS_OPEN_MOST:
+        return Folded(state)  # no room: `workload/jobs.py` asks again when Fabric polls, and says so until then
     time = min(signal.time, now + CLOCK_DIFFERENCE) + signal.extra_lag
     if signal.asked:
         time = max(time, _just_uncovered(state, policy.visibility_lag))
@@ -129,7 +151,7 @@ def _finished_covers(state: State, time: datetime, lag: timedelta, *, full: bool
 
 
 def _run_covers(run: Run, time: datetime, context: Context, *, full: bool) -> bool:
-    if run.situation in (Situation.SOUGHT, Situation.DOUBTED) or (full and not run.full):
+    if run.situation in (Situation.SEEKING, Situation.CANCEL_UNCLEAR) or (full and not run.full):
         return False
     if run.situation is Situation.FOREIGN and not (context.capabilities.foreign_covers and run.created_at):
         return False
@@ -425,7 +447,11 @@ def _ours_cancelled(state: State, report: Report, context: Context, now: datetim
         return _failed(state, timed_out, context, now)
     if context.capabilities.skips:
         doubted = replace(
-            run, situation=Situation.DOUBTED, next_look_at=now, ended_at=report.ended_at or now, status=report.status
+            run,
+            situation=Situation.CANCEL_UNCLEAR,
+            next_look_at=now,
+            ended_at=report.ended_at or now,
+            status=report.status,
         )
         return Folded(replace(state, run=doubted))
     return _person_cancelled(state, report.ended_at or now, now)
@@ -540,7 +566,7 @@ def _seek(state: State, now: datetime) -> State:
 
 
 def _sought(token: str, claimed_at: datetime, now: datetime, *, rival_since: datetime | None = None) -> Run:
-    return Run(token, claimed_at, Situation.SOUGHT, next_look_at=now, rival_since=rival_since)
+    return Run(token, claimed_at, Situation.SEEKING, next_look_at=now, rival_since=rival_since)
 
 
 def _listed_claimed(state: State, given: Listed, context: Context, now: datetime) -> Folded:
@@ -644,7 +670,7 @@ def _listed_doubted(state: State, given: Listed, context: Context, now: datetime
         return _reading_failed(state, answer, context, now)
     state = _heard(state)
     created_at = run.created_at or run.claimed_at
-    others = tuple(report for report in answer if report.run_id != run.run_id)
+    others = tuple(report for report in answer if report.run_id != run.run_id and not _was_over(report, state))
     lasted = (run.ended_at or now) - created_at
     there = [report for report in others if _ran_at(report, created_at, queued=lasted <= SKIP_KNOWN)]
     if there:
@@ -666,8 +692,15 @@ def _listed_doubted(state: State, given: Listed, context: Context, now: datetime
     return _person_cancelled(state, run.ended_at or now, now)
 
 
+def _was_over(report: Report, state: State) -> bool:
+    """Whether an answer had told the end of this run before ours was started: then it was in nobody's way."""
+    return report.run_id in state.known_over and report.phase not in (Phase.ACTIVE, Phase.UNKNOWN)
+
+
 def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
-    """Whether it was there, or may have been in the queue: its start time moves when it begins (Fabric's recordings).
+    """Whether another run was there, or may have been: the platform's times are inexact (`TIMES_APART`).
+
+    It may have been in the queue, too, for its start time moves when it begins.
 
     the other  :  created . . queue . . begins ============
     ours       :             + skipped          in the list it began later than ours was created
@@ -676,7 +709,9 @@ def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
         return False
     if report.phase in (Phase.ACTIVE, Phase.UNKNOWN):
         return True
-    return report.phase is not Phase.SKIPPED and report.ended_at is not None and report.ended_at >= moment
+    if report.phase is Phase.SKIPPED or report.ended_at is None:
+        return False
+    return report.ended_at >= moment - TIMES_APART
 
 
 # --- Cancelling ------------------------------------------------------------------------------------------------------
@@ -718,39 +753,109 @@ def _cancel_answered(state: State, given: CancelAnswered, context: Context, now:
 
 # --- The table -------------------------------------------------------------------------------------------------------
 
+# The machine follows one run of one target from our claim to its end. Situations are where that run stands, inputs are
+# what people, sources, the calendar and the platform say, and a row names the step that folds an input in, with every
+# situation that the step may lead to. A pair that no row names cannot happen, and a step that leads elsewhere than its
+# row says is a bug: `fold` raises in both cases, so each simulated history checks the whole table.
+#
+#                     accepted               an end
+#     IDLE -> CLAIMED ---------> RUNNING ------------------------------> IDLE
+#               |  | already          | past its timeout, or unwanted
+#               |  |  running         +--> OVERDUE <--> CANCELLING ----> IDLE
+#               |  +-----> SEEKING    | cancelled: by whom?
+#               |            | found  +--> CANCEL_UNCLEAR -------------> IDLE (a person did), FOREIGN (a run in its way)
+#               +-> FOREIGN <+  the list showed a run, ours or anybody's; followed to its end, never cancelled
+#        looked up after the lease
+#
+# What comes from people, sources and the calendar changes what is owed or held and leaves the run where it is; only the
+# withdrawal of a job can make a running run unwanted.
+
 Step = Callable[[State, Any, Context, datetime], Folded]
 
-_ANYTIME: dict[type, Step] = {
-    Signalled: _signalled,
-    Planned: _planned,
-    PauseAsked: _paused,
-    ResumeAsked: _resumed,
-    ProbeAsked: _probed,
-    WakeSpent: _wake_spent,
-    Withdrawn: _withdrawn,
-    Hinted: _hinted,
-    Proven: _proven,
-    Disproved: _disproved,
-    Spared: _spared,
-}
-_FOLLOWED: dict[type, Step] = {**_ANYTIME, Hinted: _look_now}
 
-TRANSITIONS: Mapping[Situation, Mapping[type, Step]] = {
-    # No run. Only a claim starts one.
-    Situation.IDLE: {**_ANYTIME, Claimed: _claimed},
-    # Claimed -> running (accepted; overdue if unwanted by then), sought (already running), foreign (found by list), or
-    # back to idle (unsent, refused, none)
-    Situation.CLAIMED: {**_ANYTIME, Unsent: _unsent, Answered: _answered, Listed: _listed_claimed},
-    # Running -> idle (an end), overdue (past its timeout, or unwanted), doubted (Cancelled: by whom?), sought (skipped)
-    Situation.RUNNING: {**_FOLLOWED, Reported: _reported},
-    # Overdue -> cancelling, once the intent is saved
-    Situation.OVERDUE: {**_FOLLOWED, CancelIntended: _cancel_intended, Reported: _reported},
-    # Cancelling -> idle (an end), overdue (still there after five minutes: cancel again)
-    Situation.CANCELLING: {**_FOLLOWED, CancelAnswered: _cancel_answered, Reported: _reported},
-    # Doubted -> idle (a person's cancel, or the other run is over), foreign (the other run goes on)
-    Situation.DOUBTED: {**_ANYTIME, Listed: _listed_doubted},
-    # Sought -> foreign (found), idle (the list would show it by now)
-    Situation.SOUGHT: {**_ANYTIME, Listed: _listed_sought},
-    # Foreign -> idle (an end)
-    Situation.FOREIGN: {**_FOLLOWED, Reported: _foreign_reported},
+class Row(Value, frozen=True):
+    """One row of the table: the step that folds an input in, and all situations that the step may lead to."""
+
+    step: Step
+    leads_to: frozenset[Situation]
+
+
+def _row(step: Step, *leads_to: Situation) -> Row:
+    return Row(step, frozenset(leads_to))
+
+
+def _anytime(situation: Situation, *, hinted: Step = _hinted) -> dict[type, Row]:
+    """The rows that every situation has; none of them moves the run."""
+    steps: dict[type, Step] = {
+        Signalled: _signalled,
+        Planned: _planned,
+        PauseAsked: _paused,
+        ResumeAsked: _resumed,
+        ProbeAsked: _probed,
+        WakeSpent: _wake_spent,
+        Withdrawn: _withdrawn,
+        Hinted: hinted,
+        Proven: _proven,
+        Disproved: _disproved,
+        Spared: _spared,
+    }
+    return {given: _row(step, situation) for given, step in steps.items()}
+
+
+_S = Situation
+
+TRANSITIONS: Mapping[Situation, Mapping[type, Row]] = {
+    # No run. Only a claim begins one.
+    _S.IDLE: {
+        **_anytime(_S.IDLE),
+        Claimed: _row(_claimed, _S.CLAIMED),
+    },
+    # A start was claimed, and is sent by whoever won the claim.
+    _S.CLAIMED: {
+        **_anytime(_S.CLAIMED),
+        Unsent: _row(_unsent, _S.IDLE),
+        # Accepted (at once unwanted where its jobs were withdrawn); no id or no answer; another run is there; refused.
+        Answered: _row(_answered, _S.RUNNING, _S.OVERDUE, _S.CLAIMED, _S.SEEKING, _S.IDLE),
+        # Found; nothing found, or the item is gone; the list failed.
+        Listed: _row(_listed_claimed, _S.FOREIGN, _S.IDLE, _S.CLAIMED),
+    },
+    # Ours, accepted, and polled.
+    _S.RUNNING: {
+        **_anytime(_S.RUNNING, hinted=_look_now),
+        Withdrawn: _row(_withdrawn, _S.RUNNING, _S.OVERDUE),
+        # Goes on; past its timeout; an end; Cancelled, by whom?; skipped.
+        Reported: _row(_reported, _S.RUNNING, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
+    },
+    # To be cancelled: past its timeout, or nobody wants it any more.
+    _S.OVERDUE: {
+        **_anytime(_S.OVERDUE, hinted=_look_now),
+        CancelIntended: _row(_cancel_intended, _S.CANCELLING),
+        Reported: _row(_reported, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
+    },
+    # Our intent to cancel is saved; polled to the end.
+    _S.CANCELLING: {
+        **_anytime(_S.CANCELLING, hinted=_look_now),
+        # The platform will end it, or cannot now; it is over, with a status that nobody knows.
+        CancelAnswered: _row(_cancel_answered, _S.CANCELLING, _S.IDLE),
+        # Goes on; still there after five minutes, so cancelled again; an end; skipped.
+        Reported: _row(_reported, _S.CANCELLING, _S.OVERDUE, _S.IDLE, _S.SEEKING),
+    },
+    # It ended Cancelled where that may mean "skipped".
+    _S.CANCEL_UNCLEAR: {
+        **_anytime(_S.CANCEL_UNCLEAR),
+        # A run that was in its way goes on; that run is over, or a person cancelled ours; not decided yet.
+        Listed: _row(_listed_doubted, _S.FOREIGN, _S.IDLE, _S.CANCEL_UNCLEAR),
+    },
+    # The platform says that another run is there.
+    _S.SEEKING: {
+        **_anytime(_S.SEEKING),
+        # Found; the list would show it by now; not yet.
+        Listed: _row(_listed_sought, _S.FOREIGN, _S.IDLE, _S.SEEKING),
+    },
+    # Someone else's run, or one that cannot be told from it.
+    _S.FOREIGN: {
+        **_anytime(_S.FOREIGN, hinted=_look_now),
+        # Goes on; an end; an end while another one may be what came of our claim.
+        Reported: _row(_foreign_reported, _S.FOREIGN, _S.IDLE, _S.SEEKING),
+    },
 }

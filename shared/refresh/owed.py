@@ -11,6 +11,11 @@ from shared.targets import Policy
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 REASONS_KEPT = 3
+ROUNDED_MOST = timedelta(minutes=5)
+"""The most that `newest` is rounded up. A quiet period that was typed as days and mended must not hold what is owed for
+a quarter of those days; and one write in five minutes is a storm's least worry."""
+JOBS_OPEN_MOST = 100
+"""Fabric's jobs that a record has at a time. Each takes some 70 bytes, and Azure Tables limits a property to 64 KiB."""
 
 
 def covers(claimed_at: datetime, time: datetime, lag: timedelta) -> bool:
@@ -25,7 +30,7 @@ def round_up(time: datetime, step: timedelta) -> datetime:
 
 def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Owed:
     """Add a signal to a debt. One at or before `newest` that asks for nothing more changes nothing: no write."""
-    newest = round_up(time, policy.quiet_period / 4)
+    newest = round_up(time, min(policy.quiet_period / 4, ROUNDED_MOST))
     jobs = {signal.job: time} if signal.job else {}
     others = not signal.job
     if owed is None:

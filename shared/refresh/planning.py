@@ -27,17 +27,24 @@ def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[
     """
     if state.definition == definition:
         return _settled(state, target, now)
-    known_sources, _, known_schedules = state.definition.partition(".")
-    sources, _, schedules = definition.partition(".")
-    happened: list[Input] = []
-    if known_schedules == schedules:
-        happened.extend(_schedules_due(state, target, now))
+    known_sources, *known_schedules = state.definition.split(".")
+    sources, *schedules = definition.split(".")
+    if known_schedules == [target.schedules_of_release_1]:
+        known_schedules = schedules
+    happened = _schedules_due(state, target, now, unchanged=_unchanged(known_schedules, schedules))
     again_at = state.again_at
     if known_sources != sources:
         reason = "its sources changed" if known_sources else "new in the configuration"
         happened.append(Signalled(Signal(now, reason, asked=True)))
         again_at = now + ROLLED_OUT
     return (*happened, Planned(definition, now, again_at))
+
+
+def _unchanged(known: list[str], schedules: list[str]) -> tuple[bool, bool]:
+    """Whether the schedule, and the full one, are those that the record was planned for: each has its own digest."""
+    if len(known) != len(schedules):
+        return (False, False)
+    return (known[0] == schedules[0], known[1] == schedules[1])
 
 
 def _settled(state: State, target: Target, now: datetime) -> tuple[Input, ...]:
@@ -63,14 +70,17 @@ def _schedules(target: Target) -> tuple[Schedule, ...]:
     return tuple(schedule for schedule in (target.schedule, target.full_schedule) if schedule)
 
 
-def _schedules_due(state: State, target: Target, now: datetime) -> list[Input]:
+def _schedules_due(
+    state: State, target: Target, now: datetime, *, unchanged: tuple[bool, bool] = (True, True)
+) -> list[Input]:
+    """What the calendar owes, by those schedules that were known before: one signal each, however many times passed."""
     not_yet = state.planned_until is None or (state.wake_at is not None and now < state.wake_at)
     if not_yet or not _schedules(target):  # `wake_at` is never later than the next schedule time
         return []
     assert state.planned_until
     happened: list[Input] = []
     for schedule, full in ((target.schedule, False), (target.full_schedule, True)):
-        due = latest_due(schedule, state.planned_until, now) if schedule else None
+        due = latest_due(schedule, state.planned_until, now) if schedule and unchanged[full] else None
         if due:
             reason = f"scheduled at {due:%Y-%m-%d %H:%M}Z" + (", full" if full else "")
             happened.append(Signalled(Signal(due, reason, full=full, prompt=True)))

@@ -67,8 +67,8 @@ class Situation(StrEnum):
     RUNNING = "running"  # accepted, ours, followed by polls
     OVERDUE = "overdue"  # a poll showed it past its timeout, or nobody wants it any more: a cancel is due
     CANCELLING = "cancelling"  # our intent to cancel is saved; polled to its end
-    DOUBTED = "doubted"  # ended Cancelled where that may mean "skipped": the list decides
-    SOUGHT = "sought"  # the platform says that another run is there; it is looked for
+    CANCEL_UNCLEAR = "doubted"  # ended Cancelled where that may mean "skipped": the list decides (the value is stored)
+    SEEKING = "sought"  # the platform says that another run is there; it is looked for (the value is stored)
     FOREIGN = "foreign"  # someone else's, or one that cannot be told from it; followed, never cancelled
 
 
@@ -144,6 +144,8 @@ class State(Value, frozen=True):
     again_at: datetime | None = None
     wake_at: datetime | None = None
     wakes: tuple[datetime, ...] = ()
+    known_over: tuple[str, ...] = ()
+    """Ids of the last runs whose end an answer told us: a later run of ours was skipped for none of these (rule 9)."""
     proven_as_of: datetime | None = None
     """The view held what its sources had then, by the platform's own metadata; it covers no later signal."""
     told_of: str = ""

@@ -28,6 +28,9 @@ PROBE_FIRST, PROBE_LAST = timedelta(minutes=5), timedelta(hours=1)
 SKIP_KNOWN = timedelta(minutes=5)
 """What ended later than this after its creation was no skip. A skip takes 20 ms (public API guide of the lake views);
 where its end is not told, it is the time of the poll that shows it: `POLL_CEILING`, a tick and the clock difference."""
+TIMES_APART = timedelta(minutes=5)
+"""The end of a run that a platform with skips tells may lie this much before the run was out of the way. Recorded of
+Fabric: states that lag the end that they tell later by up to 100 s, starts 0.4 to 5.9 s after the answer (rule 9)."""
 CANCEL_AGAIN = timedelta(minutes=5)
 THROTTLED_FOR = timedelta(seconds=60)
 """Where a throttled answer names no time: Fabric's quota window (throttling article)."""
@@ -38,6 +41,11 @@ SPREAD = timedelta(seconds=30)
 """Starts held up together are spread over this time."""
 PAUSE_LOOK = timedelta(minutes=5)
 """While the whole deployment is paused, a target that would start is looked at this often; resuming walks them all."""
+WAKES_NAMED = 5
+"""Wakes of one target that may be on their way at once: its rhythms (quiet period, minimum interval, poll, schedule,
+watch) each need one at most (design, rule 13)."""
+WAKE_LATE = timedelta(minutes=15)
+"""A wake that is later than this is taken for lost. The longest delay of an SQS message is as long."""
 WATCH = timedelta(minutes=5)
 """A target that is held, or stale beyond its objective, is looked at this often, so that its metrics go on."""
 

@@ -23,6 +23,7 @@ from shared.refresh import records
 from shared.refresh.engine import ATTEMPTS, ContendedError, Engine, LogEvent, Ports
 from shared.refresh.inputs import Input, ProbeAsked, Signalled, Withdrawn
 from shared.refresh.machine import open_jobs
+from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Conflict, Document
 from shared.refresh.state import Blocked, Ended, Outcome, Signal, State
 from shared.refresh.timing import CLOCK_DIFFERENCE
@@ -45,8 +46,6 @@ from shared.workload.job import Final, Job, JobStatus
 
 KEPT = timedelta(days=7)
 """How long a job's record is kept. Fabric gives a job up that has not started after two hours (monitoring hub)."""
-MOST_OPEN = 100
-"""Jobs of one target at a time. Each takes some 70 bytes of its record, which a table limits to 64 KiB."""
 RUNS_TRIED = 3
 """Runs that failed before a job has failed. With the backoff between them that is some minutes, and the time of three
 runs: what fails so often does not pass by itself. The signal stays owed all the same, and is tried again."""
@@ -186,7 +185,9 @@ class Jobs:
         if (known.place, known.request) != (call.place, creation.digest):
             message = "There is a job with this id already, and it was created by another request."
             return refused(HTTPStatus.CONFLICT, "JobInstanceConflict", message, call.instance)
-        self._settled(call)
+        settled = self._settled(call)
+        if settled.final is None and self._waits_for_room(call, settled):
+            return _no_room(target)
         return Answer(HTTPStatus.ACCEPTED)
 
     def get(self, call: Call) -> Answer:
@@ -217,9 +218,8 @@ class Jobs:
 
     def _stored(self, call: Call, creation: Creation, target: Target) -> Job | Answer:
         """A new record; or that of whoever was first."""
-        if len(open_jobs(self._state(target.key))) >= MOST_OPEN:
-            message = f"{MOST_OPEN} jobs wait for a refresh of {target.name} already."
-            return later(HTTPStatus.TOO_MANY_REQUESTS, "TooManyJobs", message)
+        if self._is_full(target.key):
+            return _no_room(target)
         now = self._world.clock.now()
         job = Job(target.key, call.place, creation.digest, now, creation.invoke_type, creation.payload.full)
         absent = Document(records.job_key(call.item, call.instance))
@@ -256,9 +256,22 @@ class Jobs:
             stands = self._standing(call, job)
             if stands.step is Step.NONE:
                 return self._noted(call, job, stands)
+            if stands.step is Step.SIGNAL and self._is_full(job.target):
+                return job  # not started: it is signalled when Fabric asks again and there is room
             self._take(call, job, stands.step)
         message = f"job {call.instance} did not settle in {ATTEMPTS} turns"
         raise ContendedError(message)
+
+    def _is_full(self, key: str) -> bool:
+        return len(open_jobs(self._state(key))) >= JOBS_OPEN_MOST
+
+    def _waits_for_room(self, call: Call, job: Job) -> bool:
+        """Whether the job is known and its signal is not, because the target has as many jobs as its record can hold.
+
+        The bound stands before every signal, that of a repeated create included: a record that grows past what the
+        store takes could not be changed any more.
+        """
+        return self._is_full(job.target) and self._standing(call, job).step is Step.SIGNAL
 
     def _standing(self, call: Call, job: Job) -> Standing:
         """The order of reading matters: the target's record, then its history."""
@@ -316,6 +329,11 @@ def _happened(call: Call, job: Job, step: Step, now: datetime) -> tuple[Input, .
     reason = f"Fabric job {call.instance} ({plain(job.invoke_type, 30)})"
     signal = Signalled(Signal(now, reason, full=job.full, asked=True, job=call.instance))
     return (signal, ProbeAsked()) if job.invoke_type == "Manual" else (signal,)
+
+
+def _no_room(target: Target) -> Answer:
+    message = f"{JOBS_OPEN_MOST} jobs wait for a refresh of {target.name} already."
+    return later(HTTPStatus.TOO_MANY_REQUESTS, "TooManyJobs", message)
 
 
 def _unknown(call: Call) -> Answer:

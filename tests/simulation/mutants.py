@@ -547,8 +547,17 @@ MUTANTS = (
         """),
     Mutant(9, "... if any other was running at its creation, ended ones included", scenarios.a_blocker_that_ended, """
         machine:
-        - return report.phase is not Phase.SKIPPED and report.ended_at is not None and report.ended_at >= moment
+        - return report.ended_at >= moment - TIMES_APART
         + return False
+        """),
+    Mutant(9, "... give or take five minutes", scenarios.an_end_told_too_early, """
+        machine:
+        - return report.ended_at >= moment - TIMES_APART
+        + return report.ended_at >= moment
+        """),
+    Mutant(9, "... but one whose end was told before does not count", scenarios.a_cancel_after_our_own_end, """
+        machine:
+        ~  and not _was_over(report, state)) => )
         """),
     Mutant(9, "... decided no sooner than the list must show it", scenarios.a_blocker_not_listed_yet, """
         machine:
@@ -598,11 +607,11 @@ MUTANTS = (
         -     self._settle(snapshot, ended)
         - scheduled = next_scheduled(state, snapshot.target, snapshot.now)
         + scheduled = next_scheduled(state, snapshot.target, snapshot.now)
-        - self._tell_of(snapshot, state)
+        - self._emit_changes(snapshot, state)
         - return True
         + for ended in snapshot.ended:
         +     self._settle(snapshot, ended)
-        + self._tell_of(snapshot, state)
+        + self._emit_changes(snapshot, state)
         + return True
         """),
     Mutant(11, "events about the target's own output never signal it", scenarios.its_own_output, """
@@ -663,11 +672,11 @@ MUTANTS = (
         engine:
         - waker.send(wake, max(due - snapshot.now, timedelta(0)))
         + self._last = lambda: waker.send(wake, max(due - snapshot.now, timedelta(0)))
-        - self._tell_of(snapshot, state)
+        - self._emit_changes(snapshot, state)
         - return True
         + if sent:
         +     self._last()
-        + self._tell_of(snapshot, state)
+        + self._emit_changes(snapshot, state)
         + return True
         """),
     Mutant(13, "a wake that is sent is followed by a save", seeds(world=TICKS_DEAD), """
@@ -684,10 +693,18 @@ MUTANTS = (
         - return tuple(at for at in named if at != due), False
         + return named, False
         """),
-    Mutant(13, "those that are due are no longer named", scenarios.one_wake_lost, """
+    Mutant(13, "each until it arrives, or for 15 minutes past its time", scenarios.wakes_lost, """
         decide:
-        - named = tuple(due for due in wakes if due > now)
+        - named = tuple(due for due in wakes if due > now - WAKE_LATE)
         + named = wakes
+        """),
+    Mutant(13, "and not yet past", scenarios.one_wake_lost, """
+        decide:
+        ~ any(now < due <= look_at for due in named) => any(due <= look_at for due in named)
+        """),
+    Mutant(13, "five at most, and if there is room", scenarios.wakes_named, """
+        decide:
+        ~ len(named) >= WAKES_NAMED or => False or
         """),
     Mutant(13, "one that arrived is no longer named", seeds(world=TICKS_DEAD), """
         machine:
@@ -695,12 +712,11 @@ MUTANTS = (
         """),
     Mutant(13, "a new one is sent only if it is due before those that are named", seeds(), """
         decide:
-        - if look_at is None or any(due <= look_at for due in named):
-        + if look_at is None:
+        ~  or any(now < due <= look_at for due in named): => :
         """),
-    Mutant(13, "the record names a near and a far one", scenarios.a_far_wake, """
+    Mutant(13, "the record names every wake that is on its way", scenarios.a_far_wake, """
         decide:
-        - return look_at, (look_at, *((max(named),) if named else ()))
+        - return look_at, tuple(sorted({*named, look_at}))
         + return look_at, (look_at,)
         """),
     Mutant(13, "one that arrives unnamed does nothing", scenarios.wakes_come_twice, """

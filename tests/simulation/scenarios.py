@@ -404,6 +404,27 @@ def asked_and_adopted(core: Core) -> list[str]:
     return [] if state.owed and state.owed.asked else [f"LOST: an asked signal, in {state}"]
 
 
+def resolved(core: Core, blocker_ended: float, *known_over: str) -> State:
+    """Fold the list into a run of ours that ended Cancelled at 105, created at 100; another one had ended before."""
+    run = Run("claim", at(100), Situation.CANCEL_UNCLEAR, at(105), "ours", created_at=at(100), ended_at=at(105))
+    blocker = Report("theirs", Phase.SUCCEEDED, "Completed", created_at=at(-500), ended_at=at(blocker_ended))
+    context = core.timing.Context("lake", POLICY, character("fabric", LISTING, CALL).capabilities)
+    state = State(run=replace(run, covering=Owed(at(0), at(20))), known_over=known_over)
+    return core.machine.fold(state, Listed((blocker,)), context, at(400)).state
+
+
+def an_end_told_too_early(core: Core) -> list[str]:
+    """A run was in our way although the platform tells its end 100 s before ours was created: a skip, not a cancel."""
+    state = resolved(core, 0.0)
+    return [f"HELD: nobody cancelled, {state.hold}"] if state.hold else []
+
+
+def a_cancel_after_our_own_end(core: Core) -> list[str]:
+    """A person cancels our run two minutes after we heard of the end of the run before: that explains no skip."""
+    state = resolved(core, -20.0, "theirs")
+    return [] if state.hold else ["DISREGARDED: a person's cancel"]
+
+
 def a_foreign_failure(core: Core) -> list[str]:
     """Someone else's run fails: that is no failure of ours, and no reason to wait."""
     sim = deployed(core, "glue", Script(fates={1: Fate(60.0, "failed")}))
@@ -741,6 +762,18 @@ def one_wake_lost(core: Core) -> list[str]:
     sim.hub.run(REST)
     last = ours(sim)[-1].created
     return told(sim, last > 620 and f"STUCK: until {last:.0f}")
+
+
+def wakes_lost(core: Core) -> list[str]:
+    """Wakes that never arrive are no longer named a quarter of an hour later, or they would take all the room."""
+    _, named = core.decide.next_wake(tuple(at(-1000 - number) for number in range(5)), at(10), at(0))
+    return [] if named == (at(10),) else [f"STUCK: {len(named)} wakes are named that are lost"]
+
+
+def wakes_named(core: Core) -> list[str]:
+    """While five wakes are on their way, no other is sent, however soon it is wanted."""
+    due, _ = core.decide.next_wake(tuple(at(20 + number) for number in range(5)), at(10), at(0))
+    return [] if due is None else ["UNBOUNDED: six wakes in flight"]
 
 
 def wakes_come_twice(core: Core) -> list[str]:

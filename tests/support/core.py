@@ -72,14 +72,14 @@ COVERED = Owed(at(-100), at(-20), at_least=2, reasons=("a",))
 
 def a_run(situation: Situation, **changes: Any) -> Run:
     """A run that was claimed at noon."""
-    known = situation not in {Situation.CLAIMED, Situation.SOUGHT}
+    known = situation not in {Situation.CLAIMED, Situation.SEEKING}
     run = Run(
         token="t1",
         claimed_at=NOON,
         situation=situation,
         next_look_at=at(LEASE),
         run_id="r1" if known else "",
-        covering=None if situation is Situation.SOUGHT else COVERED,
+        covering=None if situation is Situation.SEEKING else COVERED,
         cancel_asked=situation is Situation.CANCELLING,
         cancel_again_at=at(4000) if situation is Situation.CANCELLING else None,
     )

@@ -37,10 +37,10 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.config.load import Configuration, Workload, WorkloadJob
 from shared.refresh import records
 from shared.refresh.engine import Ports
+from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase
 from shared.refresh.state import Paused
 from shared.workload.api import ITEM_ROUTE, ROUTE
-from shared.workload.jobs import MOST_OPEN
 from shared.workload.tokens import Expected
 from tests.support.azure_host import Host, hosted
 from tests.support.core import DENIED, POLICY
@@ -152,7 +152,7 @@ def cancelled_on_the_platform(desk: Desk) -> None:
 
 def full(desk: Desk) -> None:
     """There are as many jobs as may be."""
-    for number in range(MOST_OPEN):
+    for number in range(JOBS_OPEN_MOST):
         path = PATH.replace(INSTANCE, f"{number:08}-432d-4ee6-9c5f-31a1a6987072")
         assert desk.ask("POST", path, body=b'{"invokeType": "Scheduled"}').status_code == 202
 

@@ -106,15 +106,17 @@ def test_late_is_beyond_the_objective(objective: float | None, *, late: bool) ->
         ((20,), 10, 10, (10, 20)),
         ((10,), 20, None, (10,)),
         ((10,), 10, None, (10,)),
-        ((-1,), 10, 10, (10,)),
-        ((20, 30), 10, 10, (10, 30)),
+        ((-1,), 10, 10, (-1, 10)),
+        ((-901,), 10, 10, (10,)),
+        ((20, 30), 10, 10, (10, 20, 30)),
+        ((-4, -3, 20, 30, 40), 10, None, (-4, -3, 20, 30, 40)),
         ((20,), None, None, (20,)),
     ],
 )
 def test_a_wake_is_sent_only_if_it_is_due_before_those_that_are_named(
     named: tuple[float, ...], look_at: float | None, sent: float | None, then: tuple[float, ...]
 ) -> None:
-    """Rule 13: two at most are named, those that are due by now no longer."""
+    """Rule 13: five at most are named, each until it arrives, or for 15 minutes past its time."""
     wanted = None if look_at is None else at(look_at)
     due, left = next_wake(tuple(map(at, named)), wanted, at(0))
     assert (due, left) == (None if sent is None else at(sent), tuple(map(at, then)))

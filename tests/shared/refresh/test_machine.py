@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
+from shared.refresh import machine
 from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import (
     Answered,
@@ -31,7 +32,7 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, fold
+from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Blocked, Cancelled, Outcome, Owed, Paused, Run, Signal, Situation, State
 from shared.refresh.timing import Context, spread
@@ -98,15 +99,15 @@ LEADS: list[tuple[Situation, Input, Context, Situation]] = [
     (S.CLAIMED, Answered(Started("r1")), ON_GLUE, S.RUNNING),
     (S.CLAIMED, Answered(Started()), ON_GLUE, S.CLAIMED),
     (S.CLAIMED, Answered(LOST_ANSWER), ON_GLUE, S.CLAIMED),
-    (S.CLAIMED, Answered(ALREADY), ON_GLUE, S.SOUGHT),
+    (S.CLAIMED, Answered(ALREADY), ON_GLUE, S.SEEKING),
     (S.CLAIMED, Answered(BUSY), ON_GLUE, S.IDLE),
     (S.CLAIMED, Answered(DENIED), ON_GLUE, S.IDLE),
     (S.CLAIMED, Answered(THROTTLED), ON_GLUE, S.IDLE),
     (S.CLAIMED, Listed((FOUND,)), ON_GLUE, S.FOREIGN),
     (S.CLAIMED, Listed(()), ON_GLUE, S.IDLE),
     (S.CLAIMED, Listed(BUSY), ON_GLUE, S.CLAIMED),
-    (S.RUNNING, Reported(report(Phase.SKIPPED)), ON_FABRIC, S.SOUGHT),
-    (S.RUNNING, Reported(report(Phase.CANCELLED)), ON_FABRIC, S.DOUBTED),
+    (S.RUNNING, Reported(report(Phase.SKIPPED)), ON_FABRIC, S.SEEKING),
+    (S.RUNNING, Reported(report(Phase.CANCELLED)), ON_FABRIC, S.CANCEL_UNCLEAR),
     (S.RUNNING, Reported(report(Phase.CANCELLED)), ON_GLUE, S.IDLE),
     (S.OVERDUE, CancelIntended(), ON_GLUE, S.CANCELLING),
     *((S.CANCELLING, CancelAnswered(answer), ON_GLUE, S.CANCELLING) for answer in (None, BUSY, DENIED, OVER)),
@@ -120,13 +121,13 @@ LEADS: list[tuple[Situation, Input, Context, Situation]] = [
         for situation in (S.RUNNING, S.CANCELLING, S.FOREIGN)
         for answer in (report(Phase.ACTIVE), report(Phase.UNKNOWN), BUSY, DENIED, THROTTLED, NOT_FOUND)
     ),
-    (S.DOUBTED, Listed((FOUND, replace(ENDED, run_id="r3"))), ON_FABRIC, S.FOREIGN),
-    (S.DOUBTED, Listed((ENDED,)), ON_FABRIC, S.IDLE),
-    (S.DOUBTED, Listed(()), ON_FABRIC, S.DOUBTED),
-    (S.DOUBTED, Listed(BUSY), ON_FABRIC, S.DOUBTED),
-    (S.SOUGHT, Listed((FOUND,)), ON_GLUE, S.FOREIGN),
-    (S.SOUGHT, Listed(()), ON_GLUE, S.SOUGHT),
-    (S.SOUGHT, Listed(BUSY), ON_GLUE, S.SOUGHT),
+    (S.CANCEL_UNCLEAR, Listed((FOUND, replace(ENDED, run_id="r3"))), ON_FABRIC, S.FOREIGN),
+    (S.CANCEL_UNCLEAR, Listed((ENDED,)), ON_FABRIC, S.IDLE),
+    (S.CANCEL_UNCLEAR, Listed(()), ON_FABRIC, S.CANCEL_UNCLEAR),
+    (S.CANCEL_UNCLEAR, Listed(BUSY), ON_FABRIC, S.CANCEL_UNCLEAR),
+    (S.SEEKING, Listed((FOUND,)), ON_GLUE, S.FOREIGN),
+    (S.SEEKING, Listed(()), ON_GLUE, S.SEEKING),
+    (S.SEEKING, Listed(BUSY), ON_GLUE, S.SEEKING),
 ]
 
 
@@ -156,6 +157,14 @@ def test_what_the_table_does_not_name_is_impossible(situation: Situation, kind: 
         ImpossibleInputError, match=rf"{kind.__name__} cannot happen while {situation} \({ON_GLUE.key}\)"
     ):
         folded(in_situation(situation), SAMPLES[kind])
+
+
+def test_a_step_that_leads_elsewhere_than_its_row_says_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets in the table are held against every fold: a row that names too few of them raises."""
+    row = replace(TRANSITIONS[S.CLAIMED][Answered], leads_to=frozenset({S.IDLE}))
+    monkeypatch.setattr(machine, "TRANSITIONS", {**TRANSITIONS, S.CLAIMED: {**TRANSITIONS[S.CLAIMED], Answered: row}})
+    with pytest.raises(WrongTargetError, match="Answered led from claimed to running"):
+        folded(in_situation(S.CLAIMED), Answered(Started("r1")), at(2))
 
 
 # --- Rule 1: signals -------------------------------------------------------------------------------------------------
@@ -191,8 +200,8 @@ def test_only_a_full_run_covers_a_signal_that_asks_for_full(signal_full: bool, r
 @pytest.mark.parametrize(
     ("situation", "created_at", "terms", "joins"),
     [
-        (S.SOUGHT, NOON, ON_GLUE, False),
-        (S.DOUBTED, NOON, ON_GLUE, False),
+        (S.SEEKING, NOON, ON_GLUE, False),
+        (S.CANCEL_UNCLEAR, NOON, ON_GLUE, False),
         (S.FOREIGN, None, ON_GLUE, False),
         (S.FOREIGN, NOON, ON_FABRIC, False),
         (S.FOREIGN, NOON, ON_GLUE, True),
@@ -418,7 +427,7 @@ def test_a_start_during_another_run_seeks_that_run() -> None:
     """Rule 6: our debt is owed again; when we claimed is kept, to know when the list must show the other."""
     after = folded(in_situation(S.CLAIMED), Answered(ALREADY), at(2)).state
     assert (after.owed, after.last_claim_at) == (COVERED, None)
-    assert after.run == Run("t1", NOON, S.SOUGHT, at(2))
+    assert after.run == Run("t1", NOON, S.SEEKING, at(2))
 
 
 # --- Rule 5: following -----------------------------------------------------------------------------------------------
@@ -430,7 +439,7 @@ def test_a_success_covers_from_the_claim(situation: Situation) -> None:
     later = Owed(at(5), at(5))
     state = replace(in_situation(situation), owed=later, failures=2, not_before=at(9), last_error="x")
     done = folded(state, Reported(report(Phase.SUCCEEDED, ended_at=at(50), dpu_seconds=7.5)), at(60))
-    assert done.state == State(owed=later, fresh_as_of=NOON, last_claim_at=NOON)
+    assert done.state == State(owed=later, fresh_as_of=NOON, last_claim_at=NOON, known_over=("r1",))
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at, done.ended.dpu_seconds) == (Outcome.SUCCEEDED, at(50), 7.5)
     assert (done.ended.signals, done.ended.reasons, done.ended.run_id) == (2, ("a",), "r1")
@@ -461,7 +470,13 @@ def test_a_failure_is_owed_again_with_backoff(situation: Situation, error: str, 
     state = replace(in_situation(situation), failures=2, hold=HELD[0])
     done = folded(state, Reported(report(Phase.FAILED, error=error)), at(50))
     assert done.state == State(
-        owed=COVERED, failures=3, not_before=at(50 + 120) + SPREAD, last_error=kept, last_claim_at=NOON, hold=HELD[0]
+        owed=COVERED,
+        failures=3,
+        not_before=at(50 + 120) + SPREAD,
+        last_error=kept,
+        last_claim_at=NOON,
+        hold=HELD[0],
+        known_over=("r1",),
     )
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at) == (Outcome.FAILED, at(50))
@@ -488,7 +503,7 @@ def test_an_error_of_a_poll_never_ends_a_run(situation: Situation, answer: Failu
     assert after == Folded(replace(state, run=expected, last_error="Code: words"))
 
 
-@pytest.mark.parametrize("situation", [S.CLAIMED, S.DOUBTED, S.SOUGHT])
+@pytest.mark.parametrize("situation", [S.CLAIMED, S.CANCEL_UNCLEAR, S.SEEKING])
 @pytest.mark.parametrize("hold", [None, HELD[0]])
 def test_a_permanent_error_of_a_look_up_blocks_and_keeps_the_run(situation: Situation, hold: Any) -> None:
     """Its debt and its run stay, looked at slowly; under a pause, which stays, too. A failed listing is not "none"."""
@@ -506,9 +521,9 @@ def test_a_permanent_error_of_a_look_up_blocks_and_keeps_the_run(situation: Situ
     [
         (S.RUNNING, Reported(report(Phase.ACTIVE))),
         (S.FOREIGN, Reported(report(Phase.ACTIVE))),
-        (S.SOUGHT, Listed(())),
+        (S.SEEKING, Listed(())),
         (S.CLAIMED, Listed((FOUND,))),
-        (S.DOUBTED, Listed(())),
+        (S.CANCEL_UNCLEAR, Listed(())),
     ],
 )
 def test_an_answer_ends_a_block_that_was_about_asking(situation: Situation, happening: Input, stuck: bool) -> None:
@@ -542,7 +557,7 @@ def test_a_run_that_vanished_is_a_failure(situation: Situation) -> None:
 def test_a_foreign_run_that_vanished_is_lost() -> None:
     """What it was to cover is owed again; it is no failure of ours."""
     done = folded(in_situation(S.FOREIGN), Reported(NOT_FOUND), at(301))
-    assert done.state == State(owed=COVERED, last_claim_at=NOON)
+    assert done.state == State(owed=COVERED, last_claim_at=NOON, known_over=("r1",))
     assert done.ended
     assert (done.ended.outcome, done.ended.foreign) == (Outcome.LOST, True)
 
@@ -652,7 +667,7 @@ def test_a_foreign_run_is_full_only_if_the_platform_says_so() -> None:
 def test_a_foreign_failure_is_not_ours(phase: Phase) -> None:
     """No backoff, no hold, nothing counted: what it was to cover is owed again."""
     done = folded(in_situation(S.FOREIGN), Reported(report(phase)), at(50))
-    assert done.state == State(owed=COVERED, last_claim_at=NOON)
+    assert done.state == State(owed=COVERED, last_claim_at=NOON, known_over=("r1",))
     assert done.ended
     assert done.ended.outcome is Outcome.FAILED
 
@@ -660,7 +675,7 @@ def test_a_foreign_failure_is_not_ours(phase: Phase) -> None:
 def test_a_rival_is_sought_when_the_run_before_it_ended() -> None:
     """Of several runs that may be what came of our claim, all must end before we start."""
     after = folded(in_situation(S.FOREIGN, rival_since=at(-7)), Reported(report(Phase.FAILED)), at(50)).state
-    assert after.run == Run("t1", at(-7), S.SOUGHT, at(50), rival_since=at(-7))
+    assert after.run == Run("t1", at(-7), S.SEEKING, at(50), rival_since=at(-7))
 
 
 ADOPTED = Owed(at(-300), at(-20), at_least=4, reasons=("a",))
@@ -688,7 +703,7 @@ ADOPTED = Owed(at(-300), at(-20), at_least=4, reasons=("a",))
 )
 def test_the_share_of_a_foreign_run(debt: Any, found: Report, terms: Context, covering: Any, owed: Any) -> None:
     """On Glue what lies before its creation less the lag, full only by a full one, and nothing that is asked."""
-    after = folded(replace(in_situation(S.SOUGHT), owed=debt), Listed((found,)), at(2), terms).state
+    after = folded(replace(in_situation(S.SEEKING), owed=debt), Listed((found,)), at(2), terms).state
     assert (the_run(after).covering, after.owed) == (covering, owed)
     assert (the_run(after).run_id, the_run(after).full, the_run(after).situation) == (
         "r2",
@@ -698,11 +713,12 @@ def test_the_share_of_a_foreign_run(debt: Any, found: Report, terms: Context, co
 
 
 @pytest.mark.parametrize(
-    ("now", "leads_to", "look_at"), [(10, S.SOUGHT, 25), (SETTLED - 1, S.SOUGHT, SETTLED + 14), (SETTLED, S.IDLE, None)]
+    ("now", "leads_to", "look_at"),
+    [(10, S.SEEKING, 25), (SETTLED - 1, S.SEEKING, SETTLED + 14), (SETTLED, S.IDLE, None)],
 )
 def test_a_run_that_the_list_does_not_show(now: float, leads_to: Situation, look_at: float | None) -> None:
     """It is looked for again soon, until the list would show it; ended ones are not what is sought."""
-    after = folded(in_situation(S.SOUGHT), Listed((ENDED,)), at(now)).state
+    after = folded(in_situation(S.SEEKING), Listed((ENDED,)), at(now)).state
     assert after.situation is leads_to
     assert (after.run and after.run.next_look_at) == (None if look_at is None else at(look_at))
 
@@ -711,7 +727,7 @@ def test_a_run_that_the_list_does_not_show(now: float, leads_to: Situation, look
 def test_an_unknown_status_may_be_running_until_the_timeout(created_at: Any, found: bool) -> None:
     """Where its creation is not known, it may be."""
     listed = (report(Phase.UNKNOWN, "r2", created_at=created_at),)
-    assert (folded(in_situation(S.SOUGHT), Listed(listed), at(100)).state.situation is S.FOREIGN) is found
+    assert (folded(in_situation(S.SEEKING), Listed(listed), at(100)).state.situation is S.FOREIGN) is found
 
 
 @pytest.mark.parametrize(
@@ -728,7 +744,7 @@ def test_an_unknown_status_may_be_running_until_the_timeout(created_at: Any, fou
 def test_rivals_are_followed_until_one_is_left(created: Any, leads_to: Situation, rival_since: Any) -> None:
     """Only what may have come of our claim: created a minute before it, to 75 s after, by the platform's clock."""
     listed = tuple(report(Phase.ACTIVE, f"r{n}", created_at=time) for n, time in enumerate(created, 2))
-    after = folded(in_situation(S.SOUGHT, rival_since=NOON), Listed(listed), at(100)).state
+    after = folded(in_situation(S.SEEKING, rival_since=NOON), Listed(listed), at(100)).state
     assert after.situation is leads_to
     assert (after.run and after.run.rival_since) == rival_since
 
@@ -740,7 +756,7 @@ def test_rivals_are_followed_until_one_is_left(created: Any, leads_to: Situation
 def test_a_run_of_ours_may_have_waited_in_a_queue(terms: Context, created_at: datetime, leads_to: Situation) -> None:
     """Fabric dates a run anew when it leaves the queue: one that seems later than our claim may be what came of it."""
     listed = (report(Phase.ACTIVE, "r2", created_at=created_at),)
-    after = folded(in_situation(S.SOUGHT, rival_since=NOON), Listed(listed), at(100), terms).state
+    after = folded(in_situation(S.SEEKING, rival_since=NOON), Listed(listed), at(100), terms).state
     assert after.situation is leads_to
 
 
@@ -826,7 +842,7 @@ def test_our_own_cancel_is_a_failure(terms: Context) -> None:
 def test_a_skip_is_neither_success_nor_failure() -> None:
     """Another run was there: ours is written down as skipped, its debt owed, and the other looked for."""
     done = folded(in_situation(S.RUNNING), Reported(report(Phase.SKIPPED)), at(5), ON_FABRIC)
-    assert (done.state.owed, done.state.failures, done.state.situation) == (COVERED, 0, S.SOUGHT)
+    assert (done.state.owed, done.state.failures, done.state.situation) == (COVERED, 0, S.SEEKING)
     assert done.ended
     assert done.ended.outcome is Outcome.SKIPPED
 
@@ -835,12 +851,12 @@ def test_a_skip_is_neither_success_nor_failure() -> None:
 def test_a_cancelled_run_is_doubted_where_the_platform_skips(told: Any, ended_at: datetime) -> None:
     """The list is asked at once who it was."""
     state = folded(in_situation(S.RUNNING), Reported(report(Phase.CANCELLED, ended_at=told)), at(60), ON_FABRIC).state
-    assert state.run == a_run(S.DOUBTED, next_look_at=at(60), ended_at=ended_at, status="Cancelled")
+    assert state.run == a_run(S.CANCEL_UNCLEAR, next_look_at=at(60), ended_at=ended_at, status="Cancelled")
 
 
 def doubted(*listed: Report, now: float = 20, **run: Any) -> Folded:
     """Our run of noon ended Cancelled at +5; the list shows itself and these."""
-    state = in_situation(S.DOUBTED, **{"ended_at": at(5), **run})
+    state = in_situation(S.CANCEL_UNCLEAR, **{"ended_at": at(5), **run})
     return folded(state, Listed((report(Phase.CANCELLED, created_at=NOON), *listed)), at(now), ON_FABRIC)
 
 
@@ -853,20 +869,33 @@ def doubted(*listed: Report, now: float = 20, **run: Any) -> Folded:
         (report(Phase.SUCCEEDED, "r2", created_at=at(-9), ended_at=NOON), True),
         (report(Phase.ACTIVE, "r2", created_at=at(1)), True),
         (report(Phase.SUCCEEDED, "r2", created_at=at(4), ended_at=at(9)), True),
-        (report(Phase.SUCCEEDED, "r2", created_at=at(-9), ended_at=at(-1)), False),
+        (report(Phase.SUCCEEDED, "r2", created_at=at(-900), ended_at=at(-300)), True),
+        (report(Phase.SUCCEEDED, "r2", created_at=at(-900), ended_at=at(-301)), False),
         (report(Phase.SUCCEEDED, "r2", created_at=at(-9)), False),
         (report(Phase.SKIPPED, "r2", created_at=at(-9), ended_at=at(9)), False),
     ],
 )
 def test_a_cancelled_run_was_skipped_if_another_ran_when_it_was_created(other: Report, there: bool) -> None:
-    """... one that ended since included, and one that began later, since it may have been in the queue; one that was
-    skipped itself or ended before was not there.
+    """... one that ended since included, one that is told to have ended up to five minutes before, for told times are
+    inexact, and one that began later, since it may have been in the queue; one that was skipped itself was not there.
     """
     done = doubted(other)
     assert (done.ended is not None and done.ended.outcome is Outcome.SKIPPED) is there
     assert done.state.hold is None
     if there:
         assert done.state.owed == COVERED
+
+
+def test_a_cancel_soon_after_our_own_run_ended_is_a_persons() -> None:
+    """An end that an answer told us before our start was sent was over: it explains no skip, however near it lies."""
+    before = report(Phase.SUCCEEDED, "r0", created_at=at(-600), ended_at=at(-120))
+    state = replace(in_situation(S.CANCEL_UNCLEAR, ended_at=at(5)), known_over=("r0",))
+    listed = Listed((report(Phase.CANCELLED, created_at=NOON), before))
+    done = folded(state, listed, at(500), ON_FABRIC)
+    assert done.state.hold == Cancelled(at(5))
+    untold = folded(replace(state, known_over=("r9",)), listed, at(500), ON_FABRIC)
+    assert untold.ended
+    assert untold.ended.outcome is Outcome.SKIPPED
 
 
 @pytest.mark.parametrize(("lasted", "there"), [(300, True), (301, False)])
@@ -922,8 +951,8 @@ def test_a_cancel_whose_end_is_not_known_counts_from_now() -> None:
 
 def test_a_failed_listing_decides_nothing() -> None:
     """Neither a skip nor a person's cancel: it is asked again."""
-    done = folded(in_situation(S.DOUBTED), Listed(BUSY), at(500), ON_FABRIC)
-    assert (done.ended, done.state.situation, the_run(done.state).next_look_at) == (None, S.DOUBTED, at(560))
+    done = folded(in_situation(S.CANCEL_UNCLEAR), Listed(BUSY), at(500), ON_FABRIC)
+    assert (done.ended, done.state.situation, the_run(done.state).next_look_at) == (None, S.CANCEL_UNCLEAR, at(560))
 
 
 # --- Jobs of Fabric's ------------------------------------------------------------------------------------------------
@@ -952,7 +981,7 @@ def test_a_run_that_others_share_goes_on_without_the_job(situation: Situation) -
 
 @pytest.mark.parametrize(
     ("situation", "leads_to"),
-    [(s, s) for s in (S.CLAIMED, S.OVERDUE, S.CANCELLING, S.DOUBTED, S.FOREIGN)] + [(S.RUNNING, S.OVERDUE)],
+    [(s, s) for s in (S.CLAIMED, S.OVERDUE, S.CANCELLING, S.CANCEL_UNCLEAR, S.FOREIGN)] + [(S.RUNNING, S.OVERDUE)],
 )
 def test_a_run_of_the_job_alone_remembers_it_and_is_to_be_cancelled(situation: Situation, leads_to: Situation) -> None:
     """At once if it is known as ours and running; never if it may be someone else's."""
@@ -974,7 +1003,7 @@ def test_the_end_that_was_wanted_is_no_failure(covering: Owed | None) -> None:
     """Cancelled for its job: no failure, no backoff, no hold, and what joined it late is owed again."""
     state = in_situation(S.CANCELLING, covering=covering, withdrawn=("j",))
     after, ended = (result := folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC)).state, result.ended
-    assert after == State(owed=covering, last_claim_at=NOON)
+    assert after == State(owed=covering, last_claim_at=NOON, known_over=("r1",))
     assert ended
     assert (ended.outcome, ended.jobs) == (Outcome.CANCELLED, ("j",))
 
@@ -982,7 +1011,7 @@ def test_the_end_that_was_wanted_is_no_failure(covering: Owed | None) -> None:
 def test_a_cancel_that_others_may_have_asked_for_is_looked_into() -> None:
     """A run that goes on for others, though a job was withdrawn from it, is cancelled by nobody that we know."""
     state = in_situation(S.RUNNING, covering=COVERED, withdrawn=("j",))
-    assert folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC).state.situation is S.DOUBTED
+    assert folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC).state.situation is S.CANCEL_UNCLEAR
 
 
 def test_a_run_that_ended_well_before_its_cancel_has_succeeded() -> None:
@@ -1011,7 +1040,7 @@ def test_a_start_of_unknown_outcome_remembers_until_what_came_of_it_has_ended() 
     over = folded(adopted, Reported(report(Phase.SUCCEEDED, "r2", created_at=at(1))), at(300))
     assert over.ended
     assert over.ended.jobs == ()
-    assert (over.state.situation, the_run(over.state).withdrawn) == (S.SOUGHT, ("j",))  # the other may be ours
+    assert (over.state.situation, the_run(over.state).withdrawn) == (S.SEEKING, ("j",))  # the other may be ours
     assert folded(over.state, Listed(()), at(400)).state.run is None
 
 

@@ -70,6 +70,30 @@ def test_a_changed_schedule_is_no_signal() -> None:
     assert planned(changed, known(HOURLY), at(7200)) == []
 
 
+def test_each_schedule_has_its_own_digest() -> None:
+    """A changed full_refresh does not swallow a due time of the schedule, nor the other way round."""
+    changed = replace(BOTH, full_schedule=Schedule("0 5 * * *"))
+    assert planned(changed, known(BOTH), at(3600)) == [("scheduled at 2026-01-31 13:00Z", False, False)]
+    other = replace(BOTH, schedule=Schedule("30 * * * *"))
+    in_full = ("scheduled at 2026-02-01 03:00Z, full", True, False)
+    assert planned(other, known(BOTH), NOON + timedelta(hours=15)) == [in_full]
+
+
+def test_a_definition_of_release_1_is_the_same_schedules() -> None:
+    """Release 1 had one digest for both schedules; its records lose no due time, and changed ones count from now."""
+    sources, *_ = BOTH.definition.split(".")
+    state = State(definition=f"{sources}.{BOTH.schedules_of_release_1}", planned_until=NOON)
+    assert planned(BOTH, state, at(3600)) == [("scheduled at 2026-01-31 13:00Z", False, False)]
+    changed = replace(BOTH, full_schedule=None)
+    assert planned(changed, state, at(3600)) == []
+
+
+def test_a_changed_visibility_lag_is_signalled() -> None:
+    """Rule 12: what decides which data a run covers has changed. The default lag is that of release 1."""
+    changed = replace(HOURLY, policy=replace(HOURLY.policy, visibility_lag=timedelta(minutes=7)))
+    assert planned(changed, known(HOURLY), at(60)) == [("its sources changed", False, True)]
+
+
 def test_hours_of_missed_times_are_one_signal() -> None:
     """The latest of them."""
     assert planned(HOURLY, known(HOURLY), at(3.5 * 3600)) == [("scheduled at 2026-01-31 15:00Z", False, False)]

@@ -20,11 +20,12 @@ from msgspec.structs import replace
 from shared.config.load import Configuration, Workload, WorkloadJob
 from shared.refresh import records
 from shared.refresh.engine import ATTEMPTS, ContendedError
+from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Conflict, Document, Phase
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, State
 from shared.workload.api import Answer, Call
 from shared.workload.job import Job
-from shared.workload.jobs import KEPT, LINES_AT_FIRST, MOST_OPEN, Jobs, Step, standing
+from shared.workload.jobs import KEPT, LINES_AT_FIRST, Jobs, Step, standing
 from tests.support.core import BUSY, DENIED, NOON, THROTTLED, at, seconds
 from tests.support.jobs_world import (
     CALL,
@@ -287,19 +288,36 @@ def test_many_at_once_are_one_job(world: JobsWorld) -> None:
     assert (len(world.fabric.runs), world.status) == (1, "Completed")
 
 
+def test_a_repeated_create_passes_no_bound(world: JobsWorld) -> None:
+    """Jobs whose records are there, but not their signals, are not signalled beyond the bound: the target's record
+    would grow until no store takes it. They are told to come again, and their turn comes when there is room.
+    """
+    for number in range(JOBS_OPEN_MOST):
+        world.create(_numbered(number))
+    for number in range(JOBS_OPEN_MOST, JOBS_OPEN_MOST + 50):
+        late = _numbered(number)
+        job = Job(a_target().key, late.place, creation().digest, world.clock.now(), "Manual")
+        world.store.save(Document(records.job_key(late.item, late.instance)), records.write(job), None)
+        assert world.create(late).status is HTTPStatus.TOO_MANY_REQUESTS
+        assert json.loads(world.get(late).body)["status"] == "NotStarted"
+    assert len(world.store.load(a_target().key).body) < 10_000
+    world.wait(600, poll=False)
+    assert world.create(_numbered(JOBS_OPEN_MOST)).status is HTTPStatus.ACCEPTED
+
+
 def test_open_jobs_are_bounded(world: JobsWorld) -> None:
     """429 beyond that, which Fabric may ask again after; the job that is there already is still the same."""
-    for number in range(MOST_OPEN):
+    for number in range(JOBS_OPEN_MOST):
         assert world.create(_numbered(number)).status is HTTPStatus.ACCEPTED
-    refused = world.create(_numbered(MOST_OPEN))
+    refused = world.create(_numbered(JOBS_OPEN_MOST))
     assert (refused.status, _code(refused)) == (HTTPStatus.TOO_MANY_REQUESTS, "TooManyJobs")
     assert refused.headers == {"Retry-After": "60"}
     assert not json.loads(refused.body)["isPermanent"]
-    assert world.get(_numbered(MOST_OPEN)).status is HTTPStatus.NOT_FOUND
+    assert world.get(_numbered(JOBS_OPEN_MOST)).status is HTTPStatus.NOT_FOUND
     assert world.create(_numbered(0)).status is HTTPStatus.ACCEPTED
     assert len(world.store.load(a_target().key).body) < 10_000
     world.wait(600, poll=False)
-    assert world.create(_numbered(MOST_OPEN)).status is HTTPStatus.ACCEPTED
+    assert world.create(_numbered(JOBS_OPEN_MOST)).status is HTTPStatus.ACCEPTED
     assert len(world.fabric.runs) == 1
 
 
