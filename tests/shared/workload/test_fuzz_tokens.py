@@ -9,6 +9,7 @@ import json
 import math
 import random
 import string
+from collections.abc import Collection
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -110,6 +111,15 @@ CLAIMS: dict[str, list[Any]] = {
     "oid": [STRANGER],
     "scp": ["FabricWorkloadControl", "user_impersonation", "a FabricWorkloadControl b", "FabricWorkloadControl2"],
 }
+EXPECTED = Expected(AUDIENCE, PUBLISHER, CLIENT_ID, frozenset({CUSTOMER}))
+OTHERS = [
+    Expected(AUDIENCE, PUBLISHER, CLIENT_ID),
+    Expected(AUDIENCE, PUBLISHER, CLIENT_ID, frozenset({STRANGER})),
+    Expected(AUDIENCE, f"{{{PUBLISHER}}}".upper(), CLIENT_ID, frozenset({f"{{{CUSTOMER.upper()}}}", STRANGER})),
+    Expected(AUDIENCE, CUSTOMER, CLIENT_ID),
+    Expected(AUDIENCE, PUBLISHER, tenants=frozenset({CUSTOMER})),
+    Expected("", PUBLISHER, CLIENT_ID, frozenset({CUSTOMER})),
+]
 KEYS = ["https://login.microsoftonline.com/{tenantid}/v2.0", "https://sts.windows.net/{tenantid}/", *ISSUERS, ""]
 
 
@@ -136,18 +146,27 @@ def a_case(chance: random.Random) -> Case:
     app = good(chance, subject=False)
     subject = good(chance, subject=True) if chance.random() < 0.6 else None
     tenant, keys = CUSTOMER, [KEYS[0], KEYS[0]]
-    expected = Expected(AUDIENCE, PUBLISHER, CLIENT_ID)
+    expected = EXPECTED
     for _ in range(chance.choice([0, 1, 1, 1, 2, 3])):
         match chance.randrange(12):
             case 0:
-                tenant = chance.choice([*TENANTS, ""])
+                tenant = chance.choice([*TENANTS, "", CUSTOMER.upper(), f"{{{CUSTOMER}}}", f" {CUSTOMER}"])
             case 1:
                 keys[chance.randrange(2)] = chance.choice(KEYS)
             case 2:
-                expected = chance.choice([Expected(AUDIENCE, PUBLISHER), Expected("", PUBLISHER, CLIENT_ID)])
+                expected = chance.choice(OTHERS)
+            case 3:
+                move(chance, chance.choice([app, app if subject is None else subject]))
             case _:
                 change(chance, chance.choice([app, app if subject is None else subject]))
     return Case(app, keys[0], subject, keys[1], tenant, expected)
+
+
+def move(chance: random.Random, claims: dict[str, Any]) -> None:
+    """Let another tenant be the token's, consistently."""
+    tenant = chance.choice(TENANTS)
+    old, claims["tid"] = str(claims.get("tid")), tenant
+    claims["iss"] = str(claims.get("iss")).replace(old, tenant)
 
 
 def change(chance: random.Random, claims: dict[str, Any]) -> None:
@@ -167,7 +186,9 @@ def lets_in(case: Case) -> bool:
     app, subject = case.app, case.subject
     if not is_good(app, case.app_key, case.expected) or caller_of(app) not in (FABRIC, CLIENT):
         return False
-    if app.get("idtyp") != "app" or "scp" in app or app["tid"] != PUBLISHER:
+    if app.get("idtyp") != "app" or "scp" in app or not is_one(app["tid"], {case.expected.publisher_tenant}):
+        return False
+    if not is_one(case.tenant, case.expected.tenants or {case.expected.publisher_tenant}):
         return False
     if type(app.get("oid")) is not str or app["oid"] == "":
         return False
@@ -176,7 +197,7 @@ def lets_in(case: Case) -> bool:
 
 def is_behind(subject: dict[str, Any], case: Case) -> bool:
     """A user of the customer's tenant, through the same app as the app token's, in the scope of workloads."""
-    if subject["tid"] != case.tenant or caller_of(subject) != caller_of(case.app) or "idtyp" in subject:
+    if not is_one(subject["tid"], {case.tenant}) or caller_of(subject) != caller_of(case.app) or "idtyp" in subject:
         return False
     scopes = subject.get("scp")
     return type(scopes) is str and "FabricWorkloadControl" in scopes.split(" ")
@@ -204,6 +225,19 @@ def is_good(claims: dict[str, Any], key: str, expected: Expected) -> bool:
         return False
     ends, begins, made = times
     return bool(ends > NOW - LEEWAY and begins <= NOW + LEEWAY and made <= NOW + LEEWAY)
+
+
+def is_one(tenant: str, tenants: Collection[str]) -> bool:
+    """Whether it is one of them, by the number that a UUID is, however it is written; what is none is no tenant."""
+    return number_of(tenant) in {number_of(each) for each in tenants} - {None}
+
+
+def number_of(text: str) -> int | None:
+    """A UUID's number; None for any other text."""
+    try:
+        return UUID(text.strip()).int if set("{-}") & set(text) else None
+    except ValueError:
+        return None
 
 
 def is_uuid(text: Any) -> bool:
