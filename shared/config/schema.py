@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from shared.targets import Policy
+
 # --- Words -----------------------------------------------------------------------------------------------------------
 
 
@@ -463,8 +465,47 @@ class File(Table, frozen=True, kw_only=True):
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the file, for editors that check and complete TOML."""
+    schema = msgspec.json.schema(File)
+    definitions = schema["$defs"]
+    targets = definitions["File"]["properties"]["targets"]
+    targets["additionalProperties"] = _by_kind(targets["additionalProperties"]["discriminator"]["mapping"])
+    for key, value in _built_in().items():
+        definitions["DefaultsTable"]["properties"][key]["default"] = value
+    for source in definitions["OnTable"]["properties"].values():
+        source.setdefault(
+            "description", definitions.get(source.get("$ref", "").rpartition("/")[2], {}).get("description")
+        )
+    _set_apart(definitions)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "unstale.toml", **schema}
+
+
+def _set_apart(node: Any) -> None:
+    """Put each `$ref` that has neighbours into an `allOf`: tools of older drafts, as `taplo`, pass those over."""
+    if isinstance(node, dict) and "$ref" in node and len(node) > 1:
+        node["allOf"] = [{"$ref": node.pop("$ref")}]
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _set_apart(inner)
+
+
+def _by_kind(mapping: dict[str, str]) -> dict[str, Any]:
+    """What a target must be once its kind is known, so that an editor marks the wrong key and not the whole target."""
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "unstale.toml",
-        **msgspec.json.schema(File),
+        "type": "object",
+        "required": ["kind"],
+        "properties": {"kind": {"description": "What is refreshed.", "enum": [*mapping]}},
+        "allOf": [
+            {
+                "if": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": kind}}},
+                "then": {"$ref": reference},
+            }
+            for kind, reference in mapping.items()
+        ],
     }
+
+
+def _built_in() -> dict[str, str]:
+    """What holds where a file says nothing, as a file would say it."""
+    policy = Policy()
+    durations = {key: getattr(policy, key) for key in LIMITS}
+    said = {key: duration_text(duration) for key, duration in durations.items() if duration is not None}
+    return {**said, "start": policy.start}

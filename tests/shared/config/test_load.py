@@ -30,6 +30,7 @@ from shared.config.load import (
     SignalSource,
     Workload,
     WorkloadJob,
+    _understood,
     json_schema,
     load,
     warnings,
@@ -567,8 +568,75 @@ def test_the_schema_describes_everything() -> None:
         assert table["description"].endswith("."), name
         assert not table["additionalProperties"], name
         for key, value in table["properties"].items():
-            shown_elsewhere = (name == "OnTable" and key != "visibility_lag") or key == "kind"
-            assert shown_elsewhere or value["description"].endswith("."), f"{name}.{key}"
+            assert key == "kind" or value["description"].endswith("."), f"{name}.{key}"
+
+
+def test_the_schema_knows_what_is_built_in() -> None:
+    """An editor offers each default, which is the one that holds where a file says nothing."""
+    offered = {
+        key: value["default"]
+        for key, value in json_schema()["$defs"]["DefaultsTable"]["properties"].items()
+        if "default" in value
+    }
+    said = "\n".join(f"{key} = {toml(value)}" for key, value in offered.items())
+    assert offered.keys() >= {"quiet_period", "max_wait", "min_interval", "visibility_lag", "timeout", "look", "start"}
+    assert load(f"[defaults]\n{said}\n{BASE}") == load(BASE)
+
+
+def places_of(error: jsonschema.ValidationError) -> Keys:
+    """Where an editor draws its line: at a value, or at the table that has a key too many or too few."""
+    return tuple(error.absolute_path)
+
+
+@pytest.mark.parametrize("path", cases("bad/shape"))
+def test_the_schema_marks_the_wrong_key_at_its_place(path: Path) -> None:
+    """Each mistake of shape is marked at its key, or at the table where one is unknown or missing; nothing else is."""
+    document = tomllib.loads(read(path))
+    marked = {places_of(error) for error in SCHEMA.iter_errors(document)}
+    told = {mistake.path for mistake in _understood(document).mistakes}
+    assert all({place, place[:-1]} & marked for place in told)
+    assert marked <= told | {place[:-1] for place in told}
+
+
+GOOD_FILES = [*(GOLDEN / "good").glob("*.toml"), *(GOLDEN / "doubtful").glob("*.toml"), EXAMPLE]
+
+
+@pytest.fixture(name="schema_file", scope="module")
+def schema_in_a_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `unstale check --schema` prints, as a file for the tools of editors."""
+    file = tmp_path_factory.mktemp("schema") / "unstale.schema.json"
+    file.write_text(json.dumps(json_schema()), encoding="utf-8")
+    return file
+
+
+def tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a tool of this environment."""
+    found = Path(sys.executable).with_name(name)
+    return subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300)
+
+
+def judged(name: str, schema_file: Path, *files: Path) -> subprocess.CompletedProcess[str]:
+    """What `taplo` or `check-jsonschema` says of these files."""
+    if name == "taplo":
+        return tool(name, "lint", "--no-auto-config", "--schema", schema_file.as_uri(), *files)
+    return tool(name, "--schemafile", schema_file, *files)
+
+
+@pytest.mark.parametrize("name", ["taplo", "check-jsonschema"])
+def test_tools_that_are_not_ours_accept_good_files(name: str, schema_file: Path) -> None:
+    """`taplo`, which editors run, and `check-jsonschema` find nothing wrong with what loads."""
+    done = judged(name, schema_file, *GOOD_FILES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["taplo", "check-jsonschema"])
+def test_tools_that_are_not_ours_refuse_bad_files(name: str, schema_file: Path) -> None:
+    """Each file of another shape is named by both."""
+    bad = sorted((GOLDEN / "bad" / "shape").glob("*.toml"))
+    done = judged(name, schema_file, *bad)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert {file.name for file in bad if file.name not in said} == set()
 
 
 @pytest.mark.parametrize("path", [*cases("good"), pytest.param(EXAMPLE, id="example")])
@@ -592,7 +660,7 @@ def test_the_schema_refuses_files_of_another_shape(path: Path) -> None:
 WHAT_IS_IMPORTED = """
 import sys
 from pathlib import Path
-from shared.config import ConfigurationError, load
+from shared.config.load import ConfigurationError, load
 load(Path(sys.argv[1]).read_text(encoding="utf-8"))
 print(*sys.modules)
 """
