@@ -232,7 +232,7 @@ def asked_for() -> set[str]:
     settings.read(seen)
     settings.event_hub(seen)
     settings.is_pushed(seen)
-    workload = Seen({"UNSTALE_WORKLOAD_AUDIENCE": "a", "UNSTALE_WORKLOAD_PUBLISHER_TENANT": "t"})
+    workload = Seen({"UNSTALE_WORKLOAD_AUDIENCE": "a", "UNSTALE_WORKLOAD_PUBLISHER_TENANT": WORKSPACE})
     settings.workload(workload)
     return seen.asked | workload.asked
 
@@ -401,7 +401,7 @@ def test_a_signed_in_user_has_a_container_and_a_key_that_only_roles_open() -> No
 # --- Nothing without a token -----------------------------------------------------------------------------------------
 
 
-KEYLESS = {"workload_create", "workload_get", "workload_cancel"}
+KEYLESS = {"workload_create", "workload_get", "workload_cancel", "workload_item", "workload_payload"}
 """Fabric calls them, and has no key of ours: its tokens are judged instead."""
 LIST = """
 from functions_azure.app import app
