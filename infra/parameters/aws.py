@@ -11,7 +11,7 @@ from botocore.session import Session
 from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, patterns_for, signal_pattern
 from shared.config.load import Configuration
-from shared.targets import Cloud, GlueView, S3ObjectCreated
+from shared.targets import Cloud, GlueTableChanged, GlueView, IcebergChanged, S3ObjectCreated
 from shared.values import Value
 
 LONGEST_PARAMETER: Final = 4096
@@ -43,6 +43,7 @@ def inputs(configuration: Configuration, region: str) -> Inputs:
     parameters = {
         "Buckets": as_many_as_fit(buckets(configuration)),
         "GlueResources": ",".join(resources),
+        "SourceResources": ",".join(source_resources(configuration, region)),
         **{f"EventPattern{number}": text for number, text in enumerate(texts, start=1)},
         "SignalPattern": signal_pattern(configuration.deployment.signal_sources),
         "ConfigFingerprint": configuration.fingerprint,
@@ -117,6 +118,36 @@ def glue_resources(views: Iterable[GlueView], region: str) -> tuple[tuple[str, .
     accounts = sorted({_account(view) for view in found})
     arns = tuple(f"{_prefix(account, region)}:{kind}" for account in accounts for kind in ("catalog*", "*/*"))
     return arns, ("the role may refresh every view of the account: the ARNs of each do not fit",)
+
+
+def source_resources(configuration: Configuration, region: str) -> tuple[str, ...]:
+    """ARNs whose metadata the function looks at: all tables of the views' databases, and tables that `on` names.
+
+    A view's sources in other databases are only known by looking at the view; who has such adds them to the parameter.
+    """
+    places = [target.resource for target in configuration.targets if isinstance(target.resource, GlueView)]
+    named = [
+        GlueView(source.catalog_id or view.catalog_id, source.database, source.table)
+        for target in configuration.targets
+        for source in target.on
+        if isinstance(source, IcebergChanged | GlueTableChanged) and isinstance(view := target.resource, GlueView)
+    ]
+    found = dict.fromkeys(arn for view in (*places, *named) for arn in _arns(view, region, _any_table_parts(view)))
+    found |= dict.fromkeys(arn for view in (*places, *named) for arn in _bucket_arns(view, region))
+    if len(",".join(found)) <= LONGEST_PARAMETER:
+        return tuple(found)
+    accounts = sorted({_account(view) for view in (*places, *named)})
+    return tuple(f"{_prefix(account, region)}:{kind}" for account in accounts for kind in ("catalog*", "*/*"))
+
+
+def _bucket_arns(view: GlueView, region: str) -> list[str]:
+    """ARNs of the table bucket that a nested catalog stands for, and of its tables; none for any other catalog."""
+    account, _, nested = view.catalog_id.partition(":")
+    catalog, _, bucket = nested.partition("/")
+    if catalog != "s3tablescatalog" or not bucket:
+        return []
+    arn = f"arn:{_partition(region)}:s3tables:{region}:{account}:bucket/{bucket}"
+    return [arn, f"{arn}/table/*"]
 
 
 def _arns(view: GlueView, region: str, tables: Iterable[str]) -> list[str]:

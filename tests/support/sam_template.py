@@ -33,7 +33,7 @@ def deployed(gradual_rollout: str = "true") -> dict[str, Any]:
     packaged = copy.deepcopy(written())
     packaged["Resources"]["Function"]["Properties"]["CodeUri"] = "s3://packages/aws.zip"  # what `sam deploy` puts there
     with patch.dict(os.environ, {"AWS_DEFAULT_REGION": "eu-central-1"}):
-        parameters = {"GlueResources": "arn", "GradualRollout": gradual_rollout}
+        parameters = {"GlueResources": "arn", "SourceResources": "arn", "GradualRollout": gradual_rollout}
         made = transform(packaged, parameters, _NoManagedPolicies())
     return plain(made)
 
