@@ -6,10 +6,16 @@ from typing import NamedTuple
 
 
 class LookMutant(NamedTuple):
-    """One sentence, and the code without it."""
+    """One sentence, the code without it, and how many histories it takes at most to tell.
+
+    Where several sentences guard the same thing, one alone is not missed by a whole history: what it says is then
+    tested by itself (`elsewhere`).
+    """
 
     sentence: str
     change: str
+    histories: int = 60
+    elsewhere: str = ""
 
 
 LOOK_MUTANTS = (
@@ -19,6 +25,7 @@ LOOK_MUTANTS = (
         replies:
         ~ return min(self.asked_at, self.date - self.took) if self.date else self.asked_at => return self.answered_at
         """,
+        elsewhere="tests/shared/sources/test_rules.py::test_a_proof_takes_the_earlier_clock_and_a_signal_the_later",
     ),
     LookMutant(
         "a new version is a signal",
@@ -49,6 +56,7 @@ LOOK_MUTANTS = (
         iceberg:
         ~ current = (metadata.current, *_logged_since(metadata, known)) => current = (metadata.current,)
         """,
+        elsewhere="tests/shared/sources/test_golden.py::test_iceberg_news_is_what_changed_data",
     ),
     LookMutant(
         "`replace` snapshots are traced back, and others are news",
@@ -61,9 +69,10 @@ LOOK_MUTANTS = (
         "sources first, then the platform's list of runs (while one is running, nothing is proven)",
         """
         looking:
-        - return not isinstance(runs, Trouble) and not any(run.phase in {Phase.ACTIVE, Phase.UNKNOWN} for run in runs)
+        - return not isinstance(runs, Failure) and not any(run.phase in {Phase.ACTIVE, Phase.UNKNOWN} for run in runs)
         + return True
         """,
+        elsewhere="tests/shared/sources/test_looking.py::test_nothing_is_proven_while_a_run_may_be_going_on",
     ),
     LookMutant(
         "then the view: what it said before the list does not count",
@@ -71,6 +80,7 @@ LOOK_MUTANTS = (
         looking:
         ~ again = self._sources.look(looked.group, Known({}, frozenset(wanted))) => again = looked.seen
         """,
+        elsewhere="tests/shared/sources/test_looking.py::test_a_view_that_lost_a_version_meanwhile_is_not_proven",
     ),
     LookMutant(
         "if each source has one of its ids among the view's",
@@ -85,6 +95,7 @@ LOOK_MUTANTS = (
         proof:
         ~ when = min(_when(memories[source]) for source in view.sources) => when = view.moment
         """,
+        elsewhere="tests/shared/sources/test_rules.py::test_a_view_that_read_all_current_versions_is_proven",
     ),
     LookMutant(
         "a proof drops what a run claimed at T would cover",
@@ -92,6 +103,7 @@ LOOK_MUTANTS = (
         proven:
         ~ covered, rest = split(owed, at - lag) => covered, rest = owed, None
         """,
+        elsewhere="tests/shared/refresh/test_proven.py::test_a_proof_splits_what_is_owed_as_a_claim_does",
     ),
     LookMutant(
         "a disproof is a signal",
@@ -99,6 +111,7 @@ LOOK_MUTANTS = (
         machine:
         ~ return Folded(replace(signalled, disproved=signalled.owed is not None)) => return Folded(state)
         """,
+        elsewhere="tests/shared/refresh/test_proven.py::test_a_disproof_is_a_signal_once",
     ),
     LookMutant(
         "once until the next proof",
@@ -106,5 +119,6 @@ LOOK_MUTANTS = (
         machine:
         ~ if state.disproved or state.owed is not None or state.run is not None: => if state.run is not None:
         """,
+        elsewhere="tests/shared/refresh/test_proven.py::test_a_disproof_is_a_signal_once",
     ),
 )

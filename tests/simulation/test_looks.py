@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.simulation.core import broken, patches
+from tests.simulation.look_mutants import LOOK_MUTANTS, LookMutant
 from tests.simulation.looks import play
 from tests.simulation.measure import unmeasured
 
+ROOT = Path(__file__).parents[2]
 PORTION = 50
 """Histories of one test, so that workers can share them."""
 
@@ -31,3 +36,25 @@ def test_lakes_heal(first: int, count: int, request: pytest.FixtureRequest) -> N
         with unmeasured():
             verdict = play(seed, trace=lines.append if alone else None)
         assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
+
+
+TOLD = [mutant for mutant in LOOK_MUTANTS if not mutant.elsewhere]
+
+
+@pytest.mark.parametrize("mutant", TOLD, ids=[mutant.sentence[:40] for mutant in TOLD])
+def test_code_without_a_sentence_is_told(mutant: LookMutant) -> None:
+    """A history of looks shows what each of these sentences is for."""
+    core = broken(f"look_{LOOK_MUTANTS.index(mutant)}", *patches(mutant.change))
+    with unmeasured():
+        assert any(play(seed, core).violations for seed in range(mutant.histories)), mutant.sentence
+
+
+ELSEWHERE = [mutant for mutant in LOOK_MUTANTS if mutant.elsewhere]
+
+
+@pytest.mark.parametrize("mutant", ELSEWHERE, ids=[mutant.sentence[:40] for mutant in ELSEWHERE])
+def test_a_sentence_that_others_cover_has_a_test_of_its_own(mutant: LookMutant) -> None:
+    """Its words are still in the code, and the test that stands for it exists."""
+    assert broken(f"looks_{LOOK_MUTANTS.index(mutant)}", *patches(mutant.change))
+    path, _, name = mutant.elsewhere.partition("::")
+    assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
