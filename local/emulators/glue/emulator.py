@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 from unittest.mock import patch
 
@@ -383,9 +383,14 @@ def _paging(emulator: GlueEmulator) -> Callable[[GlueResponse], tuple[str, dict[
         asked = response.parameters
         tables = response.glue_backend.get_tables(asked["DatabaseName"], asked.get("Expression"))
         page = page_of_tables([table.as_dict() for table in tables], asked)
-        return json.dumps(page, default=datetime.timestamp), dict(JSON)
+        return json.dumps(page, default=_epoch_seconds), dict(JSON)
 
     return get_tables
+
+
+def _epoch_seconds(time: datetime) -> float:
+    """A time of moto's, which is UTC and does not say so, as Glue writes it."""
+    return time.replace(tzinfo=UTC).timestamp()
 
 
 def _read_by_refresh(call: Call) -> tuple[int, ...]:

@@ -119,9 +119,15 @@ def subobjects_read(account: str, backend: Backend, view: Mapping[str, Any]) -> 
     """The snapshots that a refresh of a view reads now, -1 for a source without one [assumed]."""
     found = []
     for arn in view.get("ViewDefinition", {}).get("SubObjects", ()):
-        *catalogs, database, name = arn.partition(":table/")[2].split("/")
+        parts = arn.partition(":table/")[2].split("/")
+        if len(parts) < 2:  # noqa: PLR2004 - a database and a table
+            continue
+        *catalogs, database, name = parts
         catalog = f"{account}:{'/'.join(catalogs)}" if catalogs else account
-        table = backend(catalog).get_table(database, name).as_dict()
+        try:
+            table = backend(catalog).get_table(database, name).as_dict()
+        except EntityNotFoundException:
+            continue  # a view may name what is gone, or never was: whoever made it here did not care
         current = current_snapshot(account, table)
         found.append(-1 if current is None else current)
     return tuple(found)
