@@ -55,19 +55,16 @@ class Listener(NamedTuple):
     target: Target
 
 
-class _BySuffix(NamedTuple):
-    """The sources of one place that have one prefix."""
-
-    lengths: tuple[int, ...]
-    found: Mapping[str, tuple[Listener, ...]]
+Affixes = tuple[str, str]
+"""Prefix and suffix of a source; both empty where it means all that arrives at its place."""
 
 
 class Listeners(NamedTuple):
-    """The sources of one place: by prefix, then by suffix; the prefixes also in order, for folders that hold them."""
+    """The sources of one place, by their affixes, which `order` has sorted; `lengths` are those of both, each once."""
 
-    lengths: tuple[int, ...]
-    found: Mapping[str, _BySuffix]
-    prefixes: Sequence[str]
+    lengths: tuple[tuple[int, int], ...]
+    found: Mapping[Affixes, tuple[Listener, ...]]
+    order: Sequence[Affixes]
 
 
 def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Target, Signal], ...]:
@@ -109,6 +106,8 @@ def reason(arrival: Arrival) -> str:
 
 def printable(text: str, longest: int) -> str:
     """The text on one line, with what would not print escaped, cut to `longest` characters."""
+    if text.isprintable() and len(text) <= longest:
+        return text
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text[: longest + 1]
@@ -124,52 +123,41 @@ def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:
         for source in target.on
         if not isinstance(source, IcebergChanged)
     )
-    return {place: _by_prefix(found) for place, found in places.items()}
+    return {place: _by_affixes(listening) for place, listening in places.items()}
 
 
-def _by_prefix(found: Iterable[Listener]) -> Listeners:
-    groups = _grouped((_affixes(listener.source)[0], listener) for listener in found)
-    by_prefix = {prefix: _by_suffix(listening) for prefix, listening in groups.items()}
-    return Listeners(_lengths(by_prefix), by_prefix, sorted(by_prefix))
-
-
-def _by_suffix(found: Iterable[Listener]) -> _BySuffix:
-    groups = _grouped((_affixes(listener.source)[1], listener) for listener in found)
-    return _BySuffix(_lengths(groups), groups)
-
-
-def _lengths(texts: Iterable[str]) -> tuple[int, ...]:
-    return tuple(sorted({len(text) for text in texts}))
+def _by_affixes(listening: Iterable[Listener]) -> Listeners:
+    found = _grouped((_affixes(listener.source), listener) for listener in listening)
+    return Listeners(tuple({(len(prefix), len(suffix)) for prefix, suffix in found}), found, sorted(found))
 
 
 def _listeners_to(arrival: Arrival, place: Listeners) -> Iterator[Listener]:
     """The sources of the place that mean this arrival, and below whose prefix it lies in no temporary folder."""
     key, is_folder = _key_of(arrival)
-    temporary_at = f"/{key}".rfind(TEMPORARY)
-    for length in place.lengths:
-        group = place.found.get(key[:length])
-        if group and temporary_at < length <= len(key):
-            yield from _with_suffix(group, key, is_folder=is_folder)
+    size, temporary_at = len(key), f"/{key}".rfind(TEMPORARY)
     if is_folder:
-        yield from _inside(key, place)
+        yield from _listeners_to_folder(key, temporary_at, place)
+        return
+    for prefix, suffix in place.lengths:
+        if temporary_at < prefix <= size and suffix <= size:
+            yield from place.found.get((key[:prefix], key[size - suffix :]), ())
 
 
-def _with_suffix(group: _BySuffix, key: str, *, is_folder: bool) -> Iterator[Listener]:
-    """The sources of one prefix that fit the end of the key; what a folder holds may end in any suffix."""
-    for length in group.lengths:
-        if is_folder:
-            yield from (listener for found in group.found.values() for listener in found)
-            return
-        if length <= len(key):
-            yield from group.found.get(key[len(key) - length :], ())
+def _listeners_to_folder(folder: str, temporary_at: int, place: Listeners) -> Iterator[Listener]:
+    """The sources whose prefix holds the folder or lies inside it; what a folder holds may end in any suffix."""
+    for length in {prefix for prefix, _ in place.lengths if temporary_at < prefix <= len(folder)}:
+        yield from _from(folder[:length], place, inside=False)
+    yield from _from(folder, place, inside=True)
 
 
-def _inside(folder: str, place: Listeners) -> Iterator[Listener]:
-    """The sources whose prefix lies inside the folder, found without looking at the others."""
-    first = bisect_left(place.prefixes, folder)
-    for prefix in takewhile(lambda prefix: prefix.startswith(folder), islice(place.prefixes, first, None)):
-        if prefix != folder:
-            yield from (listener for found in place.found[prefix].found.values() for listener in found)
+def _from(first: str, place: Listeners, *, inside: bool) -> Iterator[Listener]:
+    """The sources with this prefix, or with one that lies inside it: found without looking at the others."""
+    start = bisect_left(place.order, (first, ""))
+    for affixes in takewhile(lambda affixes: affixes[0].startswith(first), islice(place.order, start, None)):
+        if (affixes[0] != first) is inside:
+            yield from place.found[affixes]
+        elif not inside:
+            return  # what follows in order lies inside
 
 
 def _extra_lag(source: Source, target: Target) -> timedelta:
