@@ -1,22 +1,21 @@
 """The Lambda's entry: `functions_aws.app.handler`; `shell.py` does the work.
 
-Importing this module reads no variable, builds no client and connects to nothing; the first event does. It does import
-the SDK: Lambda gives the import a whole processor, whatever the function's memory, and each event needs the SDK anyway.
+Importing this module connects to nothing. Outside of Lambda it builds nothing either: the first event does. Within
+Lambda, which gives an import a whole processor whatever the function's memory, it builds the shell and its clients.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cache
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from functions_aws import settings, wiring
-from functions_aws.clients import Clients
-from functions_aws.dead_letters import DeadLetters
-from functions_aws.shell import Shell
-from functions_aws.telemetry import Telemetry
-from functions_aws.visibility import Returns
-from shared.redaction import Redactor
+from functions_aws import wiring
+
+if TYPE_CHECKING:
+    from functions_aws.shell import Shell
+
+_made: dict[str, Shell] = {}
 
 
 def handler(event: Any, context: Any) -> Any:
@@ -26,16 +25,21 @@ def handler(event: Any, context: Any) -> Any:
     `unstale status` shows, anything else with `{"verdict": "done"}`. A bad configuration or a missing variable fails
     every invocation with what is wrong, and leaves the messages where they are.
     """
-    return _shell().answer(event, context)
+    return shell().answer(event, context)
 
 
-@cache
-def _shell() -> Shell:
-    """One for a process; an exception is not cached, so that every invocation says what is wrong."""
-    found = settings.read(os.environ)
-    configuration = wiring.configuration(found)
-    redactor = Redactor(settings.secrets(os.environ))
-    telemetry = Telemetry(found.service, redactor)
-    clients = Clients(found.region)
-    here = wiring.world(found, clients, telemetry.emit, redactor=redactor)
-    return Shell(configuration, here, DeadLetters(clients), Returns(clients), telemetry, redactor=redactor)
+def shell() -> Shell:
+    """Make the shell of this process; nothing is kept of a failure, so that every invocation says what is wrong."""
+    if "shell" not in _made:
+        _made["shell"] = wiring.shell(os.environ)
+    return _made["shell"]
+
+
+def use(shell: Shell) -> None:
+    """Let the handler work on other parts: the demo's, or a test's."""
+    _made["shell"] = shell
+
+
+if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:  # set by Lambda alone, before it imports the handler
+    with suppress(Exception):  # what is wrong is said by every invocation, with its messages left where they are
+        shell()

@@ -79,6 +79,10 @@ class Clients:
         """Build nothing yet; `region` is as for `session`."""
         self._region = region
 
+    def build(self) -> None:
+        """Build all clients now, so that no event waits for it. Nothing is sent."""
+        _ = self.dynamodb, self.sqs, self.glue
+
     @cached_property
     def _session(self) -> Any:
         return session(self._region)

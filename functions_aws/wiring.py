@@ -1,17 +1,22 @@
-"""Puts the parts of this cloud together into what the engine needs of the world."""
+"""Puts the parts of this cloud together: the shell that the handler calls, and the ports that the engine needs."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from functions_aws import settings
 from functions_aws.clients import Clients
+from functions_aws.dead_letters import DeadLetters
 from functions_aws.platform import Platform
 from functions_aws.settings import Settings, SettingsError
+from functions_aws.shell import Shell
 from functions_aws.sources import Sources
 from functions_aws.store import Store
+from functions_aws.telemetry import Telemetry
+from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from shared.config.load import Configuration, load
 from shared.redaction import NOTHING_KNOWN, Redactor
@@ -33,38 +38,38 @@ class SystemClock:
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def configuration(settings: Settings) -> Configuration:
+def configuration(found: Settings) -> Configuration:
     """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file.
 
     Raises `SettingsError` if the rules were made from another one: events of targets that it lacks would be ignored.
     Several environments are packaged in one folder, one after the other.
     """
-    found = load(settings.config.read_bytes(), str(settings.config))
-    if settings.fingerprint not in {"", found.fingerprint}:
+    read = load(found.config.read_bytes(), str(found.config))
+    if found.fingerprint not in {"", read.fingerprint}:
         raise SettingsError(
-            f"UNSTALE_CONFIG_FINGERPRINT is {settings.fingerprint!r}, but that of {settings.config} is "
-            f"{found.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
+            f"UNSTALE_CONFIG_FINGERPRINT is {found.fingerprint!r}, but that of {found.config} is "
+            f"{read.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
             "make package-aws for this environment, then sam deploy"
         )
-    return found
+    return read
 
 
 def world(
-    settings: Settings,
+    found: Settings,
     clients: Clients,
     emit: Callable[[LogEvent], None],
     clock: Clock | None = None,
     redactor: Redactor = NOTHING_KNOWN,
 ) -> Ports:
-    """Nothing in it has been called yet, so nothing is connected."""
+    """Make the ports of the engine. None of them has been called yet, so nothing is connected."""
     clock = clock or SystemClock()
-    store, platform = Store(clients, settings.table), Platform(clients, redactor)
+    store, platform = Store(clients, found.table), Platform(clients, redactor)
     sources = Sources(clients, clock, redactor=redactor)
     return Ports(
         cloud=Cloud.AWS,
         store=store,
         platform=platform,
-        waker=Waker(clients, settings.queue_url),
+        waker=Waker(clients, found.queue_url),
         clock=clock,
         token=lambda: uuid.uuid4().hex,
         emit=emit,
@@ -72,3 +77,15 @@ def world(
             targets, store=store, sources=sources, platform=platform, clock=clock, reconcile=reconcile, emit=emit
         ),
     )
+
+
+def shell(environ: Mapping[str, str]) -> Shell:
+    """Make what the handler calls, with the real parts. Raises `SettingsError`, and what `configuration` raises."""
+    found = settings.read(environ)
+    read = configuration(found)
+    redactor = Redactor(settings.secrets(environ))
+    telemetry = Telemetry(found.service, redactor)
+    clients = Clients(found.region)
+    clients.build()
+    here = world(found, clients, telemetry.emit, redactor=redactor)
+    return Shell(read, here, DeadLetters(clients), Returns(clients), telemetry, redactor=redactor)

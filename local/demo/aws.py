@@ -187,7 +187,7 @@ def aws_stage(
         for target in stage.targets.values():
             _create_view(aws, target)
         stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
-        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(stack, configuration, clock, tell)
+        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(configuration, clock, tell)
         function = aws.function(_watch(stage, handler))
         stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
         if tell_naive:
@@ -212,7 +212,7 @@ def _create_view(aws: LocalAws, target: Target) -> None:
     aws.create_view(view.database, view.table, catalog=view.catalog_id)
 
 
-def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
+def _ours(configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
     """`functions_aws.app.handler` itself; only its clock is ours, and what it tells is shown, too."""
     settings = read(os.environ)
     clients = Clients(settings.region)
@@ -223,7 +223,7 @@ def _ours(stack: ExitStack, configuration: Configuration, clock: FastClock, tell
         Returns(clients),
         Telemetry(settings.service),
     )
-    stack.enter_context(patch.object(app, "_shell", lambda: shell))
+    app.use(shell)
     return app.handler
 
 

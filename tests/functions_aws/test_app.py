@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -379,9 +380,8 @@ def entry_with_a_configuration(host: Host, tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("UNSTALE_CONFIG", str(path))
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"unstale-{next(SERVICES)}")
-    app._shell.cache_clear()
-    yield path
-    app._shell.cache_clear()
+    with patch.dict(app._made, clear=True):
+        yield path
 
 
 class Plenty:
@@ -514,13 +514,40 @@ import functions_aws.app
 dear = {"boto3", "pydantic", "aws_xray_sdk", "rich", "functions_azure", "azure", "local", "moto"} & set(sys.modules)
 sys.exit(f"imported {dear}" if dear else 0)
 """
+    ran = imported(script)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_within_lambda_the_import_builds_what_the_first_event_needs(host: Host, tmp_path: Path) -> None:
+    """The shell and all clients, connected to nothing; with bad settings the import goes well, and events say why."""
+    config = tmp_path / "unstale.toml"
+    config.write_text(CONFIGURATION, encoding="utf-8")
+    script = """
+import socket, sys
+def refuse(*_, **__): raise SystemExit("not at import")
+socket.socket.connect = socket.getaddrinfo = refuse
+from botocore import session
+built, create_client = [], session.Session.create_client
+def build(*found, **named):
+    built.append(found[1])
+    return create_client(*found, **named)
+session.Session.create_client = build
+from functions_aws import app
+print(sorted(built), list(app._made))
+"""
+    inside = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "UNSTALE_CONFIG": str(config)}
+    assert imported(script, host.aws.environment({}) | inside).stdout == "['dynamodb', 'glue', 'sqs'] ['shell']\n"
+    assert imported(script, inside).stdout == "[] []\n"
+
+
+def imported(script: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, with these variables and few others."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    ran = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", script],
-        env=environment,
+        env=environment | dict(variables or {}),
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
