@@ -89,17 +89,17 @@ class Clients:
 
     @cached_property
     def dynamodb(self) -> Any:
-        """State."""
+        """The client for records and their history."""
         return self._client("dynamodb", PATIENT)
 
     @cached_property
     def sqs(self) -> Any:
-        """Wakes and dead letters."""
+        """The client for wakes, dead letters and messages that come back sooner."""
         return self._client("sqs", PATIENT)
 
     @cached_property
     def glue(self) -> Any:
-        """The platform. Every call has a connection of its own: see `_ask_to_close`."""
+        """The client of the platform. Every call has a connection of its own: see `_ask_to_close`."""
         client = self._client("glue", ONCE)
         client.meta.events.register("before-send.glue", _ask_to_close)
         return client
@@ -135,7 +135,10 @@ class Clients:
 
 
 def _ask_to_close(request: Any, **_: object) -> None:
-    """A connection that a frozen Lambda kept is dead when it thaws, and a start lost on it has an unknown outcome."""
+    """Ask Glue to close the connection after its answer.
+
+    A connection that a frozen Lambda kept is dead when it thaws, and a start lost on it has an unknown outcome.
+    """
     request.headers["Connection"] = "close"
 
 

@@ -27,7 +27,7 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
 
 
 class _Queue(Value, frozen=True):
-    """A queue and its dead-letter queue."""
+    """A queue, and the dead-letter queue that its redrive policy names."""
 
     name: str
     arn: str
@@ -36,7 +36,10 @@ class _Queue(Value, frozen=True):
 
 
 class DeadLetters:
-    """Those of the queues with these URLs, and of any queue that a record comes from."""
+    """The dead letters of the queues with these URLs, and of any queue that a record comes from.
+
+    The function only sends; the command counts and redrives. Where a dead-letter queue is, is asked once and kept.
+    """
 
     def __init__(self, clients: Clients, queue_urls: Iterable[str] = ()) -> None:
         self._clients = clients
@@ -53,7 +56,7 @@ class DeadLetters:
             )
 
     def summaries(self) -> tuple[DeadLetterSummary, ...]:
-        """What lies in each dead-letter queue. Raises `StoreDownError`."""
+        """Say what lies in each dead-letter queue. Raises `StoreDownError`."""
         with translated("counting dead letters"):
             return tuple(self._heap(self._queue(url)) for url in self._queue_urls)
 
@@ -93,7 +96,7 @@ class DeadLetters:
         return DeadLetterSummary(queue.name, count, oldest, tuple(dict.fromkeys(map(_why, messages))))
 
     def _look_at(self, url: str) -> list[dict[str, Any]]:
-        """A few of them, which stay visible."""
+        """ReceiveMessage of a few dead letters, which stay visible: the command only looks at them."""
         answer = self._clients.sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=LOOKED_AT,
@@ -119,18 +122,19 @@ class DeadLetters:
 
 
 def url_of(clients: Clients, arn: str) -> str:
-    """GetQueueUrl of `arn:aws:sqs:eu-central-1:123456789012:events`."""
+    """Ask for a queue's URL by its ARN: GetQueueUrl of `arn:aws:sqs:eu-central-1:123456789012:events`."""
     *_, account, name = arn.split(":")
     answer = clients.sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
     return str(answer["QueueUrl"])
 
 
 def _sent_at(message: Mapping[str, Any]) -> datetime:
-    """Epoch milliseconds."""
+    """Read when a message was first sent, which SQS tells in milliseconds since the epoch."""
     return datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
 
 
 def _why(message: Mapping[str, Any]) -> str:
+    """Find the reason of a dead letter: EventBridge's, ours, or none, where SQS itself gave the message up."""
     said = {name: each.get("StringValue", "") for name, each in message.get("MessageAttributes", {}).items()}
     if CODE in said:
         return plain(f"EventBridge could not deliver it: {said[CODE]} {said.get(MESSAGE, '')}".rstrip())

@@ -23,7 +23,10 @@ Answer = dict[str, Any]
 
 
 class Platform:
-    """`shared.refresh.ports.Platform` for Glue's materialized views."""
+    """Glue's four operations on materialized views: `shared.refresh.ports.Platform`.
+
+    What is sent and what an answer means stands in `shared.platforms.glue`; here it is sent, once.
+    """
 
     capabilities = glue.CAPABILITIES
 
@@ -33,13 +36,13 @@ class Platform:
         self._redactor = redactor
 
     def start(self, target: Target, *, full: bool) -> Started | Failure:
-        """StartMaterializedViewRefreshTaskRun."""
+        """StartMaterializedViewRefreshTaskRun. Glue takes no token that would make a second one harmless (rule 4)."""
         parameters = glue.start_parameters(_view(target), full=full)
         answer = self._ask(Operation.START, "start_materialized_view_refresh_task_run", parameters)
         return answer if isinstance(answer, Failure) else glue.start_answer(answer)
 
     def get(self, target: Target, run_id: str) -> Report | Failure:
-        """GetMaterializedViewRefreshTaskRun."""
+        """GetMaterializedViewRefreshTaskRun, of a run whose id is known."""
         parameters = glue.get_parameters(_view(target), run_id)
         answer = self._ask(Operation.GET, "get_materialized_view_refresh_task_run", parameters)
         return answer if isinstance(answer, Failure) else glue.get_answer(answer)
@@ -56,7 +59,7 @@ class Platform:
         return first if isinstance(first, Failure) else gather(first, page, since)
 
     def cancel(self, target: Target, run_id: str) -> Failure | None:  # noqa: ARG002 - Glue stops whatever the view runs
-        """StopMaterializedViewRefreshTaskRun."""
+        """StopMaterializedViewRefreshTaskRun, which names the view and not the run."""
         parameters = glue.stop_parameters(_view(target))
         if isinstance(parameters, Failure):
             return parameters
@@ -69,7 +72,7 @@ class Platform:
         return glue.stop_answer()
 
     def _ask(self, operation: Operation, method: str, parameters: Answer | Failure) -> Answer | Failure:
-        """One call. Only where the SDK's own exceptions end is it known what was sent, so they become facts here."""
+        """Make one call. Only here, where the SDK's exceptions end, is it known what was sent, so they become facts."""
         if isinstance(parameters, Failure):
             return parameters
         try:
@@ -82,5 +85,6 @@ class Platform:
 
 
 def _view(target: Target) -> GlueView:
+    """Take the view of a target; the engine hands the targets of its own cloud on, and no others."""
     assert isinstance(target.resource, GlueView), f"{target.name} is no view of Glue"  # noqa: S101 - the engine's filter
     return target.resource

@@ -20,19 +20,22 @@ class SettingsError(Exception):
 
 
 class Settings(Value, frozen=True):
-    """Where things are. `events_queue_url` is only needed to count that queue's dead letters.
-
-    `fingerprint` is of the configuration that the rules were made from, where somebody deployed them. `region` is empty
-    where the SDK is to find the Region by itself.
-    """
+    """The variables of one deployment, read and checked."""
 
     config: Path
+    """Path of the configuration; in the package it lies at the root."""
     table: str
+    """Name of the DynamoDB table with the records."""
     queue_url: str
+    """URL of the SQS queue for wakes."""
     events_queue_url: str = ""
+    """URL of the SQS queue for events. Only the command needs it, to count and redrive that queue's dead letters."""
     service: str = "unstale"
+    """The dimension `service` of all metrics: the stack's name, where the template sets it."""
     fingerprint: str = ""
+    """Digest of the configuration that the rules were made from; empty where nobody deployed them."""
     region: str = ""
+    """The Region of all calls; empty where the SDK is to find it by itself."""
 
 
 def read(environ: Mapping[str, str]) -> Settings:

@@ -76,6 +76,10 @@ class Shell:
             return self._take_batch(engine, batch) if batch else self._take_one(engine, event)
 
     def _take_batch(self, engine: Engine, batch: Sequence[Record]) -> dict[str, Any]:
+        """Take an SQS batch, and name the messages that must come back; SQS deletes all others.
+
+        Messages that met the same trouble share one line of the log, so that a batch of a hundred writes one.
+        """
         judged = [judged for _, judged in self._take(engine, [record["body"] for record in batch])]
         met: dict[Judged, list[Record]] = {}
         for record, one in zip(batch, map(self._buried, batch, judged), strict=True):
@@ -88,7 +92,7 @@ class Shell:
         return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in returned]}
 
     def _hasten(self, returned: Sequence[Record]) -> None:
-        """They come back in any case; sooner, if this goes well."""
+        """Bring messages back sooner than their queue would. Where that fails they come back all the same."""
         try:
             self._returns.hasten(returned)
         except StoreDownError as down:
@@ -107,7 +111,7 @@ class Shell:
         return DONE
 
     def _take_one(self, engine: Engine, event: Any) -> dict[str, Any]:
-        """Nobody would look after a message that came alone, so its caller hears of any trouble."""
+        """Take an event that came without a queue. No queue would bring it back, so its caller hears of any trouble."""
         [(reading, judged)] = self._take(engine, [event])
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned([], judged.why, judged.cause)
@@ -126,7 +130,7 @@ class Shell:
         return list(zip(readings, take(engine, readings), strict=True))
 
     def _row(self, engine: Engine, asked: Asked) -> dict[str, Any]:
-        """How the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
+        """Say how the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
         target = engine.configuration.by_name[asked.target]
         try:
             state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
@@ -145,7 +149,7 @@ class Shell:
 
 
 def _records(event: Any) -> Sequence[Record]:
-    """The records of an SQS batch; none for anything else. Lambda sends no empty batch, and no mixed one."""
+    """Find the records of an SQS batch; none in anything else. Lambda sends no empty batch, and no mixed one."""
     batch = event.get("Records") if isinstance(event, dict) else None
     of_sqs = isinstance(batch, list) and all(
         isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in batch
@@ -154,5 +158,5 @@ def _records(event: Any) -> Sequence[Record]:
 
 
 def _correlation_id(event: Any, context: Any) -> str:
-    """Of an EventBridge event its own id, else that of the request."""
+    """Choose the id that all lines of an invocation carry: an EventBridge event's own, else the request's."""
     return str((event.get("id") if isinstance(event, dict) else None) or context.aws_request_id)

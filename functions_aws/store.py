@@ -20,8 +20,11 @@ from functions_aws.clients import Clients, translated
 from shared.refresh.ports import Document, StoreDownError
 
 RECORD = "record"
+"""The range key of a record."""
 HISTORY = "run#"
+"""What the range key of a line of history begins with."""
 INDEX = "due"
+"""The index's name, and the one value of its hash key."""
 
 BATCH = 100
 """The most that BatchGetItem takes."""
@@ -32,7 +35,11 @@ Item = Mapping[str, Any]
 
 
 class Store:
-    """`shared.refresh.ports.Store` on DynamoDB."""
+    """Records, their index and their history on one DynamoDB table: `shared.refresh.ports.Store`.
+
+    Each method is one operation of DynamoDB's, named in its docstring. A version is a number that grows by one with
+    each save, so that a condition on it is all the concurrency control there is.
+    """
 
     def __init__(self, clients: Clients, table: str) -> None:
         self._clients = clients
@@ -65,7 +72,10 @@ class Store:
             )
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Query of the index. It may lag a little behind the table: what it shows too long costs one read."""
+        """Query of the index, most overdue first.
+
+        The index may lag a little behind the table: what it shows too long costs one read.
+        """
         with translated("asking what is due"):
             answer = self._clients.dynamodb.query(
                 TableName=self._table,
@@ -127,7 +137,7 @@ class Store:
         return [item["body"]["B"] for item in answer["Items"]]
 
     def _load_batch(self, keys: Iterable[str]) -> Iterator[Item]:
-        """One BatchGetItem, and again for what it left out."""
+        """Send one BatchGetItem, and again for what it left out."""
         left: dict[str, Any] = {self._table: {"Keys": [_record_key(key) for key in keys], "ConsistentRead": True}}
         for tried in range(BATCH_TRIES):
             with translated("reading many records"):
@@ -141,15 +151,17 @@ class Store:
 
 
 def _record_key(key: str) -> dict[str, Any]:
+    """Name a record as DynamoDB's operations do."""
     return {"pk": {"S": key}, "sk": {"S": RECORD}}
 
 
 def _document(key: str, item: Item) -> Document:
+    """Read an item; an empty one is a record that is not there."""
     return Document(key, item["version"]["N"], item["body"]["B"]) if item else Document(key)
 
 
 def _unmoved(document: Document) -> dict[str, Any]:
-    """The condition of a save: still absent, or still at the version that was read."""
+    """Make the condition of a save: the record is still absent, or still at the version that was read."""
     if not document.version:
         return {"ConditionExpression": "attribute_not_exists(pk)"}
     return {

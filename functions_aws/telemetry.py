@@ -40,7 +40,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
 }
 """How a target stands, by the field of a `saved` happening: name and unit of the metric."""
 
-LEVELS = {
+LEVELS: Mapping[str, str] = {
     "signalled": "debug",  # one for every target of every batch: the metrics count them
     "trouble": "warning",
     "held": "warning",
@@ -49,6 +49,7 @@ LEVELS = {
     "run failed": "warning",
     "wake not sent": "warning",
 }
+"""Levels of the log by what happened; everything else is `info`. Warnings are what the dashboard's list shows."""
 
 LONGEST_TEXT = 20_000
 """Characters. A traceback of many targets at once ends here; CloudWatch takes 256 KB a line."""
@@ -74,7 +75,7 @@ class Telemetry:
         )
 
     def emit(self, happened: LogEvent) -> None:
-        """What the engine says."""
+        """Count and log what the engine says; of a saved record keep how its target stands, for the metrics."""
         for metric, field in COUNTED.get(happened.what, {}).items():
             self._counts[metric] += float(happened.fields.get(field) or 0) if field else 1
         if happened.what == "looked":
@@ -87,21 +88,21 @@ class Telemetry:
         log(happened.what, extra={"target": happened.target, "detail": dict(happened.fields)})
 
     def ignored(self, what: str) -> None:
-        """An event of a kind that nobody acts on."""
+        """Count an event of a kind that nobody acts on."""
         self._counts["IgnoredEvents"] += 1
         self._logger.debug("ignored", extra={"detail": {"what": what}})
 
     def ticked(self) -> None:
-        """The minute came round; where this is not counted, ticks are missing."""
+        """Count a tick. An alarm goes off where none is counted for ten minutes."""
         self._counts["Ticks"] += 1
 
     def dead(self, message_id: str, why: str) -> None:
-        """A message was put into the dead letters."""
+        """Count and log a message that was put into the dead letters."""
         self._counts["DeadLetters"] += 1
         self._logger.error("dead letter", extra={"message_id": message_id, "detail": {"why": why}})
 
     def returned(self, message_ids: list[str], why: str, cause: Exception | None) -> None:
-        """Messages will come back, because of trouble of ours; none, where the caller is told instead."""
+        """Count and log messages that come back because of trouble of ours; none, where a caller is told instead."""
         if message_ids:
             self._counts["ReturnedMessages"] += len(message_ids)
         self._logger.error(
@@ -109,12 +110,12 @@ class Telemetry:
         )
 
     def later(self, why: str) -> None:
-        """They come back when their queue says, and not sooner."""
+        """Log that messages come back when their queue says, and not sooner."""
         self._logger.warning("messages come back later", extra={"detail": {"why": why}})
 
     @contextmanager
     def invocation(self, correlation_id: str) -> Iterator[None]:
-        """All lines within carry the id; the metrics are written at the end, however it ends."""
+        """Let all lines within carry the id, and write the metrics at the end, however the invocation ends."""
         self._logger.set_correlation_id(correlation_id)
         try:
             yield
@@ -122,6 +123,10 @@ class Telemetry:
             self._write_metrics()
 
     def _write_metrics(self) -> None:
+        """Write a line of counts, and one for each target that was saved; then begin to count anew.
+
+        A target's line has two sets of dimensions: of the deployment alone, which alarms watch, and with the target.
+        """
         if self._counts:
             metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
             for name, count in self._counts.items():
@@ -144,10 +149,11 @@ class Telemetry:
         self._standings.clear()
 
     def _line(self, record: Mapping[str, Any]) -> str:
+        """Write a record of the log as one line of JSON, made safe to show."""
         return json.dumps(self._safe(record), default=str, separators=(",", ":"))
 
     def _safe(self, value: Any) -> Any:
-        """Without secrets, and without characters that do something to a terminal."""
+        """Take secrets out of a value, and characters that do something to a terminal, at any depth."""
         if isinstance(value, Mapping):
             return {key: self._safe(each) for key, each in value.items()}
         if isinstance(value, list | tuple):

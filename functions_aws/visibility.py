@@ -21,7 +21,10 @@ Record = Mapping[str, Any]
 
 
 class Returns:
-    """The way back of messages that met trouble of ours."""
+    """The way back of messages that met trouble of ours, sooner than their queue would bring them.
+
+    How soon, says `shared.inbound.dispatch.stays_away`: half a minute at first, five minutes if the trouble goes on.
+    """
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -39,7 +42,7 @@ class Returns:
             raise StoreDownError(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
 
     def _changed(self, records: Sequence[Record]) -> list[str]:
-        """The codes of those that SQS refused."""
+        """Send one batch, and give the codes of the entries that SQS refused."""
         entries = [
             {
                 "Id": str(number),
@@ -59,4 +62,5 @@ class Returns:
 
 
 def _receives(record: Record) -> int:
+    """Read how often a message was received, this time included."""
     return int(record["attributes"].get("ApproximateReceiveCount", 1))

@@ -11,18 +11,19 @@ from shared.refresh.state import Wake
 
 
 class Waker:
-    """`shared.refresh.ports.Waker` on SQS."""
+    """Delayed messages on the queue for wakes: `shared.refresh.ports.Waker` on SQS."""
 
     reach = timedelta(seconds=900)
     """The longest DelaySeconds (SendMessage). What is due later is found by the tick."""
     relays = False
+    """A wake beyond `reach` is not sent in steps, because a tick comes every minute."""
 
     def __init__(self, clients: Clients, queue_url: str) -> None:
         self._clients = clients
         self._queue_url = queue_url
 
     def send(self, wake: Wake, delay: timedelta) -> None:
-        """SendMessage. A delay is whole seconds, and rounded up: a wake that is early finds nothing to do."""
+        """SendMessage with a delay of whole seconds, rounded up: a wake that is early finds nothing to do."""
         with translated("sending a wake"):
             self._clients.sqs.send_message(
                 QueueUrl=self._queue_url,

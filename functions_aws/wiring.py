@@ -27,10 +27,10 @@ from shared.targets import Cloud
 
 
 class SystemClock:
-    """`shared.refresh.ports.Clock`."""
+    """The machine's clocks: `shared.refresh.ports.Clock`."""
 
     def now(self) -> datetime:
-        """The wall clock of the machine, which Lambda keeps in time."""
+        """Read the wall clock of the machine, which Lambda keeps in time."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
