@@ -162,8 +162,8 @@ class Lambda:
         self.glue = SimpleNamespace(
             start_materialized_view_refresh_task_run=self._start,
             get_materialized_view_refresh_task_run=self._get,
+            get_tables=lambda **_: {"TableList": [], "ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": {}}},
             list_materialized_view_refresh_task_runs=lambda **_: {"MaterializedViewRefreshTaskRuns": []},
-            meta=SimpleNamespace(events=SimpleNamespace(register=lambda *_: None)),
         )
         self._clients = {
             "dynamodb": Table(self.trace.call),
@@ -172,8 +172,12 @@ class Lambda:
         }
 
     def client(self, service: str, **_: Any) -> Any:
-        """As `botocore.session.Session.create_client` makes one."""
-        return self._clients[service]
+        """As `botocore.session.Session.create_client` makes one, with an address and a session to be replaced."""
+        client: Any = self._clients[service]
+        events = SimpleNamespace(register=lambda *_: None)
+        client.meta = SimpleNamespace(events=events, endpoint_url=f"https://{service}.test")
+        client._endpoint = SimpleNamespace()
+        return client
 
     def invoke(self, event: Mapping[str, Any], *, until: str = "") -> Way:
         """Call the handler, and follow it: to its end, or until a stub is called."""
@@ -222,12 +226,9 @@ def deployed() -> Iterator[Lambda]:
             patch.dict(os.environ, environment, clear=True),
             patch.object(wiring.SystemClock, "now", lambda _: made.now),
             patch.object(botocore.session.Session, "create_client", lambda _, name, **more: made.client(name, **more)),
+            patch.dict(app._made, clear=True),
         ):
-            app._shell.cache_clear()
-            try:
-                yield made
-            finally:
-                app._shell.cache_clear()
+            yield made
 
 
 def arrival(at: datetime) -> dict[str, Any]:
