@@ -16,8 +16,7 @@ from shared.inbound import eventbridge
 from shared.inbound.dispatch import DONE, Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor
-from shared.refresh import records
-from shared.refresh import status as report
+from shared.refresh import records, status
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.ports import StoreDownError
 
@@ -136,7 +135,7 @@ class Shell:
             state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
         except StoreDownError as down:  # what was asked for is stored all the same
             return {"name": target.name, "verdict": "unknown", "why": self._redactor.plain(str(down))}
-        row = report.row(
+        row = status.row(
             target,
             records.read_state(state.body),
             records.read_deployment(deployment.body),

@@ -23,8 +23,7 @@ from shared.inbound import eventgrid
 from shared.inbound.dispatch import Judged, Verdict, take
 from shared.inbound.messages import Ignored, Malformed, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor, plain
-from shared.refresh import records
-from shared.refresh import status as report
+from shared.refresh import records, status
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.failure import Failure
 from shared.refresh.ports import StoreDownError
@@ -294,7 +293,7 @@ def _standing(world: Ports, target: Target) -> dict[str, Any]:
     """How the target stands after it was asked for, where it can be read; dead letters are left to `unstale status`."""
     try:
         state, deployment = world.store.load_many([target.key, records.DEPLOYMENT_KEY])
-        row = report.row(
+        row = status.row(
             target,
             records.read_state(state.body),
             records.read_deployment(deployment.body),

@@ -22,7 +22,7 @@ from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Deployment, State
-from shared.refresh.status import Row, SourceStatus, row, unknown
+from shared.refresh.status import SourceStatus, TargetStatus, row, unknown
 from shared.sources.standing import source_statuses
 from shared.targets import Cloud
 
@@ -94,7 +94,7 @@ class Look:
     sources: Mapping[str, tuple[SourceStatus, ...]]
     """How the sources of each target stand, by the key of the target."""
 
-    def rows(self, dead_letters: int) -> list[Row]:
+    def rows(self, dead_letters: int) -> list[TargetStatus]:
         """The status of each target."""
         now, capabilities = self.side.world.clock.now(), self.side.world.platform.capabilities
         return [
@@ -127,7 +127,7 @@ def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:
     ]
 
 
-def _print_status(rows: list[Row], summaries: list[DeadLetterSummary]) -> None:
+def _print_status(rows: list[TargetStatus], summaries: list[DeadLetterSummary]) -> None:
     """Print a line for each target, and below them the dead letters, since a signal may be among those."""
     columns = ("target", "verdict", "stale since", "fresh as of", "why")
     cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]

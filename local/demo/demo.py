@@ -27,6 +27,8 @@ from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
 from shared.config.load import load
 from shared.refresh.engine import LogEvent
+from shared.refresh.state import Situation
+from shared.refresh.status import SENTENCES
 
 LENGTH = timedelta(seconds=500)
 """Demo time in which a machine that does nothing else tells the whole story."""
@@ -240,13 +242,16 @@ class _Blank(dict[str, object]):
         return ""
 
 
+_COLOURS = {
+    Situation.CLAIMED: "dim",
+    Situation.RUNNING: "green",
+    Situation.SEEKING: "yellow",
+    Situation.FOREIGN: "yellow",
+    Situation.CANCEL_UNCLEAR: "yellow",
+    Situation.CANCELLING: "yellow",
+}
 _WORDS = {
-    "now claimed": ("claimed a start", "dim"),
-    "now running": ("refresh started", "green"),
-    "now sought": ("somebody's refresh is running already: looking for it", "yellow"),
-    "now foreign": ("follows a refresh that it cannot call its own; what that does not cover stays owed", "yellow"),
-    "now doubted": ("ended as Cancelled: skipped, or cancelled by a person?", "yellow"),
-    "now cancelling": ("cancels a run past its timeout", "yellow"),
+    **{f"now {situation}": (SENTENCES[situation], colour) for situation, colour in _COLOURS.items()},
     "run succeeded": ("refreshed: {signals} signals or more covered, read at {claimed_at:.19}", "bold green"),
     "run failed": ("the run failed ({error}); its signals are owed again", "red"),
     "run skipped": ("the platform skipped the run; its signals are owed again", "yellow"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from shared.refresh.decide import Gate, Wait, decide, stale_since
@@ -13,6 +14,18 @@ from shared.targets import Target
 from shared.values import Value
 
 MINUTE, HOUR = 60, 3600
+
+SENTENCES: Mapping[Situation, str] = {
+    Situation.IDLE: "no refresh is running",
+    Situation.CLAIMED: "a refresh was asked for, and the platform has not answered yet",
+    Situation.RUNNING: "a refresh is running",
+    Situation.OVERDUE: "its refresh is to be cancelled: it is past its timeout, or nobody wants it any more",
+    Situation.CANCELLING: "its refresh is being cancelled",
+    Situation.CANCEL_UNCLEAR: "its refresh ended Cancelled: a person did that, or the platform skipped it",
+    Situation.SEEKING: "another refresh is running already, and is being looked for",
+    Situation.FOREIGN: "a refresh is running that may be somebody else's; what that does not cover stays owed",
+}
+"""What people are told of the run in each situation, by `unstale status` and by the demo."""
 
 
 class SourceStatus(Value, frozen=True):
@@ -30,7 +43,7 @@ class SourceStatus(Value, frozen=True):
     """Why the last look could not tell, however recent the one before it was."""
 
 
-class Row(Value, frozen=True):
+class TargetStatus(Value, frozen=True):
     """One target's line: what holds of it, and why.
 
     `verdict` is held, late (beyond its objective), unknown, stale, proven (by the platform's own metadata) or fresh.
@@ -67,7 +80,7 @@ def row(
     now: datetime,
     dead_letters: int,
     sources: tuple[SourceStatus, ...] = (),
-) -> Row:
+) -> TargetStatus:
     """What is known of one target. While dead letters lie about, a target that looks fresh is not known to be."""
     since = stale_since(state)
     verdict, why = _verdict(target, state, deployment, now, dead_letters)
@@ -75,7 +88,7 @@ def row(
         verdict, why = _by_sources(target, state, sources, verdict, why)
     if verdict == "stale":
         why = f"{why}; {_next_step(target, state, deployment, capabilities, now)}"
-    return Row(
+    return TargetStatus(
         name=target.name,
         kind=str(type(target.resource).__struct_config__.tag),
         verdict=verdict,
@@ -124,9 +137,9 @@ def _is_ahead(source: SourceStatus, state: State, target: Target) -> bool:
     return not (proven or read)
 
 
-def unknown(target: Target, why: str) -> Row:
+def unknown(target: Target, why: str) -> TargetStatus:
     """The line of a target whose record nobody could read."""
-    return Row(
+    return TargetStatus(
         name=target.name,
         kind=str(type(target.resource).__struct_config__.tag),
         verdict="unknown",
@@ -187,7 +200,7 @@ def _held_because(hold: Hold | None, deployment: Deployment) -> str:
 
 def _next_step(target: Target, state: State, deployment: Deployment, capabilities: Capabilities, now: datetime) -> str:
     if state.situation is not Situation.IDLE:
-        return f"a refresh is {state.situation}"
+        return SENTENCES[state.situation]
     gate = Gate(deployment.paused_since is not None, deployment.quiet_until.get(target.identity))
     action = decide(state, Context(target.key, target.policy, capabilities), now, gate)
     if isinstance(action, Wait) and action.until:

@@ -67,7 +67,9 @@ def deployed(
 ) -> Iterator[Deployment]:
     """Two targets of which nothing is known."""
     config = tmp_path / "unstale.toml"
-    config.write_text(CONFIGURATION, encoding="utf-8")
+    config.write_text(
+        f'[defaults]\nlook = "off"\n{CONFIGURATION}', encoding="utf-8"
+    )  # status of looks: test_standing.py
     environ = aws.environment({}) | {
         "UNSTALE_CONFIG": str(config),
         "UNSTALE_EVENTS_QUEUE_URL": aws.queues["events"].url,
@@ -208,9 +210,10 @@ def test_plan_of_what_cannot_be_read_says_why(tmp_path: Path, capsys: pytest.Cap
     assert main(["plan", str(file)]) == 1
     assert "dead letters" in capsys.readouterr().out
     assert main(["plan", str(tmp_path / "none.json")]) == 2
+    assert main(["plan"]) == 2
 
 
-@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["history"], ["plan"]])
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["history"]])
 def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
     """As argparse has it, with the usage."""
     with pytest.raises(SystemExit) as ended:

@@ -76,7 +76,7 @@ def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path) -> None:
         [UNSTALE, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
     ) as running:
         assert running.stdout
-        while "refresh started" not in running.stdout.readline():
+        while "a refresh is running" not in running.stdout.readline():
             assert running.poll() is None
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         assert not children.exists() or children.read_text() == ""

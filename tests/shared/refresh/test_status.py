@@ -6,14 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Situation, State
-from shared.refresh.status import Row, row, unknown
+from shared.refresh.status import TargetStatus, row, unknown
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
 
 OWED = Owed(at(0), at(5), 3, reasons=("s3://landing/orders/1",))
 OBJECTIVE = replace(POLICY, objective=seconds(60))
 
 
-def shown(state: State, *, now: float = 20, dead: int = 0, deployment: Deployment | None = None) -> Row:
+def shown(state: State, *, now: float = 20, dead: int = 0, deployment: Deployment | None = None) -> TargetStatus:
     """The row of a target with an objective of a minute."""
     target = replace(a_target(), policy=OBJECTIVE)
     return row(target, state, deployment or Deployment(), GLUE, now=at(now), dead_letters=dead)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from local.emulators.memory import MemoryStore
 from shared.refresh.state import Deployment, Owed, Paused, State
-from shared.refresh.status import Row, SourceStatus, row
+from shared.refresh.status import SourceStatus, TargetStatus, row
 from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, encode
 from shared.sources.memory import (
     DeltaVersion,
@@ -83,7 +83,7 @@ def test_targets_that_do_not_look_have_no_sources_to_show() -> None:
 ORDERS = SourceStatus("sales.orders", "11", at(-60))
 
 
-def shown(state: State, *sources: SourceStatus, dead: int = 0) -> Row:
+def shown(state: State, *sources: SourceStatus, dead: int = 0) -> TargetStatus:
     """The row of a target with these sources."""
     return row(a_target(), state, Deployment(), GLUE, now=at(20), dead_letters=dead, sources=sources)
 
