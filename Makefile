@@ -103,8 +103,10 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra all --group dev --output-file requirements/dev.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra demo --group build --constraints requirements/dev.txt \
 	  --output-file requirements/demo.txt $(ARGS); \
-	for group in installer locker audit e2e-aws mutants; do \
+	for group in installer locker audit e2e-aws; do \
 	  "$$work/bin/uv" $(COMPILE) --group $$group --output-file requirements/$$group.txt $(ARGS); done; \
+	"$$work/bin/uv" $(COMPILE) --group mutants --constraints requirements/dev.txt \
+	  --output-file requirements/mutants.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE_AWS) pyproject.toml --extra in-aws --constraints requirements/dev.txt \
 	  --output-file requirements/aws.txt; \
 	echo azure-functions-runtime | "$$work/bin/uv" $(COMPILE_AZURE) pyproject.toml - --extra in-azure \
