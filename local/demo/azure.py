@@ -142,8 +142,9 @@ class AzureStage:
         self.workload.ask((_place(self.targets[target])[0], job.item_type, ITEM), job.job_type)
 
     def asked_for(self) -> list[str]:
-        """As Fabric was told."""
-        return [job.status for job in self.workload.jobs.values()] if self.workload else []
+        """The state of each job as Fabric was told it last; a job that Fabric gave up is waited for no more."""
+        jobs = self.workload.jobs.values() if self.workload else ()
+        return ["given up" if job.given_up else job.status for job in jobs]
 
     def comes_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time."""

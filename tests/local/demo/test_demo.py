@@ -23,7 +23,10 @@ from local.emulators.clock import FastClock
 from local.emulators.entra.tokens import FABRIC, Caller, Tokens
 from local.emulators.fabric.emulator import FabricEmulator
 from local.emulators.fabric.model import LAKE_VIEWS
+from local.emulators.fabric.workload import Caller as WorkloadCaller
+from local.emulators.fabric.workload import Registration, WorkloadFabric
 from local.emulators.glue.emulator import GlueSettings
+from local.emulators.http_server import LoopbackServer, json_answer
 from local.emulators.journal import PlatformRun
 from shared.config.load import Configuration, load
 from shared.targets import LakeViews
@@ -157,3 +160,27 @@ def test_what_never_comes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Patience()
     patience.end()
     patience.until(lambda: False, "run of sales")
+
+
+def test_a_job_that_fabric_gave_up_is_not_waited_for(clock: FastClock, configuration: Configuration) -> None:
+    """A workload that refuses Fabric's job ends the demo with that, and does not hold it up."""
+    with FabricEmulator(clock.now, Tokens(clock.now, "t").validate) as fabric:
+        stage = AzureStage(configuration, clock, Patience(), fabric)
+        registration = Registration("api://contoso.com/unstale", "publisher", "customer")
+        caller = WorkloadCaller(Tokens(clock.now, "t"), registration, clock.now)
+        with LoopbackServer(lambda _: json_answer(403, REFUSED), clock.now) as host:
+            stage.workload = WorkloadFabric(host.url, caller, clock.now)
+            stage.fabric_asks("sales_lakehouse")
+            stage.workload.close()
+    assert stage.asked_for() == ["given up"]
+    assert not demo.WAITED_FOR & set(stage.asked_for())
+
+
+REFUSED = {
+    "errorCode": "Forbidden",
+    "message": "no",
+    "source": "System",
+    "isPermanent": True,
+    "messageParameters": [],
+    "moreDetails": [],
+}
