@@ -21,7 +21,7 @@ from infra.packaging.azure import SITE_PACKAGES
 from tests.support.staged import command, staged_azure
 
 ROOT = Path(__file__).parents[2]
-DRIVER = ROOT / "tests" / "functions_worker.py"
+DRIVER = Path(__file__).with_name("functions_worker.py")
 
 
 @pytest.fixture(name="package", scope="session")

@@ -37,6 +37,9 @@ kind = "fabric-lake-views"
 workspace = "{WORKSPACE}"
 lakehouse = "{SALES}"
 
+[workload]
+tenants = ["{REGISTRATION.customer_tenant}"]
+
 [[workload.jobs]]
 item_type = "Contoso.Views.Sales"
 job_type = "Contoso.Views.Sales.Refresh"
@@ -108,16 +111,19 @@ def deliver_wakes(worker: Worker, account: Account) -> None:
 
 
 def test_the_endpoints_of_a_workload_are_there_only_with_one(package: Path, environment: dict[str, str]) -> None:
-    """Three routes under one base, without a function key: Fabric has none, and its tokens are judged instead."""
+    """Five routes under one base, without a function key: Fabric has none, and its tokens are judged instead."""
     with Worker(package, environment) as worker:
         found = {name: worker.bindings[name][0] for name in worker.bindings if name.startswith("workload")}
     with Worker(package, environment | {"UNSTALE_CONFIG": str(package / "unstale.toml")}) as worker:
         assert not [name for name in worker.bindings if name.startswith("workload")]
-    job = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}/jobTypes/{jobType}/instances/{jobInstanceId}"
+    item = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}"
+    job = f"{item}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
     assert {name: (each["route"], each["methods"], each["authLevel"]) for name, each in found.items()} == {
         "workload_create": (job, ["POST"], "ANONYMOUS"),
         "workload_get": (job, ["GET"], "ANONYMOUS"),
         "workload_cancel": (f"{job}/cancel", ["POST"], "ANONYMOUS"),
+        "workload_item": (item, ["POST", "PATCH", "DELETE"], "ANONYMOUS"),
+        "workload_payload": (f"{item}/payload", ["GET"], "ANONYMOUS"),
     }
 
 
