@@ -156,6 +156,19 @@ def test_each_target_is_signalled_once_in_the_order_of_the_file() -> None:
     assert names(targets_of(ObjectArrived(NOW, "landing", "abc"), configuration)) == ["z", "a"]
 
 
+def test_a_folder_signals_whoever_is_above_or_below_it() -> None:
+    """Sources that hold the folder, whatever their suffix, and those that lie inside it; not those beside it."""
+    prefixes = {"all": "", "above": "a/", "same": "a/b/", "below": "a/b/c/", "beside": "a/c/", "partly": "a/b"}
+    configuration = Configuration(
+        tuple(
+            target(name, BlobCreated("lake", "sales", prefix, ".csv"), resource=GlueView(ACCOUNT, "sales", name))
+            for name, prefix in prefixes.items()
+        )
+    )
+    folder = BlobArrived(NOW, "lake", "sales", "a/b/", folder=True)
+    assert names(targets_of(folder, configuration)) == ["all", "above", "same", "below", "partly"]
+
+
 def test_a_signal_has_the_longest_lag_of_the_sources_that_fit() -> None:
     """What one entry of `on` says beyond the target's visibility lag is added to the signal's time."""
     policy = Policy(visibility_lag=timedelta(seconds=10))
