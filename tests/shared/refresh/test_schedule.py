@@ -161,6 +161,7 @@ def test_what_clocks_skip_each_time_is_never_due() -> None:
     never = Schedule("*/30 2 * 3 0L", "Europe/Berlin")
     assert next_after(never, at("01-01 00:00")) is None
     assert latest_due(never, at("2025-01-01 00:00"), at("12-31 00:00")) is None
+    assert latest_due(never, at("2039-01-01 00:00"), at("2040-12-31 00:00")) is None  # none since 1980 either
 
 
 # --- Every zone in which clocks change -------------------------------------------------------------------------------
