@@ -19,7 +19,7 @@ from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
 from functions_aws.visibility import Returns
 from local.demo.naive import NaiveGlueHandler
-from local.demo.story import Patience, goes_on
+from local.demo.story import FOREIGN_RUN_TIME, Patience, goes_on
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock
@@ -149,12 +149,15 @@ class AwsStage:
         if goes_on(self, target):
             return False
         view, glue = self._view(target), self._aws.client("glue", foreign=True)
+        self._aws.glue.set_run_time(self._resource(target), FOREIGN_RUN_TIME)
         try:
             glue.start_materialized_view_refresh_task_run(
                 CatalogId=view.catalog_id, DatabaseName=view.database, TableName=view.table
             )
         except glue.exceptions.MaterializedViewRefreshTaskRunningException:
             return False
+        finally:
+            self._aws.glue.set_run_time(self._resource(target), GLUE.run_time)
         return True
 
     def _send(self, target: str, body: str) -> None:

@@ -25,7 +25,7 @@ from functions_azure.clients import Deadline
 from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
 from local.demo.naive import NaiveFabricFunction
-from local.demo.story import Patience, goes_on
+from local.demo.story import FOREIGN_RUN_TIME, Patience, goes_on
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock
 from local.emulators.entra.emulator import Entra, Identity
@@ -192,7 +192,8 @@ class AzureStage:
         """Whether a run began. Fabric accepts a start beside one of ours, too, and skips it."""
         if goes_on(self, target):
             return False
-        return not self._fabric.is_skipped(self._fabric.start_foreign(*_place(self.targets[target])))
+        run_id = self._fabric.start_foreign(*_place(self.targets[target]), run_time=FOREIGN_RUN_TIME)
+        return not self._fabric.is_skipped(run_id)
 
     def _workload_job(self, target: str) -> WorkloadJob:
         """The job of the workload by which Fabric asks for this target."""

@@ -158,13 +158,15 @@ class FabricEmulator:
         data: Mapping[str, Any] | None = None,
         *,
         invoke_type: InvokeType = "Scheduled",
+        run_time: timedelta | None = None,
     ) -> str:
-        """Let someone else start a run, as a schedule of Fabric's own does; returns its id."""
+        """Let someone else start a run, as a schedule of Fabric's own does, of its own length or the usual; its id."""
         with self._lock:
             found = self._jobs.item(workspace, item)
             job = found.job(job_type) if found else None
             if found is None or job is None:
                 raise LookupError(f"no {job_type} of {item} in {workspace}")
+            job = replace(job, run_time=run_time or job.run_time)
             activity = str(uuid.uuid4())
             instance = self._jobs.start(
                 found, job, data, activity=activity, caller=None, foreign=True, invoke_type=invoke_type
