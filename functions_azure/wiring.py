@@ -156,23 +156,8 @@ def world(
     clock = clock or SystemClock()
     parts.http.deadline = deadline
     store = Store(parts.clients, clock.now, deadline)
-    sources = Sources(
-        parts.onelake_tokens,
-        clock,
-        url=found.onelake_url,
-        http=parts.onelake,
-        deadline=deadline,
-        redactor=parts.redactor,
-    )
-    platform = Platform(
-        parts.connection,
-        parts.tokens,
-        clock,
-        url=found.fabric_url,
-        url_form=configuration.fabric.url_form,
-        deadline=deadline,
-        redactor=parts.redactor,
-    )
+    sources = _sources(found, parts, clock, deadline)
+    platform = _platform(found, configuration, parts, clock, deadline)
     return Ports(
         cloud=Cloud.AZURE,
         store=store,
@@ -191,6 +176,31 @@ def world(
             emit=emit,
             each=partial(_some_at_once, parts.http, deadline),
         ),
+    )
+
+
+def _sources(found: Settings, parts: Parts, clock: Clock, deadline: Deadline) -> Sources:
+    return Sources(
+        parts.onelake_tokens,
+        clock,
+        url=found.onelake_url,
+        http=parts.onelake,
+        deadline=deadline,
+        redactor=parts.redactor,
+    )
+
+
+def _platform(
+    found: Settings, configuration: Configuration, parts: Parts, clock: Clock, deadline: Deadline
+) -> Platform:
+    return Platform(
+        parts.connection,
+        parts.tokens,
+        clock,
+        url=found.fabric_url,
+        url_form=configuration.fabric.url_form,
+        deadline=deadline,
+        redactor=parts.redactor,
     )
 
 

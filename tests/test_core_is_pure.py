@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 SHARED = sorted((ROOT / "shared").rglob("*.py"))
 
 PURE = {
-    "__future__", "base64", "bisect", "collections", "cronsim", "datetime", "difflib", "enum", "functools",
+    "__future__", "base64", "bisect", "codecs", "collections", "cronsim", "datetime", "difflib", "enum", "functools",
     "graphlib", "hashlib", "http", "ipaddress", "itertools", "json", "math", "msgspec", "re", "shared", "tomllib",
     "types", "typing", "urllib", "zlib", "zoneinfo",
 }  # fmt: skip

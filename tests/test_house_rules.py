@@ -15,15 +15,17 @@ from tests.support.house import PRODUCT, Source, extent, is_participle, sources,
 FILES = sources(PRODUCT)
 Rule = Callable[[Iterable[Source]], Iterator[str]]
 
+CIRCLE = ("config.load", "config.parse", "config.rules", "config.warnings", "inbound.routing")
 STILL = frozenset(
     {
         "functions_azure/clients.py Absent",
         "functions_azure/tokens.py NoAssertion",
         "functions_azure/workload/keys.py NoKeys",
         "functions_azure/workload/keys.py Refused",
-        "infra/packaging/stage.py CannotPackage",
-        "infra/packaging/stage.py from_here",
-        "shared.config.load <-> shared.config.parse <-> shared.config.rules <-> shared.inbound.routing",
+        "infra/packaging/stage.py pins",
+        "local.emulators.fabric.onelake",
+        "local/emulators/glue/lake.py Refusal",
+        " <-> ".join(f"shared.{name}" for name in CIRCLE),
         "shared.config.load imports shared.inbound.routing",
         "shared.config.parse imports shared.inbound.routing",
         "shared.config.rules imports shared.inbound.routing",
@@ -31,6 +33,7 @@ STILL = frozenset(
         "shared.refresh.engine imports shared.config.load",
         "shared.refresh.records imports shared.workload.job",
         "shared.workload.api imports shared.config.load",
+        "shared/inbound/routing.py targets_of",
         "shared/refresh/ports.py Conflict",
     }
 )
@@ -38,7 +41,7 @@ STILL = frozenset(
 UNDER_CONSTRUCTION = ("shared.sources.", "shared/sources/")
 """Rooms whose parts are not connected yet."""
 
-AT_MOST = {"participles": 185, "leaning_sentences": 345}
+AT_MOST = {"participles": 155, "leaning_sentences": 265}
 """How many places may break a rule that older names and sentences do not keep yet. Numbers only go down."""
 
 PLANTED = {
