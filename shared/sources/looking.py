@@ -33,7 +33,7 @@ from shared.sources.groups import (
 )
 from shared.sources.memory import GroupRecord, SourceMemory, read_group, write_group
 from shared.sources.ports import Known, Seen, Sources, ViewSeen
-from shared.sources.proof import Disproof, Proof, Undecided, judge
+from shared.sources.proof import Disproof, Proof, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
 from shared.sources.rhythm import next_look, shortest
 from shared.targets import LakeViews, Target
@@ -368,7 +368,7 @@ def _decided(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> In
             return Proven(at, version, view.moment)
         case Disproof(at, source):
             return Disproved(at, source)
-        case Undecided():
+        case _:
             return None
 
 

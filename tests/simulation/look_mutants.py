@@ -40,6 +40,7 @@ LOOK_MUTANTS = (
         replies:
         ~ return min(moment, stamp + SECOND) if stamp else moment => return stamp - 30 * SECOND if stamp else moment
         """,
+        elsewhere="tests/shared/sources/test_rules.py::test_a_stamp_is_rounded_up_and_bounded_by_the_answer",
     ),
     LookMutant(
         "the version is saved as seen only after every target that reads the source has its signal",

@@ -513,3 +513,20 @@ def test_a_record_that_moves_on_is_read_again(lookout: Lookout) -> None:
     )
     lookout.looking._change(other, lambda record: replace(record, problem=record.problem + "y"))
     assert lookout.group(other).problem == ""
+
+
+def test_groups_are_looked_at_while_there_is_time(lookout: Lookout) -> None:
+    """In their order; one that fails, of whatever, keeps no other waiting, and what is left stays due."""
+
+    def fail(group: Group, _known: Known) -> None:
+        if group == RAW:
+            raise RuntimeError("a bug")
+
+    lookout.clouds.before = fail
+    keys = [RAW.key, SALES.key]
+    [failure] = lookout.looking.look_at(keys, lambda: False)
+    assert failure.__notes__ == [f"group {RAW.key}"]
+    assert "database sales: daily orders" in lookout.clouds.looks
+    lookout.clouds.looks.clear()
+    assert lookout.looking.look_at(keys, lambda: True) == []
+    assert lookout.clouds.looks == []
