@@ -159,8 +159,6 @@ class Policy(Value, frozen=True):
     look: timedelta | None = timedelta(minutes=5)
     """How often the sources are looked at (design, section 9); None is `"off"`: no signals and no proofs from looks."""
     start: Literal["quiet", "just-in-time"] = "quiet"
-    max_starts_per_day: int | None = None
-    """Starts of one target on one day of UTC; None is no limit."""
 
 
 def _digest(part: object) -> str:

@@ -22,9 +22,7 @@ from shared.config.schema import (
     LIMITS,
     AnyTarget,
     DeploymentTable,
-    FabricTable,
     File,
-    GlueTable,
     GlueViewTable,
     LakeViewsTable,
     OnTable,
@@ -59,7 +57,6 @@ __all__ = [
     "ConfigurationError",
     "DeploymentSettings",
     "FabricSettings",
-    "Pace",
     "Problem",
     "SignalSource",
     "Workload",
@@ -97,24 +94,11 @@ class ConfigurationError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class Pace(Value, frozen=True):
-    """How fast one identity calls a platform (design, section 4.1); None is no limit that is known."""
-
-    starts_per_minute: int | None = None
-    polls_per_minute: int | None = None
-    max_running: int | None = None
-
-
-FABRICS_PACE = Pace(starts_per_minute=50, polls_per_minute=50)
-"""Calls a minute and user: https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler."""
-
-
 class FabricSettings(Value, frozen=True):
-    """How Microsoft Fabric is called: as whom, with which form of its addresses, and how fast."""
+    """How Microsoft Fabric is called: as whom, and with which form of its addresses."""
 
     identity: Literal["managed-identity", "service-principal", "user"] = "managed-identity"
     url_form: Literal["query", "path"] = "query"
-    pace: Pace = FABRICS_PACE
 
 
 class SignalSource(Value, frozen=True):
@@ -127,10 +111,6 @@ class SignalSource(Value, frozen=True):
 class DeploymentSettings(Value, frozen=True):
     """What holds for the deployment as a whole."""
 
-    stack: str = ""
-    """The CloudFormation stack, or `subscription/group/deployment` on Azure; empty where the file names none."""
-    max_starts_per_day: int | None = None
-    """Starts of all targets together on one day of UTC; None is no limit."""
     signal_sources: tuple[SignalSource, ...] = ()
     """Who may send `unstale.signal`; empty is anybody who may put events on the bus."""
 
@@ -157,7 +137,6 @@ class Configuration(Value, frozen=True, dict=True):
     targets: tuple[Target, ...]
     fabric: FabricSettings = FabricSettings()
     workload: Workload | None = None
-    glue: Pace = Pace()
     deployment: DeploymentSettings = DeploymentSettings()
 
     @cached_property
@@ -267,9 +246,8 @@ def _understood(document: dict[str, Any]) -> _Understood:
     mistakes.extend(broken_rules(file, entries, names if isinstance(names, dict) else ()))
     configuration = Configuration(
         targets=tuple(entry.target for entry in entries),
-        fabric=FabricSettings(file.fabric.identity, file.fabric.url_form, _pace(file.fabric)),
+        fabric=FabricSettings(file.fabric.identity, file.fabric.url_form),
         workload=_workload(file.workload) if file.workload else None,
-        glue=_pace(file.glue),
         deployment=_deployment(file.deployment),
     )
     return _Understood(configuration, mistakes, file, entries, defaults)
@@ -303,14 +281,9 @@ def _policy(table: Timing, base: Policy) -> Policy:
     return msgspec.structs.replace(base, **said)
 
 
-def _pace(table: FabricTable | GlueTable) -> Pace:
-    said = (table.starts_per_minute, table.polls_per_minute, table.max_running)
-    return Pace(*(limit or None for limit in said))
-
-
 def _deployment(table: DeploymentTable) -> DeploymentSettings:
     senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
-    return DeploymentSettings(table.stack or "", table.max_starts_per_day or None, senders)
+    return DeploymentSettings(senders)
 
 
 def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:

@@ -19,7 +19,6 @@ from shared.config.schema import (
     DeploymentTable,
     FabricTable,
     File,
-    GlueTable,
     Table,
     WorkloadTable,
 )
@@ -81,7 +80,6 @@ def _readable_parts(document: dict[str, Any]) -> File:
         defaults=_read_part(document.get("defaults"), DefaultsTable, DefaultsTable()),
         fabric=_read_part(document.get("fabric"), FabricTable, FabricTable()),
         workload=_read_part(document.get("workload"), WorkloadTable, UNSET),
-        glue=_read_part(document.get("glue"), GlueTable, GlueTable()),
         deployment=_read_part(document.get("deployment"), DeploymentTable, DeploymentTable()),
     )
 

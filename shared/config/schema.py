@@ -21,11 +21,6 @@ def _text(pattern: str, expected: str) -> Meta:
     return Meta(pattern=f"^(?:{pattern})(?!\\n)$", extra={"expected": expected})
 
 
-def _whole(least: int, most: int) -> Meta:
-    """A whole number within bounds."""
-    return Meta(ge=least, le=most, extra={"expected": f"a whole number from {least:,} to {most:,}"})
-
-
 def _about(description: str) -> Meta:
     return Meta(description=description)
 
@@ -74,8 +69,6 @@ Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration in whole s, m, h
 
 # --- Names and ids ---------------------------------------------------------------------------------------------------
 
-StartsADay = Annotated[int, _whole(1, 1_000_000)]
-PerMinute = Annotated[int, _whole(1, 10_000)]
 Uuid = Annotated[
     str,
     _text("[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", "a UUID, as in the address of the item in Fabric"),
@@ -183,26 +176,13 @@ class Timing(Table, frozen=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
-    max_starts_per_day: Annotated[StartsADay, _about("Starts of the target on one day of UTC.")] | UnsetType = UNSET
 
 
 class DefaultsTable(Timing, frozen=True, kw_only=True):
     """What holds for every target that says nothing else."""
 
 
-class PaceTable(Table, frozen=True, kw_only=True):
-    """How fast one identity calls a platform (design, section 4.1)."""
-
-    starts_per_minute: Annotated[PerMinute, _about("Starts that one identity sends a minute.")] | UnsetType = UNSET
-    polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] | UnsetType = UNSET
-    max_running: Annotated[PerMinute, _about("Runs of one identity that go on at once.")] | UnsetType = UNSET
-
-
-class GlueTable(PaceTable, frozen=True, kw_only=True):
-    """How AWS Glue is called; the identity is the account."""
-
-
-class FabricTable(PaceTable, frozen=True, kw_only=True):
+class FabricTable(Table, frozen=True, kw_only=True):
     """How Microsoft Fabric is called."""
 
     identity: Annotated[Literal["managed-identity", "service-principal", "user"], _about("Who calls Fabric.")] = (
@@ -211,19 +191,12 @@ class FabricTable(PaceTable, frozen=True, kw_only=True):
     url_form: Annotated[
         Literal["query", "path"], _about("As in the reference documents, or the newer form of the same calls.")
     ] = "query"
-    # https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler: 50 submissions and 50 polls a minute and user
-    starts_per_minute: Annotated[PerMinute, _about("Starts that one identity sends a minute.")] = 50
-    polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] = 50
 
 
 AccountId = Annotated[str, _text("[0-9]{12}", "12 digits")]
 EventSource = Annotated[
     str,  # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
     _text(r"(?!aws\.)[^\u0000-\u001f]{1,256}", 'the source of a custom event, such as "contoso.etl"'),
-]
-StackName = Annotated[
-    str,  # a stack's name or ARN on AWS; subscription/group/deployment on Azure
-    _text(r"[A-Za-z0-9][^\s]{0,254}", 'a stack, or "subscription/group/deployment" on Azure'),
 ]
 
 
@@ -237,13 +210,6 @@ class SignalSourceTable(Table, frozen=True, kw_only=True):
 class DeploymentTable(Table, frozen=True, kw_only=True):
     """What holds for the deployment as a whole."""
 
-    stack: (
-        Annotated[StackName, _about("How the command finds the deployment, as --stack and UNSTALE_STACK do.")]
-        | UnsetType
-    ) = UNSET
-    max_starts_per_day: (
-        Annotated[StartsADay, _about("Starts of all targets together on one day of UTC.")] | UnsetType
-    ) = UNSET
     signal_sources: (
         Annotated[
             list[SignalSourceTable],
@@ -458,7 +424,6 @@ class File(Table, frozen=True, kw_only=True):
     ]
     defaults: Annotated[DefaultsTable, _about("What holds for every target that says nothing else.")] = DefaultsTable()
     fabric: Annotated[FabricTable, _about("How Microsoft Fabric is called.")] = FabricTable()
-    glue: Annotated[GlueTable, _about("How AWS Glue is called.")] = GlueTable()
     deployment: Annotated[DeploymentTable, _about("What holds for the deployment as a whole.")] = DeploymentTable()
     workload: Annotated[WorkloadTable, _about("Jobs that Fabric asks us for.")] | UnsetType = UNSET
 

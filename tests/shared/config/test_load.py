@@ -25,7 +25,6 @@ from shared.config.load import (
     ConfigurationError,
     DeploymentSettings,
     FabricSettings,
-    Pace,
     Problem,
     SignalSource,
     Workload,
@@ -45,7 +44,6 @@ from shared.config.schema import (
     FabricTable,
     FullRefreshTable,
     GlueJobSucceededTable,
-    GlueTable,
     GlueTableChangedTable,
     IcebergChangedTable,
     JobTable,
@@ -265,9 +263,7 @@ def document_of(configuration: Configuration) -> dict[str, Any]:
         "fabric": {
             "identity": configuration.fabric.identity,
             "url_form": configuration.fabric.url_form,
-            **without_nothing(configuration.fabric.pace),
         },
-        "glue": without_nothing(configuration.glue),
         "deployment": without_nothing(configuration.deployment),
         "targets": {target.name: table_of(target) for target in configuration.targets},
     }
@@ -292,8 +288,6 @@ def table_of(target: Target) -> dict[str, Any]:
         key: duration_text(value) for key in LIMITS if (value := getattr(target.policy, key)) is not None
     }
     policy |= {"look": policy.get("look", "off"), "start": target.policy.start}
-    if target.policy.max_starts_per_day:
-        policy["max_starts_per_day"] = target.policy.max_starts_per_day
     full = msgspec.to_builtins(target.full_schedule) if target.full_schedule else {}
     if target.policy.after_failures:
         full["after_failures"] = target.policy.after_failures
@@ -380,7 +374,6 @@ def policies(draw: st.DrawFn, after_failures: st.SearchStrategy[int | None]) -> 
     return Policy(
         *(draw(DURATIONS), wait, draw(DURATIONS), lag, timeout, objective, draw(after_failures), look),
         start=draw(st.sampled_from(starts)),
-        max_starts_per_day=draw(st.none() | st.integers(1, 1_000_000)),
     )
 
 
@@ -422,10 +415,10 @@ def configurations(draw: st.DrawFn) -> Configuration:
     some_jobs = st.lists(jobs, min_size=1, max_size=3, unique_by=lambda job: job.item).map(tuple)
     some_tenants = st.lists(UUIDS.map(str.lower), max_size=2, unique=True).map(tuple)
     workload = draw(st.none() | st.builds(Workload, some_jobs, some_tenants)) if on_azure else None
-    fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])), Pace(7, 50, draw(st.none() | st.just(9))))
+    fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])))
     senders = draw(st.sampled_from([(), (SignalSource("123456789012", "contoso.etl"),)]))
-    deployment = DeploymentSettings(draw(st.sampled_from(["", "prod"])), draw(st.none() | st.just(5)), senders)
-    return Configuration(tuple(found), fabric, workload, draw(st.builds(Pace, max_running=st.none())), deployment)
+    deployment = DeploymentSettings(senders)
+    return Configuration(tuple(found), fabric, workload, deployment)
 
 
 @given(configurations())
@@ -549,7 +542,7 @@ def test_the_schema_is_one() -> None:
     [
         *get_args(AnyTarget),
         *(S3ObjectCreatedTable, GlueTableChangedTable, GlueJobSucceededTable, BlobCreatedTable, OneLakeChangedTable),
-        *(FabricTable, FullRefreshTable, GlueTable, IcebergChangedTable, JobTable, OnTable, ParameterTable),
+        *(FabricTable, FullRefreshTable, IcebergChangedTable, JobTable, OnTable, ParameterTable),
         *(DefaultsTable, DeploymentTable, ScheduleTable, SignalSourceTable, WorkloadTable),
     ],
     ids=lambda table: table.__name__,
