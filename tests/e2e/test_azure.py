@@ -234,7 +234,7 @@ def test_the_roles_are_those_that_the_calls_need(here: Stage) -> None:
     sent = [call.partition(" ")[2] for call in here.host.worker.sent()]
     needed = {next((role for url, role in services.items() if call.startswith(url)), call) for call in sent}
     assert needed == set(services.values())
-    assert {TABLES, QUEUES} == {role for _, role, _ in APP} - HOSTS_OWN
+    assert {TABLES, QUEUES} == {role for who, role, _ in APP if who == "app"} - HOSTS_OWN
 
 
 # --- The judges can fail ---------------------------------------------------------------------------------------------
@@ -279,10 +279,10 @@ MUTANTS = {
     "a start before its claim is saved": Mutant(
         "shared/refresh/engine.py",
         {
-            "        answer = world.platform.start(sight.target, full=start.full)\n": "",
-            "        run = self._saved_run(sight, claimed)\n": (
-                "        answer = world.platform.start(sight.target, full=start.full)\n"
-                "        run = self._saved_run(sight, claimed)\n"
+            "        answer = world.platform.start(snapshot.target, full=start.full)\n": "",
+            "        run = self._saved_run(snapshot, claimed)\n": (
+                "        answer = world.platform.start(snapshot.target, full=start.full)\n"
+                "        run = self._saved_run(snapshot, claimed)\n"
             ),
         },
         first_violation,
