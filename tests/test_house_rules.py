@@ -31,7 +31,6 @@ STILL = frozenset(
         "shared.config.rules imports shared.inbound.routing",
         "shared.inbound.routing imports shared.config.load",
         "shared.refresh.engine imports shared.config.load",
-        "shared.refresh.records imports shared.workload.job",
         "shared.workload.api imports shared.config.load",
         "shared/inbound/routing.py targets_of",
         "shared/refresh/ports.py Conflict",

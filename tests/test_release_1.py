@@ -37,6 +37,7 @@ from shared import sign_in as entra
 from shared.inbound import eventbridge, eventgrid, wakes
 from shared.refresh import records
 from shared.refresh.state import Wake
+from shared.workload.job import read_job
 from tests.support.aws_host import living_in
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
@@ -46,7 +47,7 @@ READ: dict[str, Callable[[bytes], Any]] = {
     "state": records.read_state,
     "deployment": records.read_deployment,
     "ended": records.read_ended,
-    "job": records.read_job,
+    "job": read_job,
 }
 RECORDS = sorted((RELEASE / "records").rglob("*.record"))
 

@@ -12,7 +12,6 @@ import msgspec
 
 from shared.refresh.state import Deployment, Ended, State
 from shared.values import Value
-from shared.workload.job import Job
 
 FORMAT = 1
 """Raise it when an older release would misread what this one writes."""
@@ -22,7 +21,7 @@ DEPLOYMENT_KEY = "deployment"
 
 
 _JOB_PREFIX = "workload-job:"
-"""The records of jobs, too. They are no targets': nothing is planned for them, and a look at one removes it."""
+"""Key prefix of the records of Fabric's jobs. Planning skips them; the tick deletes one that is due."""
 
 
 _GROUP_PREFIX = "group:"
@@ -50,11 +49,6 @@ def read_state(body: bytes) -> State:
 def read_deployment(body: bytes) -> Deployment:
     """The deployment's record."""
     return read_as(body, Deployment) if body else Deployment()
-
-
-def read_job(body: bytes) -> Job:
-    """The record of a job."""
-    return read_as(body, Job)
 
 
 def job_key(item: str, instance: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from shared.refresh import records
 from shared.values import Value
 
 
@@ -42,3 +43,8 @@ class Job(Value, frozen=True):
     started_at: datetime | None = None
     cancel_asked_at: datetime | None = None
     final: Final | None = None
+
+
+def read_job(body: bytes) -> Job:
+    """Read the record of a job. Raises `NewerRecordError` for one of a later release."""
+    return records.read_as(body, Job)

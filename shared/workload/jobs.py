@@ -42,7 +42,7 @@ from shared.workload.api import (
     unfit,
     unknown_job,
 )
-from shared.workload.job import Final, Job, JobStatus
+from shared.workload.job import Final, Job, JobStatus, read_job
 
 KEPT = timedelta(days=7)
 """How long a job's record is kept. Fabric gives a job up that has not started after two hours (monitoring hub)."""
@@ -211,7 +211,7 @@ class Jobs:
 
     def _known(self, call: Call) -> Job | None:
         document = self._document(call)
-        return records.read_job(document.body) if document.body else None
+        return read_job(document.body) if document.body else None
 
     def _document(self, call: Call) -> Document:
         return self._world.store.load(records.job_key(call.item, call.instance))
@@ -233,7 +233,7 @@ class Jobs:
         """Change the record, unless it says already how the job ended."""
         for _ in range(ATTEMPTS):
             document = self._document(call)
-            before = records.read_job(document.body)
+            before = read_job(document.body)
             after = before if before.final else change(before)
             if after == before:
                 return before
@@ -250,7 +250,7 @@ class Jobs:
     def _settled(self, call: Call) -> Job:
         """The job's record, brought up to what is true now; what was left undone is done first."""
         for _ in range(ATTEMPTS):
-            job = records.read_job(self._document(call).body)
+            job = read_job(self._document(call).body)
             if job.final:
                 return job
             stands = self._standing(call, job)
@@ -294,7 +294,7 @@ class Jobs:
         if target is None:
             raise LookupError(f"the configuration of this function does not know the target of job {call.instance}")
         self._engine.reconcile(target, _happened(call, job, step, self._world.clock.now()))
-        if step is Step.SIGNAL and records.read_job(self._document(call).body).cancel_asked_at:
+        if step is Step.SIGNAL and read_job(self._document(call).body).cancel_asked_at:
             self._engine.reconcile(
                 target, (Withdrawn(call.instance),)
             )  # the cancel was told so already, before our signal

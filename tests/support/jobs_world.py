@@ -24,7 +24,7 @@ from shared.refresh.ports import Document, Phase, Report, Started
 from shared.refresh.state import Signal, State
 from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, Target
 from shared.workload.api import Answer, Call, Creation, read_creation
-from shared.workload.job import Job
+from shared.workload.job import Job, read_job
 from shared.workload.jobs import Jobs
 from tests.support.core import OVER, POLICY, HandClock, at, seconds
 
@@ -308,7 +308,7 @@ class JobsWorld:
 
     def job(self, call: Call = CALL) -> Job:
         """The job's."""
-        return records.read_job(self.store.load(records.job_key(call.item, call.instance)).body)
+        return read_job(self.store.load(records.job_key(call.item, call.instance)).body)
 
     def told(self) -> list[dict[str, Any]]:
         """The states that Fabric was told, in order."""

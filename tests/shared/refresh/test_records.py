@@ -23,7 +23,7 @@ from shared.refresh.state import (
     Situation,
     State,
 )
-from shared.workload.job import Final, Job, JobStatus
+from shared.workload.job import Final, Job, JobStatus, read_job
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 GOLDEN = Path(__file__).parents[2] / "golden" / "records"
@@ -68,8 +68,8 @@ READ = {
     "deployment": records.read_deployment,
     "ended": records.read_ended,
     "ended-jobs": records.read_ended,
-    "job": records.read_job,
-    "job-over": records.read_job,
+    "job": read_job,
+    "job-over": read_job,
 }
 
 
@@ -97,7 +97,7 @@ def test_an_absent_record_is_a_state_of_which_nothing_is_known() -> None:
     assert records.read_deployment(b"") == Deployment()
 
 
-@pytest.mark.parametrize("read", [records.read_state, records.read_deployment, records.read_ended, records.read_job])
+@pytest.mark.parametrize("read", [records.read_state, records.read_deployment, records.read_ended, read_job])
 def test_a_newer_record_is_left_alone(read: object) -> None:
     """An older release must not guess what a newer one meant."""
     newer = b'{"format":%d,"record":{"something":"new"}}' % (records.FORMAT + 1)
