@@ -190,7 +190,7 @@ def test_a_move_is_followed(nowhere: Clients, stub: Stubber) -> None:
     assert DeadLetters(nowhere, (URL,)).moves() == (Move("events", "FAILED", 1, 2, "AccessDenied"),)
 
 
-@pytest.mark.parametrize("call", ["heaps", "redrive", "moves"])
+@pytest.mark.parametrize("call", ["summaries", "redrive", "moves"])
 def test_what_cannot_be_asked_is_told_as_such(nowhere: Clients, stub: Stubber, call: str) -> None:
     """Not knowing is not the same as none: freshness would be claimed wrongly."""
     stub.add_client_error("get_queue_attributes", "AccessDenied", "not allowed")
