@@ -60,7 +60,7 @@ def read_file(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Side:
-    """A cloud of the deployment. `heaps` reads the dead letters."""
+    """A cloud of the deployment. `summaries` reads the dead letters."""
 
     cloud: Cloud
     """Which cloud this is."""
