@@ -151,7 +151,7 @@ def _judge(stage: Stage, name: str) -> Judged:
         name=name,
         signals=signals,
         runs=len(ours),
-        calls_saved=signals - len(ours) - len(refused),
+        calls_saved=max(0, signals - len(ours) - len(refused)),  # a schedule or a retry may start more than arrived
         lost=len(lost(stage.arrivals(name), runs)),
         overlapping=overlapping(runs),
         fresh_as_of=_fresh_as_of(runs),

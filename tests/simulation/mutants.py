@@ -115,11 +115,11 @@ MUTANTS = (
         """),
     Mutant(2, "absorbed is what asks for nothing more: full", scenarios.absorbed, """
         owed:
-        ~  and (owed.full or not signal.full) =>
+        ~ ((signal.full, owed.full), (signal.asked, => ((signal.asked,
         """),
     Mutant(2, "absorbed is what asks for nothing more: asked", scenarios.absorbed, """
         owed:
-        ~  and (owed.asked or not signal.asked) =>
+        ~ (signal.asked, owed.asked), =>
         """),
     # --- 3. Ready ----------------------------------------------------------------------------------------------------
     Mutant(3, "the quiet period since newest is over", scenarios.a_slow_burst, """
@@ -132,8 +132,8 @@ MUTANTS = (
         """),
     Mutant(3, "or the maximum wait since oldest is", scenarios.never_quiet, """
         decide:
-        - ready = min(quiet, owed.oldest + policy.max_wait)
-        + ready = quiet
+        - return min(quiet, owed.oldest + policy.max_wait)
+        + return quiet
         """),
     Mutant(3, "the minimum interval since the last claim is over", seeds(), """
         decide:
@@ -227,11 +227,11 @@ MUTANTS = (
         """),
     Mutant(4, "the lease is longer than those 5 s", scenarios.the_longest_way_into_the_list, """
         timing:
-        ~ return START_WINDOW + capabilities.call_timeout => return capabilities.call_timeout
+        ~ START_WINDOW + capabilities.call_timeout => capabilities.call_timeout
         """),
     Mutant(4, "... the call's time-out", scenarios.the_longest_way_into_the_list, """
         timing:
-        ~ return START_WINDOW + capabilities.call_timeout => return START_WINDOW
+        ~ START_WINDOW + capabilities.call_timeout => START_WINDOW
         """),
     Mutant(4, "... the platform's listing delay", scenarios.the_longest_way_into_the_list, """
         timing:
@@ -616,7 +616,7 @@ MUTANTS = (
         """),
     Mutant(11, "events about the target's own output never signal it", scenarios.its_own_output, """
         routing:
-        ~  and not _is_output(arrival, target.resource) =>
+        ~ if not _is_output(arrival, target.resource): => if True:
         """),
     # --- 12. Planning ------------------------------------------------------------------------------------------------
     Mutant(12, "the first tick after a new configuration walks the targets", seeds("reconfigurations"), """
@@ -648,8 +648,10 @@ MUTANTS = (
         """),
     Mutant(12, "schedule times before a target's schedule was first seen are no signals", scenarios.a_new_schedule, """
         planning:
-        - if known_schedules == schedules:
-        + if True:
+        - if len(known) != len(schedules):
+        -     return (False, False)
+        - return (known[0] == schedules[0], known[1] == schedules[1])
+        + return (True, True)
         """),
     Mutant(12, "schedule times that came due are signals", seeds("schedules"), """
         planning:

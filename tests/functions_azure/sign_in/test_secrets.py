@@ -135,5 +135,6 @@ def test_without_the_redaction_they_are(
     """The same run, and the same look: so it would find what the redaction lets through."""
     monkeypatch.setattr(Redaction, "filter", lambda *_: True)
     run(stage, capsys)
-    wanted = {"refresh token", "device code", "authorization code", "token", "data key"}
+    # The vault's data key is not among them: answers are read in pieces, so no library has a whole one to tell of.
+    wanted = {"refresh token", "device code", "authorization code", "token"}
     assert seen(sink.lines, made) >= wanted
