@@ -817,7 +817,7 @@ def test_a_blocked_target_raises_the_alert(short: Stage, caplog: pytest.LogCaptu
 PROBE = """
 import json, os, sys
 from contextlib import suppress
-from functions_azure import world
+from functions_azure import wiring
 shell = wiring.shell(os.environ)
 with suppress(Exception):
     shell.tick()
@@ -827,7 +827,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 OF_A_USER = {
     "azure.storage.blob",
-    "functions_azure.sign_in.store.key_vault",
+    "functions_azure.sign_in.key_vault",
     "functions_azure.sign_in.store",
     "functions_azure.sign_in.user",
     "shared.sign_in",
