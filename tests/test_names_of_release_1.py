@@ -248,8 +248,9 @@ def options(parser: argparse.ArgumentParser, command: str) -> Iterator[str]:
 
 
 def test_commands_and_options_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripts call them."""
-    assert_nothing_is_gone("commands", set(options(command_parser(monkeypatch), "unstale")))
+    """Scripts call them. An argument that may be left out now may still be given."""
+    today = set(options(command_parser(monkeypatch), "unstale"))
+    assert_nothing_is_gone("commands", today | {line.replace("<?>", "<one>") for line in today})
 
 
 def test_exit_codes_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
