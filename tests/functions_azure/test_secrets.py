@@ -29,6 +29,7 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import RefuseToken, ServerError
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.engine import LogEvent
+from shared.version import VERSION
 from tests.support.azure_host import OTHER, SALES, T0, TEXT, WORKSPACE, HandClock
 from tests.support.azurite_server import KEY, Account, new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.revocation import revoke
@@ -287,11 +288,13 @@ def test_what_happens_is_told_as_json(sink: Sink) -> None:
     saved, returned, dead, ignored = sink.lines
     assert json.loads(saved) == {
         "message": "saved",
+        "version": VERSION,
         "target": "sales",
         "detail": {"owed_age_seconds": 1.5, "held": 0, "why": "***"},
     }
     assert json.loads(returned.splitlines()[0]) == {
         "message": "trouble of ours",
+        "version": VERSION,
         "detail": {"messages": 3, "why": "the store is down"},
     }
     assert "StoreError: ***" in returned
