@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.decide import Gate, Start, Wait, decide, is_late, next_wake, stale_since, watch_at
+from shared.refresh.decide import Gate, Start, Wait, decide, is_late, next_wake, overdue_since, stale_since, watch_at
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, State
 from shared.refresh.timing import PAUSE_LOOK, WATCH, backoff, clamp, lease, settled, spread, throttled_until
 from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, at, failure, seconds
@@ -132,3 +132,11 @@ def test_constants_add_up() -> None:
     assert spread("a") != spread("b")
     assert throttled_until(failure(), NOON) == NOON + timedelta(minutes=1)
     assert throttled_until(failure(after=7), NOON) == at(7)
+
+
+def test_a_start_is_overdue_only_while_it_is_due_and_possible() -> None:
+    """Counted from when it was known and possible; nothing owed, or a run in the way, is no delay."""
+    assert overdue_since(State(), ON_GLUE) is None
+    due = overdue_since(State(owed=OWED), ON_GLUE)
+    assert due is not None
+    assert overdue_since(State(owed=OWED, startable_since=due + seconds(7)), ON_GLUE) == due + seconds(7)

@@ -33,6 +33,7 @@ from shared.refresh.inputs import (
     Withdrawn,
 )
 from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
+from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Blocked, Cancelled, Outcome, Owed, Paused, Run, Signal, Situation, State
 from shared.refresh.timing import Context, spread
@@ -48,6 +49,7 @@ from tests.support.core import (
     ON_FABRIC,
     ON_GLUE,
     OVER,
+    POLICY,
     SETTLED,
     THROTTLED,
     a_run,
@@ -1075,3 +1077,18 @@ def test_a_line_of_history_names_the_jobs(phase: Phase) -> None:
     assert result.ended
     assert result.ended.jobs == ("j",)
     assert (result.state.owed == SHARED) is (phase is not Phase.SUCCEEDED)
+
+
+def test_a_record_takes_no_more_jobs_than_it_can_hold() -> None:
+    """One more than the bound changes nothing: whoever asked is told to come again, and the record stays small."""
+    full = Owed(NOON, NOON, jobs={str(number): NOON for number in range(JOBS_OPEN_MOST)}, others=False)
+    signal = Signal(at(1), "Fabric job", asked=True, job="one more")
+    assert folded(State(owed=full), Signalled(signal), at(1)).state == State(owed=full)
+
+
+def test_how_long_runs_take_is_remembered_where_a_start_waits_for_it() -> None:
+    """`just-in-time` keeps the times of our own successful runs, and nobody else's."""
+    context = replace(ON_GLUE, policy=replace(POLICY, start="just-in-time"))
+    ended = Reported(report(Phase.SUCCEEDED, ended_at=at(50)))
+    assert folded(in_situation(S.RUNNING), ended, at(60), context).state.run_times == (seconds(50),)
+    assert folded(in_situation(S.RUNNING), ended, at(60)).state.run_times == ()
