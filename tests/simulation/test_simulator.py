@@ -1,4 +1,4 @@
-"""Ten thousand histories, none of which loses, overlaps, multiplies or hangs; what fails prints how to replay it.
+"""Thousands of histories, none of which loses, overlaps, multiplies or hangs; what fails prints how to replay it.
 
 With `--histories 100000` it plays more, `--seed 12345 --world ticks-dead` one, with its trace.
 """

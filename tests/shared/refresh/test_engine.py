@@ -565,3 +565,11 @@ def test_a_run_is_followed_through_a_paused_capacity() -> None:
     assert (state.hold, state.situation) == (None, Situation.RUNNING)
     assert state.run
     assert state.run.next_look_at == at(600 + 180)
+
+
+def test_what_looks_tell_of_a_target_calls_no_platform() -> None:
+    """A look makes signals while it looks: they are saved at once, and the tick or the wake acts on them."""
+    stage = Stage()
+    stage.engine._reconcile(stage.target(), [signal(0)])
+    assert records.read_state(stage.store.load(stage.target().key).body).owed
+    assert stage.platform.calls == []
