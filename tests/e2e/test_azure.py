@@ -18,7 +18,7 @@ from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import NeverEnd
-from shared.refresh.timing import CLOCK_DIFFERENCE
+from shared.refresh.timing import CLOCK_DIFFERENCE, WAKE_LATE
 from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, Stage, stage
 from tests.infra.test_azure import APP, BLOB_OWNER, METRICS, QUEUES, TABLES
 from tests.support.azure_host import SALES, WORKSPACE
@@ -260,7 +260,7 @@ def first_violation(here: Stage) -> list[str]:
     """
 
     def arrive() -> None:
-        here.clock.turn_on(2 * CLOCK_DIFFERENCE)
+        here.clock.turn_on(WAKE_LATE + 2 * CLOCK_DIFFERENCE)  # wakes of killed workers are named no longer, too
         here.arrive()
 
     return next((found for _, found in killed_at_each_effect(here, arrive) if found), [])
