@@ -202,3 +202,14 @@ class Target(Value, frozen=True, dict=True):
     def schedules_of_release_1(self) -> str:
         """The digest of both schedules together, as records of release 1 have it in their `definition`."""
         return _digest((self.schedule, self.full_schedule))
+
+
+def catalog_of(source: GlueTableChanged | IcebergChanged, view: Resource) -> str:
+    """The catalog of a table that an entry of `on` names: the view's own where the entry has none."""
+    return source.catalog_id or (view.catalog_id if isinstance(view, GlueView) else "")
+
+
+def extra_lag(source: Source, target: Target) -> timedelta:
+    """How much longer than the target's visibility lag that of one entry of its `on` is."""
+    own = source.visibility_lag
+    return max(own - target.policy.visibility_lag, timedelta(0)) if own else timedelta(0)

@@ -11,7 +11,7 @@ from botocore.session import Session
 from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, patterns_for, signal_pattern
 from shared.config.load import Configuration
-from shared.targets import Cloud, GlueTableChanged, GlueView, IcebergChanged, S3ObjectCreated
+from shared.targets import Cloud, GlueTableChanged, GlueView, IcebergChanged, S3ObjectCreated, catalog_of
 from shared.values import Value
 
 LONGEST_PARAMETER: Final = 4096
@@ -127,7 +127,7 @@ def source_resources(configuration: Configuration, region: str) -> tuple[str, ..
     """
     places = [target.resource for target in configuration.targets if isinstance(target.resource, GlueView)]
     named = [
-        GlueView(source.catalog_id or view.catalog_id, source.database, source.table)
+        GlueView(catalog_of(source, view), source.database, source.table)
         for target in configuration.targets
         for source in target.on
         if isinstance(source, IcebergChanged | GlueTableChanged) and isinstance(view := target.resource, GlueView)

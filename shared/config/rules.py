@@ -42,6 +42,7 @@ from shared.targets import (
     S3ObjectCreated,
     Source,
     Target,
+    catalog_of,
 )
 
 CLOUD_OF_SOURCE: dict[type[Source], Cloud] = {
@@ -141,8 +142,11 @@ class Outputs:
                 self._by_location.setdefault(target.resource.location, []).append(target)
         self._locations = sorted(self._by_location)
 
-    def writers(self, source: Source) -> Iterator[Target]:
-        """The targets of which a refresh causes events of this source, as far as the configuration tells."""
+    def writers(self, source: Source, reader: Target) -> Iterator[Target]:
+        """The targets of which a refresh causes events of this source of a reader, as far as the configuration tells.
+
+        A table that is looked at has a catalog: without one in the entry it is that of the reader's own view.
+        """
         match source:
             case S3ObjectCreated():
                 for location in self._overlapping(f"s3://{source.bucket}/{source.prefix}"):
@@ -154,7 +158,7 @@ class Outputs:
                     target
                     for target in self._by_place.get(place_of(source), ())
                     if isinstance(target.resource, GlueView)
-                    and target.resource.catalog_id == (source.catalog_id or target.resource.catalog_id)
+                    and target.resource.catalog_id == catalog_of(source, reader.resource)
                 )
             case OneLakeChanged() if _may_hold_views(source.path):
                 yield from self._by_place.get(place_of(source), ())
@@ -295,7 +299,7 @@ def unsendable(value: object, path: Path) -> Iterator[Mistake]:
 def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
     """Rule 11: no source that the target's own refresh sets off."""
     for position, source in entry.sources:
-        own = entry.target.name in {writer.name for writer in outputs.writers(source)}
+        own = entry.target.name in {writer.name for writer in outputs.writers(source, entry.target)}
         if own or _table_of_own_item(entry.target, source):
             path = (*entry.path, "on", position, _key(type(source)))
             yield Mistake(path, "what its own refresh changes", _other_than_own(entry.target, source))
@@ -309,7 +313,7 @@ def stored_keys(entry: Entry) -> Iterator[Mistake]:
         yield Mistake(entry.path, found, f"at most {most:,}: shorter ones, or fewer characters beyond ASCII")
     for position, source in entry.sources:
         if isinstance(source, IcebergChanged):
-            size = len(quote(source.catalog_id + source.database, safe="")) + GROUP_KEY_BYTES
+            size = len(quote(catalog_of(source, entry.target.resource) + source.database, safe="")) + GROUP_KEY_BYTES
             if size > most:
                 path = (*entry.path, "on", position, "iceberg_changed", "database")
                 yield Mistake(path, f"a name that takes {size:,} bytes as it is stored", f"at most {most:,}")
@@ -396,7 +400,7 @@ def _upstream(entry: Entry, outputs: Outputs) -> dict[str, Path]:
     for position, name in enumerate(entry.target.after):
         found.setdefault(name, (*entry.path, "after", position))
     for position, source in entry.sources:
-        for writer in outputs.writers(source):
+        for writer in outputs.writers(source, entry.target):
             if writer.name != entry.target.name:  # its own output is told by the rule above
                 found.setdefault(writer.name, (*entry.path, "on", position, _key(type(source))))
     return found

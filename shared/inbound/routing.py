@@ -29,6 +29,7 @@ from shared.targets import (
     S3ObjectCreated,
     Source,
     Target,
+    extra_lag,
 )
 
 if TYPE_CHECKING:
@@ -70,18 +71,23 @@ class Listeners(NamedTuple):
 def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Target, Signal], ...]:
     """The targets that an arrival signals, in the order of the configuration; never one whose own output it is.
 
-    Where several sources of a target fit, the signal has the longest of their visibility lags.
+    Where several sources of a target fit, the signal has the longest of their visibility lags, and counts as looked at
+    only if each of them is: a look must be able to tell of all that the arrival may mean.
     """
     place = configuration.listeners.get(place_of(arrival))
-    lags: dict[int, tuple[Target, timedelta]] = {}
+    found: dict[int, tuple[Target, timedelta, bool]] = {}
     for position, source, target in _listeners_to(arrival, place) if place else ():
         if not _is_output(arrival, target.resource):
-            _, lag = lags.get(position, (target, timedelta(0)))
-            lags[position] = target, max(lag, _extra_lag(source, target))
-    if not lags:
+            _, lag, looked = found.get(position, (target, timedelta(0), True))
+            lag = max(lag, extra_lag(source, target))
+            found[position] = target, lag, looked and _is_looked_at(source, target)
+    if not found:
         return ()
     words = reason(arrival)
-    return tuple((target, Signal(arrival.time, words, extra_lag=lag)) for _, (target, lag) in sorted(lags.items()))
+    return tuple(
+        (target, Signal(arrival.time, words, extra_lag=lag, looked=looked))
+        for _, (target, lag, looked) in sorted(found.items())
+    )
 
 
 def targets_of(arrival: Arrival, configuration: Configuration) -> tuple[Target, ...]:
@@ -160,10 +166,9 @@ def _from(first: str, place: Listeners, *, inside: bool) -> Iterator[Listener]:
             return  # what follows in order lies inside
 
 
-def _extra_lag(source: Source, target: Target) -> timedelta:
-    """How much longer than the target's visibility lag that of the one source is."""
-    own = source.visibility_lag
-    return max(own - target.policy.visibility_lag, timedelta(0)) if own else timedelta(0)
+def _is_looked_at(source: Source, target: Target) -> bool:
+    """Whether a look can tell later if a run read what an event of this source tells of: a table in OneLake."""
+    return target.policy.look is not None and isinstance(source, OneLakeChanged) and source.is_table
 
 
 def by_output(targets: Iterable[Target]) -> Mapping[Place, tuple[Target, ...]]:

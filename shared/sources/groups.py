@@ -9,10 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from urllib.parse import quote, unquote
 
 from shared.refresh import records
-from shared.targets import GlueView, IcebergChanged, OneLakeChanged, Target
+from shared.targets import (
+    GlueTableChanged,
+    GlueView,
+    IcebergChanged,
+    OneLakeChanged,
+    Source,
+    Target,
+    catalog_of,
+    extra_lag,
+)
 from shared.values import Value
 
 TABLE_BUCKETS = "s3tablescatalog"
@@ -113,10 +123,24 @@ def sources_of(target: Target) -> tuple[SourceTable, ...]:
     return tuple(dict.fromkeys(source for source in found if source))
 
 
-def _source_of(target: Target, entry: object) -> SourceTable | None:
+def lag_of(target: Target, source: SourceTable) -> timedelta:
+    """How much longer than the target's visibility lag that of one source is, by the entries of `on` that name it."""
+    named = (entry for entry in target.on if _names(entry, source, target))
+    return max((extra_lag(entry, target) for entry in named), default=timedelta(0))
+
+
+def _names(entry: Source, source: SourceTable, target: Target) -> bool:
+    """Whether an entry of `on` means a table; Glue's events name no catalog, so a table of any may be meant."""
+    if isinstance(entry, GlueTableChanged):
+        return source.title == f"{entry.database}.{entry.table}".lower()
+    return _source_of(target, entry) == source
+
+
+def _source_of(target: Target, entry: Source) -> SourceTable | None:
+    """The table that an entry of `on` has looked at."""
     view = target.resource
     if isinstance(entry, IcebergChanged) and isinstance(view, GlueView):
-        return table_of(entry.catalog_id or view.catalog_id, entry.database, entry.table)
+        return table_of(catalog_of(entry, view), entry.database, entry.table)
     if isinstance(entry, OneLakeChanged) and entry.is_table:
         return SourceTable(DeltaTable(entry.workspace.lower(), entry.item.lower(), entry.path.strip("/")))
     return None

@@ -19,6 +19,7 @@ from shared.refresh import machine, records
 from shared.refresh.engine import LogEvent, Reconcile
 from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import Disproved, Input, Proven, Signalled, Spared
+from shared.refresh.owed import covers
 from shared.refresh.ports import Clock, Conflict, Document, Phase, Platform, Store
 from shared.refresh.state import Signal, State
 from shared.refresh.timing import Context
@@ -28,6 +29,7 @@ from shared.sources.groups import (
     decode,
     encode,
     group_of,
+    lag_of,
     sources_of,
     view_of,
 )
@@ -193,7 +195,8 @@ class Looking:
             for reader in news.readers:
                 target = self._targets.get(reader)
                 if target and _reads(target, news.source):
-                    self._reconcile(target, (Signalled(news.signal),))
+                    signal = replace(news.signal, extra_lag=lag_of(target, news.source))
+                    self._reconcile(target, (Signalled(signal),))
         record = self._follow_views(looked)
         record = remember(record, looked.seen, self._clock.now())
         self._judge(looked, record)
@@ -319,7 +322,7 @@ class Looking:
         return found
 
     def _spare(self, target: Target, state: State, ends_at: float) -> Input | None:
-        """Fabric proves nothing, but the last successful run read what an answer had shown before its claim.
+        """Fabric proves nothing, but the last successful run read all data that it covers.
 
         That spares a start only where all that is owed came from tables that are looked at.
         """
@@ -327,7 +330,7 @@ class Looking:
         if not (owed and owed.looked and as_of and sources and isinstance(target.resource, LakeViews)):
             return None
         memories = self._look_anew(sources, ends_at)
-        if memories is None or any(not _was_read(memory, as_of) for memory in memories.values()):
+        if memories is None or not all(_was_read(target, *item, as_of) for item in memories.items()):
             return None
         when = min(memory.when for memory in memories.values() if memory.when)
         return Spared(when, self._clock.now())
@@ -372,6 +375,13 @@ def _decided(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> In
             return None
 
 
-def _was_read(memory: SourceMemory, claimed_at: datetime) -> bool:
-    """Whether an answer had shown the data that a source has now before a run was claimed."""
-    return not memory.problem and memory.shown_at is not None and memory.shown_at <= claimed_at
+def _was_read(target: Target, source: SourceTable, memory: SourceMemory, claimed_at: datetime) -> bool:
+    """Whether a run claimed then read the data that a source has now.
+
+    It did if an answer had shown the data before, or if it covers the time at which the data came, as it covers a
+    signal: the look before a start, which is the first to show what an event told of, saves no memory.
+    """
+    lag = lag_of(target, source)
+    shown = memory.shown_at is not None and memory.shown_at + lag <= claimed_at
+    covered = memory.since is not None and covers(claimed_at, memory.since + lag, target.policy.visibility_lag)
+    return not memory.problem and (shown or covered)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import azure.functions as func
 import pytest
+from msgspec.structs import replace
 
 from functions_azure import app
 from functions_azure.clients import Deadline
@@ -19,6 +20,7 @@ from functions_azure.platform import Connection, Platform
 from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
 from functions_azure.shell import Shell
+from functions_azure.sources import Sources
 from functions_azure.telemetry import Telemetry
 from local.emulators.entra.tokens import FABRIC, Caller, Tokens
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
@@ -26,11 +28,12 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
 from shared.redaction import Redactor
-from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.engine import LogEvent, Ports, Reconcile
 from shared.refresh.ports import Document, StoreDownError
 from shared.refresh.records import read_state
 from shared.refresh.state import State
-from shared.targets import Cloud
+from shared.sources.looking import Looking
+from shared.targets import Cloud, Target
 from tests.support import swagger
 
 
@@ -153,6 +156,7 @@ class Host:
         self.store, self.waker, self.yard = Store(), MemoryWaker(clock), Yard()
         self.configuration: Callable[[], Configuration] = lambda: load(TEXT)
         self.told: list[LogEvent] = []
+        self.onelake_url = ""
         self._connection = Connection()
         self.shell = Shell(
             self._read, self._world, lambda _: self.yard, Telemetry(), redactor=Redactor([PLANTED_SECRET])
@@ -170,7 +174,20 @@ class Host:
             url_form=configuration.fabric.url_form,
             deadline=deadline,
         )
-        return Ports(Cloud.AZURE, self.store, platform, self.waker, self.clock, lambda: "token", self.told.append)
+        ports = Ports(Cloud.AZURE, self.store, platform, self.waker, self.clock, lambda: "token", self.told.append)
+        return replace(ports, looks=partial(self._looking, platform)) if self.onelake_url else ports
+
+    def _looking(self, platform: Platform, targets: Mapping[str, Target], reconcile: Reconcile) -> Looking:
+        """Look at the tables of an emulated OneLake."""
+        return Looking(
+            targets,
+            store=self.store,
+            sources=Sources(self, self.clock, url=self.onelake_url),
+            platform=platform,
+            clock=self.clock,
+            reconcile=reconcile,
+            emit=self.told.append,
+        )
 
     def token(self) -> str:
         """`functions_azure.tokens.Tokens`: a good one."""

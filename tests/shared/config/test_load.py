@@ -35,6 +35,7 @@ from shared.config.load import (
     warnings,
 )
 from shared.config.parse import _expected, _is_table, _plain
+from shared.config.rules import GROUP_KEY_BYTES, LONGEST_KEY
 from shared.config.schema import (
     LIMITS,
     AnyTarget,
@@ -60,6 +61,7 @@ from shared.config.schema import (
 from shared.config.toml_positions import Path as Keys
 from shared.targets import (
     BlobCreated,
+    Cloud,
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
@@ -524,6 +526,45 @@ def test_a_long_chain_is_no_cycle() -> None:
     (problem,) = refused(f'{first}after = ["t999"]\n{chain}').problems
     assert problem.key == "targets.t0.after[0]"
     assert problem.found == "a cycle: " + " -> ".join(f"t{n % 1000}" for n in range(1001))
+
+
+OWN_CATALOG = """
+[targets.one]
+kind = "glue-view"
+catalog_id = "111122223333"
+database = "sales"
+table = "one"
+on = [{ iceberg_changed = { database = "sales", table = "two"%s } }]
+
+[targets.two]
+kind = "glue-view"
+catalog_id = "111122223333:s3tablescatalog/lake"
+database = "sales"
+table = "two"
+on = [{ iceberg_changed = { database = "sales", table = "one"%s } }]
+"""
+
+
+def test_a_table_without_a_catalog_is_in_the_views_own() -> None:
+    """Two views of two catalogs that read tables of their own catalogs, each named like the other view: no cycle."""
+    assert len(load(OWN_CATALOG % ("", "")).targets) == 2
+    lake, account = ', catalog_id = "111122223333:s3tablescatalog/lake"', ', catalog_id = "111122223333"'
+    (problem,) = refused(OWN_CATALOG % (lake, account)).problems
+    assert problem.found == "a cycle: one -> two -> one"
+
+
+def test_a_table_counts_with_the_catalog_of_its_view_as_it_is_stored() -> None:
+    """The key of its group has the view's catalog, and a name that is too long with it is refused."""
+    text = OWN_CATALOG % ("", "")
+    most = LONGEST_KEY[Cloud.AWS] - GROUP_KEY_BYTES - len("111122223333%3As3tablescatalog%2Flake")
+    for spare, good in ((0, True), (1, False)):
+        database = "漢" * (most // 9) + "x" * (most % 9 + spare)
+        long = text.replace('{ database = "sales", table = "one" }', f'{{ database = "{database}", table = "x" }}')
+        if good:
+            assert load(long).targets
+        else:
+            (problem,) = refused(long).problems
+            assert problem.key == "targets.two.on[0].iceberg_changed.database"
 
 
 # --- Editors ---------------------------------------------------------------------------------------------------------

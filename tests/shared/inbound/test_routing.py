@@ -186,6 +186,35 @@ def test_a_signal_has_the_longest_lag_of_the_sources_that_fit() -> None:
     assert (extra("abc"), extra("axe"), extra("c")) == (30, 30, 0)
 
 
+@pytest.mark.parametrize(
+    ("paths", "looked"),
+    [
+        (["Tables/orders"], True),
+        (["Tables/dbo/orders"], True),
+        (["Files/orders"], False),
+        (["Tables"], False),
+        (["Tables/dbo", "Tables/dbo/orders"], True),
+        (["Tables", "Tables/orders"], False),
+    ],
+)
+def test_an_event_of_a_table_that_is_looked_at_says_so(paths: list[str], looked: bool) -> None:
+    """Only where each source that fits is looked at: else a look could not tell of all that the event may mean."""
+    sources = [OneLakeChanged(WORKSPACE, LAKEHOUSE, path) for path in paths]
+    lakehouse = target("it", *sources, resource=LakeViews(WORKSPACE, LAKEHOUSE))
+    off = Target("off", LakeViews(WORKSPACE, "x"), Policy(look=None), on=tuple(sources))
+    arrival = OneLakeArrived(NOW, WORKSPACE, LAKEHOUSE, f"{paths[-1]}/_delta_log/1.json")
+    [(_, signal), (_, unlooked)] = signals_of(arrival, Configuration((lakehouse, off)))
+    assert (signal.looked, unlooked.looked) == (looked, False)
+
+
+def test_no_other_event_says_that_its_source_is_looked_at() -> None:
+    """Objects, blobs, jobs, and tables of the catalog, of which a view tells by itself what it read."""
+    arrivals = (ObjectArrived(NOW, "b", "k"), TableChanged(NOW, "sales", "orders"), JobSucceeded(NOW, "etl"))
+    it = target("it", S3ObjectCreated("b"), GlueTableChanged("sales", "orders"), GlueJobSucceeded("etl"))
+    signals_here = [signals_of(arrival, Configuration((it,))) for arrival in arrivals]
+    assert [signal.looked for [(_, signal)] in signals_here] == [False, False, False]
+
+
 BUCKET = [
     S3ObjectCreated("b", prefix, suffix) for prefix in ("", "a", "a/", "a/b/", "b") for suffix in ("", "x", "b/x")
 ]

@@ -19,7 +19,7 @@ from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, 
 from shared.sources.looking import Looking
 from shared.sources.memory import GroupRecord, IcebergVersion, read_group, write_group
 from shared.sources.ports import Known, Seen
-from shared.targets import GlueView, IcebergChanged, LakeViews, OneLakeChanged, Target
+from shared.targets import GlueTableChanged, GlueView, IcebergChanged, LakeViews, OneLakeChanged, Target
 from tests.support.core import BUSY, NOON, POLICY, ScriptedPlatform, Stage, at, report, seconds
 from tests.support.sources import DENIED, THROTTLED, FakeCatalog, FakeLog, data_commit, metadata_commit
 
@@ -215,6 +215,32 @@ def test_an_arrival_that_no_event_told_becomes_a_signal(lookout: Lookout) -> Non
     assert owed
     assert (owed.oldest, owed.reasons, owed.looked) == (at(901), ("new data in raw.returns",), True)
     assert lookout.group(RAW).sources["returns"].since == at(901)
+
+
+def test_a_look_keeps_the_longer_lag_of_an_entry() -> None:
+    """Section 6: what an entry of `on` says beyond the target's lag is added to what a look tells of its table, too."""
+    on = (
+        IcebergChanged("Sales", "orders", visibility_lag=seconds(70)),
+        GlueTableChanged("raw", "Returns", visibility_lag=seconds(40)),
+    )
+    made = Lookout(replace(DAILY, on=on))
+    for name in ("orders", "returns"):
+        made.clouds.catalog.put(name, f"s3://{name}/1.json", 11)
+    put_view(made, 11, 21)
+    made.settle()
+    made.stage.at(1000)
+    made.clouds.catalog.put("orders", "s3://a/2.json", 11, 12, updated=at(800))
+    made.round()
+    owed = made.stage.state().owed
+    assert owed
+    assert owed.oldest == at(801 + 60)
+    made.known()
+    made.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
+    made.stage.at(2000)
+    made.round()
+    owed = made.stage.state().owed
+    assert owed
+    assert owed.oldest == at(901 + 30)
 
 
 def test_nothing_new_signals_nobody(lookout: Lookout) -> None:
@@ -474,14 +500,29 @@ def test_what_the_last_run_read_needs_no_other(lake: Lookout) -> None:
     assert lake.told[-1]["outcome"] == "spared"
 
 
+def test_what_the_last_run_covers_needs_no_other(lake: Lookout) -> None:
+    """Data that came so long before its claim that a signal of it is covered, though no answer had shown it then."""
+    look = lake.looking.before_start
+    assert look(LAKE, State(owed=OWED, fresh_as_of=at(11)))
+    assert look(LAKE, State(owed=OWED, fresh_as_of=at(10))) is None
+
+
+def test_a_longer_lag_of_a_table_counts_before_a_start(lake: Lookout) -> None:
+    """A run that was claimed within it may not have read what a look had shown."""
+    slow = replace(LAKE, on=(OneLakeChanged("w", "l", "Tables/orders", visibility_lag=seconds(70)),))
+    look = lake.of(slow).before_start
+    assert look(slow, State(owed=OWED, fresh_as_of=at(70))) is None
+    assert look(slow, State(owed=OWED, fresh_as_of=at(71)))
+
+
 def test_what_the_last_run_may_not_have_read_is_not_spared(lake: Lookout) -> None:
-    """Data that came after it, or that nobody had seen before it; other signals, item jobs, no run at all."""
+    """Data that came less than the lag before it and that nobody had seen; other signals, item jobs, no run at all."""
     look = lake.looking.before_start
     assert look(LAKE, State(owed=OWED, fresh_as_of=at(1))) is None
     assert look(LAKE, State(owed=replace(OWED, looked=False), fresh_as_of=at(500))) is None
     assert look(LAKE, State(owed=OWED)) is None
     lake.clouds.log.commit(1, data_commit(), 900)
-    assert look(LAKE, State(owed=OWED, fresh_as_of=at(950))) is None
+    assert look(LAKE, State(owed=OWED, fresh_as_of=at(910))) is None
     lake.clouds.log.failures["00000000000000000000.json"] = DENIED
     assert look(LAKE, State(owed=OWED, fresh_as_of=at(950))) is None
 
