@@ -69,7 +69,7 @@ class Shell:
         """Answer one invocation: see `app.handler`. Raises `NotDoneError`, but never for a batch."""
         remaining_seconds = context.get_remaining_time_in_millis() / 1000
         ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
-        engine = Engine(self._configuration, self._world, ends_at=ends_at)
+        engine = Engine(self._configuration.package(self._world.cloud), self._world, ends_at=ends_at)
         with self._telemetry.invocation(_correlation_id(event, context)):
             batch = _records(event)
             return self._take_batch(engine, batch) if batch else self._take_one(engine, event)
@@ -116,7 +116,7 @@ class Shell:
             self._telemetry.returned([], judged.why, judged.cause)
         if judged.verdict is not Verdict.DONE:
             raise NotDoneError(self._redactor.plain(judged.why)) from None
-        return self._row(engine, reading) if isinstance(reading, Asked) else {"verdict": judged.verdict}
+        return self._row(reading) if isinstance(reading, Asked) else {"verdict": judged.verdict}
 
     def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Message, Judged]]:
         now = self._world.clock.now()
@@ -126,11 +126,11 @@ class Shell:
                 self._telemetry.ignored(reading.what)
             if isinstance(reading, Ticked):
                 self._telemetry.ticked()
-        return list(zip(readings, take(engine, readings), strict=True))
+        return list(zip(readings, take(engine, self._configuration, readings), strict=True))
 
-    def _row(self, engine: Engine, asked: Asked) -> dict[str, Any]:
+    def _row(self, asked: Asked) -> dict[str, Any]:
         """Say how the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
-        target = engine.configuration.by_name[asked.target]
+        target = self._configuration.by_name[asked.target]
         try:
             state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
         except StoreDownError as down:  # what was asked for is stored all the same

@@ -69,6 +69,8 @@ class DeadLetterSink(Protocol):
 class Invocation(NamedTuple):
     """What one invocation works on; it must all be over by the deadline."""
 
+    configuration: Configuration
+    """What this invocation works by."""
     engine: Engine
     """Reconciles targets until a second before the deadline."""
     world: Ports
@@ -153,7 +155,7 @@ class Shell:
         try:
             here = self._invocation(Deadline(INVOCATION_SECONDS))
             reading = _asked(name, body, here.world.clock.now())
-            [judged] = take(here.engine, [reading])
+            [judged] = take(here.engine, here.configuration, [reading])
             return self._reply(here, name, reading, judged)
         except Exception as failure:  # noqa: BLE001 - an exception that leaves the function is an empty 500
             return self._unavailable(failure)
@@ -171,8 +173,8 @@ class Shell:
         configuration = self._configuration()
         world = self._world(configuration, deadline)
         left = deadline.left() - (INVOCATION_SECONDS - ENGINE_SECONDS)
-        engine = Engine(configuration, world, ends_at=world.clock.monotonic() + left)
-        return Invocation(engine, world)
+        engine = Engine(configuration.package(world.cloud), world, ends_at=world.clock.monotonic() + left)
+        return Invocation(configuration, engine, world)
 
     def _take(self, bodies: Sequence[bytes], deadline: Deadline) -> Sequence[Judged]:
         return self._judge(lambda now: self._read(bodies, now), deadline, len(bodies))
@@ -187,7 +189,7 @@ class Shell:
     def _judge(self, read: Callable[[datetime], Sequence[Message]], deadline: Deadline, count: int) -> Sequence[Judged]:
         try:
             here = self._invocation(deadline)
-            return take(here.engine, read(here.world.clock.now()))
+            return take(here.engine, here.configuration, read(here.world.clock.now()))
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: the messages come back
             return [Judged(Verdict.RETRY, _words(failure), failure)] * count
 
@@ -234,7 +236,7 @@ class Shell:
             return self._unavailable(judged.cause or RuntimeError(judged.why))
         if isinstance(reading, Malformed):
             return Reply(HTTPStatus.BAD_REQUEST, {"error": reading.why})
-        target = here.engine.configuration.by_name.get(name)
+        target = here.configuration.by_name.get(name)
         if judged.verdict is Verdict.DEAD or target is None:
             return Reply(HTTPStatus.NOT_FOUND, {"error": judged.why, "targets": _names(here.engine)})
         return Reply(HTTPStatus.ACCEPTED, {"target": name, **_standing(here.world, target)})

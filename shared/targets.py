@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -202,6 +203,24 @@ class Target(Value, frozen=True, dict=True):
     def schedules_of_release_1(self) -> str:
         """The digest of both schedules together, as records of release 1 have it in their `definition`."""
         return _digest((self.schedule, self.full_schedule))
+
+
+class Package(Value, frozen=True, dict=True):
+    """What the machine needs of a configuration: the targets of one cloud, and which configuration they are from."""
+
+    targets: tuple[Target, ...]
+    """All targets that this cloud's function refreshes."""
+    fingerprint: str
+    """Digest of all that planning depends on (`Configuration.fingerprint`)."""
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Target]:
+        """The targets by the keys of their records."""
+        return {target.key: target for target in self.targets}
+
+    def followers(self, name: str) -> tuple[Target, ...]:
+        """The targets that a refresh of the target called `name` signals."""
+        return tuple(target for target in self.targets if name in target.after)
 
 
 def catalog_of(source: GlueTableChanged | IcebergChanged, view: Resource) -> str:

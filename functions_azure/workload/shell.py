@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from functions_azure.correlation import correlated
 from functions_azure.telemetry import Telemetry
+from shared.config.load import Configuration
 from shared.platforms.failures import header
 from shared.refresh.engine import Engine, Ports
 from shared.values import Value
@@ -52,7 +53,10 @@ class Gate(Protocol):
 
 
 def answer(
-    request: Request, gate: Callable[[], Gate], here: Callable[[], tuple[Engine, Ports]], telemetry: Telemetry
+    request: Request,
+    gate: Callable[[], Gate],
+    here: Callable[[], tuple[Configuration, Engine, Ports]],
+    telemetry: Telemetry,
 ) -> Answer:
     """Answer one call. Raises nothing: what an exception leaves behind is an empty 500, and no error of ours.
 
@@ -75,7 +79,7 @@ def answer(
             return unavailable(trouble)
 
 
-def _answer(request: Request, tenant: str, here: Callable[[], tuple[Engine, Ports]]) -> Answer:
+def _answer(request: Request, tenant: str, here: Callable[[], tuple[Configuration, Engine, Ports]]) -> Answer:
     """Answer a call that is let in. Its body is looked at by its length first."""
     too_long = oversized(request.body)
     if too_long:

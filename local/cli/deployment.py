@@ -113,7 +113,7 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     clients = Clients(settings.region)
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
-    return Side(Cloud.AWS, Engine(configuration, here), here, dead.summaries)
+    return Side(Cloud.AWS, Engine(configuration.package(here.cloud), here), here, dead.summaries)
 
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
@@ -126,7 +126,7 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
-    return Side(Cloud.AZURE, Engine(configuration, here), here, dead.summaries)
+    return Side(Cloud.AZURE, Engine(configuration.package(here.cloud), here), here, dead.summaries)
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings:

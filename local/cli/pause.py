@@ -11,13 +11,15 @@ from pathlib import Path
 
 from local.cli.deployment import PLACES, Side, ask, each_side, read_config, side_of, tell
 from shared.refresh.inputs import PauseAsked, ResumeAsked
+from shared.refresh.sweep import pause_all, resume_all
 from shared.targets import Cloud
 
 
 def pause(path: Path, name: str | None) -> None:
     """Start nothing, forget nothing."""
     if name is None:
-        _ask_all(path, lambda side: side.engine.pause_all(), "paused; whatever runs is followed to its end")
+        done = "paused; whatever runs is followed to its end"
+        _ask_all(path, lambda side: pause_all(side.world.store, side.world.clock.now()), done)
         return
     side, target = side_of(path, name)
     ask(side, target, PauseAsked())
@@ -27,7 +29,7 @@ def pause(path: Path, name: str | None) -> None:
 def resume(path: Path, name: str | None) -> None:
     """Start again."""
     if name is None:
-        _ask_all(path, lambda side: side.engine.resume_all(), "resumed; the next tick looks at each")
+        _ask_all(path, lambda side: resume_all(side.world.store), "resumed; the next tick looks at each")
         return
     side, target = side_of(path, name)
     ask(side, target, ResumeAsked())

@@ -35,6 +35,7 @@ from shared.config.toml_positions import Path, lines_of, nearest_line
 from shared.inbound.routing import Listeners, Place, by_output, listeners
 from shared.targets import (
     BlobCreated,
+    Cloud,
     GlueJobSucceeded,
     GlueTableChanged,
     GlueView,
@@ -42,6 +43,7 @@ from shared.targets import (
     ItemJob,
     LakeViews,
     OneLakeChanged,
+    Package,
     Policy,
     Resource,
     S3ObjectCreated,
@@ -168,6 +170,10 @@ class Configuration(Value, frozen=True, dict=True):
     def followers(self, name: str) -> tuple[Target, ...]:
         """The targets that a refresh of this one signals."""
         return tuple(target for target in self.targets if name in target.after)
+
+    def package(self, cloud: Cloud) -> Package:
+        """What the machine of one cloud needs to know."""
+        return Package(tuple(target for target in self.targets if target.cloud is cloud), self.fingerprint)
 
 
 def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
+from shared.config.load import Configuration
 from shared.inbound.messages import (
     Arrived,
     Asked,
@@ -23,6 +24,7 @@ from shared.redaction import plain
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Hinted, Input, ProbeAsked, Signalled
 from shared.refresh.state import Signal
+from shared.refresh.sweep import Sweep
 from shared.targets import Target
 from shared.values import Value
 
@@ -72,22 +74,22 @@ class _Delivery(Value, frozen=True):
     why: str = ""
 
 
-def take(engine: Engine, readings: Sequence[Message]) -> tuple[Judged, ...]:
+def take(engine: Engine, configuration: Configuration, readings: Sequence[Message]) -> tuple[Judged, ...]:
     """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
 
     One target's trouble sends back only the messages that concern it.
     """
-    deliveries = [_delivery(engine, reading) for reading in readings]
+    deliveries = [_delivery(engine, configuration, reading) for reading in readings]
     concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
     judged = {target.key: _look(engine, target, happened) for target, happened in _by_target(concerns)}
     return tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
 
 
-def _delivery(engine: Engine, reading: Message) -> _Delivery:
+def _delivery(engine: Engine, configuration: Configuration, reading: Message) -> _Delivery:
     if not isinstance(reading, Several):
-        why = _refusal(engine, reading)
-        return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, reading)),))
-    reasons = [_refusal(engine, part.reading) for part in reading.parts]
+        why = _refusal(engine, configuration, reading)
+        return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, configuration, reading)),))
+    reasons = [_refusal(engine, configuration, part.reading) for part in reading.parts]
     why = next(filter(None, reasons), "")
     kept = [
         part
@@ -95,7 +97,7 @@ def _delivery(engine: Engine, reading: Message) -> _Delivery:
         if not refusal and not (why and isinstance(part.reading, Asked))
     ]
     refused = tuple(part.body for part in reading.parts if part not in kept)
-    taken = tuple((part.reading, _concerns(engine, part.reading)) for part in kept)
+    taken = tuple((part.reading, _concerns(engine, configuration, part.reading)) for part in kept)
     return _Delivery(taken, refused, f"{len(refused)} of {len(reading.parts)} events: {why}" if why else "")
 
 
@@ -117,36 +119,34 @@ def _met(engine: Engine, reading: Single, concerns: Concerns, judged: Mapping[st
     return [judged[target.key] for target, _ in concerns] or [_unowed(engine, reading)]
 
 
-def _refusal(engine: Engine, reading: Single) -> str:
+def _refusal(engine: Engine, configuration: Configuration, reading: Single) -> str:
     """Why a message can never be taken, or ""."""
     match reading:
         case Malformed(why):
             return why
         case Asked(name, sender=sender):
-            allowed = [(one.account, one.source) for one in engine.configuration.deployment.signal_sources]
+            allowed = [(one.account, one.source) for one in configuration.deployment.signal_sources]
             if sender and allowed and sender not in allowed:
                 return plain(
                     f"account {sender[0]} and source {sender[1]} may not ask for a refresh: "
                     "[deployment] signal_sources in the configuration says who may"
                 )
-            target = engine.configuration.by_name.get(name)
+            target = configuration.by_name.get(name)
             if target is None or target.key not in engine.targets:
                 return f"the configuration of this function has no target {name!r}"
     return ""
 
 
-def _concerns(engine: Engine, reading: Single) -> Concerns:
+def _concerns(engine: Engine, configuration: Configuration, reading: Single) -> Concerns:
     happened: list[tuple[Target, Input]] = []
     match reading:
         case Arrived(arrivals):
             for arrival in arrivals:
-                happened.extend(
-                    (target, Signalled(signal)) for target, signal in signals_of(arrival, engine.configuration)
-                )
+                happened.extend((target, Signalled(signal)) for target, signal in signals_of(arrival, configuration))
         case Asked(name):
-            happened.extend((engine.configuration.by_name[name], given) for given in _asked(reading))
+            happened.extend((configuration.by_name[name], given) for given in _asked(reading))
         case GlueRunEnded() | FabricRunEnded():
-            happened.extend((target, Hinted()) for target in ended(reading, engine.configuration))
+            happened.extend((target, Hinted()) for target in ended(reading, configuration))
     return [(target, given) for target, given in happened if target.key in engine.targets]
 
 
@@ -174,7 +174,7 @@ def _unowed(engine: Engine, reading: Single) -> Judged:
         case Woken(wake):
             return _spared(lambda: engine.wake(wake))
         case Ticked():
-            return _spared(engine.tick)
+            return _spared(Sweep(engine).tick)
     return DONE
 
 

@@ -11,17 +11,16 @@ What makes it safe to be killed at any line:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from shared.config.load import Configuration
-from shared.refresh import decide, machine, records, timing
+from shared.refresh import decide, deployment, machine, records, timing
 from shared.refresh.decide import Action, Cancel, Gate, LookUp, Poll, Start, Wait
+from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import (
     Answered,
@@ -38,22 +37,11 @@ from shared.refresh.inputs import (
 from shared.refresh.planning import next_scheduled, plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
-from shared.refresh.state import Deployment, Ended, Outcome, Owed, Rollout, Run, Signal, State, Wake
-from shared.targets import Cloud, Target
+from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, Signal, State, Wake
+from shared.targets import Cloud, Package, Target
 from shared.values import Value
 
-ATTEMPTS = 50
-"""Turns of one look: a conflict takes one, a call takes one. Past that something is wrong, and the delivery returns."""
 HISTORY_KEPT = timedelta(days=90)
-DUE_AT_ONCE = 100
-"""Targets that a tick takes from the index at once; it goes on until nothing is due or its time is over."""
-WALKED_AT_ONCE = 200
-"""Targets that a tick plans before it saves how far it got."""
-
-
-class ContendedError(Exception):
-    """The record moved on at every attempt. The delivery must come back; nothing of it is lost."""
-
 
 Fields = Mapping[str, str | int | float | None]
 
@@ -149,15 +137,17 @@ class Snapshot(Value, frozen=True):
 class Engine:
     """The loop over the targets of one cloud. It keeps nothing between calls; any number may run at once."""
 
-    def __init__(self, configuration: Configuration, world: Ports, *, ends_at: float = float("inf")) -> None:
+    def __init__(self, package: Package, ports: Ports, *, ends_at: float = float("inf")) -> None:
         """`ends_at`: the moment of the monotonic clock by which no call to the platform may be running any more."""
-        self.targets: Mapping[str, Target] = {
-            key: target for key, target in configuration.by_key.items() if target.cloud is world.cloud
-        }
-        self.configuration = configuration
-        self._world = world
+        self.package = package
+        self.targets: Mapping[str, Target] = package.by_key
+        self.ports = ports
+        self.looks = ports.looks(self.targets, self._reconcile) if ports.looks else None
         self._ends_at = ends_at
-        self._looks = world.looks(self.targets, self._reconcile) if world.looks else None
+
+    def is_out_of_time(self) -> bool:
+        """Whether this invocation must begin nothing new."""
+        return self.ports.clock.monotonic() >= self._ends_at
 
     # --- One target --------------------------------------------------------------------------------------------------
 
@@ -222,16 +212,16 @@ class Engine:
 
     def _is_spared_by_look(self, snapshot: Snapshot, start: Start) -> bool:
         """Whether a look may come before this start: nobody asked for it, and it is not late (section 9, rule 7)."""
-        if self._looks is None or snapshot.target.policy.look is None or start.full or _owed(snapshot.state).asked:
+        if self.looks is None or snapshot.target.policy.look is None or start.full or _owed(snapshot.state).asked:
             return False
         since = decide.overdue_since(snapshot.state, snapshot.context)
         return since is not None and snapshot.now - since <= decide.OVERDUE
 
     def _look_first(self, snapshot: Snapshot) -> tuple[Input, ...]:
         """Look before a start; a look that fails, of whatever, leaves the start as it was."""
-        assert self._looks
+        assert self.looks
         try:
-            found = self._looks.before_start(snapshot.target, snapshot.state)
+            found = self.looks.before_start(snapshot.target, snapshot.state)
         except Exception as failure:  # noqa: BLE001 - a look is a kindness: nothing of it may keep a refresh from starting
             self._emit("look failed", snapshot.target, {"why": str(failure)})
             return ()
@@ -239,10 +229,10 @@ class Engine:
 
     def _see(self, target: Target, pending: tuple[Input | About, ...]) -> Snapshot:
         """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
-        document = self._world.store.load(target.key)
-        read_at, now = self._world.clock.monotonic(), self._world.clock.now()
+        document = self.ports.store.load(target.key)
+        read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
-        context = timing.Context(target.key, target.policy, self._world.platform.capabilities)
+        context = timing.Context(target.key, target.policy, self.ports.platform.capabilities)
         ended: list[Ended] = []
         for item in (*plan(before, target, target.definition, now), *pending):
             if isinstance(item, About) and not item.holds(state):
@@ -252,7 +242,7 @@ class Engine:
             state = folded.state
             if folded.ended:
                 ended.append(folded.ended)
-        if self._looks and target.policy.look:
+        if self.looks and target.policy.look:
             state = note_startable(state, now)
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
 
@@ -265,11 +255,10 @@ class Engine:
         action = decide.decide(snapshot.state, snapshot.context, snapshot.now, Gate())
         if isinstance(action, Wait):
             return action
-        deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
-        quiet_until = deployment.quiet_until.get(snapshot.target.identity)
-        gate = Gate(deployment.paused_since is not None, quiet_until)
+        known = deployment.load(self.ports.store)
+        gate = Gate(known.paused_since is not None, known.quiet_until.get(snapshot.target.identity))
         action = decide.decide(snapshot.state, snapshot.context, snapshot.now, gate)
-        in_time = self._world.clock.monotonic() + self._world.platform.capabilities.call_timeout.total_seconds()
+        in_time = self.ports.clock.monotonic() + self.ports.platform.capabilities.call_timeout.total_seconds()
         if not isinstance(action, Wait) and (not may_call or in_time > self._ends_at):
             return Wait(snapshot.now)
         return action
@@ -283,25 +272,25 @@ class Engine:
                        |-------- START_WINDOW --------|    a claim that took longer is given back unsent
         worker B:      . claim: conflict -> reads A's claim -> waits for its lease
         """
-        world = self._world
-        claim = Claimed(world.token(), snapshot.now, start.full)
+        ports = self.ports
+        claim = Claimed(ports.token(), snapshot.now, start.full)
         claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
         run = self._saved_run(snapshot, claimed)
-        if world.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
-            return About(run, Unsent(), world.clock.now())
-        answer = world.platform.start(snapshot.target, full=start.full)
+        if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+            return About(run, Unsent(), ports.clock.now())
+        answer = ports.platform.start(snapshot.target, full=start.full)
         self._heed(snapshot, answer)
-        return About(run, Answered(answer), world.clock.now())
+        return About(run, Answered(answer), ports.clock.now())
 
     def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
-        asked_at = self._world.clock.now()
-        answer = self._world.platform.get(snapshot.target, poll.run_id)
+        asked_at = self.ports.clock.now()
+        answer = self.ports.platform.get(snapshot.target, poll.run_id)
         self._heed(snapshot, answer)
         return About(_run(snapshot.state), Reported(answer), asked_at)
 
     def _look_up(self, snapshot: Snapshot, look_up: LookUp) -> About:
-        asked_at = self._world.clock.now()
-        answer = self._world.platform.list(snapshot.target, look_up.since)
+        asked_at = self.ports.clock.now()
+        answer = self.ports.platform.list(snapshot.target, look_up.since)
         self._heed(snapshot, answer)
         return About(_run(snapshot.state), Listed(answer), asked_at)
 
@@ -309,9 +298,9 @@ class Engine:
         """Rule 8: the intent is saved before the call."""
         intended = machine.fold(snapshot.state, CancelIntended(), snapshot.context, snapshot.now).state
         run = self._saved_run(snapshot, intended)
-        answer = self._world.platform.cancel(snapshot.target, cancel.run_id)
+        answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         self._heed(snapshot, answer)
-        return About(run, CancelAnswered(answer), self._world.clock.now())
+        return About(run, CancelAnswered(answer), self.ports.clock.now())
 
     def _saved_run(self, snapshot: Snapshot, state: State) -> Run:
         run = _run(state)
@@ -326,15 +315,15 @@ class Engine:
             "trouble", snapshot.target, {"code": answer.code, "message": answer.message, "sent": answer.delivery}
         )
         if answer.kind is FailureKind.THROTTLED:
-            self._silence(snapshot.target.identity, timing.throttled_until(answer, self._world.clock.now()))
+            self._silence(snapshot.target.identity, timing.throttled_until(answer, self.ports.clock.now()))
 
     def _silence(self, identity: str, until: datetime) -> None:
-        def silenced(deployment: Deployment) -> Deployment:
-            known = deployment.quiet_until.get(identity)
+        def silenced(before: Deployment) -> Deployment:
+            known = before.quiet_until.get(identity)
             later = until if known is None else max(known, until)
-            return replace(deployment, quiet_until={**deployment.quiet_until, identity: later})
+            return replace(before, quiet_until={**before.quiet_until, identity: later})
 
-        self._change_deployment(silenced)
+        deployment.change(self.ports.store, silenced)
 
     # --- Saving ------------------------------------------------------------------------------------------------------
 
@@ -349,19 +338,19 @@ class Engine:
         state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return False
-        self._world.store.save(snapshot.document, records.write(state), look_at)
+        self.ports.store.save(snapshot.document, records.write(state), look_at)
         self._emit_changes(snapshot, state)
         return True
 
     def _settle(self, snapshot: Snapshot, ended: Ended) -> None:
         """Rule 10: a success is a signal, at the time of its end, for the targets that come after."""
         entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
-        self._world.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
+        self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
         counts = not ended.foreign or snapshot.context.capabilities.foreign_covers
         if ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN} or not counts:
             return
         signal = Signal(ended.ended_at, f"after {snapshot.target.name}")
-        for follower in self.configuration.followers(snapshot.target.name):
+        for follower in self.package.followers(snapshot.target.name):
             self.reconcile(follower, (Signalled(signal),), may_call=False)
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
@@ -369,7 +358,7 @@ class Engine:
 
         A wake that cannot be sent does not hold up the save: ticks go on.
         """
-        waker = self._world.waker
+        waker = self.ports.waker
         if look_at is not None and look_at - snapshot.now > waker.reach:
             look_at = snapshot.now + waker.reach if waker.relays else None
         due, named = decide.next_wake(state.wakes, look_at, snapshot.now)
@@ -395,159 +384,21 @@ class Engine:
             here:                        wake arrives: write v8
         """
         target = self.targets.get(wake.key)
-        document = self._world.store.load(wake.key)
+        document = self.ports.store.load(wake.key)
         if document.version == wake.version:
             if self._touched(document):
                 return
-            document = self._world.store.load(wake.key)  # the save that names it may have got through
+            document = self.ports.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
             self.reconcile(target, (WakeSpent(wake.due),))
 
     def _touched(self, document: Document) -> bool:
         state = records.read_state(document.body)
         try:
-            self._world.store.save(document, records.write(state), state.wake_at)
+            self.ports.store.save(document, records.write(state), state.wake_at)
         except Conflict:
             return False
         return True
-
-    def tick(self) -> None:
-        """The sweep: plan a new configuration, then look at whatever is due.
-
-        One target's trouble does not keep the others waiting; all of it is raised at the end, as a group.
-        """
-        errors: list[Exception] = []
-        self._roll_out(errors)
-        seen: dict[str, None] = {}
-        while keys := self._due(seen):
-            for key in keys:
-                if not self._out_of_time() and not records.is_group(key):
-                    self._spared(key, errors)
-            seen.update(dict.fromkeys(keys))
-        if self._looks:
-            errors += self._looks.look_at([key for key in seen if records.is_group(key)], self._out_of_time)
-        if errors:
-            message = f"{len(errors)} targets could not be looked at"
-            raise ExceptionGroup(message, errors)
-
-    def _due(self, seen: Collection[str]) -> list[str]:
-        """The next that are due: asked for beyond those seen, since one that cannot be saved stays due."""
-        if self._out_of_time():
-            return []
-        keys = self._world.store.due(self._world.clock.now(), len(seen) + DUE_AT_ONCE)
-        return [key for key in keys if key not in seen]
-
-    def _spared(self, key: str, errors: list[Exception], *, force: bool = False) -> None:
-        """Look at one of many."""
-        try:
-            target = self.targets.get(key)
-            if target:
-                self.reconcile(target, force=force)
-                if force and self._looks:
-                    self._looks.enrol(target)
-            elif records.is_job(key):
-                self._expire(key)
-            else:
-                self._forget(key)
-        except Exception as failure:  # noqa: BLE001 - whatever it is, the other targets must not wait for it
-            failure.add_note(f"target {key}")
-            errors.append(failure)
-
-    def _out_of_time(self) -> bool:
-        return self._world.clock.monotonic() >= self._ends_at
-
-    def _forget(self, key: str) -> None:
-        """The configuration no longer names it: keep the record, look no more, and take it for new if it comes back.
-
-        Unless the configuration is an old one by now, of a worker that froze: the record is read before the deployment
-        is, so a target that the new one looked at meanwhile is left alone.
-        """
-        document = self._world.store.load(key)
-        state = records.read_state(document.body)
-        if document.body and (state.definition or state.wake_at) and self._is_latest():
-            state = replace(state, definition="", wake_at=None, wakes=())
-            try:
-                self._world.store.save(document, records.write(state), None)
-            except Conflict:
-                return  # the next tick sees it again
-
-    def _expire(self, key: str) -> None:
-        """The record of a job is due when its time is over."""
-        document = self._world.store.load(key)
-        try:
-            if document.body:
-                self._world.store.remove(document)
-        except Conflict:
-            return  # the next tick sees it again, if it is there
-
-    def _is_latest(self) -> bool:
-        """Whether nobody began to plan another configuration."""
-        deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
-        latest = deployment.rollout.fingerprint if deployment.rollout else deployment.planned
-        return latest == self.configuration.fingerprint
-
-    # --- The deployment ----------------------------------------------------------------------------------------------
-
-    def _roll_out(self, errors: list[Exception]) -> None:
-        """Rule 12: after a new configuration look at every target once, and forget what it no longer names."""
-        while not self._out_of_time():
-            deployment = records.read_deployment(self._world.store.load(records.DEPLOYMENT_KEY).body)
-            if deployment.planned == self.configuration.fingerprint:
-                return
-            rollout = deployment.rollout
-            if rollout is None or rollout.fingerprint != self.configuration.fingerprint:
-                self._change_deployment(partial(_with_walk, Rollout(self.configuration.fingerprint)))
-                continue
-            rollout = self._advance(rollout, errors)
-            self._change_deployment(partial(_with_walk, rollout))
-            if rollout.over and rollout.failed:
-                return  # begun anew by the next tick
-
-    def _advance(self, rollout: Rollout, errors: list[Exception]) -> Rollout:
-        """The next stretch of the walk: over the targets first, then over the records that no target names."""
-        known = len(errors)
-        if rollout.targets_done:
-            keys, cursor = self._world.store.keys(rollout.done_up_to, WALKED_AT_ONCE)
-            for key in keys:
-                if key not in self.targets and not _is_other(key):
-                    self._spared(key, errors)
-            rollout = replace(rollout, done_up_to=cursor, over=not cursor)
-        else:
-            rollout = self._advance_targets(rollout, errors)
-        return replace(rollout, failed=rollout.failed or len(errors) > known)
-
-    def _advance_targets(self, rollout: Rollout, errors: list[Exception]) -> Rollout:
-        keys = sorted(key for key in self.targets if key > rollout.done_up_to)[:WALKED_AT_ONCE]
-        for key in keys:
-            if self._out_of_time():
-                return rollout
-            self._spared(key, errors, force=True)
-            rollout = replace(rollout, done_up_to=key)
-        return rollout if keys else replace(rollout, targets_done=True, done_up_to="")
-
-    def pause_all(self) -> None:
-        """No starts for anybody, within one tick."""
-        now = self._world.clock.now()
-        self._change_deployment(lambda deployment: replace(deployment, paused_since=deployment.paused_since or now))
-
-    def resume_all(self) -> None:
-        """Starts again: the next ticks walk all targets, so that none waits for a look that was far off."""
-        self._change_deployment(lambda deployment: replace(deployment, paused_since=None, planned="", rollout=None))
-
-    def _change_deployment(self, change: Callable[[Deployment], Deployment]) -> None:
-        for _ in range(ATTEMPTS):
-            document = self._world.store.load(records.DEPLOYMENT_KEY)
-            before = records.read_deployment(document.body)
-            after = change(before)
-            if after == before:
-                return
-            try:
-                self._world.store.save(document, records.write(after), None)
-            except Conflict:
-                continue
-            return
-        message = f"the record of the deployment moved on {ATTEMPTS} times"
-        raise ContendedError(message)
 
     # --- Telling -----------------------------------------------------------------------------------------------------
 
@@ -557,7 +408,7 @@ class Engine:
             self._emit("signalled", target, {"signals": signals, "absorbed": signals - int(written)})
 
     def _emit(self, what: str, target: Target, fields: Fields) -> None:
-        self._world.emit(LogEvent(what, target.name, self._world.clock.now(), fields))
+        self.ports.emit(LogEvent(what, target.name, self.ports.clock.now(), fields))
 
     def _emit_changes(self, snapshot: Snapshot, state: State) -> None:
         """What a save changed, and how the target stands now."""
@@ -576,7 +427,7 @@ class Engine:
             "held": int(state.hold is not None),
             "late": int(decide.is_late(state, snapshot.target.policy, snapshot.now)),
         }
-        if self._looks and snapshot.target.policy.look:
+        if self.looks and snapshot.target.policy.look:
             fields["source_ahead_seconds"] = _ahead_seconds(state, snapshot.now)
         if snapshot.target.policy.objective:
             fields["objective_seconds"] = snapshot.target.policy.objective.total_seconds()
@@ -585,26 +436,11 @@ class Engine:
         self._emit("saved", snapshot.target, fields)
 
 
-def _with_walk(rollout: Rollout, deployment: Deployment) -> Deployment:
-    """Once a walk began, nothing is planned until one is over: it forgets targets, and the next may have them back.
-
-    A walk that met trouble does not count as done: a target that it could not look at is not planned yet.
-    """
-    if not rollout.over:
-        return replace(deployment, planned="", rollout=rollout)
-    return replace(deployment, planned="" if rollout.failed else rollout.fingerprint, rollout=None)
-
-
 def _ahead_seconds(state: State, now: datetime) -> float:
     """How long a source has been ahead of the view: the age of what is owed that came from looked-at sources."""
     debts = (state.owed, state.run.covering if state.run else None)
     since = min((debt.oldest for debt in debts if debt and debt.looked), default=now)
     return max(0.0, (now - since).total_seconds())
-
-
-def _is_other(key: str) -> bool:
-    """Whether a record is of something else than a target."""
-    return key == records.DEPLOYMENT_KEY or records.is_job(key) or records.is_group(key)
 
 
 def _owed(state: State) -> Owed:

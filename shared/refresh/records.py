@@ -71,6 +71,11 @@ def is_group(key: str) -> bool:
     return key.startswith(_GROUP_PREFIX)
 
 
+def is_other(key: str) -> bool:
+    """Whether a record is of something else than a target."""
+    return key == DEPLOYMENT_KEY or is_job(key) or is_group(key)
+
+
 def group_parts(key: str) -> tuple[str, ...]:
     """Kind and parts of the key of a group."""
     return tuple(map(unquote, key.removeprefix(_GROUP_PREFIX).split(":")))

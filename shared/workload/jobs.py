@@ -18,9 +18,11 @@ from http import HTTPStatus
 
 from msgspec.structs import replace
 
+from shared.config.load import Configuration
 from shared.redaction import plain
 from shared.refresh import records
-from shared.refresh.engine import ATTEMPTS, ContendedError, Engine, LogEvent, Ports
+from shared.refresh.deployment import ATTEMPTS, ContendedError
+from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.inputs import Input, ProbeAsked, Signalled, Withdrawn
 from shared.refresh.machine import open_jobs
 from shared.refresh.owed import JOBS_OPEN_MOST
@@ -167,13 +169,14 @@ _FAULTS: Mapping[str, tuple[Source, bool]] = {
 class Jobs:
     """Fabric's jobs on one engine. Raises what `Engine.look` raises: then nothing is known, and Fabric asks again."""
 
-    def __init__(self, engine: Engine, world: Ports) -> None:
+    def __init__(self, configuration: Configuration, engine: Engine, world: Ports) -> None:
+        self._configuration = configuration
         self._engine = engine
         self._world = world
 
     def create(self, call: Call, creation: Creation) -> Answer:
         """202 once the job is stored and its signal is owed; the same again is the same, anything else is 409."""
-        target = target_of(self._engine.configuration, call)
+        target = target_of(self._configuration, call)
         if target is None:
             return unknown_job(call)
         misfit = unfit(target, creation.payload)

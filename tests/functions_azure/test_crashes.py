@@ -174,9 +174,9 @@ def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage) -
 
 
 def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start) -> About:
-    claimed_at = self._world.clock.now()
-    answer = self._world.platform.start(sight.target, full=start.full)
-    claim = Claimed(self._world.token(), claimed_at, start.full)
+    claimed_at = self.ports.clock.now()
+    answer = self.ports.platform.start(sight.target, full=start.full)
+    claim = Claimed(self.ports.token(), claimed_at, start.full)
     run = self._saved_run(sight, machine.fold(sight.state, claim, sight.context, sight.now).state)
     return About(run, Answered(answer), claimed_at)
 

@@ -25,6 +25,7 @@ from shared.platforms import fabric
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.ports import Conflict, Document, StoreDownError
 from shared.refresh.state import Wake
+from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, ItemJob
 from tests.support.azure_host import WORKSPACE, HandClock
 from tests.support.azurite_server import Account, Azurite, new_account, one_azurite  # noqa: F401 - fixtures
@@ -165,10 +166,10 @@ def test_a_tick_of_idle_targets_is_ten_reads_at_most(
     )
     clock = HandClock()
     world = Ports(Cloud.AZURE, store, Idle(), MemoryWaker(clock), clock, lambda: "token", lambda _: None)
-    engine = Engine(load(targets), world)
-    engine.tick()
+    engine = Engine(load(targets).package(Cloud.AZURE), world)
+    Sweep(engine).tick()
     counter.requests.clear()
-    engine.tick()
+    Sweep(engine).tick()
     assert len(counter.requests) == 1 + PARTITIONS <= 10
     assert not any("$batch" in request for request in counter.requests)
 

@@ -232,7 +232,7 @@ class Model:
         """One turn of the shipped loop, from any turn before it; a conflict begins it anew."""
         engine = self.core.engine
         ports = engine.Ports(self.target.cloud, replay, replay, replay, replay, replay.token, _silent)
-        looking = engine.Engine(self.configuration, ports)
+        looking = engine.Engine(self.configuration.package(self.target.cloud), ports)
         turn_of_engine = looking._turn
 
         def only_one(target: Target, turn: Any, **how: Any) -> None:

@@ -96,7 +96,7 @@ class LakeSimulation(Simulation):
         world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, looks)
         self.active += 1
         try:
-            work(engine.Engine(self.configuration, world), worker)
+            work(engine.Engine(self.configuration.package(self._cloud()), world), worker)
         except Crash:
             self.crashes += 1
         except StoreDownError:

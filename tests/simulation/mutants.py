@@ -620,21 +620,21 @@ MUTANTS = (
         """),
     # --- 12. Planning ------------------------------------------------------------------------------------------------
     Mutant(12, "the first tick after a new configuration walks the targets", seeds("reconfigurations"), """
-        engine:
+        sweep:
         - self._roll_out(errors)
         """),
     Mutant(12, "... resumably", scenarios.a_hundred_are_new, """
-        engine:
+        sweep:
         - rollout = replace(rollout, done_up_to=key)
         + pass
         """),
     Mutant(12, "... and again, if one could not be looked at", scenarios.new_while_the_store_is_down, """
-        engine:
+        sweep:
         ~ planned="" if rollout.failed else rollout.fingerprint => planned=rollout.fingerprint
         """),
     Mutant(12, "... and again, if one before was not over", scenarios.gone_for_a_minute, """
-        engine:
-        ~ return replace(deployment, planned="", rollout=rollout) => return replace(deployment, rollout=rollout)
+        sweep:
+        ~ return replace(known, planned="", rollout=rollout) => return replace(known, rollout=rollout)
         """),
     Mutant(12, "signals once each that is new or whose sources changed", seeds("reconfigurations"), """
         planning:
@@ -661,12 +661,12 @@ MUTANTS = (
         + again_at = state.again_at
         """),
     Mutant(12, "a target that is gone, and comes back, is new", seeds("reconfigurations"), """
-        engine:
+        sweep:
         - self._forget(key)
         + pass
         """),
     Mutant(12, "... but not by a worker of an older configuration", scenarios.an_old_worker, """
-        engine:
+        sweep:
         ~  and self._is_latest() =>
         """),
     # --- 13. Wakes ---------------------------------------------------------------------------------------------------

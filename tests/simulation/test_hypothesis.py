@@ -17,6 +17,7 @@ from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Signal
+from shared.refresh.sweep import Sweep
 from tests.support.core import GLUE, Stage, seconds
 
 LOST = Failure("ReadTimeout", "no answer", Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
@@ -79,8 +80,8 @@ class View(RuleBasedStateMachine):
         self.stage = Stage()
         self.model = Model(self.stage.clock.now)
         world = replace(self.stage.world, platform=self.model)
-        self.engine = Engine(self.stage.configuration, world)
-        self.engine.tick()
+        self.engine = Engine(self.stage.configuration.package(world.cloud), world)
+        Sweep(self.engine).tick()
 
     @rule(late=st.integers(0, 300))
     def data_arrives(self, late: int) -> None:
@@ -100,7 +101,7 @@ class View(RuleBasedStateMachine):
     def a_tick_comes(self, after: int) -> None:
         """The clock moves, and whatever is due is done."""
         self.stage.clock.time += seconds(after)
-        self.engine.tick()
+        Sweep(self.engine).tick()
 
     @rule(status=st.sampled_from(["succeeded", "failed"]))
     def the_run_ends(self, status: str) -> None:
@@ -136,7 +137,7 @@ class View(RuleBasedStateMachine):
         self.engine.reconcile(self.stage.target(), [ResumeAsked()])
         for _ in range(240):
             self.stage.clock.time += timedelta(minutes=1)
-            self.engine.tick()
+            Sweep(self.engine).tick()
             self.model.end("succeeded")
         assert self.model.missing == []
         assert stale_since(self.stage.state()) is None

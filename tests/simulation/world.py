@@ -15,7 +15,7 @@ from shared.refresh import records
 from shared.refresh.inputs import Input, PauseAsked, ResumeAsked
 from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Deployment, State, Wake
-from shared.targets import GlueView, ItemJob, LakeViews, Policy, Resource, S3ObjectCreated, Schedule, Target
+from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Policy, Resource, S3ObjectCreated, Schedule, Target
 from tests.simulation.core import Core
 from tests.simulation.faults import Weather
 from tests.simulation.platform import Character, FakePlatform, PlatformRun
@@ -138,11 +138,11 @@ class Simulation:
 
     # --- Invocations -------------------------------------------------------------------------------------------------
 
-    def invoke(self, work: Callable[[object, Worker], None], time: float, name: str) -> None:
+    def invoke(self, work: Callable[[Any, Worker], None], time: float, name: str) -> None:
         """Let a worker do something, with the configuration of that moment, or with the one before it."""
         self.hub.spawn(time, partial(self._invocation, work, name))
 
-    def _invocation(self, work: Callable[[object, Worker], None], name: str) -> None:
+    def _invocation(self, work: Callable[[Any, Worker], None], name: str) -> None:
         worker = Worker(self.hub, self.weather, self.store, self.platform, self._post, at, self.waker)
         self._workers += 1
         tell: Callable[[Any], None] = _silent
@@ -157,7 +157,9 @@ class Simulation:
         self.active += 1
         try:
             configuration = self.older if self.older and self.is_older() else self.configuration
-            work(engine.Engine(configuration, world, ends_at=ends_at), worker)
+            made = engine.Engine(configuration.package(self._cloud()), world, ends_at=ends_at)
+            made.configuration = configuration
+            work(made, worker)
         except Crash:
             self.crashes += 1
             if self.trace:
@@ -168,7 +170,7 @@ class Simulation:
         finally:
             self.active -= 1
 
-    def _cloud(self) -> object:
+    def _cloud(self) -> Cloud:
         return self.configuration.targets[0].cloud
 
     def _token(self) -> str:
@@ -203,7 +205,7 @@ class Simulation:
         if len(self._queue) == 1:
             self.invoke(self._take_batch, self.hub.now + 0.05, "events")
 
-    def _take_batch(self, engine: object, worker: Worker) -> None:
+    def _take_batch(self, engine: Any, worker: Worker) -> None:
         batch, self._queue[:] = self._queue[:BATCH], self._queue[BATCH:]
         if self._queue:
             self.invoke(self._take_batch, self.hub.now + 0.05, "events")
@@ -211,7 +213,7 @@ class Simulation:
             message.visible = False
             self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show, message))
         readings = [message.read(worker.now()) for message in batch]
-        judged = self.core.dispatch.take(engine, readings)
+        judged = self.core.dispatch.take(engine, engine.configuration, readings)
         self._judged(judged)
         for message, reading, verdict in zip(batch, readings, judged, strict=True):
             if verdict.verdict == "dead":
@@ -245,7 +247,11 @@ class Simulation:
 
     def tick(self, time: float) -> None:
         """The minute comes round at a time; if it finds trouble, the next one sees to it."""
-        self.invoke(lambda engine, _worker: self._judged(self.core.dispatch.take(engine, [Ticked()])), time, "tick")
+
+        def deliver(engine: Any, _worker: Worker) -> None:
+            self._judged(self.core.dispatch.take(engine, engine.configuration, [Ticked()]))
+
+        self.invoke(deliver, time, "tick")
 
     def _ticked(self, minute: float) -> None:
         """Ticks come every minute; those that would find nothing due are left out, for speed."""
@@ -295,8 +301,8 @@ class Simulation:
             return
         self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show_wake, message))
 
-        def deliver(engine: object, worker: Worker) -> None:
-            (verdict,) = self.core.dispatch.take(engine, [message.read(worker.now())])
+        def deliver(engine: Any, worker: Worker) -> None:
+            (verdict,) = self.core.dispatch.take(engine, engine.configuration, [message.read(worker.now())])
             self._judged([verdict])
             message.done = message.done or verdict.verdict == "done"
 
@@ -309,9 +315,9 @@ class Simulation:
         target = self.configuration.by_name[name] if name else None
         begun = self.hub.now
 
-        def command(engine: object, worker: Worker) -> None:
+        def command(engine: Any, worker: Worker) -> None:
             try:
-                self._command(engine, target, paused=paused)
+                self._command(engine, worker, target, paused=paused)
             except (StoreDownError, self.core.engine.ContendedError, Crash):
                 self.invoke(command, self.hub.now + 1, "person")
                 raise
@@ -320,14 +326,14 @@ class Simulation:
 
         self.invoke(command, self.hub.now, "person")
 
-    def _command(self, engine: object, target: Target | None, *, paused: bool) -> None:
+    def _command(self, engine: Any, worker: Worker, target: Target | None, *, paused: bool) -> None:
         happened: Input = PauseAsked() if paused else ResumeAsked()
         if target:
-            engine.reconcile(target, (happened,), may_call=False)  # type: ignore[attr-defined]
+            engine.reconcile(target, (happened,), may_call=False)
         elif paused:
-            engine.pause_all()  # type: ignore[attr-defined]
+            self.core.sweep.pause_all(worker, worker.now())
         else:
-            engine.resume_all()  # type: ignore[attr-defined]
+            self.core.sweep.resume_all(worker)
 
     def is_paused(self, key: str) -> bool:
         """Whether people left the target so, or everything ("")."""

@@ -193,7 +193,7 @@ class Stage:
             self.told.append,
         )
         self.configuration = Configuration(targets or (a_target(),))
-        self.engine = Engine(self.configuration, self.world, ends_at=ends_at)
+        self.engine = Engine(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
 
     def target(self, name: str = "daily") -> Target:
         """One of its targets."""
@@ -201,7 +201,7 @@ class Stage:
 
     def engine_of(self, *targets: Target) -> Engine:
         """Another engine in the same world: the next deployment's, with these targets."""
-        return Engine(Configuration(targets), self.world)
+        return Engine(Configuration(targets).package(Cloud.AWS), self.world)
 
     def state(self, name: str = "daily") -> State:
         """What the store knows of a target."""

@@ -22,6 +22,7 @@ from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.ports import Document, Phase, Report, Started
 from shared.refresh.state import Signal, State
+from shared.refresh.sweep import Sweep
 from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, Target
 from shared.workload.api import Answer, Call, Creation, read_creation
 from shared.workload.job import Job, read_job
@@ -229,7 +230,7 @@ class JobsWorld:
     @property
     def engine(self) -> Engine:
         """A worker's."""
-        return Engine(self.configuration, self.world)
+        return Engine(self.configuration.package(Cloud.AZURE), self.world)
 
     @property
     def world(self) -> Ports:
@@ -244,7 +245,7 @@ class JobsWorld:
     @property
     def jobs(self) -> Jobs:
         """A worker's."""
-        return Jobs(self.engine, self.world)
+        return Jobs(self.configuration, self.engine, self.world)
 
     def create(self, call: Call = CALL, **payload: Any) -> Answer:
         """Fabric asks."""
@@ -279,7 +280,7 @@ class JobsWorld:
                     self.waker._heap.append((self.clock.now() + seconds(30), -next(self._effects), wake))
             if self.clock.now() - self._ticked_at >= seconds(60):
                 self._ticked_at = self.clock.now()
-                self.survives(self.engine.tick)
+                self.survives(Sweep(self.engine).tick)
             if poll and self.clock.now() - self._polled_at >= seconds(60):
                 self._polled_at = self.clock.now()
                 self.survives(self.get)

@@ -56,7 +56,7 @@ def breaking(stage: Stage, name: str) -> None:
 def test_a_batch_is_one_write_for_each_target_that_it_concerns(stage: Stage) -> None:
     """However many messages there are."""
     saves = stage.store.saves
-    assert take(stage.engine, [arrival("a")] * 10 + [arrival("b")]) == (DONE,) * 11
+    assert take(stage.engine, stage.configuration, [arrival("a")] * 10 + [arrival("b")]) == (DONE,) * 11
     assert stage.store.saves == saves + 2
     assert ("signalled", {"signals": 10, "absorbed": 9}) in [(h.what, dict(h.fields)) for h in stage.told]
 
@@ -64,7 +64,7 @@ def test_a_batch_is_one_write_for_each_target_that_it_concerns(stage: Stage) -> 
 def test_trouble_with_one_target_sends_back_its_messages_alone(stage: Stage) -> None:
     """With the exception, for the log."""
     breaking(stage, "a")
-    first, second, third = take(stage.engine, [arrival("a"), arrival("b"), arrival("a")])
+    first, second, third = take(stage.engine, stage.configuration, [arrival("a"), arrival("b"), arrival("a")])
     assert (first.verdict, second, third) == (Verdict.RETRY, DONE, first)
     assert isinstance(first.cause, StoreDownError)
     assert stage.state("b").owed
@@ -83,20 +83,20 @@ def test_trouble_with_one_target_sends_back_its_messages_alone(stage: Stage) -> 
 def test_what_concerns_nobody_is_done(stage: Stage, reading: Message) -> None:
     """And costs nothing."""
     saves = stage.store.saves
-    assert take(stage.engine, [reading]) == (DONE,)
+    assert take(stage.engine, stage.configuration, [reading]) == (DONE,)
     assert stage.store.saves == saves
 
 
 def test_a_hint_about_a_target_is_a_look(stage: Stage) -> None:
     """It signals nothing."""
-    assert take(stage.engine, [GlueRunEnded("sales", "a")]) == (DONE,)
+    assert take(stage.engine, stage.configuration, [GlueRunEnded("sales", "a")]) == (DONE,)
     assert stage.state("a").owed is None
 
 
 @pytest.mark.parametrize(("reading", "why"), [(Malformed("no key"), "no key"), (Asked("c", NOON), "has no target 'c'")])
 def test_what_can_never_be_carried_out_is_a_dead_letter(stage: Stage, reading: Message, why: str) -> None:
     """At once, with the reason."""
-    [judged] = take(stage.engine, [reading])
+    [judged] = take(stage.engine, stage.configuration, [reading])
     assert (judged.verdict, why in judged.why) == (Verdict.DEAD, True)
 
 
@@ -108,7 +108,7 @@ def several(*readings: Any) -> Several:
 def test_all_requests_of_one_message_are_taken(stage: Stage) -> None:
     """One message may ask for several targets, and have arrivals and wakes beside that."""
     message = several(Asked("a", at(0)), Asked("b", at(0)), Woken(Wake("k", NOON, "7")), Ignored("x"))
-    assert take(stage.engine, [message]) == (DONE,)
+    assert take(stage.engine, stage.configuration, [message]) == (DONE,)
     assert stage.state("a").owed
     assert stage.state("b").owed
 
@@ -117,7 +117,7 @@ def test_requests_of_one_message_are_refused_together(stage: Stage) -> None:
     """Where one can never be carried out, none is, and the dead letter has them all, so that it can be sent again."""
     message = several(Asked("a", at(0)), Asked("c", at(0)), arrival("b"))
     why = "2 of 3 events: the configuration of this function has no target 'c'"
-    assert take(stage.engine, [message]) == (Judged(Verdict.DEAD, why, dead=b"[0,1]"),)
+    assert take(stage.engine, stage.configuration, [message]) == (Judged(Verdict.DEAD, why, dead=b"[0,1]"),)
     assert stage.state("a").owed is None
     assert stage.state("b").owed
 
@@ -125,7 +125,9 @@ def test_requests_of_one_message_are_refused_together(stage: Stage) -> None:
 def test_only_what_cannot_be_read_of_a_message_is_a_dead_letter(stage: Stage) -> None:
     """The arrivals beside it are signals."""
     message = several(arrival("a"), Malformed("no key"), arrival("b"))
-    assert take(stage.engine, [message]) == (Judged(Verdict.DEAD, "1 of 3 events: no key", dead=b"[1]"),)
+    assert take(stage.engine, stage.configuration, [message]) == (
+        Judged(Verdict.DEAD, "1 of 3 events: no key", dead=b"[1]"),
+    )
     assert stage.state("a").owed
     assert stage.state("b").owed
 
@@ -133,19 +135,17 @@ def test_only_what_cannot_be_read_of_a_message_is_a_dead_letter(stage: Stage) ->
 def test_a_message_comes_back_whole_where_a_part_meets_trouble(stage: Stage) -> None:
     """Nothing of it goes to the dead letters before the rest is stored."""
     breaking(stage, "a")
-    [judged] = take(stage.engine, [several(arrival("a"), Malformed("no key"))])
+    [judged] = take(stage.engine, stage.configuration, [several(arrival("a"), Malformed("no key"))])
     assert (judged.verdict, judged.dead) == (Verdict.RETRY, None)
 
 
 def test_only_those_whom_the_configuration_names_may_send_signals(stage: Stage) -> None:
     """Everybody by default; a person's own request names no sender and is always taken."""
     senders = (SignalSource("123456789012", "contoso.etl"),)
-    stage.engine.configuration = replace(
-        stage.engine.configuration, deployment=DeploymentSettings(signal_sources=senders)
-    )
+    stage.configuration = replace(stage.configuration, deployment=DeploymentSettings(signal_sources=senders))
     allowed, foreign = Asked("a", at(0), sender=("123456789012", "contoso.etl")), ("210987654321", "contoso.etl")
     other, person = Asked("a", at(0), sender=foreign), Asked("a", at(0), by_person=True)
-    first, second, third = take(stage.engine, [allowed, other, person])
+    first, second, third = take(stage.engine, stage.configuration, [allowed, other, person])
     assert (first, third) == (DONE, DONE)
     assert second.verdict is Verdict.DEAD
     assert "account 210987654321 and source contoso.etl may not ask" in second.why
@@ -154,7 +154,7 @@ def test_only_those_whom_the_configuration_names_may_send_signals(stage: Stage) 
 @pytest.mark.parametrize("by_person", [False, True])
 def test_a_refresh_that_is_asked_for_is_owed(stage: Stage, *, by_person: bool) -> None:
     """And marked, so that only a run of ours from now on covers it."""
-    assert take(stage.engine, [Asked("a", at(0), full=True, by_person=by_person)]) == (DONE,)
+    assert take(stage.engine, stage.configuration, [Asked("a", at(0), full=True, by_person=by_person)]) == (DONE,)
     owed = stage.state("a").owed
     assert owed
     assert (owed.full, owed.asked) == (True, True)
@@ -163,13 +163,13 @@ def test_a_refresh_that_is_asked_for_is_owed(stage: Stage, *, by_person: bool) -
 @pytest.mark.parametrize("reading", [Ticked(), Woken(Wake("k", NOON, "7"))])
 def test_ticks_and_wakes_are_done_or_come_back(stage: Stage, reading: Any) -> None:
     """Nothing else would bring them."""
-    assert take(stage.engine, [reading]) == (DONE,)
+    assert take(stage.engine, stage.configuration, [reading]) == (DONE,)
 
     def down(_key: str) -> Any:
         raise StoreDownError("no answer")
 
     stage.store.load = down  # type: ignore[method-assign, assignment]
-    [judged] = take(stage.engine, [reading])
+    [judged] = take(stage.engine, stage.configuration, [reading])
     assert judged == Judged(Verdict.RETRY, "StoreDownError: no answer", judged.cause)
 
 

@@ -301,7 +301,7 @@ def an_engine(side: Side) -> tuple[Engine, MemoryStore]:
     ids = iter(range(1000))
     platform, waker = ScriptedPlatform(), MemoryWaker(clock)
     world = Ports(side.cloud, store, platform, waker, clock, lambda: str(next(ids)), lambda _: None)
-    return Engine(side.configuration, world, ends_at=1e9), store
+    return Engine(side.configuration.package(side.cloud), world, ends_at=1e9), store
 
 
 class Case(NamedTuple):
@@ -332,7 +332,7 @@ def whole(seed: int, chance: random.Random, side: Side, messages: list[Made]) ->
     assert signalled([case.reading], side.configuration) == names_in(messages), case
     if seed % DISPATCHED == 0:
         engine, store = an_engine(side)
-        [judged] = take(engine, [case.reading])
+        [judged] = take(engine, side.configuration, [case.reading])
         refused = any(message.asks and not message.signals for message in messages)
         assert judged.verdict is (Verdict.DEAD if refused else Verdict.DONE), f"{case}: {judged}"
         taken = [message for message in messages if not (refused and message.asks)]
@@ -357,7 +357,7 @@ def not_whole(seed: int, chance: random.Random, side: Side, messages: list[Made]
         assert any(word in said for word in WORDS[name]), case
     if seed % DISPATCHED == 1 and not any(isinstance(one, Ticked) for one in each([case.reading])):
         engine, _store = an_engine(side)
-        [judged] = take(engine, [case.reading])
+        [judged] = take(engine, side.configuration, [case.reading])
         assert judged.verdict is not Verdict.RETRY, f"{case}: {judged}"
         assert judged.verdict is Verdict.DEAD or not isinstance(case.reading, Malformed), f"{case}: {judged}"
 

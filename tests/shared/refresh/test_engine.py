@@ -11,11 +11,13 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.engine import ATTEMPTS, ContendedError, Engine
+from shared.refresh.deployment import ATTEMPTS, ContendedError
+from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.inputs import PauseAsked, Signalled
 from shared.refresh.ports import Conflict, Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Owed, Signal, Situation, State, Wake
+from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule
 from tests.support.core import (
     BUSY,
@@ -254,7 +256,7 @@ def test_a_record_that_moves_on_at_every_attempt_sends_the_delivery_back() -> No
     with pytest.raises(ContendedError, match=f"daily moved on {ATTEMPTS} times"):
         stage.engine.reconcile(stage.target(), [signal(0)])
     with pytest.raises(ContendedError, match="the deployment"):
-        stage.engine.pause_all()
+        pause_all(stage.store, stage.clock.now())
 
 
 def test_without_time_for_a_call_it_is_left_to_a_wake() -> None:
@@ -289,7 +291,7 @@ def test_a_wake_that_cannot_be_sent_does_not_hold_up_the_save() -> None:
     stage = Stage()
     stage.waker = BrokenWaker(stage.clock)
     stage.world = replace(stage.world, waker=stage.waker)
-    stage.engine = Engine(stage.configuration, stage.world)
+    stage.engine = Engine(stage.configuration.package(Cloud.AWS), stage.world)
     stage.put(State())
     stage.engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), ())
@@ -301,7 +303,7 @@ def test_a_look_beyond_the_reach_is_relayed_or_left_to_the_tick(*, relays: bool,
     """SQS delays fifteen minutes at most, a Storage queue six days."""
     stage = Stage()
     waker = MemoryWaker(stage.clock, reach=seconds(5), relays=relays)
-    engine = Engine(stage.configuration, replace(stage.world, waker=waker))
+    engine = Engine(stage.configuration.package(Cloud.AWS), replace(stage.world, waker=waker))
     stage.put(State())
     engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), named)
@@ -364,7 +366,7 @@ def test_a_tick_looks_at_what_is_due_and_at_nothing_else() -> None:
     stage = planned(Stage(a_target(), a_target("idle"), platform=accepting()))
     stage.put(State(owed=OWED, wake_at=NOON))
     stage.put(State(wake_at=at(1000)), "idle")
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert [call[1] for call in stage.platform.calls] == ["daily"]
 
 
@@ -376,7 +378,7 @@ def test_one_target_s_trouble_keeps_no_other_waiting() -> None:
     body = b'{"format":99,"record":{}}'
     stage.store.save(stage.store.load(stage.target("a").key), body, NOON)
     with pytest.raises(ExceptionGroup, match="1 targets") as raised:
-        stage.engine.tick()
+        Sweep(stage.engine).tick()
     assert stage.target("a").key in raised.value.exceptions[0].__notes__[0]
     assert stage.state("b").situation is Situation.RUNNING
 
@@ -385,7 +387,7 @@ def test_a_tick_without_time_does_nothing() -> None:
     """The next one does it."""
     stage = planned(Stage(platform=accepting(), ends_at=0))
     stage.put(State(owed=OWED, wake_at=NOON))
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.calls() == []
 
 
@@ -400,7 +402,7 @@ def test_time_that_runs_out_ends_a_tick_in_the_middle() -> None:
         return Started("r1")
 
     stage.platform.answers["start"] = [slow]
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.calls() == ["start"]
 
 
@@ -410,23 +412,23 @@ def test_time_that_runs_out_ends_a_tick_in_the_middle() -> None:
 def test_the_first_tick_after_a_new_configuration_signals_what_is_new() -> None:
     """Rule 12: once, and then no more."""
     stage = Stage(a_target("a"), a_target("b"))
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert all(stage.state(name).owed for name in ("a", "b"))
     saves = stage.store.saves
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.store.saves == saves
 
 
 def test_what_the_configuration_no_longer_names_is_kept_and_forgotten() -> None:
     """Its record stays, is not looked at, and counts as new when it comes back."""
     stage = Stage(a_target("a"), a_target("b"))
-    stage.engine.tick()
-    stage.engine_of(a_target("a")).tick()
+    Sweep(stage.engine).tick()
+    Sweep(stage.engine_of(a_target("a"))).tick()
     gone = stage.state("b")
     assert (gone.definition, gone.wake_at, bool(gone.owed)) == ("", None, True)
     due = records.write(replace(gone, wake_at=NOON))  # an older function, which still runs, looked at it
     stage.store.save(stage.store.load(stage.target("b").key), due, NOON)
-    stage.engine_of(a_target("a")).tick()
+    Sweep(stage.engine_of(a_target("a"))).tick()
     assert stage.store.due(at(10**6), 9) == [stage.target("a").key]
 
 
@@ -434,14 +436,14 @@ def test_a_record_that_is_forgotten_already_is_left() -> None:
     """And so is one that somebody else is writing."""
     stage = planned(Stage(a_target("a")))
     stranger = a_target("b").key
-    stage.engine._forget(stranger)
+    Sweep(stage.engine)._forget(stranger)
     stage.store.save(stage.store.load(stranger), records.write(State(definition="x")), NOON)
 
     def be_first(key: str) -> None:
         raise Conflict(key)
 
     stage.store.before_save = be_first
-    stage.engine._forget(stranger)
+    Sweep(stage.engine)._forget(stranger)
     assert records.read_state(stage.store.load(stranger).body).definition == "x"
 
 
@@ -450,7 +452,7 @@ def test_a_walk_that_met_trouble_is_begun_anew() -> None:
     stage = Stage(a_target("a"), a_target("b"))
     stage.store.save(stage.store.load(stage.target("a").key), b'{"format":99,"record":{}}', None)
     with pytest.raises(ExceptionGroup):
-        stage.engine.tick()
+        Sweep(stage.engine).tick()
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
     assert (deployment.planned, deployment.rollout) == ("", None)
     assert stage.state("b").owed
@@ -465,26 +467,26 @@ def test_a_walk_goes_on_where_it_ended() -> None:
             stage.clock.time += seconds(6)
 
     stage.store.before_save = slow
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
     assert deployment.rollout
     assert deployment.rollout.done_up_to == stage.target("a").key
     assert stage.state("b").owed is None
-    Engine(stage.configuration, stage.world).tick()
+    Sweep(Engine(stage.configuration.package(Cloud.AWS), stage.world)).tick()
     assert stage.state("b").owed
 
 
 def test_a_pause_of_all_stops_starts_and_its_end_walks_all_targets() -> None:
     """G7: nothing is forgotten, and one run starts."""
     stage = planned(Stage(platform=accepting()))
-    stage.engine.pause_all()
-    stage.engine.pause_all()
+    pause_all(stage.store, stage.clock.now())
+    pause_all(stage.store, stage.clock.now())
     stage.put(State(owed=OWED, wake_at=NOON))
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.calls() == []
-    stage.engine.resume_all()
+    resume_all(stage.store)
     stage.at(1)
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.calls() == ["start"]
 
 
@@ -505,7 +507,7 @@ def test_a_fresh_target_tells_its_age() -> None:
     stage.engine.reconcile(stage.target(), [signal(5)])
     saved = [happened.fields for happened in stage.told if happened.what == "saved"][-1]
     assert (saved["fresh_age_seconds"], saved["owed_age_seconds"]) == (70, 5)
-    assert Engine(Configuration((a_target(),)), replace(stage.world, cloud=Cloud.AZURE)).targets == {}
+    assert Configuration((a_target(),)).package(Cloud.AZURE).targets == ()
 
 
 def test_an_objective_is_told_with_how_a_target_stands() -> None:
@@ -545,7 +547,7 @@ def test_a_paused_capacity_is_tried_every_few_minutes(paused_for_seconds: int) -
     minute = 0
     while not started:
         stage.at(60 * minute)
-        stage.engine.tick()
+        Sweep(stage.engine).tick()
         minute += 1
         if not started:
             assert "CapacityNotActive" in stage.state().last_error

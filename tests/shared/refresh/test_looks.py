@@ -13,7 +13,8 @@ from shared.refresh.engine import Engine
 from shared.refresh.inputs import Input, Proven, Signalled
 from shared.refresh.ports import Phase, Started
 from shared.refresh.state import Outcome, Owed, Signal, State
-from shared.targets import Target
+from shared.refresh.sweep import Sweep
+from shared.targets import Cloud, Target
 from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at, report
 
 GROUP = records.group_key("glue-database", "1", "sales")
@@ -56,7 +57,7 @@ class LookStage(Stage):
         super().__init__(*targets, platform=platform, ends_at=ends_at)
         self.looks = ScriptedLooks()
         self.world = replace(self.world, looks=lambda _targets, _reconcile: self.looks)
-        self.engine = Engine(self.configuration, self.world, ends_at=ends_at)
+        self.engine = Engine(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
 
 
 @pytest.fixture
@@ -178,15 +179,15 @@ def due_group(made: LookStage) -> None:
 def test_a_tick_looks_at_groups_after_targets(stage: LookStage) -> None:
     """Groups are work like targets, and do not keep those waiting; each is looked at once a tick."""
     due_group(stage)
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert (stage.calls(), stage.looks.looked_at) == (["start"], [GROUP])
 
 
 def test_a_tick_enrols_the_targets_of_a_configuration_once(stage: LookStage) -> None:
     """With the rollout; after it a tick with nothing due asks for nothing more than before."""
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.looks.enrolled == ["daily"]
-    stage.engine.tick()
+    Sweep(stage.engine).tick()
     assert stage.looks.enrolled == ["daily"]
 
 
@@ -195,13 +196,13 @@ def test_failures_of_looks_are_raised_with_those_of_targets(stage: LookStage) ->
     due_group(stage)
     stage.looks.failures = [RuntimeError("a bug")]
     with pytest.raises(ExceptionGroup):
-        stage.engine.tick()
+        Sweep(stage.engine).tick()
 
 
 def test_groups_are_nothing_that_a_configuration_forgets(stage: LookStage) -> None:
     """The rollout leaves records of groups alone; a worker that does not look leaves them due."""
     due_group(stage)
-    plain = Engine(stage.configuration, replace(stage.world, looks=None))
-    plain.tick()
+    plain = Engine(stage.configuration.package(Cloud.AWS), replace(stage.world, looks=None))
+    Sweep(plain).tick()
     assert stage.store.load(GROUP).body == b'{"format":1,"record":{}}'
     assert GROUP in stage.store.due(NOON, 10)

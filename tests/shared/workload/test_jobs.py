@@ -19,10 +19,11 @@ from msgspec.structs import replace
 
 from shared.config.load import Configuration, Workload, WorkloadJob
 from shared.refresh import records
-from shared.refresh.engine import ATTEMPTS, ContendedError
+from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Conflict, Document, Phase
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, State
+from shared.refresh.sweep import Sweep
 from shared.workload.api import Answer, Call
 from shared.workload.job import Job
 from shared.workload.jobs import KEPT, LINES_AT_FIRST, Jobs, Step, standing
@@ -210,7 +211,7 @@ def test_a_target_that_is_gone_fails_its_job(world: JobsWorld) -> None:
     world.configuration = Configuration((OPTIMIZE,), workload=CONFIGURATION.workload)
     world.get()
     assert world.status == "NotStarted"
-    world.engine.tick()
+    Sweep(world.engine).tick()
     world.get()
     assert (world.status, world.told()[-1]["errorDetails"]["errorCode"]) == ("Failed", "TargetRemoved")
     check(world)
@@ -280,7 +281,7 @@ def test_many_at_once_are_one_job(world: JobsWorld) -> None:
 
     def ask(_: int) -> HTTPStatus:
         barrier.wait()
-        return Jobs(world.engine, world.world).create(CALL, creation()).status
+        return Jobs(world.configuration, world.engine, world.world).create(CALL, creation()).status
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {HTTPStatus.ACCEPTED}
@@ -515,7 +516,7 @@ def test_whoever_comes_between_at_whatever_effect_the_promises_hold(cancel_after
             "create": world.create,
             "get": world.get,
             "cancel": world.cancel,
-            "tick": world.engine.tick,
+            "tick": Sweep(world.engine).tick,
         }
         world.at_effect(number, calls[rival], at_reads=True)
         _run_through(world, cancel_after=cancel_after)
@@ -554,7 +555,7 @@ def test_a_success_at_whatever_moment_of_a_poll_is_no_reason_to_refresh_again() 
         world.create()
         world.wait(60)
         world.clock.time += timedelta(minutes=5)
-        world.at_effect(number, world.engine.tick, at_reads=True)
+        world.at_effect(number, Sweep(world.engine).tick, at_reads=True)
         world.get()
         if not world.came:
             break
@@ -640,10 +641,10 @@ def test_the_record_of_a_job_is_forgotten_after_a_week(world: JobsWorld) -> None
     assert world.status == "Completed"
     key = records.job_key(ITEM, INSTANCE)
     world.clock.time += KEPT - seconds(600)
-    world.engine.tick()
+    Sweep(world.engine).tick()
     assert world.store.load(key).body
     world.clock.time += seconds(600)
-    world.engine.tick()
+    Sweep(world.engine).tick()
     assert world.store.load(key) == Document(key)
     assert world.get().status is HTTPStatus.NOT_FOUND
     assert world.create().status is HTTPStatus.ACCEPTED
@@ -665,10 +666,10 @@ def test_a_record_that_changes_while_it_is_to_be_forgotten_stays(
 
     with monkeypatch.context() as patched:
         patched.setattr(world.store, "remove", moved_on)
-        world.engine.tick()
+        Sweep(world.engine).tick()
     assert world.store.load(key).body
     monkeypatch.setattr(world.store, "load", Document)
-    world.engine._expire(key)
+    Sweep(world.engine)._expire(key)
 
 
 def test_a_long_history_is_read_as_far_as_it_takes(world: JobsWorld) -> None:
