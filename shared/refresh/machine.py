@@ -72,6 +72,7 @@ from shared.refresh.timing import (
 from shared.values import Value
 
 INSTANT = timedelta(microseconds=1)
+"""The smallest difference of two times: a signal this much after a claim's reach is just not covered."""
 OVER_KEPT = 3
 """Runs of which the record remembers that their end was told. More than three do not end within `TIMES_APART`, because
 a target has one run at a time and each takes a poll or two."""
@@ -85,7 +86,7 @@ class Folded(Value, frozen=True):
 
 
 class ImpossibleInputError(Exception):
-    """A pair of situation and happening that the table does not name: a bug, never a matter of timing."""
+    """A pair of situation and input that the table does not name: a bug, never a matter of timing."""
 
 
 class WrongTargetError(Exception):
@@ -103,12 +104,18 @@ def fold(state: State, given: Input, context: Context, now: datetime) -> Folded:
         message = f"{type(given).__name__} led from {state.situation} to {folded.state.situation} ({context.key})"
         raise WrongTargetError(message)
     if folded.ended and folded.ended.run_id:
-        return replace(folded, state=_remembered(folded.state, folded.ended.run_id))
+        return replace(folded, state=_remember_end(folded.state, folded.ended.run_id))
     return folded
 
 
-def _remembered(state: State, run_id: str) -> State:
-    """Remember that an answer told the end of this run, for rule 9: it cannot be what a later run was skipped for."""
+def run_of(state: State) -> Run:
+    """The run of a record whose situation has a run: every situation but `IDLE`."""
+    assert state.run, "only an idle record has no run, and whoever asks for the run knows that the record is not idle"
+    return state.run
+
+
+def _remember_end(state: State, run_id: str) -> State:
+    """Remember that an answer told the end of this run, for rule 9: a later run was not skipped because of it."""
     others = (other for other in state.known_over if other != run_id)
     return replace(state, known_over=(run_id, *others)[:OVER_KEPT])
 
@@ -116,7 +123,7 @@ def _remembered(state: State, run_id: str) -> State:
 # --- Signals, plans, people ------------------------------------------------------------------------------------------
 
 
-def _signalled(state: State, given: Signalled, context: Context, now: datetime) -> Folded:
+def _take_signal(state: State, given: Signalled, context: Context, now: datetime) -> Folded:
     """Rule 1: a signal is dropped (a finished run covers it), joins the running run, or is owed."""
     signal, policy = given.signal, context.policy
     if signal.job and signal.job in open_jobs(state):
@@ -132,11 +139,19 @@ def _signalled(state: State, given: Signalled, context: Context, now: datetime) 
         state = replace(state, hold=None)
     run = state.run
     if run and not signal.asked and _run_covers(run, time, context, full=signal.full):
-        covering = owe(run.covering, time, signal, policy)
-        # Rounding must not carry it past what the run covers, or a lowered claim would owe a signal that never was.
-        newest = min(covering.newest, run.claimed_at - policy.visibility_lag)
-        return Folded(replace(state, run=replace(run, covering=replace(covering, newest=newest))))
+        return Folded(replace(state, run=_join(run, time, signal, context)))
     return Folded(replace(state, owed=owe(state.owed, time, signal, policy)))
+
+
+def _join(run: Run, time: datetime, signal: Signal, context: Context) -> Run:
+    """Add a signal to what the run is to cover.
+
+    Rounding must not carry `newest` past what the run covers, or a lowered claim would owe a signal that never was.
+    """
+    covering = owe(run.covering, time, signal, context.policy)
+    newest = min(covering.newest, run.claimed_at - context.policy.visibility_lag)
+    covering = replace(covering, newest=newest)
+    return replace(run, covering=covering)
 
 
 def _just_uncovered(state: State, lag: timedelta) -> datetime:
@@ -146,11 +161,17 @@ def _just_uncovered(state: State, lag: timedelta) -> datetime:
 
 
 def _finished_covers(state: State, time: datetime, lag: timedelta, *, full: bool) -> bool:
+    """Whether the last successful run read what a signal of this time tells of; a full signal asks for a full run."""
     as_of = state.full_as_of if full else state.fresh_as_of
     return as_of is not None and covers(as_of, time, lag)
 
 
 def _run_covers(run: Run, time: datetime, context: Context, *, full: bool) -> bool:
+    """Whether the run in the record will have read what a signal of this time tells of.
+
+    A run that we only look for, or whose end is unclear, covers nothing: there may be no such run. A foreign run covers
+    only where foreign runs read what ours would, and where the platform told when the run was created.
+    """
     if run.situation in (Situation.SEEKING, Situation.CANCEL_UNCLEAR) or (full and not run.full):
         return False
     if run.situation is Situation.FOREIGN and not (context.capabilities.foreign_covers and run.created_at):
@@ -159,16 +180,17 @@ def _run_covers(run: Run, time: datetime, context: Context, *, full: bool) -> bo
 
 
 def open_jobs(state: State) -> tuple[str, ...]:
-    """Fabric's, whose signals are owed, or which the run is to cover."""
+    """Ids of Fabric's jobs whose signals are owed, or which the run is to cover."""
     debts = (state.owed, state.run.covering if state.run else None)
     return tuple(job for debt in debts if debt for job in debt.jobs)
 
 
-def _withdrawn(state: State, given: Withdrawn, _terms: Context, now: datetime) -> Folded:
-    """A job's signal is taken out of the debt. A run that others share goes on; one of its own is to be cancelled.
+def _withdraw_job(state: State, given: Withdrawn, _context: Context, now: datetime) -> Folded:
+    """Take a job's signal out of what is owed, and out of what the run is to cover.
 
-    Only one that is known as ours: one whose start has no answer yet, once it has (`_accepted`); a foreign one never.
-    Until it has ended, the run remembers the job.
+    A run that was started for other signals, too, goes on. One that was started for withdrawn jobs alone is to be
+    cancelled, if it is known as ours: a start without an answer is judged once the answer is there (`_accept`), and a
+    foreign run is never cancelled. Until the run has ended, it remembers the job.
     """
     state = replace(state, owed=without(state.owed, given.job))
     run = state.run
@@ -177,79 +199,93 @@ def _withdrawn(state: State, given: Withdrawn, _terms: Context, now: datetime) -
     run = replace(run, covering=without(run.covering, given.job))
     if run.covering is None:
         run = replace(run, withdrawn=(*run.withdrawn, given.job))
-    return Folded(replace(state, run=_unless_unwanted(run, now)))
+    return Folded(replace(state, run=_cancel_if_unwanted(run, now)))
 
 
-def _unless_unwanted(run: Run, now: datetime) -> Run:
-    """A run of ours that goes on for nobody is to be cancelled, by the way of rule 8."""
+def _cancel_if_unwanted(run: Run, now: datetime) -> Run:
+    """If all jobs that the run was started for are withdrawn, mark it OVERDUE, so that rule 8 cancels it."""
     if run.situation is not Situation.RUNNING or not run.withdrawn or run.covering:
         return run
     return replace(run, situation=Situation.OVERDUE, next_look_at=now)
 
 
-def _proven(state: State, given: Proven, context: Context, _now: datetime) -> Folded:
+def _apply_proof(state: State, given: Proven, context: Context, _now: datetime) -> Folded:
     """Section 9, rule 6: what the view holds is owed no more."""
     return Folded(*prove(state, given, context.policy))
 
 
-def _spared(state: State, given: Spared, context: Context, _now: datetime) -> Folded:
+def _apply_spare(state: State, given: Spared, context: Context, _now: datetime) -> Folded:
     """Section 9: what the last run read is owed no more."""
     return Folded(*spare(state, given, context.policy))
 
 
-def _disproved(state: State, given: Disproved, context: Context, now: datetime) -> Folded:
+def _apply_disproof(state: State, given: Disproved, context: Context, now: datetime) -> Folded:
     """Section 9, rule 6: a version that the view lacks is a signal, once until the next proof."""
     if state.disproved or state.owed is not None or state.run is not None:
         return Folded(state)
     signal = Signal(given.at, f"{given.source} has what the view lacks", looked=True)
-    signalled = _signalled(state, Signalled(signal), context, now).state
+    signalled = _take_signal(state, Signalled(signal), context, now).state
     return Folded(replace(signalled, disproved=signalled.owed is not None))
 
 
-def _planned(state: State, given: Planned, _terms: Context, _now: datetime) -> Folded:
+def _note_plan(state: State, given: Planned, _context: Context, _now: datetime) -> Folded:
+    """Keep which definition of the target was planned, and up to when its schedule was turned into signals."""
     definition, until, again_at = given.definition, given.until, given.again_at
     return Folded(replace(state, definition=definition, planned_until=until, again_at=again_at))
 
 
-def _wake_spent(state: State, given: WakeSpent, _terms: Context, _now: datetime) -> Folded:
+def _forget_wake(state: State, given: WakeSpent, _context: Context, _now: datetime) -> Folded:
+    """Rule 13: a wake that arrived is not on its way any more, so another may be sent for the same moment."""
     return Folded(replace(state, wakes=tuple(due for due in state.wakes if due != given.due)))
 
 
-def _hinted(state: State, _happening: Hinted, _terms: Context, _now: datetime) -> Folded:
+def _ignore_hint(state: State, _given: Hinted, _context: Context, _now: datetime) -> Folded:
+    """A hint that a run ended says nothing where no run is polled."""
     return Folded(state)
 
 
-def _look_now(state: State, _happening: Any, _terms: Context, now: datetime) -> Folded:
-    assert state.run
-    return Folded(replace(state, run=replace(state.run, next_look_at=min(state.run.next_look_at, now))))
+def _look_now(state: State, run: Run, _given: Hinted, _context: Context, now: datetime) -> Folded:
+    """A hint that the run ended brings the next poll forward; only the poll itself says how the run ended."""
+    return _look_at(state, run, min(run.next_look_at, now))
 
 
-def _paused(state: State, _happening: PauseAsked, _terms: Context, now: datetime) -> Folded:
+def _look_at(state: State, run: Run, moment: datetime) -> Folded:
+    """Leave the run where it is, to be polled, listed or cancelled at that moment."""
+    run = replace(run, next_look_at=moment)
+    return Folded(replace(state, run=run))
+
+
+def _pause(state: State, _given: PauseAsked, _context: Context, now: datetime) -> Folded:
+    """A person's pause replaces every other hold; a second pause keeps the time of the first."""
     return Folded(state if isinstance(state.hold, Paused) else replace(state, hold=Paused(now)))
 
 
-def _resumed(state: State, given: ResumeAsked, context: Context, now: datetime) -> Folded:
+def _resume(state: State, given: ResumeAsked, context: Context, now: datetime) -> Folded:
+    """`resume` lifts a pause, and else does what `refresh` does to a hold."""
     if isinstance(state.hold, Paused):
         state = replace(state, hold=None)
-    return _probed(state, given, context, now)
+    return _probe(state, given, context, now)
 
 
-def _probed(state: State, _happening: Any, _terms: Context, now: datetime) -> Folded:
-    """`refresh` and `resume`: a cancel is lifted, a block and a backoff are tried at once."""
-    hold = state.hold
+def _probe(state: State, _given: ProbeAsked | ResumeAsked, _context: Context, now: datetime) -> Folded:
+    """`refresh` and `resume`: a cancel is lifted, a block and a backoff are tried at once.
+
+    A claim is not looked up sooner: before its lease is over, the list cannot show that nothing was started.
+    """
+    hold, run = state.hold, state.run
     if isinstance(hold, Cancelled):
         hold = None
     if isinstance(hold, Blocked):
         hold = replace(hold, probe_at=now)
-        if state.run and state.situation is not Situation.CLAIMED:
-            state = replace(state, run=replace(state.run, next_look_at=now))
-    return Folded(replace(state, hold=hold, not_before=None))
+        if run and run.situation is not Situation.CLAIMED:
+            run = replace(run, next_look_at=now)
+    return Folded(replace(state, hold=hold, run=run, not_before=None))
 
 
 # --- A start ---------------------------------------------------------------------------------------------------------
 
 
-def _claimed(state: State, given: Claimed, context: Context, _now: datetime) -> Folded:
+def _claim(state: State, given: Claimed, context: Context, _now: datetime) -> Folded:
     """Rule 4: what the run will cover moves under it; what it cannot cover stays owed."""
     covering, owed = split(state.owed, given.at - context.policy.visibility_lag)
     run = Run(
@@ -264,46 +300,44 @@ def _claimed(state: State, given: Claimed, context: Context, _now: datetime) -> 
     return Folded(replace(state, owed=owed, run=run, last_claim_at=given.at))
 
 
-def _given_back(state: State) -> State:
+def _give_back(state: State, run: Run) -> State:
     """No run came of the claim: its debt is owed again, and the minimum interval counts from the claim before."""
-    assert state.run
-    owed = merge(state.run.covering, state.owed)
-    return replace(state, run=None, owed=owed, last_claim_at=state.run.prior_claim_at)
+    owed = merge(run.covering, state.owed)
+    return replace(state, run=None, owed=owed, last_claim_at=run.prior_claim_at)
 
 
-def _unsent(state: State, _happening: Unsent, _terms: Context, _now: datetime) -> Folded:
-    return Folded(_given_back(state))
+def _give_back_unsent(state: State, run: Run, _given: Unsent, _context: Context, _now: datetime) -> Folded:
+    """Rule 4: whoever won the claim was too slow to send the start, and nothing was sent."""
+    return Folded(_give_back(state, run))
 
 
-def _answered(state: State, given: Answered, context: Context, now: datetime) -> Folded:
+def _take_answer(state: State, run: Run, given: Answered, context: Context, now: datetime) -> Folded:
+    """The platform's answer to our start: accepted, unknown, already running, or refused."""
     answer = given.answer
     if isinstance(answer, Started):
-        return _accepted(state, answer, context, now)
+        return _accept(state, run, answer, context, now)
     state = replace(state, last_error=str(answer))
     if answer.delivery is Delivery.UNKNOWN:
         return Folded(state)  # claimed still: rule 7 looks it up after the lease
     if answer.kind is FailureKind.ALREADY_RUNNING:
-        return Folded(_seek(state, now))
-    return Folded(_refused(_given_back(state), answer, context, now))
+        return Folded(_seek(state, run, now))
+    return Folded(_refuse(_give_back(state, run), answer, context, now))
 
 
-def _accepted(state: State, answer: Started, context: Context, now: datetime) -> Folded:
-    """Ours, and known as ours. Without an id it stays claimed, and is looked up."""
-    assert state.run
+def _accept(state: State, run: Run, answer: Started, context: Context, now: datetime) -> Folded:
+    """The platform accepted our start. Without an id the run stays claimed, and is looked up."""
     hold = None if isinstance(state.hold, Blocked) else state.hold
-    state = replace(_lowered(state, answer.created_at, context), hold=hold, refusals=0, not_before=None)
-    if not answer.run_id:
-        return Folded(state)
-    assert state.run
-    look_at = poll_at(state.run, now, answer.retry_after)
-    run = replace(state.run, situation=Situation.RUNNING, run_id=answer.run_id, next_look_at=look_at)
-    return Folded(replace(state, run=_unless_unwanted(run, now)))
+    state, run = _lower_claim(state, run, answer.created_at, context)
+    if answer.run_id:
+        look_at = poll_at(run, now, answer.retry_after)
+        run = replace(run, situation=Situation.RUNNING, run_id=answer.run_id, next_look_at=look_at)
+    return Folded(replace(state, run=_cancel_if_unwanted(run, now), hold=hold, refusals=0, not_before=None))
 
 
-def _refused(state: State, failure: Failure, context: Context, now: datetime) -> State:
+def _refuse(state: State, failure: Failure, context: Context, now: datetime) -> State:
     """Rule 9: throttled waits as told, permanent blocks, the rest backs off."""
     if failure.permanent:
-        return _blocked(state, str(failure), now)
+        return _block(state, str(failure), now)
     if failure.kind is FailureKind.THROTTLED:
         return replace(state, not_before=throttled_until(failure, now) + spread(context.key))
     if failure.kind is FailureKind.NO_CAPACITY:  # no backoff: somebody resumes the capacity, and expects a refresh soon
@@ -312,103 +346,109 @@ def _refused(state: State, failure: Failure, context: Context, now: datetime) ->
     return replace(state, refusals=state.refusals + 1, not_before=now + wait + spread(context.key))
 
 
-def _blocked(state: State, reason: str, now: datetime, *, stuck: bool = False) -> State:
-    """Hold with a reason and probe slowly. A pause outranks it: then only the run, if any, is looked at slowly."""
-    since = state.hold.since if isinstance(state.hold, Blocked) else now
-    again_at = probe_at(since, now)
-    run = replace(state.run, next_look_at=again_at) if state.run else None
-    hold = state.hold if isinstance(state.hold, Paused) else Blocked(since, reason, again_at, stuck)
-    return replace(state, run=run, hold=hold, last_error=reason)
+def _block(state: State, reason: str, now: datetime, *, stuck: bool = False) -> State:
+    """Hold with a reason, and probe slowly. A person's pause outranks the block and stays."""
+    since = _blocked_since(state, now)
+    blocked = Blocked(since, reason, probe_at(since, now), stuck)
+    hold = state.hold if isinstance(state.hold, Paused) else blocked
+    return replace(state, hold=hold, last_error=reason)
 
 
-def _lowered(state: State, created_at: datetime | None, context: Context) -> State:
+def _block_run(state: State, run: Run, reason: str, now: datetime, *, stuck: bool = False) -> Folded:
+    """Block, and look at the run as slowly as a blocked target is probed, under a pause, too."""
+    slow = replace(run, next_look_at=probe_at(_blocked_since(state, now), now))
+    return Folded(replace(_block(state, reason, now, stuck=stuck), run=slow))
+
+
+def _blocked_since(state: State, now: datetime) -> datetime:
+    """A block that goes on keeps its beginning, from which the time to the next probe grows."""
+    return state.hold.since if isinstance(state.hold, Blocked) else now
+
+
+def _lower_claim(state: State, run: Run, created_at: datetime | None, context: Context) -> tuple[State, Run]:
     """Rule 5: the platform created the run earlier than our clock said, so it covers less than we thought.
 
     our clock       :            claimed_at            (ahead)
     the platform's  :   created_at  |
     a signal        :        +      |    after created_at - lag: the run may not have read it; owed again
     """
-    run = state.run
-    assert run
     if created_at is None:
-        return state
+        return state, run
     run = replace(run, created_at=created_at)
     if created_at < run.claimed_at:
         covering, rest = split(run.covering, created_at - context.policy.visibility_lag)
         run = replace(run, claimed_at=created_at, covering=covering)
         state = replace(state, owed=merge(rest, state.owed))
-    return replace(state, run=run)
+    return state, run
 
 
 # --- Following a run -------------------------------------------------------------------------------------------------
 
 
-def _reported(state: State, given: Reported, context: Context, now: datetime) -> Folded:
-    """Ours: `RUNNING`, `OVERDUE` or `CANCELLING`."""
+def _take_report(state: State, run: Run, given: Reported, context: Context, now: datetime) -> Folded:
+    """The answer to a poll of our run: `RUNNING`, `OVERDUE` or `CANCELLING`."""
     answer = given.answer
     if isinstance(answer, Failure):
-        return _reading_failed(state, answer, context, now)
-    state = _seen(state, answer, context)
-    return _OURS[answer.phase](state, answer, context, now)
+        return _fail_to_read(state, run, answer, context, now)
+    state, run = _note_report(state, run, answer, context)
+    return _OURS[answer.phase](state, run, answer, context, now)
 
 
-def _foreign_reported(state: State, given: Reported, context: Context, now: datetime) -> Folded:
+def _take_foreign_report(state: State, run: Run, given: Reported, context: Context, now: datetime) -> Folded:
+    """The answer to a poll of a foreign run. Past the timeout a running one blocks; one of unknown status is over."""
     answer = given.answer
     if isinstance(answer, Failure):
-        return _reading_failed(state, answer, context, now)
-    state = _seen(state, answer, context)
-    assert state.run
+        return _fail_to_read(state, run, answer, context, now)
+    state, run = _note_report(state, run, answer, context)
     if answer.phase is Phase.ACTIVE:
-        if not past_timeout(state.run, context, now):
-            return _still_going(state, answer, context, now)
+        if not past_timeout(run, context, now):
+            return _go_on(state, run, answer, context, now)
         reason = f"run {answer.run_id}, which is not ours, is {answer.status} past the timeout"
-        return Folded(_blocked(state, reason, now, stuck=True))
-    if answer.phase is Phase.UNKNOWN and not past_timeout(state.run, context, now):
-        return _still_going(state, answer, context, now)
+        return _block_run(state, run, reason, now, stuck=True)
+    if answer.phase is Phase.UNKNOWN and not past_timeout(run, context, now):
+        return _go_on(state, run, answer, context, now)
     if answer.phase is Phase.SUCCEEDED:
-        return _succeeded(state, answer, context, now)
+        return _succeed(state, run, answer, context, now)
     outcome = Outcome.LOST if answer.phase is Phase.UNKNOWN else Outcome.FAILED
-    return _not_ours_ended(state, answer, outcome, now)
+    return _end_foreign(state, run, answer, outcome, now)
 
 
-def _seen(state: State, report: Report, context: Context) -> State:
-    """Any report: its creation time may lower ours, its status is kept."""
-    state = _lowered(_heard(state), report.created_at, context)
-    assert state.run
-    known = report.phase is not Phase.UNKNOWN
-    return replace(state, run=replace(state.run, status=report.status, status_known=known))
+def _note_report(state: State, run: Run, report: Report, context: Context) -> tuple[State, Run]:
+    """Keep what any report says: the creation time may lower our claim, the status is shown to people."""
+    state, run = _lower_claim(_lift_block(state), run, report.created_at, context)
+    return state, replace(run, status=report.status, status_known=report.phase is not Phase.UNKNOWN)
 
 
-def _heard(state: State) -> State:
-    """The platform answers: a block that was about asking is over. One that stands for a run ends with the run."""
+def _lift_block(state: State) -> State:
+    """The platform answered, so lift a block caused by failing calls; one caused by a stuck run stays until it ends."""
     asking = isinstance(state.hold, Blocked) and not state.hold.stuck
     return replace(state, hold=None) if asking else state
 
 
-def _still_going(state: State, report: Report, context: Context, now: datetime) -> Folded:
-    """Running, or of a status nobody documented: ask again. Past its timeout, ours is to be cancelled (rule 8)."""
-    run = state.run
-    assert run
+def _go_on(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
+    """The run goes on, or has a status that nobody documented: ask again. Past its timeout ours is to be cancelled.
+
+    Rule 8: a cancel that did not end the run within `CANCEL_AGAIN` is asked for again.
+    """
     situation = run.situation
     if situation is Situation.CANCELLING:
         due = run.cancel_again_at is None or now >= run.cancel_again_at
     else:
         due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
     if due:
-        return Folded(replace(state, run=replace(run, situation=Situation.OVERDUE, next_look_at=now)))
-    return Folded(replace(state, run=replace(run, next_look_at=poll_at(run, now, report.retry_after))))
+        return _look_at(state, replace(run, situation=Situation.OVERDUE), now)
+    return _look_at(state, run, poll_at(run, now, report.retry_after))
 
 
-def _succeeded(state: State, report: Report, context: Context, now: datetime) -> Folded:
-    run = state.run
-    assert run
+def _succeed(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
+    """The view is fresh as of the claim. A foreign run proves that only where foreign runs read what ours would."""
     foreign = run.situation is Situation.FOREIGN
     if foreign and (run.rival_since or not (context.capabilities.foreign_covers and run.created_at)):
-        return _not_ours_ended(state, report, Outcome.SUCCEEDED, now)
+        return _end_foreign(state, run, report, Outcome.SUCCEEDED, now)
     full = report.full is True or (run.full and not foreign)
     fresh_as_of = _later(state.fresh_as_of, run.claimed_at)
     done = replace(
-        _without_run(state),
+        _drop_run(state),
         fresh_as_of=fresh_as_of,
         full_as_of=_later(state.full_as_of, run.claimed_at) if full else state.full_as_of,
         failures=state.failures if foreign else 0,
@@ -420,110 +460,99 @@ def _succeeded(state: State, report: Report, context: Context, now: datetime) ->
     return Folded(done, _entry(run, Outcome.SUCCEEDED, report, now, full=full))
 
 
-def _failed(state: State, report: Report, context: Context, now: datetime) -> Folded:
+def _fail(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
     """Rule 5: owed again, with backoff; `after_failures` counts these."""
-    run = state.run
-    assert run
     failures = state.failures + 1
     owed = merge(run.covering, state.owed)
     not_before = now + backoff(failures) + spread(context.key)
     error = report.error or report.status
-    state = replace(_without_run(state), owed=owed, failures=failures, not_before=not_before, last_error=error)
+    state = replace(_drop_run(state), owed=owed, failures=failures, not_before=not_before, last_error=error)
     return Folded(state, _entry(run, Outcome.FAILED, report, now))
 
 
-def _ours_cancelled(state: State, report: Report, context: Context, now: datetime) -> Folded:
+def _judge_cancel(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
     """Our own cancel is a failure, a person's is respected, and where the platform skips, the list decides which.
 
     The end of a run that was to be cancelled because its jobs were withdrawn is what was wanted.
     """
-    run = state.run
-    assert run
     if run.withdrawn and (run.cancel_asked or not run.covering):
-        over = replace(_without_run(state), owed=merge(run.covering, state.owed))
+        over = replace(_drop_run(state), owed=merge(run.covering, state.owed))
         return Folded(over, _entry(run, Outcome.CANCELLED, report, now))
     if run.cancel_asked:
         timed_out = replace(report, error=f"cancelled by us: not done within {context.policy.timeout}")
-        return _failed(state, timed_out, context, now)
+        return _fail(state, run, timed_out, context, now)
+    ended_at = report.ended_at or now
     if context.capabilities.skips:
-        doubted = replace(
-            run,
-            situation=Situation.CANCEL_UNCLEAR,
-            next_look_at=now,
-            ended_at=report.ended_at or now,
-            status=report.status,
-        )
-        return Folded(replace(state, run=doubted))
-    return _person_cancelled(state, report.ended_at or now, now)
+        unclear = replace(run, situation=Situation.CANCEL_UNCLEAR, ended_at=ended_at, status=report.status)
+        return _look_at(state, unclear, now)
+    return _respect_cancel(state, run, ended_at, now)
 
 
-def _person_cancelled(state: State, ended_at: datetime, now: datetime) -> Folded:
+def _respect_cancel(state: State, run: Run, ended_at: datetime, now: datetime) -> Folded:
     """Rule 9: the debt stays and the hold says so, unless a signal later than the end is owed already.
 
     `newest` is rounded up: in doubt a signal counts as later, because a refresh too many is the lesser evil.
     """
-    run = state.run
-    assert run
     later = state.owed is not None and state.owed.newest > ended_at
-    state = replace(_without_run(state), owed=merge(run.covering, state.owed), last_error="cancelled on the platform")
+    state = replace(_drop_run(state), owed=merge(run.covering, state.owed), last_error="cancelled on the platform")
     if not later and not isinstance(state.hold, Paused):
         state = replace(state, hold=Cancelled(ended_at))
     report = Report(run.run_id, Phase.CANCELLED, run.status, ended_at=ended_at)
     return Folded(state, _entry(run, Outcome.CANCELLED, report, now))
 
 
-def _ours_skipped(state: State, report: Report, _terms: Context, now: datetime) -> Folded:
-    """Never a success and never a failure: another run was there, so it is looked for."""
-    assert state.run
-    return Folded(_seek(state, now), _entry(state.run, Outcome.SKIPPED, report, now))
+def _skip(state: State, run: Run, report: Report, _context: Context, now: datetime) -> Folded:
+    """The platform skipped our run, which is no success and no failure: look for the run that was in its way."""
+    return Folded(_seek(state, run, now), _entry(run, Outcome.SKIPPED, report, now))
 
 
-_OURS: Mapping[Phase, Callable[[State, Report, Context, datetime], Folded]] = {
-    Phase.ACTIVE: _still_going,
-    Phase.UNKNOWN: _still_going,
-    Phase.SUCCEEDED: _succeeded,
-    Phase.FAILED: _failed,
-    Phase.CANCELLED: _ours_cancelled,
-    Phase.SKIPPED: _ours_skipped,
+_OURS: Mapping[Phase, Callable[[State, Run, Report, Context, datetime], Folded]] = {
+    Phase.ACTIVE: _go_on,
+    Phase.UNKNOWN: _go_on,
+    Phase.SUCCEEDED: _succeed,
+    Phase.FAILED: _fail,
+    Phase.CANCELLED: _judge_cancel,
+    Phase.SKIPPED: _skip,
 }
+"""What a report of our own run leads to, by the phase that it tells."""
 
 
-def _not_ours_ended(state: State, report: Report, outcome: Outcome, now: datetime) -> Folded:
-    """A foreign run that covers nothing: whatever it was to cover is owed; its failure is not ours."""
-    run = state.run
-    assert run
-    state = replace(_without_run(state), owed=merge(run.covering, state.owed))
+def _end_foreign(state: State, run: Run, report: Report, outcome: Outcome, now: datetime) -> Folded:
+    """A foreign run that covers nothing ended: what it was to cover is owed again, and its failure is not ours.
+
+    If another run may be what came of our claim (`rival_since`), that one is looked for before anything is started.
+    """
+    after = None
     if run.rival_since:
-        sought = _sought(run.token, run.rival_since, now, rival_since=run.rival_since)
-        state = replace(state, run=replace(sought, withdrawn=run.withdrawn))
+        rival = _seeking_run(run.token, run.rival_since, now, rival_since=run.rival_since)
+        after = replace(rival, withdrawn=run.withdrawn)
+    state = replace(_drop_run(state), run=after, owed=merge(run.covering, state.owed))
     return Folded(state, _entry(run, outcome, report, now))
 
 
-def _reading_failed(state: State, failure: Failure, context: Context, now: datetime) -> Folded:
+def _fail_to_read(state: State, run: Run, failure: Failure, context: Context, now: datetime) -> Folded:
     """An error of a poll or a look-up never ends a run; only a 404 past the grace period says that it vanished."""
-    run = state.run
-    assert run
     if failure.kind is FailureKind.NOT_FOUND and now - run.claimed_at > NOT_FOUND_GRACE:
-        return _vanished(state, failure, context, now)
+        return _vanish(state, run, failure, context, now)
     if failure.permanent:
-        return Folded(_blocked(state, str(failure), now))
+        return _block_run(state, run, str(failure), now)
     look_at = poll_at(run, now, None)
     if failure.kind is FailureKind.THROTTLED:
         look_at = throttled_until(failure, now)
     if failure.kind is FailureKind.NO_CAPACITY:
         look_at = capacity_at(failure, now)
-    return Folded(replace(state, run=replace(run, next_look_at=look_at), last_error=str(failure)))
+    return _look_at(replace(state, last_error=str(failure)), run, look_at)
 
 
-def _vanished(state: State, failure: Failure, context: Context, now: datetime) -> Folded:
-    assert state.run
-    gone = Report(state.run.run_id, Phase.FAILED, "vanished", error=f"the run vanished: {failure}")
-    if state.run.situation is Situation.FOREIGN:
-        return _not_ours_ended(state, gone, Outcome.LOST, now)
-    return _failed(state, gone, context, now)
+def _vanish(state: State, run: Run, failure: Failure, context: Context, now: datetime) -> Folded:
+    """The platform does not know the run any more: ours failed, a foreign run cannot be followed."""
+    gone = Report(run.run_id, Phase.FAILED, "vanished", error=f"the run vanished: {failure}")
+    if run.situation is Situation.FOREIGN:
+        return _end_foreign(state, run, gone, Outcome.LOST, now)
+    return _fail(state, run, gone, context, now)
 
 
-def _without_run(state: State) -> State:
+def _drop_run(state: State) -> State:
     """The run is over: a block that stood for it falls with it."""
     return replace(state, run=None, hold=None if isinstance(state.hold, Blocked) else state.hold)
 
@@ -533,6 +562,7 @@ def _later(one: datetime | None, other: datetime) -> datetime:
 
 
 def _entry(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: bool | None = None) -> Ended:
+    """The line of history for a run that ended; without a told end its time is that of the report."""
     return Ended(
         token=run.token,
         outcome=outcome,
@@ -550,7 +580,7 @@ def _entry(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: b
 
 
 def _jobs_of(run: Run) -> tuple[str, ...]:
-    """Those that it was to cover, and those withdrawn since: if it succeeds all the same, they have succeeded."""
+    """Jobs that the run was to cover, and jobs withdrawn since: if it succeeds all the same, they have succeeded."""
     covered = tuple(run.covering.jobs) if run.covering else ()
     return covered if run.situation is Situation.FOREIGN else (*covered, *run.withdrawn)
 
@@ -558,30 +588,27 @@ def _jobs_of(run: Run) -> tuple[str, ...]:
 # --- Looking up ------------------------------------------------------------------------------------------------------
 
 
-def _seek(state: State, now: datetime) -> State:
+def _seek(state: State, run: Run, now: datetime) -> State:
     """Rule 6: another run is there. Our debt is owed again; `claimed_at` stays, to know when the list must show it."""
-    run = state.run
-    assert run
-    return replace(_given_back(state), run=_sought(run.token, run.claimed_at, now))
+    return replace(_give_back(state, run), run=_seeking_run(run.token, run.claimed_at, now))
 
 
-def _sought(token: str, claimed_at: datetime, now: datetime, *, rival_since: datetime | None = None) -> Run:
+def _seeking_run(token: str, claimed_at: datetime, now: datetime, *, rival_since: datetime | None = None) -> Run:
     return Run(token, claimed_at, Situation.SEEKING, next_look_at=now, rival_since=rival_since)
 
 
-def _listed_claimed(state: State, given: Listed, context: Context, now: datetime) -> Folded:
+def _look_up_claim(state: State, run: Run, given: Listed, context: Context, now: datetime) -> Folded:
     """Rule 7: the outcome of our start is unknown; the list says. A failed listing is not "none"."""
-    answer, run = given.answer, state.run
-    assert run
+    answer = given.answer
     if isinstance(answer, Failure):
-        return _reading_failed(state, answer, context, now)
-    state = _heard(state)
+        return _fail_to_read(state, run, answer, context, now)
+    state = _lift_block(state)
     earliest = run.claimed_at - CLOCK_DIFFERENCE
     found = _pick(report for report in answer if report.created_at is None or report.created_at >= earliest)
     if found is None:
-        return Folded(_given_back(state))
+        return Folded(_give_back(state, run))
     rivals = any(_may_be_ours(report, run.claimed_at, context) for report in answer if report is not found)
-    return Folded(_adopted(state, found, context, now, rival_since=run.claimed_at if rivals else None))
+    return Folded(_adopt(state, run, found, context, now, rival_since=run.claimed_at if rivals else None))
 
 
 def _may_be_ours(report: Report, claimed_at: datetime, context: Context) -> bool:
@@ -599,25 +626,26 @@ def _may_be_ours(report: Report, claimed_at: datetime, context: Context) -> bool
     return report.created_at is None or claimed_at - CLOCK_DIFFERENCE <= report.created_at <= latest
 
 
-def _listed_sought(state: State, given: Listed, context: Context, now: datetime) -> Folded:
-    answer, run = given.answer, state.run
-    assert run
+def _look_up_rival(state: State, run: Run, given: Listed, context: Context, now: datetime) -> Folded:
+    """Rule 6: find the run that is in the way of ours; if the list would show it by now and does not, it is over."""
+    answer = given.answer
     if isinstance(answer, Failure):
-        return _reading_failed(state, answer, context, now)
-    state = _heard(state)
+        return _fail_to_read(state, run, answer, context, now)
+    state = _lift_block(state)
     oldest = now - context.policy.timeout
     since = run.rival_since
     running = [report for report in answer if _may_be_running(report, oldest)]
     wanted = [report for report in running if since is None or _may_be_ours(report, since, context)]
     found = _pick(wanted)
     if found is not None:
-        return Folded(_adopted(state, found, context, now, rival_since=since if len(wanted) > 1 else None))
+        return Folded(_adopt(state, run, found, context, now, rival_since=since if len(wanted) > 1 else None))
     if now >= run.claimed_at + settled(context.capabilities):
         return Folded(replace(state, run=None))
-    return Folded(replace(state, run=replace(run, next_look_at=now + LOOK_AGAIN)))
+    return _look_at(state, run, now + LOOK_AGAIN)
 
 
 def _may_be_running(report: Report, oldest: datetime) -> bool:
+    """Whether a listed run may still go on; one of unknown status only while it is younger than `oldest`."""
     if report.phase is Phase.UNKNOWN:
         return report.created_at is None or report.created_at > oldest
     return report.phase is Phase.ACTIVE
@@ -629,12 +657,10 @@ def _pick(reports: Iterable[Report]) -> Report | None:
     return max(reports, key=lambda r: (rank.get(r.phase, 0), r.created_at or EARLIEST), default=None)
 
 
-def _adopted(
-    state: State, report: Report, context: Context, now: datetime, *, rival_since: datetime | None = None
+def _adopt(
+    state: State, run: Run, report: Report, context: Context, now: datetime, *, rival_since: datetime | None = None
 ) -> State:
     """Follow a run that we cannot tell from someone else's. It covers what the platform's own times say, or nothing."""
-    run = state.run
-    assert run
     covering, owed = _foreign_share(merge(run.covering, state.owed), report, context)
     adopted = Run(
         token=run.token,
@@ -655,6 +681,11 @@ def _adopted(
 
 
 def _foreign_share(debt: Owed | None, report: Report, context: Context) -> tuple[Owed | None, Owed | None]:
+    """Divide what is owed into what a foreign run covers and what it does not.
+
+    What a person asked for, only a run that we claim afterwards covers. What asks for a full run, only a run of which
+    the platform says that it is full.
+    """
     if debt is None or debt.asked or not context.capabilities.foreign_covers or report.created_at is None:
         return None, debt
     if debt.full and report.full is not True:
@@ -662,34 +693,42 @@ def _foreign_share(debt: Owed | None, report: Report, context: Context) -> tuple
     return split(debt, report.created_at - context.policy.visibility_lag)
 
 
-def _listed_doubted(state: State, given: Listed, context: Context, now: datetime) -> Folded:
+def _judge_by_list(state: State, run: Run, given: Listed, context: Context, now: datetime) -> Folded:
     """Rule 9: ours ended Cancelled. A skip, if another instance ran when ours was created; else a person's cancel."""
-    answer, run = given.answer, state.run
-    assert run
+    answer = given.answer
     if isinstance(answer, Failure):
-        return _reading_failed(state, answer, context, now)
-    state = _heard(state)
+        return _fail_to_read(state, run, answer, context, now)
+    state = _lift_block(state)
     created_at = run.created_at or run.claimed_at
     others = tuple(report for report in answer if report.run_id != run.run_id and not _was_over(report, state))
     lasted = (run.ended_at or now) - created_at
     there = [report for report in others if _ran_at(report, created_at, queued=lasted <= SKIP_KNOWN)]
     if there:
-        skipped = _ours_skipped(
-            state, Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at), context, now
-        )
         active = _pick(report for report in others if _may_be_running(report, now - context.policy.timeout))
-        if active:
-            return Folded(_adopted(skipped.state, active, context, now), skipped.ended)
-        after = replace(skipped.state, run=None)
-        if all(report.phase is Phase.UNKNOWN for report in there):
-            # Past the timeout it may be over, and a person may have cancelled ours: not held, but in no hurry either.
-            after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
-        return Folded(after, skipped.ended)
+        hurried = any(report.phase is not Phase.UNKNOWN for report in there)
+        return _judge_skipped(state, run, active, context, now, hurried=hurried)
     decided_at = created_at + settled(context.capabilities)
     if now < decided_at:
-        look_at = min(decided_at, now + LOOK_AGAIN)
-        return Folded(replace(state, run=replace(run, next_look_at=look_at)))
-    return _person_cancelled(state, run.ended_at or now, now)
+        return _look_at(state, run, min(decided_at, now + LOOK_AGAIN))
+    return _respect_cancel(state, run, run.ended_at or now, now)
+
+
+def _judge_skipped(
+    state: State, run: Run, active: Report | None, context: Context, now: datetime, *, hurried: bool
+) -> Folded:
+    """Ours was skipped: follow the run that goes on, or start again.
+
+    Not `hurried`: only an old run of unknown status explains the skip. Past the timeout it may be over, and a person
+    may have cancelled ours: the target is not held, but the next start waits as after a refused one.
+    """
+    report = Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at)
+    state, ended = _give_back(state, run), _entry(run, Outcome.SKIPPED, report, now)
+    if active:
+        seeking = _seeking_run(run.token, run.claimed_at, now)
+        return Folded(_adopt(state, seeking, active, context, now), ended)
+    if not hurried:
+        state = replace(state, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
+    return Folded(state, ended)
 
 
 def _was_over(report: Report, state: State) -> bool:
@@ -717,38 +756,32 @@ def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
 # --- Cancelling ------------------------------------------------------------------------------------------------------
 
 
-def _cancel_intended(state: State, _happening: CancelIntended, _terms: Context, now: datetime) -> Folded:
-    assert state.run
-    run = replace(
-        state.run,
-        situation=Situation.CANCELLING,
-        cancel_asked=True,
-        cancel_again_at=now + CANCEL_AGAIN,
-        next_look_at=now + POLL_FLOOR,
-    )
-    return Folded(replace(state, run=run))
+def _intend_cancel(state: State, run: Run, _given: CancelIntended, _context: Context, now: datetime) -> Folded:
+    """Rule 8: the record says that we cancel before the call is sent, so the end is not taken for a person's deed."""
+    run = replace(run, situation=Situation.CANCELLING, cancel_asked=True, cancel_again_at=now + CANCEL_AGAIN)
+    return _look_at(state, run, now + POLL_FLOOR)
 
 
-def _cancel_answered(state: State, given: CancelAnswered, context: Context, now: datetime) -> Folded:
+def _take_cancel_answer(state: State, run: Run, given: CancelAnswered, context: Context, now: datetime) -> Folded:
     """Accepted: poll to the end. Over: it ended by itself. Cannot: blocked with that reason, and still followed.
 
     One within its timeout, whose jobs were withdrawn, is no reason to block: it will end by itself.
     """
-    failure, run = given.answer, state.run
-    assert run
+    failure = given.answer
     if failure is None:
         return Folded(state)
     if failure.kind is FailureKind.OVER:
         if run.status_known:
-            return Folded(replace(state, run=replace(run, next_look_at=now)))
+            return _look_at(state, run, now)
         over = Report(run.run_id, Phase.FAILED, run.status, error=f"over, with status {run.status!r} that nobody knows")
-        return _failed(state, over, context, now)
+        return _fail(state, run, over, context, now)
     if failure.permanent and not (run.withdrawn and not past_timeout(run, context, now)):
-        return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {failure}", now, stuck=True))
-    again_at = now + BACKOFF_FIRST
-    if failure.kind is FailureKind.THROTTLED:
-        again_at = throttled_until(failure, now)
-    return Folded(replace(state, run=replace(run, cancel_again_at=again_at), last_error=str(failure)))
+        reason = f"past its timeout and cannot be cancelled: {failure}"
+        return _block_run(state, run, reason, now, stuck=True)
+    throttled = failure.kind is FailureKind.THROTTLED
+    again_at = throttled_until(failure, now) if throttled else now + BACKOFF_FIRST
+    run = replace(run, cancel_again_at=again_at)
+    return Folded(replace(state, run=run, last_error=str(failure)))
 
 
 # --- The table -------------------------------------------------------------------------------------------------------
@@ -771,6 +804,8 @@ def _cancel_answered(state: State, given: CancelAnswered, context: Context, now:
 # withdrawal of a job can make a running run unwanted.
 
 Step = Callable[[State, Any, Context, datetime], Folded]
+RunStep = Callable[[State, Run, Any, Context, datetime], Folded]
+"""A step of a situation that has a run: the run is an argument, so that the step need not ask whether there is one."""
 
 
 class Row(Value, frozen=True):
@@ -784,22 +819,36 @@ def _row(step: Step, *leads_to: Situation) -> Row:
     return Row(step, frozenset(leads_to))
 
 
-def _anytime(situation: Situation, *, hinted: Step = _hinted) -> dict[type, Row]:
+def _run_row(step: RunStep, *leads_to: Situation) -> Row:
+    """A row of a situation that has a run."""
+
+    def with_run(state: State, given: Any, context: Context, now: datetime) -> Folded:
+        return step(state, run_of(state), given, context, now)
+
+    return _row(with_run, *leads_to)
+
+
+def _anytime(situation: Situation) -> dict[type, Row]:
     """The rows that every situation has; none of them moves the run."""
     steps: dict[type, Step] = {
-        Signalled: _signalled,
-        Planned: _planned,
-        PauseAsked: _paused,
-        ResumeAsked: _resumed,
-        ProbeAsked: _probed,
-        WakeSpent: _wake_spent,
-        Withdrawn: _withdrawn,
-        Hinted: hinted,
-        Proven: _proven,
-        Disproved: _disproved,
-        Spared: _spared,
+        Signalled: _take_signal,
+        Planned: _note_plan,
+        PauseAsked: _pause,
+        ResumeAsked: _resume,
+        ProbeAsked: _probe,
+        WakeSpent: _forget_wake,
+        Withdrawn: _withdraw_job,
+        Hinted: _ignore_hint,
+        Proven: _apply_proof,
+        Disproved: _apply_disproof,
+        Spared: _apply_spare,
     }
     return {given: _row(step, situation) for given, step in steps.items()}
+
+
+def _while_polled(situation: Situation) -> dict[type, Row]:
+    """The rows of a situation whose run is polled: a hint that the run ended brings the poll forward."""
+    return {**_anytime(situation), Hinted: _run_row(_look_now, situation)}
 
 
 _S = Situation
@@ -808,54 +857,54 @@ TRANSITIONS: Mapping[Situation, Mapping[type, Row]] = {
     # No run. Only a claim begins one.
     _S.IDLE: {
         **_anytime(_S.IDLE),
-        Claimed: _row(_claimed, _S.CLAIMED),
+        Claimed: _row(_claim, _S.CLAIMED),
     },
     # A start was claimed, and is sent by whoever won the claim.
     _S.CLAIMED: {
         **_anytime(_S.CLAIMED),
-        Unsent: _row(_unsent, _S.IDLE),
+        Unsent: _run_row(_give_back_unsent, _S.IDLE),
         # Accepted (at once unwanted where its jobs were withdrawn); no id or no answer; another run is there; refused.
-        Answered: _row(_answered, _S.RUNNING, _S.OVERDUE, _S.CLAIMED, _S.SEEKING, _S.IDLE),
+        Answered: _run_row(_take_answer, _S.RUNNING, _S.OVERDUE, _S.CLAIMED, _S.SEEKING, _S.IDLE),
         # Found; nothing found, or the item is gone; the list failed.
-        Listed: _row(_listed_claimed, _S.FOREIGN, _S.IDLE, _S.CLAIMED),
+        Listed: _run_row(_look_up_claim, _S.FOREIGN, _S.IDLE, _S.CLAIMED),
     },
     # Ours, accepted, and polled.
     _S.RUNNING: {
-        **_anytime(_S.RUNNING, hinted=_look_now),
-        Withdrawn: _row(_withdrawn, _S.RUNNING, _S.OVERDUE),
+        **_while_polled(_S.RUNNING),
+        Withdrawn: _row(_withdraw_job, _S.RUNNING, _S.OVERDUE),
         # Goes on; past its timeout; an end; Cancelled, by whom?; skipped.
-        Reported: _row(_reported, _S.RUNNING, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
+        Reported: _run_row(_take_report, _S.RUNNING, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
     },
     # To be cancelled: past its timeout, or nobody wants it any more.
     _S.OVERDUE: {
-        **_anytime(_S.OVERDUE, hinted=_look_now),
-        CancelIntended: _row(_cancel_intended, _S.CANCELLING),
-        Reported: _row(_reported, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
+        **_while_polled(_S.OVERDUE),
+        CancelIntended: _run_row(_intend_cancel, _S.CANCELLING),
+        Reported: _run_row(_take_report, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
     },
     # Our intent to cancel is saved; polled to the end.
     _S.CANCELLING: {
-        **_anytime(_S.CANCELLING, hinted=_look_now),
+        **_while_polled(_S.CANCELLING),
         # The platform will end it, or cannot now; it is over, with a status that nobody knows.
-        CancelAnswered: _row(_cancel_answered, _S.CANCELLING, _S.IDLE),
+        CancelAnswered: _run_row(_take_cancel_answer, _S.CANCELLING, _S.IDLE),
         # Goes on; still there after five minutes, so cancelled again; an end; skipped.
-        Reported: _row(_reported, _S.CANCELLING, _S.OVERDUE, _S.IDLE, _S.SEEKING),
+        Reported: _run_row(_take_report, _S.CANCELLING, _S.OVERDUE, _S.IDLE, _S.SEEKING),
     },
     # It ended Cancelled where that may mean "skipped".
     _S.CANCEL_UNCLEAR: {
         **_anytime(_S.CANCEL_UNCLEAR),
         # A run that was in its way goes on; that run is over, or a person cancelled ours; not decided yet.
-        Listed: _row(_listed_doubted, _S.FOREIGN, _S.IDLE, _S.CANCEL_UNCLEAR),
+        Listed: _run_row(_judge_by_list, _S.FOREIGN, _S.IDLE, _S.CANCEL_UNCLEAR),
     },
     # The platform says that another run is there.
     _S.SEEKING: {
         **_anytime(_S.SEEKING),
         # Found; the list would show it by now; not yet.
-        Listed: _row(_listed_sought, _S.FOREIGN, _S.IDLE, _S.SEEKING),
+        Listed: _run_row(_look_up_rival, _S.FOREIGN, _S.IDLE, _S.SEEKING),
     },
     # Someone else's run, or one that cannot be told from it.
     _S.FOREIGN: {
-        **_anytime(_S.FOREIGN, hinted=_look_now),
+        **_while_polled(_S.FOREIGN),
         # Goes on; an end; an end while another one may be what came of our claim.
-        Reported: _row(_foreign_reported, _S.FOREIGN, _S.IDLE, _S.SEEKING),
+        Reported: _run_row(_take_foreign_report, _S.FOREIGN, _S.IDLE, _S.SEEKING),
     },
 }

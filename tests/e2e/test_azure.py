@@ -291,7 +291,7 @@ MUTANTS = {
     "a claim of which nothing came covers": Mutant(
         "shared/refresh/machine.py",
         {
-            "    if found is None:\n        return Folded(_given_back(state))\n    rivals": (
+            "    if found is None:\n        return Folded(_give_back(state, run))\n    rivals": (
                 "    if found is None:\n        return Folded(replace(state, run=None))\n    rivals"
             )
         },

@@ -281,7 +281,7 @@ MUTANTS = (
         machine:
         - look_at = poll_at(run, now, None)
         + if run.run_id:
-        +     return _vanished(state, failure, context, now)
+        +     return _vanish(state, run, failure, context, now)
         + look_at = poll_at(run, now, None)
         """),
     Mutant(5, "404 within a grace period included", seeds("unlisted", kind="lax"), """
@@ -295,13 +295,13 @@ MUTANTS = (
     # --- 6. Someone else's run ---------------------------------------------------------------------------------------
     Mutant(6, "already running: find it, and the rest stays owed", seeds("foreign", kind="glue"), """
         machine:
-        - return Folded(_seek(state, now))
+        - return Folded(_seek(state, run, now))
         + return Folded(replace(state, run=None))
         """),
     Mutant(6, "Fabric's skip is no success", seeds("foreign", kind="dedupes"), """
         machine:
-        - Phase.SKIPPED: _ours_skipped,
-        + Phase.SKIPPED: _succeeded,
+        - Phase.SKIPPED: _skip,
+        + Phase.SKIPPED: _succeed,
         """),
     Mutant(6, "running ones first", scenarios.one_of_two_is_over, """
         machine:
@@ -350,8 +350,8 @@ MUTANTS = (
         """),
     Mutant(6, "a foreign run's failure is not ours", scenarios.a_foreign_failure, """
         machine:
-        - return _not_ours_ended(state, answer, outcome, now)
-        + return _failed(state, answer, context, now)
+        - return _end_foreign(state, run, answer, outcome, now)
+        + return _fail(state, run, answer, context, now)
         """),
     # --- 7. Unknown outcome ------------------------------------------------------------------------------------------
     Mutant(7, "after the lease", scenarios.the_longest_way_into_the_list, """
@@ -380,17 +380,17 @@ MUTANTS = (
     Mutant(7, "none: owed again", seeds("lost_on_the_way"), """
         machine:
         - if found is None:
-        -     return Folded(_given_back(state))
+        -     return Folded(_give_back(state, run))
         + if found is None:
         +     return Folded(replace(state, run=None))
         """),
     Mutant(7, "a failed listing is not none", seeds("lost", kind="lax"), """
         machine:
-        - return _reading_failed(state, answer, context, now)
-        - state = _heard(state)
+        - return _fail_to_read(state, run, answer, context, now)
+        - state = _lift_block(state)
         - earliest = run.claimed_at - CLOCK_DIFFERENCE
         +     answer = ()
-        + state = _heard(state)
+        + state = _lift_block(state)
         + earliest = run.claimed_at - CLOCK_DIFFERENCE
         """),
     # --- 8. Lost runs ------------------------------------------------------------------------------------------------
@@ -400,13 +400,13 @@ MUTANTS = (
         """),
     Mutant(8, "unknown statuses are not terminal: no failure", seeds("odd", kind="lax"), """
         machine:
-        - Phase.UNKNOWN: _still_going,
-        + Phase.UNKNOWN: _failed,
+        - Phase.UNKNOWN: _go_on,
+        + Phase.UNKNOWN: _fail,
         """),
     Mutant(8, "unknown statuses are not terminal: no success", seeds("odd"), """
         machine:
-        - Phase.UNKNOWN: _still_going,
-        + Phase.UNKNOWN: _succeeded,
+        - Phase.UNKNOWN: _go_on,
+        + Phase.UNKNOWN: _succeed,
         """),
     Mutant(8, "ours past the timeout is cancelled", seeds("endless"), """
         machine:
@@ -418,7 +418,7 @@ MUTANTS = (
         - if failure is None:
         -     return Folded(state)
         + if failure is None:
-        +     return _failed(state, Report(run.run_id, Phase.FAILED, run.status), context, now)
+        +     return _fail(state, run, Report(run.run_id, Phase.FAILED, run.status), context, now)
         """),
     Mutant(8, "... and cancelled again if it goes on", seeds("endless", "cancel_trouble"), """
         machine:
@@ -434,7 +434,8 @@ MUTANTS = (
         """),
     Mutant(8, "if it cannot be cancelled, the target is blocked", scenarios.endless_and_uncancellable, """
         machine:
-        - return Folded(_blocked(state, f"past its timeout and cannot be cancelled: {failure}", now, stuck=True))
+        - reason = f"past its timeout and cannot be cancelled: {failure}"
+        - return _block_run(state, run, reason, now, stuck=True)
         + return Folded(state)
         """),
     Mutant(8, "... until the run ends, not until the platform answers", scenarios.endless_and_uncancellable, """
@@ -450,22 +451,24 @@ MUTANTS = (
         machine:
         - due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
         + due = past_timeout(run, context, now)
-        - if not past_timeout(state.run, context, now):
+        - if not past_timeout(run, context, now):
         + if True:
         """),
     Mutant(8, "a foreign one: past the timeout an unknown status ends it", seeds("odd", "foreign", "lost"), """
         machine:
-        ~ answer.phase is Phase.UNKNOWN and not past_timeout(state.run, context, now) => answer.phase is Phase.UNKNOWN
+        ~ answer.phase is Phase.UNKNOWN and not past_timeout(run, context, now) => answer.phase is Phase.UNKNOWN
         """),
     Mutant(8, "a foreign one: past the timeout a running one blocks", seeds("endless", "foreign", "lost"), """
         machine:
-        - return Folded(_blocked(state, reason, now, stuck=True))
-        + return _still_going(state, answer, context, now)
+        - reason = f"run {answer.run_id}, which is not ours, is {answer.status} past the timeout"
+        - return _block_run(state, run, reason, now, stuck=True)
+        + return _go_on(state, run, answer, context, now)
         """),
     Mutant(8, "... and nothing is started", seeds("endless", "foreign", "lost", kind="lax"), """
         machine:
-        - return Folded(_blocked(state, reason, now, stuck=True))
-        + return _not_ours_ended(state, answer, Outcome.LOST, now)
+        - reason = f"run {answer.run_id}, which is not ours, is {answer.status} past the timeout"
+        - return _block_run(state, run, reason, now, stuck=True)
+        + return _end_foreign(state, run, answer, Outcome.LOST, now)
         """),
     # --- 9. Refused --------------------------------------------------------------------------------------------------
     Mutant(9, "throttled: wait what the platform says, at least", scenarios.one_is_throttled, """
@@ -486,17 +489,16 @@ MUTANTS = (
     Mutant(9, "permanent errors block the target with the reason", scenarios.denied, """
         machine:
         - if failure.permanent:
-        -     return _blocked(state, str(failure), now)
+        -     return _block(state, str(failure), now)
         """),
     Mutant(9, "... keep its debt", seeds("denials"), """
         machine:
-        - return replace(state, run=run, hold=hold, last_error=reason)
-        + return replace(state, run=run, hold=hold, last_error=reason, owed=None)
+        - return replace(state, hold=hold, last_error=reason)
+        + return replace(state, hold=hold, last_error=reason, owed=None)
         """),
     Mutant(9, "... and its run", seeds("denials", kind="lax"), """
         machine:
-        - run = replace(state.run, next_look_at=again_at) if state.run else None
-        + run = None
+        ~ now, stuck=stuck), run=slow) => now, stuck=stuck), run=None)
         """),
     Mutant(9, "... and probe again, so that a repaired permission heals by itself", seeds("denials"), """
         decide:
@@ -514,8 +516,8 @@ MUTANTS = (
         """),
     Mutant(9, "a person's cancel of our run is respected", scenarios.a_person_cancels, """
         machine:
-        - return _person_cancelled(state, report.ended_at or now, now)
-        + return _failed(state, report, context, now)
+        - return _respect_cancel(state, run, ended_at, now)
+        + return _fail(state, run, report, context, now)
         """),
     Mutant(9, "... owed stays", scenarios.a_person_cancels_and_resumes, """
         machine:
@@ -570,21 +572,21 @@ MUTANTS = (
         """),
     Mutant(9, "... never by a failed listing", scenarios.a_blocker_and_no_list, """
         machine:
-        - return _reading_failed(state, answer, context, now)
-        - state = _heard(state)
+        - return _fail_to_read(state, run, answer, context, now)
+        - state = _lift_block(state)
         - created_at = run.created_at or run.claimed_at
         +     answer = ()
-        + state = _heard(state)
+        + state = _lift_block(state)
         + created_at = run.created_at or run.claimed_at
         """),
     Mutant(9, "... in no hurry where only an old unknown status may explain it", scenarios.an_old_unknown_status, """
         machine:
-        - after = replace(after, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
+        - state = replace(state, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
         + pass
         """),
     Mutant(9, "a block noticed during a pause does not replace the pause", seeds("pauses", "denials"), """
         machine:
-        ~ state.hold if isinstance(state.hold, Paused) else Blocked => Blocked
+        ~ state.hold if isinstance(state.hold, Paused) else blocked => blocked
         """),
     Mutant(9, "... nor does a cancel", scenarios.cancelled_while_paused, """
         machine:
