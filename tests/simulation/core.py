@@ -27,6 +27,7 @@ MODULES = (
     "sources.replies",
     "sources.iceberg",
     "sources.catalog",
+    "sources.delta",
     "sources.rhythm",
     "sources.proof",
     "sources.remembering",

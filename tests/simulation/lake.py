@@ -38,7 +38,14 @@ class Commit:
 
 @dataclass
 class Lake:
-    """The tables, and which of them each view reads."""
+    """The tables, and which of them each view reads.
+
+    A history by hand has `before` called with "sources", "load" or "view" at the moment that such a call takes effect.
+    `files`: what else a view names, which is no table. `restored`: the run whose result somebody brought back into a
+    view, and the newest one then. `cut`: snapshots that lost the link to the one they replace.
+    `hidden`: tables that a list leaves out. `claims`: ids that a view names whatever it read. `written_before`: seconds
+    from the writing of a snapshot, by the writer's clock, to its commit.
+    """
 
     hub: Hub
     views: dict[str, list[str]] = field(default_factory=dict)
@@ -46,6 +53,13 @@ class Lake:
     ids: dict[str, str] = field(default_factory=dict)
     expired: set[int] = field(default_factory=set)
     read: dict[str, dict[str, Commit]] = field(default_factory=dict)
+    before: Callable[[str], None] = lambda _call: None
+    files: dict[str, list[str]] = field(default_factory=dict)
+    restored: dict[str, tuple[PlatformRun, PlatformRun]] = field(default_factory=dict)
+    cut: set[int] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+    claims: dict[str, list[int]] = field(default_factory=dict)
+    written_before: float = 0.0
     _numbers: int = 0
 
     def _next(self) -> int:
@@ -71,6 +85,10 @@ class Lake:
         older = commits[max(0, len(commits) - 1 - back)]
         self.commits[table].append(Commit(self.hub.now, older.content, older.snapshot, "rollback", older.replaces))
 
+    def restore(self, older: PlatformRun, newest: PlatformRun) -> None:
+        """Somebody brings back what an older run wrote into a view, until another run ends."""
+        self.restored[newest.key] = (older, newest)
+
     def recreate(self, table: str) -> None:
         """Dropped, and made anew with data of its own."""
         self.ids[table] = f"uuid-{self._next()}"
@@ -89,13 +107,15 @@ class Lake:
         """What a view holds: what the run read that wrote it last."""
         done = [run for run in runs if run.succeeded and run.ends <= self.hub.now]
         last = max(done, key=lambda run: (run.ends, run.number), default=None)
+        instead, until = self.restored.get(last.key, (last, last)) if last else (None, None)
+        last = instead if last is until else last
         return (last, self.read[last.run_id]) if last else None
 
     # --- What looks are told -----------------------------------------------------------------------------------------
 
     def listed(self, names: list[str], runs: Callable[[str], list[PlatformRun]]) -> dict[str, Any]:
         """GetTables."""
-        tables = [self._table(name) for name in names if name in self.commits]
+        tables = [self._table(name) for name in names if name in self.commits and name not in self.hidden]
         views = [self._view(name, runs(name)) for name in names if name in self.views]
         return {"TableList": tables + views}
 
@@ -107,13 +127,20 @@ class Lake:
         return f"s3://lake/{name}/{self.ids.get(name, '')}{len(self.commits[name])}.json"
 
     def _view(self, name: str, runs: list[PlatformRun]) -> dict[str, Any]:
-        definition: dict[str, Any] = {"SubObjects": [ARN + table for table in self.views[name]]}
+        definition: dict[str, Any] = {
+            "SubObjects": [*(ARN + table for table in self.views[name]), *self.files.get(name, ())]
+        }
         held = self.held(runs)
         if held:
             run, read = held
-            ids = {"SubObjectVersionIds": sorted({commit.snapshot for commit in read.values()})}
+            read_ids = sorted({commit.snapshot for commit in read.values()})
+            ids = {"SubObjectVersionIds": self.claims.get(name, read_ids)}
             definition |= ids | {"ViewVersionId": run.number}
         return {"Name": name, "ViewDefinition": definition, "Parameters": {}}
+
+    def _written_at(self, commit: Commit) -> int:
+        """Milliseconds of the writer's clock, when it built the snapshot."""
+        return int(at(commit.time - self.written_before).timestamp() * 1000)
 
     def metadata(self, name: str) -> bytes:
         """LoadTable."""
@@ -123,13 +150,13 @@ class Lake:
             {
                 "snapshot-id": commit.snapshot,
                 "summary": {"operation": commit.operation},
-                **({} if commit.replaces is None else {"parent-snapshot-id": commit.replaces}),
+                **({} if commit.replaces is None or commit.snapshot in self.cut else _parent(commit.replaces)),
             }
             for commit in made.values()
             if commit.snapshot not in self.expired
         ]
         first = next((n + 1 for n in reversed(range(len(commits))) if commits[n].snapshot in self.expired), 0)
-        log = [{"timestamp-ms": int(c.time * 1000), "snapshot-id": c.snapshot} for c in commits[first:]]
+        log = [{"timestamp-ms": self._written_at(c), "snapshot-id": c.snapshot} for c in commits[first:]]
         metadata = {
             "table-uuid": self.ids.get(name, "first"),
             "current-snapshot-id": commits[-1].snapshot,
@@ -137,6 +164,10 @@ class Lake:
             "snapshot-log": log,
         }
         return json.dumps({"metadata-location": self._location(name), "metadata": metadata}).encode()
+
+
+def _parent(snapshot: int) -> dict[str, int]:
+    return {"parent-snapshot-id": snapshot}
 
 
 class LakeSources:
@@ -158,17 +189,23 @@ class LakeSources:
     def get_tables(self, parameters: Mapping[str, Any]) -> Reply[Mapping[str, Any]] | Failure:
         """GetTables."""
         names = parameters["Expression"].split("|")
-        return self._ask(lambda: self._lake.listed(names, self._runs))
+        call = "view" if self._lake.views.keys() >= set(names) else "sources"
+        return self._ask(call, lambda: self._lake.listed(names, self._runs))
 
     def load_table(self, path: str) -> Reply[bytes] | Failure:
         """LoadTable."""
-        return self._ask(lambda: self._lake.metadata(path.rpartition("/")[2]))
+        return self._ask("load", lambda: self._lake.metadata(path.rpartition("/")[2]))
 
-    def _ask(self, make: Callable[[], Any]) -> Any:
+    def _ask(self, call: str, make: Callable[[], Any]) -> Any:
         worker = self._worker
         worker.calls -= 1  # only calls that start or follow runs must be few
         asked_at, began = worker.now(), worker.monotonic()
-        found = worker.call_platform("look", lambda: (worker.hub.now, make()))
+
+        def take_effect() -> tuple[float, Any]:
+            self._lake.before(call)
+            return worker.hub.now, make()
+
+        found = worker.call_platform("look", take_effect)
         if isinstance(found, Failure):
             return found
         answered, body = found

@@ -31,7 +31,10 @@ LOOK_MUTANTS = (
         "a new version is a signal",
         """
         looking:
-        ~ self._reconcile(target, (Signalled(news.signal),)) => pass
+        - self._reconcile(target, (Signalled(signal),))
+        - record = self._follow_views(looked)
+        + pass
+        + record = self._follow_views(looked)
         """,
     ),
     LookMutant(

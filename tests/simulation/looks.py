@@ -20,6 +20,7 @@ from shared.inbound.arrivals import ObjectArrived
 from shared.inbound.messages import Arrived
 from shared.refresh import records
 from shared.refresh.ports import StoreDownError
+from shared.sources.groups import GlueDatabase
 from shared.targets import Policy, S3ObjectCreated, Target
 from tests.simulation.core import Core, shipped
 from tests.simulation.faults import Storm, some_rates
@@ -31,6 +32,8 @@ from tests.simulation.worker import Worker
 from tests.simulation.world import Simulation, at, make_target, seconds
 
 HOUR = 3600.0
+GROUP = GlueDatabase("123456789012", "sales")
+"""Where all tables and views of a simulated lake are."""
 CALM_HOURS = 9
 """How long a lake is given to heal, where nothing goes wrong any more: longer than any backoff, probe and look."""
 
@@ -57,6 +60,7 @@ class LakeSimulation(Simulation):
     spared: int = 0
     proofs: int = 0
     lost_events: int = 0
+    looks: int = 0
     _proven: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,18 +85,14 @@ class LakeSimulation(Simulation):
     def _invocation(self, work: Callable[[object, Any], None], name: str) -> None:
         """Like any other, with sources to look at."""
         worker = LakeWorker(self.hub, self.weather, self.store, self.platform, self._post, at, self.waker)
-        engine, looking = self.core.engine, self.core.looking
+        engine = self.core.engine
         tell: Callable[[Any], None] = self._count
         if self.trace:
             self._workers += 1
             label = f"{name} {self._workers}"
             worker.trace = lambda line: self._tell(f"{label} ({worker.offset:+.0f} s): {line}")
 
-        def looks(targets: Any, reconcile: Any) -> Any:
-            sources = LakeSources(worker, self.lake, targets, self.core)
-            ports = {"store": worker, "sources": sources, "platform": worker, "clock": worker}
-            return looking.Looking(targets, reconcile=reconcile, emit=tell, **ports)
-
+        looks = partial(self._looking, worker, tell)
         world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, looks)
         self.active += 1
         try:
@@ -104,9 +104,25 @@ class LakeSimulation(Simulation):
         finally:
             self.active -= 1
 
+    def _looking(self, worker: LakeWorker, tell: Callable[[Any], None], targets: Any, reconcile: Any) -> Any:
+        sources = LakeSources(worker, self.lake, targets, self.core)
+        ports = {"store": worker, "sources": sources, "platform": worker, "clock": worker}
+        return self.core.looking.Looking(targets, reconcile=reconcile, emit=tell, **ports)
+
+    def look(self, time: float) -> None:
+        """Let a worker look at the tables of all targets, at a time, whether they are due or not."""
+
+        def work(engine: Any, worker: Any) -> None:
+            reconcile = partial(engine.reconcile, may_call=False)
+            self._looking(worker, self._count, engine.targets, reconcile).look(GROUP.key)
+
+        self.invoke(work, time, "look")
+
     def _count(self, happened: Any) -> None:
         if self.trace:
             self._tell(f"told: {happened.what} {dict(happened.fields)}")
+        if happened.what == "looked":
+            self.looks += 1
         self.spared += happened.what in {"run spared", "run proven"}
 
     # --- What happens ------------------------------------------------------------------------------------------------
@@ -142,7 +158,9 @@ class LakeSimulation(Simulation):
         if not run.succeeded or run.ends > self.hub.now:
             return False
         read = self.lake.read[run.run_id]
-        return all(self._had(table, read[table].content, since) for table in self.lake.views[target.name])
+        return all(
+            table in read and self._had(table, read[table].content, since) for table in self.lake.views[target.name]
+        )
 
     def _had(self, table: str, content: int, since: float) -> bool:
         later = [commit for commit in self.lake.commits[table] if commit.time > since]

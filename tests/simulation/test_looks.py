@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.core import broken, patches
+from tests.simulation.core import broken, patches, shipped
 from tests.simulation.look_mutants import LOOK_MUTANTS, LookMutant
+from tests.simulation.look_scenarios import THIRTEEN, Tale
 from tests.simulation.looks import play
 from tests.simulation.measure import unmeasured
 
@@ -36,6 +37,13 @@ def test_lakes_heal(first: int, count: int, request: pytest.FixtureRequest) -> N
         with unmeasured():
             verdict = play(seed, trace=lines.append if alone else None)
         assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
+
+
+@pytest.mark.parametrize("tale", THIRTEEN, ids=lambda tale: tale.__name__)
+def test_what_random_histories_rarely_draw(tale: Tale) -> None:
+    """The thirteen histories by hand: each says by itself what is right in it."""
+    with unmeasured():
+        assert tale(shipped()) == []
 
 
 TOLD = [mutant for mutant in LOOK_MUTANTS if not mutant.elsewhere]
