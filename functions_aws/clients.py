@@ -98,6 +98,11 @@ class Clients:
         return self._client("sqs", PATIENT)
 
     @cached_property
+    def cloudwatch(self) -> Any:
+        """The client for figures of queues, which only the command asks for."""
+        return self._client("cloudwatch", PATIENT)
+
+    @cached_property
     def glue(self) -> Any:
         """The client of the platform. Every call has a connection of its own: see `_ask_to_close`."""
         client = self._client("glue", ONCE)

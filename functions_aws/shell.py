@@ -18,6 +18,7 @@ from shared.inbound.messages import Asked, Ignored, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import records, status
 from shared.refresh.engine import Engine, Ports
+from shared.refresh.evidence import Evidence
 from shared.refresh.ports import StoreDownError
 
 MARGIN_SECONDS = 5.0
@@ -136,12 +137,13 @@ class Shell:
         except StoreDownError as down:  # what was asked for is stored all the same
             return {"name": target.name, "verdict": "unknown", "why": self._redactor.plain(str(down))}
         row = status.row(
-            target,
-            records.read_state(state.body),
-            records.read_deployment(deployment.body),
-            self._world.platform.capabilities,
-            now=self._world.clock.now(),
-            dead_letters=0,
+            Evidence(
+                target=target,
+                state=records.read_state(state.body),
+                deployment=records.read_deployment(deployment.body),
+                capabilities=self._world.platform.capabilities,
+                now=self._world.clock.now(),
+            )
         )
         answer: dict[str, Any] = msgspec.to_builtins(row)
         return answer

@@ -25,6 +25,7 @@ from shared.inbound.messages import Ignored, Malformed, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor, plain
 from shared.refresh import records, status
 from shared.refresh.engine import Engine, Ports
+from shared.refresh.evidence import Evidence
 from shared.refresh.failure import Failure
 from shared.refresh.ports import StoreDownError
 from shared.targets import Target
@@ -296,12 +297,13 @@ def _standing(world: Ports, target: Target) -> dict[str, Any]:
     try:
         state, deployment = world.store.load_many([target.key, records.DEPLOYMENT_KEY])
         row = status.row(
-            target,
-            records.read_state(state.body),
-            records.read_deployment(deployment.body),
-            world.platform.capabilities,
-            now=world.clock.now(),
-            dead_letters=0,
+            Evidence(
+                target=target,
+                state=records.read_state(state.body),
+                deployment=records.read_deployment(deployment.body),
+                capabilities=world.platform.capabilities,
+                now=world.clock.now(),
+            )
         )
     except Exception:  # noqa: BLE001 - the request is stored, and that is what the answer says
         return {}

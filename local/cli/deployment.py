@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -20,6 +21,7 @@ from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration, load
 from shared.inbound.dead_letters import DeadLetterSummary
 from shared.refresh.engine import Engine, Ports
+from shared.refresh.evidence import Backlog
 from shared.refresh.inputs import Input
 from shared.refresh.ports import StoreDownError
 from shared.refresh.records import NewerRecordError
@@ -60,7 +62,7 @@ def read_file(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Side:
-    """A cloud of the deployment. `summaries` reads the dead letters."""
+    """A cloud of the deployment."""
 
     cloud: Cloud
     """Which cloud this is."""
@@ -69,6 +71,8 @@ class Side:
     world: Ports
     summaries: Callable[[], Sequence[DeadLetterSummary]]
     """Reads the dead letters of this cloud."""
+    backlogs: Callable[[datetime], Sequence[Backlog]]
+    """Reads which messages wait in this cloud, and for how long."""
 
 
 def each_side(configuration: Configuration, path: Path, work: Callable[[Side], T]) -> tuple[list[T], Away]:
@@ -105,6 +109,7 @@ def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
 
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     """Open the records in DynamoDB and the dead letters in SQS, with the credentials of whoever runs the command."""
+    from functions_aws.backlog import Backlogs
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters
     from functions_aws.wiring import world
@@ -113,11 +118,13 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     clients = Clients(settings.region)
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
-    return Side(Cloud.AWS, Engine(configuration.package(here.cloud), here), here, dead.summaries)
+    waiting = Backlogs(clients, settings.events_queue_url, settings.queue_url)
+    return Side(Cloud.AWS, Engine(configuration.package(here.cloud), here), here, dead.summaries, waiting.read)
 
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     """Open the records in Table storage and the dead letters beside them, as whoever signed in with `az login`."""
+    from functions_azure.backlog import Backlogs
     from functions_azure.dead_letters import DeadLetters
     from functions_azure.wiring import Parts, world
     from local import azure_login
@@ -126,7 +133,9 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
-    return Side(Cloud.AZURE, Engine(configuration.package(here.cloud), here), here, dead.summaries)
+    return Side(
+        Cloud.AZURE, Engine(configuration.package(here.cloud), here), here, dead.summaries, Backlogs(parts.clients).read
+    )
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings:

@@ -1,4 +1,4 @@
-"""`unstale history`: the runs of a target, newest first.
+"""`unstale history`: the runs of a target, newest first, and before them the one that goes on.
 
 Lines are written when a run ends and kept for a while; they are for people and decide nothing. A run that somebody else
 started is among them where a start of ours had to give way to it.
@@ -6,39 +6,58 @@ started is among them where a start of ours had to give way to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from local.cli.console import print_json, print_table
-from local.cli.deployment import reach, side_of
-from shared.refresh.records import read_ended
-from shared.refresh.state import Ended
+from local.cli.deployment import Side, reach, side_of
+from shared.refresh.records import read_ended, read_state
+from shared.refresh.state import Ended, Run, Situation
+from shared.targets import Target
 
 
 def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:
-    """The runs of a target, newest first."""
+    """The run that goes on, and the runs of a target that ended, newest first."""
     side, target = side_of(path, name)
-    bodies = reach(side, lambda here: here.world.store.history(target.key, limit))
+    run, bodies = reach(side, lambda here: _read(here, target, limit))
     lines: list[Ended] = [read_ended(body) for body in bodies]
     if as_json:
-        print_json({"target": name, "runs": [msgspec.to_builtins(line) for line in lines]})
+        running = msgspec.to_builtins(run) if run else None
+        print_json({"target": name, "running": running, "runs": [msgspec.to_builtins(line) for line in lines]})
         return
-    if not lines:
+    if not (run or lines):
         print(f"{name}: no runs yet")
         return
     columns = ("claimed at", "ended at", "outcome", "whose", "full", "signals", "why", "error")
-    rows = [
-        (
-            line.claimed_at,
-            line.ended_at,
-            line.outcome,
-            "someone else's" if line.foreign else "ours",
-            "full" if line.full else "",
-            line.signals,
-            ", ".join(line.reasons),
-            line.error,
-        )
-        for line in lines
-    ]
-    print_table(columns, rows)
+    print_table(columns, [*([_running_cells(run)] if run else ()), *map(_ended_cells, lines)])
+
+
+def _read(side: Side, target: Target, limit: int) -> tuple[Run | None, Sequence[bytes]]:
+    """The run in the target's record, and the lines that the store keeps of those that ended."""
+    store = side.world.store
+    return read_state(store.load(target.key).body).run, store.history(target.key, limit)
+
+
+def _running_cells(run: Run) -> tuple[object, ...]:
+    """The line of a run that goes on."""
+    covering = run.covering
+    whose = "someone else's" if run.situation is Situation.FOREIGN else "ours"
+    reasons = ", ".join(covering.reasons) if covering else ""
+    signals = covering.at_least if covering else 0
+    return (run.claimed_at, None, "running", whose, "full" if run.full else "", signals, reasons, "")
+
+
+def _ended_cells(line: Ended) -> tuple[object, ...]:
+    """The line of a run that ended."""
+    return (
+        line.claimed_at,
+        line.ended_at,
+        line.outcome,
+        "someone else's" if line.foreign else "ours",
+        "full" if line.full else "",
+        line.signals,
+        ", ".join(line.reasons),
+        line.error,
+    )

@@ -90,6 +90,13 @@ def _status(arguments: argparse.Namespace) -> None:
     status.status(_config(arguments), as_json=arguments.json)
 
 
+def _explain(arguments: argparse.Namespace) -> None:
+    """`unstale explain`."""
+    from local.cli import explain
+
+    explain.explain(_config(arguments), arguments.target, as_json=arguments.json)
+
+
 def _history(arguments: argparse.Namespace) -> None:
     """`unstale history`."""
     from local.cli import history
@@ -157,6 +164,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "plan": _plan,
     "demo": _demo,
     "status": _status,
+    "explain": _explain,
     "history": _history,
     "refresh": _refresh,
     "pause": _pause,
@@ -229,9 +237,11 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Commands that read or write the deployment's records."""
     _command(commands, "status", "is every view fresh, and if not, since when and why", json=True)
-    history = _command(commands, "history", "the runs of a target, newest first", json=True)
+    explain = _command(commands, "explain", "why a target stands as it does, and what you can do now", json=True)
+    explain.add_argument("target", metavar="TARGET")
+    history = _command(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
     history.add_argument("target", metavar="TARGET")
-    history.add_argument("--limit", type=int, default=20, help="how many lines (default: 20)")
+    history.add_argument("--limit", type=_positive, default=20, help="how many lines (default: 20)")
     refresh = _command(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
     refresh.add_argument("target", metavar="TARGET")
     refresh.add_argument("--full", action="store_true", help="a full refresh, not an incremental one")
@@ -247,6 +257,14 @@ def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     how.add_argument("--show", action="store_true", help="who is signed in, since when, until when it lasts unused")
     how.add_argument("--remove", action="store_true", help="sign out")
     login.add_argument("--json", action="store_true", help="with --show: one JSON object")
+
+
+def _positive(text: str) -> int:
+    """A number of lines: at least one. argparse words what this raises as wrong usage."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
 
 
 def _command(

@@ -7,7 +7,7 @@ because a signal may be among them, and so does a sign-in that somebody must ren
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +20,24 @@ from local.cli.deployment import PLACES, Side, each_side, read_config, tell
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
+from shared.refresh.evidence import (
+    WORK_CURE,
+    Evidence,
+    Liveness,
+    SourceStatus,
+    deployed_fingerprint,
+    difference,
+    doubts_of_deployment,
+    span,
+)
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Deployment, State
-from shared.refresh.status import SourceStatus, TargetStatus, row, unknown
+from shared.refresh.status import TargetStatus, row, unknown
 from shared.sources.standing import source_statuses
 from shared.targets import Cloud
+
+DEPLOY = "package and deploy it, or name the deployed one with --config"
+"""What to do where the file and what is deployed differ."""
 
 STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
 """How a terminal colours a line, by its verdict."""
@@ -33,18 +46,25 @@ STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", 
 def status(path: Path, *, as_json: bool) -> None:
     """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything."""
     configuration = read_config(path)
-    seen, away = each_side(configuration, path, _look)
-    summaries = [summary for look in seen for summary in look.summaries]
+    seen, away = each_side(configuration, path, look)
+    summaries = [summary for one in seen for summary in one.summaries]
     dead = sum(summary.count for summary in summaries)
-    found = {row.name: row for look in seen for row in look.rows(dead)}
+    found = {each.target.name: row(each) for one in seen for each in one.evidence(dead)}
     rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in configuration.targets]
     sign_in = Standing() if Cloud.AZURE in away else _sign_in(configuration, path)
     if as_json:
         told = {"away": {PLACES[cloud]: str(failure) for cloud, failure in away.items()}} if away else {}
         targets = [msgspec.to_builtins(one) for one in rows]
-        print_json({"targets": targets, "dead_letters": _plain(summaries), **told, **sign_in.data})
+        deployments = [_deployment(one) for one in seen]
+        letters = _plain(summaries)
+        print_json({"targets": targets, "dead_letters": letters, "deployments": deployments, **told, **sign_in.data})
     else:
+        for warning in (warning for one in seen for warning in one.warnings):
+            print(f"warning: {warning}")
         _print_status(rows, summaries)
+        print()
+        for one in seen:
+            print(_work_in_words(one))
         print(sign_in.told, end="")
     if away:
         tell(away)
@@ -81,42 +101,94 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
 
 @dataclass(frozen=True)
 class Look:
-    """The records and dead letters of one cloud. No target is known to be fresh while either cloud has dead letters."""
+    """What one cloud has of a deployment. No target is known to be fresh while either cloud has dead letters."""
 
     side: Side
     """The cloud that was asked."""
     summaries: Sequence[DeadLetterSummary]
     """Its dead letters."""
     deployment: Deployment
-    """The record of the deployment as a whole: is everything paused."""
+    """The record of the deployment as a whole: is everything paused, which configuration is rolled out."""
     states: Sequence[State]
     """The record of each target, in the order of the engine's targets."""
     sources: Mapping[str, tuple[SourceStatus, ...]]
     """How the sources of each target stand, by the key of the target."""
+    liveness: Liveness
+    """Whether anybody works there."""
 
-    def rows(self, dead_letters: int) -> list[TargetStatus]:
-        """The status of each target."""
-        now, capabilities = self.side.world.clock.now(), self.side.world.platform.capabilities
-        return [
-            row(
-                target,
-                state,
-                self.deployment,
-                capabilities,
-                now=now,
+    @property
+    def differs(self) -> bool:
+        """Whether another configuration than the file's is deployed; False where nobody knows which one is."""
+        return deployed_fingerprint(self.deployment) not in {"", self.side.engine.package.fingerprint}
+
+    def evidence(self, dead_letters: int) -> Iterator[Evidence]:
+        """What the verdict on each target rests on."""
+        for target, state in zip(self.side.engine.targets.values(), self.states, strict=True):
+            yield Evidence(
+                target=target,
+                state=state,
+                deployment=self.deployment,
+                capabilities=self.side.world.platform.capabilities,
+                now=self.side.world.clock.now(),
                 dead_letters=dead_letters,
                 sources=self.sources.get(target.key, ()),
+                liveness=self.liveness,
+                differs=difference(target, state, differs=self.differs),
             )
-            for target, state in zip(self.side.engine.targets.values(), self.states, strict=True)
-        ]
+
+    @property
+    def warnings(self) -> Iterator[str]:
+        """What to know of this cloud before anything that the table says."""
+        if self.differs:
+            yield f"{PLACES[self.side.cloud]} runs another configuration than this file: {DEPLOY}"
+        for doubt in doubts_of_deployment(self.liveness, self.side.world.clock.now()):
+            yield f"{PLACES[self.side.cloud]}: {doubt}: {WORK_CURE}"
 
 
-def _look(side: Side) -> Look:
-    """Read all records of one cloud at once, and count its dead letters."""
+def look(side: Side) -> Look:
+    """Read all records of one cloud at once, count its dead letters, and see whether anybody works."""
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
-    deployment, *states = (found.body for found in side.world.store.load_many(keys))
-    sources = source_statuses(side.engine.targets.values(), side.world.store, side.world.clock.now())
-    return Look(side, side.summaries(), read_deployment(deployment), [read_state(body) for body in states], sources)
+    document, *documents = (found.body for found in side.world.store.load_many(keys))
+    now, deployment = side.world.clock.now(), read_deployment(document)
+    return Look(
+        side,
+        side.summaries(),
+        deployment,
+        [read_state(body) for body in documents],
+        source_statuses(side.engine.targets.values(), side.world.store, now),
+        Liveness(getattr(deployment, "ticked_at", None), tuple(side.backlogs(now))),
+    )
+
+
+def _deployment(one: Look) -> dict[str, Any]:
+    """One cloud's half of the deployment as scripts read it."""
+    queues = [
+        {
+            "queue": each.queue,
+            "waiting": each.waiting,
+            "oldest_age_seconds": each.age.total_seconds() if each.age is not None else None,
+            "unreadable": each.unreadable,
+        }
+        for each in one.liveness.backlogs
+    ]
+    return {
+        "cloud": PLACES[one.side.cloud],
+        "ticked_at": one.liveness.ticked_at,
+        "queues": queues,
+        "configuration": deployed_fingerprint(one.deployment),
+        "warnings": list(one.warnings),
+    }
+
+
+def _work_in_words(one: Look) -> str:
+    """One line on who works in a cloud: the last tick, and what waits."""
+    now, ticked_at = one.side.world.clock.now(), one.liveness.ticked_at
+    tick = f"the last tick came {span(now - ticked_at)} ago" if ticked_at else "no tick was noted"
+    waits = [
+        f"{each.waiting} messages wait in {each.queue}" + (f" for up to {span(each.age)}" if each.age else "")
+        for each in one.liveness.backlogs
+    ]
+    return f"{PLACES[one.side.cloud]}: {'; '.join((tick, *waits))}"
 
 
 def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:

@@ -27,8 +27,8 @@ from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
 from shared.config.load import load
 from shared.refresh.engine import LogEvent
+from shared.refresh.explain import SENTENCES
 from shared.refresh.state import Situation
-from shared.refresh.status import SENTENCES
 
 LENGTH = timedelta(seconds=500)
 """Demo time in which a machine that does nothing else tells the whole story."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from shared.refresh.evidence import SourceStatus
 from shared.refresh.ports import Store
-from shared.refresh.status import SourceStatus
 from shared.sources.groups import Group, SourceTable, decode, sources_of, view_of
 from shared.sources.memory import GroupRecord, SourceMemory, read_group, version_of
 from shared.sources.rhythm import SILENT_INTERVALS, is_silent

@@ -13,6 +13,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.storage.queue import QueueClient, QueueServiceClient
 
+from functions_azure.backlog import Backlogs
 from functions_azure.clients import Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
 from functions_azure.queue_messages import LONGEST_MESSAGE, UnfitMessageError
@@ -248,3 +249,36 @@ def test_the_queue_takes_no_more_than_we_say(queue: Queue) -> None:
     queue(EVENTS_QUEUE).send_message("x" * LONGEST_MESSAGE)
     with pytest.raises(HttpResponseError, match="RequestBodyTooLarge"):
         queue(EVENTS_QUEUE).send_message("x" * (LONGEST_MESSAGE + 1))
+
+
+# --- What waits -------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_seen_by_peeking_and_stays_as_it_is(clients: Clients, queue: Queue) -> None:
+    """Events by when they came, wakes by when they were due; hidden messages wait for nobody, and nothing is taken."""
+    for _ in range(40):
+        queue(EVENTS_QUEUE).send_message("event")
+    now = datetime.now(UTC)
+    Waker(clients).send(Wake("key", now - timedelta(minutes=7), "1"), timedelta(0))
+    Waker(clients).send(Wake("key", now + timedelta(days=1), "1"), timedelta(days=1))
+    queue(WAKES_QUEUE).send_message("no wake")
+    events, wakes = Backlogs(clients).read(now + timedelta(minutes=5))
+    assert (events.queue, events.waiting, wakes.queue, wakes.waiting) == (EVENTS_QUEUE, 40, WAKES_QUEUE, 2)
+    assert events.age is not None
+    assert timedelta(minutes=4) < events.age < timedelta(minutes=6)
+    assert wakes.age == timedelta(minutes=12)
+    received = queue(EVENTS_QUEUE).receive_message()
+    assert received is not None
+    assert received.dequeue_count == 1
+
+
+def test_an_empty_queue_has_no_age(clients: Clients) -> None:
+    """Nothing waits, so nobody is late."""
+    assert [(each.waiting, each.age) for each in Backlogs(clients).read(NOON)] == [(0, None), (0, None)]
+
+
+def test_a_queue_that_is_not_there_is_trouble(clients: Clients, queue: Queue) -> None:
+    """Told as such: what cannot be peeked at is not known to be empty."""
+    queue(EVENTS_QUEUE).delete_queue()
+    with pytest.raises(StoreDownError):
+        Backlogs(clients).read(NOON)

@@ -1,12 +1,13 @@
 """AWS on one machine: moto's S3, EventBridge, SQS, DynamoDB and Glue behind one loopback port, in this process.
 
-Four things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back when it is left:
+Five things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back when it is left:
 
 - S3's EventBridge events get the shape that AWS publishes (moto: `eTag`, reason `ObjectCreated`, one id and one
   sequencer for all). Hook: `moto.s3.notifications._send_event_bridge_message`.
 - A rule hands events to a queue as they are (moto drops `account`). Hook: `moto.events.models.Rule.send_to_targets`.
 - Requests are served one at a time. moto takes no locks: a message sent while another is deleted could vanish, and two
   conditional writes could both win. A long poll gives way while it waits. Hook: `Condition` of `moto.sqs.models`.
+- CloudWatch has the age of each queue's oldest message. Hook: `CloudWatchBackend.aws_metric_data`.
 - Events and messages go by the clock that is given. Hooks: `unix_time`, `unix_time_millis` where moto reads the time.
 
 Everything is in memory and in daemon threads, which leaving it ends: an interrupted demo leaves nothing behind.
@@ -33,6 +34,7 @@ import moto.events.models
 import moto.s3.notifications
 import moto.sqs.models
 from botocore.config import Config
+from moto.cloudwatch.models import CloudWatchBackend
 from moto.core.base_backend import AccountSpecificBackend
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.events.models import Rule, events_backends
@@ -41,6 +43,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queue
+from local.emulators.aws.metrics import queue_ages
 from local.emulators.aws.model import create_queues, create_rules, create_table
 from local.emulators.aws.wire import OneAtATime, Polled, QuietHandler, sending_as_is, session_without_profile
 from local.emulators.clock import utc_now
@@ -163,6 +166,7 @@ class LocalAws:
             "AWS_EC2_METADATA_DISABLED": "true",
             "UNSTALE_TABLE": self.table,
             "UNSTALE_QUEUE_URL": self.queues["wakes"].url,
+            "UNSTALE_EVENTS_QUEUE_URL": self.queues["events"].url,
         }
 
     def client(self, service: str, *, foreign: bool = False, retries: bool = True) -> Any:
@@ -208,6 +212,8 @@ class LocalAws:
         """The changes of moto that the head of this file names, each to be undone when the context is left."""
         # moto asks a session of its own for the names of Regions, and that one would read the user's profile.
         yield patch.object(AccountSpecificBackend, "get_session", lambda: self._session)
+        ages = property(lambda backend: queue_ages(backend.account_id, backend.region_name, self._now()))
+        yield patch.object(CloudWatchBackend, "aws_metric_data", ages)
         for module in (moto.sqs.models, moto.events.models):
             yield patch.object(module, "unix_time", lambda: self._now().timestamp())
         yield patch.object(moto.sqs.models, "unix_time_millis", lambda: self._now().timestamp() * 1000)

@@ -318,12 +318,15 @@ def test_pause_and_resume_change_the_hold_and_nothing_else(deployed: Deployment)
 
 
 def test_pause_all_is_one_record(deployed: Deployment) -> None:
-    """`--all` is of the deployment; `status` then says so of every target."""
+    """`--all` is of the deployment; `status` then says so of every target, and is not well while one is owed."""
     for name in ("daily", "weekly"):
         deployed.keep(name, State(fresh_as_of=NOON))
     assert deployed.run("pause", "--all")[0] == 0
+    assert deployed.json("status")[0] == 0
+    deployed.keep("daily", State(owed=Owed(NOON, NOON)))
     code, said = deployed.json("status")
     assert code == 1
+    assert [row["verdict"] for row in said["targets"]] == ["held", "fresh"]
     assert {row["hold"] for row in said["targets"]} == {"paused (all)"}
     deployed.run("resume", "--all")
     assert deployed.json("status")[0] == 0

@@ -109,6 +109,12 @@ def verdicts(said: Said) -> dict[str, str]:
     return {row["name"]: row["verdict"] for row in json.loads(said.out)["targets"]}
 
 
+def lines_of_table(said: Said) -> list[str]:
+    """The lines of `status` below the heads of its columns; an empty line ends the table."""
+    _, *lines = said.out.split("\n\n", maxsplit=1)[0].splitlines()
+    return lines
+
+
 # --- Both are there ---------------------------------------------------------------------------------------------------
 
 
@@ -117,10 +123,11 @@ def test_one_status_shows_both(unstale: Command) -> None:
     for arguments in (("refresh", "sales"), ("refresh", "glue", "--full")):
         assert unstale(*arguments).code == 0
     assert unstale("status").code == 0
+    assert unstale("refresh", "other").code == 0
     assert unstale("pause", "other").code == 0
     said = unstale("status")
     assert said.code == 1
-    assert [line.split()[:2] for line in said.out.splitlines()[1:]] == [
+    assert [line.split()[:2] for line in lines_of_table(said)] == [
         ["sales", "stale"],
         ["other", "held"],
         ["glue", "stale"],
@@ -151,7 +158,7 @@ def test_all_are_paused_and_resumed_on_both(unstale: Command, stores: dict[str, 
 
     assert unstale("pause", "--all") == (0, "all targets: paused; whatever runs is followed to its end\n", "")
     assert paused() == {"AWS": True, "Azure": True}
-    assert set(verdicts(unstale("status", "--json")).values()) == {"held"}
+    assert {row["hold"] for row in json.loads(unstale("status", "--json").out)["targets"]} == {"paused (all)"}
     assert unstale("resume", "--all") == (0, "all targets: resumed; the next tick looks at each\n", "")
     assert paused() == {"AWS": False, "Azure": False}
 
@@ -198,7 +205,7 @@ def test_a_cloud_that_does_not_answer_hides_nothing_of_the_other(
     take_away(away, monkeypatch)
     said = unstale("status")
     assert said.code == 1
-    assert [line.split()[1] == "unknown" for line in said.out.splitlines()[1:]] == [
+    assert [line.split()[1] == "unknown" for line in lines_of_table(said)] == [
         name in TARGETS[away] for name in ("sales", "other", "glue")
     ]
     assert said.err.startswith(f"unstale: {away}: ")

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Situation, State
+from shared.refresh.evidence import Backlog, Evidence, Liveness, SourceStatus, deployed_fingerprint, difference, span
+from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Rollout, Situation, State
 from shared.refresh.status import TargetStatus, row, unknown
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
 
 OWED = Owed(at(0), at(5), 3, reasons=("s3://landing/orders/1",))
 OBJECTIVE = replace(POLICY, objective=seconds(60))
+FRESH = State(fresh_as_of=NOON)
 
 
-def shown(state: State, *, now: float = 20, dead: int = 0, deployment: Deployment | None = None) -> TargetStatus:
-    """The row of a target with an objective of a minute."""
+def judged(state: State, *, now: float = 20, **others: Any) -> Evidence:
+    """What is known of a target with an objective of a minute."""
     target = replace(a_target(), policy=OBJECTIVE)
-    return row(target, state, deployment or Deployment(), GLUE, now=at(now), dead_letters=dead)
+    others = {"deployment": Deployment(), **others}
+    return Evidence(target=target, state=state, capabilities=GLUE, now=at(now), **others)
+
+
+def shown(state: State, *, now: float = 20, **others: Any) -> TargetStatus:
+    """The row of that target."""
+    return row(judged(state, now=now, **others))
 
 
 @pytest.mark.parametrize(
     ("state", "now", "verdict", "word", "well"),
     [
-        (State(fresh_as_of=NOON), 20, "fresh", "", True),
+        (FRESH, 20, "fresh", "nothing is owed", True),
         (State(), 20, "unknown", "has not looked at it yet", False),
-        (State(owed=OWED), 20, "stale", "a refresh starts in 5 s", True),
+        (State(owed=OWED), 20, "stale", "s3://landing/orders/1; a refresh starts in 5 s", True),
         (State(owed=OWED), 30, "stale", "a refresh is due", True),
-        (State(owed=OWED), 200, "late", "2 min beyond its objective: s3://landing/orders/1", False),
+        (State(owed=OWED), 200, "late", "2 min beyond its objective: a refresh is due", False),
         (State(owed=OWED), 9000, "late", "2 h beyond its objective", False),
-        (State(owed=OWED, last_error="executor lost"), 90, "late", "executor lost", False),
+        (State(owed=OWED, failures=2, last_error="executor lost"), 90, "late", "2 refreshes failed in a row", False),
         (State(owed=OWED, hold=Paused(NOON)), 20, "held", "paused since 2026-01-31 12:00Z: unstale resume", False),
         (State(owed=OWED, hold=Blocked(NOON, "no permission", NOON)), 20, "held", "no permission", False),
         (State(owed=OWED, hold=Cancelled(NOON)), 20, "held", "somebody cancelled its run", False),
@@ -50,18 +60,105 @@ def test_a_run_is_shown_with_what_it_covers() -> None:
     assert (found.signals_owed, found.situation, found.stale_since) == (6, Situation.RUNNING, at(0))
 
 
-def test_dead_letters_make_what_looks_fresh_unknown() -> None:
-    """G1: a signal may be among them."""
-    found = shown(State(fresh_as_of=NOON), dead=2)
+def test_a_late_target_names_the_run_that_hangs_and_not_the_file_that_came() -> None:
+    """The file came in time; what a person must look at is the run."""
+    found = shown(State(run=a_run(Situation.RUNNING, covering=OWED)), now=600)
+    assert found.verdict == "late"
+    assert found.why == "9 min beyond its objective: a refresh is running, since 2026-01-31 12:00Z (10 min)"
+
+
+def test_dead_letters_make_freshness_and_staleness_unknown() -> None:
+    """G1: a signal may be among them. What is held or late needs a person for its own sake, and says so first."""
+    found = shown(FRESH, dead_letters=2)
     assert (found.verdict, found.well) == ("unknown", False)
     assert "2 dead letters" in found.why
+    assert shown(State(owed=OWED), dead_letters=2).verdict == "unknown"
+    assert shown(State(owed=OWED), dead_letters=2, now=200).verdict == "late"
+    assert shown(State(owed=OWED, hold=Paused(NOON)), dead_letters=2).verdict == "held"
 
 
-def test_a_pause_of_all_holds_every_target() -> None:
+@pytest.mark.parametrize("hold", [Paused(NOON), Blocked(NOON, "no permission", NOON), None])
+def test_a_hold_without_anything_owed_stands_beside_the_verdict(hold: Paused | Blocked | None) -> None:
+    """Nothing is late by it, so nobody is called; and nobody is surprised either."""
+    everything = Deployment() if hold else Deployment(paused_since=NOON)
+    found = shown(replace(FRESH, hold=hold), deployment=everything)
+    assert (found.verdict, found.well) == ("fresh", True)
+    assert found.why.startswith("nothing is owed; ")
+    assert found.hold in {"paused", "blocked", "paused (all)"}
+
+
+def test_a_pause_of_all_holds_every_target_that_is_owed_something() -> None:
     """And says how it ends."""
-    found = shown(State(fresh_as_of=NOON), deployment=Deployment(paused_since=NOON))
+    found = shown(State(owed=OWED), deployment=Deployment(paused_since=NOON))
     assert (found.verdict, found.hold) == ("held", "paused (all)")
     assert "unstale resume --all" in found.why
+
+
+# --- G8: fresh only while somebody works ------------------------------------------------------------------------------
+
+EVENTS = Backlog("events", 50, seconds(181))
+DOUBTFUL: dict[str, tuple[State, dict[str, Any]]] = {
+    "no tick came for 3 min": (FRESH, {"liveness": Liveness(at(-161))}),
+    "50 messages wait in events, the oldest for 3 min": (FRESH, {"liveness": Liveness(at(0), (EVENTS,))}),
+    "nobody knows how long messages wait in events: denied": (
+        FRESH,
+        {"liveness": Liveness(at(0), (replace(EVENTS, age=None, unreadable="denied"),))},
+    ),
+    "it was due 3 min ago and nobody came": (replace(FRESH, wake_at=at(-161)), {}),
+    "the file says otherwise": (FRESH, {"differs": "the file says otherwise"}),
+    "sales.orders: gone": (FRESH, {"sources": (SourceStatus("sales.orders", silent="gone"),)}),
+}
+
+
+@pytest.mark.parametrize("word", DOUBTFUL)
+def test_nothing_is_fresh_while_nobody_is_known_to_work(word: str) -> None:
+    """Each is unknown, is not well, and says so; what is held or late by its record stays so."""
+    state, others = DOUBTFUL[word]
+    found = shown(state, **others)
+    assert (found.verdict, found.well) == ("unknown", False)
+    assert found.why.startswith(word)
+    assert shown(replace(state, owed=OWED), **others).verdict == "unknown"
+    assert shown(replace(state, owed=OWED), **others, now=90).verdict == "late"
+
+
+@pytest.mark.parametrize(
+    ("state", "others"),
+    [
+        (FRESH, {"liveness": Liveness(at(-160), (replace(EVENTS, age=seconds(180)),))}),
+        (FRESH, {"liveness": Liveness(at(20), (Backlog("events", 0), Backlog("wakes", 3, seconds(9), seconds(20))))}),
+        (FRESH, {"liveness": Liveness(at(20), (replace(EVENTS, limit=seconds(300)),))}),
+        (replace(FRESH, wake_at=at(-160)), {}),
+    ],
+)
+def test_what_is_within_its_time_leaves_no_doubt(state: State, others: dict[str, Any]) -> None:
+    """Three minutes, or the queue's own limit, and no sooner."""
+    assert shown(state, **others).verdict == "fresh"
+
+
+def test_what_the_file_says_otherwise_than_the_record_is_told() -> None:
+    """Other sources, a target that is not deployed, a rollout that has not come so far; the same is no difference."""
+    target = a_target()
+    same, other, none = State(definition=target.definition), State(definition="a.b.c"), State()
+    assert difference(target, same, differs=True) == ""
+    assert "package and deploy" in difference(target, other, differs=True)
+    assert "does not name it" in difference(target, none, differs=True)
+    assert "has not reached it yet" in difference(target, other, differs=False)
+    assert difference(target, none, differs=False) == ""
+
+
+def test_the_deployed_configuration_is_the_one_that_is_rolled_out() -> None:
+    """Or that is being rolled out; none before the first tick."""
+    assert deployed_fingerprint(Deployment()) == ""
+    assert deployed_fingerprint(Deployment(planned="a")) == "a"
+    assert deployed_fingerprint(Deployment(rollout=Rollout("b"))) == "b"
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"), [(-1, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 days")]
+)
+def test_a_span_is_one_number_and_one_unit(duration: float, words: str) -> None:
+    """Rounded down."""
+    assert span(seconds(duration)) == words
 
 
 def test_a_target_that_nobody_could_ask_for_is_not_well() -> None:

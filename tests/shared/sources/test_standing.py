@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from local.emulators.memory import MemoryStore
+from shared.refresh.evidence import Evidence, SourceStatus
 from shared.refresh.state import Deployment, Owed, Paused, State
-from shared.refresh.status import SourceStatus, TargetStatus, row
+from shared.refresh.status import TargetStatus, row
 from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, encode
 from shared.sources.memory import (
     DeltaVersion,
@@ -85,7 +86,17 @@ ORDERS = SourceStatus("sales.orders", "11", at(-60))
 
 def shown(state: State, *sources: SourceStatus, dead: int = 0) -> TargetStatus:
     """The row of a target with these sources."""
-    return row(a_target(), state, Deployment(), GLUE, now=at(20), dead_letters=dead, sources=sources)
+    return row(
+        Evidence(
+            target=a_target(),
+            state=state,
+            deployment=Deployment(),
+            capabilities=GLUE,
+            now=at(20),
+            dead_letters=dead,
+            sources=sources,
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""What `status` judges a target by: its record, how its sources stand, and whether anybody works at all.
+
+A record that says "nothing is owed" is worth what whoever should write into it is worth. So a target counts as fresh
+only while ticks come, queues are taken, its record is reconciled when it is due, and the deployed function knows the
+target as the file has it (design, G8). Each of these that does not hold is a doubt, in words that say what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from shared.refresh.ports import Capabilities
+from shared.refresh.state import Deployment, Owed, State
+from shared.targets import Policy, Target
+from shared.values import Value
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+TICK_MISSING = timedelta(minutes=3)
+"""Without a tick for longer, nobody is known to sweep: three ticks in a row are missing (design, section 7)."""
+PAST_DUE = timedelta(minutes=3)
+"""A record that was due for longer was left alone by wakes and by ticks alike (design, section 7)."""
+WAITS_LONG = timedelta(minutes=3)
+"""A message that waits for longer is taken by nobody; a batch is taken within seconds (design, section 7)."""
+
+
+WORK_CURE = "is the function on, does it fail? Its log says; unstale check --live"
+"""What to do where nobody is known to work."""
+
+
+class SourceStatus(Value, frozen=True):
+    """How one source of a target stands, where sources are looked at."""
+
+    title: str
+    """The source as people write it: `sales.orders`, `Tables/orders`."""
+    version: str = ""
+    """The version of its data that the last look saw."""
+    since: datetime | None = None
+    """When that data came."""
+    silent: str = ""
+    """Why there was no answer for three look intervals; empty while there is one."""
+    cannot: str = ""
+    """Why the last look could not tell, however recent the one before it was."""
+
+
+class Backlog(Value, frozen=True):
+    """The messages of one queue that wait to be taken."""
+
+    queue: str
+    """The queue's name."""
+    waiting: int
+    """How many wait; those that are delayed on purpose do not count where the cloud can tell them apart."""
+    age: timedelta | None = None
+    """How long the oldest of them waits, by the cloud's own figure; None where nothing waits or nobody knows."""
+    limit: timedelta = WAITS_LONG
+    """From which age on nobody is known to take them. It allows for how late the figure comes."""
+    unreadable: str = ""
+    """Why the age is not known although something waits, or may wait."""
+
+
+class Liveness(Value, frozen=True):
+    """Whether anybody works in one cloud's half of a deployment."""
+
+    ticked_at: datetime | None = None
+    """When a tick last came; None where none was noted."""
+    backlogs: tuple[Backlog, ...] = ()
+    """Each queue that the function takes messages from."""
+
+
+class Evidence(Value, frozen=True):
+    """Everything that the verdict on one target rests on."""
+
+    target: Target
+    """The target as the file has it."""
+    state: State
+    """The target's record."""
+    deployment: Deployment
+    """The record of the deployment that the target belongs to."""
+    capabilities: Capabilities
+    """What to expect of the target's platform."""
+    now: datetime
+    """The moment that everything is judged for."""
+    dead_letters: int = 0
+    """Messages of the whole deployment that nobody could read; signals may be among them."""
+    sources: tuple[SourceStatus, ...] = ()
+    """The sources of the target, where they are looked at."""
+    liveness: Liveness = Liveness()
+    """Whether anybody works."""
+    differs: str = ""
+    """What the file says otherwise of this target than what is deployed; empty where both agree."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the target is judged by."""
+        return self.target.policy
+
+    @property
+    def debts(self) -> tuple[Owed, ...]:
+        """What no finished run covers: what is owed, and what the run that goes on is to cover."""
+        run = self.state.run
+        return tuple(debt for debt in (self.state.owed, run.covering if run else None) if debt)
+
+
+def deployed_fingerprint(deployment: Deployment) -> str:
+    """The fingerprint of the configuration that is rolled out, or being so; empty where nobody knows."""
+    return deployment.rollout.fingerprint if deployment.rollout else deployment.planned
+
+
+def difference(target: Target, state: State, *, differs: bool) -> str:
+    """What the file says otherwise of a target than its record; `differs`: another configuration is deployed."""
+    if state.definition == target.definition:
+        return ""
+    if differs and not state.definition:
+        return "the deployed configuration does not name it: package and deploy this one"
+    if differs:
+        return "the file says otherwise what refreshes it than what is deployed: package and deploy the file"
+    return "its new configuration is deployed, and has not reached it yet: a tick does that" if state.definition else ""
+
+
+def doubts(evidence: Evidence) -> tuple[str, ...]:
+    """Why nobody can know whether the target is fresh, each with what to do; empty where that can be known."""
+    return (
+        *_doubts_of_letters(evidence.dead_letters),
+        *doubts_of_deployment(evidence.liveness, evidence.now),
+        *_doubts_of_record(evidence),
+        *(f"{source.title}: {source.silent}" for source in evidence.sources if source.silent),
+    )
+
+
+def _doubts_of_letters(dead_letters: int) -> Iterator[str]:
+    if dead_letters:
+        yield f"{dead_letters} dead letters may hold its signals: unstale redrive"
+
+
+def doubts_of_deployment(liveness: Liveness, now: datetime) -> Iterator[str]:
+    """Why nobody is known to work in this half of the deployment."""
+    if liveness.ticked_at is not None and now - liveness.ticked_at > TICK_MISSING:
+        yield f"no tick came for {span(now - liveness.ticked_at)}, and one is due each minute"
+    for backlog in liveness.backlogs:
+        if backlog.unreadable:
+            yield f"nobody knows how long messages wait in {backlog.queue}: {backlog.unreadable}"
+        elif backlog.age is not None and backlog.age > backlog.limit:
+            yield f"{backlog.waiting} messages wait in {backlog.queue}, the oldest for {span(backlog.age)}"
+
+
+def _doubts_of_record(evidence: Evidence) -> Iterator[str]:
+    """Why the record itself is not known to be current."""
+    state, now = evidence.state, evidence.now
+    if evidence.differs:
+        yield evidence.differs
+    elif state.wake_at is not None and now - state.wake_at > PAST_DUE:
+        yield f"it was due {span(now - state.wake_at)} ago and nobody came: {WORK_CURE}"
+    # A new target is owed at its first look, so one that owes nothing and never was fresh had none.
+    elif not (evidence.debts or state.fresh_as_of or state.proven_as_of):
+        yield "the deployed function has not looked at it yet"
+
+
+def span(duration: timedelta) -> str:
+    """A duration in words of one unit, rounded down: `90 s`, `12 min`, `3 h`, `4 days`."""
+    seconds = max(0, int(duration.total_seconds()))
+    for unit, word in ((DAY, "days"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {word}"
+    return f"{seconds} s"

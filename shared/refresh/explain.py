@@ -1,0 +1,319 @@
+"""Why a target stands as it does, in sentences: what `unstale explain` prints, and the first of which is in `status`.
+
+Each sentence has a topic, so that scripts find it, and can be read alone. The first is the reason for the verdict; then
+comes what arrived, what it waits for, the run that goes on, the platform's own last words, failures, what speaks for or
+against freshness, and at the end what the reader can do now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from shared.refresh.decide import Gate, Wait, decide, stale_since
+from shared.refresh.evidence import WORK_CURE, Evidence, SourceStatus, doubts, doubts_of_deployment, span
+from shared.refresh.owed import covers
+from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation
+from shared.refresh.timing import SPREAD, Context
+from shared.values import Value
+
+SENTENCES: Mapping[Situation, str] = {
+    Situation.IDLE: "no refresh is running",
+    Situation.CLAIMED: "a refresh was asked for, and the platform has not answered yet",
+    Situation.RUNNING: "a refresh is running",
+    Situation.OVERDUE: "its refresh is to be cancelled: it is past its timeout, or nobody wants it any more",
+    Situation.CANCELLING: "its refresh is being cancelled",
+    Situation.CANCEL_UNCLEAR: "its refresh ended Cancelled: a person did that, or the platform skipped it",
+    Situation.SEEKING: "another refresh is running already, and is being looked for",
+    Situation.FOREIGN: "a refresh is running that may be somebody else's; what that does not cover stays owed",
+}
+"""What people are told of the run in each situation, by `unstale status` and by the demo."""
+
+CAUSES = 3
+"""Reasons that a sentence names; a record keeps no more."""
+
+
+class Sentence(Value, frozen=True):
+    """One thing to know of a target."""
+
+    topic: str
+    """why, doubt, arrived, waits, run, platform, failures, freshness or do."""
+    text: str
+    """The sentence, without a period at its end."""
+
+
+def explain(evidence: Evidence, verdict: str) -> tuple[Sentence, ...]:
+    """Everything to know of a target, the reason for its verdict first."""
+    found = (
+        ("why", iter((why(evidence, verdict),))),
+        ("doubt", _other_doubts(evidence, verdict)),
+        ("arrived", _arrived(evidence)),
+        ("waits", _waits(evidence)),
+        ("run", _run(evidence)),
+        ("platform", _platform(evidence)),
+        ("failures", _failures(evidence)),
+        ("freshness", _freshness(evidence)),
+        ("do", _cures(evidence, verdict)),
+    )
+    return tuple(Sentence(topic, text) for topic, texts in found for text in texts)
+
+
+def why(evidence: Evidence, verdict: str) -> str:
+    """The reason for the verdict: the sentence that `status` shows."""
+    match verdict:
+        case "held":
+            return held_because(evidence)
+        case "late":
+            return f"{_beyond_objective(evidence)} beyond its objective: {_step(evidence)}"
+        case "unknown":
+            return doubts(evidence)[0]
+        case "stale":
+            return _stale_because(evidence)
+        case "proven":
+            return f"by the platform's own metadata, as of {_minute(_shown_proof(evidence))}"
+    held = held_because(evidence)
+    return f"nothing is owed; {held}" if held else "nothing is owed"
+
+
+def held_because(evidence: Evidence) -> str:
+    """The hold in words, with its cure; empty where there is none."""
+    match evidence.state.hold:
+        case Paused(since):
+            return f"paused since {_minute(since)}: unstale resume {evidence.target.name}"
+        case Blocked(since, reason):
+            return f"blocked since {_minute(since)}: {reason}"
+        case Cancelled(since):
+            return f"somebody cancelled its run at {_minute(since)}: waits for new data or unstale resume"
+        case _:
+            since_all = evidence.deployment.paused_since
+            return f"all paused since {_minute(since_all)}: unstale resume --all" if since_all else ""
+
+
+def source_ahead(evidence: Evidence) -> SourceStatus | None:
+    """The first source with data that no successful run is known to have read."""
+    return next((source for source in evidence.sources if _is_ahead(source, evidence)), None)
+
+
+def _is_ahead(source: SourceStatus, evidence: Evidence) -> bool:
+    state = evidence.state
+    if source.since is None:
+        return False
+    proven = state.proven_as_of is not None and source.since <= state.proven_as_of
+    lag = evidence.target.policy.visibility_lag
+    read = state.fresh_as_of is not None and covers(state.fresh_as_of, source.since, lag)
+    return not (proven or read)
+
+
+# --- The first sentence ----------------------------------------------------------------------------------------------
+
+
+def _beyond_objective(evidence: Evidence) -> str:
+    since, objective = stale_since(evidence.state), evidence.policy.objective
+    assert since, "only what is owed is late"
+    assert objective, "only a target with an objective is late"
+    return span(evidence.now - since - objective)
+
+
+def _stale_because(evidence: Evidence) -> str:
+    """What arrived, or which source is ahead, and what comes next."""
+    ahead = source_ahead(evidence)
+    parts = [_causes(evidence)] if evidence.debts else []
+    if ahead:
+        parts.append(_ahead_in_words(ahead))
+    if evidence.debts:
+        parts.append(_step(evidence))
+    return "; ".join(part for part in parts if part)
+
+
+def _ahead_in_words(source: SourceStatus) -> str:
+    since = f" since {_minute(source.since)}" if source.since else ""
+    return f"{source.title} has version {source.version}{since}"
+
+
+def _causes(evidence: Evidence) -> str:
+    reasons = dict.fromkeys(reason for debt in evidence.debts for reason in debt.reasons)
+    return ", ".join(list(reasons)[:CAUSES])
+
+
+def _step(evidence: Evidence) -> str:
+    """What goes on, or what comes next: the run, the next try after a failure, or the next start."""
+    run, state = evidence.state.run, evidence.state
+    if run:
+        return f"{SENTENCES[run.situation]}, since {_minute(run.claimed_at)} ({span(evidence.now - run.claimed_at)})"
+    until = _starts_at(evidence)
+    start = f"a refresh starts in {span(until - evidence.now)}" if until else "a refresh is due"
+    if state.failures:
+        return f"{state.failures} refreshes failed in a row, the last with: {state.last_error}; {start}"
+    return start
+
+
+def _starts_at(evidence: Evidence) -> datetime | None:
+    """When a start would be sent; None where one is due, or none is to come."""
+    deployment, target = evidence.deployment, evidence.target
+    gate = Gate(deployment.paused_since is not None, deployment.quiet_until.get(target.identity))
+    context = Context(target.key, evidence.policy, evidence.capabilities)
+    action = decide(evidence.state, context, evidence.now, gate)
+    return action.until if isinstance(action, Wait) else None
+
+
+# --- The sentences after it ------------------------------------------------------------------------------------------
+
+
+def _other_doubts(evidence: Evidence, verdict: str) -> Iterator[str]:
+    """Every doubt that the first sentence does not tell."""
+    yield from doubts(evidence)[1 if verdict == "unknown" else 0 :]
+
+
+def _arrived(evidence: Evidence) -> Iterator[str]:
+    """What no finished run covers."""
+    for debt, what in ((evidence.state.owed, "owed"), (_covering(evidence.state.run), "read by the run that goes on")):
+        if debt:
+            first = f"{_second(debt.oldest)} ({span(evidence.now - debt.oldest)} ago)"
+            last = "" if debt.newest <= debt.oldest else f", the last by {_second(debt.newest)}"
+            kind = " (a full refresh is asked for)" if debt.full else ""
+            yield (
+                f"at least {debt.at_least} signals are {what}{kind}: the first came at {first}{last}; "
+                f"{', '.join(debt.reasons)}"
+            )
+    if not evidence.debts:
+        yield "nothing arrived that no finished refresh covers"
+
+
+def _covering(run: Run | None) -> Owed | None:
+    return run.covering if run else None
+
+
+def _waits(evidence: Evidence) -> Iterator[str]:
+    """What a start waits for, and until when."""
+    state, now = evidence.state, evidence.now
+    if state.owed is None or state.run is not None or isinstance(state.hold, Paused | Cancelled):
+        return
+    until = _starts_at(evidence)
+    if until is None or until <= now:
+        yield "a refresh is due now: the next wake or tick starts it"
+        return
+    yield f"a refresh starts at {_second(until)}, in {span(until - now)}: it waits for {_gate(evidence, until)}"
+
+
+def _gate(evidence: Evidence, until: datetime) -> str:
+    """What holds a start back the longest: the first that reaches as far."""
+    state, policy, deployment = evidence.state, evidence.policy, evidence.deployment
+    owed, last = state.owed, state.last_claim_at
+    assert owed, "only what is owed waits"
+    silent_until = deployment.quiet_until.get(evidence.target.identity)
+    silence = silent_until + SPREAD if silent_until and silent_until > evidence.now else None
+    blocked_until = state.hold.probe_at if isinstance(state.hold, Blocked) else None
+    after_failure = "the pause after a failure" if state.failures else "the time that the platform asked for"
+    quiet = max(policy.quiet_period, policy.visibility_lag)
+    storm = owed.oldest + policy.max_wait < owed.newest + quiet
+    ready = f"the maximum wait of {span(policy.max_wait)}" if storm else f"{span(quiet)} without a further signal"
+    gates = (
+        (until if deployment.paused_since else None, "unstale resume --all"),
+        (silence, "the end of the silence that the platform asked for"),
+        (blocked_until, "the next try of what is blocked"),
+        (state.not_before, after_failure),
+        (last and last + policy.min_interval, f"the minimum interval of {span(policy.min_interval)} since the last"),
+        (min(owed.oldest + policy.max_wait, owed.newest + quiet), ready),
+    )
+    return next((words for at, words in gates if at and at >= until), "the last moment that its objective allows")
+
+
+def _run(evidence: Evidence) -> Iterator[str]:
+    """The run that goes on: whose, since when, what the platform says, and what happens if it does not end."""
+    run = evidence.state.run
+    if run is None:
+        yield SENTENCES[Situation.IDLE]
+        return
+    known = f" (run {run.run_id})" if run.run_id else ""
+    yield f"{SENTENCES[run.situation]}{known}: since {_second(run.claimed_at)}, {span(evidence.now - run.claimed_at)}"
+    yield f"it is asked for again at {_second(run.next_look_at)}"
+    ours = run.situation in {Situation.CLAIMED, Situation.RUNNING}
+    if ours:
+        yield f"it is cancelled if it goes on past {_second(run.claimed_at + evidence.policy.timeout)}, its timeout"
+
+
+def _platform(evidence: Evidence) -> Iterator[str]:
+    """The platform's own last words."""
+    state = evidence.state
+    if state.run and state.run.status:
+        yield f"the platform calls the run {state.run.status}"
+    if state.last_error:
+        yield f"the platform's last words on a failure: {state.last_error}"
+
+
+def _failures(evidence: Evidence) -> Iterator[str]:
+    """How often it failed, and when it is tried again."""
+    state = evidence.state
+    if state.failures:
+        yield f"{state.failures} refreshes failed in a row"
+    if isinstance(state.hold, Blocked):
+        yield f"what is blocked is tried again at {_second(state.hold.probe_at)}"
+
+
+def _freshness(evidence: Evidence) -> Iterator[str]:
+    """What speaks for and against freshness."""
+    state = evidence.state
+    if state.fresh_as_of:
+        yield f"all that could be read before {_second(state.fresh_as_of)} is in the view: a refresh read it"
+    if state.proven_as_of:
+        yield f"the platform's metadata proves the view as of {_second(_shown_proof(evidence))}"
+    for source in evidence.sources:
+        if source.cannot:
+            yield f"{source.title} cannot be looked at: {source.cannot}"
+        elif source.version:
+            stands = "is ahead" if _is_ahead(source, evidence) else "is read"
+            yield f"{source.title} {stands}: it has version {source.version}{_since(source.since)}"
+    if not (state.fresh_as_of or state.proven_as_of):
+        yield "no refresh of it is known to have succeeded"
+
+
+def _since(time: datetime | None) -> str:
+    return f" since {_second(time)}" if time else ""
+
+
+def _cures(evidence: Evidence, verdict: str) -> Iterator[str]:
+    """What the reader can do now."""
+    yield from _cures_of_hold(evidence)
+    if any(doubts_of_deployment(evidence.liveness, evidence.now)):
+        yield WORK_CURE
+    if evidence.dead_letters:
+        yield "unstale redrive --dry-run shows the dead letters, unstale redrive brings them back"
+    name = evidence.target.name
+    if verdict == "unknown":
+        yield "mend what the doubts name; until then nobody knows whether the view is fresh"
+    elif verdict == "late" and evidence.state.run:
+        yield f"look at the run on the platform; one that hangs is cancelled after {span(evidence.policy.timeout)}"
+    elif verdict == "late":
+        yield f"unstale history {name} shows the runs before; unstale refresh {name} asks for one at once"
+    elif verdict == "stale":
+        yield "nothing: it becomes fresh by itself"
+    elif verdict in {"fresh", "proven"}:
+        yield "nothing"
+
+
+def _cures_of_hold(evidence: Evidence) -> Iterator[str]:
+    """How a hold ends."""
+    name = evidence.target.name
+    match evidence.state.hold:
+        case Paused():
+            yield f"unstale resume {name} lets it start again"
+        case Blocked():
+            yield f"mend the reason, then unstale resume {name} tries at once; it heals by itself within the hour"
+        case Cancelled():
+            yield f"unstale resume {name} starts it again"
+        case _ if evidence.deployment.paused_since:
+            yield "unstale resume --all lets everything start again"
+
+
+def _shown_proof(evidence: Evidence) -> datetime:
+    """A proof's time as people are shown it: what came within the visibility lag before it may not be in the view."""
+    assert evidence.state.proven_as_of, "only what was proven has a time of its proof"
+    return evidence.state.proven_as_of - evidence.target.policy.visibility_lag
+
+
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}Z"
+
+
+def _second(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}Z"

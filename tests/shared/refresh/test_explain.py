@@ -1,0 +1,165 @@
+"""What `unstale explain` says of a target: each situation in sentences, by their topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.refresh.evidence import Liveness, SourceStatus
+from shared.refresh.explain import explain
+from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Situation, State
+from shared.refresh.status import verdict_of
+from tests.shared.refresh.test_status import FRESH, OWED, judged
+from tests.support.core import NOON, a_run, a_target, at, seconds
+
+
+def said(state: State, *, now: float = 20, **others: Any) -> dict[str, list[str]]:
+    """The sentences on a target, by topic."""
+    evidence = judged(state, now=now, **others)
+    found: dict[str, list[str]] = {}
+    for sentence in explain(evidence, verdict_of(evidence)):
+        found.setdefault(sentence.topic, []).append(sentence.text)
+    return found
+
+
+def test_the_first_sentence_is_the_reason_for_the_verdict() -> None:
+    """It comes before all others, whatever holds."""
+    evidence = judged(State(owed=OWED, hold=Paused(NOON)))
+    first, *others = explain(evidence, verdict_of(evidence))
+    assert (first.topic, first.text) == ("why", "paused since 2026-01-31 12:00Z: unstale resume daily")
+    assert "why" not in {sentence.topic for sentence in others}
+
+
+def test_what_arrived_is_told_with_times_and_places() -> None:
+    """What is owed, and what the run that goes on is to read; nothing is said to be nothing."""
+    found = said(State(owed=replace(OWED, full=True), run=a_run(Situation.RUNNING, covering=OWED)))
+    owed, read = found["arrived"]
+    assert "at least 3 signals are owed (a full refresh is asked for)" in owed
+    assert "the first came at 2026-01-31 12:00:00Z (20 s ago), the last by 2026-01-31 12:00:05Z" in owed
+    assert owed.endswith("s3://landing/orders/1")
+    assert "are read by the run that goes on" in read
+    assert said(FRESH)["arrived"] == ["nothing arrived that no finished refresh covers"]
+    assert ", the last by" not in said(State(owed=Owed(at(0), at(0), reasons=("x",))))["arrived"][0]
+
+
+def waiting(state: State, *, now: float = 20, **others: Any) -> str:
+    """The one sentence on what a start waits for."""
+    [sentence] = said(state, now=now, **others)["waits"]
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "at 2026-01-31 12:00:25Z, in 5 s: it waits for 20 s without a further signal"),
+        ({"owed": Owed(at(-90), at(25))}, "in 10 s: it waits for the maximum wait of 2 min"),
+        ({"last_claim_at": at(0)}, "in 40 s: it waits for the minimum interval of 60 s since the last"),
+        ({"not_before": at(70), "failures": 1}, "in 50 s: it waits for the pause after a failure"),
+        ({"not_before": at(70)}, "it waits for the time that the platform asked for"),
+        ({"hold": Blocked(NOON, "no", at(80))}, "in 60 s: it waits for the next try of what is blocked"),
+    ],
+)
+def test_a_start_says_what_it_waits_for_and_until_when(changes: dict[str, Any], word: str) -> None:
+    """The gate that holds it back the longest, by its name."""
+    assert word in waiting(replace(State(owed=OWED), **changes))
+
+
+def test_gates_of_the_whole_deployment_are_named_too() -> None:
+    """A silence that the platform asked for; a pause of everything."""
+    silent = Deployment(quiet_until={a_target().identity: at(60)})
+    assert "the end of the silence" in waiting(State(owed=OWED), deployment=silent)
+    assert "unstale resume --all" in waiting(State(owed=OWED), now=30, deployment=Deployment(paused_since=NOON))
+
+
+def test_just_in_time_waits_for_the_last_moment() -> None:
+    """Later than quiet period and maximum wait would have it."""
+    evidence = judged(State(owed=OWED, run_times=(seconds(5),)), now=30)
+    policy = replace(evidence.policy, start="just-in-time", objective=seconds(1000), look=seconds(60))
+    evidence = replace(evidence, target=replace(evidence.target, policy=policy))
+    [sentence] = [each.text for each in explain(evidence, "stale") if each.topic == "waits"]
+    assert "the last moment that its objective allows" in sentence
+
+
+def test_nothing_is_said_to_wait_that_does_not() -> None:
+    """A start that is due, one that a run or a person holds back, and nothing owed."""
+    assert waiting(State(owed=OWED), now=30) == "a refresh is due now: the next wake or tick starts it"
+    for state in (FRESH, State(owed=OWED, hold=Cancelled(NOON)), State(owed=OWED, run=a_run(Situation.RUNNING))):
+        assert "waits" not in said(state)
+
+
+def test_a_run_is_told_since_when_and_what_the_platform_calls_it() -> None:
+    """And when it is asked for again, and that it is cancelled past its timeout where it is ours."""
+    found = said(State(run=a_run(Situation.RUNNING, covering=OWED, status="InProgress")))
+    assert found["run"][0] == "a refresh is running (run r1): since 2026-01-31 12:00:00Z, 20 s"
+    assert "asked for again at 2026-01-31 12:01:21Z" in found["run"][1]
+    assert "cancelled if it goes on past 2026-01-31 13:00:00Z" in found["run"][2]
+    assert found["platform"] == ["the platform calls the run InProgress"]
+    foreign = said(State(owed=OWED, run=a_run(Situation.FOREIGN)))
+    assert len(foreign["run"]) == 2
+    assert said(State(owed=OWED, run=a_run(Situation.SEEKING)))["run"][0].count("(run") == 0
+    assert said(FRESH)["run"] == ["no refresh is running"]
+
+
+def test_failures_are_told_with_the_platforms_words_and_the_next_try() -> None:
+    """The words as the platform gave them."""
+    state = State(owed=OWED, failures=2, last_error="executor lost", hold=Blocked(NOON, "no", at(80)))
+    found = said(state)
+    assert found["platform"] == ["the platform's last words on a failure: executor lost"]
+    assert found["failures"] == [
+        "2 refreshes failed in a row",
+        "what is blocked is tried again at 2026-01-31 12:01:20Z",
+    ]
+
+
+def test_freshness_is_told_with_what_speaks_for_and_against_it() -> None:
+    """The last success, the platform's proof, each source; and that nothing is known where nothing is."""
+    sources = (
+        SourceStatus("sales.orders", "11", at(-60)),
+        SourceStatus("sales.lines", "12", at(30)),
+        SourceStatus("sales.files", cannot="it is no table"),
+        SourceStatus("sales.new"),
+    )
+    found = said(replace(FRESH, proven_as_of=at(20)), sources=sources)
+    assert found["freshness"] == [
+        "all that could be read before 2026-01-31 12:00:00Z is in the view: a refresh read it",
+        "the platform's metadata proves the view as of 2026-01-31 12:00:10Z",
+        "sales.orders is read: it has version 11 since 2026-01-31 11:59:00Z",
+        "sales.lines is ahead: it has version 12 since 2026-01-31 12:00:30Z",
+        "sales.files cannot be looked at: it is no table",
+    ]
+    assert found["why"] == ["sales.lines has version 12 since 2026-01-31 12:00Z"]
+    assert said(State(owed=OWED))["freshness"] == ["no refresh of it is known to have succeeded"]
+    unproven = said(replace(FRESH, fresh_as_of=None, proven_as_of=at(20)))
+    assert unproven["why"] == ["by the platform's own metadata, as of 2026-01-31 12:00Z"]
+
+
+def test_all_doubts_are_told_and_the_first_only_once() -> None:
+    """The others of an unknown target, and all of a late one."""
+    dead: dict[str, Any] = {"liveness": Liveness(at(-600)), "dead_letters": 1}
+    found = said(FRESH, **dead)
+    assert found["why"][0].startswith("1 dead letters")
+    assert [text[:12] for text in found["doubt"]] == ["no tick came"]
+    assert len(said(State(owed=OWED), now=600, **dead)["doubt"]) == 2
+
+
+CURES: list[tuple[State, dict[str, Any], str]] = [
+    (State(owed=OWED, hold=Paused(NOON)), {}, "unstale resume daily lets it start again"),
+    (State(owed=OWED, hold=Blocked(NOON, "no", at(80))), {}, "mend the reason, then unstale resume daily"),
+    (State(owed=OWED, hold=Cancelled(NOON)), {}, "unstale resume daily starts it again"),
+    (State(owed=OWED), {"deployment": Deployment(paused_since=NOON)}, "unstale resume --all"),
+    (FRESH, {"dead_letters": 1}, "unstale redrive --dry-run"),
+    (FRESH, {"liveness": Liveness(at(-600))}, "is the function on, does it fail?"),
+    (State(), {}, "mend what the doubts name"),
+    (State(run=a_run(Situation.RUNNING, covering=OWED)), {"now": 600}, "look at the run on the platform"),
+    (State(owed=OWED), {"now": 600}, "unstale history daily"),
+    (State(owed=OWED), {}, "nothing: it becomes fresh by itself"),
+    (FRESH, {}, "nothing"),
+]
+
+
+@pytest.mark.parametrize(("state", "others", "word"), CURES)
+def test_the_reader_is_told_what_to_do(state: State, others: dict[str, Any], word: str) -> None:
+    """The command to type, or that nothing is to be done."""
+    assert said(state, **others)["do"][0].startswith(word)
