@@ -96,7 +96,9 @@ class LakeSimulation(Simulation):
         world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, looks)
         self.active += 1
         try:
-            work(engine.Engine(self.configuration.package(self._cloud()), world), worker)
+            made = engine.Engine(self.configuration.package(self._cloud()), world)
+            made.configuration = self.configuration
+            work(made, worker)
         except Crash:
             self.crashes += 1
         except StoreDownError:
