@@ -19,14 +19,14 @@ from botocore.response import StreamingBody
 
 from functions_aws.clients import Clients
 from shared.platforms import glue
-from shared.platforms.failures import MISCONFIGURED, Operation, broken
+from shared.platforms.failures import MISCONFIGURED, NOT_CONNECTED, Operation, broken
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
 from shared.sources.catalog import look_at_bucket, look_at_database
 from shared.sources.groups import GlueDatabase, Group, TableBucket
 from shared.sources.iceberg import METADATA_LIMIT, error_of
-from shared.sources.ports import Known, Seen
+from shared.sources.ports import NEVER, Known, Seen
 from shared.sources.replies import Reply
 
 SPACING_SECONDS = 0.2
@@ -51,9 +51,11 @@ class Sources:
         self._sleep = sleep
         self._redactor = redactor
         self._next_at = 0.0
+        self._ends_at = NEVER
 
-    def look(self, group: Group, known: Known) -> Seen | Failure:
+    def look(self, group: Group, known: Known, *, ends_at: float = NEVER) -> Seen | Failure:
         """Look at a database, or at a namespace of a table bucket."""
+        self._ends_at = ends_at
         if isinstance(group, GlueDatabase):
             return look_at_database(group, known, self)
         if isinstance(group, TableBucket):
@@ -98,8 +100,11 @@ class Sources:
         return {"body": body, "ResponseMetadata": {"HTTPStatusCode": response.status_code, "HTTPHeaders": headers}}
 
     def _ask(self, send: Callable[[], Any]) -> Any:
-        """One call between two readings of the clocks, no sooner than the pace allows."""
-        self._sleep(max(0.0, self._next_at - self._clock.monotonic()))
+        """One call between two readings of the clocks, no sooner than the pace allows, and not after the look's end."""
+        pause = max(0.0, self._next_at - self._clock.monotonic())
+        if self._clock.monotonic() + pause > self._ends_at:
+            return NOT_CONNECTED.failure("NoTimeLeft", "not sent: the time for this look was over")
+        self._sleep(pause)
         began, asked_at = self._clock.monotonic(), self._clock.now()
         self._next_at = began + SPACING_SECONDS
         try:

@@ -6,6 +6,7 @@ https://learn.microsoft.com/fabric/onelake/onelake-access-api: the DFS endpoint,
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import requests
@@ -20,6 +21,7 @@ from shared.refresh.ports import Clock
 from shared.sources import onelake
 from shared.sources.delta import file_path, list_path, look_at_table
 from shared.sources.groups import DeltaTable, Group
+from shared.sources.ports import NEVER as ENDLESS
 from shared.sources.ports import Known, Seen
 from shared.sources.replies import Reply
 
@@ -27,6 +29,9 @@ CONNECT_SECONDS, READ_SECONDS = 1.0, 3.0
 """Of one call, as of one to Fabric: a look must leave time for the ones after it."""
 LEAST_SECONDS = 0.5
 """Given less, a call has no fair chance to be answered, and the look is left for the next tick."""
+
+
+NO_TIME_LEFT = NOT_CONNECTED.failure("NoTimeLeft", "not sent: too little time was left")
 
 
 class Sources:
@@ -53,11 +58,11 @@ class Sources:
         self._deadline = deadline
         self._redactor = redactor
 
-    def look(self, group: Group, known: Known) -> Seen | Failure:
+    def look(self, group: Group, known: Known, *, ends_at: float = ENDLESS) -> Seen | Failure:
         """Look at one Delta table."""
         if not isinstance(group, DeltaTable):
             return MISCONFIGURED.failure("WrongCloud", f"{group} is not in OneLake")
-        return look_at_table(group, known, self)
+        return look_at_table(group, known, _Until(self, lambda: self._clock.monotonic() > ends_at))
 
     def get_file(self, table: DeltaTable, name: str, first: int, last: int, etag: str) -> Reply[bytes] | Failure:
         """A part of a file of the log."""
@@ -81,7 +86,7 @@ class Sources:
             return token
         read_seconds = self._deadline.left(READ_SECONDS + CONNECT_SECONDS) - CONNECT_SECONDS
         if read_seconds < LEAST_SECONDS:
-            return NOT_CONNECTED.failure("NoTimeLeft", "not sent: too little time was left in this invocation")
+            return NO_TIME_LEFT
         try:
             reply = self._get(path, {**onelake.HEADERS, **headers}, token, limit, read_seconds)
         except requests.RequestException as error:
@@ -103,3 +108,18 @@ class Sources:
             took = timedelta(seconds=time.monotonic() - began)
             found = dict(response.headers)
             return Reply(body, asked_at, self._clock.now(), took, response.status_code, found)
+
+
+class _Until:
+    """The calls of one look, none of which begins after its end; a tick makes several looks at once."""
+
+    def __init__(self, sources: Sources, is_over: Callable[[], bool]) -> None:
+        self._sources, self._is_over = sources, is_over
+
+    def get_file(self, table: DeltaTable, name: str, first: int, last: int, etag: str) -> Reply[bytes] | Failure:
+        """As `Sources` has it."""
+        return NO_TIME_LEFT if self._is_over() else self._sources.get_file(table, name, first, last, etag)
+
+    def list_files(self, table: DeltaTable, continuation: str) -> Reply[bytes] | Failure:
+        """As `Sources` has it."""
+        return NO_TIME_LEFT if self._is_over() else self._sources.list_files(table, continuation)

@@ -299,7 +299,7 @@ class Looking:
         memories = self._look_anew(sources, ends_at) if sources else None
         if memories is None or not self._is_quiet(target) or self._clock.monotonic() > ends_at:
             return None
-        seen = self._sources.look(view.group, Known({}, frozenset({view.name})))
+        seen = self._sources.look(view.group, Known({}, frozenset({view.name})), ends_at=ends_at)
         if isinstance(seen, Failure) or view.name not in seen.views:
             return None
         given = _decided(seen.views[view.name], memories)
@@ -312,7 +312,7 @@ class Looking:
             record = read_group(self._store.load(group.key).body)
             names = {source.name for source in sources if source.group == group}
             known = {name: record.sources.get(name, SourceMemory()) for name in names}
-            seen = self._sources.look(group, Known(known))
+            seen = self._sources.look(group, Known(known), ends_at=ends_at)
             if isinstance(seen, Failure) or self._clock.monotonic() > ends_at:
                 return None
             looked = remember(GroupRecord(sources=known), seen, self._clock.now())

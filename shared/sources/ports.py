@@ -12,6 +12,9 @@ from shared.sources.memory import SourceMemory, Version
 from shared.sources.replies import Reply
 from shared.values import Value
 
+NEVER = float("inf")
+"""The moment at which a look ends that may take as long as it needs."""
+
 
 class Observation(Value, frozen=True):
     """What a look says of one source.
@@ -66,8 +69,11 @@ class Known(Value, frozen=True):
 class Sources(Protocol):
     """The sources of one cloud."""
 
-    def look(self, group: Group, known: Known) -> Seen | Failure:
-        """Ask which versions a group's sources have now; it raises only what is a bug."""
+    def look(self, group: Group, known: Known, *, ends_at: float = NEVER) -> Seen | Failure:
+        """Ask which versions a group's sources have now; it raises only what is a bug.
+
+        `ends_at`: the moment of the monotonic clock after which no further call is begun; the look has failed then.
+        """
 
 
 class Catalog(Protocol):

@@ -25,7 +25,7 @@ from functions_aws.wiring import SystemClock
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.faults import Refuse, Throttle
 from local.emulators.glue.emulator import GlueSettings
-from shared.refresh.failure import Failure, FailureKind
+from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, TableBucket
 from shared.sources.memory import IcebergVersion, SourceMemory
 from shared.sources.ports import Known, Observation, Seen
@@ -270,3 +270,15 @@ def test_requests_fit_the_models(aws: LocalAws) -> None:
         assert isinstance(sources.look(LAKE, Known({"events": SourceMemory()})), Seen)
         glue.assert_no_pending_responses()
         tables.assert_no_pending_responses()
+
+
+def test_no_call_begins_after_the_end_of_a_look(aws: LocalAws) -> None:
+    """A look before a start has three seconds: what would begin later is not sent, and the look has failed."""
+    clock = HandClock()
+    sources = Sources(Clients(), clock, lambda _: None)
+    late = sources.look(SALES, Known({"orders": SourceMemory()}), ends_at=-1)
+    assert isinstance(late, Failure)
+    assert (late.code, late.delivery) == ("NoTimeLeft", Delivery.NOT_SENT)
+    sources.look(SALES, Known({"orders": SourceMemory()}))
+    waited = sources.look(SALES, Known({"orders": SourceMemory()}), ends_at=0.1)
+    assert waited == late, "200 ms after the call before it is too late"

@@ -10,7 +10,7 @@ from deltalake import DeltaTable as Written
 from deltalake import write_deltalake
 
 from functions_azure.clients import Deadline
-from functions_azure.sources import Sources
+from functions_azure.sources import Sources, _Until
 from local.emulators.fabric.onelake import OneLake
 from local.emulators.faults import Refuse, ServerError, Throttle
 from shared.refresh.failure import Failure, FailureKind
@@ -133,6 +133,10 @@ def test_errors_are_facts(lake: OneLake) -> None:
     late = look(lake, left=1)
     assert isinstance(late, Failure)
     assert late.code == "NoTimeLeft"
+    over = Sources(Tokens(), HandClock(), url=lake.url).look(ORDERS, Known({"": SourceMemory()}), ends_at=-1)
+    assert over == late
+    files = Sources(Tokens(), HandClock(), url=lake.url)
+    assert _Until(files, lambda: True).list_files(ORDERS, "") == late
     lake.server.close()
     gone = look(lake)
     assert isinstance(gone, Failure)

@@ -13,15 +13,16 @@ from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
 
-from shared.refresh.failure import Failure
+from shared.refresh.failure import Delivery, Failure, Fault
 from shared.sources.groups import GlueDatabase, Group
-from shared.sources.ports import Known, Seen
+from shared.sources.ports import NEVER, Known, Seen
 from shared.sources.replies import Reply
 from shared.targets import Target
 from tests.simulation.platform import PlatformRun
 from tests.simulation.scheduler import Hub
 from tests.simulation.world import at
 
+LATE = Failure("NoTimeLeft", "too late", Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
 ARN = "arn:aws:glue:r:123456789012:table/sales/"
 
 
@@ -177,8 +178,9 @@ class LakeSources:
         self._worker, self._lake, self._core = worker, lake, core
         self._keys = {target.name: key for key, target in targets.items()}
 
-    def look(self, group: Group, known: Known) -> Seen | Failure:
+    def look(self, group: Group, known: Known, *, ends_at: float = NEVER) -> Seen | Failure:
         """By the shipped driver, or the copy of it that is under test."""
+        self._ends_at = ends_at
         assert isinstance(group, GlueDatabase)
         found: Seen | Failure = self._core.catalog.look_at_database(group, known, self)
         return found
@@ -198,6 +200,8 @@ class LakeSources:
 
     def _ask(self, call: str, make: Callable[[], Any]) -> Any:
         worker = self._worker
+        if worker.monotonic() > self._ends_at:
+            return LATE
         worker.calls -= 1  # only calls that start or follow runs must be few
         asked_at, began = worker.now(), worker.monotonic()
 

@@ -18,7 +18,7 @@ from shared.sources.delta import look_at_table
 from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, TableBucket, encode
 from shared.sources.looking import Looking
 from shared.sources.memory import GroupRecord, IcebergVersion, read_group, write_group
-from shared.sources.ports import Known, Seen
+from shared.sources.ports import NEVER, Known, Seen
 from shared.targets import GlueTableChanged, GlueView, IcebergChanged, LakeViews, OneLakeChanged, Target
 from tests.support.core import BUSY, NOON, POLICY, ScriptedPlatform, Stage, at, report, seconds
 from tests.support.sources import DENIED, THROTTLED, FakeCatalog, FakeLog, data_commit, metadata_commit
@@ -38,9 +38,11 @@ class Clouds:
         self.log = FakeLog()
         self.before: Any = lambda _group, _known: None
         self.looks: list[str] = []
+        self.ends_at: list[float] = []
 
-    def look(self, group: Group, known: Known) -> Seen | Failure:
+    def look(self, group: Group, known: Known, *, ends_at: float = NEVER) -> Seen | Failure:
         """As an adapter dispatches it."""
+        self.ends_at.append(ends_at)
         self.looks.append(f"{group}: {' '.join(sorted({*known.sources, *known.views}))}")
         self.before(group, known)
         self.catalog.clock = self.log.clock = self.stage.clock.monotonic()
@@ -430,6 +432,7 @@ def test_a_refresh_that_would_read_nothing_new_is_spared(lookout: Lookout) -> No
     """Rule 7: all sources and the view are read anew, in this order, and no memory is saved."""
     assert before_start(lookout) == Proven(at(1000.8), "70", at(1002))
     assert lookout.clouds.looks[-3:] == ["database raw: returns", "database sales: orders", "database sales: daily"]
+    assert lookout.clouds.ends_at[-3:] == [1003] * 3
     assert lookout.told[-1] == {"group": "sources of daily", "outcome": "spared"}
 
 
