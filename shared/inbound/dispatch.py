@@ -82,7 +82,9 @@ def take(engine: Engine, configuration: Configuration, readings: Sequence[Messag
     deliveries = [_delivery(engine, configuration, reading) for reading in readings]
     concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
     judged = {target.key: _look(engine, target, happened) for target, happened in _by_target(concerns)}
-    return tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
+    verdicts = tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
+    engine.tell()
+    return verdicts
 
 
 def _delivery(engine: Engine, configuration: Configuration, reading: Message) -> _Delivery:

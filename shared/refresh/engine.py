@@ -5,7 +5,7 @@ What makes it safe to be killed at any line:
     signal arrives -> folded -> saved                   only then is its delivery acknowledged
     claim saved    -> start sent -> answer saved        a claim without an answer is looked up after its lease
     cancel saved   -> cancel sent                       the end that it causes is not taken for a person's
-    success        -> followers signalled -> saved      a crash between repeats the signals, which fold away
+    success saved  -> followers told -> saved           a crash between repeats the signals, which fold away
     wake sent      -> the record that names it saved    no record waits for nothing
 """
 
@@ -30,14 +30,15 @@ from shared.refresh.inputs import (
     Input,
     Listed,
     Reported,
-    Signalled,
     Unsent,
     WakeSpent,
 )
+from shared.refresh.outbox import note_success, take
 from shared.refresh.planning import next_scheduled, plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
-from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, Signal, State, Wake
+from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
+from shared.refresh.telling import Teller
 from shared.targets import Cloud, Package, Target
 from shared.values import Value
 
@@ -144,6 +145,7 @@ class Engine:
         self.ports = ports
         self.looks = ports.looks(self.targets, self._reconcile) if ports.looks else None
         self._ends_at = ends_at
+        self._teller = Teller(ports.store, ports.clock, self._reconcile, self._followers, self.is_out_of_time)
 
     def is_out_of_time(self) -> bool:
         """Whether this invocation must begin nothing new."""
@@ -175,7 +177,7 @@ class Engine:
 
     def _turn(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
         """One load, at most one call, at most one save before it."""
-        snapshot = self._see(target, turn.pending)
+        snapshot = self._see(target, turn.pending, may_call=may_call)
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
         action = self._decide(snapshot, may_call=may_call)
@@ -227,8 +229,11 @@ class Engine:
             return ()
         return (found,) if found else ()
 
-    def _see(self, target: Target, pending: tuple[Input | About, ...]) -> Snapshot:
-        """Load the record; fold what the configuration and the calendar owe it, then what is pending."""
+    def _see(self, target: Target, pending: tuple[Input | About, ...], *, may_call: bool) -> Snapshot:
+        """Load the record; fold what the configuration and the calendar owe it, then what is pending.
+
+        Who may call the platform also takes it upon himself to tell what it is time to tell.
+        """
         document = self.ports.store.load(target.key)
         read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
@@ -242,9 +247,23 @@ class Engine:
             state = folded.state
             if folded.ended:
                 ended.append(folded.ended)
+                state = self._with_success(state, folded.ended, target, now)
         if self.looks and target.policy.look:
             state = note_startable(state, now)
+        if may_call:
+            state = replace(state, outbox=take(state.outbox, now))
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
+
+    def _with_success(self, state: State, ended: Ended, target: Target, now: datetime) -> State:
+        """Rule 10: the save that records a success that covers also records that followers are to be told of it."""
+        covers = not ended.foreign or self.ports.platform.capabilities.foreign_covers
+        if ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN} or not covers or not self._followers(target):
+            return state
+        return replace(state, outbox=note_success(state.outbox, ended.ended_at, now))
+
+    def _followers(self, target: Target) -> Sequence[Target]:
+        """The targets of this cloud that come after one, as this worker's own configuration has them."""
+        return self.package.followers(target.name)
 
     def _is_due(self, snapshot: Snapshot) -> bool:
         wake_at = snapshot.before.wake_at
@@ -328,30 +347,21 @@ class Engine:
     # --- Saving ------------------------------------------------------------------------------------------------------
 
     def _save(self, snapshot: Snapshot, state: State, until: datetime | None) -> bool:
-        """Followers and history first, then the wake, then the record that says that all this is done."""
+        """History first, then the wake, then the record that says that all this is done."""
         for ended in snapshot.ended:
-            self._settle(snapshot, ended)
+            entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
+            self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
         scheduled = next_scheduled(state, snapshot.target, snapshot.now)
         watched = decide.watch_at(state, snapshot.target.policy, snapshot.now)
-        look_at = min((at for at in (until, scheduled, watched) if at), default=None)
+        look_at = min((at for at in (until, scheduled, watched, state.outbox.next_at) if at), default=None)
         wakes, sent = self._wakes(snapshot, state, look_at)
         state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return False
         self.ports.store.save(snapshot.document, records.write(state), look_at)
+        self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
         self._emit_changes(snapshot, state)
         return True
-
-    def _settle(self, snapshot: Snapshot, ended: Ended) -> None:
-        """Rule 10: a success is a signal, at the time of its end, for the targets that come after."""
-        entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
-        self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
-        counts = not ended.foreign or snapshot.context.capabilities.foreign_covers
-        if ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN} or not counts:
-            return
-        signal = Signal(ended.ended_at, f"after {snapshot.target.name}")
-        for follower in self.package.followers(snapshot.target.name):
-            self.reconcile(follower, (Signalled(signal),), may_call=False)
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.
@@ -391,6 +401,15 @@ class Engine:
             document = self.ports.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
             self.reconcile(target, (WakeSpent(wake.due),))
+
+    def tell(self) -> None:
+        """Tell followers what this invocation took upon itself to tell, as long as it has time (rule 10).
+
+        Whoever takes messages calls this last, so that no target waits for what another one tells. What is not told is
+        due in the record: trouble is logged, and sends no delivery back.
+        """
+        for target, trouble in self._teller.tell():
+            self._emit("not told", target, {"why": f"{type(trouble).__name__}: {trouble}"})
 
     def _touched(self, document: Document) -> bool:
         state = records.read_state(document.body)

@@ -117,6 +117,18 @@ class Spared(Value, frozen=True):
     moment: datetime
 
 
+class Told(Value, frozen=True):
+    """Followers were told of the success whose run ended at `at`: all up to this key, or all there are.
+
+    `next_at` is when the rest is to be told: ahead where the same worker goes on, now where its time is over.
+    """
+
+    at: datetime
+    up_to: str
+    all_told: bool
+    next_at: datetime
+
+
 Input = (
     Signalled
     | Planned
@@ -136,4 +148,5 @@ Input = (
     | Proven
     | Disproved
     | Spared
+    | Told
 )

@@ -40,10 +40,12 @@ from shared.refresh.inputs import (
     ResumeAsked,
     Signalled,
     Spared,
+    Told,
     Unsent,
     WakeSpent,
     Withdrawn,
 )
+from shared.refresh.outbox import note_told
 from shared.refresh.owed import EARLIEST, JOBS_OPEN_MOST, covers, merge, owe, split, without
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.proven import note_run_time, prove, spare
@@ -226,6 +228,11 @@ def _apply_disproof(state: State, given: Disproved, context: Context, now: datet
     signal = Signal(given.at, f"{given.source} has what the view lacks", looked=True)
     signalled = _take_signal(state, Signalled(signal), context, now).state
     return Folded(replace(signalled, disproved=signalled.owed is not None))
+
+
+def _note_told(state: State, given: Told, _context: Context, _now: datetime) -> Folded:
+    """Rule 10: how far followers were told, put into whatever the record has become meanwhile."""
+    return Folded(replace(state, outbox=note_told(state.outbox, given)))
 
 
 def _note_plan(state: State, given: Planned, _context: Context, _now: datetime) -> Folded:
@@ -842,6 +849,7 @@ def _anytime(situation: Situation) -> dict[type, Row]:
         Proven: _apply_proof,
         Disproved: _apply_disproof,
         Spared: _apply_spare,
+        Told: _note_told,
     }
     return {given: _row(step, situation) for given, step in steps.items()}
 

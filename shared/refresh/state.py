@@ -123,6 +123,54 @@ class Cancelled(Value, frozen=True, tag="cancelled", tag_field="hold"):
 Hold = Paused | Blocked | Cancelled
 
 
+class Success(Value, frozen=True):
+    """A success that the targets which come after are being told of."""
+
+    at: datetime
+    """The end of the run, which is the time of the signal that each follower gets."""
+    told_up_to: str = ""
+    """The key of the last follower told; followers are told in the order of their keys."""
+
+
+class Notice(Value, frozen=True):
+    """An outcome event that waits to be sent; what else the event says is read when it is sent (design, section 10)."""
+
+    number: int
+    """Counts the events of the target, so that a repetition is recognised and a gap is seen."""
+    kind: str
+    """What happened, as the last part of the event's type: `refreshed`, `failed`, `held` and so on."""
+    at: datetime
+    """When it happened."""
+    token: str = ""
+    """The token of the run that it is about, or the beginning of a long one; empty where it is about none."""
+
+
+class Position(Value, frozen=True):
+    """How far the events of one target were delivered to one destination."""
+
+    destination: str
+    """A digest of the destination's settings: one whose settings change is another destination."""
+    number: int
+    """The number of the last event that was delivered, or dropped because the destination refuses it for good."""
+
+
+class Outbox(Value, frozen=True):
+    """What a target still has to tell after a run's end, until it is delivered (design, rule 10)."""
+
+    telling: Success | None = None
+    """The success that followers are being told of."""
+    waiting: datetime | None = None
+    """The end of the latest success that waits for its turn; one between the two need not be told."""
+    next_at: datetime | None = None
+    """When somebody is to tell next. Who tells moves it ahead first, so that one worker tells at a time."""
+    notices: tuple[Notice, ...] = ()
+    """Outcome events that not every destination has yet, in the order of their numbers."""
+    last_number: int = 0
+    """The number of the last outcome event of the target."""
+    positions: tuple[Position, ...] = ()
+    """How far each destination is."""
+
+
 class State(Value, frozen=True):
     """All that is known about one target; stored as one record under optimistic concurrency.
 
@@ -156,6 +204,8 @@ class State(Value, frozen=True):
     """Since when something is owed and neither a run nor a hold is in the way."""
     run_times: tuple[timedelta, ...] = ()
     """How long the last successful runs of ours took, the newest last; five at most."""
+    outbox: Outbox = Outbox()
+    """What a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
 
     @property
     def situation(self) -> Situation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.simulation import scenarios
+from tests.simulation import follower_scenarios, scenarios
 from tests.simulation.history import ANYWHERE, WORLDS, Focus
 from tests.simulation.scenarios import Tale
 
@@ -596,25 +596,71 @@ MUTANTS = (
     # --- 10. After, 11. own output -----------------------------------------------------------------------------------
     Mutant(10, "a success of a target is a signal for those that name it", seeds(), """
         engine:
-        - self.reconcile(follower, (Signalled(signal),), may_call=False)
-        + pass
+        - return replace(state, outbox=note_success(state.outbox, ended.ended_at, now))
+        + return state
         """),
     Mutant(10, "at the time of its end", scenarios.a_follower_that_runs_already, """
         engine:
-        ~ Signal(ended.ended_at, => Signal(ended.claimed_at,
+        ~ note_success(state.outbox, ended.ended_at, => note_success(state.outbox, ended.claimed_at,
         """),
-    Mutant(10, "stored with them before the success is saved", scenarios.dies_after_a_success, """
+    Mutant(10, "the save that records the success also records what is to be told", scenarios.dies_after_a_success, """
         engine:
-        - for ended in snapshot.ended:
-        -     self._settle(snapshot, ended)
-        - scheduled = next_scheduled(state, snapshot.target, snapshot.now)
-        + scheduled = next_scheduled(state, snapshot.target, snapshot.now)
-        - self._emit_changes(snapshot, state)
-        - return True
-        + for ended in snapshot.ended:
-        +     self._settle(snapshot, ended)
-        + self._emit_changes(snapshot, state)
-        + return True
+        - self._world.store.save(snapshot.document, records.write(state), look_at)
+        + first = records.write(replace(state, outbox=snapshot.before.outbox))
+        + saved = self._world.store.save(snapshot.document, first, look_at)
+        + self._world.store.save(saved, records.write(state), look_at)
+        """),
+    Mutant(10, "at most two times: the latest one waits", follower_scenarios.three_successes, """
+        outbox:
+        ~ waiting=max(outbox.waiting or ended_at, ended_at) => waiting=outbox.waiting or ended_at
+        """),
+    Mutant(10, "at most two times: the one that is being told stays", follower_scenarios.three_successes, """
+        outbox:
+        ~ waiting=max(outbox.waiting or ended_at, ended_at) => telling=replace(telling, at=ended_at)
+        """),
+    Mutant(10, "with the key of the last follower told", follower_scenarios.many_followers, """
+        telling:
+        - if follower.key <= success.told_up_to:
+        + if False:
+        """),
+    Mutant(10, "a record with something to tell is due", follower_scenarios.dies_and_no_wake_comes, """
+        engine:
+        ~ (until, scheduled, watched, state.outbox.next_at) => (until, scheduled, watched)
+        """),
+    Mutant(10, "... also what is left when the time is over", follower_scenarios.many_followers_by_ticks, """
+        outbox:
+        ~ telling=further, next_at=told.next_at) => telling=further, next_at=None)
+        """),
+    Mutant(10, "does what is due for the target first, then tells", follower_scenarios.its_own_start_first, """
+        engine:
+        - self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
+        + self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
+        + self._teller.tell()
+        """),
+    Mutant(10, "who tells first moves wake_at ahead", follower_scenarios.many_look_while_one_tells, """
+        outbox:
+        ~ if not has_more(outbox) or (outbox.next_at is not None and now < outbox.next_at): => if not has_more(outbox):
+        """),
+    Mutant(10, "... so that one tells at a time", follower_scenarios.who_lost_its_turn, """
+        telling:
+        ~ if outbox.next_at != next_at or outbox.telling is None: => if outbox.telling is None:
+        """),
+    Mutant(10, "in the order of their keys", follower_scenarios.many_followers, """
+        telling:
+        ~ sorted(self._followers(target), key=lambda follower: follower.key) => list(self._followers(target))
+        """),
+    Mutant(10, "within the invocation's time", follower_scenarios.no_time_left, """
+        telling:
+        ~ if self._is_over() or self._clock.monotonic() >= until: => if self._clock.monotonic() >= until:
+        """),
+    Mutant(10, "folds how far it got into whatever the record has become", follower_scenarios.told_of_another, """
+        outbox:
+        ~ if telling is None or telling.at != told.at: => if telling is None:
+        """),
+    Mutant(10, "delivery is at least once", follower_scenarios.a_follower_in_trouble, """
+        telling:
+        - return Progress(up_to, all_told=False, trouble=failure)
+        + pass
         """),
     Mutant(11, "events about the target's own output never signal it", scenarios.its_own_output, """
         routing:

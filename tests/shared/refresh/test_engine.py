@@ -130,20 +130,6 @@ def test_a_success_is_in_the_history_and_makes_the_view_fresh() -> None:
     assert "run succeeded" in stage.words()
 
 
-def test_followers_are_signalled_before_the_success_is_saved() -> None:
-    """Rule 10: a crash between repeats the signal, which folds away."""
-    stage = Stage(
-        a_target(), a_target("after", after=("daily",)), platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)])
-    )
-    stage.put(RUNNING)
-    stage.put(State(), "after")
-    saved: list[str] = []
-    stage.store.before_save = saved.append
-    stage.engine.reconcile(stage.target())
-    assert saved == [stage.target("after").key, stage.target().key]
-    assert stage.state("after").owed
-
-
 def test_a_failure_signals_no_follower() -> None:
     """There is nothing new to read."""
     stage = Stage(

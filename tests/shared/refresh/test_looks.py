@@ -163,6 +163,7 @@ def test_followers_are_told_of_a_proof() -> None:
     for name in ("daily", "monthly"):
         made.put(State(fresh_as_of=at(-900), owed=OWED if name == "daily" else None), name)
     made.engine.reconcile(made.target(), (Proven(NOON, "7", at(1)),))
+    made.engine.tell()
     owed = made.state("monthly").owed
     assert owed
     assert (owed.oldest, owed.reasons) == (at(1), ("after daily",))

@@ -28,6 +28,7 @@ from shared.refresh.inputs import (
     ResumeAsked,
     Signalled,
     Spared,
+    Told,
     Unsent,
     WakeSpent,
     Withdrawn,
@@ -93,6 +94,7 @@ EVERYWHERE: tuple[Input, ...] = (
     Proven(NOON, "7", at(1)),
     Disproved(NOON, "sales.orders"),
     Spared(NOON, at(1)),
+    Told(NOON, "a", all_told=True, next_at=NOON),
 )
 LEADS: list[tuple[Situation, Input, Context, Situation]] = [
     *((situation, happening, ON_GLUE, situation) for situation, happening in product(S, EVERYWHERE)),

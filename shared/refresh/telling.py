@@ -1,0 +1,112 @@
+"""Telling followers of a success, after whatever is due for the targets themselves is done (design, rule 10).
+
+    record:   telling t, next_at +10 s    told up to "k", next_at +10 s      told up to "z", next_at now
+                 |                            |                                 |
+    worker A:  saved ----- a, b ... k ------ saved ------ l, m ... z --------- saved: its time is over
+    worker B:      . not due: leaves it alone                                      . takes it, goes on after "z"
+
+A worker that dies, or loses its record to another one, costs repetitions, which fold away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from shared.refresh import records
+from shared.refresh.inputs import Input, Signalled, Told
+from shared.refresh.outbox import TELL_AGAIN
+from shared.refresh.ports import Clock, Store
+from shared.refresh.state import Outbox, Signal, Success
+from shared.targets import Target
+from shared.values import Value
+
+TOLD_BETWEEN_SAVES = timedelta(seconds=5)
+"""For how long followers are told until it is saved how far that got: well within `TELL_AGAIN`, also if the last calls
+are slow, so that nobody else begins meanwhile."""
+
+Reconcile = Callable[[Target, Sequence[Input]], object]
+"""Fold inputs into a target's record, save it, and send nothing to the platform."""
+
+
+class Progress(Value, frozen=True):
+    """How far a stretch of telling came: the key of the last follower told, and the trouble that ended it, if any."""
+
+    up_to: str
+    all_told: bool
+    trouble: Exception | None = None
+
+
+class Teller:
+    """Tells what this invocation took upon itself to tell, as long as there is time."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        reconcile: Reconcile,
+        followers: Callable[[Target], Sequence[Target]],
+        is_over: Callable[[], bool],
+    ) -> None:
+        """`followers` gives the targets that come after one, in any order; `is_over` says that no time is left."""
+        self._store = store
+        self._clock = clock
+        self._reconcile = reconcile
+        self._followers = followers
+        self._is_over = is_over
+        self._taken: dict[str, tuple[Target, datetime]] = {}
+
+    def note_save(self, target: Target, before: Outbox, after: Outbox, now: datetime) -> None:
+        """Note that a save moved the time to tell: ahead is ours to tell, now is for whoever comes next."""
+        if after.next_at is None:
+            self._taken.pop(target.key, None)
+        elif after.next_at != before.next_at:
+            self._taken[target.key] = (target, after.next_at)
+            if after.next_at <= now:
+                del self._taken[target.key]
+
+    def tell(self) -> list[tuple[Target, Exception]]:
+        """Tell what was taken while there is time; returns what went wrong, which is tried again by whoever is next."""
+        errors = []
+        while self._taken and not self._is_over():
+            target, next_at = next(iter(self._taken.values()))
+            try:
+                trouble = self._tell(target, next_at)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the other targets must not wait for it
+                trouble = failure
+            if trouble:
+                self._taken.pop(target.key, None)
+                errors.append((target, trouble))
+        return errors
+
+    def _tell(self, target: Target, next_at: datetime) -> Exception | None:
+        """Tell one target's followers for a while, unless somebody else took that over."""
+        outbox = records.read_state(self._store.load(target.key).body).outbox
+        if outbox.next_at != next_at or outbox.telling is None:
+            del self._taken[target.key]
+            return None
+        success = outbox.telling
+        told = self._tell_followers(target, success)
+        now = self._clock.now()
+        goes_on = told.trouble is not None or not self._is_over()
+        again_at = now + TELL_AGAIN if goes_on else now
+        self._reconcile(target, (Told(success.at, told.up_to, told.all_told, again_at),))
+        return told.trouble
+
+    def _tell_followers(self, target: Target, success: Success) -> Progress:
+        """Signal followers in the order of their keys, from the last one told, until it is time to save."""
+        until = self._clock.monotonic() + TOLD_BETWEEN_SAVES.total_seconds()
+        followers = sorted(self._followers(target), key=lambda follower: follower.key)
+        up_to = success.told_up_to
+        signalled = Signalled(Signal(success.at, f"after {target.name}"))
+        for follower in followers:
+            if follower.key <= success.told_up_to:
+                continue
+            if self._is_over() or self._clock.monotonic() >= until:
+                return Progress(up_to, all_told=False)
+            try:
+                self._reconcile(follower, (signalled,))
+            except Exception as failure:  # noqa: BLE001 - those before it are told, and that is to be saved
+                return Progress(up_to, all_told=False, trouble=failure)
+            up_to = follower.key
+        return Progress(up_to, all_told=True)

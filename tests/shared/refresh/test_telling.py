@@ -1,0 +1,525 @@
+"""Rule 10 over a store in memory: followers are told of a success, all of them, however many and whoever dies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from local.emulators.memory import MemoryStore, MemoryWaker
+from shared.config.load import Configuration
+from shared.inbound.dispatch import take
+from shared.inbound.messages import Ticked, Woken
+from shared.refresh import records
+from shared.refresh.engine import Engine, Ports
+from shared.refresh.ports import Document, Phase, Started, StoreDownError
+from shared.refresh.state import Deployment, Outbox, Owed, Situation, State, Success, Wake
+from shared.targets import Cloud, Target
+from tests.support.core import (
+    GLUE,
+    NOON,
+    POLICY,
+    HandClock,
+    ScriptedPlatform,
+    Stage,
+    a_run,
+    a_target,
+    at,
+    report,
+    seconds,
+)
+
+OWED = Owed(at(-100), at(-100), reasons=("why",))
+RUN = replace(a_run(Situation.RUNNING, covering=OWED), next_look_at=NOON)
+RUNNING = State(run=RUN, last_claim_at=NOON, wake_at=NOON)
+END = at(-1)
+
+
+QUICK = replace(GLUE, call_timeout=seconds(5))
+"""A platform whose calls fit into an invocation of nine seconds."""
+
+
+def succeeding() -> ScriptedPlatform:
+    """A platform on which the run has succeeded, and others can be started."""
+    return ScriptedPlatform(QUICK, get=[report(Phase.SUCCEEDED, ended_at=END)], start=[Started("r2", NOON)])
+
+
+def with_followers(*names: str, platform: ScriptedPlatform | None = None) -> Stage:
+    """A target that is about to succeed, and these that come after it."""
+    stage = Stage(a_target(), *(a_target(name, after=("daily",)) for name in names), platform=platform or succeeding())
+    for name in names:
+        stage.put(State(), name)
+    stage.put(RUNNING)
+    return stage
+
+
+def is_told(stage: Stage, name: str) -> bool:
+    """Whether a follower is owed a refresh for the success."""
+    owed = stage.state(name).owed
+    return owed is not None and owed.reasons == ("after daily",)
+
+
+# --- What is recorded ------------------------------------------------------------------------------------------------
+
+
+def test_the_save_of_a_success_records_that_followers_are_to_be_told() -> None:
+    """One save: before it neither is known, after it nothing can be lost. Its time is the end of the run."""
+    stage = with_followers("after")
+    stage.engine.reconcile(stage.target())
+    state = stage.state()
+    assert (state.fresh_as_of, state.outbox) == (NOON, Outbox(Success(END), next_at=at(10)))
+    assert not is_told(stage, "after")
+
+
+def test_a_record_with_something_to_tell_is_due() -> None:
+    """When the one who was to tell is late by ten seconds: a tick finds it, and a wake is on its way."""
+    stage = with_followers("after")
+    stage.engine.reconcile(stage.target())
+    state = stage.state()
+    assert (state.wake_at, at(10) in state.wakes) == (at(10), True)
+    stage.at(10)
+    assert stage.store.due(at(10), 9) == [stage.target().key]
+
+
+def test_a_success_that_nobody_follows_costs_one_save() -> None:
+    """Nothing is to be told."""
+    stage = with_followers()
+    saves = stage.store.saves
+    stage.engine.reconcile(stage.target())
+    stage.engine.tell()
+    assert (stage.state().outbox, stage.store.saves - saves) == (Outbox(), 1)
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.CANCELLED])
+def test_what_is_no_success_is_told_to_nobody(phase: Phase) -> None:
+    """There is nothing new to read."""
+    stage = with_followers("after", platform=ScriptedPlatform(get=[report(phase)]))
+    stage.engine.reconcile(stage.target())
+    stage.engine.tell()
+    assert (stage.state().outbox, stage.state("after").owed) == (Outbox(), None)
+
+
+# --- Telling ---------------------------------------------------------------------------------------------------------
+
+
+def test_followers_are_signalled_and_nothing_is_left() -> None:
+    """The signal has the time of the run's end, as the record of the upstream target said before."""
+    stage = with_followers("after", "later")
+    stage.engine.reconcile(stage.target())
+    stage.engine.tell()
+    owed = stage.state("after").owed
+    assert owed
+    assert (owed.oldest, owed.reasons, owed.asked) == (END, ("after daily",), False)
+    assert is_told(stage, "later")
+    assert stage.state().outbox == Outbox()
+
+
+def test_followers_are_told_in_the_order_of_their_keys() -> None:
+    """Whatever the order of the file: so the last key says who was told."""
+    stage = with_followers("c", "a", "b")
+    saved: list[str] = []
+    stage.engine.reconcile(stage.target())
+    stage.store.before_save = saved.append
+    stage.engine.tell()
+    assert saved == [stage.target(name).key for name in ("a", "b", "c", "daily")]
+
+
+def test_what_is_due_for_the_target_comes_before_what_it_tells() -> None:
+    """More is owed already: the next run starts, then the followers hear of the last one."""
+    stage = with_followers("after")
+    stage.put(replace(RUNNING, last_claim_at=at(-900), owed=OWED))
+    told_at_start: list[bool] = []
+    stage.platform.answers["start"] = [
+        lambda: told_at_start.append(is_told(stage, "after")) or Started("r2", NOON)  # type: ignore[func-returns-value]
+    ]
+    take(stage.engine, stage.configuration, [Ticked()])
+    assert told_at_start == [False]
+    assert is_told(stage, "after")
+
+
+def test_no_target_of_a_tick_waits_for_what_another_one_tells() -> None:
+    """All that is due is reconciled first."""
+    names = [f"f{number}" for number in range(5)]
+    stage = with_followers(*names)
+    other = a_target("zz")
+    engine = stage.engine_of(*stage.configuration.targets, other)
+    stage.configuration = Configuration((*stage.configuration.targets, other))
+    stage.put(State(owed=OWED, wake_at=NOON), "zz")
+    told_at_start: list[bool] = []
+    stage.platform.answers["start"] = [
+        lambda: told_at_start.append(is_told(stage, "f0")) or Started("r2", NOON)  # type: ignore[func-returns-value]
+    ]
+    take(engine, stage.configuration, [Ticked()])
+    assert told_at_start == [False]
+    assert all(is_told(stage, name) for name in names)
+
+
+def test_one_worker_tells_at_a_time() -> None:
+    """Another one that looks meanwhile finds that it is not its turn."""
+    stage = with_followers("after")
+    stage.engine.reconcile(stage.target())
+    other = stage.engine_of(*stage.configuration.targets)
+    stage.at(9)
+    other.reconcile(stage.target(), force=True)
+    other.tell()
+    assert not is_told(stage, "after")
+
+
+def test_who_was_to_tell_and_did_not_is_replaced() -> None:
+    """Ten seconds later: the worker died after the save."""
+    stage = with_followers("after")
+    stage.engine.reconcile(stage.target())
+    stage.at(10)
+    other = stage.engine_of(*stage.configuration.targets)
+    other.wake(Wake(stage.target().key, at(10), "nobody's"))
+    assert stage.state().wake_at == at(20)
+    other.tell()
+    assert is_told(stage, "after")
+    assert stage.state().outbox == Outbox()
+
+
+def test_who_lost_its_turn_tells_no_more() -> None:
+    """A worker that froze for ten seconds after it saved the success."""
+    stage = with_followers("after")
+    stage.engine.reconcile(stage.target())
+    stage.at(10)
+    stage.engine_of(*stage.configuration.targets).reconcile(stage.target())
+    stage.engine.tell()
+    assert not is_told(stage, "after")
+    assert stage.state().outbox == Outbox(Success(END), next_at=at(20))
+
+
+def test_a_success_during_the_telling_is_told_afterwards() -> None:
+    """It ends while the first followers hear of the one before: these hear of it again, with the later time."""
+    stage = with_followers("a", "b")
+    later = at(5)
+
+    def end_again(key: str) -> None:
+        if key == stage.target("b").key:
+            stage.store.before_save = lambda _key: None
+            known = stage.state().outbox
+            stage.put(replace(stage.state(), outbox=replace(known, waiting=later)))
+
+    stage.engine.reconcile(stage.target())
+    stage.store.before_save = end_again
+    stage.engine.tell()
+    owed = [stage.state(name).owed for name in ("a", "b")]
+    assert [each.newest >= later for each in owed if each] == [True, True]
+    assert stage.state().outbox == Outbox()
+
+
+def test_how_far_it_got_is_put_into_whatever_the_record_has_become() -> None:
+    """A signal that came meanwhile stays."""
+    stage = with_followers("after")
+
+    def be_first(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.put(replace(stage.state(), owed=OWED))
+
+    stage.engine.reconcile(stage.target())
+    stage.store.before_save = be_first
+    stage.engine.tell()
+    assert (stage.state().owed, stage.state().outbox) == (OWED, Outbox())
+
+
+def test_a_follower_in_trouble_is_told_later_and_those_before_it_once() -> None:
+    """The store is down for it; nothing of that sends a delivery back, and the log says so."""
+    stage = with_followers("a", "b", "c")
+
+    def down_for_b(key: str) -> None:
+        if key == stage.target("b").key:
+            raise StoreDownError("b is down")
+
+    stage.store.before_save = down_for_b
+    assert [judged.verdict for judged in take(stage.engine, stage.configuration, [Ticked()])] == ["done"]
+    assert stage.state().outbox == Outbox(Success(END, stage.target("a").key), next_at=at(10))
+    assert [event.fields["why"] for event in stage.told if event.what == "not told"] == ["StoreDownError: b is down"]
+    stage.store.before_save = lambda _key: None
+    stage.at(10)
+    loads: list[str] = []
+    load = stage.store.load
+    stage.store.load = lambda key: loads.append(key) or load(key)  # type: ignore[func-returns-value,method-assign]
+    next_one = stage.engine_of(*stage.configuration.targets)
+    next_one.reconcile(stage.target())
+    next_one.tell()
+    assert all(is_told(stage, name) for name in "abc")
+    assert stage.target("a").key not in loads
+
+
+def test_what_cannot_be_read_while_telling_keeps_nobody_else_waiting() -> None:
+    """Two targets tell; the store is down for the record of the first."""
+    first, second = a_target("first"), a_target("second")
+    stage = Stage(
+        first,
+        second,
+        a_target("a", after=("first",)),
+        a_target("b", after=("second",)),
+        platform=succeeding(),
+    )
+    for name in ("a", "b"):
+        stage.put(State(), name)
+    for name in ("first", "second"):
+        stage.put(RUNNING, name)
+        stage.engine.reconcile(stage.target(name))
+    load = stage.store.load
+
+    def down_for_first(key: str) -> Document:
+        if key == first.key:
+            raise StoreDownError("first is down")
+        return load(key)
+
+    stage.store.load = down_for_first  # type: ignore[method-assign]
+    stage.engine.tell()
+    stage.store.load = load  # type: ignore[method-assign]
+    owed = stage.state("b").owed
+    assert owed
+    assert (stage.state("a").owed, owed.reasons) == (None, ("after second",))
+
+
+def test_the_command_line_tells_nobody() -> None:
+    """It may not call the platform, and leaves the record as due as it was."""
+    stage = with_followers("after")
+    outbox = Outbox(Success(END), next_at=NOON)
+    stage.put(State(outbox=outbox, wake_at=NOON))
+    stage.engine.reconcile(stage.target(), force=True, may_call=False)
+    stage.engine.tell()
+    assert (stage.state().outbox, stage.state().wake_at) == (outbox, NOON)
+
+
+# --- Crashes ---------------------------------------------------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """The worker is gone."""
+
+
+class MortalStore(MemoryStore):
+    """A store at whose n-th call the worker dies, before or after it took effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dies_at, self.after, self.calls = 0, False, 0
+
+    def _effect(self, do: Any) -> Any:
+        self.calls += 1
+        dies = self.calls == self.dies_at
+        if dies and not self.after:
+            raise KilledError
+        result = do()
+        if dies:
+            raise KilledError
+        return result
+
+    def load(self, key: str) -> Document:
+        """Read."""
+        return self._effect(lambda: MemoryStore.load(self, key)) if self.dies_at else super().load(key)
+
+    def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        """Write."""
+        return self._effect(lambda: _save(self, document, body, wake_at))
+
+
+def _save(store: MemoryStore, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+    dies_at, store.dies_at = store.dies_at, 0  # type: ignore[attr-defined]
+    try:
+        return MemoryStore.save(store, document, body, wake_at)
+    finally:
+        store.dies_at = dies_at  # type: ignore[attr-defined]
+
+
+def _reconcile_and_tell(engine: Engine, target: Target) -> None:
+    engine.reconcile(target)
+    engine.tell()
+
+
+EFFECTS = 13
+"""Calls of the store in the invocation that reads of the success and tells three followers; a test counts them."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("effect", range(1, EFFECTS + 1))
+def test_a_worker_that_dies_anywhere_loses_nothing(effect: int, *, after: bool) -> None:
+    """Ticks come every ten seconds here: all followers hear of the success at its time, and nothing is left to tell."""
+    stage = with_followers("a", "b", "c")
+    store = MortalStore()
+    for name in ("a", "b", "c", "daily"):
+        document = stage.store.load(stage.target(name).key)
+        store.save(Document(document.key), document.body, records.read_state(document.body).wake_at)
+    ports = replace(stage.world, store=store)
+    store.calls, store.dies_at, store.after = 0, effect, after
+    engine = Engine(stage.configuration.package(Cloud.AWS), ports)
+    with pytest.raises(KilledError):
+        _reconcile_and_tell(engine, stage.target())
+    store.dies_at = 0
+    for turn in range(1, 4):
+        stage.at(10 * turn)
+        take(Engine(stage.configuration.package(Cloud.AWS), ports), stage.configuration, [Ticked()])
+    for name in ("a", "b", "c"):
+        owed = records.read_state(store.load(stage.target(name).key).body).owed
+        assert owed
+        assert owed.oldest == END
+    assert records.read_state(store.load(stage.target().key).body).outbox == Outbox()
+
+
+def test_the_crashes_are_at_all_effects() -> None:
+    """One more would not be reached."""
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_worker_that_dies_anywhere_loses_nothing(EFFECTS + 1, after=True)
+
+
+# --- Wide ------------------------------------------------------------------------------------------------------------
+
+CALL = seconds(0.04)
+INVOCATION = 9.0
+
+
+class SlowStore(MemoryStore):
+    """A store whose calls take 40 ms each, while it is slow, and which counts the reads of each record."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.is_slow = False
+        self.reads: Counter[str] = Counter()
+
+    def look(self, key: str) -> bytes:
+        """Read without a call."""
+        return MemoryStore.load(self, key).body
+
+    def _call(self) -> None:
+        self.clock.time += CALL if self.is_slow else seconds(0)
+
+    def load(self, key: str) -> Document:
+        """Read, slowly."""
+        self._call()
+        self.reads[key] += 1
+        return super().load(key)
+
+    def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        """Write, slowly; the read that `MemoryStore` makes for it is the call."""
+        self.reads[document.key] -= 1
+        return super().save(document, body, wake_at)
+
+    def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """Ask the index, slowly."""
+        self._call()
+        return super().due(now, limit)
+
+    def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
+        """Write, slowly."""
+        self._call()
+        super().append(key, entry_id, body, expires_at)
+
+
+class SlowWaker(MemoryWaker):
+    """A queue that takes 40 ms for a message."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(clock)
+        self.clock = clock
+
+    def send(self, wake: Wake, delay: timedelta) -> None:
+        """Send, slowly."""
+        self.clock.time += CALL
+        super().send(wake, delay)
+
+
+class Wide:
+    """A target with a thousand followers, and one that has nothing to do with it, on a slow store.
+
+    One worker at a time: it takes wakes as they come due, and ticks each minute, for nine seconds an invocation.
+    """
+
+    def __init__(self, followers: int, *, wakes: bool = True) -> None:
+        self.clock = HandClock()
+        self.store, self.waker = SlowStore(self.clock), SlowWaker(self.clock)
+        self.takes_wakes = wakes
+        self.wide, self.other = a_target("wide"), a_target("other")
+        later = replace(POLICY, quiet_period=seconds(7200), max_wait=seconds(7200))
+        self.followers = [a_target(f"f{number}", after=("wide",), policy=later) for number in range(followers)]
+        self.platform = succeeding()
+        tokens = count(1)
+        self.ports = Ports(
+            Cloud.AWS,
+            self.store,
+            self.platform,
+            self.waker,
+            self.clock,
+            lambda: f"t{next(tokens)}",
+            lambda _event: None,
+        )
+        self.configuration = Configuration((self.wide, self.other, *self.followers))
+        self.lasted: list[float] = []
+        self.recorded_at: datetime | None = None
+        for target in self.configuration.targets:
+            self.put(target, State())
+        self.roll_out()
+
+    def put(self, target: Target, state: State) -> None:
+        """Have the store know this of a target."""
+        planned = replace(state, definition=target.definition, planned_until=NOON)
+        self.store.save(self.store.load(target.key), records.write(planned), planned.wake_at)
+
+    def roll_out(self) -> None:
+        """Have ticks plan the configuration, before anything happens."""
+        planned = Deployment(planned=self.configuration.fingerprint)
+        self.store.save(self.store.load(records.DEPLOYMENT_KEY), records.write(planned), None)
+
+    def state(self, target: Target) -> State:
+        """What the store knows of it, without a call."""
+        return records.read_state(self.store.look(target.key))
+
+    def run(self, until: float) -> None:
+        """Let wakes and ticks come, one after the other."""
+        next_tick = NOON
+        while self.clock.time < at(until):
+            for message in self._due(next_tick):
+                if isinstance(message, Ticked):
+                    next_tick += timedelta(minutes=1)
+                self._invoke(message)
+            self.clock.time += seconds(0.1)
+
+    def _due(self, next_tick: datetime) -> Iterator[Any]:
+        if self.clock.time >= next_tick:
+            yield Ticked()
+        for wake in self.waker.take_due():
+            if self.takes_wakes:
+                yield Woken(wake)
+
+    def _invoke(self, message: Any) -> None:
+        begun = self.clock.monotonic()
+        engine = Engine(self.configuration.package(Cloud.AWS), self.ports, ends_at=begun + INVOCATION)
+        [judged] = take(engine, self.configuration, [message])
+        assert judged.verdict == "done", judged.why
+        self.lasted.append(self.clock.monotonic() - begun)
+        if self.recorded_at is None and self.state(self.wide).fresh_as_of:
+            self.recorded_at = self.clock.time
+
+
+@pytest.mark.parametrize("wakes", [True, False], ids=["wakes", "ticks alone"])
+def test_a_thousand_followers_are_told_and_nobody_waits_for_that(*, wakes: bool) -> None:
+    """On a store that takes 40 ms a call, with 9 s an invocation: the success is recorded by the first invocation, none
+    lasts longer than it may, all followers are told of it, each once or twice, and other targets start meanwhile.
+    """
+    world = Wide(1000, wakes=wakes)
+    world.put(world.wide, RUNNING)
+    world.put(world.other, State(owed=OWED, wake_at=at(60)))
+    world.store.is_slow = True
+    world.store.reads.clear()
+    world.run(240 if wakes else 1200)
+    assert world.recorded_at
+    assert world.recorded_at <= at(INVOCATION + 1)
+    assert max(world.lasted) <= INVOCATION + 0.5
+    owed = [world.state(follower).owed for follower in world.followers]
+    assert [each.oldest for each in owed if each] == [END] * 1000
+    assert world.state(world.wide).outbox == Outbox()
+    assert sum(world.store.reads[follower.key] for follower in world.followers) <= 1100
+    other = world.state(world.other)
+    assert other.last_claim_at
+    assert other.last_claim_at <= at(60 + 2 * INVOCATION)
