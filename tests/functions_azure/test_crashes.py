@@ -185,10 +185,11 @@ _save = Engine._save
 _send = Platform._send
 
 
-def _follow_after_the_save(self: Engine, sight: Snapshot, state: State, until: datetime | None) -> bool:
-    saved = _save(self, replace(sight, ended=()), state, until)
-    for ended in sight.ended:
-        self._settle(sight, ended)
+def _note_success_in_a_save_of_its_own(self: Engine, sight: Snapshot, state: State, until: datetime | None) -> bool:
+    saved = _save(self, sight, replace(state, outbox=sight.before.outbox), until)
+    if state.outbox != sight.before.outbox:
+        now = self._see(sight.target, (), may_call=False)
+        _save(self, now, replace(now.state, outbox=state.outbox), until)
     return saved
 
 
@@ -212,8 +213,8 @@ MUTANTS = {
     "a claim after the call": Mutant(
         Engine, "_start", _claim_after_the_call, "an arrival during a run", Manner.DIES_BEFORE, "save"
     ),
-    "followers after the save": Mutant(
-        Engine, "_save", _follow_after_the_save, "one after the other", Manner.DIES_BEFORE, "append"
+    "a success that is to be told, in a save of its own": Mutant(
+        Engine, "_save", _note_success_in_a_save_of_its_own, "one after the other", Manner.DIES_BEFORE, "save"
     ),
     "a start sent once more": Mutant(
         Platform, "_send", _sent_once_more, "an arrival during a run", Manner.UNANSWERED, "start"

@@ -113,7 +113,8 @@ def a_follower_in_trouble(core: Core) -> list[str]:
     """The store is down for one follower, once: it is told later."""
     targets = [make_target("v", "glue", POLICY), *followers(3)]
     sim = deployed(core, "glue", Script(), *targets)
-    save, failed = sim.store.save, []
+    save = sim.store.save
+    failed: list[str] = []
 
     def down_once(document: Document, body: bytes, wake_at: Any) -> Document:
         if document.key == targets[2].key and not failed:
@@ -145,7 +146,8 @@ def told_of_another(core: Core) -> list[str]:
 
 def who_lost_its_turn(core: Core) -> list[str]:
     """A worker that froze after it saved a success tells nobody, because another one tells by now."""
-    sim, given = deployed(core, "glue", Script(), make_target("v", "glue", POLICY), *followers(2)), []
+    sim = deployed(core, "glue", Script(), make_target("v", "glue", POLICY), *followers(2))
+    given: list[Any] = []
     target = sim.configuration.targets[0]
     taken = Outbox(Success(at(0)), next_at=at(20))
     sim.store.save(sim.store.load(target.key), core.engine.records.write(State(outbox=taken)), at(20))
