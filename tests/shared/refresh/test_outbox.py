@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,11 +12,8 @@ from msgspec.structs import replace
 from shared.refresh import records
 from shared.refresh.inputs import Told
 from shared.refresh.outbox import (
-    NOTICE_BYTES,
-    NOTICES_MOST,
     TELL_AGAIN,
     has_more,
-    note_event,
     note_success,
     note_told,
     take,
@@ -99,65 +96,14 @@ def test_one_worker_tells_at_a_time(outbox: Outbox, *, taken: bool) -> None:
     assert take(outbox, NOON) == (replace(outbox, next_at=AGAIN) if taken else outbox)
 
 
-# --- Outcome events --------------------------------------------------------------------------------------------------
-
-
-def test_events_are_counted() -> None:
-    """One number each, also where some gave way."""
-    outbox = note_event(Outbox(), "held", at(-5), "t", NOON)
-    outbox = note_event(outbox, "released", at(-4), "", NOON)
-    assert outbox == Outbox(
-        next_at=AGAIN,
-        notices=(Notice(1, "held", at(-5), "t"), Notice(2, "released", at(-4))),
-        last_number=2,
-    )
-
-
-def filled(*kinds: str) -> Outbox:
-    """An outbox with an event of each of these kinds, in this order."""
-    outbox = Outbox()
-    for kind in kinds:
-        outbox = note_event(outbox, kind, NOON, "", NOON)
-    return outbox
-
-
-@pytest.mark.parametrize(
-    ("kinds", "gone"),
-    [
-        (["held", *["refreshed"] * 60, *["failed"] * 39], 2),
-        (["refreshed"] * NOTICES_MOST, 1),
-        ([*["held"] * 50, *["late"] * 50], 51),
-    ],
-    ids=["the oldest of the most frequent kind", "all of one kind", "the new one counts"],
-)
-def test_the_oldest_of_the_kind_of_which_most_wait_gives_way(kinds: list[str], gone: int) -> None:
-    """A hundred wait at most; what happens rarely outlives what happens often."""
-    outbox = note_event(filled(*kinds), "late", NOON, "", NOON)
-    numbers = [notice.number for notice in outbox.notices]
-    assert numbers == [number for number in range(1, NOTICES_MOST + 2) if number != gone]
-    assert outbox.last_number == NOTICES_MOST + 1
-
-
-@pytest.mark.parametrize("token", ["t" * 32, "view-" + "7" * 500, "ü" * 500, '"\\\n' * 200, "\U0001f600" * 100])
-def test_an_event_takes_two_hundred_bytes_at_most(token: str) -> None:
-    """As it is stored, whatever the token; of that the beginning is kept, as much as fits."""
-    far = datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=5, minutes=45)))
-    outbox = note_event(replace(Outbox(), last_number=10**12), "refreshed", far.astimezone(UTC), token, NOON)
-    [notice] = outbox.notices
-    assert len(msgspec.json.encode(notice)) <= NOTICE_BYTES
-    assert token.startswith(notice.token)
-    assert len(notice.token) >= min(len(token), 20)
-
-
 # --- Stored ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_outbox_is_stored_and_read() -> None:
-    """The full one, too: a target's record stays far below what any store takes (64 kB, 400 kB)."""
-    full = replace(filled(*["refreshed"] * 150), telling=Success(NOON, "k" * 500), waiting=at(5))
+    """As it was."""
+    full = Outbox(Success(NOON, "k" * 500), at(5), at(9))
     body = records.write(State(outbox=full))
     assert records.read_state(body).outbox == full
-    assert len(body) < 25_000
 
 
 def test_a_record_from_before_there_were_outboxes_has_nothing_to_tell() -> None:
