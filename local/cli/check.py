@@ -8,17 +8,17 @@ cloud does not hide the other. Exit code 1 where anything is not well or could n
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
 from local.checks.finding import Finding
+from local.cli import stack
 from local.cli.console import print_json, print_table
-from local.cli.deployment import read_config, read_file
-from local.cli.errors import NotWellError
+from local.cli.deployment import PLACES, read_config, read_file
+from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration, json_schema, load, warnings
 from shared.targets import Cloud, Target
 
@@ -101,15 +101,23 @@ def check_live(config: Path, *, as_json: bool) -> None:
     """Print what was found; raises `NotWellError` if anything is missing, or could not be looked at."""
     configuration = read_config(config)
     clouds = {target.cloud for target in configuration.targets}
-    findings: list[Finding] = []
-    if Cloud.AWS in clouds:
-        findings += _on_aws(configuration)
-    if Cloud.AZURE in clouds:
-        findings += _on_azure(configuration)
+    looks = {Cloud.AWS: _on_aws, Cloud.AZURE: _on_azure}
+    findings = [each for cloud in looks if cloud in clouds for each in _findings(cloud, configuration, looks[cloud])]
     _show(findings, as_json=as_json)
 
 
-def _on_aws(configuration: Configuration) -> list[Finding]:
+def _findings(
+    cloud: Cloud, configuration: Configuration, look: Callable[[Configuration, Mapping[str, str]], list[Finding]]
+) -> list[Finding]:
+    """Look at one cloud; a stack that is not to be found is a finding, so that it does not hide the other cloud."""
+    try:
+        environ = stack.find(cloud, configuration)
+    except (UsageError, NotWellError) as failure:
+        return [Finding(PLACES[cloud], f"could not look: {failure}", "correct the name of the stack", known=False)]
+    return look(configuration, environ)
+
+
+def _on_aws(configuration: Configuration, environ: Mapping[str, str]) -> list[Finding]:
     """Look at AWS, in the Region that the environment or the profile names."""
     from botocore.exceptions import BotoCoreError
 
@@ -117,22 +125,22 @@ def _on_aws(configuration: Configuration) -> list[Finding]:
     from local.checks import aws
 
     try:
-        opened = session(os.environ.get("AWS_REGION", ""))
+        opened = session(environ.get("AWS_REGION", ""))
         region = opened.get_config_variable("region")
     except BotoCoreError as error:
         return [Finding("AWS", f"{error}", "set AWS_PROFILE to one that is there, or unset it", known=False)]
     if region:
-        return list(aws.looked_at(configuration, opened.create_client, region, os.environ))
+        return list(aws.looked_at(configuration, opened.create_client, region, environ))
     return [Finding("AWS", "no Region", "set AWS_REGION, as the deployment's output Environment does", known=False)]
 
 
-def _on_azure(configuration: Configuration) -> list[Finding]:
+def _on_azure(configuration: Configuration, environ: Mapping[str, str]) -> list[Finding]:
     """Look at Azure; an address that is not safe to send tokens to is a finding, not a traceback."""
     from functions_azure.settings import SettingsError
     from local.checks import azure
 
     try:
-        return list(azure.looked_at(configuration, os.environ))
+        return list(azure.looked_at(configuration, environ))
     except SettingsError as bad:
         return [Finding("Azure", f"could not look: {bad}", "correct that variable in this shell", known=False)]
 

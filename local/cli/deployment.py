@@ -10,13 +10,13 @@ here nothing is ever sent to Glue or Fabric.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from local.cli import stack
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration, load
 from shared.inbound.dead_letters import DeadLetterSummary
@@ -103,7 +103,7 @@ def tell(away: Away) -> NoReturn:
 
 def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
     """The records of one cloud, and the engine that reads and writes them."""
-    environ = {**os.environ, "UNSTALE_CONFIG": str(path)}
+    environ = {**stack.environment(cloud, configuration), "UNSTALE_CONFIG": str(path)}
     return _open_aws(configuration, environ) if cloud is Cloud.AWS else _open_azure(configuration, environ)
 
 
@@ -139,7 +139,7 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings:
-    """Where the deployment on AWS is; what is missing is wrong usage."""
+    """Where the deployment on AWS is; what is wrong with a variable is wrong usage."""
     from functions_aws.settings import SettingsError, read
 
     try:

@@ -6,7 +6,6 @@ replaced, shown (who and when) and removed, not read.
 
 from __future__ import annotations
 
-import os
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from functions_azure.sign_in.user import issued_at, public_client, require
 from functions_azure.tokens import Answer, BoundedHttp
 from functions_azure.wiring import Parts
 from local import azure_login
+from local.cli import stack
 from local.cli.console import print_json
 from local.cli.deployment import read_config
 from local.cli.errors import NotWellError, UsageError
@@ -32,6 +32,7 @@ from shared.redaction import Redactor, escaped, plain
 from shared.refresh.ports import StoreDownError
 from shared.refresh.records import NewerRecordError
 from shared.sign_in import DamagedSignInError, Remedy, SignIn
+from shared.targets import Cloud
 
 PATIENCE_SECONDS = 300
 """For a browser; a device code says itself how long it lasts."""
@@ -52,13 +53,14 @@ class Deployment:
             raise UsageError(
                 f'{path}: nobody needs to sign in: there is no Fabric target with fabric.identity = "user"'
             )
+        self.environ = environ = stack.environment(Cloud.AZURE, configuration)
         try:
-            self.settings: Settings = read({**os.environ, "UNSTALE_CONFIG": str(path)})
+            self.settings: Settings = read({**environ, "UNSTALE_CONFIG": str(path)})
             if everything or not (self.settings.storage or self.settings.blob_url):
                 require(self.settings)
         except (SettingsError, ValueError) as bad:
             raise UsageError(f"{bad}. The deployment prints it in its output environment") from bad
-        person = (azure_login.storage(os.environ), azure_login.vault(os.environ))
+        person = (azure_login.storage(environ), azure_login.vault(environ))
         self.sign_ins = Parts(self.settings, lambda: configuration, *person).sign_ins
 
     def kept(self) -> SignIn | None:
@@ -76,7 +78,7 @@ class Deployment:
 def run(path: Path, *, browser: bool) -> None:
     """Sign a user in and keep it; blocked targets are tried at once."""
     deployment = Deployment(read_config(path), path, everything=True)
-    telemetry.install(Redactor(secrets(os.environ)))
+    telemetry.install(Redactor(secrets(deployment.environ)))
     fabric = deployment.settings.cloud.fabric_audience
     print(f"asks for {', '.join(deployment.wanted)} of {fabric}, and to stay signed in")
     cache = msal.SerializableTokenCache()

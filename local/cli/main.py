@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from local.cli import stack
 from local.cli.errors import NotWellError, UsageError
 from local.cli.samples import KINDS as SAMPLES
 from shared.config.load import ConfigurationError
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; nothing that a user can cause ends in a traceback."""
     arguments = _parser().parse_args(argv)
     try:
-        _COMMANDS[arguments.command](arguments)
+        with stack.named(getattr(arguments, "stack", ())):
+            _COMMANDS[arguments.command](arguments)
     except (NotWellError, ConfigurationError) as failure:
         _complain(failure)
         return NOT_WELL
@@ -210,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Commands that need no deployment."""
-    check = _command(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
+    check = _online(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
@@ -236,22 +238,22 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Commands that read or write the deployment's records."""
-    _command(commands, "status", "is every view fresh, and if not, since when and why", json=True)
-    explain = _command(commands, "explain", "why a target stands as it does, and what you can do now", json=True)
+    _online(commands, "status", "is every view fresh, and if not, since when and why", json=True)
+    explain = _online(commands, "explain", "why a target stands as it does, and what you can do now", json=True)
     explain.add_argument("target", metavar="TARGET")
-    history = _command(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
+    history = _online(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
     history.add_argument("target", metavar="TARGET")
     history.add_argument("--limit", type=_positive, default=20, help="how many lines (default: 20)")
-    refresh = _command(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
+    refresh = _online(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
     refresh.add_argument("target", metavar="TARGET")
     refresh.add_argument("--full", action="store_true", help="a full refresh, not an incremental one")
     for name, what in (("pause", "start nothing, forget nothing"), ("resume", "start again; at most one run a target")):
-        command = _command(commands, name, what)
+        command = _online(commands, name, what)
         command.add_argument("target", metavar="TARGET", nargs="?")
         command.add_argument("--all", action="store_true", help="all targets of the deployment")
-    redrive = _command(commands, "redrive", "bring dead letters back to where they came from", json=True)
+    redrive = _online(commands, "redrive", "bring dead letters back to where they came from", json=True)
     redrive.add_argument("--dry-run", action="store_true", help="only show how many there are, since when and why")
-    login = _command(commands, "login", "sign a user in, for whom the function then calls Fabric")
+    login = _online(commands, "login", "sign a user in, for whom the function then calls Fabric")
     how = login.add_mutually_exclusive_group()
     how.add_argument("--browser", action="store_true", help="by a browser on this machine instead of a device code")
     how.add_argument("--show", action="store_true", help="who is signed in, since when, until when it lasts unused")
@@ -265,6 +267,22 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
+
+
+def _online(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, *, json: bool = False
+) -> argparse.ArgumentParser:
+    """A command that asks a deployment, which may have a name."""
+    parser = _command(commands, name, what, json=json)
+    parser.add_argument(
+        "--stack",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="the deployment: a CloudFormation stack, or subscription/group/deployment on Azure; once for each cloud "
+        "(default: $UNSTALE_STACK, the variables of this shell, [deployment] stack)",
+    )
+    return parser
 
 
 def _command(

@@ -7,16 +7,17 @@ them, one by one, and says how far it is.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from local.cli import stack
 from local.cli.console import print_json, print_table
 from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell, unreachable
 from local.cli.errors import NotWellError
+from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary, Move
 from shared.refresh.ports import StoreDownError
 from shared.targets import Cloud
@@ -48,7 +49,8 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
 
     Raises `NotWellError` if there are any and they stay there. A cloud that is away does not hold up the other one.
     """
-    found, away = each_cloud(read_config(config), lambda cloud: _look(cloud, _open(cloud, config)))
+    configuration = read_config(config)
+    found, away = each_cloud(configuration, lambda cloud: _look(cloud, _open(cloud, configuration, config)))
     summaries = [summary for _, of_cloud in found for summary in of_cloud]
     _show(summaries, as_json=as_json)
     full = any(summary.count for summary in summaries)
@@ -81,10 +83,10 @@ def _move_back(letters: DeadLetters, queues: Container[str], sleep: Callable[[fl
         raise NotWellError(str(failure)) from failure
 
 
-def _open(cloud: Cloud, config: Path) -> DeadLetters:
+def _open(cloud: Cloud, configuration: Configuration, config: Path) -> DeadLetters:
     """The dead letters of one cloud."""
-    environ = {**os.environ, "UNSTALE_CONFIG": str(config)}
-    return _open_aws(environ) if cloud is Cloud.AWS else _open_azure(environ, config)
+    environ = {**stack.environment(cloud, configuration), "UNSTALE_CONFIG": str(config)}
+    return _open_aws(environ) if cloud is Cloud.AWS else _open_azure(environ, configuration)
 
 
 def _open_aws(environ: dict[str, str]) -> DeadLetters:
@@ -96,14 +98,14 @@ def _open_aws(environ: dict[str, str]) -> DeadLetters:
     return OnSqs(Clients(settings.region), (settings.events_queue_url, settings.queue_url))
 
 
-def _open_azure(environ: dict[str, str], config: Path) -> DeadLetters:
+def _open_azure(environ: dict[str, str], configuration: Configuration) -> DeadLetters:
     """The dead letters in the deployment's storage account."""
     from functions_azure.dead_letters import DeadLetters as InStorage
     from functions_azure.wiring import Parts
     from local import azure_login
 
     settings = azure_settings(environ)
-    return InStorage(Parts(settings, lambda: read_config(config), azure_login.storage(environ)).clients)
+    return InStorage(Parts(settings, lambda: configuration, azure_login.storage(environ)).clients)
 
 
 def _show(summaries: Sequence[DeadLetterSummary], *, as_json: bool) -> None:

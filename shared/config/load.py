@@ -113,6 +113,8 @@ class SignalSource(Value, frozen=True):
 class DeploymentSettings(Value, frozen=True):
     """What holds for the deployment as a whole."""
 
+    stack: str = ""
+    """The CloudFormation stack, `subscription/group/deployment` on Azure, or both; empty where the file names none."""
     signal_sources: tuple[SignalSource, ...] = ()
     """Who may send `unstale.signal`; empty is anybody who may put events on the bus."""
 
@@ -289,7 +291,7 @@ def _policy(table: Timing, base: Policy) -> Policy:
 
 def _deployment(table: DeploymentTable) -> DeploymentSettings:
     senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
-    return DeploymentSettings(senders)
+    return DeploymentSettings(table.stack or "", senders)
 
 
 def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:

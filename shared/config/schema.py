@@ -200,6 +200,15 @@ EventSource = Annotated[
 ]
 
 
+StackNames = Annotated[
+    str,
+    _text(
+        r"[^/\s]+(?:/[^/\s]+/[^/\s]+)?(?: [^/\s]+(?:/[^/\s]+/[^/\s]+)?)?",
+        'the name of a CloudFormation stack, "subscription/group/deployment", or both with a space between them',
+    ),
+]
+
+
 class SignalSourceTable(Table, frozen=True, kw_only=True):
     """A sender of custom events."""
 
@@ -210,6 +219,13 @@ class SignalSourceTable(Table, frozen=True, kw_only=True):
 class DeploymentTable(Table, frozen=True, kw_only=True):
     """What holds for the deployment as a whole."""
 
+    stack: (
+        Annotated[
+            StackNames,
+            _about("How the command finds the deployment; --stack and UNSTALE_STACK come first."),
+        ]
+        | UnsetType
+    ) = UNSET
     signal_sources: (
         Annotated[
             list[SignalSourceTable],

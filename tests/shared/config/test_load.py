@@ -419,7 +419,8 @@ def configurations(draw: st.DrawFn) -> Configuration:
     workload = draw(st.none() | st.builds(Workload, some_jobs, some_tenants)) if on_azure else None
     fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])))
     senders = draw(st.sampled_from([(), (SignalSource("123456789012", "contoso.etl"),)]))
-    deployment = DeploymentSettings(senders)
+    stack = draw(st.sampled_from(["", "unstale", "sub/group/unstale", "unstale sub/group/unstale"]))
+    deployment = DeploymentSettings(stack, senders)
     return Configuration(tuple(found), fabric, workload, deployment)
 
 
