@@ -256,7 +256,7 @@ def test_commands_and_options_keep_their_names(monkeypatch: pytest.MonkeyPatch) 
 def test_exit_codes_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 done, 1 not well, 2 wrong usage, 130 ended by Ctrl-C."""
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
-    good.write_text((ROOT / "unstale.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    good.write_text((ROOT / "unstale.example.toml").read_text(encoding="utf-8"), encoding="utf-8")
     bad.write_text("nonsense = 1\n", encoding="utf-8")
 
     def interrupted(*_: Any, **__: Any) -> None:

@@ -61,11 +61,12 @@ def check_environment(name: str) -> None:
 
 def write(parameters: dict[str, Any], environment: str, folder: Path) -> tuple[Path, ...]:
     """Put the parameters where the parameter file of this environment reads them; one that has none gets one."""
-    file, own = folder / f"{environment}.json", folder / f"{environment}.bicepparam"
+    is_default = environment == "default"
+    file, own = folder / f"{environment}.json", folder / f"{'main' if is_default else environment}.bicepparam"
     file.write_text(json.dumps(parameters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if own.exists() or environment == "default":  # whose parameter file is main.bicepparam
+    if own.exists():
         return (file,)
-    name = f"unstale-{environment}".lower()[:LONGEST_NAME].rstrip("-")
+    name = "unstale" if is_default else f"unstale-{environment}".lower()[:LONGEST_NAME].rstrip("-")
     own.write_text(PARAMETERS.format(name=name, environment=environment), encoding="utf-8")
     return file, own
 

@@ -9,9 +9,6 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 """The clone, or the folder `unstale` of an installed wheel."""
 
-OF_USERS: Final = ("samconfig.toml", "default.json", "main.bicepparam")
-"""Files that a user changes, or `--write`: never replaced."""
-
 
 def is_clone() -> bool:
     """Whether this is a clone of the repository; a wheel has no such file."""
@@ -39,9 +36,5 @@ def templates(cloud: str, *, written: bool) -> Path:
 
 
 def copy(own: Path, mine: Path) -> None:
-    """Copy the templates, but over nothing that a user changes."""
-    for file in sorted(file for file in own.rglob("*") if file.is_file()):
-        target = mine / file.relative_to(own)
-        if not (target.exists() and target.name in OF_USERS):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+    """Copy the templates and the examples. What users change has other names, which no release has."""
+    shutil.copytree(own, mine, dirs_exist_ok=True)

@@ -22,14 +22,27 @@ GLOBAL: Final = ("global", "parameters")
 
 
 def read(samconfig: Path) -> tomlkit.TOMLDocument:
-    """The document with its comments; an empty one where there is none yet."""
+    """The document with its comments; where there is none yet, the example beside it, without the lines on that."""
     try:
         return tomlkit.parse(samconfig.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return tomlkit.parse("version = 0.1\n")
+        return _example(samconfig.with_name("samconfig.example.toml"))
     except (OSError, UnicodeDecodeError, TOMLKitError) as failure:
         message = f"cannot read {samconfig}: {failure}"
         raise ParameterError(message) from failure
+
+
+def _example(file: Path) -> tomlkit.TOMLDocument:
+    """The first document of an environment; an empty one where there is no example."""
+    text = file.read_text(encoding="utf-8") if file.exists() else "version = 0.1\n"
+    head, mark, rest = text.partition("#\n")
+    return tomlkit.parse(rest if mark and head.startswith("# An example") else text)
+
+
+def check_environment(name: str) -> None:
+    """Raise where an environment's name cannot be that of a table of `samconfig.toml`."""
+    if not re.fullmatch("[A-Za-z0-9_-]+", name):
+        raise ParameterError(f"the name of an environment is letters, digits, hyphens and underscores, not {name!r}")
 
 
 def region_of(document: Mapping[str, Any], environment: str) -> str:

@@ -55,6 +55,9 @@ def read_file(path: Path) -> bytes:
     """The bytes of the configuration's file; raises `UsageError` if it is not there."""
     try:
         return path.read_bytes()
+    except FileNotFoundError as failure:
+        message = f"there is no {path}: `unstale init` makes one, or name yours with --config or UNSTALE_CONFIG"
+        raise UsageError(message) from failure
     except OSError as failure:
         message = f"cannot read {path}: {failure}. Name the file with --config or UNSTALE_CONFIG"
         raise UsageError(message) from failure

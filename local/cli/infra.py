@@ -35,6 +35,7 @@ def aws(
     configuration = read_config(config)
     samconfig = samconfig or places.templates("aws", written=write) / "samconfig.toml"
     with _as_wrong_usage():
+        samconfigs.check_environment(environment)
         document = samconfigs.read(samconfig)
         region = samconfigs.region_of(document, environment)
         found = sam.inputs(configuration, region)

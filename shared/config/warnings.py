@@ -34,7 +34,7 @@ EXAMPLE_IDS = frozenset(
         "9c5f6f3e-3f0a-4b55-8a0e-5a1f5f1d2c3b",
     }
 )
-"""Account, workspace and items of `unstale.toml` in the repository, which are nobody's."""
+"""Account, workspace and items of `unstale.example.toml`, which are nobody's."""
 
 ADDRESSES = ("s3://", "s3a://", "s3n://", "arn:", "https://", "http://", "abfss://", "abfs://", "wasbs://", "wasb://")
 WILDCARDS = frozenset("*?")

@@ -82,7 +82,7 @@ def starts() -> Iterator[Measured]:
         print("no azure-identity, pydantic or worker library here: starts cannot be measured", file=sys.stderr)
         return
     with TemporaryDirectory() as folder:
-        package = staged_azure(Path(folder) / "azure", ROOT / "unstale.toml")
+        package = staged_azure(Path(folder) / "azure", ROOT / "unstale.example.toml")
         paths = {
             "function_app": f"{package}{os.pathsep}{package / SITE_PACKAGES}",
             "tests.bench.obvious_azure": f"{Path(func.__file__).parents[2]}{os.pathsep}{ROOT}",

@@ -107,7 +107,7 @@ def _packaged(folder: Path, text: str) -> tuple[Path, Path]:
     template, changed = re.subn('Default: "true"', 'Default: "false"', TEMPLATE.read_text(encoding="utf-8"))
     assert changed == 1
     (here / "template.yaml").write_text(template, encoding="utf-8")
-    shutil.copy(TEMPLATE.with_name("samconfig.toml"), here)
+    shutil.copy(TEMPLATE.with_name("samconfig.example.toml"), here)
     config = folder / "unstale.toml"
     config.write_text(text, encoding="utf-8")
     staged(folder / "build" / "aws", config)
@@ -323,7 +323,7 @@ def test_sam_finds_nothing_wrong(tmp_path: Path) -> None:
 
 def test_the_package_for_lambda_is_for_arm64_and_does_not_vary(tmp_path: Path) -> None:
     """Whatever this machine is: `make package-aws` takes wheels for arm64, and gives the same bytes the second time."""
-    archives = [packaging.package(ROOT / "unstale.toml", tmp_path / name / "aws") for name in ("one", "two")]
+    archives = [packaging.package(ROOT / "unstale.example.toml", tmp_path / name / "aws") for name in ("one", "two")]
     assert archives[0].read_bytes() == archives[1].read_bytes()
     assert archives[0].stat().st_size < packaging.GOAL_BYTES
     libraries = list((tmp_path / "one").rglob("*.so"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -757,7 +758,7 @@ def test_another_configuration_is_not_rolled_out_gradually(
     """
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
-    samconfig.write_bytes((ROOT / "infra/aws/samconfig.toml").read_bytes())
+    samconfig.write_bytes((ROOT / "infra/aws/samconfig.example.toml").read_bytes())
 
     def written_for(text: str) -> tuple[str | None, bool]:
         config.write_text(text, encoding="utf-8")
@@ -793,12 +794,27 @@ def test_an_environment_more_is_a_stack_more(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    samconfig.write_bytes((ROOT / "infra/aws/samconfig.toml").read_bytes())
+    samconfig.write_bytes((ROOT / "infra/aws/samconfig.example.toml").read_bytes())
     infra.aws(config, as_json=True, write=True, environment="staging", samconfig=samconfig)
     document = tomlkit.parse(samconfig.read_text(encoding="utf-8")).unwrap()
     names = {name: document[name]["global"]["parameters"]["stack_name"] for name in ("default", "staging")}
     assert len(set(names.values())) == 2
     assert document["staging"]["deploy"]["parameters"]["region"] == "eu-north-1"
+
+
+def test_the_first_is_made_from_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its comments, and without the lines that speak of the example; the second time it is the user's own."""
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    config, samconfig = tmp_path / "unstale.toml", tmp_path / "samconfig.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    shutil.copy(ROOT / "infra/aws/samconfig.example.toml", tmp_path)
+    infra.aws(config, as_json=True, write=True, samconfig=samconfig)
+    text = samconfig.read_text(encoding="utf-8")
+    assert text.startswith("# How `sam deploy` deploys")
+    assert "parameter_overrides" in text
+    samconfig.write_text(text.replace('"unstale"', '"mine"'), encoding="utf-8")
+    infra.aws(config, as_json=True, write=True, samconfig=samconfig)
+    assert 'stack_name = "mine"' in samconfig.read_text(encoding="utf-8")
 
 
 def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -809,7 +825,9 @@ def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_REGION", "eu-central-1")
         assert main(["infra", "aws", "--config", str(config)]) == 2
-    assert "no target is on AWS" in capsys.readouterr().err
+        assert "no target is on AWS" in capsys.readouterr().err
+        assert main(["infra", "aws", "--write", "--environment", "x y", "--config", str(config)]) == 2
+    assert "letters, digits, hyphens and underscores, not 'x y'" in capsys.readouterr().err
 
 
 def test_the_package_carries_what_the_tests_run() -> None:

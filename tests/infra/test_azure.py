@@ -206,7 +206,7 @@ def test_the_snapshot_in_the_repository_is_of_this_template(tmp_path: Path) -> N
     """A review sees resources. If it is out of date, the README has the command that makes it again."""
     shutil.copytree(FOLDER, tmp_path / "azure")
     kept = json.loads((FOLDER / "main.snapshot.json").read_text(encoding="utf-8"))
-    assert predicted(tmp_path / "azure", "main.bicepparam") == kept
+    assert predicted(tmp_path / "azure", "main.example.bicepparam") == kept
 
 
 # --- Relations to the code -------------------------------------------------------------------------------------------
@@ -707,7 +707,7 @@ def test_the_deployed_subscriptions_let_through_what_targets_name(name: str) -> 
     """From file to resource: an event of every source passes a subscription of its own account's topic, and is a signal
     to our reader. What a target writes (OneLake) has no topic, and nothing of our own storage has one.
     """
-    text = (ROOT / "unstale.toml").read_text(encoding="utf-8")
+    text = (ROOT / "unstale.example.toml").read_text(encoding="utf-8")
     found: tuple[dict[str, Any], ...]
     if name == "the example":
         found = tuple(json.loads((FOLDER / "main.snapshot.json").read_text(encoding="utf-8"))["predictedResources"])
@@ -893,10 +893,11 @@ def test_directories_pass_by_container_whatever_prefix_and_suffix_say() -> None:
 
 def test_infra_writes_what_the_parameter_file_reads(tmp_path: Path) -> None:
     """One file an environment; the committed one is of the example configuration."""
-    infra.azure(ROOT / "unstale.toml", as_json=True, write=True, folder=tmp_path)
-    infra.azure(ROOT / "unstale.toml", as_json=True, write=True, environment="staging", folder=tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"default.json", "staging.json", "staging.bicepparam"}
-    assert (tmp_path / "default.json").read_bytes() == (FOLDER / "default.json").read_bytes()
+    infra.azure(ROOT / "unstale.example.toml", as_json=True, write=True, folder=tmp_path)
+    infra.azure(ROOT / "unstale.example.toml", as_json=True, write=True, environment="staging", folder=tmp_path)
+    made = {"default.json", "main.bicepparam", "staging.json", "staging.bicepparam"}
+    assert {file.name for file in tmp_path.iterdir()} == made
+    assert (tmp_path / "default.json").read_bytes() == (FOLDER / "default.example.json").read_bytes()
 
 
 def test_an_environment_gets_a_parameter_file_that_is_then_its_own(tmp_path: Path) -> None:
@@ -905,7 +906,11 @@ def test_an_environment_gets_a_parameter_file_that_is_then_its_own(tmp_path: Pat
     own = tmp_path / "azure" / "Acceptance-test.bicepparam"
     for _ in range(2):
         infra.azure(
-            ROOT / "unstale.toml", as_json=True, write=True, environment="Acceptance-test", folder=tmp_path / "azure"
+            ROOT / "unstale.example.toml",
+            as_json=True,
+            write=True,
+            environment="Acceptance-test",
+            folder=tmp_path / "azure",
         )
         assert "param name = 'unstale-acceptance-t'" in own.read_text(encoding="utf-8")
         assert bicep("format", own, "--stdout") == own.read_text(encoding="utf-8")
@@ -923,7 +928,7 @@ def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["infra", "azure", "--config", str(config)]) == 2
     assert "no target is on Azure" in capsys.readouterr().err
     for name in ("../x", "bicepconfig"):
-        assert main(["infra", "azure", "--config", str(ROOT / "unstale.toml"), "--environment", name]) == 2
+        assert main(["infra", "azure", "--config", str(ROOT / "unstale.example.toml"), "--environment", name]) == 2
 
 
 # --- The package -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.support.azure_worker import one_package  # noqa: F401 - fixture
 from tests.support.staged import command, staged_azure
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "unstale.toml"
+CONFIG = ROOT / "unstale.example.toml"
 X86_64 = 0x3E
 """EM_X86_64 (elf.h)."""
 

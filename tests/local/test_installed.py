@@ -108,7 +108,7 @@ def with_all(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Installed
 @pytest.fixture(name="home")
 def a_working_folder(tmp_path: Path) -> Path:
     """A folder of a user's, with a configuration, and an event."""
-    shutil.copyfile(ROOT / "unstale.toml", tmp_path / "unstale.toml")
+    shutil.copyfile(ROOT / "unstale.example.toml", tmp_path / "unstale.toml")
     return tmp_path
 
 

@@ -34,7 +34,7 @@ def one_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def _staged(folder: Path) -> Path:
     """Once, although each module that imports the fixture has one of its own."""
-    return staged_azure(folder / "staged" / "azure", ROOT / "unstale.toml")
+    return staged_azure(folder / "staged" / "azure", ROOT / "unstale.example.toml")
 
 
 PATIENCE = 10.0

@@ -21,6 +21,7 @@ from shared.refresh.records import read_state
 from shared.refresh.state import Ended, Outcome, Owed, State
 from tests.support.aws_host import CONFIGURATION, living_in
 
+EXAMPLE = ["--config", str(Path(__file__).parents[3] / "unstale.example.toml")]
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -90,7 +91,7 @@ def deployed(
 
 def test_check_says_what_a_good_configuration_means(capsys: pytest.CaptureFixture[str]) -> None:
     """Each target with what refreshes it; exit code 0."""
-    assert main(["check", "--json"]) == 0
+    assert main(["check", "--json", *EXAMPLE]) == 0
     targets = json.loads(capsys.readouterr().out)["targets"]
     assert {target["name"] for target in targets} >= {"sales_lakehouse", "optimize_table1", "daily_revenue"}
     assert any("after sales_lakehouse" in target["when"] for target in targets)
@@ -171,9 +172,11 @@ def test_check_names_line_key_and_cure(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_configuration_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, and how to name the file."""
+    """Exit code 2, how to name the file, and how to make the first."""
     assert main(["check", "--config", "nowhere.toml"]) == 2
-    assert "--config or UNSTALE_CONFIG" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there is no nowhere.toml: `unstale init` makes one" in said
+    assert "--config or UNSTALE_CONFIG" in said
 
 
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +198,7 @@ def test_plan_shows_target_request_and_time_and_sends_nothing(
     }
     file = tmp_path / "event.json"
     file.write_text(json.dumps({"Records": [{"body": json.dumps(event)}]}), encoding="utf-8")
-    assert main(["plan", str(file), "--json"]) == 0
+    assert main(["plan", str(file), "--json", *EXAMPLE]) == 0
     [line] = json.loads(capsys.readouterr().out)["plan"]
     assert line["target"] == "daily_revenue"
     assert line["why"] == "s3://landing/orders/a+b%20c.parquet"
@@ -207,9 +210,9 @@ def test_plan_of_what_cannot_be_read_says_why(tmp_path: Path, capsys: pytest.Cap
     """It would be a dead letter: exit code 1. No file at all is wrong usage."""
     file = tmp_path / "event.json"
     file.write_text('{"detail-type": "Object Created", "source": "aws.s3"}', encoding="utf-8")
-    assert main(["plan", str(file)]) == 1
+    assert main(["plan", str(file), *EXAMPLE]) == 1
     assert "dead letters" in capsys.readouterr().out
-    assert main(["plan", str(tmp_path / "none.json")]) == 2
+    assert main(["plan", str(tmp_path / "none.json"), *EXAMPLE]) == 2
     assert main(["plan"]) == 2
 
 

@@ -80,7 +80,7 @@ from tests.support.toml_text import places_in, toml, toml_document
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden" / "config"
-EXAMPLE = ROOT / "unstale.toml"
+EXAMPLE = ROOT / "unstale.example.toml"
 
 
 def cases(folder: str) -> list[Any]:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden" / "config"
 FILES = [
     pytest.param(path, id=path.relative_to(ROOT).as_posix())
-    for path in sorted([*GOLDEN.rglob("*.toml"), ROOT / "unstale.toml", ROOT / "pyproject.toml"])
+    for path in sorted([*GOLDEN.rglob("*.toml"), ROOT / "unstale.example.toml", ROOT / "pyproject.toml"])
     if path.parent.name != "syntax"
 ]
 

@@ -1,7 +1,8 @@
 using 'main.bicep'
 
-// `unstale infra azure --write` writes the file; `placements` is yours: where accounts are, if not beside the app.
-param sources = loadJsonContent('default.json').sources
+// An example, of `unstale.example.toml`: `unstale infra azure --write` makes main.bicepparam, which is yours, and default.json.
+// `placements` says where accounts are, if not beside the app.
+param sources = loadJsonContent('default.example.json').sources
 param placements = {
   contosolake: {
     resourceGroup: 'contoso-lake'
