@@ -30,9 +30,12 @@ EXAMPLES = (
 )
 
 
+GIT = shutil.which("git") or ""
+
+
 def is_ignored(folder: Path, path: str) -> bool:
     """Whether git, with the rules of this repository, ignores a file there."""
-    done = subprocess.run(["git", "-C", str(folder), "check-ignore", "--quiet", path], check=False)
+    done = subprocess.run([GIT, "-C", str(folder), "check-ignore", "--quiet", path], check=False)
     assert done.returncode in {0, 1}
     return done.returncode == 0
 
@@ -40,10 +43,10 @@ def is_ignored(folder: Path, path: str) -> bool:
 @pytest.fixture(name="clone", scope="module")
 def a_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty repository with this one's rules; the suite may run where there is no clone."""
-    if shutil.which("git") is None:
+    if not GIT:
         pytest.skip("no git here")
     folder = tmp_path_factory.mktemp("clone")
-    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    subprocess.run([GIT, "init", "--quiet", str(folder)], check=True)
     shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
     return folder
 
