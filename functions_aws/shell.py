@@ -13,7 +13,7 @@ import msgspec
 from functions_aws.telemetry import Telemetry
 from shared.config.load import Configuration
 from shared.inbound import eventbridge
-from shared.inbound.dispatch import DONE, Judged, Verdict, take
+from shared.inbound.dispatch import DONE, NO_TIME, Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import records, status
@@ -43,6 +43,9 @@ class Returns(Protocol):
 
     def hasten(self, records: Sequence[Record]) -> None:
         """Have messages of one queue come back soon. Raises `StoreDownError`; then they come back later."""
+
+    def send_rests(self, record: Record, rests: Sequence[bytes]) -> None:
+        """Put what is left of a message into its queue. Raises `StoreDownError`; then the message must stay."""
 
 
 class Shell:
@@ -82,7 +85,8 @@ class Shell:
         """
         judged = [judged for _, judged in self._take(engine, [record["body"] for record in batch])]
         met: dict[Judged, list[Record]] = {}
-        for record, one in zip(batch, map(self._buried, batch, judged), strict=True):
+        settled = map(self._buried, batch, map(self._sent, batch, judged))
+        for record, one in zip(batch, settled, strict=True):
             if one.verdict is Verdict.RETRY:
                 met.setdefault(one, []).append(record)
         for one, records_of_it in met.items():
@@ -97,6 +101,14 @@ class Shell:
             self._returns.hasten(returned)
         except StoreDownError as down:
             self._telemetry.later(str(down))
+
+    def _sent(self, record: Record, judged: Judged) -> Judged:
+        """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
+        try:
+            self._returns.send_rests(record, judged.rests)
+        except StoreDownError as down:
+            return Judged(Verdict.RETRY, str(down), down)
+        return judged
 
     def _buried(self, record: Record, judged: Judged) -> Judged:
         """Put a dead letter beside its queue, so that it can be acknowledged. If that fails, it comes back instead."""
@@ -113,6 +125,7 @@ class Shell:
     def _take_one(self, engine: Engine, event: Any) -> dict[str, Any]:
         """Take an event that came without a queue. No queue would bring it back, so its caller hears of any trouble."""
         [(reading, judged)] = self._take(engine, [event])
+        judged = NO_TIME if judged.rests else judged
         if judged.verdict is Verdict.RETRY:
             self._telemetry.returned([], judged.why, judged.cause)
         if judged.verdict is not Verdict.DONE:

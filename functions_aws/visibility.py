@@ -41,6 +41,15 @@ class Returns:
         if refused:
             raise StoreDownError(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
 
+    def send_rests(self, record: Record, rests: Sequence[bytes]) -> None:
+        """SendMessage for each part that is left of a record, to the record's own queue. Raises `StoreDownError`."""
+        if not rests:
+            return
+        with translated("putting back what is left of a message"):
+            url = self._url_of(record["eventSourceARN"])
+            for rest in rests:
+                self._clients.sqs.send_message(QueueUrl=url, MessageBody=rest.decode())
+
     def _changed(self, records: Sequence[Record]) -> list[str]:
         """Send one batch, and give the codes of the entries that SQS refused."""
         entries = [

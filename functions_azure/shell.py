@@ -206,12 +206,22 @@ class Shell:
 
     def _settle(self, queue: str, body: bytes, judged: Judged, deadline: Deadline) -> str:
         """Carry a verdict out; why the message must come back, or "" if it need not."""
+        judged = self._with_rests_sent(judged, deadline)
         if judged.verdict is Verdict.DEAD:
             judged = self._buried(queue, body if judged.dead is None else judged.dead, judged.why, deadline)
         if judged.verdict is Verdict.DONE:
             return ""
         self._telemetry.returned(1, judged.why, judged.cause)
         return self._redactor.plain(judged.why) or "trouble of ours"
+
+    def _with_rests_sent(self, judged: Judged, deadline: Deadline) -> Judged:
+        """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
+        try:
+            for rest in judged.rests:
+                self._graves(deadline).return_to(EVENTS_QUEUE, rest)
+        except StoreDownError as down:
+            return Judged(Verdict.RETRY, str(down), down)
+        return judged
 
     def _buried(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
         try:

@@ -7,7 +7,7 @@ from datetime import datetime
 from shared.values import Value
 
 
-class ObjectArrived(Value, frozen=True):
+class ObjectArrived(Value, frozen=True, tag="object", tag_field="what"):
     """S3 says that an object is there."""
 
     time: datetime
@@ -15,7 +15,7 @@ class ObjectArrived(Value, frozen=True):
     key: str
 
 
-class TableChanged(Value, frozen=True):
+class TableChanged(Value, frozen=True, tag="table", tag_field="what"):
     """The Data Catalog says that a table changed."""
 
     time: datetime
@@ -23,14 +23,14 @@ class TableChanged(Value, frozen=True):
     table: str
 
 
-class JobSucceeded(Value, frozen=True):
+class JobSucceeded(Value, frozen=True, tag="job", tag_field="what"):
     """Glue says that a job run succeeded."""
 
     time: datetime
     job: str
 
 
-class BlobArrived(Value, frozen=True):
+class BlobArrived(Value, frozen=True, tag="blob", tag_field="what"):
     """Storage says that a blob is there; `path` is the name within the container."""
 
     time: datetime
@@ -41,7 +41,7 @@ class BlobArrived(Value, frozen=True):
     """Whether a whole directory came at once, by a rename: `path` then ends in a slash."""
 
 
-class OneLakeArrived(Value, frozen=True):
+class OneLakeArrived(Value, frozen=True, tag="onelake", tag_field="what"):
     """Fabric says that a file changed; `path` begins with `Tables/` or `Files/`."""
 
     time: datetime

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from shared.config.load import Configuration
+from shared.inbound.arrivals import Arrival
 from shared.inbound.messages import (
     Arrived,
     Asked,
@@ -14,12 +17,14 @@ from shared.inbound.messages import (
     GlueRunEnded,
     Malformed,
     Message,
+    Rest,
     Several,
     Single,
     Ticked,
     Woken,
 )
-from shared.inbound.routing import ended, signals_of
+from shared.inbound.routing import ended, signals_of, targets_of
+from shared.inbound.wakes import rest_messages
 from shared.redaction import plain
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Hinted, Input, ProbeAsked, Signalled
@@ -41,15 +46,19 @@ class Judged(Value, frozen=True):
     """The verdict on one message, with the reason and the exception where it is not `DONE`.
 
     `dead`: what of the message goes to the dead letters, where that is a part of it; None is the message as it came.
+    `rests`: messages that go into the events queue before this one is acknowledged, for the targets that it concerns
+    and that this invocation had no time for. Where they cannot be sent, the message comes back.
     """
 
     verdict: Verdict
     why: str = ""
     cause: Exception | None = None
     dead: bytes | None = None
+    rests: tuple[bytes, ...] = ()
 
 
 DONE = Judged(Verdict.DONE)
+NO_TIME = Judged(Verdict.RETRY, "the invocation had no time for all targets that the message concerns")
 
 SOON, SOON_TIMES = timedelta(seconds=30), 60
 LATER = timedelta(minutes=5)
@@ -77,12 +86,13 @@ class _Delivery(Value, frozen=True):
 def take(engine: Engine, configuration: Configuration, readings: Sequence[Message]) -> tuple[Judged, ...]:
     """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
 
-    One target's trouble sends back only the messages that concern it.
+    One target's trouble sends back only the messages that concern it. An event that concerns more targets than there is
+    time for is split: what is left of it is a message of its own.
     """
     deliveries = [_delivery(engine, configuration, reading) for reading in readings]
     concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
-    judged = {target.key: _look(engine, target, happened) for target, happened in _by_target(concerns)}
-    verdicts = tuple(_verdict(engine, delivery, judged) for delivery in deliveries)
+    judged = _look_at_each(engine, _by_target(concerns))
+    verdicts = tuple(_verdict(engine, configuration, delivery, judged) for delivery in deliveries)
     engine.tell()
     return verdicts
 
@@ -103,13 +113,47 @@ def _delivery(engine: Engine, configuration: Configuration, reading: Message) ->
     return _Delivery(taken, refused, f"{len(refused)} of {len(reading.parts)} events: {why}" if why else "")
 
 
-def _verdict(engine: Engine, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
+def _verdict(engine: Engine, configuration: Configuration, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
     """The worst that was met with what is taken, else done, or a dead letter with what is refused."""
+    if any(target.key not in judged for _, concerns in delivery.taken for target, _ in concerns):
+        return _split(configuration, delivery, judged)
     worst = _worst([one for reading, concerns in delivery.taken for one in _met(engine, reading, concerns, judged)])
-    if worst.verdict is not Verdict.DONE or not delivery.why:
-        return worst
+    return _refused_part(delivery) if worst.verdict is Verdict.DONE else worst
+
+
+def _refused_part(delivery: _Delivery) -> Judged:
+    """Done, or a dead letter with what of the message is refused."""
+    if not delivery.why:
+        return DONE
     parts = b",".join(delivery.refused)
     return Judged(Verdict.DEAD, delivery.why, dead=b"[%b]" % parts if parts else None)
+
+
+def _split(configuration: Configuration, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
+    """Done with the targets that there was time for, and a message for those that are left.
+
+    Targets that met trouble have a message of their own, so that their trouble keeps nobody behind them waiting.
+
+        a, b done . c in trouble . d done | e, f left      ->     rest c to c,  rest e to f
+    """
+    arrivals: list[Arrival] = []
+    open_keys: set[str] = set()
+    for reading, concerns in delivery.taken:
+        keys = {target.key for target, _ in concerns if judged.get(target.key, NO_TIME).verdict is not Verdict.DONE}
+        if keys and not isinstance(reading, Arrived | Rest):
+            return NO_TIME
+        if isinstance(reading, Arrived | Rest):
+            arrivals += reading.arrivals
+        open_keys |= keys
+    left = {key for key in open_keys if key not in judged}
+    rests = [rest for keys in (open_keys - left, left) if keys for rest in _rests(configuration, arrivals, keys)]
+    return replace(_refused_part(delivery), rests=tuple(rests))
+
+
+def _rests(configuration: Configuration, arrivals: Sequence[Arrival], keys: Collection[str]) -> tuple[bytes, ...]:
+    """The messages that name what arrived for these targets, and the first and the last of the targets."""
+    theirs = [each for each in arrivals if any(target.key in keys for target in targets_of(each, configuration))]
+    return rest_messages(theirs, min(keys), max(keys))
 
 
 def stays_away(receives: int) -> timedelta:
@@ -142,14 +186,23 @@ def _refusal(engine: Engine, configuration: Configuration, reading: Single) -> s
 def _concerns(engine: Engine, configuration: Configuration, reading: Single) -> Concerns:
     happened: list[tuple[Target, Input]] = []
     match reading:
-        case Arrived(arrivals):
-            for arrival in arrivals:
-                happened.extend((target, Signalled(signal)) for target, signal in signals_of(arrival, configuration))
+        case Arrived(arrivals) | Rest(arrivals):
+            happened.extend(_signalled(arrivals, configuration))
         case Asked(name):
             happened.extend((configuration.by_name[name], given) for given in _asked(reading))
         case GlueRunEnded() | FabricRunEnded():
             happened.extend((target, Hinted()) for target in ended(reading, configuration))
-    return [(target, given) for target, given in happened if target.key in engine.targets]
+    first, last = (reading.first, reading.last) if isinstance(reading, Rest) else ("", None)
+    return [
+        (target, given)
+        for target, given in happened
+        if target.key in engine.targets and target.key >= first and (last is None or target.key <= last)
+    ]
+
+
+def _signalled(arrivals: Sequence[Arrival], configuration: Configuration) -> Iterator[tuple[Target, Input]]:
+    for arrival in arrivals:
+        yield from ((target, Signalled(signal)) for target, signal in signals_of(arrival, configuration))
 
 
 def _asked(asked: Asked) -> tuple[Input, ...]:
@@ -163,6 +216,25 @@ def _by_target(concerns: Sequence[Concerns]) -> list[tuple[Target, list[Input]]]
         for target, given in concern:
             happened.setdefault(target.key, (target, []))[1].append(given)
     return list(happened.values())
+
+
+def _look_at_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]]) -> dict[str, Judged]:
+    """Look at targets while there is time, at one in any case.
+
+    First come those of which more is said than that data arrived, since only arrivals can be split; then the others, in
+    the order of their keys.
+    """
+    judged: dict[str, Judged] = {}
+    for target, happened in sorted(concerned, key=_turn_of):
+        if judged and engine.is_out_of_time():
+            break
+        judged[target.key] = _look(engine, target, happened)
+    return judged
+
+
+def _turn_of(concerned: tuple[Target, list[Input]]) -> tuple[bool, str]:
+    target, happened = concerned
+    return all(isinstance(given, Signalled) and not given.signal.asked for given in happened), target.key
 
 
 def _look(engine: Engine, target: Target, happened: Sequence[Input]) -> Judged:

@@ -16,6 +16,17 @@ class Arrived(Value, frozen=True):
     arrivals: tuple[Arrival, ...]
 
 
+class Rest(Value, frozen=True):
+    """What is left of an event that concerns more targets than one invocation had time for: a message of ours."""
+
+    arrivals: tuple[Arrival, ...]
+    """What arrived, as the event said; the configuration says again whom that concerns."""
+    first: str
+    """The key of the first target that is left; targets are taken in the order of their keys."""
+    last: str
+    """The key of the last target that is left."""
+
+
 class Asked(Value, frozen=True):
     """A refresh of one target was asked for, by name. `by_person`: probe a blocked target at once."""
 
@@ -78,7 +89,7 @@ class Several(Value, frozen=True):
     parts: tuple[Part, ...]
 
 
-Single = Arrived | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken | Ignored | Malformed
+Single = Arrived | Rest | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken | Ignored | Malformed
 Message = Single | Several
 
 

@@ -1,14 +1,19 @@
-"""The messages that this product sends to itself, the same on both clouds: wakes, ticks, requests for a target."""
+"""The messages that this product sends to itself, the same on both clouds.
+
+They are wakes, ticks, requests for a target, and what is left of an event that concerns many.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
+from shared.inbound.arrivals import Arrival
 from shared.inbound.decoding import decode_part, misfit, time_at
-from shared.inbound.messages import Asked, Single, Ticked, Woken
+from shared.inbound.messages import Asked, Rest, Single, Ticked, Woken
 from shared.redaction import plain
 from shared.refresh.state import Wake
 
@@ -20,6 +25,7 @@ class Own(msgspec.Struct):
     """What one of our own messages has at its top; the envelopes of both clouds add the fields of their events."""
 
     wake: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    rest: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tick: bool | msgspec.UnsetType = msgspec.UNSET
     refresh: Name | msgspec.UnsetType = msgspec.UNSET
     full: bool = False
@@ -33,6 +39,11 @@ class _Wake(msgspec.Struct):
 
 
 _wake = msgspec.json.Decoder(_Wake)
+_rest = msgspec.json.Decoder(Rest)
+
+REST_BYTES = 12_000
+"""Bytes of arrivals in one message about the rest of an event. A Storage queue takes 64 KiB of XML, in which a
+character may take five times what it takes in JSON; one arrival, whose longest name has 1,024 bytes, always fits."""
 
 
 def wake_message(wake: Wake) -> str:
@@ -40,10 +51,31 @@ def wake_message(wake: Wake) -> str:
     return msgspec.json.encode({"wake": wake}).decode()
 
 
+def rest_messages(arrivals: Sequence[Arrival], first: str, last: str) -> tuple[bytes, ...]:
+    """`{"rest":{"arrivals":[{"what":"object",...}],"first":"glue-view:...","last":"..."}}`, as many as it takes."""
+    return tuple(msgspec.json.encode({"rest": Rest(part, first, last)}) for part in _parts(arrivals))
+
+
+def _parts(arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, ...]]:
+    """The arrivals in parts of which each fits into a message."""
+    part: list[Arrival] = []
+    size = 0
+    for arrival in arrivals:
+        takes = len(msgspec.json.encode(arrival))
+        if part and size + takes > REST_BYTES:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(arrival)
+        size += takes
+    yield tuple(part)
+
+
 def read_own(message: Own, received_at: datetime) -> Single | None:
-    """A wake, `{"tick": true}` or `{"refresh": "<target>", "full": false, "reason": "..."}`; None if it is another."""
+    """A wake, a rest, `{"tick": true}`, `{"refresh": "<target>", "full": false, "reason": "..."}`; None if another."""
     if message.wake is not msgspec.UNSET:
         return _woken(message.wake)
+    if message.rest is not msgspec.UNSET:
+        return _left(message.rest)
     if message.refresh is not msgspec.UNSET:
         return asked(message.refresh, received_at, full=message.full, reason=message.reason, by_person=True)
     if message.tick is not msgspec.UNSET:
@@ -60,6 +92,14 @@ def _ticked(tick: bool) -> Ticked:  # noqa: FBT001 - a message has it so
     if not tick:
         raise misfit("`true`", tick, "$.tick")
     return Ticked()
+
+
+def _left(raw: msgspec.Raw) -> Rest:
+    rest = decode_part(_rest, raw, "$.rest")
+    for position, arrival in enumerate(rest.arrivals):
+        if arrival.time.tzinfo is None:
+            raise misfit("a time like 2026-01-31T12:00:00Z", arrival.time, f"$.rest.arrivals[{position}].time")
+    return rest
 
 
 def _woken(raw: msgspec.Raw) -> Woken:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from shared.config.load import Configuration
+from shared.inbound import eventbridge
 from shared.inbound.arrivals import ObjectArrived
 from shared.inbound.messages import Arrived, Asked, FabricRunEnded, GlueRunEnded, Message, Ticked, Woken
 from shared.refresh import records
@@ -216,6 +217,8 @@ class Simulation:
         judged = self.core.dispatch.take(engine, engine.configuration, readings)
         self._judged(judged)
         for message, reading, verdict in zip(batch, readings, judged, strict=True):
+            for rest in verdict.rests:
+                self.send(partial(eventbridge.read, rest), "rest")
             if verdict.verdict == "dead":
                 self.dead.append(f"{reading}: {verdict.why}")
             if verdict.verdict != "retry" and not message.done:
