@@ -78,6 +78,13 @@ def _plan(arguments: argparse.Namespace) -> None:
         plan.plan(_config(arguments), arguments.event, as_json=arguments.json)
 
 
+def _init(arguments: argparse.Namespace) -> None:
+    """`unstale init`."""
+    from local.cli import init
+
+    init.init(_config(arguments), arguments.glue_database, arguments.fabric_workspace)
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     """`unstale demo`."""
     from local.demo import demo
@@ -164,6 +171,7 @@ def _package(arguments: argparse.Namespace) -> None:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "check": _check,
     "plan": _plan,
+    "init": _init,
     "demo": _demo,
     "status": _status,
     "explain": _explain,
@@ -212,6 +220,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Commands that need no deployment."""
+    init = _command(commands, "init", "write the first unstale.toml, from what is in the cloud; it asks")
+    for option, what in (
+        ("--glue-database", "its materialized views, with the tables that they read"),
+        ("--fabric-workspace", "its lakehouses, by the name of the workspace, with the token of az login"),
+    ):
+        init.add_argument(option, metavar="NAME", action="append", default=[], help=f"{what}; more than once for more")
     check = _online(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")

@@ -113,7 +113,8 @@ def a_working_folder(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    "check", "plan", "demo", "status", "history", "refresh", "pause", "resume", "redrive", "infra", "package", "login",
+    "check", "plan", "init", "demo", "status", "explain", "history", "refresh", "pause", "resume", "redrive", "infra",
+    "package", "login",
 )  # fmt: skip
 
 

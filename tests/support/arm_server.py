@@ -165,10 +165,16 @@ class Fabric(Server):
     def __init__(self) -> None:
         super().__init__("https://api.fabric.microsoft.com")
         self.items: dict[str, str] = {}
+        self.workspaces: dict[str, str] = {}
+        self.lakehouses: dict[str, str] = {}
         self.roles: list[dict[str, Any]] = [_assignment("Contributor", CLIENT_ID)]
 
     def answered(self, path: str, query: Mapping[str, str]) -> Answer:
         """By the end of the path."""
+        if path.endswith("/workspaces"):
+            return _page(path, query, [{"id": key, "displayName": name} for key, name in self.workspaces.items()])
+        if path.endswith("/lakehouses"):
+            return _page(path, query, [{"id": key, "displayName": name} for key, name in self.lakehouses.items()])
         if path.endswith("/roleAssignments"):
             return answer(HTTPStatus.OK, {"value": self.roles})
         if path.endswith("/jobs/instances"):
