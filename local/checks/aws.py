@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.parameters.aws import buckets, glue_resources
 from infra.parameters.event_patterns import patterns_for, signal_pattern
 from local.checks.finding import Finding
+from local.checks.sources import Look, source_findings
 from shared.config.load import Configuration
 from shared.targets import Cloud, GlueView, Target
 from shared.values import Value
@@ -85,11 +86,15 @@ class Caller(Value, frozen=True):
 
 
 def looked_at(
-    configuration: Configuration, client: Client, region: str, environ: Mapping[str, str]
+    configuration: Configuration,
+    client: Client,
+    region: str,
+    environ: Mapping[str, str],
+    look: Look | None = None,
 ) -> Iterator[Finding]:
     """Look at who asks, and then at everything, in the order in which one mends it.
 
-    Without credentials nothing else is asked: each answer would be the same error.
+    Without credentials nothing else is asked: each answer would be the same error. `look` asks sources for versions.
     """
     client = cache(client)
     try:
@@ -102,6 +107,8 @@ def looked_at(
     for target in configuration.targets:
         if target.cloud is Cloud.AWS:
             yield _view_for(caller, client("glue"), target)
+    if look:
+        yield from source_findings([t for t in configuration.targets if t.cloud is Cloud.AWS], look)
     for bucket in buckets(configuration):
         yield _try(f"bucket {bucket}", partial(_bucket, caller, client("s3"), bucket))
     yield from _deployment(configuration, client, caller, environ)

@@ -25,7 +25,7 @@ from local.checks import fabric
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
 from shared.config.load import Configuration
-from shared.targets import BlobCreated, Cloud, OneLakeChanged
+from shared.targets import BlobCreated, Cloud, OneLakeChanged, Target
 
 SUBSCRIPTIONS, RESOURCES, STORAGE, EVENT_GRID, ROLES, WEB = (
     {"api-version": version}
@@ -279,19 +279,36 @@ def _sources(azure: Azure, configuration: Configuration, account: str, environ: 
     """Look at each account whose blobs are sources, and at the event hub of OneLake's events."""
     sources = {source for target in configuration.targets if target.cloud is Cloud.AZURE for source in target.on}
     hub = environ.get(f"{variables.EVENTS}__fullyQualifiedNamespace", "")
-    if any(isinstance(source, OneLakeChanged) for source in sources):
-        yield _onelake(hub)
+    targets = [target for target in configuration.targets if _reads_onelake(target)]
+    if targets:
+        yield _onelake(hub, looked_at=all(_is_looked_at(target) for target in targets))
     blobs = sorted((each for each in sources if isinstance(each, BlobCreated)), key=repr)
     for name in sorted({blob.account for blob in blobs}):
         ours = Inbox(account, hub.partition(".")[0])
         yield from _source(azure, name, [blob for blob in blobs if blob.account == name], ours)
 
 
-def _onelake(hub: str) -> Finding:
-    """OneLake's events come through an eventstream, which no API of Azure shows: say what is configured here."""
+def _reads_onelake(target: Target) -> bool:
+    """Whether the target reads what lands in OneLake."""
+    return any(isinstance(source, OneLakeChanged) for source in target.on)
+
+
+def _is_looked_at(target: Target) -> bool:
+    """Whether looks find all that lands in OneLake for the target: each source there is a table."""
+    tables = all(source.is_table for source in target.on if isinstance(source, OneLakeChanged))
+    return tables and target.policy.look is not None
+
+
+def _onelake(hub: str, *, looked_at: bool) -> Finding:
+    """OneLake's events come through an eventstream, which no API of Azure shows: say what is configured here.
+
+    Where each source is a table that is looked at, nothing needs to come: an event only makes a refresh earlier.
+    """
     what = "OneLake's events"
     if hub:
         return Finding(what, f"come through {hub}, if the eventstream sends them: only Fabric's own page shows that")
+    if looked_at:
+        return Finding(what, "none come, and looks find it: an eventstream would only make refreshes earlier")
     cure = "make an eventstream with a custom endpoint, name it in the parameter stream (infra/azure), deploy"
     return Finding(what, "UNSTALE_EVENTS__fullyQualifiedNamespace is not set: none come", cure)
 

@@ -16,16 +16,22 @@ from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 from functions_azure.settings import Settings, cloud, endpoint
-from functions_azure.wiring import Parts, world
+from functions_azure.sources import Sources
+from functions_azure.tokens import STORAGE
+from functions_azure.wiring import Parts, SystemClock, world
 from local import azure_login
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
+from local.checks.sources import source_findings
 from shared.config.load import Configuration
+from shared.platforms.failures import MISCONFIGURED
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Store, StoreDownError
 from shared.refresh.records import NewerRecordError, read_state
 from shared.refresh.state import Blocked, State
 from shared.sign_in import DamagedSignInError, age
+from shared.sources.groups import Group
+from shared.sources.ports import Known, Seen
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Target
 
 EVERYBODY: Final = ("managed-identity", "service-principal", "user")
@@ -107,6 +113,7 @@ def looked_at(
         yield _try(
             what := f"role in workspace {workspace}", partial(_role, callers, identity, workspace, client_id, what)
         )
+    yield from source_findings(targets, _look(configuration, parts, callers, found, environ))
     if found and parts:
         store = world(found, configuration, parts, lambda _: None).store
         states = cache(partial(_states, store, tuple(targets)))
@@ -156,6 +163,27 @@ def _try(what: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except NoAnswerError as failure:
         return Finding(what, f"could not look: {failure}", SAYS_READER, known=False)
+
+
+def _look(
+    configuration: Configuration,
+    parts: Parts | None,
+    callers: Callers,
+    found: Settings | None,
+    environ: Mapping[str, str],
+) -> Callable[[Group, Known], Seen | Failure]:
+    """Look in OneLake as the identity, where this machine can be it, else as the person.
+
+    A signed-in user cannot look: consent is to Fabric alone.
+    """
+    if configuration.fabric.identity == "user":
+        why = 'the signed-in user does not open OneLake: another fabric.identity, or look = "off"'
+        refusal = MISCONFIGURED.failure("SignedInUser", why)
+        return lambda _group, _known: refusal
+    own = parts is not None and callers.identity is not None
+    tokens = parts.onelake_tokens if parts and own else azure_login.tokens(STORAGE)
+    url = found.onelake_url if found else endpoint(environ, "UNSTALE_ONELAKE_URL", cloud(environ).onelake_url)
+    return Sources(tokens, SystemClock(), url=url).look
 
 
 # --- A target --------------------------------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ def _on_aws(configuration: Configuration, environ: Mapping[str, str]) -> list[Fi
     """Look at AWS, in the Region that the environment or the profile names."""
     from botocore.exceptions import BotoCoreError
 
-    from functions_aws.clients import session
+    from functions_aws.clients import Clients, session
+    from functions_aws.sources import Sources
+    from functions_aws.wiring import SystemClock
     from local.checks import aws
 
     try:
@@ -130,7 +132,8 @@ def _on_aws(configuration: Configuration, environ: Mapping[str, str]) -> list[Fi
     except BotoCoreError as error:
         return [Finding("AWS", f"{error}", "set AWS_PROFILE to one that is there, or unset it", known=False)]
     if region:
-        return list(aws.looked_at(configuration, opened.create_client, region, environ))
+        sources = Sources(Clients(region), SystemClock())
+        return list(aws.looked_at(configuration, opened.create_client, region, environ, sources.look))
     return [Finding("AWS", "no Region", "set AWS_REGION, as the deployment's output Environment does", known=False)]
 
 

@@ -14,10 +14,12 @@ from urllib.parse import quote, unquote
 
 from shared.refresh import records
 from shared.targets import (
+    BlobCreated,
     GlueTableChanged,
     GlueView,
     IcebergChanged,
     OneLakeChanged,
+    S3ObjectCreated,
     Source,
     Target,
     catalog_of,
@@ -121,6 +123,23 @@ def sources_of(target: Target) -> tuple[SourceTable, ...]:
     """The tables that a target's configuration names and that can be looked at, each once."""
     found = (_source_of(target, entry) for entry in target.on)
     return tuple(dict.fromkeys(source for source in found if source))
+
+
+def files_of(target: Target) -> tuple[str, ...]:
+    """The sources that a target's configuration names and no look can see: prefixes and folders of files, by name."""
+    found = (_files_named_by(entry) for entry in target.on)
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _files_named_by(entry: Source) -> str:
+    match entry:
+        case S3ObjectCreated():
+            return f"s3://{entry.bucket}/{entry.prefix}"
+        case BlobCreated():
+            return f"blobs of {entry.account}/{entry.container}/{entry.prefix}"
+        case OneLakeChanged() if not entry.is_table:
+            return entry.path
+    return ""
 
 
 def lag_of(target: Target, source: SourceTable) -> timedelta:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from shared.refresh.evidence import SourceStatus
 from shared.refresh.ports import Store
-from shared.sources.groups import Group, SourceTable, decode, sources_of, view_of
+from shared.sources.groups import Group, SourceTable, decode, files_of, sources_of, view_of
 from shared.sources.memory import GroupRecord, SourceMemory, read_group, version_of
 from shared.sources.rhythm import SILENT_INTERVALS, is_silent
 from shared.targets import Target
@@ -27,6 +27,7 @@ def source_statuses(targets: Iterable[Target], store: Store, now: datetime) -> M
             for source in dict.fromkeys(named[target.key])
         )
         + _view_status(views.get(target.key), records, target.policy.look, now)
+        + tuple(SourceStatus(name, cannot="files, of which only events tell") for name in files_of(target))
         for target in looked_at
     }
 

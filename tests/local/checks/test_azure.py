@@ -22,6 +22,8 @@ from local.checks import azure as live_azure
 from local.cli import main
 from local.emulators.entra.emulator import App, Entra, Identity
 from local.emulators.entra.tokens import FABRIC, Caller
+from local.emulators.fabric.onelake import OneLake
+from local.emulators.faults import Refuse
 from shared.config.load import load
 from shared.refresh.records import write
 from shared.refresh.state import Blocked, State
@@ -38,6 +40,7 @@ workspace = "{WORKSPACE}"
 lakehouse = "{LAKEHOUSE}"
 on = [{{ blob_created = {{ account = "contosolake", container = "sales", prefix = "orders/", suffix = ".parquet" }} }}]
 """
+TABLE = f'on = [{{ onelake_changed = {{ workspace = "{WORKSPACE}", item = "{FLOW}", path = "Tables/a" }} }}, '
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 AZ = """#!/bin/sh
 printf '{"accessToken": "token-for-%s", "expires_on": 4102444800}' "$4"
@@ -50,6 +53,7 @@ class Cloud:
 
     arm: Arm
     fabric: Fabric
+    onelake: OneLake
     fabric_url: str
     config: Path
     store: Store
@@ -68,6 +72,11 @@ class Cloud:
         self.store.save(self.store.load(target.key), write(state), None)
 
 
+def opens_onelake(token: str) -> bool:
+    """Whether it is the person's token for storage, as `az` gives it here."""
+    return token.rstrip("/") == "token-for-https://storage.azure.com"
+
+
 @pytest.fixture(name="cloud")
 def a_cloud_in_order(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -81,13 +90,14 @@ def a_cloud_in_order(
     config.write_text(CONFIG, encoding="utf-8")
     settings = Settings(config, storage=account.connection_string)
     store = Store(Clients(settings, lambda: pytest.fail("no token")), lambda: NOW)
-    with serving(arm, fabric) as (arm_url, fabric_url):
+    with serving(arm, fabric) as (arm_url, fabric_url), OneLake(accepts=opens_onelake) as onelake:
+        monkeypatch.setenv("UNSTALE_ONELAKE_URL", onelake.url)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setenv("UNSTALE_STORAGE", account.connection_string)
         monkeypatch.setenv("UNSTALE_CLIENT_ID", CLIENT_ID)
         monkeypatch.setenv("UNSTALE_MANAGEMENT_URL", arm_url)
         monkeypatch.setenv("UNSTALE_FABRIC_URL", f"{fabric_url}/v1")
-        cloud = Cloud(arm, fabric, fabric_url, config, store, capsys)
+        cloud = Cloud(arm, fabric, onelake, fabric_url, config, store, capsys)
         cloud.knows(State(fresh_as_of=NOW - timedelta(hours=1)))
         yield cloud
 
@@ -100,6 +110,7 @@ def test_what_the_template_deploys_is_in_order(cloud: Cloud) -> None:
         "item of sales",
         "identities for sales",
         f"role in workspace {WORKSPACE}",
+        "source blobs of contosolake/sales/orders/ of sales",
         "last run of sales",
         found_account(found),
         "queues",
@@ -371,13 +382,34 @@ def test_a_dataflow_is_for_users_only(cloud: Cloud) -> None:
 
 def test_onelake_needs_an_event_hub(cloud: Cloud) -> None:
     """What lands in OneLake comes through an eventstream only."""
-    text = CONFIG.replace(
-        "on = [",
-        f'on = [{{ onelake_changed = {{ workspace = "{WORKSPACE}", item = "{FLOW}", path = "Tables/a" }} }}, ',
-    )
-    cloud.config.write_text(text, encoding="utf-8")
+    cloud.config.write_text(CONFIG.replace("on = [", TABLE.replace("Tables/a", "Files/a")), encoding="utf-8")
     found = cloud.finds()
     assert "eventstream" in found["OneLake's events"]["cure"]
+    assert found["source Files/a of sales"]["found"] == "cannot be looked at: files, of which only events tell"
+
+
+def test_tables_are_read_in_onelake(cloud: Cloud) -> None:
+    """One look at each, as the person who asks; and then no eventstream is a must, for looks find what lands there."""
+    cloud.config.write_text(CONFIG.replace("on = [", TABLE), encoding="utf-8")
+    cloud.onelake.append(WORKSPACE, FLOW, "Tables/a")
+    found = cloud.finds()
+    assert all(each["well"] for each in found.values()), found
+    assert found["source Tables/a of sales"]["found"].startswith("version 0, since ")
+    assert "looks find it" in found["OneLake's events"]["found"]
+    cloud.onelake.faults.add(Refuse("Forbidden"), "look")
+    found = cloud.finds()
+    assert "OneLake data role" in found["Tables/a"]["cure"]
+    cloud.onelake.delete(WORKSPACE)
+    found = cloud.finds()
+    assert "Contributor" in found["source Tables/a of sales"]["cure"]
+
+
+def test_a_signed_in_user_opens_no_onelake(cloud: Cloud) -> None:
+    """The consent is to Fabric alone, so the function cannot look: said, with what to do."""
+    configured(cloud, "user")
+    text = cloud.config.read_text(encoding="utf-8")
+    cloud.config.write_text(text.replace("on = [", TABLE), encoding="utf-8")
+    assert "signed-in user does not open OneLake" in cloud.finds()["Tables/a"]["found"]
 
 
 # --- As the identity itself, where this machine can be it
@@ -525,7 +557,8 @@ def test_before_the_deployment_it_says_so(cloud: Cloud, monkeypatch: pytest.Monk
     """Fabric is looked at all the same, and the next step is to deploy."""
     monkeypatch.delenv("UNSTALE_STORAGE")
     found = cloud.finds()
-    assert list(found) == ["item of sales", "identities for sales", ROLE, "deployment"]
+    files = "source blobs of contosolake/sales/orders/ of sales"
+    assert list(found) == ["item of sales", "identities for sales", ROLE, files, "deployment"]
     assert "output environment" in found["deployment"]["cure"]
 
 

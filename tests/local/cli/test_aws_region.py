@@ -83,6 +83,8 @@ def test_a_live_check_says_which_region_it_asks(
     assert found[0]["found"].endswith(f", Region {aws.region}")
     [table] = [each for each in found if each["what"].startswith("table ")]
     assert table["well"], table
+    looked_at = [each["what"] for each in found if each["what"].startswith(("source ", "sources ", "database "))]
+    assert looked_at, "the sources are looked at with the same credentials, in the same Region"
 
 
 @pytest.mark.parametrize("shell", shells(""))

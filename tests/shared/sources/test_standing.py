@@ -21,7 +21,15 @@ from shared.sources.memory import (
     write_group,
 )
 from shared.sources.standing import source_statuses
-from shared.targets import GlueView, LakeViews, OneLakeChanged, Target
+from shared.targets import (
+    BlobCreated,
+    GlueJobSucceeded,
+    GlueView,
+    LakeViews,
+    OneLakeChanged,
+    S3ObjectCreated,
+    Target,
+)
 from tests.support.core import GLUE, NOON, POLICY, a_target, at
 
 LOOKS = replace(POLICY, look=timedelta(minutes=5))
@@ -48,6 +56,19 @@ def test_sources_are_shown_with_version_and_time() -> None:
         SourceStatus("sales.orders", "11", at(-60)),
         SourceStatus("raw.returns", "11", at(-60)),
         SourceStatus("arn:x", cannot="it is no table"),
+    )
+
+
+def test_what_no_look_can_see_is_named() -> None:
+    """Prefixes of files, folders and blobs: by name, beside the tables; jobs are no sources of data."""
+    on = (S3ObjectCreated("landing", "raw/"), GlueJobSucceeded("etl"))
+    own = GroupRecord(views={"daily": ViewMemory((), (), NOON)})
+    only_events = "files, of which only events tell"
+    assert standing(replace(DAILY, on=on), {SALES: own}) == (SourceStatus("s3://landing/raw/", cannot=only_events),)
+    on_azure = (OneLakeChanged("w", "l", "Files/raw"), BlobCreated("contoso", "sales", "x/"))
+    assert standing(replace(LAKE, on=on_azure), {}) == (
+        SourceStatus("Files/raw", cannot=only_events),
+        SourceStatus("blobs of contoso/sales/x/", cannot=only_events),
     )
 
 
