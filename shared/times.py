@@ -1,11 +1,13 @@
-"""Times as others write them, read as aware UTC."""
+"""Times as others write them, read as aware UTC; and durations in words."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+MINUTE, HOUR, DAY = 60, 3600, 86400
+"""Seconds of each."""
 EARLIEST_YEAR, LATEST_YEAR = 2000, 8999
 """No platform here is older; and sums with the first or the last days of the calendar overflow."""
 
@@ -23,3 +25,12 @@ def instant(time: datetime) -> datetime | None:
     if not EARLIEST_YEAR <= time.year <= LATEST_YEAR:
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def span(duration: timedelta) -> str:
+    """A duration in words of one unit, rounded down: `90 s`, `12 min`, `3 h`, `4 days`."""
+    seconds = max(0, int(duration.total_seconds()))
+    for unit, word in ((DAY, "days"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {word}"
+    return f"{seconds} s"

@@ -11,9 +11,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from msgspec import structs
 
 from local.cli import stack
-from local.cli.errors import NotWellError, UsageError
+from local.cli.console import Answers, print_json
+from local.cli.errors import MisusedError, NotWellError, UsageError
 from local.cli.samples import KINDS as SAMPLES
 from shared.config.load import ConfigurationError
 from shared.version import VERSION
@@ -26,15 +30,21 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; nothing that a user can cause ends in a traceback."""
-    arguments = _parser().parse_args(argv)
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
+    answered = Answers.printed
     try:
+        arguments = parser().parse_args(argv)
         with stack.named(getattr(arguments, "stack", ())):
             _COMMANDS[arguments.command](arguments)
+    except MisusedError as misuse:
+        sys.stderr.write(misuse.usage)
+        _complain(misuse, WRONG_USAGE, as_json=as_json)
+        raise SystemExit(WRONG_USAGE) from misuse
     except (NotWellError, ConfigurationError) as failure:
-        _complain(failure)
+        _complain(failure, NOT_WELL, as_json=as_json and Answers.printed == answered)
         return NOT_WELL
     except UsageError as failure:
-        _complain(failure)
+        _complain(failure, WRONG_USAGE, as_json=as_json and Answers.printed == answered)
         return WRONG_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -43,8 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _complain(failure: Exception) -> None:
-    """Say on standard error why the command ends as it does, after all that was printed before."""
+def _complain(failure: Exception, code: int, *, as_json: bool) -> None:
+    """Say on standard error why the command ends as it does, after all that was printed before.
+
+    With `as_json`, a command that has printed no JSON yet prints an object with `error`, of one shape for all.
+    """
+    if as_json:
+        problems = [structs.asdict(each) for each in getattr(failure, "problems", ())]
+        print_json({"error": {"message": str(failure), "exit_code": code, "problems": problems}})
     if str(failure):
         sys.stdout.flush()
         print(f"unstale: {failure}", file=sys.stderr)
@@ -93,10 +109,20 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    """`unstale status`."""
+    """`unstale status`, once or again and again."""
     from local.cli import status
 
-    status.status(_config(arguments), as_json=arguments.json)
+    if arguments.watch:
+        status.watch(_config(arguments), as_json=arguments.json, seconds=arguments.watch)
+    else:
+        status.status(_config(arguments), as_json=arguments.json)
+
+
+def _completion(arguments: argparse.Namespace) -> None:
+    """`unstale completion`: the script that a shell reads."""
+    import shtab
+
+    print(shtab.complete(parser(), shell=arguments.shell))
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -117,7 +143,7 @@ def _refresh(arguments: argparse.Namespace) -> None:
     """`unstale refresh`."""
     from local.cli import refresh
 
-    refresh.refresh(_config(arguments), arguments.target, full=arguments.full)
+    refresh.refresh(_config(arguments), arguments.target, full=arguments.full, wait=arguments.wait)
 
 
 def _pause(arguments: argparse.Namespace) -> None:
@@ -173,6 +199,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "plan": _plan,
     "init": _init,
     "demo": _demo,
+    "completion": _completion,
     "status": _status,
     "explain": _explain,
     "history": _history,
@@ -204,9 +231,17 @@ def _one_or_all(arguments: argparse.Namespace) -> str | None:
 # --- Arguments -------------------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions, so that `--json` has JSON for them, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print before it ended the process."""
+        raise MisusedError(self.format_usage(), message)
+
+
+def parser() -> argparse.ArgumentParser:
     """Every command with its options, and what `--help` says of each."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="unstale",
         description="Keeps materialized views fresh: is this view fresh, and if not, since when and why?",
         epilog="Exit codes: 0 done, 1 not well (late, held, invalid, dead letters), 2 wrong usage.",
@@ -218,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     """Commands that need no deployment."""
     init = _command(commands, "init", "write the first unstale.toml, from what is in the cloud; it asks")
     for option, what in (
@@ -240,6 +275,8 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     plan.add_argument("--sample", choices=SAMPLES, help="print an event for the first target that has such a source")
     demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
     demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
+    completion = _command(commands, "completion", "what a shell reads to complete these commands")
+    completion.add_argument("shell", choices=["bash", "zsh"])
     infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
     infra.add_argument("cloud", choices=["aws", "azure"])
     infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
@@ -250,9 +287,17 @@ def _add_offline(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     package.add_argument("--into", type=Path, metavar="FOLDER", help="default: build/<cloud>; the zip is beside it")
 
 
-def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
     """Commands that read or write the deployment's records."""
-    _online(commands, "status", "is every view fresh, and if not, since when and why", json=True)
+    status = _online(commands, "status", "is every view fresh, and if not, since when and why", json=True)
+    status.add_argument(
+        "--watch",
+        type=_positive,
+        nargs="?",
+        const=10,
+        metavar="SECONDS",
+        help="again and again, until Ctrl-C; 10 seconds apart where no number is given",
+    )
     explain = _online(commands, "explain", "why a target stands as it does, and what you can do now", json=True)
     explain.add_argument("target", metavar="TARGET")
     history = _online(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
@@ -261,6 +306,7 @@ def _add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     refresh = _online(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
     refresh.add_argument("target", metavar="TARGET")
     refresh.add_argument("--full", action="store_true", help="a full refresh, not an incremental one")
+    refresh.add_argument("--wait", action="store_true", help="follow it to its end, and exit as it ended")
     for name, what in (("pause", "start nothing, forget nothing"), ("resume", "start again; at most one run a target")):
         command = _online(commands, name, what)
         command.add_argument("target", metavar="TARGET", nargs="?")
@@ -283,9 +329,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _online(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, *, json: bool = False
-) -> argparse.ArgumentParser:
+def _online(commands: argparse._SubParsersAction[_Parser], name: str, what: str, *, json: bool = False) -> _Parser:
     """A command that asks a deployment, which may have a name."""
     parser = _command(commands, name, what, json=json)
     parser.add_argument(
@@ -299,9 +343,7 @@ def _online(
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, *, json: bool = False
-) -> argparse.ArgumentParser:
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, what: str, *, json: bool = False) -> _Parser:
     """A command with the options that all have."""
     parser = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
     parser.add_argument("--config", metavar="FILE", help="default: $UNSTALE_CONFIG, or unstale.toml here")

@@ -191,7 +191,7 @@ def _print(lines: list[Planned]) -> None:
     """Print the plan as a table."""
     columns = ("event", "target", "why", "starts at, if nothing else comes", "request")
     rows = [(line.event, line.target, line.why, line.start_at, _compact(line.request)) for line in lines]
-    print_table(columns, rows)
+    print_table(columns, rows, ages=False)
 
 
 def _compact(request: dict[str, Any] | None) -> str | None:

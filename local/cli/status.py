@@ -7,13 +7,15 @@ because a signal may be among them, and so does a sign-in that somebody must ren
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
+from rich.console import Console
 
 from local.cli.console import print_json, print_table
 from local.cli.deployment import PLACES, Side, each_side, read_config, tell
@@ -28,13 +30,13 @@ from shared.refresh.evidence import (
     deployed_fingerprint,
     difference,
     doubts_of_deployment,
-    span,
 )
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Deployment, State
 from shared.refresh.status import TargetStatus, row, unknown
 from shared.sources.standing import source_statuses
 from shared.targets import Cloud
+from shared.times import span
 
 DEPLOY = "package and deploy it, or name the deployed one with --config"
 """What to do where the file and what is deployed differ."""
@@ -70,6 +72,22 @@ def status(path: Path, *, as_json: bool) -> None:
         tell(away)
     if dead or not sign_in.well or not all(one.well for one in rows):
         raise NotWellError
+
+
+def watch(path: Path, *, as_json: bool, seconds: int, sleep: Callable[[float], object] = time.sleep) -> NoReturn:
+    """Show the status again and again, until Ctrl-C; what is not well, or away, is shown and asked for again."""
+    console = Console()
+    while True:
+        if console.is_terminal:
+            console.clear()
+        try:
+            status(path, as_json=as_json)
+        except NotWellError as failure:
+            if str(failure):
+                print(failure)
+        if not as_json:
+            print(f"\n{datetime.now(UTC):%H:%M:%S}Z, every {seconds} s; Ctrl-C ends it", flush=True)
+        sleep(seconds)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from datetime import datetime, timedelta
 from shared.refresh.ports import Capabilities
 from shared.refresh.state import Deployment, Owed, State
 from shared.targets import Policy, Target
+from shared.times import span
 from shared.values import Value
-
-MINUTE, HOUR, DAY = 60, 3600, 86400
 
 TICK_MISSING = timedelta(minutes=3)
 """Without a tick for longer, nobody is known to sweep: three ticks in a row are missing (design, section 7)."""
@@ -154,12 +153,3 @@ def _doubts_of_record(evidence: Evidence) -> Iterator[str]:
     # A new target is owed at its first look, so one that owes nothing and never was fresh had none.
     elif not (evidence.debts or state.fresh_as_of or state.proven_as_of):
         yield "the deployed function has not looked at it yet"
-
-
-def span(duration: timedelta) -> str:
-    """A duration in words of one unit, rounded down: `90 s`, `12 min`, `3 h`, `4 days`."""
-    seconds = max(0, int(duration.total_seconds()))
-    for unit, word in ((DAY, "days"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds // unit} {word}"
-    return f"{seconds} s"

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from shared.refresh.decide import Gate, Wait, decide, stale_since
-from shared.refresh.evidence import WORK_CURE, Evidence, SourceStatus, doubts, doubts_of_deployment, span
+from shared.refresh.evidence import WORK_CURE, Evidence, SourceStatus, doubts, doubts_of_deployment
 from shared.refresh.owed import covers
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation
 from shared.refresh.timing import SPREAD, Context
+from shared.times import span
 from shared.values import Value
 
 SENTENCES: Mapping[Situation, str] = {
@@ -64,7 +65,7 @@ def why(evidence: Evidence, verdict: str) -> str:
         case "held":
             return held_because(evidence)
         case "late":
-            return f"{_beyond_objective(evidence)} beyond its objective: {_step(evidence)}"
+            return f"{_beyond_objective(evidence)} beyond its objective: {step(evidence)}"
         case "unknown":
             return doubts(evidence)[0]
         case "stale":
@@ -121,7 +122,7 @@ def _stale_because(evidence: Evidence) -> str:
     if ahead:
         parts.append(_ahead_in_words(ahead))
     if evidence.debts:
-        parts.append(_step(evidence))
+        parts.append(step(evidence))
     return "; ".join(part for part in parts if part)
 
 
@@ -135,7 +136,7 @@ def _causes(evidence: Evidence) -> str:
     return ", ".join(list(reasons)[:CAUSES])
 
 
-def _step(evidence: Evidence) -> str:
+def step(evidence: Evidence) -> str:
     """What goes on, or what comes next: the run, the next try after a failure, or the next start."""
     run, state = evidence.state.run, evidence.state
     if run:

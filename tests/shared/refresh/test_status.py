@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.evidence import Backlog, Evidence, Liveness, SourceStatus, deployed_fingerprint, difference, span
+from shared.refresh.evidence import Backlog, Evidence, Liveness, SourceStatus, deployed_fingerprint, difference
 from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Rollout, Situation, State
 from shared.refresh.status import TargetStatus, row, unknown
+from shared.times import span
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
 
 OWED = Owed(at(0), at(5), 3, reasons=("s3://landing/orders/1",))
