@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,15 @@ import pytest
 from tests.simulation import history
 from tests.simulation.history import WORLDS, play
 from tests.simulation.measure import unmeasured
+from tests.simulation.sqlite import SqliteStore
 from tests.simulation.tables import TablesStore
 from tests.simulation.world import Simulation
 from tests.support.azurite_server import Azurite, one_azurite  # noqa: F401 - a fixture
 
 PORTION = 100
 """Histories of one test: small enough to be shared out among the workers."""
+ON_SQLITE = 20
+"""Histories in each world that are played over an SQLite file, each a new one."""
 ON_TABLES = 4
 """Histories in each world that are played over Azurite, where one takes a second or two."""
 
@@ -49,6 +53,17 @@ def test_histories(first: int, count: int, request: pytest.FixtureRequest) -> No
         with unmeasured():
             verdict = play(seed, world, trace=lines.append if alone else None)
         assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_histories_in_an_sqlite_file(world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with the store of `unstale run`, whose index, conditions and versions are SQLite's."""
+    for seed in range(ON_SQLITE):
+        with closing(SqliteStore(tmp_path / f"{seed}.db")) as store, unmeasured():
+            monkeypatch.setattr(history, "Simulation", partial(Simulation, store=store))
+            verdict = play(seed, world)
+        assert store.saves
+        assert not verdict.violations, f"{verdict} (but over SQLite)"
 
 
 @pytest.mark.parametrize("world", WORLDS)
