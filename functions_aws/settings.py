@@ -40,7 +40,7 @@ class Settings(Value, frozen=True):
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables; raises `SettingsError`."""
-    _refuse_unsafe_endpoints(environ)
+    refuse_unsafe_endpoints(environ)
     return Settings(
         config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
         table=_needed(environ, "UNSTALE_TABLE", "the name of the DynamoDB table"),
@@ -64,7 +64,7 @@ def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
     return value
 
 
-def _refuse_unsafe_endpoints(environ: Mapping[str, str]) -> None:
+def refuse_unsafe_endpoints(environ: Mapping[str, str]) -> None:
     """Refuse an endpoint that signed requests must not leave for.
 
     The SDK honours AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>; https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html.

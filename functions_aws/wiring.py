@@ -20,6 +20,7 @@ from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from shared.config.load import Configuration, load
 from shared.redaction import NOTHING_KNOWN, Redactor
+from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
@@ -62,14 +63,27 @@ def world(
     redactor: Redactor = NOTHING_KNOWN,
 ) -> Ports:
     """Make the ports of the engine. None of them has been called yet, so nothing is connected."""
-    clock = clock or SystemClock()
-    store, platform = Store(clients, found.table), Platform(clients, redactor)
+    store, waker = Store(clients, found.table), Waker(clients, found.queue_url)
+    return ports(store, waker, clients=clients, emit=emit, clock=clock or SystemClock(), redactor=redactor)
+
+
+def ports(
+    store: ports_of_core.Store,
+    waker: ports_of_core.Waker,
+    *,
+    clients: Clients,
+    emit: Callable[[LogEvent], None],
+    clock: Clock,
+    redactor: Redactor,
+) -> Ports:
+    """Make the ports of the engine on any store and waker: the deployment's, or those of one machine."""
+    platform = Platform(clients, redactor)
     sources = Sources(clients, clock, redactor=redactor)
     return Ports(
         cloud=Cloud.AWS,
         store=store,
         platform=platform,
-        waker=Waker(clients, found.queue_url),
+        waker=waker,
         clock=clock,
         token=lambda: uuid.uuid4().hex,
         emit=emit,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from functions_azure.clouds import CLOUDS, PUBLIC, AzureCloud
 from shared.endpoints import refusal
 from shared.redaction import SHORTEST_SECRET, secret_values
@@ -99,16 +101,23 @@ def cloud(environ: Mapping[str, str]) -> AzureCloud:
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Read the variables; raises `SettingsError`."""
-    here = cloud(environ)
-    tenant_id = environ.get("UNSTALE_TENANT_ID", "")
-    authority = environ.get("UNSTALE_AUTHORITY") or (f"{here.login_url}/{tenant_id}" if tenant_id else "")
     storage = _connection_string(environ.get(STORAGE, ""))
-    return Settings(
-        config=config_path(environ),
+    return replace(
+        read_without_storage(environ),
         storage=storage,
         table_url="" if storage else _endpoint(environ, f"{STORAGE}__tableServiceUri"),
         queue_url="" if storage else _endpoint(environ, f"{STORAGE}__queueServiceUri"),
         blob_url="" if storage else endpoint(environ, f"{STORAGE}__blobServiceUri"),
+    )
+
+
+def read_without_storage(environ: Mapping[str, str]) -> Settings:
+    """Read what calls of Fabric and Entra need: `unstale run` keeps its state elsewhere. Raises `SettingsError`."""
+    here = cloud(environ)
+    tenant_id = environ.get("UNSTALE_TENANT_ID", "")
+    authority = environ.get("UNSTALE_AUTHORITY") or (f"{here.login_url}/{tenant_id}" if tenant_id else "")
+    return Settings(
+        config=config_path(environ),
         storage_client_id=environ.get(f"{STORAGE}__clientId", ""),
         cloud=here,
         fabric_url=endpoint(environ, "UNSTALE_FABRIC_URL", here.fabric_url),

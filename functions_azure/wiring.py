@@ -31,6 +31,7 @@ from functions_azure.tokens import (
 from functions_azure.waker import Waker
 from shared.config.load import Configuration, load
 from shared.redaction import NOTHING_KNOWN, Redactor
+from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -67,12 +68,15 @@ class Parts:
         storage: Callable[[], Issuer] | None = None,
         vault: Callable[[], Issuer] | None = None,
         *,
+        caller: Callable[[str], Issuer] | None = None,
         redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
         """The configuration says as whom Fabric is called; it is read when the first token is asked for.
 
         `storage` is who opens the storage account and `vault` who reads the Key Vault, where it is not the managed
-        identity: a person at the command line. `redactor` takes secrets out of what is said of a call that failed.
+        identity: a person at the command line. `caller` is who calls Fabric and OneLake, by audience, where the
+        configuration does not count: on one's own machine. `redactor` takes secrets out of what is said of a call that
+        failed.
         """
         self.redactor = redactor
         # What msal and the vault are asked by: each thread's calls keep the deadline of its invocation.
@@ -89,10 +93,13 @@ class Parts:
         self._making = Lock()
         self._user: SignedInUser | None = None
         self._found = found
+        self._caller = caller
         self._configuration = configuration
 
     def _issuer(self) -> Issuer:
         """Who gives out tokens for Fabric, by `fabric.identity`. Raises `ValueError` where settings are missing."""
+        if self._caller:
+            return self._caller(self._found.cloud.fabric_audience)
         identity = self._configuration().fabric.identity
         return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
 
@@ -103,6 +110,8 @@ class Parts:
 
     def _onelake_issuer(self) -> Issuer:
         """Who calls Fabric reads the tables, too. Raises `ValueError` for a signed-in user, who consented to Fabric."""
+        if self._caller:
+            return self._caller(STORAGE)
         identity = self._configuration().fabric.identity
         if identity == "user":
             raise ValueError(
@@ -154,15 +163,32 @@ def world(
 ) -> Ports:
     """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
     clock = clock or SystemClock()
+    store, waker = Store(parts.clients, clock.now, deadline), Waker(parts.clients, deadline)
+    return ports(
+        store, waker, found=found, configuration=configuration, parts=parts, emit=emit, clock=clock, deadline=deadline
+    )
+
+
+def ports(
+    store: ports_of_core.Store,
+    waker: ports_of_core.Waker,
+    *,
+    found: Settings,
+    configuration: Configuration,
+    parts: Parts,
+    emit: Callable[[LogEvent], None],
+    clock: Clock,
+    deadline: Deadline = NEVER,
+) -> Ports:
+    """The same on any store and waker: the deployment's, or those of one machine."""
     parts.http.deadline = deadline
-    store = Store(parts.clients, clock.now, deadline)
     sources = _sources(found, parts, clock, deadline)
     platform = _platform(found, configuration, parts, clock, deadline)
     return Ports(
         cloud=Cloud.AZURE,
         store=store,
         platform=platform,
-        waker=Waker(parts.clients, deadline),
+        waker=waker,
         clock=clock,
         token=lambda: uuid.uuid4().hex,  # no two claims have the same
         emit=emit,

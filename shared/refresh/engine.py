@@ -147,6 +147,10 @@ class Engine:
         self._ends_at = ends_at
         self._teller = Teller(ports.store, ports.clock, self._reconcile, self._followers, self.is_out_of_time)
 
+    def end_by(self, moment: float) -> None:
+        """Let no call to the platform run beyond a moment of the monotonic clock: whoever works is told to stop."""
+        self._ends_at = min(self._ends_at, moment)
+
     def is_out_of_time(self) -> bool:
         """Whether this invocation must begin nothing new."""
         return self.ports.clock.monotonic() >= self._ends_at

@@ -29,6 +29,7 @@ from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.ports import Document, Phase, Report, Started
 from shared.refresh.state import Signal, Situation, Wake
+from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
 from tests.support.core import GLUE, NOON, HandClock, a_target, seconds
 
@@ -182,7 +183,7 @@ class Machine:
         platform = FilePlatform(self.journal, self.clock, self._effect)
         tokens = (f"{os.getpid()}-{number}" for number in count())
         ports = Ports(Cloud.AWS, self.store, platform, self._waker, self.clock, lambda: next(tokens), lambda _: None)
-        self.engine = Engine(Configuration((FIRST, LAST)), ports)
+        self.engine = Engine(Configuration((FIRST, LAST)).package(Cloud.AWS), ports)
 
     def _effect(self) -> None:
         if next(self._effects) == self._dies_at:
@@ -194,7 +195,7 @@ class Machine:
         next_tick = self.clock.now()
         while self.clock.now() < ends_at:
             if self.clock.now() >= next_tick:
-                self.engine.tick()
+                Sweep(self.engine).tick()
                 next_tick = self.clock.now() + TICK
             for wake in self._waker.take_due():
                 self.engine.wake(wake)

@@ -1,0 +1,100 @@
+"""As whom a process on one's own machine calls Fabric and OneLake.
+
+A managed identity where there is one, else whoever signed in by `unstale login --local`, else whoever signed in with
+`az login`. The sign-in is msal's token cache in a file beside the state, which only its owner reads; each renewal is
+written back, because Entra may give a new refresh token with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Lock
+
+import msal
+
+from functions_azure.settings import Settings
+from functions_azure.sign_in.user import public_client
+from functions_azure.tokens import STORAGE, Answer, BoundedHttp, Issuer, ManagedIdentity
+from local.azure_login import AT_HAND, AzureCli
+from local.process.store import PRIVATE
+
+NOT_SIGNED_IN: Answer = {
+    "error": "not_signed_in",
+    "error_description": "the sign-in beside the state is over: unstale login --local",
+}
+"""What is answered instead of a token where the cache has nobody, or Entra renews nothing any more."""
+
+
+def cache_of(state: Path) -> Path:
+    """The file of the sign-in beside a state: `unstale.db` has `unstale.db.sign-in`."""
+    return state.with_name(f"{state.name}.sign-in")
+
+
+def caller_of(found: Settings, state: Path, environ: Mapping[str, str]) -> Callable[[str], Issuer]:
+    """Choose who calls, once; the answer gives the issuer of tokens for an audience."""
+    http = BoundedHttp()
+    if environ.get(AT_HAND):
+        return lambda audience: ManagedIdentity(found.client_id, audience, http)
+    if cache_of(state).exists():
+        signed_in = SignedIn(found, cache_of(state), http)
+        return lambda audience: OneAudience(signed_in, audience)
+    return AzureCli
+
+
+def scope_of(audience: str) -> str:
+    """The scope that a signed-in person consents to: all that the app registration names for Fabric; for OneLake one.
+
+    https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory
+    """
+    return f"{audience}/user_impersonation" if audience == STORAGE else f"{audience}/.default"
+
+
+def write_cache(path: Path, cache: msal.SerializableTokenCache) -> None:
+    """Put the cache into its file, in one step, closed to everybody but its owner."""
+    beside = path.with_name(f"{path.name}.new")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(cache.serialize())
+    beside.chmod(PRIVATE)
+    beside.replace(path)
+
+
+class SignedIn:
+    """The person of a cache file. Safe between threads; another process may renew the same file."""
+
+    def __init__(self, found: Settings, path: Path, http: BoundedHttp) -> None:
+        """Read nothing yet."""
+        self._found = found
+        self._path = path
+        self._http = http
+        self._lock = Lock()
+
+    def acquire(self, audience: str) -> Answer:
+        """A token out of the cache, or one that Entra renews for it."""
+        with self._lock:
+            cache = msal.SerializableTokenCache()
+            cache.deserialize(self._path.read_text(encoding="utf-8"))
+            app = public_client(self._found, cache, self._http)
+            accounts = app.get_accounts()
+            answer = app.acquire_token_silent_with_error([scope_of(audience)], accounts[0]) if accounts else None
+            if cache.has_state_changed:
+                write_cache(self._path, cache)
+        return answer or NOT_SIGNED_IN
+
+
+class OneAudience:
+    """`functions_azure.tokens.Issuer` of that person for one audience."""
+
+    def __init__(self, signed_in: SignedIn, audience: str) -> None:
+        """Ask for nothing yet."""
+        self._signed_in = signed_in
+        self._audience = audience
+
+    def acquire(self) -> Answer:
+        """A token for the audience."""
+        return self._signed_in.acquire(self._audience)
+
+    def forget(self) -> None:
+        """Nothing: msal renews what has ended, and a token that Entra took back needs a new sign-in."""

@@ -1,0 +1,153 @@
+"""The process: ticks each minute, wakes when they are due, and an end within seconds that loses nothing.
+
+    every 0.2 s   wakes that are due         -> threads
+    every second  did another process write, and is anything due now?  -> a tick at once
+    every minute  a tick of each cloud       -> a thread of its own
+    SIGTERM       no new work; engines begin no call any more; what is under way gets 8 s, then the process ends
+
+A process may die at any line (`shared.refresh.engine` says why): the grace only saves the next one from looking a start
+up. Several processes on one file are as safe as several workers in a cloud.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Event
+
+from local.emulators.memory import MemoryWaker
+from local.process.clouds import Emit, MakePorts
+from local.process.store import StateFile
+from shared.config.load import Configuration
+from shared.inbound import dispatch
+from shared.inbound.messages import Message, Ticked, Woken
+from shared.refresh.engine import Engine, LogEvent
+from shared.refresh.ports import StoreDownError
+from shared.targets import Cloud
+
+TICK_SECONDS = 60.0
+"""Between two ticks, as in the clouds; a tick begins nothing new when the next one is due."""
+PAUSE_SECONDS = 0.2
+"""Between two looks at the wakes, which are due to the second: a heap in memory costs nothing to look at."""
+NOTICE_SECONDS = 1.0
+"""Between two questions whether another process wrote: how long a command's `refresh` waits for this process."""
+GRACE_SECONDS = 8.0
+"""For what is under way at the end: a call to Fabric takes 4 s at most, one to Glue 10 s, and the promise is ten."""
+THREADS = 8
+"""Wakes at once, of all clouds; each waits for a platform most of its time."""
+
+
+class Half:
+    """One cloud's half of the process."""
+
+    def __init__(
+        self, cloud: Cloud, configuration: Configuration, make_ports: MakePorts, waker: MemoryWaker, emit: Emit
+    ) -> None:
+        """Take what was opened for this cloud. Nothing is begun."""
+        self.cloud = cloud
+        self.make_ports = make_ports
+        self._configuration = configuration
+        self._package = configuration.package(cloud)
+        self._waker = waker
+        self._emit = emit
+        self._engines: set[Engine] = set()
+        self._ending = Event()
+
+    def take(self, message: Message) -> bool:
+        """Take a tick or a wake, as the deployed function does; False where it met trouble, which is told."""
+        ports = self.make_ports(self._emit)
+        engine = Engine(self._package, ports, ends_at=ports.clock.monotonic() + TICK_SECONDS)
+        self._engines.add(engine)
+        if self._ending.is_set():  # since it was looked for who is to be told
+            engine.end_by(ports.clock.monotonic())
+        (judged,) = dispatch.take(engine, self._configuration, [message])
+        self._engines.discard(engine)
+        if judged.verdict is not dispatch.Verdict.DONE:
+            self._emit(LogEvent("trouble of ours", "", ports.clock.now(), {"why": _in_one_line(judged)}))
+        return judged.verdict is dispatch.Verdict.DONE
+
+    def take_wakes(self) -> list[Message]:
+        """The wakes that are due now."""
+        return [Woken(wake) for wake in self._waker.take_due()]
+
+    def is_due(self) -> bool:
+        """Whether any record is to be reconciled by now."""
+        ports = self.make_ports(self._emit)
+        return bool(ports.store.due(ports.clock.now(), 1))
+
+    def end(self) -> None:
+        """Let engines that are at work begin no call any more."""
+        self._ending.set()
+        for engine in tuple(self._engines):
+            engine.end_by(engine.ports.clock.monotonic())
+
+
+def _in_one_line(judged: dispatch.Judged) -> str:
+    """What went wrong, each target's own trouble included."""
+    cause = judged.cause
+    leaves = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+    return "; ".join([judged.why, *(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)])
+
+
+class Process:
+    """All halves on one file, until `stop` is set."""
+
+    def __init__(self, file: StateFile, halves: Sequence[Half], stop: Event) -> None:
+        """Take the open file and the halves. Nothing is begun."""
+        self._file = file
+        self._halves = halves
+        self._stop = stop
+        self._pool = ThreadPoolExecutor(THREADS + len(halves), thread_name_prefix="unstale")
+        self._ticks: dict[Cloud, Future[bool]] = {}
+        self._tick_at = {half.cloud: time.monotonic() for half in halves}
+        self._notice_at = time.monotonic()
+        self._changes = file.changes_of_others()
+        self._under_way: set[Future[bool]] = set()
+
+    def once(self) -> bool:
+        """Tick each cloud once; True if nothing met trouble."""
+        ticks = [self._submit(half, Ticked()) for half in self._halves]
+        while not self._stop.is_set() and not all(tick.done() for tick in ticks):
+            wait(ticks, PAUSE_SECONDS)
+        return all(tick.done() and tick.result() for tick in ticks)
+
+    def step(self) -> None:
+        """Do what is due now."""
+        self._notice()
+        for half in self._halves:
+            for wake in half.take_wakes():
+                self._submit(half, wake)
+            last = self._ticks.get(half.cloud)
+            if time.monotonic() >= self._tick_at[half.cloud] and (last is None or last.done()):
+                self._tick_at[half.cloud] = time.monotonic() + TICK_SECONDS
+                self._ticks[half.cloud] = self._submit(half, Ticked())
+
+    def _notice(self) -> None:
+        """Tick at once where another process wrote something that is due: a person asked for a refresh."""
+        if time.monotonic() < self._notice_at:
+            return
+        self._notice_at = time.monotonic() + NOTICE_SECONDS
+        try:
+            changes = self._file.changes_of_others()
+            if changes != self._changes:
+                for half in self._halves:
+                    if half.is_due():
+                        self._tick_at[half.cloud] = time.monotonic()
+            self._changes = changes
+        except StoreDownError:
+            return  # the tick meets the same trouble, and tells of it
+
+    def _submit(self, half: Half, message: Message) -> Future[bool]:
+        """Let a thread take it."""
+        work = self._pool.submit(half.take, message)
+        self._under_way = {each for each in self._under_way if not each.done()} | {work}
+        return work
+
+    def end(self) -> bool:
+        """Begin nothing new, and wait a little for what is under way; True if all of it is over."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for half in self._halves:
+            half.end()
+        _, late = wait(self._under_way, GRACE_SECONDS)
+        return not late

@@ -1,0 +1,104 @@
+"""What the process shows: on a terminal a line for each target and what happens to it, otherwise a line of JSON each.
+
+A line of JSON has the fields of the deployed functions' lines: `message`, `target`, `detail`, `version`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+
+from rich.console import Console
+from rich.live import Live
+
+from local.cli.console import table
+from local.cli.status import STYLES
+from shared.redaction import NOTHING_KNOWN, TEXT_LIMIT, Redactor
+from shared.refresh.engine import LogEvent
+from shared.refresh.status import TargetStatus
+from shared.version import VERSION
+
+WARNINGS = frozenset({"trouble", "trouble of ours", "held", "look failed", "run failed", "wake not sent", "not heard"})
+"""What happened that somebody may have to act on; everything else is `info`."""
+UNSEEN = frozenset({"saved", "looked", "signalled"})
+"""What happens all the time: on a terminal the line of its target shows what came of it."""
+LONGEST_TEXT = 20_000
+"""Characters of one text in a line of JSON, as on AWS."""
+
+Rows = Callable[[], Sequence[TargetStatus]]
+"""Reads how each target stands."""
+
+
+class JsonLines:
+    """A line of JSON for each thing that happens, written at once."""
+
+    def __init__(self, redactor: Redactor = NOTHING_KNOWN) -> None:
+        """`redactor` takes secrets out of each line."""
+        self._redactor = redactor
+        self._lock = Lock()
+
+    def emit(self, happened: LogEvent) -> None:
+        """Write one line."""
+        line = {
+            "timestamp": happened.at.isoformat().replace("+00:00", "Z"),
+            "level": "warning" if happened.what in WARNINGS else "info",
+            "message": happened.what,
+            "target": happened.target,
+            "detail": {name: self._safe(value) for name, value in happened.fields.items()},
+            "version": VERSION,
+        }
+        with self._lock:
+            print(json.dumps(line, separators=(",", ":")), flush=True)
+
+    def refresh(self) -> None:
+        """Do nothing: lines are written as things happen."""
+
+    def _safe(self, value: str | float | None) -> str | float | None:
+        """Take secrets out of a text, and characters that do something to a terminal."""
+        return self._redactor.lines(value, TEXT_LIMIT, LONGEST_TEXT) if isinstance(value, str) else value
+
+
+class Terminal:
+    """A line for each target, renewed in place, below what happened."""
+
+    def __init__(self, live: Live, rows: Rows, redactor: Redactor = NOTHING_KNOWN) -> None:
+        """`live` is the region of the terminal that the lines of the targets take."""
+        self._live = live
+        self._rows = rows
+        self._redactor = redactor
+
+    def emit(self, happened: LogEvent) -> None:
+        """Print one thing that happened, above the lines of the targets."""
+        if happened.what in UNSEEN:
+            return
+        detail = " ".join(f"{name}={value}" for name, value in _worth_showing(happened.fields))
+        text = f"{happened.at:%H:%M:%S}Z  {happened.target}  {happened.what}  {detail}"
+        style = "yellow" if happened.what in WARNINGS else "dim"
+        safe = self._redactor.plain(text, TEXT_LIMIT)
+        self._live.console.print(safe, style=style, markup=False, highlight=False)
+
+    def refresh(self) -> None:
+        """Renew the line of each target."""
+        rows = self._rows()
+        cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
+        columns = ("target", "verdict", "stale since", "fresh as of", "why")
+        self._live.update(table(columns, cells, [STYLES[one.verdict] for one in rows]))
+
+
+def _worth_showing(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The fields that say something."""
+    return ((name, value) for name, value in fields.items() if value not in {None, "", 0})
+
+
+@contextmanager
+def shown(rows: Rows, redactor: Redactor = NOTHING_KNOWN) -> Iterator[JsonLines | Terminal]:
+    """Show on a terminal, or write lines of JSON where standard output is none."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        yield JsonLines(redactor)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield Terminal(live, rows, redactor)
