@@ -10,6 +10,7 @@ here nothing is ever sent to Glue or Fabric.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,7 @@ from shared.targets import Cloud, Target
 if TYPE_CHECKING:
     from functions_aws.settings import Settings as AwsSettings
     from functions_azure.settings import Settings as AzureSettings
+    from local.process.store import StateFile
 
 T = TypeVar("T")
 
@@ -41,6 +43,11 @@ CURES = {
     Cloud.AZURE: "Is UNSTALE_STORAGE the deployment's account, and may you read it?",
 }
 """The question to ask oneself where the store of a cloud does not answer."""
+
+STATE = "UNSTALE_STATE"
+"""The variable that names the state of `unstale run`; `--state` sets it. Where it is set, no deployment is asked."""
+STATE_CURE = "Is the disk full, or does another process hold the file?"
+"""The question to ask oneself where such a file does not answer."""
 
 Away = Mapping[Cloud, NotWellError | UsageError]
 """The clouds that could not be asked, each with what to tell of it."""
@@ -106,8 +113,38 @@ def tell(away: Away) -> NoReturn:
 
 def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
     """The records of one cloud, and the engine that reads and writes them."""
+    state = os.environ.get(STATE)
+    if state:
+        return _open_state_side(cloud, configuration, Path(state))
     environ = {**stack.environment(cloud, configuration), "UNSTALE_CONFIG": str(path)}
     return _open_aws(configuration, environ) if cloud is Cloud.AWS else _open_azure(configuration, environ)
+
+
+def _open_state_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
+    """Open the records that a process on this machine keeps in a file, which must be there."""
+    if not path.exists():
+        raise UsageError(f"there is no {path}: `unstale run` makes it. Name another file with --state")
+    return side_on(open_state(path), cloud, configuration)
+
+
+def open_state(path: Path) -> StateFile:
+    """Open a state, or make it; what is wrong with the file is said in a sentence."""
+    from local.process.store import StateFile, UnusableFileError
+
+    try:
+        return StateFile(path)
+    except UnusableFileError as bad:
+        raise UsageError(str(bad)) from bad
+    except StoreDownError as down:
+        raise NotWellError(str(down)) from down
+
+
+def side_on(file: StateFile, cloud: Cloud, configuration: Configuration) -> Side:
+    """One cloud's records in a state. The process has no queues, and so no dead letters: what comes is done at once."""
+    from local.process.clouds import NoWaker, open_cloud
+
+    here = open_cloud(cloud, configuration, file, os.environ)(NoWaker(), lambda _: None)
+    return Side(cloud, Engine(configuration.package(cloud), here), here, lambda: (), lambda _: ())
 
 
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
@@ -184,7 +221,8 @@ def reach(side: Side, work: Callable[[Side], T]) -> T:
 
 def unreachable(cloud: Cloud, down: StoreDownError) -> NotWellError:
     """Make an answer of what a deployment's store or queue says when it cannot be asked, with what to look at."""
-    return NotWellError(f"{str(down).rstrip('.')}. {CURES[cloud]}")
+    cure = STATE_CURE if os.environ.get(STATE) else CURES[cloud]
+    return NotWellError(f"{str(down).rstrip('.')}. {cure}")
 
 
 def ask(side: Side, target: Target, *happened: Input) -> None:

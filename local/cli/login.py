@@ -82,7 +82,7 @@ def run(path: Path, *, browser: bool) -> None:
     fabric = deployment.settings.cloud.fabric_audience
     print(f"asks for {', '.join(deployment.wanted)} of {fabric}, and to stay signed in")
     cache = msal.SerializableTokenCache()
-    answer = _answer(deployment, cache, browser=browser)
+    answer = answer_of_entra(deployment.settings, deployment.wanted, cache, _claims(deployment), browser=browser)
     account = str(answer.get("id_token_claims", {}).get("preferred_username") or "a user without a name")
     now = datetime.now(UTC)
     sign_in = SignIn(uuid.uuid4().hex, account, deployment.wanted, now, issued_at(answer, now))
@@ -126,33 +126,46 @@ def as_data(sign_in: SignIn | None) -> dict[str, Any] | None:
 # --- Entra -----------------------------------------------------------------------------------------------------------
 
 
-def _answer(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser: bool) -> Answer:
+def answer_of_entra(
+    settings: Settings,
+    wanted: tuple[str, ...],
+    cache: msal.SerializableTokenCache,
+    claims: str | None = None,
+    *,
+    browser: bool,
+) -> Answer:
     """Entra's answer. `NotWellError` says what happened, and the cure, if that is not all that was asked for."""
     try:
-        answer = _ask(deployment, cache, browser=browser)
+        answer = _ask(settings, wanted, cache, claims, browser=browser)
     except BrowserInteractionTimeoutError:
         answer = {"error": "authorization_pending"}
     except (requests.RequestException, msal.exceptions.MsalError, ValueError, RuntimeError) as failure:
         raise NotWellError(f"nobody signed in: {type(failure).__name__}: {plain(str(failure))}") from failure
     if "access_token" not in answer:
         error, suberror, said = (str(answer.get(name) or "") for name in ("error", "suberror", "error_description"))
-        raise NotWellError(entra.refused(error, suberror, said, "", deployment.wanted).message)
+        raise NotWellError(entra.refused(error, suberror, said, "", wanted).message)
     granted = {scope.rpartition("/")[2] for scope in str(answer.get("scope", "")).split()}
-    lacking = [scope for scope in deployment.wanted if scope not in granted]
+    lacking = [scope for scope in wanted if scope not in granted]
     if lacking:
         raise NotWellError(f"Entra granted no {', '.join(lacking)}: {Remedy.ADMINISTRATOR}")
     return answer
 
 
-def _ask(deployment: Deployment, cache: msal.SerializableTokenCache, *, browser: bool) -> Answer:
+def _ask(
+    settings: Settings,
+    wanted: tuple[str, ...],
+    cache: msal.SerializableTokenCache,
+    claims: str | None,
+    *,
+    browser: bool,
+) -> Answer:
     """By a device code, or by a browser on this machine: the authorization code with PKCE, sent to a loopback address.
 
     What a policy asked for when it last refused the function (`claims`) is passed on.
     """
-    claims = _claims(deployment)
     http = BoundedHttp(connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)
-    app = public_client(deployment.settings, cache, http)
-    scopes = [f"{deployment.settings.cloud.fabric_audience}/{scope}" for scope in deployment.wanted]
+    app = public_client(settings, cache, http)
+    scopes = [f"{settings.cloud.fabric_audience}/{scope}" for scope in wanted]
     if browser:
         found: Answer = app.acquire_token_interactive(
             scopes,

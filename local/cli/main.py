@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     answered = Answers.printed
     try:
         arguments = parser().parse_args(argv)
-        with stack.named(getattr(arguments, "stack", ())):
+        state = getattr(arguments, "state", None) or ""
+        with stack.named(getattr(arguments, "stack", ())), stack.variable("UNSTALE_STATE", state):
             _COMMANDS[arguments.command](arguments)
     except MisusedError as misuse:
         sys.stderr.write(misuse.usage)
@@ -108,6 +109,13 @@ def _demo(arguments: argparse.Namespace) -> None:
     demo.run(naive=arguments.naive, as_json=arguments.json)
 
 
+def _run(arguments: argparse.Namespace) -> None:
+    """`unstale run`."""
+    from local.cli import run
+
+    run.run(_config(arguments), _state(arguments), once=arguments.once)
+
+
 def _status(arguments: argparse.Namespace) -> None:
     """`unstale status`, once or again and again."""
     from local.cli import status
@@ -171,12 +179,27 @@ def _login(arguments: argparse.Namespace) -> None:
     """`unstale login`, with `--show` or `--remove` for what they stand for."""
     from local.cli import login
 
-    if arguments.show:
+    if arguments.local:
+        _login_local(arguments)
+    elif arguments.show:
         login.show(_config(arguments), as_json=arguments.json)
     elif arguments.remove:
         login.remove(_config(arguments))
     else:
         login.run(_config(arguments), browser=arguments.browser)
+
+
+def _login_local(arguments: argparse.Namespace) -> None:
+    """`unstale login --local`, for `unstale run` on this machine."""
+    from local.cli import login_local
+
+    state = _state(arguments)
+    if arguments.show:
+        login_local.show(state, as_json=arguments.json)
+    elif arguments.remove:
+        login_local.remove(state)
+    else:
+        login_local.run(_config(arguments), state, browser=arguments.browser)
 
 
 def _infra(arguments: argparse.Namespace) -> None:
@@ -200,6 +223,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "init": _init,
     "demo": _demo,
     "completion": _completion,
+    "run": _run,
     "status": _status,
     "explain": _explain,
     "history": _history,
@@ -217,6 +241,11 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 def _config(arguments: argparse.Namespace) -> Path:
     """The configuration's file: the option, else the variable, else the usual name in this folder."""
     return Path(arguments.config or os.environ.get("UNSTALE_CONFIG") or "unstale.toml")
+
+
+def _state(arguments: argparse.Namespace) -> Path:
+    """The file with the state of `unstale run`: the option, else the variable, else beside the configuration."""
+    return Path(arguments.state or os.environ.get("UNSTALE_STATE") or _config(arguments).with_name("unstale.db"))
 
 
 def _one_or_all(arguments: argparse.Namespace) -> str | None:
@@ -277,6 +306,9 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
     completion = _command(commands, "completion", "what a shell reads to complete these commands")
     completion.add_argument("shell", choices=["bash", "zsh"])
+    run = _command(commands, "run", "keep the targets fresh from this machine, without a deployment")
+    _add_state(run)
+    run.add_argument("--once", action="store_true", help="do what is due and end, for cron")
     infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
     infra.add_argument("cloud", choices=["aws", "azure"])
     infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
@@ -314,6 +346,7 @@ def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
     redrive = _online(commands, "redrive", "bring dead letters back to where they came from", json=True)
     redrive.add_argument("--dry-run", action="store_true", help="only show how many there are, since when and why")
     login = _online(commands, "login", "sign a user in, for whom the function then calls Fabric")
+    login.add_argument("--local", action="store_true", help="for `unstale run` on this machine, not for a deployment")
     how = login.add_mutually_exclusive_group()
     how.add_argument("--browser", action="store_true", help="by a browser on this machine instead of a device code")
     how.add_argument("--show", action="store_true", help="who is signed in, since when, until when it lasts unused")
@@ -340,7 +373,13 @@ def _online(commands: argparse._SubParsersAction[_Parser], name: str, what: str,
         help="the deployment: a CloudFormation stack, or subscription/group/deployment on Azure; once for each cloud "
         "(default: $UNSTALE_STACK, the variables of this shell, [deployment] stack)",
     )
+    _add_state(parser)
     return parser
+
+
+def _add_state(parser: _Parser) -> None:
+    """The option for the state of `unstale run`."""
+    parser.add_argument("--state", metavar="FILE", help="of `unstale run` on this machine; default: $UNSTALE_STATE")
 
 
 def _command(commands: argparse._SubParsersAction[_Parser], name: str, what: str, *, json: bool = False) -> _Parser:

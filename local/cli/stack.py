@@ -41,15 +41,22 @@ _NO_STACK = "ValidationError"
 @contextmanager
 def named(stacks: Sequence[str]) -> Iterator[None]:
     """Let the option name the stacks for as long as a command runs; without it the shell's own variable stands."""
-    before = os.environ.get(VARIABLE)
-    if stacks:
-        os.environ[VARIABLE] = " ".join(stacks)
+    with variable(VARIABLE, " ".join(stacks)):
+        yield
+
+
+@contextmanager
+def variable(name: str, option: str) -> Iterator[None]:
+    """Let an option stand in the place of a variable for as long as a command runs; an empty one changes nothing."""
+    before = os.environ.get(name)
+    if option:
+        os.environ[name] = option
     try:
         yield
     finally:
-        if stacks:
-            os.environ.pop(VARIABLE)
-            os.environ.update({VARIABLE: before} if before is not None else {})
+        if option:
+            os.environ.pop(name)
+            os.environ.update({name: before} if before is not None else {})
 
 
 def environment(cloud: Cloud, configuration: Configuration) -> dict[str, str]:

@@ -8,7 +8,7 @@ written back, because Entra may give a new refresh token with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -32,23 +32,27 @@ def cache_of(state: Path) -> Path:
     return state.with_name(f"{state.name}.sign-in")
 
 
-def caller_of(found: Settings, state: Path, environ: Mapping[str, str]) -> Callable[[str], Issuer]:
-    """Choose who calls, once; the answer gives the issuer of tokens for an audience."""
+def caller_of(
+    found: Settings, scopes: Sequence[str], state: Path, environ: Mapping[str, str]
+) -> Callable[[str], Issuer]:
+    """Choose who calls, once; the answer gives the issuer of tokens for an audience.
+
+    `scopes` are the permissions in Fabric that the targets need, which a signed-in person has consented to.
+    """
     http = BoundedHttp()
     if environ.get(AT_HAND):
         return lambda audience: ManagedIdentity(found.client_id, audience, http)
     if cache_of(state).exists():
-        signed_in = SignedIn(found, cache_of(state), http)
+        signed_in = SignedIn(found, scopes, cache_of(state), http)
         return lambda audience: OneAudience(signed_in, audience)
     return AzureCli
 
 
-def scope_of(audience: str) -> str:
-    """The scope that a signed-in person consents to: all that the app registration names for Fabric; for OneLake one.
-
-    https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory
-    """
-    return f"{audience}/user_impersonation" if audience == STORAGE else f"{audience}/.default"
+def read_cache(path: Path) -> msal.SerializableTokenCache:
+    """The cache in a file."""
+    cache = msal.SerializableTokenCache()
+    cache.deserialize(path.read_text(encoding="utf-8"))
+    return cache
 
 
 def write_cache(path: Path, cache: msal.SerializableTokenCache) -> None:
@@ -64,9 +68,13 @@ def write_cache(path: Path, cache: msal.SerializableTokenCache) -> None:
 class SignedIn:
     """The person of a cache file. Safe between threads; another process may renew the same file."""
 
-    def __init__(self, found: Settings, path: Path, http: BoundedHttp) -> None:
+    def __init__(self, found: Settings, scopes: Sequence[str], path: Path, http: BoundedHttp) -> None:
         """Read nothing yet."""
         self._found = found
+        self._scopes = {
+            found.cloud.fabric_audience: [f"{found.cloud.fabric_audience}/{scope}" for scope in scopes],
+            STORAGE: [f"{STORAGE}/user_impersonation"],
+        }
         self._path = path
         self._http = http
         self._lock = Lock()
@@ -74,11 +82,10 @@ class SignedIn:
     def acquire(self, audience: str) -> Answer:
         """A token out of the cache, or one that Entra renews for it."""
         with self._lock:
-            cache = msal.SerializableTokenCache()
-            cache.deserialize(self._path.read_text(encoding="utf-8"))
+            cache = read_cache(self._path)
             app = public_client(self._found, cache, self._http)
             accounts = app.get_accounts()
-            answer = app.acquire_token_silent_with_error([scope_of(audience)], accounts[0]) if accounts else None
+            answer = app.acquire_token_silent_with_error(self._scopes[audience], accounts[0]) if accounts else None
             if cache.has_state_changed:
                 write_cache(self._path, cache)
         return answer or NOT_SIGNED_IN

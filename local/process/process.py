@@ -2,7 +2,7 @@
 
     every 0.2 s   wakes that are due         -> threads
     every second  did another process write, and is anything due now?  -> a tick at once
-    every minute  a tick of each cloud       -> a thread of its own
+    every minute  a tick of each cloud       -> a thread; sooner after one that met trouble
     SIGTERM       no new work; engines begin no call any more; what is under way gets 8 s, then the process ends
 
 A process may die at any line (`shared.refresh.engine` says why): the grace only saves the next one from looking a start
@@ -17,17 +17,19 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Event
 
 from local.emulators.memory import MemoryWaker
-from local.process.clouds import Emit, MakePorts
+from local.process.clouds import Emit, MakePorts, NoWaker
 from local.process.store import StateFile
 from shared.config.load import Configuration
 from shared.inbound import dispatch
 from shared.inbound.messages import Message, Ticked, Woken
 from shared.refresh.engine import Engine, LogEvent
 from shared.refresh.ports import StoreDownError
-from shared.targets import Cloud
+from shared.targets import Cloud, GlueView, IcebergChanged, OneLakeChanged, Target
 
 TICK_SECONDS = 60.0
 """Between two ticks, as in the clouds; a tick begins nothing new when the next one is due."""
+AGAIN_SECONDS = 10.0
+"""From a tick that met trouble to the next one: a file that somebody holds, or a full disk, may be mended by then."""
 PAUSE_SECONDS = 0.2
 """Between two looks at the wakes, which are due to the second: a heap in memory costs nothing to look at."""
 NOTICE_SECONDS = 1.0
@@ -36,35 +38,39 @@ GRACE_SECONDS = 8.0
 """For what is under way at the end: a call to Fabric takes 4 s at most, one to Glue 10 s, and the promise is ten."""
 THREADS = 8
 """Wakes at once, of all clouds; each waits for a platform most of its time."""
+UNHEARD = (
+    "its sources tell of arrivals by events, which `unstale run` does not receive: "
+    "give it onelake_changed, iceberg_changed or a schedule"
+)
+"""What is said of a target that nothing would ever refresh here."""
 
 
 class Half:
     """One cloud's half of the process."""
 
-    def __init__(
-        self, cloud: Cloud, configuration: Configuration, make_ports: MakePorts, waker: MemoryWaker, emit: Emit
-    ) -> None:
+    def __init__(self, cloud: Cloud, configuration: Configuration, make_ports: MakePorts, emit: Emit) -> None:
         """Take what was opened for this cloud. Nothing is begun."""
         self.cloud = cloud
-        self.make_ports = make_ports
+        self._make_ports = make_ports
         self._configuration = configuration
         self._package = configuration.package(cloud)
-        self._waker = waker
         self._emit = emit
+        self._clock = make_ports(NoWaker(), emit).clock
+        self._waker = MemoryWaker(self._clock)
         self._engines: set[Engine] = set()
         self._ending = Event()
 
     def take(self, message: Message) -> bool:
         """Take a tick or a wake, as the deployed function does; False where it met trouble, which is told."""
-        ports = self.make_ports(self._emit)
-        engine = Engine(self._package, ports, ends_at=ports.clock.monotonic() + TICK_SECONDS)
+        ports = self._make_ports(self._waker, self._emit)
+        engine = Engine(self._package, ports, ends_at=self._clock.monotonic() + TICK_SECONDS)
         self._engines.add(engine)
-        if self._ending.is_set():  # since it was looked for who is to be told
-            engine.end_by(ports.clock.monotonic())
+        if self._ending.is_set():  # after `end` went through the engines that it knew
+            engine.end_by(self._clock.monotonic())
         (judged,) = dispatch.take(engine, self._configuration, [message])
         self._engines.discard(engine)
         if judged.verdict is not dispatch.Verdict.DONE:
-            self._emit(LogEvent("trouble of ours", "", ports.clock.now(), {"why": _in_one_line(judged)}))
+            self._emit(LogEvent("trouble of ours", "", self._clock.now(), {"why": _in_one_line(judged)}))
         return judged.verdict is dispatch.Verdict.DONE
 
     def take_wakes(self) -> list[Message]:
@@ -73,19 +79,33 @@ class Half:
 
     def is_due(self) -> bool:
         """Whether any record is to be reconciled by now."""
-        ports = self.make_ports(self._emit)
-        return bool(ports.store.due(ports.clock.now(), 1))
+        return bool(self._make_ports(self._waker, self._emit).store.due(self._clock.now(), 1))
+
+    def warn(self) -> None:
+        """Tell of each target that nothing would ever refresh here."""
+        for target in self._package.targets:
+            if is_unheard(target):
+                self._emit(LogEvent("not heard", target.name, self._clock.now(), {"why": UNHEARD}))
 
     def end(self) -> None:
         """Let engines that are at work begin no call any more."""
         self._ending.set()
         for engine in tuple(self._engines):
-            engine.end_by(engine.ports.clock.monotonic())
+            engine.end_by(self._clock.monotonic())
+
+
+def is_unheard(target: Target) -> bool:
+    """Whether a target's sources tell by events alone: none is looked at, and no schedule or target comes before it."""
+    looks = isinstance(target.resource, GlueView) or any(
+        isinstance(s, IcebergChanged | OneLakeChanged) for s in target.on
+    )
+    looks = looks and target.policy.look is not None
+    return bool(target.on) and not (looks or target.schedule or target.full_schedule or target.after)
 
 
 def _in_one_line(judged: dispatch.Judged) -> str:
     """What went wrong, each target's own trouble included."""
-    cause = judged.cause
+    cause: BaseException | None = judged.cause
     leaves = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
     return "; ".join([judged.why, *(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)])
 
@@ -120,8 +140,19 @@ class Process:
                 self._submit(half, wake)
             last = self._ticks.get(half.cloud)
             if time.monotonic() >= self._tick_at[half.cloud] and (last is None or last.done()):
-                self._tick_at[half.cloud] = time.monotonic() + TICK_SECONDS
-                self._ticks[half.cloud] = self._submit(half, Ticked())
+                self._tick(half)
+
+    def _tick(self, half: Half) -> None:
+        """Begin a tick of one cloud, and see to the next one; it comes sooner where this one meets trouble."""
+
+        def come_again(tick: Future[bool]) -> None:
+            """Have the next tick sooner."""
+            if not tick.cancelled() and not tick.result():
+                self._tick_at[half.cloud] = min(self._tick_at[half.cloud], time.monotonic() + AGAIN_SECONDS)
+
+        self._tick_at[half.cloud] = time.monotonic() + TICK_SECONDS
+        self._ticks[half.cloud] = tick = self._submit(half, Ticked())
+        tick.add_done_callback(come_again)
 
     def _notice(self) -> None:
         """Tick at once where another process wrote something that is due: a person asked for a refresh."""

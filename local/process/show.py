@@ -53,7 +53,7 @@ class JsonLines:
         with self._lock:
             print(json.dumps(line, separators=(",", ":")), flush=True)
 
-    def refresh(self) -> None:
+    def renew(self) -> None:
         """Do nothing: lines are written as things happen."""
 
     def _safe(self, value: str | float | None) -> str | float | None:
@@ -80,12 +80,12 @@ class Terminal:
         safe = self._redactor.plain(text, TEXT_LIMIT)
         self._live.console.print(safe, style=style, markup=False, highlight=False)
 
-    def refresh(self) -> None:
+    def renew(self) -> None:
         """Renew the line of each target."""
         rows = self._rows()
         cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
         columns = ("target", "verdict", "stale since", "fresh as of", "why")
-        self._live.update(table(columns, cells, [STYLES[one.verdict] for one in rows]))
+        self._live.update(table(columns, cells, [STYLES[one.verdict] for one in rows]), refresh=True)
 
 
 def _worth_showing(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -93,8 +93,12 @@ def _worth_showing(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]
     return ((name, value) for name, value in fields.items() if value not in {None, "", 0})
 
 
+Show = JsonLines | Terminal
+"""Either of them."""
+
+
 @contextmanager
-def shown(rows: Rows, redactor: Redactor = NOTHING_KNOWN) -> Iterator[JsonLines | Terminal]:
+def shown(rows: Rows, redactor: Redactor = NOTHING_KNOWN) -> Iterator[Show]:
     """Show on a terminal, or write lines of JSON where standard output is none."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:

@@ -118,6 +118,11 @@ class StateFile:
         with self._lock:
             self._connection.close()
 
+    def __del__(self) -> None:
+        """Close the file of a command that ends without doing so."""
+        if hasattr(self, "_connection"):
+            self._connection.close()
+
     def __enter__(self) -> Self:
         return self
 

@@ -2,9 +2,10 @@
 
     python -m tests.support.killed_process FOLDER [MUTANT]
 
-forks a process for each effect (each third one of a mutant's), which works in FOLDER/<number> until it dies there; the last one tells the story to its
-end. Whoever judges goes on in each folder with `Machine`, as the next process would, and reads the platform's journal.
-The platform is a file: what was sent stays sent, whoever dies. Time is virtual, and goes on from the last effect.
+forks a process for each effect (each third one of a mutant's), which works in FOLDER/<number> until it dies there; the
+last one tells the story to its end. Whoever judges goes on in each folder with `Machine`, as the next process would,
+and reads the platform's journal. The platform is a file: what was sent stays sent, whoever
+dies. Time is virtual, and goes on from the last effect.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -224,7 +225,7 @@ def violations(machine: Machine) -> Iterator[str]:
     runs = machine.journal.lines("start")
     for key in (FIRST.key, LAST.key):
         own = sorted(run.at for run in runs if run.key == key)
-        yield from (f"OVERLAP of {key} at {b}" for a, b in zip(own, own[1:], strict=False) if b < a + RUN_TIME)
+        yield from (f"OVERLAP of {key} at {b}" for a, b in pairwise(own) if b < a + RUN_TIME)
         if records.read_state(machine.store.load(key).body).situation is not Situation.IDLE:
             yield f"STUCK {key}"
     first = [run.at for run in runs if run.key == FIRST.key]

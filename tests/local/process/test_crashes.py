@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.killed_process import CALM_SECONDS, next_process, violations
 
 

@@ -1,0 +1,102 @@
+"""`unstale run`: the engine as a process on this machine, with its state in one SQLite file.
+
+Signals come from looking at sources, from schedules and from people; events need a deployment. The process ends within
+ten seconds of SIGTERM or Ctrl-C, and `--once` does what is due and ends, for cron.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Any
+
+from local.cli.deployment import open_state, read_config, side_on
+from local.cli.errors import NotWellError
+from local.cli.status import look
+from local.process.clouds import check_region, open_cloud, secrets_of
+from local.process.process import PAUSE_SECONDS, Half, Process
+from local.process.show import Show, shown
+from local.process.store import StateFile
+from shared.config.load import Configuration
+from shared.redaction import Redactor
+from shared.refresh.ports import StoreDownError
+from shared.refresh.status import TargetStatus, row
+from shared.targets import Cloud
+
+RENEWED_EVERY = 5
+"""Steps of the process between two renewals of the terminal's lines: a second."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""How a process is told to end: by systemd and containers, and by Ctrl-C."""
+
+
+def run(path: Path, state: Path, *, once: bool) -> None:
+    """Keep the targets fresh until told to stop, or do what is due once; raises `NotWellError` if that met trouble."""
+    configuration = read_config(path)
+    clouds = tuple(dict.fromkeys(target.cloud for target in configuration.targets))
+    if Cloud.AWS in clouds:
+        check_region(os.environ)
+    with open_state(state) as file:
+        well, is_over = _live(configuration, clouds, file, once=once)
+    if not is_over:  # a thread in a call to a platform would hold the process up: to die here loses nothing
+        sys.stdout.flush()
+        os._exit(0 if well else 1)
+    if not well:
+        raise NotWellError("not all that is due was done, as the lines above say")
+
+
+def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFile, *, once: bool) -> tuple[bool, bool]:
+    """Run the process to its end: whether all went well, and whether all that was under way is over."""
+    stop = Event()
+    redactor = Redactor(secrets_of(clouds, os.environ))
+    with _stopped_by_signals(stop), shown(lambda: _rows(configuration, clouds, file), redactor) as show:
+        opened = {cloud: open_cloud(cloud, configuration, file, os.environ) for cloud in clouds}
+        halves = [Half(cloud, configuration, make_ports, show.emit) for cloud, make_ports in opened.items()]
+        for half in halves:
+            half.warn()
+        process = Process(file, halves, stop)
+        well = process.once() if once else _step_until(stop, process, show)
+        is_over = process.end()
+        show.renew()
+    return well, is_over
+
+
+def _step_until(stop: Event, process: Process, show: Show) -> bool:
+    """Do what is due, again and again, until told to stop; that is how it goes well."""
+    steps = 0
+    while not stop.wait(PAUSE_SECONDS):
+        process.step()
+        steps += 1
+        if steps % RENEWED_EVERY == 0:
+            show.renew()
+    return True
+
+
+def _rows(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFile) -> list[TargetStatus]:
+    """How each target stands by the state; nothing while the file does not answer, since the ticks tell of that."""
+    with suppress(StoreDownError):
+        sides = [side_on(file, cloud, configuration) for cloud in clouds]
+        return [row(evidence) for side in sides for evidence in look(side).evidence(0)]
+    return []
+
+
+@contextmanager
+def _stopped_by_signals(stop: Event) -> Iterator[None]:
+    """Let the signals set `stop`; the second one of a kind ends the process as it does without this."""
+
+    def tell(number: int, _frame: FrameType | None) -> None:
+        """Note the signal."""
+        stop.set()
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, tell) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
