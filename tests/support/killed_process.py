@@ -180,7 +180,7 @@ class Machine:
         self.file = StateFile(folder / "unstale.db")
         self.store = store(self.file, Cloud.AWS, self.clock)
         self._waker = DyingWaker(self.clock)
-        self.store.effect = self._waker.effect = self._effect  # type: ignore[method-assign] # every instance its own
+        self.store.effect = self._waker.effect = self._effect
         platform = FilePlatform(self.journal, self.clock, self._effect)
         tokens = (f"{os.getpid()}-{number}" for number in count())
         ports = Ports(Cloud.AWS, self.store, platform, self._waker, self.clock, lambda: next(tokens), lambda _: None)

@@ -58,6 +58,19 @@ def test_a_view_is_kept_fresh(machine: OneMachine) -> None:
     assert {"timestamp", "level", "message", "target", "detail", "version"} == set(lines(out)[0])
 
 
+def test_three_commands_lead_from_nothing_to_a_fresh_view(machine: OneMachine) -> None:
+    """After the installation (`test_installed.py`): `unstale init` finds the views of a database, `unstale run` keeps
+    them fresh, and `unstale status` says so. Nobody writes a line of configuration.
+    """
+    machine.config.unlink()
+    code, _, err = machine.do("init", "--glue-database", "sales")
+    assert (code, err) == (0, "")
+    process = machine.start("run")
+    machine.wait_for_runs(1)
+    wait_until(lambda: len(_history(machine)) == 1)
+    assert machine.end(process)[0] == 0
+
+
 def test_both_clouds_are_served_by_one_process(machine: OneMachine) -> None:
     """One file names a view and a lakehouse: both are refreshed, and each cloud keeps its own records in one state."""
     machine.configure(glue_view(), LAKE)
