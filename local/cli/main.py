@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,7 @@ from local.cli.console import Answers, print_json
 from local.cli.errors import MisusedError, NotWellError, UsageError
 from local.cli.samples import KINDS as SAMPLES
 from shared.config.load import ConfigurationError
+from shared.config.schema import duration_of
 from shared.version import VERSION
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
@@ -86,6 +89,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     """`unstale plan`."""
     from local.cli import plan
 
+    if arguments.since is not None:
+        _since(arguments)
+        return
     if bool(arguments.event) == bool(arguments.sample):
         message = "plan: name one file of events, or say --sample KIND"
         raise UsageError(message)
@@ -93,6 +99,14 @@ def _plan(arguments: argparse.Namespace) -> None:
         plan.print_sample(_config(arguments), arguments.sample)
     else:
         plan.plan(_config(arguments), arguments.event, as_json=arguments.json)
+
+
+def _since(arguments: argparse.Namespace) -> None:
+    """`unstale plan --since`."""
+    from local.cli import since
+
+    assumed = since.Assumed(arguments.run, arguments.dpus)
+    since.since(_config(arguments), arguments.event, arguments.since, assumed, as_json=arguments.json)
 
 
 def _init(arguments: argparse.Namespace) -> None:
@@ -294,7 +308,7 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
-    plan = _command(commands, "plan", "what would these events do? Nothing is sent", json=True)
+    plan = _online(commands, "plan", "what would these events do? Nothing is sent", json=True)
     plan.add_argument(
         "event",
         nargs="?",
@@ -302,6 +316,17 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="events, alone, in a list or a line each, or as queues and dead letters show them; - reads standard input",
     )
     plan.add_argument("--sample", choices=SAMPLES, help="print an event for the first target that has such a source")
+    plan.add_argument(
+        "--since",
+        type=_duration,
+        metavar="24h",
+        help="what the events of this while, in a file or a folder, would have started, spared and cost; without "
+        "events, what the deployment's history knows",
+    )
+    plan.add_argument(
+        "--run", type=_duration, default="2m", metavar="2m", help="with --since: how long a refresh takes"
+    )
+    plan.add_argument("--dpus", type=float, default=4, metavar="4", help="with --since: workers of a refresh on Glue")
     demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
     demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
     completion = _command(commands, "completion", "what a shell reads to complete these commands")
@@ -352,6 +377,13 @@ def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
     how.add_argument("--show", action="store_true", help="who is signed in, since when, until when it lasts unused")
     how.add_argument("--remove", action="store_true", help="sign out")
     login.add_argument("--json", action="store_true", help="with --show: one JSON object")
+
+
+def _duration(text: str) -> timedelta:
+    """A duration as the configuration has them. argparse words what this raises as wrong usage."""
+    if not re.fullmatch("[0-9]{1,8}[smhd]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration in whole s, m, h or d, such as 24h")
+    return duration_of(text)
 
 
 def _positive(text: str) -> int:

@@ -24,7 +24,7 @@ from local.cli.samples import sample
 from shared.config.load import Configuration
 from shared.inbound import eventbridge, eventgrid
 from shared.inbound.arrivals import Arrival
-from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Single, each
+from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Message, Single, each
 from shared.inbound.routing import place_of, reason, signals_of
 from shared.platforms import fabric, glue
 from shared.refresh.decide import Gate, Start, Wait, decide
@@ -84,12 +84,16 @@ def _lines(configuration: Configuration, event: Event, now: datetime) -> Iterato
             yield replace(line, event=f"{line.event}, if S3 told EventBridge")
 
 
-def _read_lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
+def read_event(event: Event, now: datetime) -> Message:
     """Read an event by its cloud's reader: Event Grid's schemas are known by their own fields."""
     of_event_grid = isinstance(event, Mapping) and bool({"specversion", "eventType"} & event.keys())
     body = event if isinstance(event, str) else dict(event)
-    reading = eventgrid.read(body, now) if of_event_grid else eventbridge.read(body, now)
-    for single in each([reading]):
+    return eventgrid.read(body, now) if of_event_grid else eventbridge.read(body, now)
+
+
+def _read_lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
+    """What each message in an event would do."""
+    for single in each([read_event(event, now)]):
         yield from _lines_of(configuration, single, now)
 
 
