@@ -308,6 +308,26 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
+    _add_plan(commands)
+    demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
+    demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
+    completion = _command(commands, "completion", "what a shell reads to complete these commands")
+    completion.add_argument("shell", choices=["bash", "zsh"])
+    run = _command(commands, "run", "keep the targets fresh from this machine, without a deployment")
+    _add_state(run)
+    run.add_argument("--once", action="store_true", help="do what is due and end, for cron")
+    infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
+    infra.add_argument("cloud", choices=["aws", "azure"])
+    infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
+    infra.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
+    package = _command(commands, "package", "the package for a cloud, and the parameters of its template")
+    package.add_argument("cloud", choices=["aws", "azure"])
+    package.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
+    package.add_argument("--into", type=Path, metavar="FOLDER", help="default: build/<cloud>; the zip is beside it")
+
+
+def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
+    """The command `plan`, with its two other uses: samples, and a while of events."""
     plan = _online(commands, "plan", "what would these events do? Nothing is sent", json=True)
     plan.add_argument(
         "event",
@@ -327,21 +347,6 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--run", type=_duration, default="2m", metavar="2m", help="with --since: how long a refresh takes"
     )
     plan.add_argument("--dpus", type=float, default=4, metavar="4", help="with --since: workers of a refresh on Glue")
-    demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
-    demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
-    completion = _command(commands, "completion", "what a shell reads to complete these commands")
-    completion.add_argument("shell", choices=["bash", "zsh"])
-    run = _command(commands, "run", "keep the targets fresh from this machine, without a deployment")
-    _add_state(run)
-    run.add_argument("--once", action="store_true", help="do what is due and end, for cron")
-    infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
-    infra.add_argument("cloud", choices=["aws", "azure"])
-    infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
-    infra.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
-    package = _command(commands, "package", "the package for a cloud, and the parameters of its template")
-    package.add_argument("cloud", choices=["aws", "azure"])
-    package.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
-    package.add_argument("--into", type=Path, metavar="FOLDER", help="default: build/<cloud>; the zip is beside it")
 
 
 def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
