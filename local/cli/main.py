@@ -316,6 +316,11 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = _command(commands, "run", "keep the targets fresh from this machine, without a deployment")
     _add_state(run)
     run.add_argument("--once", action="store_true", help="do what is due and end, for cron")
+    _add_packaging(commands)
+
+
+def _add_packaging(commands: argparse._SubParsersAction[_Parser]) -> None:
+    """Commands that prepare a deployment."""
     infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
     infra.add_argument("cloud", choices=["aws", "azure"])
     infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
