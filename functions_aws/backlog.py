@@ -31,7 +31,7 @@ WAITING = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible
 
 
 class Backlogs:
-    """What waits in the queues with these URLs."""
+    """Counts what waits in the queues with these URLs."""
 
     def __init__(self, clients: Clients, events_url: str, wakes_url: str) -> None:
         self._clients = clients

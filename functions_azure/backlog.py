@@ -34,7 +34,7 @@ _wake_message = msgspec.json.Decoder(_WakeMessage)
 
 
 class Backlogs:
-    """What waits in the queues for events and for wakes."""
+    """Counts what waits in the queues for events and for wakes."""
 
     def __init__(self, clients: Clients, deadline: Deadline = NEVER) -> None:
         self._clients = clients

@@ -90,7 +90,7 @@ def _lines(made: Table) -> list[str]:
 
 
 def _block(columns: Sequence[str], row: Sequence[str], style: str) -> Table:
-    """One row for a narrow terminal: its first value, and below it a line for each other that says something."""
+    """Make a row for a narrow terminal: its first value, and below it a line for each other that says something."""
     made = Table.grid(padding=(0, 1), pad_edge=False)
     made.add_column(overflow="fold", no_wrap=False)
     made.add_column(overflow="fold")

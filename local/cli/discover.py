@@ -1,4 +1,4 @@
-"""What `unstale init` finds in the clouds: the materialized views of a Glue database, the lakehouses of a workspace.
+"""Looks for what `unstale init` writes down: the materialized views of a Glue database, the lakehouses of a workspace.
 
 Nothing is changed. Glue is asked with the credentials of whoever runs the command, Fabric with the token of `az login`.
 """
@@ -27,7 +27,7 @@ class View(Value, frozen=True):
     sources: tuple[SourceTable, ...] = ()
     """The tables that the view itself names."""
     unreadable: tuple[str, ...] = ()
-    """What the view names besides, which is no table."""
+    """Names in the view that are of no table."""
 
 
 class Lakehouse(Value, frozen=True):

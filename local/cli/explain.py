@@ -51,7 +51,7 @@ def explain(path: Path, name: str, *, as_json: bool) -> None:
 
 
 def _evidence_on(seen: Look, target: Target) -> Evidence:
-    """What is known of one target, the dead letters of its cloud included."""
+    """Gather what is known of one target, the dead letters of its cloud included."""
     dead_letters = sum(summary.count for summary in seen.summaries)
     return next(each for each in seen.evidence(dead_letters) if each.target.key == target.key)
 

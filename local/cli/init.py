@@ -148,7 +148,7 @@ def _comment(text: str) -> str:
 
 
 def _next(path: Path, views: Sequence[View], lakehouses: Sequence[Lakehouse]) -> Iterator[str]:
-    """What to do now."""
+    """Say what to do now."""
     config = "" if path == Path("unstale.toml") else f" --config {path}"
     yield "next:"
     yield f"  unstale check{config}            # what it means, in words"

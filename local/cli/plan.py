@@ -77,7 +77,7 @@ def print_sample(path: Path, kind: str) -> None:
 
 
 def _lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
-    """What becomes of one event; of an S3 notification also what the same objects do through EventBridge."""
+    """Tell what becomes of one event; of an S3 notification also what the same objects do through EventBridge."""
     yield from _read_lines(configuration, event, now)
     for told in through_eventbridge(event):
         for line in _read_lines(configuration, told, now):
@@ -92,13 +92,13 @@ def read_event(event: Event, now: datetime) -> Message:
 
 
 def _read_lines(configuration: Configuration, event: Event, now: datetime) -> Iterator[Planned]:
-    """What each message in an event would do."""
+    """Tell what each message in an event would do."""
     for single in each([read_event(event, now)]):
         yield from _lines_of(configuration, single, now)
 
 
 def _lines_of(configuration: Configuration, reading: Single, now: datetime) -> Iterator[Planned]:
-    """What one reading would do: a line for each target that it concerns, or one that says why it concerns none."""
+    """Tell what one message would do: a line for each target that it concerns, or why it concerns none."""
     match reading:
         case Malformed(why):
             yield Planned("malformed", None, f"goes to the dead letters: {why}")
@@ -119,7 +119,7 @@ def _lines_of(configuration: Configuration, reading: Single, now: datetime) -> I
 
 
 def _arrival_lines(configuration: Configuration, arrival: Arrival) -> Iterator[Planned]:
-    """What one arrival starts, or why it starts nothing."""
+    """Tell what one arrival starts, or why it starts nothing."""
     signals = signals_of(arrival, configuration)
     if not signals:
         yield Planned("arrival", None, f"{reason(arrival)}: {why_nobody(arrival, configuration)}")
@@ -144,7 +144,7 @@ def why_nobody(arrival: Arrival, configuration: Configuration) -> str:
 
 
 def _wanted(source: Source) -> str:
-    """What a source wants of the names of what arrives, in words."""
+    """Word what a source wants of the names of what arrives, in words."""
     fields = structs.asdict(source)
     said = [f'{key} "{fields[key]}"' for key in ("prefix", "suffix", "path") if fields.get(key)]
     return f"{' and '.join(said) or 'all but its own output'}"
@@ -153,7 +153,7 @@ def _wanted(source: Source) -> str:
 def _line_and_after(
     event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime
 ) -> Iterator[Planned]:
-    """What starts, and what follows when it has ended well."""
+    """Tell what starts, and what follows when it has ended well."""
     yield _line(event, configuration, target, signal, now)
     waiting, seen = [target], {target.name}
     while waiting:

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """One refresh as it is followed. The bar is as long as such a refresh took before; unknown, it only moves."""
+    """A refresh as it is followed. The bar is as long as such a refresh took before; unknown, it only moves."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -53,7 +53,7 @@ def refresh(
 
 
 def evidence_on(side: Side, target: Target) -> Evidence:
-    """What the records say of a target now."""
+    """Read what the records say of a target now."""
     state, deployment = side.world.store.load_many([target.key, DEPLOYMENT_KEY])
     return Evidence(
         target=target,

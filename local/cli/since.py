@@ -39,7 +39,7 @@ HISTORY = 1000
 
 @dataclass(frozen=True)
 class Assumed:
-    """What a refresh is taken to be where nothing tells."""
+    """How long a refresh takes and how many workers it has, where nothing tells."""
 
     run_time: timedelta = timedelta(minutes=2)
     """How long one takes."""
@@ -47,13 +47,13 @@ class Assumed:
     """Workers of a refresh on Glue, in data processing units."""
 
     def dollars(self, refreshes: int) -> float:
-        """What so many refreshes on Glue cost."""
+        """The price of so many refreshes on Glue."""
         return refreshes * self.run_time.total_seconds() * self.dpus / 3600 * DPU_HOUR_DOLLARS
 
 
 @dataclass(frozen=True)
 class Line:
-    """What became, or would have become, of one target's signals."""
+    """The fate of one target's signals, as it was or would have been."""
 
     target: str
     """The target's name."""
@@ -109,7 +109,7 @@ def _price(dollars: float | None) -> str:
 
 
 def _from_history(side: Side, begin: datetime) -> Iterator[Line]:
-    """What the runs that ended since tell: their signals, their price by the platform's own DPU-seconds."""
+    """Read what the runs that ended since tell: their signals, their price by the platform's own DPU-seconds."""
     for target in side.engine.targets.values():
         every = map(read_ended, side.world.store.history(target.key, HISTORY))
         lines = [line for line in every if line.ended_at >= begin]
@@ -163,7 +163,7 @@ def _from_events(
 
 
 def _signals_of(configuration: Configuration, event: Event, now: datetime) -> Iterator[tuple[Target, Signal]]:
-    """What one event signals, as the function reads and routes it."""
+    """Tell what one event signals, as the function reads and routes it."""
     for message in each([read_event(event, now)]):
         if isinstance(message, Arrived):
             for arrival in message.arrivals:

@@ -40,7 +40,7 @@ from shared.targets import Cloud
 from shared.times import span
 
 DEPLOY = "package and deploy it, or name the deployed one with --config"
-"""What to do where the file and what is deployed differ."""
+"""The cure where the file and what is deployed differ."""
 
 STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
 """How a terminal colours a line, by its verdict."""
@@ -122,7 +122,7 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
 
 @dataclass(frozen=True)
 class Look:
-    """What one cloud has of a deployment. No target is known to be fresh while either cloud has dead letters."""
+    """Everything that one cloud has of a deployment. No target is fresh while either cloud has dead letters."""
 
     side: Side
     """The cloud that was asked."""
@@ -143,7 +143,7 @@ class Look:
         return deployed_fingerprint(self.deployment) not in {"", self.side.engine.package.fingerprint}
 
     def evidence(self, dead_letters: int) -> Iterator[Evidence]:
-        """What the verdict on each target rests on."""
+        """Gather what the verdict on each target rests on."""
         for target, state in zip(self.side.engine.targets.values(), self.states, strict=True):
             yield Evidence(
                 target=target,
@@ -159,7 +159,7 @@ class Look:
 
     @property
     def warnings(self) -> Iterator[str]:
-        """What to know of this cloud before anything that the table says."""
+        """Warn of what to know of this cloud before anything that the table says."""
         if self.differs:
             yield f"{PLACES[self.side.cloud]} runs another configuration than this file: {DEPLOY}"
         for doubt in doubts_of_deployment(self.liveness, self.side.world.clock.now()):
@@ -182,7 +182,7 @@ def look(side: Side) -> Look:
 
 
 def _deployment(one: Look) -> dict[str, Any]:
-    """One cloud's half of the deployment as scripts read it."""
+    """Make the entry of one cloud as scripts read it."""
     queues = [
         {
             "queue": each.queue,
@@ -202,7 +202,7 @@ def _deployment(one: Look) -> dict[str, Any]:
 
 
 def _work_in_words(one: Look) -> str:
-    """One line on who works in a cloud: the last tick, and what waits."""
+    """Say in a line who works in a cloud: the last tick, and what waits."""
     now, ticked_at = one.side.world.clock.now(), one.liveness.ticked_at
     tick = f"the last tick came {span(now - ticked_at)} ago" if ticked_at else "no tick was noted"
     waits = [

@@ -1,4 +1,4 @@
-"""What `status` judges a target by: its record, how its sources stand, and whether anybody works at all.
+"""Everything that `status` judges a target by: its record, how its sources stand, and whether anybody works at all.
 
 A record that says "nothing is owed" is worth what whoever should write into it is worth. So a target counts as fresh
 only while ticks come, queues are taken, its record is reconciled when it is due, and the deployed function knows the
@@ -25,7 +25,7 @@ WAITS_LONG = timedelta(minutes=3)
 
 
 WORK_CURE = "is the function on, does it fail? Its log says; unstale check --live"
-"""What to do where nobody is known to work."""
+"""The cure where nobody is known to work."""
 
 
 class SourceStatus(Value, frozen=True):
@@ -77,7 +77,7 @@ class Evidence(Value, frozen=True):
     deployment: Deployment
     """The record of the deployment that the target belongs to."""
     capabilities: Capabilities
-    """What to expect of the target's platform."""
+    """The character of the target's platform."""
     now: datetime
     """The moment that everything is judged for."""
     dead_letters: int = 0
@@ -87,7 +87,7 @@ class Evidence(Value, frozen=True):
     liveness: Liveness = Liveness()
     """Whether anybody works."""
     differs: str = ""
-    """What the file says otherwise of this target than what is deployed; empty where both agree."""
+    """The difference between the file and what is deployed, in words; empty where both agree."""
 
     @property
     def policy(self) -> Policy:
@@ -96,7 +96,7 @@ class Evidence(Value, frozen=True):
 
     @property
     def debts(self) -> tuple[Owed, ...]:
-        """What no finished run covers: what is owed, and what the run that goes on is to cover."""
+        """Everything that no finished run covers: what is owed, and what the run that goes on is to cover."""
         run = self.state.run
         return tuple(debt for debt in (self.state.owed, run.covering if run else None) if debt)
 
@@ -107,7 +107,7 @@ def deployed_fingerprint(deployment: Deployment) -> str:
 
 
 def difference(target: Target, state: State, *, differs: bool) -> str:
-    """What the file says otherwise of a target than its record; `differs`: another configuration is deployed."""
+    """Word how the file differs from the record of a target; `differs`: another configuration is deployed."""
     if state.definition == target.definition:
         return ""
     if differs and not state.definition:

@@ -28,14 +28,14 @@ SENTENCES: Mapping[Situation, str] = {
     Situation.SEEKING: "another refresh is running already, and is being looked for",
     Situation.FOREIGN: "a refresh is running that may be somebody else's; what that does not cover stays owed",
 }
-"""What people are told of the run in each situation, by `unstale status` and by the demo."""
+"""The words for the run in each situation, by `unstale status` and by the demo."""
 
 CAUSES = 3
 """Reasons that a sentence names; a record keeps no more."""
 
 
 class Sentence(Value, frozen=True):
-    """One thing to know of a target."""
+    """A fact about a target, in words."""
 
     topic: str
     """why, doubt, arrived, waits, run, platform, failures, freshness or do."""
@@ -116,7 +116,7 @@ def _beyond_objective(evidence: Evidence) -> str:
 
 
 def _stale_because(evidence: Evidence) -> str:
-    """What arrived, or which source is ahead, and what comes next."""
+    """Name what arrived, or which source is ahead, and what comes next."""
     ahead = source_ahead(evidence)
     parts = [_causes(evidence)] if evidence.debts else []
     if ahead:
@@ -137,7 +137,7 @@ def _causes(evidence: Evidence) -> str:
 
 
 def step(evidence: Evidence) -> str:
-    """What goes on, or what comes next: the run, the next try after a failure, or the next start."""
+    """Name what goes on, or what comes next: the run, the next try after a failure, or the next start."""
     run, state = evidence.state.run, evidence.state
     if run:
         return f"{SENTENCES[run.situation]}, since {_minute(run.claimed_at)} ({span(evidence.now - run.claimed_at)})"
@@ -166,7 +166,7 @@ def _other_doubts(evidence: Evidence, verdict: str) -> Iterator[str]:
 
 
 def _arrived(evidence: Evidence) -> Iterator[str]:
-    """What no finished run covers."""
+    """Tell what no finished run covers."""
     for debt, what in ((evidence.state.owed, "owed"), (_covering(evidence.state.run), "read by the run that goes on")):
         if debt:
             first = f"{_second(debt.oldest)} ({span(evidence.now - debt.oldest)} ago)"
@@ -185,7 +185,7 @@ def _covering(run: Run | None) -> Owed | None:
 
 
 def _waits(evidence: Evidence) -> Iterator[str]:
-    """What a start waits for, and until when."""
+    """Tell what a start waits for, and until when."""
     state, now = evidence.state, evidence.now
     if state.owed is None or state.run is not None or isinstance(state.hold, Paused | Cancelled):
         return
@@ -197,7 +197,7 @@ def _waits(evidence: Evidence) -> Iterator[str]:
 
 
 def _gate(evidence: Evidence, until: datetime) -> str:
-    """What holds a start back the longest: the first that reaches as far."""
+    """Name what holds a start back the longest: the first that reaches as far."""
     state, policy, deployment = evidence.state, evidence.policy, evidence.deployment
     owed, last = state.owed, state.last_claim_at
     assert owed, "only what is owed waits"
@@ -252,7 +252,7 @@ def _failures(evidence: Evidence) -> Iterator[str]:
 
 
 def _freshness(evidence: Evidence) -> Iterator[str]:
-    """What speaks for and against freshness."""
+    """Tell what speaks for and against freshness."""
     state = evidence.state
     if state.fresh_as_of:
         yield f"all that could be read before {_second(state.fresh_as_of)} is in the view: a refresh read it"
@@ -273,7 +273,7 @@ def _since(time: datetime | None) -> str:
 
 
 def _cures(evidence: Evidence, verdict: str) -> Iterator[str]:
-    """What the reader can do now."""
+    """Tell what the reader can do now."""
     yield from _cures_of_hold(evidence)
     if any(doubts_of_deployment(evidence.liveness, evidence.now)):
         yield WORK_CURE

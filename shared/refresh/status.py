@@ -13,7 +13,7 @@ from shared.values import Value
 
 
 class TargetStatus(Value, frozen=True):
-    """One target's line: what holds of it, and why.
+    """The line of a target: what holds of it, and why.
 
     `verdict` is held, late (beyond its objective), unknown, stale, proven (by the platform's own metadata) or fresh.
     """
@@ -41,7 +41,7 @@ class TargetStatus(Value, frozen=True):
 
 
 def row(evidence: Evidence) -> TargetStatus:
-    """What is known of one target."""
+    """Make the row of one target."""
     target, state = evidence.target, evidence.state
     verdict = verdict_of(evidence)
     lag = target.policy.visibility_lag
