@@ -200,6 +200,11 @@ class Target(Value, frozen=True, dict=True):
         return ".".join(_digest(part) for part in (sources, self.schedule, self.full_schedule))
 
     @cached_property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedule and the full schedule, where the target has them."""
+        return tuple(schedule for schedule in (self.schedule, self.full_schedule) if schedule)
+
+    @cached_property
     def schedules_of_release_1(self) -> str:
         """The digest of both schedules together, as records of release 1 have it in their `definition`."""
         return _digest((self.schedule, self.full_schedule))

@@ -16,6 +16,8 @@ def test_the_ways_are_gone_to_their_end() -> None:
     found = ways()
     arrival, start = found["an arrival to a saved record"], found["a tick to a start"]
     assert (arrival.calls.count("write"), arrival.reads) == (1, 1)
-    assert start.calls.count("start") == 1
+    assert (start.calls.count("start"), start.reads) == (1, 1), (
+        "the claim and the answer are saved on the record in hand"
+    )
     assert start.calls.index("write") < start.calls.index("start"), "the claim is saved first"
     assert arrival.distinct[0] == start.distinct[0] == "functions_aws/app.py"

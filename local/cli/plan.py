@@ -27,12 +27,12 @@ from shared.inbound.arrivals import Arrival
 from shared.inbound.messages import Arrived, Asked, Ignored, Malformed, Message, Single, each
 from shared.inbound.routing import place_of, reason, signals_of
 from shared.platforms import fabric, glue
-from shared.refresh.decide import Gate, Start, Wait, decide
+from shared.refresh.decide import Start, Wait, decide
 from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.machine import fold
 from shared.refresh.state import Signal, State
-from shared.refresh.timing import Context
+from shared.refresh.timing import context_of
 from shared.targets import Cloud, GlueView, IcebergChanged, LakeViews, Source, Target
 
 SHOWN_SOURCES = 3
@@ -169,9 +169,9 @@ def _line_and_after(
 def _line(event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime) -> Planned:
     """Fold the signal into a state that knows nothing else, and ask when that starts."""
     capabilities = glue.CAPABILITIES if target.cloud is Cloud.AWS else fabric.CAPABILITIES
-    terms = Context(target.key, target.policy, capabilities)
+    terms = context_of(target, capabilities)
     state = fold(State(), Signalled(signal), terms, now).state
-    action = decide(state, terms, now, Gate())
+    action = decide(state, terms, now).action
     start_at = action.until if isinstance(action, Wait) else now
     full = signal.full or (isinstance(action, Start) and action.full)
     return Planned(event, target.name, signal.reason, start_at, request_of(configuration, target, full=full))

@@ -1,9 +1,13 @@
-"""What to do next, and when to look again: pure functions of the state, the policy and the time."""
+"""What to do next, and when to look again: pure functions of the state, the policy and the time.
+
+`decide` answers all that the loop, the metrics and `status` ask of a state, in one value.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from shared.refresh.planning import next_scheduled
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import (
     CLOCK_DIFFERENCE,
@@ -67,7 +71,38 @@ class Gate(Value, frozen=True):
     quiet_until: datetime | None = None
 
 
-def decide(state: State, context: Context, now: datetime, gate: Gate) -> Action:
+class Decision(Value, frozen=True):
+    """What follows from a state at a moment."""
+
+    action: Action
+    """What is due now; `Wait` where nothing is."""
+    look_at: datetime | None
+    """When the record must be looked at again if it is saved as it is; None: only when something happens."""
+    stale_since: datetime | None
+    """Time of the oldest signal that no finished run covers; None while the view is fresh."""
+    late: bool
+    """Whether the view has been stale for longer than its objective, if it has one."""
+
+
+OPEN = Gate()
+"""Nothing holds for more than one target."""
+
+
+def decide(state: State, context: Context, now: datetime, gate: Gate = OPEN) -> Decision:
+    """Decide what to do with a target now, and when to look at its record again."""
+    return conclude(_due_action(state, context, now, gate), state, context, now)
+
+
+def conclude(action: Action, state: State, context: Context, now: datetime) -> Decision:
+    """Decide for an action that is given: the loop may have to wait although something is due."""
+    until = action.until if isinstance(action, Wait) else now
+    scheduled = next_scheduled(state, context.schedules, now)
+    watched = _watch_at(state, context.policy, now)
+    look_at = min((at for at in (until, scheduled, watched, state.outbox.next_at) if at), default=None)
+    return Decision(action, look_at, stale_since(state), is_late(state, context.policy, now))
+
+
+def _due_action(state: State, context: Context, now: datetime, gate: Gate) -> Action:
     """What to do next, and when. Rule 3 for a start; a run is looked at when its record says so."""
     at, action = _next_of_run(state.run) if state.run else _next_start(state, context)
     if at is None:
@@ -145,8 +180,8 @@ def _escalates(state: State, policy: Policy) -> bool:
     return bool(policy.after_failures and state.failures and state.failures % policy.after_failures == 0)
 
 
-def watch_at(state: State, policy: Policy, now: datetime) -> datetime | None:
-    """When a debt needs a look for the sake of being seen: when it passes its objective, and then again and again."""
+def _watch_at(state: State, policy: Policy, now: datetime) -> datetime | None:
+    """When to write the record only to refresh its metrics: once it is late or held, and then every `WATCH`."""
     since = stale_since(state)
     if since is None:
         return None
@@ -156,7 +191,7 @@ def watch_at(state: State, policy: Policy, now: datetime) -> datetime | None:
 
 
 def stale_since(state: State) -> datetime | None:
-    """The oldest signal that no finished run covers; None while the view is fresh."""
+    """Time of the oldest signal that no finished run covers; None while the view is fresh."""
     debts = (state.owed, state.run.covering if state.run else None)
     return min((debt.oldest for debt in debts if debt), default=None)
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from shared.refresh import decide, deployment, machine, records, timing
-from shared.refresh.decide import Action, Cancel, Gate, LookUp, Poll, Start, Wait
+from shared.refresh.decide import Cancel, Decision, Gate, LookUp, Poll, Start, Wait
 from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import (
@@ -34,7 +34,7 @@ from shared.refresh.inputs import (
     WakeSpent,
 )
 from shared.refresh.outbox import note_success, take
-from shared.refresh.planning import next_scheduled, plan
+from shared.refresh.planning import plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
 from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
@@ -90,18 +90,21 @@ class Ports(Value, frozen=True):
 
 
 class About(Value, frozen=True):
-    """An answer, and the run that the question was about. It counts only while the record still has that run so.
-
-    `at`: what the platform shows is as old as the question, and is judged by that time. A worker that froze with a 404
-    or a list in its hand must not take it for one that came after the grace period or the listing delay.
-    """
+    """An answer of the platform, and the run that the question was about."""
 
     run: Run
+    """The run as the record had it when the question was asked."""
     given: Input
+    """The answer, as the machine takes it."""
     at: datetime
+    """When the question was asked: what the platform shows is no newer. A worker that froze with a 404 or a list in its
+    hand must not take it for one that came after the grace period or the listing delay."""
 
     def holds(self, state: State) -> bool:
-        """Whether the record still stands where the question was asked."""
+        """Whether the record still stands where the question was asked; else the answer counts for nothing.
+
+        The record in hand does, always. It matters after a conflict, when the record was read anew.
+        """
         run = state.run
         return run is not None and (run.token, run.situation, run.run_id) == (
             self.run.token,
@@ -111,28 +114,38 @@ class About(Value, frozen=True):
 
 
 class Turn(Value, frozen=True):
-    """Where a look stands. `pending` happened and is not saved: it is folded anew into whatever the record became."""
+    """How far one call of `reconcile` got."""
 
     pending: tuple[Input | About, ...]
+    """What happened and is not saved yet: it is folded anew into whatever the record became."""
+    document: Document | None = None
+    """The record in hand, as it was read or saved last; None: it is to be read. Whoever else saves the record makes the
+    next save a conflict, and only then is the record read again."""
     written: bool = False
+    """Whether the record was saved since `reconcile` began."""
     done: bool = False
+    """Whether nothing is left to do."""
     looked: bool = False
+    """Whether the sources were looked at: once before a start."""
 
 
 class Snapshot(Value, frozen=True):
-    """One turn's view: the record as it was read, and what it becomes with everything pending.
-
-    `read_at` is the monotonic clock's reading just before `now`, from which a claim has its few seconds.
-    """
+    """One turn's view of a target."""
 
     target: Target
     context: timing.Context
     document: Document
+    """The record in hand."""
     before: State
+    """What the record says."""
     state: State
+    """What the record becomes with everything pending."""
     ended: tuple[Ended, ...]
+    """The runs that end with it."""
     now: datetime
+    """The wall clock, read after the record was."""
     read_at: float
+    """The monotonic clock's reading just before `now`, from which a claim has its few seconds."""
 
 
 class Engine:
@@ -164,57 +177,67 @@ class Engine:
 
         True if the record was written: an absorbed signal costs one read.
 
-        Without `acts` nothing is sent to the platform: the wake that the save sends sees to it. With `anyway` it
+            read v1 -> poll -> the answer is folded into v1 -> claim saved on v1: v2 -> start -> answer saved on v2: v3
+                                                                    | conflict: someone else saved v2
+                                                                    +-> read v2 -> fold anew, if it still concerns v2
+
+        Without `may_call` nothing is sent to the platform: the wake that the save sends sees to it. With `force` it
         decides even if nothing happened and nothing is due.
         Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
         turn = Turn(tuple(happened))
         for _ in range(ATTEMPTS):
-            try:
-                turn = self._turn(target, turn, may_call=may_call, force=force)
-            except Conflict:
-                continue
+            turn = self._turn(target, turn, may_call=may_call, force=force)
             if turn.done:
                 return turn.written
         message = f"the record of {target.name} moved on {ATTEMPTS} times"
         raise ContendedError(message)
 
     def _turn(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
-        """One load, at most one call, at most one save before it."""
-        snapshot = self._see(target, turn.pending, may_call=may_call)
+        """Go one step further; after a conflict the next one reads the record again, and folds into what it became."""
+        try:
+            return self._step(target, turn, may_call=may_call, force=force)
+        except Conflict:
+            return replace(turn, document=None)
+
+    def _step(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
+        """At most one read, at most one call, at most one save before it."""
+        snapshot = self._see(target, turn, may_call=may_call)
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
-        action = self._decide(snapshot, may_call=may_call)
+        decision = self._decide(snapshot, may_call=may_call)
         if not turn.looked:
-            action = self._wait_for_look(snapshot, action)
-        match action:
+            decision = self._wait_for_look(snapshot, decision)
+        match action := decision.action:
             case Start():
                 return self._start_or_look(snapshot, action, turn)
             case Cancel():
-                return Turn((self._cancel(snapshot, action),), written=True)
+                return self._cancel(snapshot, action)
             case Poll():
-                return replace(turn, pending=(*turn.pending, self._poll(snapshot, action)))
+                return _with_answer(turn, snapshot, self._poll(snapshot, action))
             case LookUp():
-                return replace(turn, pending=(*turn.pending, self._look_up(snapshot, action)))
-        written = self._save(snapshot, snapshot.state, action.until)
-        return Turn((), written=written or turn.written, done=True)
+                return _with_answer(turn, snapshot, self._look_up(snapshot, action))
+        saved = self._save(snapshot, snapshot.state, decision)
+        return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
 
     def _reconcile(self, target: Target, happened: Sequence[Input]) -> bool:
         """What looks tell of a target."""
         return self.reconcile(target, happened, may_call=False)
 
-    def _wait_for_look(self, snapshot: Snapshot, action: Action) -> Action:
-        """The same action, or to wait until a look before a start can tell of all that is owed."""
+    def _wait_for_look(self, snapshot: Snapshot, decision: Decision) -> Decision:
+        """The same decision, or to wait until a look before a start can tell of all that is owed."""
+        action = decision.action
         if not isinstance(action, Start) or not self._is_spared_by_look(snapshot, action):
-            return action
+            return decision
         look_at = decide.spares_start_at(_owed(snapshot.state), snapshot.target.policy)
-        return action if snapshot.now >= look_at else Wait(look_at)
+        return decision if snapshot.now >= look_at else _wait(snapshot, look_at)
 
     def _start_or_look(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
         """Start, unless a look comes first; what it shows is folded, and decided upon, by the next turn."""
         if turn.looked or not self._is_spared_by_look(snapshot, start):
-            return Turn((self._start(snapshot, start),), written=True)
-        return replace(turn, pending=(*turn.pending, *self._look_first(snapshot)), looked=True)
+            return self._start(snapshot, start)
+        pending = (*turn.pending, *self._look_first(snapshot))
+        return replace(turn, pending=pending, document=snapshot.document, looked=True)
 
     def _is_spared_by_look(self, snapshot: Snapshot, start: Start) -> bool:
         """Whether a look may come before this start: nobody asked for it, and it is not late (section 9, rule 7)."""
@@ -233,17 +256,17 @@ class Engine:
             return ()
         return (found,) if found else ()
 
-    def _see(self, target: Target, pending: tuple[Input | About, ...], *, may_call: bool) -> Snapshot:
-        """Load the record; fold what the configuration and the calendar owe it, then what is pending.
+    def _see(self, target: Target, turn: Turn, *, may_call: bool) -> Snapshot:
+        """Fold what the configuration and the calendar owe the record, then what is pending.
 
         Who may call the platform also takes it upon himself to tell what it is time to tell.
         """
-        document = self.ports.store.load(target.key)
+        document = turn.document or self.ports.store.load(target.key)
         read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
-        context = timing.Context(target.key, target.policy, self.ports.platform.capabilities)
+        context = timing.context_of(target, self.ports.platform.capabilities)
         ended: list[Ended] = []
-        for item in (*plan(before, target, target.definition, now), *pending):
+        for item in (*plan(before, target, target.definition, now), *turn.pending):
             if isinstance(item, About) and not item.holds(state):
                 continue
             given, at = (item.given, item.at) if isinstance(item, About) else (item, now)
@@ -273,62 +296,65 @@ class Engine:
         wake_at = snapshot.before.wake_at
         return wake_at is not None and snapshot.now >= wake_at
 
-    def _decide(self, snapshot: Snapshot, *, may_call: bool) -> Action:
-        """The deployment's record is read only when something would be sent."""
-        action = decide.decide(snapshot.state, snapshot.context, snapshot.now, Gate())
-        if isinstance(action, Wait):
-            return action
+    def _decide(self, snapshot: Snapshot, *, may_call: bool) -> Decision:
+        """Decide what to do next. The deployment's record is read only when something would be sent."""
+        decision = decide.decide(snapshot.state, snapshot.context, snapshot.now)
+        if isinstance(decision.action, Wait):
+            return decision
         known = deployment.load(self.ports.store)
         gate = Gate(known.paused_since is not None, known.quiet_until.get(snapshot.target.identity))
-        action = decide.decide(snapshot.state, snapshot.context, snapshot.now, gate)
-        in_time = self.ports.clock.monotonic() + self.ports.platform.capabilities.call_timeout.total_seconds()
-        if not isinstance(action, Wait) and (not may_call or in_time > self._ends_at):
-            return Wait(snapshot.now)
-        return action
+        decision = decide.decide(snapshot.state, snapshot.context, snapshot.now, gate)
+        answered_by = self.ports.clock.monotonic() + self.ports.platform.capabilities.call_timeout.total_seconds()
+        if not isinstance(decision.action, Wait) and (not may_call or answered_by > self._ends_at):
+            return _wait(snapshot, snapshot.now)
+        return decision
 
     # --- Calls -------------------------------------------------------------------------------------------------------
 
-    def _start(self, snapshot: Snapshot, start: Start) -> About:
+    def _start(self, snapshot: Snapshot, start: Start) -> Turn:
         """Rule 4. Two workers may come this far; the store lets one claim pass.
 
-        worker A:  claimed_at -> paused? -> claim saved -> start sent -> answer
-                       |-------- START_WINDOW --------|    a claim that took longer is given back unsent
-        worker B:      . claim: conflict -> reads A's claim -> waits for its lease
+        worker A:  reads v1 -> claimed_at -> paused? -> claim saved: v2 -> start sent -> answer saved on v2
+                                   |----------- START_WINDOW ----------|  a claim that took longer is given back
+        worker B:  reads v1 .  .  .  .  .  .  .  .  .  .  claim: conflict -> reads A's claim -> waits for its lease
         """
         ports = self.ports
         claim = Claimed(ports.token(), snapshot.now, start.full)
         claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
-        run = self._saved_run(snapshot, claimed)
+        saved = self._save_first(snapshot, claimed)
         if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
-            return About(run, Unsent(), ports.clock.now())
+            return self._answered(saved, claimed, Unsent())
         answer = ports.platform.start(snapshot.target, full=start.full)
         self._heed(snapshot, answer)
-        return About(run, Answered(answer), ports.clock.now())
+        return self._answered(saved, claimed, Answered(answer))
 
     def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
         asked_at = self.ports.clock.now()
         answer = self.ports.platform.get(snapshot.target, poll.run_id)
         self._heed(snapshot, answer)
-        return About(_run(snapshot.state), Reported(answer), asked_at)
+        return About(machine.run_of(snapshot.state), Reported(answer), asked_at)
 
     def _look_up(self, snapshot: Snapshot, look_up: LookUp) -> About:
         asked_at = self.ports.clock.now()
         answer = self.ports.platform.list(snapshot.target, look_up.since)
         self._heed(snapshot, answer)
-        return About(_run(snapshot.state), Listed(answer), asked_at)
+        return About(machine.run_of(snapshot.state), Listed(answer), asked_at)
 
-    def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> About:
+    def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> Turn:
         """Rule 8: the intent is saved before the call."""
         intended = machine.fold(snapshot.state, CancelIntended(), snapshot.context, snapshot.now).state
-        run = self._saved_run(snapshot, intended)
+        saved = self._save_first(snapshot, intended)
         answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         self._heed(snapshot, answer)
-        return About(run, CancelAnswered(answer), self.ports.clock.now())
+        return self._answered(saved, intended, CancelAnswered(answer))
 
-    def _saved_run(self, snapshot: Snapshot, state: State) -> Run:
-        run = _run(state)
-        self._save(snapshot, state, run.next_look_at)
-        return run
+    def _save_first(self, snapshot: Snapshot, state: State) -> Document:
+        """Save a claim or an intent, with all that is pending, before the call that it is for."""
+        return self._save(snapshot, state, decide.decide(state, snapshot.context, snapshot.now))
+
+    def _answered(self, saved: Document, state: State, given: Input) -> Turn:
+        """The turn after a call that the saved record tells of: only its answer is pending."""
+        return Turn((About(machine.run_of(state), given, self.ports.clock.now()),), saved, written=True)
 
     def _heed(self, snapshot: Snapshot, answer: object) -> None:
         """Rule 9: a throttled answer silences the identity, not only the target."""
@@ -350,22 +376,22 @@ class Engine:
 
     # --- Saving ------------------------------------------------------------------------------------------------------
 
-    def _save(self, snapshot: Snapshot, state: State, until: datetime | None) -> bool:
-        """History first, then the wake, then the record that says that all this is done."""
+    def _save(self, snapshot: Snapshot, state: State, decision: Decision) -> Document:
+        """History first, then the wake, then the record that says that all this is done.
+
+        Returns the record as it stands then: that in hand, if there was nothing to write.
+        """
         for ended in snapshot.ended:
             entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
             self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
-        scheduled = next_scheduled(state, snapshot.target, snapshot.now)
-        watched = decide.watch_at(state, snapshot.target.policy, snapshot.now)
-        look_at = min((at for at in (until, scheduled, watched, state.outbox.next_at) if at), default=None)
-        wakes, sent = self._wakes(snapshot, state, look_at)
-        state = replace(state, wake_at=look_at, wakes=wakes)
+        wakes, sent = self._wakes(snapshot, state, decision.look_at)
+        state = replace(state, wake_at=decision.look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
-            return False
-        self.ports.store.save(snapshot.document, records.write(state), look_at)
+            return snapshot.document
+        saved = self.ports.store.save(snapshot.document, records.write(state), decision.look_at)
         self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
-        self._emit_changes(snapshot, state)
-        return True
+        self._emit_changes(snapshot, state, decision)
+        return saved
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.
@@ -433,7 +459,7 @@ class Engine:
     def _emit(self, what: str, target: Target, fields: Fields) -> None:
         self.ports.emit(LogEvent(what, target.name, self.ports.clock.now(), fields))
 
-    def _emit_changes(self, snapshot: Snapshot, state: State) -> None:
+    def _emit_changes(self, snapshot: Snapshot, state: State, decision: Decision) -> None:
         """What a save changed, and how the target stands now."""
         for ended in snapshot.ended:
             self._emit(f"run {ended.outcome}", snapshot.target, _ended_fields(ended))
@@ -444,11 +470,11 @@ class Engine:
             )
         if state.hold != snapshot.before.hold:
             self._emit("held" if state.hold else "released", snapshot.target, _hold_fields(state))
-        stale_since = decide.stale_since(state)
+        stale_since = decision.stale_since
         fields: dict[str, str | int | float | None] = {
             "owed_age_seconds": max(0.0, (snapshot.now - stale_since).total_seconds()) if stale_since else 0.0,
             "held": int(state.hold is not None),
-            "late": int(decide.is_late(state, snapshot.target.policy, snapshot.now)),
+            "late": int(decision.late),
         }
         if self.looks and snapshot.target.policy.look:
             fields["source_ahead_seconds"] = _ahead_seconds(state, snapshot.now)
@@ -471,9 +497,14 @@ def _owed(state: State) -> Owed:
     return state.owed
 
 
-def _run(state: State) -> Run:
-    assert state.run, "an action about a run is decided only where there is one"
-    return state.run
+def _wait(snapshot: Snapshot, until: datetime) -> Decision:
+    """Decide to wait, although something is due."""
+    return decide.conclude(Wait(until), snapshot.state, snapshot.context, snapshot.now)
+
+
+def _with_answer(turn: Turn, snapshot: Snapshot, answer: About) -> Turn:
+    """The turn after a question to the platform: the record in hand stays, and the answer is pending with the rest."""
+    return replace(turn, pending=(*turn.pending, answer), document=snapshot.document)
 
 
 def _ended_fields(ended: Ended) -> Fields:

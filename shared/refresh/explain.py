@@ -153,7 +153,7 @@ def _starts_at(evidence: Evidence) -> datetime | None:
     deployment, target = evidence.deployment, evidence.target
     gate = Gate(deployment.paused_since is not None, deployment.quiet_until.get(target.identity))
     context = Context(target.key, evidence.policy, evidence.capabilities)
-    action = decide(evidence.state, context, evidence.now, gate)
+    action = decide(evidence.state, context, evidence.now, gate).action
     return action.until if isinstance(action, Wait) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shared.refresh.inputs import Input, Planned, Signalled
@@ -57,17 +58,13 @@ def _settled(state: State, target: Target, now: datetime) -> tuple[Input, ...]:
     return (*happened, Planned(state.definition, now, again_at)) if happened else ()
 
 
-def next_scheduled(state: State, target: Target, now: datetime) -> datetime | None:
+def next_scheduled(state: State, schedules: Sequence[Schedule], now: datetime) -> datetime | None:
     """The next time that the calendar, or an update, owes a signal."""
     since = state.planned_until or now
-    times = [time for schedule in _schedules(target) if (time := next_after(schedule, since))]
+    times = [time for schedule in schedules if (time := next_after(schedule, since))]
     if state.again_at:
         times.append(state.again_at)
     return min(times, default=None)
-
-
-def _schedules(target: Target) -> tuple[Schedule, ...]:
-    return tuple(schedule for schedule in (target.schedule, target.full_schedule) if schedule)
 
 
 def _schedules_due(
@@ -75,7 +72,7 @@ def _schedules_due(
 ) -> list[Input]:
     """What the calendar owes, by those schedules that were known before: one signal each, however many times passed."""
     not_yet = state.planned_until is None or (state.wake_at is not None and now < state.wake_at)
-    if not_yet or not _schedules(target):  # `wake_at` is never later than the next schedule time
+    if not_yet or not target.schedules:  # `wake_at` is never later than the next schedule time
         return []
     assert state.planned_until
     happened: list[Input] = []

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Capabilities
 from shared.refresh.state import Run
-from shared.targets import Policy
+from shared.targets import Policy, Schedule, Target
 from shared.values import Value
 
 CLOCK_DIFFERENCE = timedelta(seconds=60)
@@ -51,11 +51,21 @@ WATCH = timedelta(minutes=5)
 
 
 class Context(Value, frozen=True):
-    """What the machine must know of one target: the key spreads it, the policy says when, the traits what to expect."""
+    """What the machine must know of one target and its platform."""
 
     key: str
+    """The key of the target's record. It decides by how much the target's starts are spread (`SPREAD`)."""
     policy: Policy
+    """When to start, and for how long to wait."""
     capabilities: Capabilities
+    """What to expect of the platform."""
+    schedules: tuple[Schedule, ...] = ()
+    """The target's calendar: `decide` looks again when it comes due."""
+
+
+def context_of(target: Target, capabilities: Capabilities) -> Context:
+    """What the machine must know of this target."""
+    return Context(target.key, target.policy, capabilities, target.schedules)
 
 
 def lease(capabilities: Capabilities) -> timedelta:

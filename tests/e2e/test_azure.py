@@ -279,10 +279,10 @@ MUTANTS = {
     "a start before its claim is saved": Mutant(
         "shared/refresh/engine.py",
         {
-            "        answer = world.platform.start(snapshot.target, full=start.full)\n": "",
-            "        run = self._saved_run(snapshot, claimed)\n": (
-                "        answer = world.platform.start(snapshot.target, full=start.full)\n"
-                "        run = self._saved_run(snapshot, claimed)\n"
+            "        answer = ports.platform.start(snapshot.target, full=start.full)\n": "",
+            "        saved = self._save_first(snapshot, claimed)\n": (
+                "        answer = ports.platform.start(snapshot.target, full=start.full)\n"
+                "        saved = self._save_first(snapshot, claimed)\n"
             ),
         },
         first_violation,

@@ -8,7 +8,7 @@ may be anybody's, since its answer never came: that holds its target, and says s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,11 +20,11 @@ from local.emulators.faults import LoseResponse, NeverEnd
 from shared.platforms import fabric
 from shared.platforms.failures import Operation
 from shared.refresh import machine
-from shared.refresh.decide import Start
-from shared.refresh.engine import About, Engine, Snapshot
+from shared.refresh.decide import Decision, Start
+from shared.refresh.engine import Engine, Snapshot, Turn
 from shared.refresh.failure import Failure
 from shared.refresh.inputs import Answered, Claimed
-from shared.refresh.ports import Phase
+from shared.refresh.ports import Document, Phase
 from shared.refresh.state import State
 from tests.support.azure_crash import (
     POLICY,
@@ -173,23 +173,23 @@ def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage) -
 # --- Mutants ----------------------------------------------------------------------------------------------------------
 
 
-def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start) -> About:
+def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start) -> Turn:
     claimed_at = self.ports.clock.now()
     answer = self.ports.platform.start(sight.target, full=start.full)
     claim = Claimed(self.ports.token(), claimed_at, start.full)
-    run = self._saved_run(sight, machine.fold(sight.state, claim, sight.context, sight.now).state)
-    return About(run, Answered(answer), claimed_at)
+    claimed = machine.fold(sight.state, claim, sight.context, sight.now).state
+    return self._answered(self._save_first(sight, claimed), claimed, Answered(answer))
 
 
 _save = Engine._save
 _send = Platform._send
 
 
-def _note_success_in_a_save_of_its_own(self: Engine, sight: Snapshot, state: State, until: datetime | None) -> bool:
-    saved = _save(self, sight, replace(state, outbox=sight.before.outbox), until)
+def _note_success_in_a_save_of_its_own(self: Engine, sight: Snapshot, state: State, decision: Decision) -> Document:
+    saved = _save(self, sight, replace(state, outbox=sight.before.outbox), decision)
     if state.outbox != sight.before.outbox:
-        now = self._see(sight.target, (), may_call=False)
-        _save(self, now, replace(now.state, outbox=state.outbox), until)
+        now = self._see(sight.target, Turn((), saved), may_call=False)
+        return _save(self, now, replace(now.state, outbox=state.outbox), decision)
     return saved
 
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 MODULES = (
     "refresh.owed",
     "refresh.timing",
-    "refresh.decide",
     "refresh.planning",
+    "refresh.decide",
     "refresh.proven",
     "refresh.outbox",
     "refresh.machine",

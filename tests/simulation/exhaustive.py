@@ -70,7 +70,8 @@ class Worker(NamedTuple):
 class Ports(NamedTuple):
     """A state of the whole. Workers and records are kept apart and numbered, so that states are small.
 
-    `workers` are 0 for a free one; `fresh`: nobody saved since it loaded; `runs` are the times at which runs of ours
+    `workers` are 0 for a free one; `fresh`: the record in its hand, as it loaded or saved it
+    last, is the one that is stored; `runs` are the times at which runs of ours
     were created; `waiting` and, as long as one may come twice, `done` count signals by their time; `overlaps` must stay
     0. Once the worker that froze may go on again, `frozen` is free for no other.
     """
@@ -174,7 +175,7 @@ class _Replay:
         """May be a conflict."""
         if not self._answer("save", body, wake_at):
             raise Conflict
-        return document
+        return Document(document.key, "saved", body)
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """Nothing depends on it."""
@@ -229,18 +230,14 @@ class Model:
         return 0 if turn.done else self._advance(worker._replace(turn=turn, answers=()), time)
 
     def _turn(self, worker: Worker, replay: _Replay) -> Any:
-        """One turn of the shipped loop, from any turn before it; a conflict begins it anew."""
+        """One turn of the shipped loop, from any turn before it."""
         engine = self.core.engine
         ports = engine.Ports(self.target.cloud, replay, replay, replay, replay, replay.token, _silent)
         looking = engine.Engine(self.configuration.package(self.target.cloud), ports)
         turn_of_engine = looking._turn
 
         def only_one(target: Target, turn: Any, **how: Any) -> None:
-            turn = worker.turn or turn
-            try:
-                raise _TurnOver(turn_of_engine(target, turn, **how))
-            except Conflict:
-                raise _TurnOver(turn) from None
+            raise _TurnOver(turn_of_engine(target, worker.turn or turn, **how))
 
         looking._turn = only_one
         try:
@@ -261,7 +258,7 @@ class Model:
         after = self._advance(worker._replace(answers=(*worker.answers, answer)), world.time)
         if not after and worker.work != LOOK and world.duplicates:
             world = world._replace(done=_changed(world.done, TIMES.index(worker.work), 1))
-        fresh = after > 0 and worker.wants[0] == "load" and self.workers[after].wants[0] == "save"
+        fresh = after > 0 and (worker.wants[0] == "load" or world.fresh[slot])
         world = _with_worker(world, slot, after, fresh=fresh)
         if after and worker.wants[0] == "save" and self.workers[after].wants[0] == "start":
             return self.step(world, slot, lost)
@@ -279,7 +276,8 @@ class Model:
             case ("save", body, wake_at):
                 if not world.fresh[slot]:
                     return world, False
-                return world._replace(record=self.records.number((body, wake_at)), fresh=(False, False)), True
+                fresh = (slot == 0, slot == 1)
+                return world._replace(record=self.records.number((body, wake_at)), fresh=fresh), True
             case ("start",):
                 return self._start(world, lost)
             case ("get", run_id):

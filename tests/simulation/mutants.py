@@ -168,11 +168,10 @@ MUTANTS = (
     # --- 4. Claim before the call ------------------------------------------------------------------------------------
     Mutant(4, "claim before the call", seeds("crash", kind="lax"), """
         engine:
-        - run = self._saved_run(snapshot, claimed)
-        + run = _run(claimed)
-        - return About(run, Answered(answer), world.clock.now())
-        + self._saved_run(snapshot, claimed)
-        + return About(run, Answered(answer), world.clock.now())
+        - saved = self._save_first(snapshot, claimed)
+        + saved = snapshot.document
+        - return self._answered(saved, claimed, Answered(answer))
+        + return self._answered(self._save_first(snapshot, claimed), claimed, Answered(answer))
         """),
     Mutant(4, "what it cannot cover stays owed", seeds(), """
         machine:
@@ -189,30 +188,30 @@ MUTANTS = (
         """),
     Mutant(4, "only the winner calls", SmallWorld(), """
         engine:
-        - self._save(snapshot, state, run.next_look_at)
+        - return self._save(snapshot, state, decide.decide(state, snapshot.context, snapshot.now))
         + try:
-        +     self._save(snapshot, state, run.next_look_at)
+        +     return self._save(snapshot, state, decide.decide(state, snapshot.context, snapshot.now))
         + except Conflict:
-        +     pass
+        +     return self.ports.store.load(snapshot.target.key)
         """),
     Mutant(4, "it calls once, with every retry off", seeds("lost", kind="lax"), """
         engine:
-        - answer = world.platform.start(snapshot.target, full=start.full)
-        + answer = world.platform.start(snapshot.target, full=start.full)
+        - answer = ports.platform.start(snapshot.target, full=start.full)
+        + answer = ports.platform.start(snapshot.target, full=start.full)
         + if isinstance(answer, Failure):
-        +     answer = world.platform.start(snapshot.target, full=start.full)
+        +     answer = ports.platform.start(snapshot.target, full=start.full)
         """),
     Mutant(4, "within 5 s, or it gives its claim back unsent", scenarios.claimed_late, """
         engine:
-        - if world.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+        - if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
         + if False:
         """),
     Mutant(4, "of the moment claimed_at was read, before the claim was written", scenarios.claimed_late, """
         engine:
-        - run = self._saved_run(snapshot, claimed)
-        + run, read_at = self._saved_run(snapshot, claimed), world.clock.monotonic()
-        - if world.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
-        + if world.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
+        - saved = self._save_first(snapshot, claimed)
+        + saved, read_at = self._save_first(snapshot, claimed), ports.clock.monotonic()
+        - if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+        + if ports.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
         """),
     Mutant(4, "it gives its own claim back", SmallWorld(crashes=1, losses=1, freezes=1), """
         engine:
@@ -427,10 +426,10 @@ MUTANTS = (
         """),
     Mutant(8, "the intent is saved before the call", scenarios.dies_after_a_cancel, """
         engine:
-        - run = self._saved_run(snapshot, intended)
-        - answer = self._world.platform.cancel(snapshot.target, cancel.run_id)
-        + answer = self._world.platform.cancel(snapshot.target, cancel.run_id)
-        + run = self._saved_run(snapshot, intended)
+        - saved = self._save_first(snapshot, intended)
+        - answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
+        + answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
+        + saved = self._save_first(snapshot, intended)
         """),
     Mutant(8, "if it cannot be cancelled, the target is blocked", scenarios.endless_and_uncancellable, """
         machine:
@@ -605,10 +604,10 @@ MUTANTS = (
         """),
     Mutant(10, "the save that records the success also records what is to be told", scenarios.dies_after_a_success, """
         engine:
-        - self._world.store.save(snapshot.document, records.write(state), look_at)
+        - saved = self.ports.store.save(snapshot.document, records.write(state), decision.look_at)
         + first = records.write(replace(state, outbox=snapshot.before.outbox))
-        + saved = self._world.store.save(snapshot.document, first, look_at)
-        + self._world.store.save(saved, records.write(state), look_at)
+        + saved = self.ports.store.save(snapshot.document, first, decision.look_at)
+        + saved = self.ports.store.save(saved, records.write(state), decision.look_at)
         """),
     Mutant(10, "at most two times: the latest one waits", follower_scenarios.three_successes, """
         outbox:
@@ -624,7 +623,7 @@ MUTANTS = (
         + if False:
         """),
     Mutant(10, "a record with something to tell is due", follower_scenarios.dies_and_no_wake_comes, """
-        engine:
+        decide:
         ~ (until, scheduled, watched, state.outbox.next_at) => (until, scheduled, watched)
         """),
     Mutant(10, "... also what is left when the time is over", follower_scenarios.many_followers_by_ticks, """
@@ -722,12 +721,12 @@ MUTANTS = (
         engine:
         - waker.send(wake, max(due - snapshot.now, timedelta(0)))
         + self._last = lambda: waker.send(wake, max(due - snapshot.now, timedelta(0)))
-        - self._emit_changes(snapshot, state)
-        - return True
+        - self._emit_changes(snapshot, state, decision)
+        - return saved
         + if sent:
         +     self._last()
-        + self._emit_changes(snapshot, state)
-        + return True
+        + self._emit_changes(snapshot, state, decision)
+        + return saved
         """),
     Mutant(13, "a wake that is sent is followed by a save", seeds(world=TICKS_DEAD), """
         engine:

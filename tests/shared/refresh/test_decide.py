@@ -7,14 +7,19 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.decide import Gate, Start, Wait, decide, is_late, next_wake, overdue_since, stale_since, watch_at
-from shared.refresh.state import Blocked, Cancelled, Owed, Paused, State
-from shared.refresh.timing import PAUSE_LOOK, WATCH, backoff, clamp, lease, settled, spread, throttled_until
-from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, at, failure, seconds
+from shared.refresh.decide import OPEN, Action, Gate, Start, Wait, conclude, decide, next_wake, overdue_since
+from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Situation, State
+from shared.refresh.timing import PAUSE_LOOK, WATCH, Context, backoff, clamp, lease, settled, spread, throttled_until
+from shared.targets import Schedule
+from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, a_run, at, failure, seconds
 
-OPEN = Gate()
 OWED = Owed(at(0), at(5))
 """Ready at 25, when the quiet period of 20 s is over, or at 120, the maximum wait."""
+
+
+def due(state: State, now: datetime, context: Context = ON_GLUE, *, gate: Gate = OPEN) -> Action:
+    """What is to be done."""
+    return decide(state, context, now, gate).action
 
 
 @pytest.mark.parametrize(
@@ -31,8 +36,8 @@ OWED = Owed(at(0), at(5))
 )
 def test_a_start_is_ready_when_all_that_holds_it_is_over(state: State, ready: float) -> None:
     """Rule 3, and the slow probes of rule 9: one instant before it waits until then, and then it starts."""
-    assert decide(state, ON_GLUE, at(ready) - seconds(0.001), OPEN) == Wait(at(ready))
-    assert isinstance(decide(state, ON_GLUE, at(ready), OPEN), Start)
+    assert due(state, at(ready) - seconds(0.001)) == Wait(at(ready))
+    assert isinstance(due(state, at(ready)), Start)
 
 
 @pytest.mark.parametrize(
@@ -40,46 +45,49 @@ def test_a_start_is_ready_when_all_that_holds_it_is_over(state: State, ready: fl
 )
 def test_nothing_owed_or_a_hold_waits_for_ever(state: State) -> None:
     """Only something that happens changes it."""
-    assert decide(state, ON_GLUE, at(10**6), OPEN) == Wait(None)
+    assert due(state, at(10**6)) == Wait(None)
 
 
 def test_a_pause_of_all_looks_again_later() -> None:
     """G7: no start, and no busy looking either."""
-    assert decide(State(owed=OWED), ON_GLUE, at(100), Gate(paused=True)) == Wait(at(100) + PAUSE_LOOK)
+    assert due(State(owed=OWED), at(100), gate=Gate(paused=True)) == Wait(at(100) + PAUSE_LOOK)
 
 
 def test_an_identity_that_must_be_silent_is_waited_for() -> None:
     """Rule 9: and starts that were held up together are spread."""
     gate = Gate(quiet_until=at(200))
-    assert decide(State(owed=OWED), ON_GLUE, at(100), gate) == Wait(at(200) + spread(ON_GLUE.key))
-    assert isinstance(decide(State(owed=OWED), ON_GLUE, at(201), gate), Start)
+    assert due(State(owed=OWED), at(100), gate=gate) == Wait(at(200) + spread(ON_GLUE.key))
+    assert isinstance(due(State(owed=OWED), at(201), gate=gate), Start)
 
 
 @pytest.mark.parametrize(("failures", "full"), [(0, False), (2, False), (3, True), (4, False), (6, True)])
 def test_every_few_failures_a_full_refresh_is_tried(failures: int, *, full: bool) -> None:
     """Rule 5, with `after_failures` three."""
     terms = replace(ON_GLUE, policy=replace(POLICY, after_failures=3))
-    assert decide(State(owed=OWED, failures=failures), terms, at(60), OPEN) == Start(full)
+    assert due(State(owed=OWED, failures=failures), at(60), terms) == Start(full)
 
 
 def test_a_full_debt_makes_a_full_run() -> None:
     """It asks for no less."""
-    assert decide(State(owed=replace(OWED, full=True)), ON_GLUE, at(60), OPEN) == Start(full=True)
+    assert due(State(owed=replace(OWED, full=True)), at(60)) == Start(full=True)
 
 
 def test_since_when_a_view_is_stale() -> None:
-    """The oldest signal that no finished run covers."""
-    assert stale_since(State()) is None
-    assert stale_since(State(owed=OWED)) == at(0)
+    """The oldest signal that no finished run covers, whether it is owed or a run is to cover it."""
+    assert decide(State(), ON_GLUE, at(60)).stale_since is None
+    assert decide(State(owed=OWED), ON_GLUE, at(60)).stale_since == at(0)
+    assert decide(State(run=a_run(Situation.RUNNING, covering=OWED)), ON_GLUE, at(60)).stale_since == at(0)
+    later = replace(OWED, oldest=at(3))
+    assert decide(State(owed=later, run=a_run(Situation.RUNNING, covering=OWED)), ON_GLUE, at(60)).stale_since == at(0)
 
 
 @pytest.mark.parametrize(
     ("state", "objective", "watched"),
     [
         (State(), 60, None),
-        (State(owed=OWED), None, None),
-        (State(owed=OWED), 1000, at(1000)),
-        (State(owed=OWED), 10, at(100) + WATCH),
+        (State(owed=OWED, not_before=at(9999)), None, at(9999)),
+        (State(owed=OWED, not_before=at(9999)), 1000, at(1000)),
+        (State(owed=OWED, not_before=at(9999)), 10, at(100) + WATCH),
         (State(owed=OWED, hold=Paused(NOON)), None, at(100) + WATCH),
     ],
 )
@@ -87,15 +95,28 @@ def test_what_needs_a_person_is_looked_at_now_and_then(
     state: State, objective: float | None, watched: datetime | None
 ) -> None:
     """So that its metrics go on while nothing else happens."""
-    policy = replace(POLICY, objective=None if objective is None else seconds(objective))
-    assert watch_at(state, policy, at(100)) == watched
+    assert decide(state, with_objective(objective), at(100)).look_at == watched
+
+
+def test_the_record_is_looked_at_when_the_first_of_all_reasons_comes() -> None:
+    """A start, the calendar, an objective that passes, and at once where something is due now."""
+    calendar = replace(ON_GLUE, schedules=(Schedule("*/15 * * * *"),))
+    assert decide(State(owed=OWED, not_before=at(9999)), calendar, at(100)).look_at == at(900)
+    assert decide(State(owed=OWED, not_before=at(777)), calendar, at(100)).look_at == at(777)
+    assert decide(State(owed=OWED), calendar, at(100)).look_at == at(100)
+    waits = conclude(Wait(at(888)), State(owed=OWED), calendar, at(100))
+    assert (waits.action, waits.look_at) == (Wait(at(888)), at(888))
 
 
 @pytest.mark.parametrize(("objective", "late"), [(None, False), (100, False), (99, True)])
 def test_late_is_beyond_the_objective(objective: float | None, *, late: bool) -> None:
     """At the objective it is not late yet."""
-    policy = replace(POLICY, objective=None if objective is None else seconds(objective))
-    assert is_late(State(owed=OWED), policy, at(100)) is late
+    assert decide(State(owed=OWED), with_objective(objective), at(100)).late is late
+
+
+def with_objective(objective: float | None) -> Context:
+    """A target with an objective in seconds, or with none."""
+    return replace(ON_GLUE, policy=replace(POLICY, objective=None if objective is None else seconds(objective)))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_new_target_is_signalled_and_its_past_schedule_is_not() -> None:
 def test_what_an_older_release_took_for_nobodys_is_caught() -> None:
     """A while after a change of the sources there is one more signal, and only one."""
     state = known(HOURLY, again_at=at(900))
-    assert next_scheduled(state, HOURLY, at(60)) == at(900)
+    assert next_scheduled(state, HOURLY.schedules, at(60)) == at(900)
     assert planned(HOURLY, state, at(899)) == []
     assert planned(HOURLY, state, at(900)) == [("what arrived during the update", False, True)]
     assert plan(state, HOURLY, HOURLY.definition, at(900))[-1] == Planned(HOURLY.definition, at(900))
@@ -123,6 +123,6 @@ def test_usually_there_is_nothing(target: Any, state: State, now: datetime) -> N
 
 def test_the_next_time_is_the_nearer_of_both() -> None:
     """Counted from what was planned."""
-    assert next_scheduled(known(BOTH), BOTH, at(99)) == at(3600)
-    assert next_scheduled(State(), BOTH, at(3601)) == at(7200)
-    assert next_scheduled(known(a_target()), a_target(), NOON) is None
+    assert next_scheduled(known(BOTH), BOTH.schedules, at(99)) == at(3600)
+    assert next_scheduled(State(), BOTH.schedules, at(3601)) == at(7200)
+    assert next_scheduled(known(a_target()), a_target().schedules, NOON) is None

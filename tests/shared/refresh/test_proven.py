@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh import machine, proven
-from shared.refresh.decide import Gate, Wait, decide, spares_start_at
+from shared.refresh.decide import Wait, decide, spares_start_at
 from shared.refresh.inputs import Disproved, Proven, Signalled, Spared
 from shared.refresh.owed import merge, owe
 from shared.refresh.state import Blocked, Cancelled, Outcome, Owed, Paused, Signal, Situation, State
@@ -196,7 +196,7 @@ JIT = replace(POLICY, start="just-in-time", objective=timedelta(hours=1), look=t
 def start_at(owed: Owed, *times: float, policy: Any = JIT) -> float:
     """Seconds after noon at which the first start is due."""
     terms = Context("k", policy, GLUE)
-    action = decide(State(owed=owed, run_times=tuple(map(seconds, times))), terms, at(-1000), Gate())
+    action = decide(State(owed=owed, run_times=tuple(map(seconds, times))), terms, at(-1000)).action
     assert isinstance(action, Wait)
     assert action.until
     return (action.until - NOON).total_seconds()
