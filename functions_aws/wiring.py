@@ -74,11 +74,15 @@ def ports(
     clients: Clients,
     emit: Callable[[LogEvent], None],
     clock: Clock,
-    redactor: Redactor,
+    redactor: Redactor = NOTHING_KNOWN,
+    looks_clock: Clock | None = None,
 ) -> Ports:
-    """Make the ports of the engine on any store and waker: the deployment's, or those of one machine."""
-    platform = Platform(clients, redactor)
-    sources = Sources(clients, clock, redactor=redactor)
+    """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
+
+    Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
+    """
+    platform, looks_clock = Platform(clients, redactor), looks_clock or clock
+    sources = Sources(clients, looks_clock, redactor=redactor)
     return Ports(
         cloud=Cloud.AWS,
         store=store,
@@ -88,7 +92,13 @@ def ports(
         token=lambda: uuid.uuid4().hex,
         emit=emit,
         looks=lambda targets, reconcile: Looking(
-            targets, store=store, sources=sources, platform=platform, clock=clock, reconcile=reconcile, emit=emit
+            targets,
+            store=store,
+            sources=sources,
+            platform=platform,
+            clock=looks_clock,
+            reconcile=reconcile,
+            emit=emit,
         ),
     )
 

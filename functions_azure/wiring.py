@@ -178,11 +178,15 @@ def ports(
     parts: Parts,
     emit: Callable[[LogEvent], None],
     clock: Clock,
+    looks_clock: Clock | None = None,
     deadline: Deadline = NEVER,
 ) -> Ports:
-    """The same on any store and waker: the deployment's, or those of one machine."""
-    parts.http.deadline = deadline
-    sources = _sources(found, parts, clock, deadline)
+    """The same on any store and waker: the deployment's, or those of one machine.
+
+    Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
+    """
+    looks_clock, parts.http.deadline = looks_clock or clock, deadline
+    sources = _sources(found, parts, looks_clock, deadline)
     platform = _platform(found, configuration, parts, clock, deadline)
     return Ports(
         cloud=Cloud.AZURE,
@@ -197,7 +201,7 @@ def ports(
             store=store,
             sources=sources,
             platform=platform,
-            clock=clock,
+            clock=looks_clock,
             reconcile=reconcile,
             emit=emit,
             each=partial(_some_at_once, parts.http, deadline),

@@ -16,18 +16,20 @@ from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.settings import read
 from functions_aws.shell import Shell
+from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
 from functions_aws.visibility import Returns
+from functions_aws.waker import Waker
 from local.demo.naive import NaiveGlueHandler
-from local.demo.story import FOREIGN_RUN_TIME, Patience, goes_on
+from local.demo.story import FOREIGN_RUN_TIME, SPARED, Patience, Tell, both, goes_on
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Every
-from local.emulators.clock import FastClock
+from local.emulators.clock import FastClock, UnhurriedClock
 from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, Journal
 from shared.config.load import Configuration
 from shared.refresh.engine import LogEvent
-from shared.targets import Cloud, GlueView, S3ObjectCreated, Target
+from shared.targets import Cloud, GlueTableChanged, GlueView, S3ObjectCreated, Target
 
 GLUE = GlueSettings(
     starting=timedelta(seconds=5),
@@ -43,8 +45,6 @@ LATE = timedelta(hours=1)
 TICK = timedelta(seconds=60)
 """How often the one-minute timer fires, in the demo's time."""
 
-Tell = Callable[[LogEvent], None]
-"""Shows what the engine tells of a target."""
 NaiveTell = Callable[[str, str], None]
 """Shows what the obvious handler says of a target."""
 
@@ -61,6 +61,10 @@ class AwsStage:
         self._aws = aws
         self._arrivals: list[Arrival] = []
         self._last_event: dict[str, str] = {}
+        self._spared: Counter[str] = Counter()
+        self._unheard: set[str] = set()
+        aws.loses = lambda event: event["detail"].get("tableName") in self._unheard
+        self.hopeful = True
         self.on_schedule: Callable[[Any], None] = lambda _event: None
 
     # --- What the story does
@@ -85,13 +89,30 @@ class AwsStage:
         long_ago = datetime.fromisoformat(event["time"]) - LATE
         self._send(target, json.dumps(event | {"time": f"{long_ago:%Y-%m-%dT%H:%M:%SZ}"}))
 
+    def commit(self, target: str, *, told: bool, data: bool = True) -> None:
+        """Commit to the Iceberg table of the target's source; the catalog's event may get lost on its way."""
+        source = self._table(target)
+        (self._unheard.discard if told else self._unheard.add)(source.table)
+        self._aws.commit(source.database, source.table, "append" if data else "replace")
+        if data:
+            self._arrivals.append(Arrival(self._resource(target), self._clock.now()))
+        self.deliveries[target] += 1
+
+    def spared(self, target: str) -> int:
+        """Refreshes that were not needed."""
+        return self._spared[target]
+
+    def hears(self, happened: LogEvent) -> None:
+        """Count what the engine tells of refreshes that were not needed."""
+        self._spared[happened.target] += happened.what in SPARED
+
     def fault(self, target: str, fault: Any, operation: Any) -> None:
         """Script one fault of the platform."""
         self._aws.faults.add(fault, operation, resource=self._resource(target))
 
-    def someone_else_starts(self, target: str) -> None:
+    def someone_else_starts(self, target: str, takes: timedelta = FOREIGN_RUN_TIME) -> None:
         """Start a run with someone else's credentials, once none goes on."""
-        self.patience.until(lambda: self._someone_else_started(target), f"start of {target} by someone else")
+        self.patience.until(lambda: self._someone_else_started(target, takes), f"start of {target} by someone else")
 
     def fabric_asks(self, target: str) -> None:
         """Glue's views have nothing to do with it."""
@@ -144,12 +165,12 @@ class AwsStage:
         self.patience.until(lambda: target in self._last_event, f"event for {target}")
         return self._last_event[target]
 
-    def _someone_else_started(self, target: str) -> bool:
+    def _someone_else_started(self, target: str, takes: timedelta) -> bool:
         """Whether a start was accepted. Between look and start one of ours may have come in between."""
         if goes_on(self, target):
             return False
         view, glue = self._view(target), self._aws.client("glue", foreign=True)
-        self._aws.glue.set_run_time(self._resource(target), FOREIGN_RUN_TIME)
+        self._aws.glue.set_run_time(self._resource(target), takes)
         try:
             glue.start_materialized_view_refresh_task_run(
                 CatalogId=view.catalog_id, DatabaseName=view.database, TableName=view.table
@@ -169,6 +190,10 @@ class AwsStage:
         """The view that a target refreshes."""
         return _view(self.targets[target])
 
+    def _table(self, target: str) -> GlueTableChanged:
+        """The Iceberg table that a target reads."""
+        return next(source for source in self.targets[target].on if isinstance(source, GlueTableChanged))
+
     def _resource(self, target: str) -> str:
         """The name under which the journal has a target's view."""
         view = self._view(target)
@@ -187,10 +212,12 @@ def aws_stage(
     with ExitStack() as stack:
         aws = stack.enter_context(LocalAws(glue_settings=GLUE, clock=clock.now))
         stage = AwsStage(configuration, clock, patience, aws)
+        stage.hopeful = tell_naive is None
         for target in stage.targets.values():
             _create_view(aws, target)
         stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
-        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(configuration, clock, tell)
+        told = both(tell, stage.hears)
+        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(configuration, clock, told)
         function = aws.function(_watch(stage, handler))
         stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
         if tell_naive:
@@ -210,9 +237,13 @@ def _view(target: Target) -> GlueView:
 
 
 def _create_view(aws: LocalAws, target: Target) -> None:
-    """Put a target's view into the emulated catalog."""
+    """Put a target's view into the emulated catalog, with the Iceberg tables that it reads."""
     view = _view(target)
-    aws.create_view(view.database, view.table, catalog=view.catalog_id)
+    tables = [source for source in target.on if isinstance(source, GlueTableChanged)]
+    for table in tables:
+        aws.commit(table.database, table.table)
+    names = [f"arn:aws:glue:{aws.region}:{aws.account}:table/{table.database}/{table.table}" for table in tables]
+    aws.create_view(view.database, view.table, catalog=view.catalog_id, sources=names)
 
 
 def _ours(configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
@@ -221,7 +252,14 @@ def _ours(configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
     clients = Clients(settings.region)
     shell = Shell(
         configuration,
-        wiring.world(settings, clients, tell, clock),
+        wiring.ports(
+            Store(clients, settings.table),
+            Waker(clients, settings.queue_url),
+            clients=clients,
+            emit=tell,
+            clock=clock,
+            looks_clock=UnhurriedClock(clock),
+        ),
         DeadLetters(clients),
         Returns(clients),
         Telemetry(settings.service),

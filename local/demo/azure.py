@@ -18,27 +18,27 @@ from typing import Any
 from unittest.mock import patch
 
 import azure.functions as func
-from msgspec.structs import replace
 
 from functions_azure import app, settings, wiring
 from functions_azure.clients import Deadline
 from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
 from local.demo.naive import NaiveFabricFunction
-from local.demo.story import FOREIGN_RUN_TIME, Patience, goes_on
+from local.demo.story import FOREIGN_RUN_TIME, SPARED, Patience, Tell, both, goes_on
 from local.emulators.aws.lambda_host import Every
-from local.emulators.clock import FastClock
+from local.emulators.clock import FastClock, UnhurriedClock
 from local.emulators.entra.emulator import Entra, Identity
 from local.emulators.entra.tokens import FABRIC as FABRIC_AUDIENCE
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, resource_name
+from local.emulators.fabric.onelake import OneLake
 from local.emulators.fabric.workload import Caller, Registration, WorkloadFabric, function_host
 from local.emulators.journal import Arrival, Journal
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, WorkloadJob
 from shared.inbound.wakes import wake_message
 from shared.refresh.engine import LogEvent, Ports
-from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, Target
+from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, OneLakeChanged, Target
 
 FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
 """A platform whose hints and delays fit into the demo's short day."""
@@ -59,8 +59,6 @@ ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
 """The managed identity of the function app."""
 
-Tell = Callable[[LogEvent], None]
-"""Shows what the engine tells of a target."""
 NaiveTell = Callable[[str, str], None]
 """Shows what the obvious function says of a target."""
 
@@ -85,13 +83,22 @@ class AzureStage:
     """`story.Stage` for the Fabric targets, and what the judges need: the arrivals and the journal."""
 
     def __init__(
-        self, configuration: Configuration, clock: FastClock, patience: Patience, fabric: FabricEmulator
+        self,
+        configuration: Configuration,
+        clock: FastClock,
+        patience: Patience,
+        fabric: FabricEmulator,
+        onelake: OneLake | None = None,
     ) -> None:
-        """Take the configuration's targets on Azure. Nothing has arrived yet."""
+        """Take the configuration's targets on Azure. Nothing has arrived yet; tables need a OneLake."""
         self.patience = patience
         self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AZURE}
         self.deliveries: Counter[str] = Counter()
         self.queue: SimpleQueue[str] = SimpleQueue()
+        self.hub: SimpleQueue[str] = SimpleQueue()
+        self._onelake = onelake
+        self.hopeful = True
+        self._spared: Counter[str] = Counter()
         self._configuration = configuration
         self._clock = clock
         self._fabric = fabric
@@ -120,13 +127,36 @@ class AzureStage:
         long_ago = datetime.fromisoformat(event["eventTime"]) - LATE
         self._send(target, event | {"eventTime": _text(long_ago)})
 
+    def commit(self, target: str, *, told: bool, data: bool = True) -> None:
+        """Commit to the Delta table of the target's source; an eventstream that is paused tells of nothing."""
+        source = self._table(target)
+        assert self._onelake  # noqa: S101 - the story commits where there is one
+        version = self._onelake.append(source.workspace, source.item, source.path, data=data)
+        if data:
+            self._arrivals.append(Arrival(self.resource_of(target), self._clock.now()))
+        self.deliveries[target] += 1
+        if told:
+            self.hub.put(json.dumps(_file_created(source, version, self._clock.now())))
+
+    def spared(self, target: str) -> int:
+        """Refreshes that were not needed."""
+        return self._spared[target]
+
+    def hears(self, happened: LogEvent) -> None:
+        """Count what the engine tells of refreshes that were not needed."""
+        self._spared[happened.target] += happened.what in SPARED
+
+    def _table(self, target: str) -> OneLakeChanged:
+        """The Delta table that a target reads."""
+        return next(source for source in self.targets[target].on if isinstance(source, OneLakeChanged))
+
     def fault(self, target: str, fault: Any, operation: Any) -> None:
         """Script one fault of the platform."""
         self._fabric.faults.add(fault, operation, resource=_place(self.targets[target])[1])
 
-    def someone_else_starts(self, target: str) -> None:
+    def someone_else_starts(self, target: str, takes: timedelta = FOREIGN_RUN_TIME) -> None:
         """Let a schedule of Fabric's own start a run, once none goes on."""
-        self.patience.until(lambda: self._schedule_started(target), f"start of {target} by a schedule")
+        self.patience.until(lambda: self._schedule_started(target, takes), f"start of {target} by a schedule")
 
     def fabric_asks(self, target: str) -> None:
         """A job counts as data of the moment when it is asked for. Nothing but the product serves such calls.
@@ -188,11 +218,11 @@ class AzureStage:
         body = {"executionData": data} if data else None
         return resource_name(*_place(self.targets[target]), body)
 
-    def _schedule_started(self, target: str) -> bool:
+    def _schedule_started(self, target: str, takes: timedelta) -> bool:
         """Whether a run began. Fabric accepts a start beside one of ours, too, and skips it."""
         if goes_on(self, target):
             return False
-        run_id = self._fabric.start_foreign(*_place(self.targets[target]), run_time=FOREIGN_RUN_TIME)
+        run_id = self._fabric.start_foreign(*_place(self.targets[target]), run_time=takes)
         return not self._fabric.is_skipped(run_id)
 
     def _workload_job(self, target: str) -> WorkloadJob:
@@ -221,15 +251,22 @@ def azure_stage(
     with ExitStack() as stack:
         entra = stack.enter_context(Entra(clock.now, identities=[US]))
         fabric = stack.enter_context(FabricEmulator(clock.now, entra.tokens.validate, settings=FABRIC))
-        stage = AzureStage(configuration, clock, patience, fabric)
+        onelake = stack.enter_context(OneLake(clock=clock.now))
+        stage = AzureStage(configuration, clock, patience, fabric, onelake)
+        stage.hopeful = tell_naive is None
         for item in items_of(stage.targets.values()):
             fabric.add_item(item)
+        for source in (source for target in stage.targets.values() for source in target.on):
+            if isinstance(source, OneLakeChanged):
+                onelake.append(source.workspace, source.item, source.path)
         if tell_naive:
             naive = NaiveFabricFunction(configuration, fabric.url, lambda: _token(entra), tell_naive)
-            stack.enter_context(_pump(stage, naive))
+            stack.enter_context(_pump(stage.queue, naive))
+            stack.enter_context(_pump(stage.hub, naive))
         else:
-            stack.enter_context(patch.dict(os.environ, _environment(entra, fabric)))
-            stack.enter_context(_deploy(stage, configuration, clock, tell))
+            addresses = _environment(entra, fabric) | {"UNSTALE_ONELAKE_URL": onelake.url}
+            stack.enter_context(patch.dict(os.environ, addresses))
+            stack.enter_context(_deploy(stage, configuration, clock, both(tell, stage.hears)))
             stack.enter_context(_asked_by_fabric(stage, entra, clock))
         yield stage
 
@@ -269,14 +306,24 @@ def _deploy(stage: AzureStage, configuration: Configuration, clock: FastClock, t
 
     def here(read: Configuration, deadline: Deadline) -> Ports:
         """The true parts, with the demo's store and waker in place of those in storage."""
-        real = wiring.world(found, read, parts, tell, clock=clock, deadline=deadline)
-        return replace(real, store=store, waker=waker)
+        return wiring.ports(
+            store,
+            waker,
+            found=found,
+            configuration=read,
+            parts=parts,
+            emit=tell,
+            clock=clock,
+            looks_clock=UnhurriedClock(clock),
+            deadline=deadline,
+        )
 
     gate = cache(lambda: wiring.gate(os.environ, configuration, lambda: clock.now().timestamp()))
     app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
     stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
     with (
-        _pump(stage, lambda body: _call(app.events, _message(body))),
+        _pump(stage.queue, lambda body: _call(app.events, _message(body))),
+        _pump(stage.hub, lambda body: app.stream([func.EventHubEvent(body=body.encode())])),
         Every(timedelta(seconds=PAUSE_SECONDS), lambda: _deliver_wakes(waker)),
         Every(TICK / clock.speed, lambda: _try(app.tick, None)),
     ):
@@ -305,21 +352,21 @@ def _message(body: str) -> func.QueueMessage:
     return func.QueueMessage(id=str(uuid.uuid4()), body=body)
 
 
-def _pump(stage: AzureStage, take: Callable[[str], None]) -> Every:
-    """The host's queue listener: one message a call, and one that fails comes back."""
+def _pump(queue: SimpleQueue[str], take: Callable[[str], None]) -> Every:
+    """The host's listener of a queue, or of an event hub: one message a call, and one that fails comes back."""
 
     def work() -> None:
         """Take what lies in the queue, and put back what failed."""
         again: list[str] = []
         with suppress(Empty):
             while True:
-                body = stage.queue.get_nowait()
+                body = queue.get_nowait()
                 try:
                     take(body)
                 except ComesBackError:
                     again.append(body)
         for body in again:
-            stage.queue.put(body)
+            queue.put(body)
 
     return Every(timedelta(seconds=PAUSE_SECONDS), work)
 
@@ -366,6 +413,19 @@ def _blob_created(source: BlobCreated, name: str, at: datetime) -> dict[str, Any
         },
         "dataVersion": "",
         "metadataVersion": "1",
+    }
+
+
+def _file_created(source: OneLakeChanged, version: int, at: datetime) -> dict[str, Any]:
+    """https://learn.microsoft.com/fabric/real-time-hub/explore-fabric-onelake-events: a file of a table's log."""
+    return {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "type": "Microsoft.Fabric.OneLake.FileCreated",
+        "source": f"/tenant/workspaces/{source.workspace}/items/{source.item}",
+        "subject": f"/{source.path}/_delta_log/{version:020}.json",
+        "time": _text(at),
+        "data": {"api": "CreateFile"},
     }
 
 

@@ -60,6 +60,8 @@ class Judged:
     """Runs that were ours."""
     calls_saved: int
     """Starts that one start for each signal would have sent besides."""
+    spared: int
+    """Refreshes that the product spared or did not need, for they would have read nothing new."""
     lost: int
     """Arrivals that no successful run has read."""
     overlapping: int
@@ -152,6 +154,7 @@ def _judge(stage: Stage, name: str) -> Judged:
         signals=signals,
         runs=len(ours),
         calls_saved=max(0, signals - len(ours) - len(refused)),  # a schedule or a retry may start more than arrived
+        spared=stage.spared(name),
         lost=len(lost(stage.arrivals(name), runs)),
         overlapping=overlapping(runs),
         fresh_as_of=_fresh_as_of(runs),
@@ -174,7 +177,7 @@ def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool
         targets = [asdict(one) for one in judged]
         print_json({"handler": "naive" if naive else "unstale", "targets": targets, "jobs": jobs})
         return
-    columns = ("target", "signals", "runs", "calls saved", "lost", "overlapping", "fresh as of")
+    columns = ("target", "signals", "runs", "calls saved", "spared", "lost", "overlapping", "fresh as of")
     rows = [(*tuple(asdict(one).values())[:-1], _time(one.fresh_as_of)) for one in judged]
     styles = ["bold red" if one.lost or one.overlapping else "green" for one in judged]
     Console().print("", table(columns, rows, styles), "", sep="\n")
@@ -187,7 +190,8 @@ def _moral(judged: list[Judged]) -> str:
     if gone or twice:
         return f"{gone} arrivals are in no refresh, and nothing will bring them there; {twice} runs overlapped."
     signals, runs = sum(one.signals for one in judged), sum(one.runs for one in judged)
-    return f"Nothing lost, nothing overlapped: {signals} signals, {runs} runs."
+    spared = sum(one.spared for one in judged)
+    return f"Nothing lost, nothing overlapped: {signals} signals, {runs} runs, {spared} refreshes spared."
 
 
 # --- The show --------------------------------------------------------------------------------------------------------
@@ -253,6 +257,8 @@ _COLOURS = {
 _WORDS = {
     **{f"now {situation}": (SENTENCES[situation], colour) for situation, colour in _COLOURS.items()},
     "run succeeded": ("refreshed: {signals} signals or more covered, read at {claimed_at:.19}", "bold green"),
+    "run proven": ("not refreshed: the platform's metadata proves that the view holds the data", "bold green"),
+    "run spared": ("not refreshed: its tables have no data that the last run has not read", "bold green"),
     "run failed": ("the run failed ({error}); its signals are owed again", "red"),
     "run skipped": ("the platform skipped the run; its signals are owed again", "yellow"),
     "trouble": ("{code}: {message:.70}", "red"),

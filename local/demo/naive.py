@@ -14,7 +14,16 @@ import requests
 
 from shared.config.load import Configuration
 from shared.platforms import fabric
-from shared.targets import BlobCreated, ItemJob, LakeViews, S3ObjectCreated, Target
+from shared.targets import (
+    BlobCreated,
+    GlueTableChanged,
+    ItemJob,
+    LakeViews,
+    OneLakeChanged,
+    S3ObjectCreated,
+    Source,
+    Target,
+)
 
 Tell = Callable[[str, str], None]
 """Shows what the handler says of a target."""
@@ -39,18 +48,14 @@ class NaiveGlueHandler:
     def _took(self, body: str) -> bool:
         """Start every target that an event names; whether the message is done with."""
         event = json.loads(body)
-        if event.get("detail-type") != "Object Created":
-            return True
-        detail = event["detail"]
-        started = [self._start(target) for target in self._meant(detail["bucket"]["name"], detail["object"]["key"])]
+        started = [self._start(target) for target in self._meant(event.get("detail-type"), event["detail"])]
         return all(started)
 
-    def _meant(self, bucket: str, key: str) -> Iterator[Target]:
-        """The targets whose source is this object."""
-        for target in self._targets:
-            for source in target.on:
-                if isinstance(source, S3ObjectCreated) and source.bucket == bucket and key.startswith(source.prefix):
-                    yield target
+    def _meant(self, kind: str, detail: Mapping[str, Any]) -> Iterator[Target]:
+        """The targets whose source is this object, or this table."""
+        is_meant = {"Object Created": _is_object_of, "Glue Data Catalog Table State Change": _is_table_of}.get(kind)
+        for target in self._targets if is_meant else ():
+            yield from (target for source in target.on if is_meant and is_meant(source, detail))
 
     def _start(self, target: Target) -> bool:
         """Whether the message is done with."""
@@ -68,6 +73,26 @@ class NaiveGlueHandler:
         return True
 
 
+def _is_object_of(source: Source, detail: Mapping[str, Any]) -> bool:
+    """Whether an object of S3 lies in a source."""
+    if not isinstance(source, S3ObjectCreated):
+        return False
+    return bool(source.bucket == detail["bucket"]["name"] and detail["object"]["key"].startswith(source.prefix))
+
+
+def _is_table_of(source: Source, detail: Mapping[str, Any]) -> bool:
+    """Whether a table of the catalog is a source."""
+    named = (detail["databaseName"], detail["tableName"])
+    return isinstance(source, GlueTableChanged) and named == (source.database, source.table)
+
+
+def _is_in(subject: str, source: Source) -> bool:
+    """Whether an event is about something in a source."""
+    if isinstance(source, BlobCreated):
+        return f"/{source.container}/blobs/{source.prefix}" in subject
+    return isinstance(source, OneLakeChanged) and subject.startswith(f"/{source.path}/")
+
+
 class NaiveFabricFunction:
     """A queue-triggered function: one start an event, and 202 is taken for "it will be refreshed"."""
 
@@ -82,7 +107,7 @@ class NaiveFabricFunction:
         """Take one Event Grid event."""
         subject = json.loads(body)["subject"]
         for target in self._configuration.targets:
-            if any(isinstance(s, BlobCreated) and f"/{s.container}/blobs/{s.prefix}" in subject for s in target.on):
+            if any(_is_in(subject, source) for source in target.on):
                 self._start(target)
                 for follower in self._configuration.followers(target.name):
                     self._start(follower)

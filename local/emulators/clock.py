@@ -37,6 +37,22 @@ class FastClock:
         return not stop.wait(max(0.0, self.real_seconds(moment - self.now())))
 
 
+class UnhurriedClock:
+    """The time of day of a fast clock, and the seconds of this machine: for what must leave the network its time."""
+
+    def __init__(self, fast: FastClock) -> None:
+        """Keep the clock whose day it is."""
+        self._fast = fast
+
+    def now(self) -> datetime:
+        """The time of day there."""
+        return self._fast.now()
+
+    def monotonic(self) -> float:
+        """Seconds of this machine."""
+        return time.monotonic()
+
+
 def utc_now() -> datetime:
     """The machine's own time of day, where no other clock is given."""
     return datetime.now(UTC)

@@ -8,7 +8,8 @@ Five things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back
 - Requests are served one at a time. moto takes no locks: a message sent while another is deleted could vanish, and two
   conditional writes could both win. A long poll gives way while it waits. Hook: `Condition` of `moto.sqs.models`.
 - CloudWatch has the age of each queue's oldest message. Hook: `CloudWatchBackend.aws_metric_data`.
-- Events and messages go by the clock that is given. Hooks: `unix_time`, `unix_time_millis` where moto reads the time.
+- Events, messages and the catalog go by the clock that is given, and so does the Date of every answer. Hooks:
+  `unix_time`, `unix_time_millis` and `utcnow` where moto reads the time.
 
 Everything is in memory and in daemon threads, which leaving it ends: an interrupted demo leaves nothing behind.
 """
@@ -23,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self
@@ -31,6 +32,7 @@ from unittest.mock import patch
 
 import boto3
 import moto.events.models
+import moto.glue.models
 import moto.s3.notifications
 import moto.sqs.models
 from botocore.config import Config
@@ -88,8 +90,9 @@ class LocalAws:
     """The context in which this machine has an AWS. One at a time in a process, as there is one moto.
 
     `glue` is the emulator with its journal, `faults` its script, `queues` are named "events", "events-dead", "wakes"
-    and "wakes-dead". Nothing outside of moto is touched: whoever wants to live in it takes `environment()`. Queues,
-    events and Glue go by `clock`, the real one where none is given.
+    and "wakes-dead". An event that `loses` is true for is told to nobody, as it may happen to best-effort ones. Nothing
+    outside of moto is touched: whoever wants to live in it takes `environment()`. Queues, events, the catalog and Glue
+    go by `clock`, the real one where none is given.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class LocalAws:
         self.url = ""
         self.queues: dict[str, Queue] = {}
         self.faults = FaultScript()
+        self.loses: Callable[[EventMessageType], bool] = lambda _event: False
         self.glue = GlueEmulator(
             settings=glue_settings, faults=self.faults, emit=self._publish_glue_event, sleep=self._give_way, clock=clock
         )
@@ -216,6 +220,7 @@ class LocalAws:
         yield patch.object(CloudWatchBackend, "aws_metric_data", ages)
         for module in (moto.sqs.models, moto.events.models):
             yield patch.object(module, "unix_time", lambda: self._now().timestamp())
+        yield patch.object(moto.glue.models, "utcnow", lambda: self._now().astimezone(UTC).replace(tzinfo=None))
         yield patch.object(moto.sqs.models, "unix_time_millis", lambda: self._now().timestamp() * 1000)
         yield patch.object(moto.sqs.models, "Condition", lambda: Polled(self._lock))
         yield patch.object(Rule, "send_to_targets", sending_as_is(Rule.send_to_targets))
@@ -231,7 +236,8 @@ class LocalAws:
     def _app(self) -> Any:
         """Moto's application, behind what looking asks and moto does not know."""
         app = DomainDispatcherApplication(create_backend_app)
-        self.lake = LakeCalls(app, self.account, self.glue.catalog(self.account, self.region), self.faults)
+        catalog = self.glue.catalog(self.account, self.region)
+        self.lake = LakeCalls(app, self.account, catalog, self.faults, self._now)
         return self.lake
 
     def commit(self, database: str, table: str, operation: str = "append", *, catalog: str | None = None) -> int:
@@ -325,6 +331,8 @@ class LocalAws:
             "detail": dict(detail),
         }
         with self._lock:
+            if self.loses(event):
+                return
             for rule in events_backends[self.account][region].describe_event_bus("default").rules.values():
                 rule.send_to_targets(event)
 

@@ -20,11 +20,11 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
-from moto.core.utils import utcnow
 from moto.glue.exceptions import EntityNotFoundException
 from moto.s3.exceptions import MissingKey
 from moto.s3.models import s3_backends
 
+from local.emulators.clock import utc_now
 from local.emulators.faults import FaultScript, Refuse, Throttle
 
 Backend = Callable[[str], Any]
@@ -153,8 +153,12 @@ def _whole_seconds(table: Mapping[str, Any]) -> dict[str, Any]:
 class LakeCalls:
     """A WSGI application before moto's, which answers what moto does not know and hands on all else."""
 
-    def __init__(self, app: Any, account: str, backend: Backend, faults: FaultScript) -> None:
+    def __init__(
+        self, app: Any, account: str, backend: Backend, faults: FaultScript, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        """`clock` is what the Date header of every answer tells, those of moto included."""
         self._app = app
+        self._clock = clock
         self._account = account
         self._backend = backend
         self._faults = faults
@@ -175,10 +179,22 @@ class LakeCalls:
                 self.calls.append(path)
                 query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
                 return self._answer(lambda: answer(**found.groupdict(), **query), start_response)  # noqa: B023 - at once
-        return self._app(environ, start_response)
+        return self._app(environ, self._dated(start_response))
+
+    def _dated(self, start_response: Any) -> Any:
+        """The same, with a Date by our clock: the server's own would tell this machine's time."""
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            others = [(name, value) for name, value in headers if name.lower() != "date"]
+            return start_response(status, [*others, ("Date", self._date())], *more)
+
+        return start
+
+    def _date(self) -> str:
+        return format_datetime(self._clock().astimezone(UTC), usegmt=True)
 
     def _answer(self, make: Callable[[], dict[str, Any]], start_response: Any) -> Any:
-        headers = {"Content-Type": "application/json", "Date": format_datetime(utcnow_aware(), usegmt=True)}
+        headers = {"Content-Type": "application/json", "Date": self._date()}
         status, body = HTTPStatus.OK, dict[str, Any]()
         try:
             _refuse(self._faults)
@@ -252,8 +268,3 @@ def _s3_table(bucket: str, table: Mapping[str, Any]) -> dict[str, Any]:
         "createdAt": f"{table['CreateTime']:%Y-%m-%dT%H:%M:%SZ}",
         "modifiedAt": f"{modified:%Y-%m-%dT%H:%M:%SZ}",
     }
-
-
-def utcnow_aware() -> datetime:
-    """The time by this machine's clock, which is moto's too."""
-    return utcnow().replace(tzinfo=UTC)

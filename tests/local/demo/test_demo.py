@@ -34,7 +34,7 @@ from shared.targets import LakeViews
 CONFIGURATION = Path(demo.__file__).with_name("demo.toml")
 START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
 UNSTALE = str(Path(sys.executable).with_name("unstale"))
-FIELDS = {"name", "signals", "runs", "lost", "overlapping", "fresh_as_of"}
+FIELDS = {"name", "signals", "runs", "spared", "lost", "overlapping", "fresh_as_of"}
 LONGEST_SECONDS = 240
 """Four times what it takes: a machine that is busy with other tests is no failure of the demo."""
 
@@ -60,6 +60,8 @@ def test_nothing_is_lost_and_nothing_overlaps() -> None:
     assert targets["daily_revenue"]["runs"] < 20
     assert targets["optimize_orders"]["runs"] >= targets["sales_lakehouse"]["runs"]  # it comes after
     assert all(target["fresh_as_of"] for target in targets.values())
+    spared = {name for name, target in targets.items() if target["spared"]}
+    assert {"clicks_by_hour", "visits_by_day", "sensor_lakehouse"} <= spared
 
 
 def test_the_obvious_handler_loses_in_the_same_story() -> None:
@@ -70,6 +72,9 @@ def test_the_obvious_handler_loses_in_the_same_story() -> None:
     assert said["jobs"] == []
     assert lost["stock_levels"] > 0  # refused while someone else's run went on
     assert lost["stock_lakehouse"] > 0  # accepted, and skipped
+    assert lost["clicks_by_hour"] > 0  # EventBridge lost the only event
+    assert lost["sensor_lakehouse"] > 0  # the eventstream was paused
+    assert not any(target["spared"] for target in said["targets"])
 
 
 def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path) -> None:

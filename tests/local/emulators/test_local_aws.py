@@ -644,3 +644,25 @@ def test_an_interrupted_process_ends_cleanly(tmp_path: Path) -> None:
             process.kill()
     assert (process.returncode, errors) == (130, b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_event_that_is_lost_is_told_to_nobody() -> None:
+    """Best-effort events may get lost: what a test says of an event never reaches the queue, and others do."""
+    with LocalAws() as aws:
+        aws.loses = lambda event: event["detail"].get("tableName") == "orders"
+        for table in ("orders", "returns"):
+            aws.publish("aws.glue", "Glue Data Catalog Table State Change", {"tableName": table})
+        sqs = aws.client("sqs")
+        found = sqs.receive_message(QueueUrl=aws.queues["events"].url, MaxNumberOfMessages=10)["Messages"]
+    assert [json.loads(message["Body"])["detail"]["tableName"] for message in found] == ["returns"]
+
+
+def test_the_catalog_goes_by_the_clock_that_is_given() -> None:
+    """A table's time and the Date of each answer are the demo's, else a look would take its news for tomorrow's."""
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    with LocalAws(clock=lambda: noon) as aws:
+        aws.commit("sales", "orders")
+        aws.commit("sales", "orders")
+        answer = aws.client("glue").get_tables(DatabaseName="sales")
+    assert answer["TableList"][0]["UpdateTime"] == noon
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["date"] == "Sat, 31 Jan 2026 12:00:00 GMT"
