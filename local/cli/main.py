@@ -130,6 +130,16 @@ def _run(arguments: argparse.Namespace) -> None:
     run.run(_config(arguments), _state(arguments), once=arguments.once)
 
 
+def _page(arguments: argparse.Namespace) -> None:
+    """`unstale page`, written or served."""
+    from local.cli import page
+
+    if arguments.serve:
+        page.serve(_config(arguments), arguments.port)
+    else:
+        page.write(_config(arguments), arguments.into)
+
+
 def _status(arguments: argparse.Namespace) -> None:
     """`unstale status`, once or again and again."""
     from local.cli import status
@@ -238,6 +248,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": _demo,
     "completion": _completion,
     "run": _run,
+    "page": _page,
     "status": _status,
     "explain": _explain,
     "history": _history,
@@ -370,6 +381,10 @@ def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
     history = _online(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
     history.add_argument("target", metavar="TARGET")
     history.add_argument("--limit", type=_positive, default=20, help="how many lines (default: 20)")
+    page = _online(commands, "page", "how fresh every view is and was, as one HTML file")
+    page.add_argument("--into", type=Path, default=Path("unstale.html"), metavar="FILE", help="default: unstale.html")
+    page.add_argument("--serve", action="store_true", help="show it on loopback instead, renewed every few seconds")
+    page.add_argument("--port", type=int, default=0, help="for --serve (default: any that is free)")
     refresh = _online(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
     refresh.add_argument("target", metavar="TARGET")
     refresh.add_argument("--full", action="store_true", help="a full refresh, not an incremental one")

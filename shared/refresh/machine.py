@@ -583,6 +583,7 @@ def _entry(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: b
         error=report.error,
         dpu_seconds=report.dpu_seconds,
         jobs=_jobs_of(run),
+        oldest=run.covering.oldest if run.covering else None,
     )
 
 

@@ -74,6 +74,7 @@ def _entry(covered: Owed, outcome: Outcome, what: str, at: datetime, moment: dat
         ended_at=moment,
         signals=covered.at_least,
         reasons=covered.reasons,
+        oldest=covered.oldest,
     )
 
 

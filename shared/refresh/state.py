@@ -267,3 +267,5 @@ class Ended(Value, frozen=True):
     error: str = ""
     dpu_seconds: float | None = None
     jobs: tuple[str, ...] = ()
+    oldest: datetime | None = None
+    """When the oldest signal came that the run was to cover; a line from before there was this field does not say."""

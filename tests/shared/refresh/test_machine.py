@@ -447,6 +447,7 @@ def test_a_success_covers_from_the_claim(situation: Situation) -> None:
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at, done.ended.dpu_seconds) == (Outcome.SUCCEEDED, at(50), 7.5)
     assert (done.ended.signals, done.ended.reasons, done.ended.run_id) == (2, ("a",), "r1")
+    assert done.ended.oldest == COVERED.oldest
 
 
 @pytest.mark.parametrize(

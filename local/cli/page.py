@@ -1,0 +1,137 @@
+"""`unstale page`: how fresh every view is and was, written as one file or shown on loopback and renewed.
+
+The page is made of the records and the history, as `status` and `history` read them; what cannot be read is said on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from local.cli.deployment import PLACES, Side, each_side, read_config
+from local.cli.errors import NotWellError, UsageError
+from local.cli.status import Look, look
+from local.page.document import chart_bundle, document, values_of
+from local.page.picture import Picture, picture, unread
+from shared.endpoints import is_loopback
+from shared.refresh.evidence import Evidence
+from shared.refresh.records import read_ended
+from shared.refresh.status import unknown
+from shared.version import VERSION
+
+LINES = 1000
+"""Of each target's history: as many as one page of DynamoDB's answer holds."""
+
+Reading = tuple[Look, list[Picture]]
+"""What one cloud says: its records, and the picture of each of its targets."""
+
+
+def write(path: Path, into: Path) -> None:
+    """Write the page to a file."""
+    bundle = chart_bundle()
+    page = document(_read(path), bundle)
+    try:
+        into.write_text(page, encoding="utf-8")
+    except OSError as failure:
+        raise UsageError(f"cannot write {into}: {failure.strerror}. Name another file with --into") from failure
+    print(f"{into}: {len(page.encode()) / 1_000_000:.1f} MB; open it in a browser")
+
+
+def serve(path: Path, port: int) -> None:
+    """Show the page on loopback until Ctrl-C; each renewal reads the records anew."""
+    bundle = chart_bundle()
+    _read(path)  # what is wrong with the configuration or the deployment is said before anything is served
+    with server(lambda: _read(path, renewed=True), bundle, port) as serving:
+        print(f"http://127.0.0.1:{serving.server_port}/ shows the page; Ctrl-C ends it", flush=True)
+        serving.serve_forever()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests that come to a loopback address by that name, so that no other site reads the page."""
+
+    server_version = f"unstale/{VERSION}"
+
+    def __init__(self, read: Callable[[], dict[str, Any]], bundle: str, *connection: Any) -> None:
+        """`read` reads the values; the rest is what the server hands over for a connection, and answers it."""
+        self._read = read
+        self._bundle = bundle
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        """Answer with the page or its values."""
+        if not is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""):
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"this page is for this machine")
+        elif self.path == "/":
+            self._answer_with("text/html; charset=utf-8", lambda values: document(values, self._bundle))
+        elif self.path == "/data.json":
+            self._answer_with("application/json", json.dumps)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is only /")
+
+    def _answer_with(self, kind: str, write: Callable[[dict[str, Any]], str]) -> None:
+        """Read the values, and answer with what is made of them, or with why they cannot be read."""
+        try:
+            body = write(self._read()).encode()
+        except (NotWellError, UsageError) as failure:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", str(failure).encode())
+            return
+        self._answer(HTTPStatus.OK, kind, body)
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        """Send an answer that nothing keeps."""
+        self.send_response(status)
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
+        for name, value in (headers | {"X-Content-Type-Options": "nosniff"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, *_: object) -> None:
+        """Say nothing: a page that renews itself would fill the terminal."""
+
+
+def server(read: Callable[[], dict[str, Any]], bundle: str, port: int) -> ThreadingHTTPServer:
+    """The server: the page, and the values that it renews itself with. Raises `UsageError` where the port is taken."""
+    handler = partial(Handler, read, bundle)
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as failure:
+        raise UsageError(f"port {port}: {failure.strerror}. Name another one with --port") from failure
+
+
+def _read(path: Path, *, renewed: bool = False) -> dict[str, Any]:
+    """The values of the page. A cloud that is away does not hide the other: its targets are unknown, and why."""
+    configuration = read_config(path)
+    seen, away = each_side(configuration, path, _read_side)
+    found = {each.status.name: each for _, pictures in seen for each in pictures}
+    missing = [target for target in configuration.targets if target.name not in found]
+    pictures = [*found.values(), *(unread(unknown(t, str(away[t.cloud])), t.policy.objective) for t in missing)]
+    doubts = [warning for one, _ in seen for warning in one.warnings]
+    doubts += [f"{PLACES[cloud]}: {failure}" for cloud, failure in away.items()]
+    doubts += _dead_letters([one for one, _ in seen])
+    return values_of(pictures, doubts, seen[0][0].side.world.clock.now(), renewed=renewed)
+
+
+def _read_side(side: Side) -> Reading:
+    """The records and the history of one cloud."""
+    one = look(side)
+    dead = sum(summary.count for summary in one.summaries)
+    return one, [_picture(side, evidence) for evidence in one.evidence(dead)]
+
+
+def _picture(side: Side, evidence: Evidence) -> Picture:
+    """The picture of one target, by all the history that one answer holds."""
+    lines = [read_ended(body) for body in side.world.store.history(evidence.target.key, LINES)]
+    return picture(evidence, lines)
+
+
+def _dead_letters(seen: list[Look]) -> list[str]:
+    """What to say of messages that nobody could read."""
+    count = sum(summary.count for one in seen for summary in one.summaries)
+    return [f"{count} dead letters: a signal may be among them (unstale redrive)"] if count else []
