@@ -58,9 +58,9 @@ ENTRIES = frozenset({"functions_aws.app", "functions_azure.function_app", "local
 """Where others call in: the two handlers, by the templates and the host, and the command, by pyproject.toml."""
 
 CALLED_BY_LIBRARIES = frozenset(
-    {"_get_ssl_context", "get_token", "log_request", "raise_for_status", "readable", "send_response"}
+    {"_get_ssl_context", "do_GET", "get_token", "log_request", "raise_for_status", "readable", "send_response"}
 )
-"""Methods that libraries call by these names: botocore, azure.core, werkzeug, msal and requests."""
+"""Methods that libraries call by these names: botocore, http.server, azure.core, werkzeug, msal and requests."""
 
 EVIDENCE = "local/emulators/"
 """What an emulator shows and lets happen, such as a password that is changed, is for whoever tests with it."""

@@ -100,13 +100,13 @@ def test_the_command_writes_the_page_of_a_state(
     with StateFile(state) as file:
         side = side_on(file, Cloud.AZURE, configuration)
         now = side.world.clock.now()
-        side.engine.reconcile(target, (Signalled(Signal(now - timedelta(hours=2), "data")),), may_call=False)
+        side.engine.reconcile(target, (Signalled(Signal(now, "data")),), may_call=False)
         side.world.store.append(target.key, "1", write(line(100, 130, 170)), now + timedelta(days=90))
     arguments = ["page", "--config", str(config), "--state", str(state), "--into", str(into)]
     assert main(arguments) == 0
     assert "page.html" in capsys.readouterr().out
     (shown,) = values_in(into.read_text())["targets"]
-    assert (shown["name"], shown["verdict"], len(shown["runs"])) == ("lake", "late", 1)
+    assert (shown["name"], shown["verdict"], len(shown["runs"])) == ("lake", "stale", 1)
     assert main([*arguments[:-1], str(tmp_path / "missing" / "page.html")]) == 2
     assert "--into" in capsys.readouterr().err
 
