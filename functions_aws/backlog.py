@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions_aws.clients import Clients, translated
+from functions_aws.clients import Clients, ask
 from functions_aws.waker import Waker
 from shared.redaction import plain
 from shared.refresh.evidence import Backlog
@@ -47,8 +47,11 @@ class Backlogs:
         return (self._backlog(self._events_url, EVENTS_LIMIT, now), wakes)
 
     def _backlog(self, url: str, limit: timedelta, now: datetime) -> Backlog:
-        with translated("counting messages that wait"):
-            found = self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[*WAITING, "QueueArn"])
+        names = [*WAITING, "QueueArn"]
+        found = ask(
+            "counting messages that wait",
+            lambda: self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names),
+        )
         attributes = found["Attributes"]
         name = attributes["QueueArn"].rpartition(":")[2]
         waiting = sum(int(attributes[attribute]) for attribute in WAITING)

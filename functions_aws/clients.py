@@ -6,10 +6,9 @@ botocore alone does all of it; boto3 on top of it would cost a cold start a quar
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import botocore.session
 from botocore.config import Config
@@ -18,6 +17,8 @@ from botocore.httpsession import URLLib3Session, create_urllib3_context, get_cer
 from botocore.utils import get_environ_proxies
 
 from shared.refresh.ports import Conflict, StoreDownError
+
+T = TypeVar("T")
 
 PATIENT = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
 """For the store and the queues, where sending twice does no harm.
@@ -147,11 +148,13 @@ def _ask_to_close(request: Any, **_: object) -> None:
     request.headers["Connection"] = "close"
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn the SDK's exceptions into those of the ports; the cause is kept."""
+def ask(what: str, send: Callable[[], T]) -> T:
+    """Make calls of the SDK, and turn its exceptions into those of the ports; the cause is kept.
+
+    `what` says in an error what was being done. Raises `Conflict` if a condition did not hold, else `StoreDownError`.
+    """
     try:
-        yield
+        return send()
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
             raise Conflict(what) from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from functions_aws.clients import Clients, translated
+from functions_aws.clients import Clients, ask
 from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, DeadLetterSummary, Move
 from shared.redaction import plain
 from shared.refresh.ports import StoreDownError
@@ -48,32 +48,37 @@ class DeadLetters:
 
     def send(self, record: Mapping[str, Any], why: str) -> None:
         """SendMessage with the body as it came. Raises `StoreDownError`; then the message must stay where it is."""
-        with translated("sending a dead letter"):
-            self._clients.sqs.send_message(
+        ask(
+            "sending a dead letter",
+            lambda: self._clients.sqs.send_message(
                 QueueUrl=self._dead_url_of(record["eventSourceARN"]),
                 MessageBody=record["body"],
                 MessageAttributes={WHY: {"DataType": "String", "StringValue": why}},
-            )
+            ),
+        )
 
     def summaries(self) -> tuple[DeadLetterSummary, ...]:
         """Say what lies in each dead-letter queue. Raises `StoreDownError`."""
-        with translated("counting dead letters"):
-            return tuple(self._heap(self._queue(url)) for url in self._queue_urls)
+        return ask("counting dead letters", lambda: tuple(self._heap(self._queue(url)) for url in self._queue_urls))
 
     def redrive(self) -> None:
         """StartMessageMoveTask for each queue that has dead letters: back to where they came from, at SQS's own speed.
 
         The destination is named, because SQS does not know the origin of those that we sent.
         """
-        with translated("moving dead letters back"):
-            for queue in map(self._queue, self._queue_urls):
-                if self._heap(queue).count:
-                    self._clients.sqs.start_message_move_task(SourceArn=queue.dead_arn, DestinationArn=queue.arn)
+        ask("moving dead letters back", self._move_all)
+
+    def _move_all(self) -> None:
+        for queue in map(self._queue, self._queue_urls):
+            if self._heap(queue).count:
+                self._clients.sqs.start_message_move_task(SourceArn=queue.dead_arn, DestinationArn=queue.arn)
 
     def moves(self) -> tuple[Move, ...]:
         """ListMessageMoveTasks: the latest one of each queue, where there was one."""
-        with translated("asking how far the move is"):
-            return tuple(move for queue in map(self._queue, self._queue_urls) for move in self._latest_move(queue))
+        return ask("asking how far the move is", self._latest_moves)
+
+    def _latest_moves(self) -> tuple[Move, ...]:
+        return tuple(move for queue in map(self._queue, self._queue_urls) for move in self._latest_move(queue))
 
     def _latest_move(self, queue: _Queue) -> Iterable[Move]:
         answer = self._clients.sqs.list_message_move_tasks(SourceArn=queue.dead_arn, MaxResults=1)

@@ -63,6 +63,7 @@ class Shell:
     ) -> None:
         """`redactor` takes secrets out of what a caller, or whoever reads the dead letters, is told."""
         self._configuration = configuration
+        self._package = configuration.package(world.cloud)
         self._world = world
         self._dead_letters = dead_letters
         self._returns = returns
@@ -73,7 +74,7 @@ class Shell:
         """Answer one invocation: see `app.handler`. Raises `NotDoneError`, but never for a batch."""
         remaining_seconds = context.get_remaining_time_in_millis() / 1000
         ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
-        engine = Engine(self._configuration.package(self._world.cloud), self._world, ends_at=ends_at)
+        engine = Engine(self._package, self._world, ends_at=ends_at)
         with self._telemetry.invocation(_correlation_id(event, context)):
             batch = _records(event)
             return self._take_batch(engine, batch) if batch else self._take_one(engine, event)

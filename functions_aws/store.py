@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import Any
 
-from functions_aws.clients import Clients, translated
+from functions_aws.clients import Clients, ask
 from shared.refresh.ports import Document, StoreDownError
+from shared.times import sortable
 
 RECORD = "record"
 """The range key of a record."""
@@ -47,8 +49,10 @@ class Store:
 
     def load(self, key: str) -> Document:
         """GetItem, strongly consistent."""
-        with translated(f"reading {key}"):
-            answer = self._clients.dynamodb.get_item(TableName=self._table, Key=_record_key(key), ConsistentRead=True)
+        answer = ask(
+            f"reading {key}",
+            lambda: self._clients.dynamodb.get_item(TableName=self._table, Key=_record_key(key), ConsistentRead=True),
+        )
         return _document(key, answer.get("Item", {}))
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
@@ -56,34 +60,40 @@ class Store:
         version = int(document.version or "0") + 1
         item = _record_key(document.key) | {"body": {"B": body}, "version": {"N": str(version)}}
         if wake_at is not None:
-            item |= {"due": {"S": INDEX}, "wake_at": {"S": _sortable(wake_at)}}
-        with translated(f"saving {document.key}"):
-            self._clients.dynamodb.put_item(TableName=self._table, Item=item, **_unmoved(document))
+            item |= {"due": {"S": INDEX}, "wake_at": {"S": sortable(wake_at)}}
+        ask(
+            f"saving {document.key}",
+            lambda: self._clients.dynamodb.put_item(TableName=self._table, Item=item, **_unmoved(document)),
+        )
         return Document(document.key, str(version), body)
 
     def remove(self, document: Document) -> None:
         """DeleteItem, on the same condition. Only jobs of Fabric's are ever removed: the Lambda has no leave to."""
-        with translated(f"removing {document.key}"):
-            self._clients.dynamodb.delete_item(
+        ask(
+            f"removing {document.key}",
+            lambda: self._clients.dynamodb.delete_item(
                 TableName=self._table,
                 Key=_record_key(document.key),
                 ConditionExpression="version = :read",
                 ExpressionAttributeValues={":read": {"N": document.version or "0"}},
-            )
+            ),
+        )
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """Query of the index, most overdue first.
 
         The index may lag a little behind the table: what it shows too long costs one read.
         """
-        with translated("asking what is due"):
-            answer = self._clients.dynamodb.query(
+        answer = ask(
+            "asking what is due",
+            lambda: self._clients.dynamodb.query(
                 TableName=self._table,
                 IndexName=INDEX,
                 KeyConditionExpression="due = :due AND wake_at <= :now",
-                ExpressionAttributeValues={":due": {"S": INDEX}, ":now": {"S": _sortable(now)}},
+                ExpressionAttributeValues={":due": {"S": INDEX}, ":now": {"S": sortable(now)}},
                 Limit=limit,
-            )
+            ),
+        )
         return [item["pk"]["S"] for item in answer["Items"]]
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
@@ -93,14 +103,16 @@ class Store:
         to go on after; a page may be empty, and still not the last.
         """
         start = {"ExclusiveStartKey": json.loads(cursor)} if cursor else {}
-        with translated("listing the records"):
-            answer = self._clients.dynamodb.scan(
+        answer = ask(
+            "listing the records",
+            lambda: self._clients.dynamodb.scan(
                 TableName=self._table,
                 FilterExpression="sk = :record",
                 ExpressionAttributeValues={":record": {"S": RECORD}},
                 ProjectionExpression="pk",
                 **start,
-            )
+            ),
+        )
         found = [item["pk"]["S"] for item in answer["Items"]]
         more = _record_key(found[limit - 1]) if len(found) > limit else answer.get("LastEvaluatedKey")
         return found[:limit], json.dumps(more) if more else ""
@@ -121,27 +133,31 @@ class Store:
             "body": {"B": body},
             "expires_at": {"N": str(int(expires_at.timestamp()))},
         }
-        with translated(f"appending to the history of {key}"):
-            self._clients.dynamodb.put_item(TableName=self._table, Item=line)
+        ask(
+            f"appending to the history of {key}",
+            lambda: self._clients.dynamodb.put_item(TableName=self._table, Item=line),
+        )
 
     def history(self, key: str, limit: int) -> Sequence[bytes]:
         """Query backwards, one page: at most 1 MB, which is some thousand lines."""
-        with translated(f"reading the history of {key}"):
-            answer = self._clients.dynamodb.query(
+        answer = ask(
+            f"reading the history of {key}",
+            lambda: self._clients.dynamodb.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :key AND begins_with(sk, :history)",
                 ExpressionAttributeValues={":key": {"S": key}, ":history": {"S": HISTORY}},
                 ScanIndexForward=False,
                 Limit=limit,
-            )
+            ),
+        )
         return [item["body"]["B"] for item in answer["Items"]]
 
     def _load_batch(self, keys: Iterable[str]) -> Iterator[Item]:
         """Send one BatchGetItem, and again for what it left out."""
         left: dict[str, Any] = {self._table: {"Keys": [_record_key(key) for key in keys], "ConsistentRead": True}}
         for tried in range(BATCH_TRIES):
-            with translated("reading many records"):
-                answer = self._clients.dynamodb.batch_get_item(RequestItems=left)
+            read = partial(self._clients.dynamodb.batch_get_item, RequestItems=left)
+            answer = ask("reading many records", read)
             yield from answer["Responses"].get(self._table, ())
             left = answer.get("UnprocessedKeys", {})
             if not left:
@@ -168,8 +184,3 @@ def _unmoved(document: Document) -> dict[str, Any]:
         "ConditionExpression": "version = :read",
         "ExpressionAttributeValues": {":read": {"N": document.version}},
     }
-
-
-def _sortable(time: datetime) -> str:
-    """RFC 3339 with a fixed width, so that the order of the strings is that of the times."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

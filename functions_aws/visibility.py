@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from functions_aws.clients import Clients, translated
+from functions_aws.clients import Clients, ask
 from functions_aws.dead_letters import url_of
 from shared.inbound.dispatch import stays_away
 from shared.refresh.ports import StoreDownError
@@ -36,19 +36,19 @@ class Returns:
         Raises `StoreDownError`: then some come back when their queue says, which is later, and no harm.
         """
         parts = [records[start : start + MOST_A_CALL] for start in range(0, len(records), MOST_A_CALL)]
-        with translated("bringing messages back sooner"):
-            refused = [code for part in parts for code in self._changed(part)]
+        refused = ask("bringing messages back sooner", lambda: [code for part in parts for code in self._changed(part)])
         if refused:
             raise StoreDownError(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
 
     def send_rests(self, record: Record, rests: Sequence[bytes]) -> None:
         """SendMessage for each part that is left of a record, to the record's own queue. Raises `StoreDownError`."""
-        if not rests:
-            return
-        with translated("putting back what is left of a message"):
-            url = self._url_of(record["eventSourceARN"])
-            for rest in rests:
-                self._clients.sqs.send_message(QueueUrl=url, MessageBody=rest.decode())
+        if rests:
+            ask("putting back what is left of a message", lambda: self._send_rests(record["eventSourceARN"], rests))
+
+    def _send_rests(self, arn: str, rests: Sequence[bytes]) -> None:
+        url = self._url_of(arn)
+        for rest in rests:
+            self._clients.sqs.send_message(QueueUrl=url, MessageBody=rest.decode())
 
     def _changed(self, records: Sequence[Record]) -> list[str]:
         """Send one batch, and give the codes of the entries that SQS refused."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from functions_aws.clients import Clients, translated
+from functions_aws.clients import Clients, ask
 from shared.inbound.wakes import wake_message
 from shared.refresh.state import Wake
 
@@ -24,9 +24,9 @@ class Waker:
 
     def send(self, wake: Wake, delay: timedelta) -> None:
         """SendMessage with a delay of whole seconds, rounded up: a wake that is early finds nothing to do."""
-        with translated("sending a wake"):
-            self._clients.sqs.send_message(
-                QueueUrl=self._queue_url,
-                MessageBody=wake_message(wake),
-                DelaySeconds=math.ceil(delay.total_seconds()),
-            )
+        seconds = math.ceil(delay.total_seconds())
+        sqs, body = self._clients.sqs, wake_message(wake)
+        ask(
+            "sending a wake",
+            lambda: sqs.send_message(QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=seconds),
+        )

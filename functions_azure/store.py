@@ -18,7 +18,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -27,6 +27,7 @@ from azure.data.tables import UpdateMode
 
 from functions_azure.clients import NEVER, AbsentError, Clients, Deadline, ask
 from shared.refresh.ports import Conflict, Document, StoreDownError
+from shared.times import sortable
 
 PARTITIONS = 8
 """A tick costs so many reads, and one; a partition takes some 2,000 writes a second. Never to be changed: what is there
@@ -73,7 +74,7 @@ class Store:
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """One transaction, on the condition that the record is still at the version that was read."""
         etag, _, known = document.version.partition(" ")
-        due = _sortable(wake_at) if wake_at else ""
+        due = sortable(wake_at) if wake_at else ""
         record = _row(document.key, RECORD + _escaped(document.key)) | {"body": _checked(body)}
         record |= {"wake_at": due} if due else {}
         change = _replaced(record, etag) if etag else ("create", record)
@@ -105,7 +106,7 @@ class Store:
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """One query for each partition."""
-        end = DUE + _sortable(now) + AFTER
+        end = DUE + sortable(now) + AFTER
         rows = [
             row
             for partition in range(PARTITIONS)
@@ -144,7 +145,7 @@ class Store:
         """One transaction; then a few old lines, of whatever record in the partition, are removed."""
         name = f"{RUN}{_escaped(key)}!{_newest_first(entry_id)}"
         line = _row(key, name) | {"body": _checked(body)}
-        old = _row(key, f"{OLD}{_sortable(expires_at)}!{name}") | {"row": name}
+        old = _row(key, f"{OLD}{sortable(expires_at)}!{name}") | {"row": name}
         self._transact(f"appending to the history of {key}", [_replaced(line), _replaced(old)])
         self._forget(_partition(key))
 
@@ -160,7 +161,7 @@ class Store:
         Row by row, and missing ones are passed over: two workers may be at it, or one line have two rows in the index.
         """
         try:
-            end = OLD + _sortable(self._now())
+            end = OLD + sortable(self._now())
             for row in self._query("looking for old history", partition, OLD, end, FORGOTTEN_AT_ONCE):
                 self._delete("removing old history", partition, row["row"])
                 self._delete("removing old history", partition, row["RowKey"])
@@ -209,11 +210,6 @@ def _escaped(key: str) -> str:
 def _newest_first(entry_id: str) -> str:
     """The complement of its bytes, in hexadecimal; `z` ends it, so that an id comes before one that it continues."""
     return bytes(255 - byte for byte in entry_id.encode()).hex() + "z"
-
-
-def _sortable(time: datetime) -> str:
-    """RFC 3339 with a fixed width, so that the order of the strings is that of the times."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _row(key: str, name: str) -> dict[str, Any]:

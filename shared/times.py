@@ -27,6 +27,11 @@ def instant(time: datetime) -> datetime | None:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
+def sortable(time: datetime) -> str:
+    """RFC 3339 with a fixed width, so that the order of the strings is that of the times: for indexes of stores."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
 def span(duration: timedelta) -> str:
     """A duration in words of one unit, rounded down: `90 s`, `12 min`, `3 h`, `4 days`."""
     seconds = max(0, int(duration.total_seconds()))

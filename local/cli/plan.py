@@ -32,7 +32,7 @@ from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.machine import fold
 from shared.refresh.state import Signal, State
-from shared.refresh.timing import context_of
+from shared.refresh.timing import Context
 from shared.targets import Cloud, GlueView, IcebergChanged, LakeViews, Source, Target
 
 SHOWN_SOURCES = 3
@@ -169,7 +169,7 @@ def _line_and_after(
 def _line(event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime) -> Planned:
     """Fold the signal into a state that knows nothing else, and ask when that starts."""
     capabilities = glue.CAPABILITIES if target.cloud is Cloud.AWS else fabric.CAPABILITIES
-    terms = context_of(target, capabilities)
+    terms = Context(target.key, target.policy, capabilities)
     state = fold(State(), Signalled(signal), terms, now).state
     action = decide(state, terms, now).action
     start_at = action.until if isinstance(action, Wait) else now

@@ -16,13 +16,14 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Self
 
 from shared.refresh.ports import Clock, Conflict, Document, StoreDownError
 from shared.targets import Cloud
+from shared.times import sortable
 
 FORMAT = 1
 """Format of the file, in SQLite's `user_version`. Raise it when an older release would misread what this one writes."""
@@ -165,7 +166,7 @@ class Store:
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """Replace the record at the version that was read, or create it, in one statement."""
-        version, due = secrets.token_hex(8), _sortable(wake_at) if wake_at else None
+        version, due = secrets.token_hex(8), sortable(wake_at) if wake_at else None
         key, what = document.key, f"saving {document.key}"
         if document.version:
             update = "UPDATE record SET version = ?, body = ?, wake_at = ? WHERE cloud = ? AND key = ? AND version = ?"
@@ -190,7 +191,7 @@ class Store:
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """Read the index, the most overdue first."""
         select = "SELECT key FROM record WHERE cloud = ? AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
-        rows, _ = self._file.execute("asking what is due", select, self._cloud, _sortable(now), limit)
+        rows, _ = self._file.execute("asking what is due", select, self._cloud, sortable(now), limit)
         return [str(key) for (key,) in rows]
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
@@ -216,8 +217,8 @@ class Store:
         """Write a line of history, and delete those whose time is over, so that the file stays bounded."""
         insert = "INSERT OR REPLACE INTO history (cloud, key, entry_id, body, expires_at) VALUES (?, ?, ?, ?, ?)"
         what = f"appending to the history of {key}"
-        self._file.execute(what, insert, self._cloud, key, entry_id, body, _sortable(expires_at))
-        self._file.execute(what, "DELETE FROM history WHERE expires_at < ?", _sortable(self._clock.now()))
+        self._file.execute(what, insert, self._cloud, key, entry_id, body, sortable(expires_at))
+        self._file.execute(what, "DELETE FROM history WHERE expires_at < ?", sortable(self._clock.now()))
 
     def history(self, key: str, limit: int) -> Sequence[bytes]:
         """Read the newest lines first."""
@@ -236,8 +237,3 @@ def _bytes(value: object) -> bytes:
     """A BLOB, which SQLite hands out as bytes."""
     assert isinstance(value, bytes)  # noqa: S101 - tells the type checker what the schema says
     return value
-
-
-def _sortable(time: datetime) -> str:
-    """RFC 3339 with a fixed width, so that the order of the strings is that of the times."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -49,11 +49,16 @@ TEMPORARY = "/_temporary/"
 
 
 class Listener(NamedTuple):
-    """One source of one target; `position` is where the target stands in the configuration."""
+    """One source of one target."""
 
     position: int
+    """Where the target stands in the configuration."""
     source: Source
     target: Target
+    lag: timedelta
+    """How much longer the visibility lag of this source is than the target's."""
+    looked: bool
+    """Whether a look can tell later if a run read what an event of this source tells of."""
 
 
 Affixes = tuple[str, str]
@@ -76,11 +81,10 @@ def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Ta
     """
     place = configuration.listeners.get(place_of(arrival))
     found: dict[int, tuple[Target, timedelta, bool]] = {}
-    for position, source, target in _listeners_to(arrival, place) if place else ():
+    for position, _, target, lag, looked in _listeners_to(arrival, place) if place else ():
         if not _is_output(arrival, target.resource):
-            _, lag, looked = found.get(position, (target, timedelta(0), True))
-            lag = max(lag, extra_lag(source, target))
-            found[position] = target, lag, looked and _is_looked_at(source, target)
+            _, longest, all_looked = found.get(position, (target, lag, True))
+            found[position] = target, max(lag, longest), all_looked and looked
     if not found:
         return ()
     words = reason(arrival)
@@ -124,7 +128,7 @@ def printable(text: str, longest: int) -> str:
 def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:
     """Index the sources of all targets by their place; an Iceberg table that is only looked at has no events."""
     places = _grouped(
-        (place_of(source), Listener(position, source, target))
+        (place_of(source), Listener(position, source, target, extra_lag(source, target), _is_looked_at(source, target)))
         for position, target in enumerate(targets)
         for source in target.on
         if not isinstance(source, IcebergChanged)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
 
@@ -37,12 +38,15 @@ from shared.refresh.outbox import note_success, take
 from shared.refresh.planning import plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
-from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
+from shared.refresh.state import Deployment, Ended, Outbox, Outcome, Owed, Run, State, Wake
 from shared.refresh.telling import Teller
 from shared.targets import Cloud, Package, Target
 from shared.values import Value
 
 HISTORY_KEPT = timedelta(days=90)
+"""How long a line of history stays: a quarter of a year, for whoever asks how a target did."""
+NOTHING_TO_TELL = Outbox()
+"""What most records have in their outbox."""
 
 Fields = Mapping[str, str | int | float | None]
 
@@ -156,13 +160,17 @@ class Engine:
         self.package = package
         self.targets: Mapping[str, Target] = package.by_key
         self.ports = ports
-        self.looks = ports.looks(self.targets, self._reconcile) if ports.looks else None
         self._ends_at = ends_at
         self._teller = Teller(ports.store, ports.clock, self._reconcile, self._followers, self.is_out_of_time)
 
     def end_by(self, moment: float) -> None:
         """Let no call to the platform run beyond a moment of the monotonic clock: whoever works is told to stop."""
         self._ends_at = min(self._ends_at, moment)
+
+    @cached_property
+    def looks(self) -> Looks | None:
+        """What looks at the sources of these targets; None where nothing is looked at. Made by the first who looks."""
+        return self.ports.looks(self.targets, self._reconcile) if self.ports.looks else None
 
     def is_out_of_time(self) -> bool:
         """Whether this invocation must begin nothing new."""
@@ -241,7 +249,7 @@ class Engine:
 
     def _is_spared_by_look(self, snapshot: Snapshot, start: Start) -> bool:
         """Whether a look may come before this start: nobody asked for it, and it is not late (section 9, rule 7)."""
-        if self.looks is None or snapshot.target.policy.look is None or start.full or _owed(snapshot.state).asked:
+        if self.ports.looks is None or snapshot.target.policy.look is None or start.full or _owed(snapshot.state).asked:
             return False
         since = decide.overdue_since(snapshot.state, snapshot.context)
         return since is not None and snapshot.now - since <= decide.OVERDUE
@@ -264,7 +272,7 @@ class Engine:
         document = turn.document or self.ports.store.load(target.key)
         read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
-        context = timing.context_of(target, self.ports.platform.capabilities)
+        context = timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
         ended: list[Ended] = []
         for item in (*plan(before, target, target.definition, now), *turn.pending):
             if isinstance(item, About) and not item.holds(state):
@@ -275,9 +283,9 @@ class Engine:
             if folded.ended:
                 ended.append(folded.ended)
                 state = self._with_success(state, folded.ended, target, now)
-        if self.looks and target.policy.look:
+        if self.ports.looks and target.policy.look:
             state = note_startable(state, now)
-        if may_call:
+        if may_call and state.outbox != NOTHING_TO_TELL:
             state = replace(state, outbox=take(state.outbox, now))
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
 
@@ -476,7 +484,7 @@ class Engine:
             "held": int(state.hold is not None),
             "late": int(decision.late),
         }
-        if self.looks and snapshot.target.policy.look:
+        if self.ports.looks and snapshot.target.policy.look:
             fields["source_ahead_seconds"] = _ahead_seconds(state, snapshot.now)
         if snapshot.target.policy.objective:
             fields["objective_seconds"] = snapshot.target.policy.objective.total_seconds()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Capabilities
 from shared.refresh.state import Run
-from shared.targets import Policy, Schedule, Target
+from shared.targets import Policy, Schedule
 from shared.values import Value
 
 CLOCK_DIFFERENCE = timedelta(seconds=60)
@@ -61,11 +61,6 @@ class Context(Value, frozen=True):
     """What to expect of the platform."""
     schedules: tuple[Schedule, ...] = ()
     """The target's calendar: `decide` looks again when it comes due."""
-
-
-def context_of(target: Target, capabilities: Capabilities) -> Context:
-    """What the machine must know of this target."""
-    return Context(target.key, target.policy, capabilities, target.schedules)
 
 
 def lease(capabilities: Capabilities) -> timedelta:

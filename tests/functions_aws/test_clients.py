@@ -14,7 +14,7 @@ import trustme
 from botocore.exceptions import InvalidConfigError, ProxyConnectionError, SSLError
 from botocore.httpsession import URLLib3Session
 
-from functions_aws.clients import ROOTS, Clients, KeptRoots, context_with_roots, translated
+from functions_aws.clients import ROOTS, Clients, KeptRoots, ask, context_with_roots
 from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.refresh.ports import StoreDownError
 from tests.support.aws_host import NOWHERE
@@ -96,8 +96,8 @@ def test_a_certificate_for_another_host_is_not_trusted(
 def test_a_bundle_that_is_not_there_is_named(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """As trouble of ours, which a command says in a sentence."""
     monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/bundle.pem")
-    with pytest.raises(StoreDownError, match="cannot read the certificates of /nowhere/bundle"), translated("asking"):
-        _ = Clients().dynamodb
+    with pytest.raises(StoreDownError, match="cannot read the certificates of /nowhere/bundle"):
+        ask("asking", lambda: Clients().dynamodb)
     with pytest.raises(InvalidConfigError):
         context_with_roots("/nowhere/bundle.pem")
 

@@ -189,10 +189,14 @@ class Lambda:
         return way
 
     def end_first_run(self) -> None:
-        """Let the first tick plan the target, and its first run begin and succeed."""
+        """Let the first tick plan the target, and its first run begin and succeed; then an event that concerns nobody.
+
+        The function is warm after that: the index of who listens where is there.
+        """
         for _ in range(20):
             self.invoke({"tick": True})
             self.now += timedelta(minutes=1)
+        self.invoke(arrival(self.now, "elsewhere"))
 
     def _get(self, **_: Any) -> dict[str, Any]:
         return {
@@ -231,13 +235,13 @@ def deployed() -> Iterator[Lambda]:
             yield made
 
 
-def arrival(at: datetime) -> dict[str, Any]:
+def arrival(at: datetime, bucket: str = "landing") -> dict[str, Any]:
     """A batch of one message: S3 has a new object."""
     event = {
         "source": "aws.s3",
         "detail-type": "Object Created",
         "time": f"{at:%Y-%m-%dT%H:%M:%SZ}",
-        "detail": {"bucket": {"name": "landing"}, "object": {"key": "orders/1", "size": 1}, "reason": "PutObject"},
+        "detail": {"bucket": {"name": bucket}, "object": {"key": "orders/1", "size": 1}, "reason": "PutObject"},
     }
     record = {"messageId": "1", "eventSource": "aws:sqs", "body": json.dumps(event), "attributes": {}}
     return {"Records": [record | {"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events"}]}
