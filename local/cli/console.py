@@ -63,7 +63,7 @@ def print_table(
         console.print(table(columns, cells, styles, [*widths, min(longest, left)]))
     else:
         for number, row in enumerate(cells):
-            console.print(_block(columns, row, styles[number] if styles else ""))
+            console.print(*([""] if number else ()), _block(columns, row, styles[number] if styles else ""), sep="\n")
 
 
 def table(
@@ -92,12 +92,11 @@ def _lines(made: Table) -> list[str]:
 def _block(columns: Sequence[str], row: Sequence[str], style: str) -> Table:
     """Make a row for a narrow terminal: its first value, and below it a line for each other that says something."""
     made = Table.grid(padding=(0, 1), pad_edge=False)
-    made.add_column(overflow="fold", no_wrap=False)
+    made.add_column(no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in zip(columns, row, strict=True):
         if value not in {"", "-"}:
             made.add_row(Text(name or "what", style="bold"), Text(value, style=style))
-    made.add_row("", "")
     return made
 
 

@@ -12,11 +12,14 @@ from local.cli.errors import NotWellError
 
 
 def package(cloud: str, config: Path, environment: str, into: Path | None = None) -> None:
-    """Make build/<cloud>.zip, or the zip beside `into`; write the parameters beside the templates."""
+    """Write the parameters beside the templates, then make build/<cloud>.zip, or the zip beside `into`.
+
+    The parameters come first: where nothing is to be deployed to a cloud, nothing is packaged for it either.
+    """
+    write = infra.aws if cloud == "aws" else infra.azure
+    write(config, as_json=False, write=True, environment=environment)
     make = aws.package if cloud == "aws" else azure.package
     try:
         make(config, into or places.build(cloud))
     except (PackageError, OSError) as failure:
         raise NotWellError(str(failure)) from failure
-    write = infra.aws if cloud == "aws" else infra.azure
-    write(config, as_json=False, write=True, environment=environment)
