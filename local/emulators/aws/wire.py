@@ -48,7 +48,11 @@ class OneAtATime:
 
 
 class QuietHandler(MotoRequestHandler):
-    """moto's, without a line per request."""
+    """moto's, without a line per request, and without the machine's date: the application gives its own."""
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Begin an answer with its status alone."""
+        self.send_response_only(code, message)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing: emulators keep what they were asked."""
