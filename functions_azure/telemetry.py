@@ -37,6 +37,15 @@ REFUSALS_EVERY_SECONDS = 60.0
 CHECKS_TOLD = 50
 """Names of checks in one such line. There are some 40, and a few with the name of an exception behind them."""
 
+LOOKS = {
+    "answered": "answered",
+    "failed": "failed",
+    "throttled": "throttled",
+    "spared": "spared",
+    "not spared": "not_spared",
+}
+"""Outcomes of looks, and the fields of the line that counts them: two are of looks before a start."""
+
 LONGEST_LINE, LONGEST_TEXT = 8_000, 30_000
 """Characters. A traceback of many targets at once ends here; a trace's message holds 32,768."""
 
@@ -48,10 +57,16 @@ class Telemetry:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
-        self._refusals = Refusals(clock)
+        self._refusals = MinuteCounts(clock)
+        self._looks = MinuteCounts(clock)
 
     def emit(self, happened: LogEvent) -> None:
-        """What the engine says."""
+        """What the engine says. Looks are counted by outcome: each answered one a line would be most of the log."""
+        if happened.what == "looked":
+            self._looks.add(str(happened.fields["outcome"]))
+            self._tell_looks()
+            if happened.fields["outcome"] == "answered":
+                return
         level = LEVELS.get(happened.what, logging.INFO)
         _write(level, happened.what, target=happened.target, detail=dict(happened.fields))
 
@@ -87,13 +102,20 @@ class Telemetry:
             detail = {"check": most, "calls": sum(counts.values()), "checks": counts}
             _write(logging.WARNING, "call refused", detail=detail)
 
+    def _tell_looks(self) -> None:
+        """Write one line for all looks since the last one, at most once a minute."""
+        counts = self._looks.due()
+        if counts:
+            detail = {name: counts.get(outcome, 0) for outcome, name in LOOKS.items()}
+            _write(logging.INFO, "looks", detail=detail)
+
     def returned(self, messages: int, why: str, cause: BaseException | None) -> None:
         """Messages will come back, because of trouble of ours."""
         _write(logging.ERROR, "trouble of ours", cause, detail={"messages": messages, "why": plain(why)})
 
 
-class Refusals:
-    """Counts calls that were not let in, by the check that failed. Safe between threads."""
+class MinuteCounts:
+    """Counts what happens often, by its kind, to be told of together once a minute. Safe between threads."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -101,11 +123,11 @@ class Refusals:
         self._counts: Counter[str] = Counter()
         self._told_at = -math.inf
 
-    def add(self, check: str) -> None:
-        """Count one call. Beyond so many checks, the rest are counted together."""
+    def add(self, kind: str) -> None:
+        """Count one. Beyond so many kinds, the rest are counted together."""
         with self._lock:
-            known = check in self._counts or len(self._counts) < CHECKS_TOLD
-            self._counts[check if known else "other"] += 1
+            known = kind in self._counts or len(self._counts) < CHECKS_TOLD
+            self._counts[kind if known else "other"] += 1
 
     def due(self) -> Mapping[str, int]:
         """Return what is to be told now, and count anew; nothing within a minute after the last time."""

@@ -147,6 +147,10 @@ var parts = [
     title: 'Why'
     query: loadTextContent('queries/why.kql')
   }
+  {
+    title: 'Looks at the sources'
+    query: loadTextContent('queries/looks.kql')
+  }
 ]
 
 var workbookItems = [

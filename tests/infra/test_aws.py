@@ -237,6 +237,7 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> dict[str, set[frozenset[str]]
         for what in COUNTED:
             telemetry.emit(LogEvent(what, "view", NOW, fields))
         telemetry.emit(LogEvent("saved", "view", NOW, dict.fromkeys(GAUGES, 1)))
+        telemetry.emit(LogEvent("looked", "", NOW, {"outcome": "answered"}))
         telemetry.ticked()
         telemetry.ignored("x")
         telemetry.dead("id", "why")
@@ -258,7 +259,7 @@ def test_alarms_and_dashboard_watch_what_is_really_told(capsys: pytest.CaptureFi
     for alarm in ours:
         assert frozenset(dimension["Name"] for dimension in alarm["Dimensions"]) in found[alarm["MetricName"]]
     searches = re.findall(r"SEARCH\('\{([^}]*)\} MetricName=\\\"(\w+)\\\"", dashboard())
-    assert searches
+    assert {metric for _, metric in searches} >= {"OwedAge", "SourceAhead", "Looks"}
     for schema, metric in searches:
         namespace, *dimensions = schema.split(",")
         assert namespace == NAMESPACE

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import settings as playing
 from hypothesis import strategies as st
 
-from functions_azure import settings
+from functions_azure import settings, telemetry
 from functions_azure.clouds import CLOUDS
 from infra.packaging import azure as packaging
 from infra.packaging import stage
@@ -1030,8 +1030,11 @@ def test_alerts_and_workbook_read_what_the_code_writes() -> None:
     texts += [file.read_text(encoding="utf-8") for file in (FOLDER / "queries").glob("*.kql")]
     fields = {name for text in texts for name in re.findall(r"line\.detail\.(\w+)", text)}
     engine = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "shared" / "refresh").glob("*.py"))
-    assert {"late", "held", "owed_age_seconds", "objective_seconds"} <= fields
-    assert all(f'"{name}"' in engine for name in fields)
+    assert {"late", "held", "owed_age_seconds", "objective_seconds", "source_ahead_seconds"} <= fields
+    assert set(telemetry.LOOKS.values()) <= fields
+    assert all(f'"{name}"' in engine for name in fields - set(telemetry.LOOKS.values()))
+    looking = (ROOT / "shared" / "sources" / "looking.py").read_text(encoding="utf-8")
+    assert all(f'"{outcome}"' in looking for outcome in telemetry.LOOKS)
     assert any('Name == "tick"' in text for text in texts)
     poison = {name + settings.POISON for name in (settings.EVENTS_QUEUE, settings.WAKES_QUEUE)}
     assert all(any(f'"/{queue}/"' in text for text in texts) for queue in {settings.EVENTS_QUEUE} | poison)
