@@ -31,6 +31,10 @@ ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 
 """For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.CAPABILITIES` says."""
 
 
+BRIEF = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 1})
+"""For destinations of outcome events: what is told must not last longer than what an invocation keeps back."""
+
+
 class KeptRoots(URLLib3Session):  # type: ignore[misc]  # botocore ships no types
     """The SDK's HTTP session with a TLS context that holds the roots already.
 
@@ -109,6 +113,25 @@ class Clients:
         client = self._client("glue", ONCE)
         client.meta.events.register("before-send.glue", _ask_to_close)
         return client
+
+    @cached_property
+    def events(self) -> Any:
+        """EventBridge, where outcome events go to a bus."""
+        return self._client("events", BRIEF)
+
+    @cached_property
+    def sns(self) -> Any:
+        """SNS, where outcome events go to a topic."""
+        return self._client("sns", BRIEF)
+
+    @cached_property
+    def secretsmanager(self) -> Any:
+        """Secrets Manager, where a webhook has a secret."""
+        return self._client("secretsmanager", BRIEF)
+
+    def web(self, url: str) -> URLLib3Session:
+        """Open a session for a webhook, by the proxies that botocore goes by."""
+        return self._http(url, BRIEF)
 
     @cached_property
     def s3tables(self) -> Any:

@@ -48,6 +48,9 @@ LEVELS: Mapping[str, str] = {
     "look failed": "warning",
     "run failed": "warning",
     "wake not sent": "warning",
+    "not told": "warning",
+    "outcome not sent": "warning",
+    "outcome refused": "warning",
 }
 """Levels of the log by what happened; everything else is `info`. Warnings are what the dashboard's list shows."""
 

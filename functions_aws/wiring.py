@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from functions_aws import settings
 from functions_aws.clients import Clients
@@ -16,14 +17,17 @@ from functions_aws.shell import Shell
 from functions_aws.sources import Sources
 from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
+from functions_aws.tell import senders
 from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from shared.config.load import Configuration, load
+from shared.outcomes.sending import Office, Sending
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
+from shared.sources.standing import source_statuses
 from shared.targets import Cloud
 
 
@@ -64,7 +68,15 @@ def world(
 ) -> Ports:
     """Make the ports of the engine. None of them has been called yet, so nothing is connected."""
     store, waker = Store(clients, found.table), Waker(clients, found.queue_url)
-    return ports(store, waker, clients=clients, emit=emit, clock=clock or SystemClock(), redactor=redactor)
+    return ports(
+        store,
+        waker,
+        clients=clients,
+        emit=emit,
+        clock=clock or SystemClock(),
+        redactor=redactor,
+        service=found.service,
+    )
 
 
 def ports(
@@ -76,10 +88,12 @@ def ports(
     clock: Clock,
     redactor: Redactor = NOTHING_KNOWN,
     looks_clock: Clock | None = None,
+    service: str = "unstale",
 ) -> Ports:
     """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
+    `service` is how outcome events name the deployment.
     """
     platform, looks_clock = Platform(clients, redactor), looks_clock or clock
     sources = Sources(clients, looks_clock, redactor=redactor)
@@ -100,6 +114,22 @@ def ports(
             reconcile=reconcile,
             emit=emit,
         ),
+        outcomes=partial(Sending, _office(service, clients, store, clock, emit)),
+    )
+
+
+def _office(
+    service: str, clients: Clients, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
+) -> Office:
+    """Make what sending outcome events works with; secrets are kept by it, so it lives as long as the process."""
+    return Office(
+        store=store,
+        clock=clock,
+        senders=senders(clients, clock),
+        source=f"/unstale/aws/{service}",
+        capabilities=Platform.capabilities,
+        emit=emit,
+        sources=lambda target, now: source_statuses([target], store, now).get(target.key, ()),
     )
 
 

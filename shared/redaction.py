@@ -66,6 +66,17 @@ def escaped(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def printable(text: str, longest: int) -> str:
+    """The text on one line, with what would not print escaped, cut to `longest` characters."""
+    if text.isprintable() and len(text) <= longest:
+        return text
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text[: longest + 1]
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
 def _without_shapes(line: str) -> str:
     fields = _FIELD.sub(lambda found: f"{found[found.lastgroup or 0]}***", line)
     named = _NAMED.sub("***", _ADDRESS.sub(_without_password, fields))

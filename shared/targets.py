@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from shared.destinations import Destination
 from shared.values import Value
 
 
@@ -217,6 +218,8 @@ class Package(Value, frozen=True, dict=True):
     """All targets that this cloud's function refreshes."""
     fingerprint: str
     """Digest of all that planning depends on (`Configuration.fingerprint`)."""
+    destinations: tuple[Destination, ...] = ()
+    """Where this cloud's function sends outcome events."""
 
     @cached_property
     def by_key(self) -> Mapping[str, Target]:

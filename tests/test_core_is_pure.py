@@ -13,8 +13,8 @@ SHARED = sorted((ROOT / "shared").rglob("*.py"))
 
 PURE = {
     "__future__", "base64", "bisect", "codecs", "collections", "cronsim", "datetime", "difflib", "enum", "functools",
-    "graphlib", "hashlib", "http", "ipaddress", "itertools", "json", "math", "msgspec", "re", "shared", "tomllib",
-    "types", "typing", "urllib", "zlib", "zoneinfo",
+    "graphlib", "hashlib", "hmac", "http", "ipaddress", "itertools", "json", "math", "msgspec", "re", "shared",
+    "tomllib", "types", "typing", "urllib", "zlib", "zoneinfo",
 }  # fmt: skip
 """What the core may import: libraries that compute. No SDK, nothing that reads a file, a clock or the environment."""
 
@@ -52,7 +52,14 @@ def test_the_core_imports_only_what_computes(file: Path) -> None:
     assert not found & IMPURE_PARTS
 
 
-LOOPS = ("refresh/engine.py", "refresh/sweep.py", "refresh/telling.py", "workload/jobs.py", "sources/looking.py")
+LOOPS = (
+    "refresh/engine.py",
+    "refresh/sweep.py",
+    "refresh/telling.py",
+    "workload/jobs.py",
+    "sources/looking.py",
+    "outcomes/sending.py",
+)
 """What is written against the ports, of which one is the clock."""
 
 

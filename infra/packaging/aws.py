@@ -27,6 +27,7 @@ PACKAGES: Final = ("shared", "functions_aws")
 
 OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
     "dynamodb": frozenset({"BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan"}),
+    "events": frozenset({"PutEvents"}),
     "glue": frozenset(
         {
             "GetMaterializedViewRefreshTaskRun",
@@ -37,6 +38,8 @@ OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "s3tables": frozenset({"GetTableMetadataLocation", "ListTables"}),
+    "secretsmanager": frozenset({"GetSecretValue"}),
+    "sns": frozenset({"Publish"}),
     "sqs": frozenset(
         {
             "ChangeMessageVisibilityBatch",

@@ -11,6 +11,7 @@ from botocore.session import Session
 from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import LONGEST_PATTERN, SLOTS, patterns_for, signal_pattern
 from shared.config.load import Configuration
+from shared.destinations import Destination
 from shared.targets import Cloud, GlueTableChanged, GlueView, IcebergChanged, S3ObjectCreated, catalog_of
 from shared.values import Value
 
@@ -23,6 +24,11 @@ SEVERAL_STACKS: Final = (
     "(unstale infra aws --config FILE --write --environment NAME, sam deploy --config-env NAME)"
 )
 """The way on where one stack cannot hold all."""
+
+
+ANY_SIX: Final = "??????"
+"""Characters that Secrets Manager adds to a secret's name in its ARN; nobody knows which
+(https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_iam-policies.html)."""
 
 
 class Inputs(Value, frozen=True):
@@ -46,6 +52,7 @@ def inputs(configuration: Configuration, region: str) -> Inputs:
         "SourceResources": ",".join(source_resources(configuration, region)),
         **{f"EventPattern{number}": text for number, text in enumerate(texts, start=1)},
         "SignalPattern": signal_pattern(configuration.deployment.signal_sources),
+        **_tell_parameters(configuration.package(Cloud.AWS).destinations, _account(views[0]), region),
         "ConfigFingerprint": configuration.fingerprint,
     }
     coarser = [f"the rules also let through {what}: the exact patterns do not fit" for what in patterns.coarser]
@@ -97,6 +104,27 @@ def buckets(configuration: Configuration) -> tuple[str, ...]:
     """The buckets that must send their events to EventBridge."""
     sources = (source for target in configuration.targets if target.cloud is Cloud.AWS for source in target.on)
     return tuple(sorted({source.bucket for source in sources if isinstance(source, S3ObjectCreated)}))
+
+
+# --- Where outcome events go ------------------------------------------------------------------------------------------
+
+
+def _tell_parameters(destinations: Sequence[Destination], account: str, region: str) -> dict[str, str]:
+    """ARNs of what outcome events are sent to, and of the secrets that this takes; each may be named or be an ARN."""
+    here = f"arn:{_partition(region)}:{{}}:{region}:{account}:"
+    buses = [each.bus or "default" for each in destinations if each.to == "eventbridge"]
+    topics = [each.topic for each in destinations if each.to == "sns"]
+    secrets = [name for each in destinations for name in each.secrets]
+    return {
+        "TellBuses": _arns_of(buses, here.format("events") + "event-bus/{}"),
+        "TellTopics": _arns_of(topics, "{}"),
+        "TellSecrets": _arns_of(secrets, here.format("secretsmanager") + "secret:{}-" + ANY_SIX),
+    }
+
+
+def _arns_of(names: Iterable[str], form: str) -> str:
+    found = (name if name.startswith("arn:") else form.format(name) for name in names)
+    return ",".join(dict.fromkeys(found))
 
 
 # --- Glue's resources ------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ from shared.config.schema import (
     duration_of,
     json_schema,
 )
+from shared.config.tell import destination_of
 from shared.config.toml_positions import Path, lines_of, nearest_line
+from shared.destinations import CLOUDS, Destination
 from shared.inbound.routing import Listeners, Place, by_output, listeners
 from shared.targets import (
     BlobCreated,
@@ -142,6 +144,7 @@ class Configuration(Value, frozen=True, dict=True):
     fabric: FabricSettings = FabricSettings()
     workload: Workload | None = None
     deployment: DeploymentSettings = DeploymentSettings()
+    destinations: tuple[Destination, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Target]:
@@ -175,7 +178,9 @@ class Configuration(Value, frozen=True, dict=True):
 
     def package(self, cloud: Cloud) -> Package:
         """What the machine of one cloud needs to know."""
-        return Package(tuple(target for target in self.targets if target.cloud is cloud), self.fingerprint)
+        targets = tuple(target for target in self.targets if target.cloud is cloud)
+        destinations = tuple(each for each in self.destinations if cloud in CLOUDS[each.to])
+        return Package(targets, self.fingerprint, destinations)
 
 
 def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
@@ -257,6 +262,7 @@ def _understood(document: dict[str, Any]) -> _Understood:
         fabric=FabricSettings(file.fabric.identity, file.fabric.url_form),
         workload=_workload(file.workload) if file.workload else None,
         deployment=_deployment(file.deployment),
+        destinations=tuple(destination_of(table) for table in file.tell or ()),
     )
     return _Understood(configuration, mistakes, file, entries, defaults)
 

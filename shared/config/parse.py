@@ -20,10 +20,11 @@ from shared.config.schema import (
     FabricTable,
     File,
     Table,
+    TellTable,
     WorkloadTable,
 )
 from shared.config.toml_positions import Path
-from shared.inbound.routing import printable
+from shared.redaction import printable
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ def _readable_parts(document: dict[str, Any]) -> File:
         fabric=_read_part(document.get("fabric"), FabricTable, FabricTable()),
         workload=_read_part(document.get("workload"), WorkloadTable, UNSET),
         deployment=_read_part(document.get("deployment"), DeploymentTable, DeploymentTable()),
+        tell=_read_part(document.get("tell"), list[TellTable], UNSET),
     )
 
 

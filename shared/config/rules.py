@@ -27,6 +27,7 @@ from shared.config.schema import (
     duration_text,
     within,
 )
+from shared.config.tell import tells
 from shared.config.toml_positions import Path
 from shared.inbound.routing import by_output, output_of, place_of
 from shared.targets import (
@@ -95,6 +96,7 @@ def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> 
     yield from one_each(entries)
     yield from cycles(entries, outputs)
     yield from workload(file.workload or WorkloadTable(jobs=[]), known)
+    yield from tells(file.tell or ())
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -408,6 +408,59 @@ class ItemJobTable(TargetTable, frozen=True, kw_only=True, tag="fabric-item-job"
     parameters: Annotated[list[ParameterTable], _SOME, _about("Sent as they are.")] | UnsetType = UNSET
 
 
+BusName = Annotated[
+    str,  # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
+    _text(
+        r"(?:arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?[A-Za-z0-9._/-]{1,256}",
+        'the name or the ARN of a bus, such as "orders"',
+    ),
+]
+TopicArn = Annotated[
+    str,
+    _text(
+        r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?",
+        'the ARN of a topic, such as "arn:aws:sns:eu-central-1:123456789012:views"',
+    ),
+]
+SecretName = Annotated[
+    str,  # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
+    _text(
+        r"(?:arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}",
+        "the name or the ARN of a secret in Secrets Manager",
+    ),
+]
+WebAddress = Annotated[str, _text(r"https?://[!-~]{1,2000}", 'an address such as "https://example.com/unstale"')]
+
+
+class TellTable(Table, frozen=True, kw_only=True):
+    """A place that outcome events are sent to."""
+
+    to: Annotated[Literal["eventbridge", "sns", "webhook"], _about("The kind of place.")]
+    on: (
+        Annotated[
+            list[Literal["refreshed", "failed", "held", "released", "late", "recovered"]],
+            _SOME,
+            _about("The kinds of events that are sent there. All by default."),
+        ]
+        | UnsetType
+    ) = UNSET
+    format: Annotated[
+        Literal["cloudevents", "slack", "teams", "openlineage"],
+        _about("How events are written. Lineage tells the ends of runs, and nothing else."),
+    ] = "cloudevents"
+    bus: Annotated[BusName, _about("eventbridge: another bus than the account's default one.")] | UnsetType = UNSET
+    topic: Annotated[TopicArn, _about("sns: the topic.")] | UnsetType = UNSET
+    url: Annotated[WebAddress, _about("webhook: https, an address without a secret in it.")] | UnsetType = UNSET
+    url_secret: (
+        Annotated[SecretName, _about("webhook: the secret that holds the address, where the address is one.")]
+        | UnsetType
+    ) = UNSET
+    signing_secret: (
+        Annotated[SecretName, _about("webhook: the secret that messages are signed with (Standard Webhooks).")]
+        | UnsetType
+    ) = UNSET
+
+
 class JobTable(Table, frozen=True, kw_only=True):
     """Which target a job of a Fabric workload refreshes."""
 
@@ -442,6 +495,7 @@ class File(Table, frozen=True, kw_only=True):
     fabric: Annotated[FabricTable, _about("How Microsoft Fabric is called.")] = FabricTable()
     deployment: Annotated[DeploymentTable, _about("What holds for the deployment as a whole.")] = DeploymentTable()
     workload: Annotated[WorkloadTable, _about("Jobs that Fabric asks us for.")] | UnsetType = UNSET
+    tell: Annotated[list[TellTable], _SOME, _about("Where to send what becomes of targets.")] | UnsetType = UNSET
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from shared.config.parse import Mistake, quoted, shown
 from shared.config.rules import Entry
 from shared.config.schema import File, Timing, duration_text
+from shared.config.tell import untold
 from shared.config.toml_positions import Path
 from shared.targets import (
     BlobCreated,
@@ -55,6 +56,7 @@ def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mis
                 yield from rule(source, path, entry)
         if entry.target.name not in asked_for:
             yield from _never(entry)
+    yield from untold(file.tell or (), [entry.target for entry in entries])
 
 
 def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:

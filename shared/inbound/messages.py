@@ -17,10 +17,10 @@ class Arrived(Value, frozen=True):
 
 
 class Rest(Value, frozen=True):
-    """What is left of an event that concerns more targets than one invocation had time for: a message of ours."""
+    """The rest of an event that concerns more targets than one invocation had time for: a message of ours."""
 
     arrivals: tuple[Arrival, ...]
-    """What arrived, as the event said; the configuration says again whom that concerns."""
+    """The arrivals, as the event said; the configuration says again whom that concerns."""
     first: str
     """The key of the first target that is left; targets are taken in the order of their keys."""
     last: str

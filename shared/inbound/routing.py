@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from shared.inbound.arrivals import Arrival, BlobArrived, JobSucceeded, ObjectArrived, OneLakeArrived, TableChanged
 from shared.inbound.messages import FabricRunEnded, GlueRunEnded
+from shared.redaction import printable
 from shared.refresh.state import Signal
 from shared.targets import (
     BlobCreated,
@@ -112,17 +113,6 @@ def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Configuration) 
 def reason(arrival: Arrival) -> str:
     """A few words for people, such as `s3://landing/orders/x.parquet` or `table sales.orders changed`."""
     return printable(_words(arrival), LONGEST_REASON)
-
-
-def printable(text: str, longest: int) -> str:
-    """The text on one line, with what would not print escaped, cut to `longest` characters."""
-    if text.isprintable() and len(text) <= longest:
-        return text
-    shown = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text[: longest + 1]
-    )
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:

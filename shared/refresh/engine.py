@@ -19,6 +19,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from shared.destinations import Destination
 from shared.refresh import decide, deployment, machine, records, timing
 from shared.refresh.decide import Cancel, Decision, Gate, LookUp, Poll, Start, Wait
 from shared.refresh.deployment import ATTEMPTS, ContendedError
@@ -34,13 +35,14 @@ from shared.refresh.inputs import (
     Unsent,
     WakeSpent,
 )
+from shared.refresh.notices import late_at, note_changes
 from shared.refresh.outbox import note_success, take
 from shared.refresh.planning import plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
 from shared.refresh.state import Deployment, Ended, Outbox, Outcome, Owed, Run, State, Wake
-from shared.refresh.telling import Teller
-from shared.targets import Cloud, Package, Target
+from shared.refresh.telling import Outcomes, Teller
+from shared.targets import Cloud, Package, Policy, Target
 from shared.values import Value
 
 HISTORY_KEPT = timedelta(days=90)
@@ -80,7 +82,8 @@ Reconcile = Callable[[Target, Sequence[Input]], object]
 class Ports(Value, frozen=True):
     """Everything that is not a value. `token()` makes ids; `tell()` must not raise.
 
-    `looks` makes what looks at the sources of some targets; without it nothing is looked at.
+    `looks` makes what looks at the sources of some targets; without it nothing is looked at. `outcomes` makes what
+    sends outcome events to some destinations; without it none are recorded.
     """
 
     cloud: Cloud
@@ -91,6 +94,7 @@ class Ports(Value, frozen=True):
     token: Callable[[], str]
     emit: Callable[[LogEvent], None]
     looks: Callable[[Mapping[str, Target], Reconcile], Looks] | None = None
+    outcomes: Callable[[Sequence[Destination]], Outcomes] | None = None
 
 
 class About(Value, frozen=True):
@@ -161,7 +165,12 @@ class Engine:
         self.targets: Mapping[str, Target] = package.by_key
         self.ports = ports
         self._ends_at = ends_at
-        self._teller = Teller(ports.store, ports.clock, self._reconcile, self._followers, self.is_out_of_time)
+        outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
+        wanted = (kind for destination in package.destinations for kind in destination.kinds)
+        self._wanted = frozenset(wanted if outcomes else ())
+        self._teller = Teller(
+            ports.store, ports.clock, self._reconcile, self._followers, self.is_out_of_time, outcomes=outcomes
+        )
 
     def end_by(self, moment: float) -> None:
         """Let no call to the platform run beyond a moment of the monotonic clock: whoever works is told to stop."""
@@ -392,14 +401,24 @@ class Engine:
         for ended in snapshot.ended:
             entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
             self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
-        wakes, sent = self._wakes(snapshot, state, decision.look_at)
-        state = replace(state, wake_at=decision.look_at, wakes=wakes)
+        policy = snapshot.target.policy
+        state = note_changes(snapshot.before, state, snapshot.ended, policy, snapshot.now, wanted=self._wanted)
+        look_at = self._look_at(state, policy, decision)
+        wakes, sent = self._wakes(snapshot, state, look_at)
+        state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return snapshot.document
-        saved = self.ports.store.save(snapshot.document, records.write(state), decision.look_at)
+        saved = self.ports.store.save(snapshot.document, records.write(state), look_at)
         self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
         self._emit_changes(snapshot, state, decision)
         return saved
+
+    def _look_at(self, state: State, policy: Policy, decision: Decision) -> datetime | None:
+        """When the record is due: as decided, and where outcome events are told when one is to be sent, or made."""
+        if not self._wanted:
+            return decision.look_at
+        times = (decision.look_at, state.outbox.next_at, late_at(state, policy))
+        return min((time for time in times if time), default=None)
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Report, Started
-from shared.refresh.state import Signal
+from shared.refresh.state import Position, Signal
 from shared.values import Value
 
 
@@ -129,6 +129,13 @@ class Told(Value, frozen=True):
     next_at: datetime
 
 
+class Delivered(Value, frozen=True):
+    """Outcome events were sent: how far each destination is, and when the rest is to be sent."""
+
+    positions: tuple[Position, ...]
+    next_at: datetime
+
+
 Input = (
     Signalled
     | Planned
@@ -149,4 +156,5 @@ Input = (
     | Disproved
     | Spared
     | Told
+    | Delivered
 )

@@ -28,6 +28,7 @@ from shared.refresh.inputs import (
     CancelAnswered,
     CancelIntended,
     Claimed,
+    Delivered,
     Disproved,
     Hinted,
     Input,
@@ -45,7 +46,7 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.outbox import note_told
+from shared.refresh.outbox import note_delivered, note_told
 from shared.refresh.owed import EARLIEST, JOBS_OPEN_MOST, covers, merge, owe, split, without
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.proven import note_run_time, prove, spare
@@ -233,6 +234,11 @@ def _apply_disproof(state: State, given: Disproved, context: Context, now: datet
 def _note_told(state: State, given: Told, _context: Context, _now: datetime) -> Folded:
     """Rule 10: how far followers were told, put into whatever the record has become meanwhile."""
     return Folded(replace(state, outbox=note_told(state.outbox, given)))
+
+
+def _note_delivered(state: State, given: Delivered, _context: Context, _now: datetime) -> Folded:
+    """Section 10: how far outcome events were delivered, put into whatever the record has become meanwhile."""
+    return Folded(replace(state, outbox=note_delivered(state.outbox, given)))
 
 
 def _note_plan(state: State, given: Planned, _context: Context, _now: datetime) -> Folded:
@@ -851,6 +857,7 @@ def _anytime(situation: Situation) -> dict[type, Row]:
         Disproved: _apply_disproof,
         Spared: _apply_spare,
         Told: _note_told,
+        Delivered: _note_delivered,
     }
     return {given: _row(step, situation) for given, step in steps.items()}
 

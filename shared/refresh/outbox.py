@@ -10,15 +10,21 @@ successes that end while one is being told only the latest need be told, too.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 
+import msgspec
 from msgspec.structs import replace
 
-from shared.refresh.inputs import Told
-from shared.refresh.state import Outbox, Success
+from shared.refresh.inputs import Delivered, Told
+from shared.refresh.state import Notice, Outbox, Success
 
 TELL_AGAIN = timedelta(seconds=10)
 """How far ahead who tells moves the time to tell: as long as an invocation on Azure can last (design, rule 10)."""
+NOTICES_MOST = 100
+"""Outcome events of a target that wait at once (design, section 10)."""
+NOTICE_BYTES = 200
+"""Bytes of one such event in the record (design, section 10)."""
 
 
 def note_success(outbox: Outbox, ended_at: datetime, now: datetime) -> Outbox:
@@ -28,10 +34,15 @@ def note_success(outbox: Outbox, ended_at: datetime, now: datetime) -> Outbox:
     """
     telling = outbox.telling
     if telling is None:
-        return replace(outbox, telling=Success(ended_at), next_at=outbox.next_at or now + TELL_AGAIN)
+        return replace(outbox, telling=Success(ended_at), next_at=_soon(outbox, now))
     if ended_at <= telling.at:
         return outbox
-    return replace(outbox, waiting=max(outbox.waiting or ended_at, ended_at))
+    return replace(outbox, waiting=max(outbox.waiting or ended_at, ended_at), next_at=_soon(outbox, now))
+
+
+def _soon(outbox: Outbox, now: datetime) -> datetime:
+    """When to tell what is new: not only when a destination that is left alone has its turn again."""
+    return min(outbox.next_at or now + TELL_AGAIN, now + TELL_AGAIN)
 
 
 def note_told(outbox: Outbox, told: Told) -> Outbox:
@@ -57,3 +68,49 @@ def take(outbox: Outbox, now: datetime) -> Outbox:
     if not has_more(outbox) or (outbox.next_at is not None and now < outbox.next_at):
         return outbox
     return replace(outbox, next_at=now + TELL_AGAIN)
+
+
+# --- Outcome events --------------------------------------------------------------------------------------------------
+
+
+def note_event(outbox: Outbox, kind: str, at: datetime, token: str, now: datetime) -> Outbox:
+    """Note an outcome event under the next number. Where too many wait, one gives way."""
+    number = outbox.last_number + 1
+    notices = (*outbox.notices, _short(Notice(number, kind, at, token)))
+    if len(notices) > NOTICES_MOST:
+        notices = _without_one(notices)
+    return replace(outbox, notices=notices, last_number=number, next_at=_soon(outbox, now))
+
+
+def note_delivered(outbox: Outbox, delivered: Delivered) -> Outbox:
+    """Note how far each destination is; an event that all have is forgotten, and so are positions without events."""
+    known = {position.destination: position.number for position in outbox.positions}
+    positions = tuple(
+        replace(position, number=max(position.number, known.get(position.destination, 0)))
+        for position in delivered.positions
+    )
+    least = min((position.number for position in positions), default=outbox.last_number)
+    notices = tuple(notice for notice in outbox.notices if notice.number > least)
+    rest = replace(outbox, notices=notices, positions=positions if notices else ())
+    return replace(rest, next_at=delivered.next_at if has_more(rest) else None)
+
+
+def position_of(outbox: Outbox, destination: str) -> int:
+    """The number of the last event that a destination has; 0 for one that has none."""
+    return next((each.number for each in outbox.positions if each.destination == destination), 0)
+
+
+def _without_one(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+    """All but the oldest of the kind of which most wait, so that a rare event outlives a flood of another kind."""
+    [(most, _)] = Counter(notice.kind for notice in notices).most_common(1)
+    oldest = next(notice for notice in notices if notice.kind == most)
+    return tuple(notice for notice in notices if notice is not oldest)
+
+
+def _short(notice: Notice) -> Notice:
+    """The notice with as much of its token as fits; a token's beginning is enough to find its line of history."""
+    token = notice.token
+    while len(msgspec.json.encode(notice)) > NOTICE_BYTES:
+        token = token[: len(token) * 3 // 4]
+        notice = replace(notice, token=token)
+    return notice

@@ -28,6 +28,10 @@ _GROUP_PREFIX = "group:"
 """Key prefix of the records of groups of sources. Planning skips them; the tick looks at one that is due."""
 
 
+_DESTINATION_PREFIX = "destination:"
+"""Key prefix of the records of destinations of outcome events. Planning skips them; they are never due."""
+
+
 class NewerRecordError(Exception):
     """Written by a later release; the delivery must come back until that release takes it."""
 
@@ -71,9 +75,14 @@ def is_group(key: str) -> bool:
     return key.startswith(_GROUP_PREFIX)
 
 
+def destination_key(digest: str) -> str:
+    """`destination:<digest of the settings>`."""
+    return f"{_DESTINATION_PREFIX}{digest}"
+
+
 def is_other(key: str) -> bool:
     """Whether a record is of something else than a target."""
-    return key == DEPLOYMENT_KEY or is_job(key) or is_group(key)
+    return key == DEPLOYMENT_KEY or is_job(key) or is_group(key) or key.startswith(_DESTINATION_PREFIX)
 
 
 def group_parts(key: str) -> tuple[str, ...]:

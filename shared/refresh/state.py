@@ -206,6 +206,8 @@ class State(Value, frozen=True):
     """How long the last successful runs of ours took, the newest last; five at most."""
     outbox: Outbox = Outbox()
     """What a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
+    told_late: bool = False
+    """Somebody was told that the target is beyond its objective, and not yet that it no longer is."""
 
     @property
     def situation(self) -> Situation:
@@ -221,6 +223,15 @@ class Rollout(Value, frozen=True):
     targets_done: bool = False
     failed: bool = False
     over: bool = False
+
+
+class Addressee(Value, frozen=True):
+    """The record of one destination of outcome events: how long it is left alone, for all targets."""
+
+    failures: int = 0
+    """How often in a row it failed."""
+    alone_until: datetime | None = None
+    """Until when nothing is sent there."""
 
 
 class Deployment(Value, frozen=True):

@@ -1,4 +1,4 @@
-"""Telling followers of a success, after whatever is due for the targets themselves is done (design, rule 10).
+"""Telling followers of a success, and others of what happened, after whatever is due is done (design, rule 10).
 
     record:   telling t, next_at +10 s    told up to "k", next_at +10 s      told up to "z", next_at now
                  |                            |                                 |
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from shared.refresh import records
-from shared.refresh.inputs import Input, Signalled, Told
+from shared.refresh.inputs import Delivered, Input, Signalled, Told
 from shared.refresh.outbox import TELL_AGAIN
 from shared.refresh.ports import Clock, Store
-from shared.refresh.state import Outbox, Signal, Success
+from shared.refresh.state import Outbox, Signal, State, Success
 from shared.targets import Target
 from shared.values import Value
 
@@ -27,6 +28,13 @@ are slow, so that nobody else begins meanwhile."""
 
 Reconcile = Callable[[Target, Sequence[Input]], object]
 """Fold inputs into a target's record, save it, and send nothing to the platform."""
+
+
+class Outcomes(Protocol):
+    """Sending outcome events, as telling needs it; `shared.outcomes.sending` does it."""
+
+    def deliver(self, target: Target, state: State, is_over: Callable[[], bool]) -> Delivered:
+        """Send what each destination does not have yet, as long as there is time."""
 
 
 class Progress(Value, frozen=True):
@@ -47,13 +55,19 @@ class Teller:
         reconcile: Reconcile,
         followers: Callable[[Target], Sequence[Target]],
         is_over: Callable[[], bool],
+        *,
+        outcomes: Outcomes | None = None,
     ) -> None:
-        """`followers` gives the targets that come after one, in any order; `is_over` says that no time is left."""
+        """`followers` gives the targets that come after one, in any order; `is_over` says that no time is left.
+
+        `outcomes` sends outcome events, where the configuration names a destination.
+        """
         self._store = store
         self._clock = clock
         self._reconcile = reconcile
         self._followers = followers
         self._is_over = is_over
+        self._outcomes = outcomes
         self._taken: dict[str, tuple[Target, datetime]] = {}
 
     def note_save(self, target: Target, before: Outbox, after: Outbox, now: datetime) -> None:
@@ -80,18 +94,28 @@ class Teller:
         return errors
 
     def _tell(self, target: Target, next_at: datetime) -> Exception | None:
-        """Tell one target's followers for a while, unless somebody else took that over."""
-        outbox = records.read_state(self._store.load(target.key).body).outbox
-        if outbox.next_at != next_at or outbox.telling is None:
-            del self._taken[target.key]
-            return None
-        success = outbox.telling
+        """Tell one target's followers for a while, or others after them, unless somebody else took that over."""
+        state = records.read_state(self._store.load(target.key).body)
+        if state.outbox.next_at == next_at and state.outbox.telling:
+            return self._tell_success(target, state.outbox.telling)
+        del self._taken[target.key]
+        if state.outbox.next_at == next_at:
+            self._reconcile(target, (self._deliver(target, state),))
+        return None
+
+    def _tell_success(self, target: Target, success: Success) -> Exception | None:
         told = self._tell_followers(target, success)
         now = self._clock.now()
         goes_on = told.trouble is not None or not self._is_over()
         again_at = now + TELL_AGAIN if goes_on else now
         self._reconcile(target, (Told(success.at, told.up_to, told.all_told, again_at),))
         return told.trouble
+
+    def _deliver(self, target: Target, state: State) -> Delivered:
+        """Send events. Where no destination is configured any more, all of them are done with."""
+        if self._outcomes is None:
+            return Delivered((), self._clock.now())
+        return self._outcomes.deliver(target, state, self._is_over)
 
     def _tell_followers(self, target: Target, success: Success) -> Progress:
         """Signal followers in the order of their keys, from the last one told, until it is time to save."""

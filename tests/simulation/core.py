@@ -19,6 +19,7 @@ MODULES = (
     "refresh.decide",
     "refresh.proven",
     "refresh.outbox",
+    "refresh.notices",
     "refresh.machine",
     "refresh.deployment",
     "refresh.telling",

@@ -604,10 +604,10 @@ MUTANTS = (
         """),
     Mutant(10, "the save that records the success also records what is to be told", scenarios.dies_after_a_success, """
         engine:
-        - saved = self.ports.store.save(snapshot.document, records.write(state), decision.look_at)
+        - saved = self.ports.store.save(snapshot.document, records.write(state), look_at)
         + first = records.write(replace(state, outbox=snapshot.before.outbox))
-        + saved = self.ports.store.save(snapshot.document, first, decision.look_at)
-        + saved = self.ports.store.save(saved, records.write(state), decision.look_at)
+        + saved = self.ports.store.save(snapshot.document, first, look_at)
+        + saved = self.ports.store.save(saved, records.write(state), look_at)
         """),
     Mutant(10, "at most two times: the latest one waits", follower_scenarios.three_successes, """
         outbox:
@@ -642,7 +642,7 @@ MUTANTS = (
         """),
     Mutant(10, "... so that one tells at a time", follower_scenarios.who_lost_its_turn, """
         telling:
-        ~ if outbox.next_at != next_at or outbox.telling is None: => if outbox.telling is None:
+        ~ if state.outbox.next_at == next_at and state.outbox.telling: => if state.outbox.telling:
         """),
     Mutant(10, "in the order of their keys", follower_scenarios.many_followers, """
         telling:

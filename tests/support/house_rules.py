@@ -17,7 +17,7 @@ from tests.support.house import Source, circles, docstrings, graph, is_participl
 
 BASE = (
     *("shared.values", "shared.times", "shared.version"),
-    *("shared.redaction", "shared.targets", "shared.endpoints", "shared.tenants"),
+    *("shared.redaction", "shared.targets", "shared.endpoints", "shared.tenants", "shared.destinations"),
 )
 """Modules that every room of the core may import."""
 
@@ -28,7 +28,8 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     "shared.redaction": (),
     "shared.endpoints": (),
     "shared.tenants": (),
-    "shared.targets": ("shared.values",),
+    "shared.destinations": ("shared.values",),
+    "shared.targets": ("shared.values", "shared.destinations"),
     "shared.refresh": BASE,
     "shared.config": (*BASE, "shared.refresh.schedule"),
     "shared.platforms": (*BASE, "shared.refresh"),

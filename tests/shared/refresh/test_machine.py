@@ -16,6 +16,7 @@ from shared.refresh.inputs import (
     CancelAnswered,
     CancelIntended,
     Claimed,
+    Delivered,
     Disproved,
     Hinted,
     Input,
@@ -95,6 +96,7 @@ EVERYWHERE: tuple[Input, ...] = (
     Disproved(NOON, "sales.orders"),
     Spared(NOON, at(1)),
     Told(NOON, "a", all_told=True, next_at=NOON),
+    Delivered((), NOON),
 )
 LEADS: list[tuple[Situation, Input, Context, Situation]] = [
     *((situation, happening, ON_GLUE, situation) for situation, happening in product(S, EVERYWHERE)),

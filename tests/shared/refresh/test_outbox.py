@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -10,15 +10,20 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh import records
-from shared.refresh.inputs import Told
+from shared.refresh.inputs import Delivered, Told
 from shared.refresh.outbox import (
+    NOTICE_BYTES,
+    NOTICES_MOST,
     TELL_AGAIN,
     has_more,
+    note_delivered,
+    note_event,
     note_success,
     note_told,
+    position_of,
     take,
 )
-from shared.refresh.state import Notice, Outbox, State, Success
+from shared.refresh.state import Notice, Outbox, Position, State, Success
 from tests.support.core import NOON, at
 
 AGAIN = NOON + TELL_AGAIN
@@ -96,14 +101,106 @@ def test_one_worker_tells_at_a_time(outbox: Outbox, *, taken: bool) -> None:
     assert take(outbox, NOON) == (replace(outbox, next_at=AGAIN) if taken else outbox)
 
 
+# --- Outcome events --------------------------------------------------------------------------------------------------
+
+
+def test_events_are_counted() -> None:
+    """One number each, also where some gave way."""
+    outbox = note_event(Outbox(), "held", at(-5), "t", NOON)
+    outbox = note_event(outbox, "released", at(-4), "", NOON)
+    assert outbox == Outbox(
+        next_at=AGAIN,
+        notices=(Notice(1, "held", at(-5), "t"), Notice(2, "released", at(-4))),
+        last_number=2,
+    )
+
+
+def filled(*kinds: str) -> Outbox:
+    """An outbox with an event of each of these kinds, in this order."""
+    outbox = Outbox()
+    for kind in kinds:
+        outbox = note_event(outbox, kind, NOON, "", NOON)
+    return outbox
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gone"),
+    [
+        (["held", *["refreshed"] * 60, *["failed"] * 39], 2),
+        (["refreshed"] * NOTICES_MOST, 1),
+        ([*["held"] * 50, *["late"] * 50], 51),
+    ],
+    ids=["the oldest of the most frequent kind", "all of one kind", "the new one counts"],
+)
+def test_the_oldest_of_the_kind_of_which_most_wait_gives_way(kinds: list[str], gone: int) -> None:
+    """A hundred wait at most; what happens rarely outlives what happens often."""
+    outbox = note_event(filled(*kinds), "late", NOON, "", NOON)
+    numbers = [notice.number for notice in outbox.notices]
+    assert numbers == [number for number in range(1, NOTICES_MOST + 2) if number != gone]
+    assert outbox.last_number == NOTICES_MOST + 1
+
+
+@pytest.mark.parametrize("token", ["t" * 32, "view-" + "7" * 500, "ü" * 500, '"\\\n' * 200, "\U0001f600" * 100])
+def test_an_event_takes_two_hundred_bytes_at_most(token: str) -> None:
+    """As it is stored, whatever the token; of that the beginning is kept, as much as fits."""
+    far = datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+    outbox = note_event(replace(Outbox(), last_number=10**12), "refreshed", far.astimezone(UTC), token, NOON)
+    [notice] = outbox.notices
+    assert len(msgspec.json.encode(notice)) <= NOTICE_BYTES
+    assert token.startswith(notice.token)
+    assert len(notice.token) >= min(len(token), 20)
+
+
+def test_what_is_new_does_not_wait_for_a_destination_that_is_left_alone() -> None:
+    """Neither followers nor another event: in ten seconds somebody tells, and skips the one that has no turn yet."""
+    alone = Outbox(notices=(Notice(1, "late", NOON),), last_number=1, next_at=at(3600))
+    assert note_event(alone, "held", NOON, "", NOON).next_at == AGAIN
+    assert note_success(alone, NOON, NOON).next_at == AGAIN
+    telling = note_success(replace(alone, telling=Success(at(-9))), NOON, NOON)
+    assert (telling.waiting, telling.next_at) == (NOON, AGAIN)
+    assert note_event(replace(alone, next_at=at(3)), "held", NOON, "", NOON).next_at == at(3)
+
+
+WAITING = replace(filled("refreshed", "held", "released"), next_at=AGAIN)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "left"),
+    [((3,), []), ((2,), [3]), ((3, 1), [2, 3]), ((0,), [1, 2, 3]), ((), [])],
+    ids=["all", "up to the second", "as far as the last of two", "none", "nobody to send to"],
+)
+def test_an_event_that_all_have_is_forgotten(numbers: tuple[int, ...], left: list[int]) -> None:
+    """And with the last one all positions: the next event has a higher number anyway."""
+    positions = tuple(Position(f"d{number}", number) for number in numbers)
+    rest = note_delivered(WAITING, Delivered(positions, at(60)))
+    assert [notice.number for notice in rest.notices] == left
+    assert rest.positions == (positions if left else ())
+    assert (rest.next_at, rest.last_number) == (at(60) if left else None, 3)
+
+
+def test_a_slower_worker_takes_no_delivery_back() -> None:
+    """A position only rises."""
+    outbox = note_delivered(WAITING, Delivered((Position("a", 2), Position("b", 0)), at(60)))
+    again = note_delivered(outbox, Delivered((Position("a", 1), Position("b", 1)), at(60)))
+    assert [position_of(again, name) for name in ("a", "b", "new")] == [2, 1, 0]
+
+
+def test_an_event_that_came_during_the_sending_waits() -> None:
+    """It has a higher number than all that was sent."""
+    outbox = note_event(WAITING, "late", NOON, "", NOON)
+    rest = note_delivered(outbox, Delivered((Position("a", 3),), at(60)))
+    assert ([notice.kind for notice in rest.notices], rest.next_at) == (["late"], at(60))
+
+
 # --- Stored ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_outbox_is_stored_and_read() -> None:
-    """As it was."""
-    full = Outbox(Success(NOON, "k" * 500), at(5), at(9))
+    """The full one, too: a target's record stays far below what any store takes (64 kB, 400 kB)."""
+    full = replace(filled(*["refreshed"] * 150), telling=Success(NOON, "k" * 500), waiting=at(5))
     body = records.write(State(outbox=full))
     assert records.read_state(body).outbox == full
+    assert len(body) < 25_000
 
 
 def test_a_record_from_before_there_were_outboxes_has_nothing_to_tell() -> None:

@@ -1,0 +1,112 @@
+"""`[[tell]]`: where outcome events go, and what must hold of each such place (design, section 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from shared.config.parse import Mistake, quoted, shown
+from shared.config.schema import TellTable
+from shared.config.toml_positions import Path
+from shared.destinations import CLOUDS, KINDS, Destination
+from shared.endpoints import refusal
+from shared.targets import Target
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "eventbridge": ("bus",),
+    "sns": ("topic",),
+    "webhook": ("url", "url_secret", "signing_secret"),
+}
+"""The keys that say where each kind of place is."""
+
+SECRET_HOSTS = (
+    "hooks.slack.com",
+    "hooks.slack-gov.com",
+    "webhook.office.com",
+    "logic.azure.com",
+    "api.powerplatform.com",
+)
+"""Hosts, and what lies below them, whose addresses carry the secret in path or query: incoming webhooks of Slack and
+Teams, workflows of Logic Apps and Power Automate. Who has such an address may post."""
+
+MESSAGES = frozenset({"slack", "teams"})
+"""Formats that people read, which only the webhooks of these products take."""
+
+
+def destination_of(table: TellTable) -> Destination:
+    """The place that a table names."""
+    return Destination(
+        to=table.to,
+        on=tuple(kind for kind in KINDS if kind in (table.on or KINDS)),
+        format=table.format,
+        bus=table.bus or "",
+        topic=table.topic or "",
+        url=table.url or "",
+        url_secret=table.url_secret or "",
+        signing_secret=table.signing_secret or "",
+    )
+
+
+def tells(tables: Sequence[TellTable]) -> Iterator[Mistake]:
+    """Find the mistakes in the places of a file."""
+    seen: set[Destination] = set()
+    for position, table in enumerate(tables):
+        path = ("tell", position)
+        yield from _keys(table, path)
+        yield from _address(table, path)
+        yield from _format(table, path)
+        destination = destination_of(table)
+        if destination in seen:
+            yield Mistake(path, "the same as one before", "each place once")
+        seen.add(destination)
+
+
+def untold(tables: Sequence[TellTable], targets: Sequence[Target]) -> Iterator[Mistake]:
+    """Targets of which no place hears though the file names some, and places that hear of no target."""
+    if not tables:
+        return
+    for target in targets:
+        if not any(target.cloud in CLOUDS[table.to] for table in tables):
+            kinds = quoted(to for to, clouds in CLOUDS.items() if target.cloud in clouds) or "nothing"
+            yield Mistake(("targets", target.name), f"no [[tell]] for {target.cloud}", f"one of {kinds}, or know of it")
+    for position, table in enumerate(tables):
+        if not any(target.cloud in CLOUDS[table.to] for target in targets):
+            yield Mistake(("tell", position, "to"), f"{shown(table.to)}, for no target", "a target on its cloud")
+
+
+def _keys(table: TellTable, path: Path) -> Iterator[Mistake]:
+    """Keys that belong to another kind of place, and those that are missing."""
+    for kind, keys in KEYS.items():
+        for key in keys:
+            if kind != table.to and getattr(table, key):
+                yield Mistake((*path, key), f"a key of {shown(kind)}", f"one of {quoted(KEYS[table.to])}")
+    if table.to == "sns" and not table.topic:
+        yield Mistake((*path, "topic"), "nothing", "the ARN of the topic")
+    if table.to == "webhook" and bool(table.url) == bool(table.url_secret):
+        found = "both" if table.url else "neither"
+        yield Mistake((*path, "url"), found, '"url" or "url_secret", one of the two')
+
+
+def _address(table: TellTable, path: Path) -> Iterator[Mistake]:
+    """An address in the file is bare, https, and of no host that is known to carry a secret in it."""
+    if not table.url:
+        return
+    why = refusal(table.url)
+    if why:
+        yield Mistake((*path, "url"), f"an address that {why}", 'https; one that holds a secret goes into "url_secret"')
+        return
+    host = urlsplit(table.url).hostname or ""
+    if any(host == known or host.endswith(f".{known}") for known in SECRET_HOSTS):
+        expected = '"url_secret", the name of a secret that holds it: who knows this address may post'
+        yield Mistake((*path, "url"), f"an address at {host}, which is a secret", expected)
+
+
+def _format(table: TellTable, path: Path) -> Iterator[Mistake]:
+    """Messages for people go to webhooks alone, and lineage has its own kinds of events."""
+    if table.format in MESSAGES and table.to != "webhook":
+        yield Mistake((*path, "format"), f"{shown(table.format)} to {shown(table.to)}", 'to = "webhook"')
+    if table.format == "openlineage" and table.on:
+        yield Mistake((*path, "on"), "kinds of events", 'no "on": lineage tells the end of each run, nothing else')
+    for position, kind in enumerate(table.on or ()):
+        if kind in (table.on or ())[:position]:
+            yield Mistake((*path, "on", position), f"{shown(kind)} again", "each kind once")

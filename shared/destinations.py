@@ -1,0 +1,69 @@
+"""Where outcome events go, as the configuration says it (design, section 10)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+
+from shared.values import Value
+
+KINDS = ("refreshed", "failed", "held", "released", "late", "recovered")
+"""Kinds of events that others may act on; each is the last part of an event's type, `unstale.late` for example."""
+ENDS = ("refreshed", "failed", "aborted")
+"""The ends of runs, all that lineage tells. Only lineage tells `aborted`: what a person cancels is `held` as well."""
+
+To = Literal["eventbridge", "sns", "webhook"]
+Format = Literal["cloudevents", "slack", "teams", "openlineage"]
+
+CLOUDS: Mapping[str, frozenset[str]] = {
+    "eventbridge": frozenset({"aws"}),
+    "sns": frozenset({"aws"}),
+    "webhook": frozenset({"aws"}),
+}
+"""The clouds whose function sends to each kind of place."""
+
+
+class Destination(Value, frozen=True, dict=True):
+    """A place that outcome events are sent to."""
+
+    to: To
+    """The kind of place."""
+    on: tuple[str, ...] = KINDS
+    """The kinds of events that the place wants."""
+    format: Format = "cloudevents"
+    """How an event is written."""
+    bus: str = ""
+    """EventBridge: name or ARN of the bus; empty is the account's default bus."""
+    topic: str = ""
+    """SNS: ARN of the topic."""
+    url: str = ""
+    """Webhook: the address, which holds no secret."""
+    url_secret: str = ""
+    """Webhook: name or ARN of the secret that holds the address, where the address is one."""
+    signing_secret: str = ""
+    """Webhook: name or ARN of the secret that messages are signed with; empty for none."""
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the settings: whose settings change is another destination, which has nothing yet."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of events that are sent there."""
+        return ENDS if self.format == "openlineage" else self.on
+
+    @property
+    def title(self) -> str:
+        """The destination in a line of the log: never an address that is a secret."""
+        place = self.bus or self.topic or self.url or self.url_secret or "default"
+        return f"{self.to} {place}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names or ARNs of the secrets that are read for it."""
+        return tuple(name for name in (self.url_secret, self.signing_secret) if name)

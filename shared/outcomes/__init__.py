@@ -1,0 +1,1 @@
+"""Outcome events: telling others what became of targets, in several formats, by several ways."""

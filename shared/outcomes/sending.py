@@ -1,0 +1,156 @@
+"""Sending outcome events: in order for one target, at least once, never in the way of a refresh (design, section 10).
+
+notices 4 5 6 7      a: has 5      sends 6, 7
+                     b: has 3      4 fails: b is left alone for a while, for all targets; 4 to 7 wait
+                     c: wants none of 4 to 7, and so has 7
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from shared.destinations import Destination
+from shared.outcomes.answers import Trouble
+from shared.outcomes.events import Outcome, outcome
+from shared.outcomes.formats import Letter, letter
+from shared.refresh import deployment, records
+from shared.refresh.engine import LogEvent
+from shared.refresh.evidence import Evidence, SourceStatus
+from shared.refresh.inputs import Delivered
+from shared.refresh.outbox import position_of
+from shared.refresh.ports import Capabilities, Clock, Conflict, Store
+from shared.refresh.state import Addressee, Ended, Notice, Position, State
+from shared.targets import Target
+
+ALONE_FIRST, ALONE_LAST = timedelta(minutes=1), timedelta(hours=1)
+"""How long a destination that failed is left alone: doubling from the first to the last (design, section 10)."""
+HISTORY_READ = 20
+"""Lines of history in which the run of an event is looked for: it ended a while ago at most."""
+
+Sources = Callable[[Target, datetime], Sequence[SourceStatus]]
+"""How the sources of a target stand, where they are looked at."""
+
+
+class Sender(Protocol):
+    """Sends letters to destinations of one kind; `functions_aws.tell` has those of AWS."""
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Send one letter, once; what went wrong, or None where it is delivered."""
+
+
+class Office(NamedTuple):
+    """The ports of sending; the shells fill them."""
+
+    store: Store
+    """The records, of destinations among them."""
+    clock: Clock
+    """The clock of the invocation."""
+    senders: Mapping[str, Sender]
+    """The senders, by the kind of destination."""
+    source: str
+    """The name of the deployment, which is the source of all events."""
+    capabilities: Capabilities
+    """The character of the platform, for how a target stands."""
+    emit: Callable[[LogEvent], None]
+    """Where lines of the log go."""
+    sources: Sources = lambda _target, _now: ()
+    """How the sources of a target stand."""
+
+
+class Sending:
+    """`shared.refresh.telling.Outcomes`, for one invocation: a destination that failed is left alone in all of it."""
+
+    def __init__(self, office: Office, destinations: Sequence[Destination]) -> None:
+        self._office = office
+        self._destinations = destinations
+        self._addressees: dict[str, Addressee] = {}
+
+    def deliver(self, target: Target, state: State, is_over: Callable[[], bool]) -> Delivered:
+        """Send each destination what it does not have yet, as long as there is time."""
+        outcomes = _Outcomes(self._office, target, state)
+        ends = [self._deliver_to(each, outcomes, state, is_over) for each in self._destinations]
+        again = [again_at for _, again_at in ends if again_at]
+        positions = tuple(
+            Position(each.digest, number) for each, (number, _) in zip(self._destinations, ends, strict=True)
+        )
+        return Delivered(positions, min(again, default=self._office.clock.now()))
+
+    def _deliver_to(
+        self, destination: Destination, outcomes: _Outcomes, state: State, is_over: Callable[[], bool]
+    ) -> tuple[int, datetime | None]:
+        """The number of the last event that the destination has now, and when to go on, if there is more."""
+        number = position_of(state.outbox, destination.digest)
+        for notice in state.outbox.notices:
+            if notice.number <= number:
+                continue
+            if notice.kind in destination.kinds:
+                now = self._office.clock.now()
+                alone_until = self._addressee(destination).alone_until
+                if alone_until is not None and now < alone_until:
+                    return number, alone_until
+                if is_over():
+                    return number, now
+                trouble = self._send(destination, outcomes.of(notice))
+                if trouble and not trouble.for_good:
+                    return number, self._leave_alone(destination, now)
+            number = notice.number
+        return number, None
+
+    def _send(self, destination: Destination, event: Outcome) -> Trouble | None:
+        """Send one event; what went wrong is logged, and what the destination refuses for good is dropped."""
+        trouble = self._office.senders[destination.to].send(destination, letter(event, destination.format))
+        what = "outcome sent" if trouble is None else "outcome refused" if trouble.for_good else "outcome not sent"
+        fields = {"to": destination.title, "type": event.type, "id": event.id, "why": trouble.why if trouble else ""}
+        self._office.emit(LogEvent(what, event.target.name, self._office.clock.now(), fields))
+        if trouble is None and self._addressee(destination).failures:
+            self._note(destination, Addressee())
+        return trouble
+
+    # --- Destinations that failed ------------------------------------------------------------------------------------
+
+    def _addressee(self, destination: Destination) -> Addressee:
+        """The record of a destination, read once an invocation."""
+        if destination.digest not in self._addressees:
+            body = self._office.store.load(records.destination_key(destination.digest)).body
+            self._addressees[destination.digest] = records.read_as(body, Addressee) if body else Addressee()
+        return self._addressees[destination.digest]
+
+    def _leave_alone(self, destination: Destination, now: datetime) -> datetime:
+        failures = self._addressee(destination).failures + 1
+        until = now + min(ALONE_LAST, ALONE_FIRST * (1 << min(failures - 1, 10)))
+        self._note(destination, Addressee(failures, until))
+        return until
+
+    def _note(self, destination: Destination, addressee: Addressee) -> None:
+        """Keep what is known of a destination, for other invocations too; who comes second leaves it as it is."""
+        self._addressees[destination.digest] = addressee
+        document = self._office.store.load(records.destination_key(destination.digest))
+        try:
+            self._office.store.save(document, records.write(addressee), None)
+        except Conflict:
+            return
+
+
+class _Outcomes:
+    """The events of one target, each made when it is first sent: what is known of the target is read once."""
+
+    def __init__(self, office: Office, target: Target, state: State) -> None:
+        self._office = office
+        self._target = target
+        self._state = state
+        self._evidence: Evidence | None = None
+        self._history: Sequence[Ended] = ()
+
+    def of(self, notice: Notice) -> Outcome:
+        """The event that a notice stands for."""
+        office = self._office
+        if self._evidence is None:
+            now = office.clock.now()
+            known = deployment.load(office.store)
+            sources = tuple(office.sources(self._target, now))
+            self._evidence = Evidence(self._target, self._state, known, office.capabilities, now, sources=sources)
+            self._history = [records.read_ended(line) for line in office.store.history(self._target.key, HISTORY_READ)]
+        run = next((each for each in self._history if notice.token and each.token.startswith(notice.token)), None)
+        return outcome(office.source, notice, self._evidence, run, self._evidence.sources)

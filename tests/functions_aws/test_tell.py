@@ -1,0 +1,273 @@
+"""Outcome events from the Lambda, onto a bus, to a topic and to webhooks on loopback, and read where they arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from functions_aws.tell import Secrets, Webhook
+from local.emulators.aws.emulator import LocalAws
+from local.emulators.glue.emulator import GlueSettings
+from local.emulators.http_server import Answer, LoopbackServer, Request
+from shared.config.load import load
+from shared.destinations import Destination
+from shared.outcomes.answers import Trouble
+from shared.outcomes.formats import Letter
+from tests.support.aws_host import CONFIGURATION, NOON, HandClock, Host, living_in, object_created
+
+SERVICES = count(1)
+SECRET = "whsec_" + b64encode(b"planted signing secret").decode()
+REDIRECTED = 307
+PATH = "/services/T0000/planted-path-of-a-secret"
+
+
+A_LETTER = Letter("k/1", "unstale.late", "/unstale", "daily", NOON, "application/json", b"{}", "daily is late")
+
+
+class Receiver:
+    """A web server that takes letters, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.status = 200
+
+    def respond(self, request: Request) -> Answer:
+        """Keep the letter."""
+        self.requests.append(request)
+        return Answer(self.status, {"Location": "/elsewhere"} if self.status == REDIRECTED else {})
+
+
+@pytest.fixture(name="receiver")
+def a_receiver() -> Iterator[tuple[Receiver, str]]:
+    """A receiver, and its address."""
+    receiver = Receiver()
+    with LoopbackServer(receiver.respond, HandClock().now) as server:
+        yield receiver, server.url
+
+
+class World:
+    """The Lambda's shell, with a view and the places that its events go to."""
+
+    def __init__(self, host: Host, tell: str) -> None:
+        self.host = host
+        host.configuration = load(CONFIGURATION + tell)
+        host.shell._configuration = host.configuration
+
+    def minutes(self, number: int) -> None:
+        """Let ticks come."""
+        for _ in range(number):
+            self.host.tick()
+            self.host.clock.move_on(minutes=1)
+
+    def letters(self, queue: str) -> list[Any]:
+        """What arrived in a queue, taken out."""
+        sqs, url = self.host.aws.client("sqs"), self.host.aws.client("sqs").get_queue_url(QueueName=queue)["QueueUrl"]
+        found = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            for message in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                found.append(json.loads(message["Body"]))
+        return found
+
+
+@pytest.fixture(name="host")
+def host_in_a_world() -> Iterator[Host]:
+    """The shell in a world whose events of ours go into a queue, and which has two secrets."""
+    clock = HandClock()
+    settings = GlueSettings(run_time=timedelta(seconds=40))
+    with living_in(LocalAws(clock=clock.now, glue_settings=settings, refresh_events=False)) as aws:
+        for view in ("daily", "weekly"):
+            aws.create_view("sales", view)
+        sqs = aws.client("sqs")
+        url = sqs.create_queue(QueueName="outcomes")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events = aws.client("events")
+        events.put_rule(Name="outcomes", EventPattern=json.dumps({"source": ["unstale"]}))
+        events.put_targets(Rule="outcomes", Targets=[{"Id": "queue", "Arn": arn}])
+        yield Host(aws, clock, f"unstale-tell-{next(SERVICES)}")
+
+
+BUS = '\n[[tell]]\nto = "eventbridge"\n'
+
+
+def test_a_refresh_is_told_on_the_bus(host: Host) -> None:
+    """As a CloudEvent in the event's detail: the view, the run, how it stands, a sentence; each once, in order."""
+    world = World(host, BUS)
+    world.minutes(4)
+    letters = world.letters("outcomes")
+    assert {letter["source"] for letter in letters} == {"unstale"}
+    assert [letter["detail-type"] for letter in letters] == ["unstale.refreshed"] * 2
+    event = JSONFormat().read(CloudEvent, json.dumps(letters[0]["detail"]).encode())
+    assert event.get_type() == "unstale.refreshed"
+    name = str(event.get_subject())
+    assert event.get_id() == f"{host.configuration.by_name[name].key}/1"
+    data: Any = event.get_data()
+    assert data["run"]["outcome"] == "succeeded"
+    assert (data["name"], data["verdict"]) == (name, "fresh")
+    assert data["message"].startswith(f"{name} was refreshed.")
+    assert host.state("daily").outbox.notices == ()
+
+
+def test_lateness_is_told_and_its_end(host: Host) -> None:
+    """The objective passes while a refresh goes on: at once, not when somebody happens to look."""
+    world = World(host, BUS)
+    world.minutes(4)
+    world.letters("outcomes")
+    text = CONFIGURATION.replace('table = "daily"', 'table = "daily"\nobjective = "1m"\nmin_interval = "10m"')
+    host.shell._configuration = host.configuration = load(text + BUS)
+    host.deliver(object_created("orders/1", host.clock.now()))
+    world.minutes(12)
+    told = [letter["detail"] for letter in world.letters("outcomes") if letter["detail"]["subject"] == "daily"]
+    assert [event["type"] for event in told][:3] == ["unstale.late", "unstale.refreshed", "unstale.recovered"]
+    assert [event["id"].rpartition("/")[2] for event in told][:3] == ["2", "3", "4"]
+    assert told[0]["data"]["verdict"] == "late"
+
+
+TOPIC = '\n[[tell]]\nto = "sns"\ntopic = "arn:aws:sns:eu-central-1:123456789012:views"\n'
+
+
+def test_a_refresh_is_published_to_a_topic(host: Host) -> None:
+    """With a subject for readers of mail, and the type as an attribute that subscriptions can filter by."""
+    sns, sqs = host.aws.client("sns"), host.aws.client("sqs")
+    arn = sns.create_topic(Name="views")["TopicArn"]
+    queue = sqs.get_queue_url(QueueName="outcomes")["QueueUrl"]
+    named = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=named)
+    world = World(host, TOPIC)
+    world.minutes(4)
+    letters = world.letters("outcomes")
+    assert {letter["TopicArn"] for letter in letters} == {arn}
+    assert sorted(letter["Subject"] for letter in letters) == ["daily was refreshed", "weekly was refreshed"]
+    assert {letter["MessageAttributes"]["type"]["Value"] for letter in letters} == {"unstale.refreshed"}
+    event = JSONFormat().read(CloudEvent, letters[0]["Message"].encode())
+    assert event.get_source().startswith("/unstale/aws/unstale-tell-")
+
+
+# --- Webhooks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_webhook_gets_a_signed_letter(host: Host, receiver: tuple[Receiver, str]) -> None:
+    """Signed as Standard Webhooks has it: over the id, the time and the body, with the secret's bytes."""
+    took, url = receiver
+    host.aws.client("secretsmanager").create_secret(Name="signing", SecretString=SECRET)
+    World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\nsigning_secret = "signing"\n').minutes(4)
+    assert [request.path for request in took.requests] == ["/hook"] * 2
+    request = took.requests[0]
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert headers["content-type"] == "application/cloudevents+json"
+    event = JSONFormat().read(CloudEvent, request.body)
+    assert headers["webhook-id"] == event.get_id()
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + request.body
+    expected = b64encode(hmac.digest(b64decode(SECRET.removeprefix("whsec_")), signed, hashlib.sha256)).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+def test_a_secret_address_is_posted_to_and_never_shown(
+    host: Host, receiver: tuple[Receiver, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not where it answers, nor where it fails, nor where nobody is there: not in a log, a record, or a letter."""
+    took, url = receiver
+    secrets = host.aws.client("secretsmanager")
+    secrets.create_secret(Name="slack", SecretString=f"{url}{PATH}")
+    secrets.create_secret(Name="nobody", SecretString=f"http://127.0.0.1:9{PATH}")
+    took.status = 500
+    tells = "".join(
+        f'\n[[tell]]\nto = "webhook"\nurl_secret = "{name}"\nformat = "{kind}"\n'
+        for name, kind in (("slack", "slack"), ("nobody", "teams"))
+    )
+    World(host, tells).minutes(4)
+    assert {request.path for request in took.requests} == {PATH}
+    printed = capsys.readouterr().out
+    assert "outcome not sent" in printed
+    stored = b"".join(host.world.store.load(key).body for key in host.world.store.keys("", 100)[0])
+    bodies = b"".join(request.body for request in took.requests)
+    assert "planted" not in printed
+    assert b"planted" not in stored + bodies
+
+
+def test_a_destination_that_fails_is_left_alone_and_gets_all_in_order(
+    host: Host, receiver: tuple[Receiver, str]
+) -> None:
+    """One minute, then two, then four; what it did not get comes later, and nothing of it delays a refresh."""
+    took, url = receiver
+    took.status = 503
+    world = World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n')
+    world.minutes(4)
+    assert host.state("daily").fresh_as_of
+    assert host.state("weekly").fresh_as_of
+    failed = len(took.requests)
+    assert 1 <= failed <= 4
+    took.status = 200
+    world.minutes(8)
+    events = [JSONFormat().read(CloudEvent, request.body) for request in took.requests[failed:]]
+    assert {event.get_subject() for event in events} == {"daily", "weekly"}
+    for name in ("daily", "weekly"):
+        numbers = [int(event.get_id().rpartition("/")[2]) for event in events if event.get_subject() == name]
+        assert numbers == sorted(set(numbers)) != []
+        assert host.state(name).outbox.notices == ()
+
+
+def test_a_letter_that_is_refused_for_good_is_dropped(
+    host: Host, receiver: tuple[Receiver, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a line in the log; the next one is sent all the same."""
+    took, url = receiver
+    took.status = 400
+    World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
+    assert len(took.requests) == 2
+    assert host.state("daily").outbox.notices == ()
+    assert "outcome refused" in capsys.readouterr().out
+
+
+def test_a_redirect_is_not_followed(host: Host, receiver: tuple[Receiver, str]) -> None:
+    """What is posted goes where the configuration says, or nowhere."""
+    took, url = receiver
+    took.status = REDIRECTED
+    World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
+    assert {request.path for request in took.requests} == {"/hook"}
+
+
+def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Receiver, str]) -> None:
+    """A new one is used five minutes later at the latest."""
+    secrets, clients = host.aws.client("secretsmanager"), host.clients
+    secrets.create_secret(Name="signing", SecretString="one")
+    reads: list[str] = []
+    clients.secretsmanager.meta.events.register(
+        "before-send.secretsmanager.GetSecretValue", lambda request, **_: reads.append(request.url)
+    )
+    found = Secrets(clients, host.clock)
+    assert (found.read("signing"), found.read("signing")) == ("one", "one")
+    secrets.put_secret_value(SecretId="signing", SecretString="two")
+    host.clock.move_on(seconds=299)
+    assert found.read("signing") == "one"
+    host.clock.move_on(seconds=1)
+    assert found.read("signing") == "two"
+    assert len(reads) == 2
+
+
+def test_a_secret_that_is_not_there_is_no_refusal(host: Host) -> None:
+    """The letter waits for somebody to make the secret."""
+    webhook = Webhook(host.clients, Secrets(host.clients, host.clock), host.clock)
+    trouble = webhook.send(Destination("webhook", url_secret="missing"), A_LETTER)
+    assert trouble
+    assert (trouble.for_good, "missing" in trouble.why) == (False, True)
+
+
+@pytest.mark.parametrize("address", ["http://example.com/hook", "ftp://127.0.0.1/", "nothing", "https://", "http://["])
+def test_a_secret_without_a_safe_address_is_posted_to_nowhere(host: Host, address: str) -> None:
+    """https, or this machine; the address is not repeated."""
+    host.aws.client("secretsmanager").create_secret(Name="odd", SecretString=address)
+    webhook = Webhook(host.clients, Secrets(host.clients, host.clock), host.clock)
+    assert webhook.send(Destination("webhook", url_secret="odd"), A_LETTER) == Trouble(
+        "the secret odd holds no https address"
+    )

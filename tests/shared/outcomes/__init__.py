@@ -1,0 +1,1 @@
+"""Tests of what is told to others of what became of targets."""

@@ -1,0 +1,221 @@
+"""Outcome events in each format: judged by the vendors' own packages, and by published limits elsewhere."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from msgspec.structs import replace
+from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
+from openlineage.client.facet_v2 import dataset_version_dataset, error_message_run, job_type_job
+
+from shared.destinations import ENDS, KINDS
+from shared.outcomes.events import Outcome, cloud_event, outcome
+from shared.outcomes.formats import LONGEST_BLOCK, LONGEST_HEADER, letter
+from shared.outcomes.lineage import run_id
+from shared.refresh.evidence import Evidence, SourceStatus
+from shared.refresh.state import Blocked, Deployment, Ended, Notice, Owed, State
+from shared.refresh.state import Outcome as RunOutcome
+from shared.targets import ItemJob, LakeViews, Resource
+from tests.support.core import GLUE, NOON, a_target, at
+
+TOKEN = "f02b251755b24ce49382a535a7065bc0"
+RUN = Ended(TOKEN, RunOutcome.SUCCEEDED, NOON, at(60), run_id="r1", signals=3, reasons=("s3://b/k",))
+FAILED = replace(RUN, outcome=RunOutcome.FAILED, error="AnalysisException: no such column")
+BLOCKED = State(
+    owed=Owed(at(-3600), at(-20)), hold=Blocked(at(-60), "AccessDenied", at(300)), last_error="AccessDenied"
+)
+SOURCES = (
+    SourceStatus("sales.orders", "7001", at(-30)),
+    SourceStatus("sales.late", "7002", at(5)),
+    SourceStatus("sales.silent"),
+)
+
+
+def made(
+    kind: str = "held", state: State = BLOCKED, run: Ended | None = None, resource: Resource | None = None
+) -> Outcome:
+    """An event of that kind, of a blocked view unless told otherwise."""
+    target = a_target("daily_revenue")
+    target = replace(target, resource=resource) if resource else target
+    evidence = Evidence(target, state, Deployment(), GLUE, at(60))
+    return outcome("/unstale/aws/shop", Notice(7, kind, at(59), run.token if run else ""), evidence, run, SOURCES)
+
+
+def body(found: Outcome, form: str) -> Any:
+    """What is sent."""
+    return json.loads(letter(found, form).body)
+
+
+# --- CloudEvents -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cncfs_own_library_reads_each_kind(kind: str) -> None:
+    """Its id is the record's key and the number, its source the deployment, its subject the target."""
+    sent = letter(made(kind), "cloudevents")
+    event = JSONFormat().read(CloudEvent, sent.body)
+    assert event.get_id() == sent.id == f"{a_target('daily_revenue').key}/7"
+    assert (event.get_type(), event.get_subject()) == (f"unstale.{kind}", "daily_revenue")
+    assert (event.get_source(), event.get_time(), event.get_specversion()) == ("/unstale/aws/shop", at(59), "1.0")
+    assert event.get_datacontenttype() == "application/json"
+    assert sent.content_type == "application/cloudevents+json"
+
+
+def test_the_data_are_what_status_says_and_the_run() -> None:
+    """With the versions that the run has read, as far as looking knows: of data that was visible at its claim."""
+    data = cloud_event(made("refreshed", State(fresh_as_of=NOON), RUN))["data"]
+    assert (data["name"], data["verdict"], data["fresh_as_of"]) == ("daily_revenue", "fresh", "2026-01-31T12:00:00Z")
+    assert (data["run"]["outcome"], data["run"]["run_id"]) == ("succeeded", "r1")
+    assert data["run"]["sources"] == [{"title": "sales.orders", "version": "7001"}]
+    assert "run" not in cloud_event(made())["data"]
+
+
+def test_the_sentence_says_which_view_since_when_why_and_what_to_do() -> None:
+    """For people, with the command to type."""
+    sentence = made().sentence
+    assert sentence.startswith("daily_revenue is held: nothing is started. It has been stale since 2026-01-31 11:00Z.")
+    assert "AccessDenied" in sentence
+    assert "unstale resume daily_revenue" in sentence
+    assert "AnalysisException: no such column" in made("failed", State(owed=Owed(at(-60), at(-60))), FAILED).sentence
+
+
+# --- Slack and Teams -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slacks_blocks_are_within_its_limits(kind: str) -> None:
+    """Ten fields a section, 3,000 characters a text, 150 a header, whatever the platform said."""
+    state = replace(BLOCKED, hold=Blocked(at(-60), "<!channel> & <b>" * 400, at(300)), fresh_as_of=at(-7200))
+    found = body(made(kind, state, replace(FAILED, error="x" * 5000)), "slack")
+    header, facts, cures, context = found["blocks"]
+    assert "daily_revenue" in header["text"]["text"]
+    assert len(header["text"]["text"]) <= LONGEST_HEADER
+    assert 1 <= len(facts["fields"]) <= 10
+    texts = [
+        found["text"],
+        cures["text"]["text"],
+        context["elements"][0]["text"],
+        *(f["text"] for f in facts["fields"]),
+    ]
+    assert all(0 < len(text) <= 3000 for text in texts)
+    assert "<!channel>" not in json.dumps(found)
+    assert LONGEST_BLOCK < 3000
+
+
+def test_a_slack_message_names_the_view_since_when_why_and_the_command() -> None:
+    """In its fields, and below."""
+    found = json.dumps(body(made(), "slack"))
+    for words in (
+        "*View*\\ndaily_revenue",
+        "*Stale since*\\n2026-01-31 11:00Z",
+        "AccessDenied",
+        "unstale resume daily",
+    ):
+        assert words in found
+
+
+ELEMENTS = {
+    "TextBlock": {"type", "text", "size", "weight", "wrap", "isSubtle"},
+    "FactSet": {"type", "facts"},
+}
+"""Elements of an adaptive card that are used, with their properties (version 1.4 of the schema)."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_teams_card_is_one_by_its_schema(kind: str) -> None:
+    """In the envelope that Teams' webhooks take; the schema's own words for sizes and weights."""
+    found = body(made(kind, BLOCKED, FAILED), "teams")
+    [attachment] = found["attachments"]
+    assert (found["type"], attachment["contentType"]) == ("message", "application/vnd.microsoft.card.adaptive")
+    card = attachment["content"]
+    assert (card["type"], card["version"]) == ("AdaptiveCard", "1.4")
+    for element in card["body"]:
+        assert element.keys() <= ELEMENTS[element["type"]]
+        assert element.get("size", "Small") in {"Default", "Small", "Medium", "Large", "ExtraLarge"}
+        assert element.get("weight", "Bolder") in {"Default", "Lighter", "Bolder"}
+    [facts] = [element["facts"] for element in card["body"] if element["type"] == "FactSet"]
+    assert {"title": "View", "value": "daily_revenue"} in facts
+    assert all(set(fact) == {"title", "value"} and fact["value"] for fact in facts)
+    assert "unstale resume daily_revenue" in json.dumps(card)
+
+
+def test_a_card_without_a_cure_says_so() -> None:
+    """Nothing to do is a thing to say."""
+    found = replace(made("refreshed", State(fresh_as_of=NOON), RUN), cures=())
+    assert {"type": "TextBlock", "text": "nothing", "wrap": True} in body(found, "teams")["attachments"][0]["content"][
+        "body"
+    ]
+    assert "nothing" in body(found, "slack")["blocks"][2]["text"]["text"]
+    assert found.sentence.endswith("To do: nothing.")
+
+
+# --- OpenLineage -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "state"), [*zip(ENDS, ("COMPLETE", "FAIL", "ABORT"), strict=True)])
+def test_openlineages_own_package_takes_each_end_of_a_run(kind: str, state: str) -> None:
+    """COMPLETE, FAIL or ABORT, with the job, the run and its facets."""
+    found = body(made(kind, BLOCKED, RUN if kind == "refreshed" else FAILED), "openlineage")
+    event = RunEvent(
+        eventType=RunState[found["eventType"]],
+        eventTime=found["eventTime"],
+        producer=found["producer"],
+        run=Run(found["run"]["runId"]),
+        job=Job(found["job"]["namespace"], found["job"]["name"]),
+    )
+    assert (event.eventType, event.run.runId) == (RunState[state], str(uuid.UUID(TOKEN)))
+    assert found["schemaURL"] == "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+    assert RunEvent._get_schema() == found["schemaURL"]
+
+
+def test_facets_name_the_schemas_of_the_package() -> None:
+    """And have the fields that these want."""
+    found = body(made("failed", BLOCKED, FAILED), "openlineage")
+    error, job_type = found["run"]["facets"]["errorMessage"], found["job"]["facets"]["jobType"]
+    [source] = found["inputs"]
+    version = source["facets"]["version"]
+    for facet, known in (
+        (error, error_message_run.ErrorMessageRunFacet),
+        (job_type, job_type_job.JobTypeJobFacet),
+        (version, dataset_version_dataset.DatasetVersionDatasetFacet),
+    ):
+        assert facet["_schemaURL"] == known._get_schema()
+        known(**{name: value for name, value in facet.items() if not name.startswith("_")})
+    assert (source["name"], version["datasetVersion"]) == ("sales.orders", "7001")
+
+
+@pytest.mark.parametrize(
+    ("resource", "namespace", "name"),
+    [
+        (None, "glue://1", "sales.daily_revenue"),
+        (LakeViews("w", "l"), "abfss://w@onelake.dfs.fabric.microsoft.com", "/l"),
+        (ItemJob("w", "i", "DefaultJob"), "abfss://w@onelake.dfs.fabric.microsoft.com", "/i"),
+    ],
+)
+def test_the_view_is_the_output(resource: Resource | None, namespace: str, name: str) -> None:
+    """With its version where a proof named it."""
+    proof = replace(RUN, token="view-42", outcome=RunOutcome.PROVEN)
+    [output] = body(made("refreshed", State(), proof, resource), "openlineage")["outputs"]
+    assert (output["namespace"], output["name"]) == (namespace, name)
+    assert output["facets"]["version"]["datasetVersion"] == "42"
+    [unproven] = body(made("refreshed", State(), RUN), "openlineage")["outputs"]
+    assert unproven["facets"] == {}
+
+
+def test_a_run_that_history_forgot_is_told_all_the_same() -> None:
+    """With an id that is the same for each delivery."""
+    found = body(made("failed"), "openlineage")
+    assert found["run"] == {"runId": run_id(made("failed").id), "facets": {}}
+    assert found["outputs"][0]["facets"] == {}
+
+
+@pytest.mark.parametrize("token", ["view-42", "claim-1", TOKEN.upper(), "", "g" * 32])
+def test_any_token_gives_a_uuid(token: str) -> None:
+    """Of version 8, by a digest, where the token is none itself."""
+    assert uuid.UUID(run_id(token)).version == 8
+    assert uuid.UUID(run_id(token)).variant == uuid.RFC_4122

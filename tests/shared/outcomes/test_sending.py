@@ -1,0 +1,298 @@
+"""Sending: in order, at least once, each destination at its own pace, and one that fails left alone for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from msgspec.structs import replace
+
+from shared.destinations import Destination
+from shared.outcomes.answers import Trouble, trouble_of, trouble_of_aws
+from shared.outcomes.formats import Letter
+from shared.outcomes.sending import Office, Sending
+from shared.outcomes.signing import signed_headers
+from shared.refresh import records
+from shared.refresh.engine import Engine
+from shared.refresh.outbox import note_event
+from shared.refresh.ports import Conflict, Phase
+from shared.refresh.state import Addressee, Outbox, Owed, Situation, State
+from shared.targets import Cloud
+from tests.support.core import GLUE, NOON, ScriptedPlatform, Stage, a_run, a_target, at, report, seconds
+
+BUS, HOOK = Destination("eventbridge"), Destination("webhook", on=("late", "held"), url="https://example.com")
+LATER = Trouble("status 503")
+QUICK = replace(GLUE, call_timeout=seconds(5))
+"""A platform whose calls fit into an invocation of nine seconds."""
+
+
+class Post:
+    """Takes letters, and gives the answers that a test wants."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, str]] = []
+        self.answer: Callable[[str, str], Trouble | None] = lambda _to, _type: None
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Take a letter, unless there is trouble."""
+        trouble = self.answer(destination.to, letter.type)
+        if trouble is None:
+            self.taken.append((destination.to, letter.id.rpartition("/")[2]))
+        return trouble
+
+    def to(self, kind: str) -> list[str]:
+        """The numbers of the events that a kind of destination took."""
+        return [number for to, number in self.taken if to == kind]
+
+
+class Office1(Stage):
+    """An engine that sends to two destinations."""
+
+    def __init__(self, *destinations: Destination) -> None:
+        super().__init__(platform=ScriptedPlatform(QUICK, get=[report(Phase.SUCCEEDED)]))
+        self.post = Post()
+        self.destinations = destinations or (BUS, HOOK)
+        self.over = False
+        self.put(State())
+
+    def invocation(self) -> Engine:
+        """The engine of another invocation."""
+        office = Office(
+            store=self.store,
+            clock=self.clock,
+            senders={"eventbridge": self.post, "webhook": self.post},
+            source="/unstale",
+            capabilities=GLUE,
+            emit=self.told.append,
+        )
+        ports = replace(self.world, outcomes=lambda destinations: Sending(office, destinations))
+        package = replace(self.configuration.package(Cloud.AWS), destinations=self.destinations)
+        return Engine(package, ports, ends_at=self.clock.monotonic() + (0 if self.over else 9))
+
+    def look(self, time: float) -> None:
+        """Look at the target at that time, and tell."""
+        self.at(time)
+        engine = self.invocation()
+        engine.reconcile(self.target())
+        engine.tell()
+
+    def wait(self, *kinds: str) -> None:
+        """Have events of these kinds wait, due now."""
+        outbox = Outbox()
+        for kind in kinds:
+            outbox = note_event(outbox, kind, NOON, "", NOON)
+        now = self.clock.now()
+        self.put(State(outbox=replace(outbox, next_at=now), wake_at=now))
+
+
+def waiting(stage: Stage) -> list[int]:
+    """The numbers of the events that wait."""
+    return [notice.number for notice in stage.state().outbox.notices]
+
+
+def test_a_success_is_sent_by_the_invocation_that_sees_it() -> None:
+    """To whoever wants it, with the run's line of history."""
+    stage = Office1()
+    run = replace(a_run(Situation.RUNNING, covering=Owed(at(-100), at(-100))), next_look_at=NOON)
+    stage.put(State(run=run, last_claim_at=NOON, wake_at=NOON))
+    stage.look(0)
+    assert stage.post.taken == [("eventbridge", "1")]
+    assert (waiting(stage), stage.state().outbox.next_at, stage.state().wake_at) == ([], None, None)
+
+
+def test_each_destination_gets_what_it_wants_in_order() -> None:
+    """What it does not want it has."""
+    stage = Office1()
+    stage.wait("refreshed", "late", "refreshed", "held")
+    stage.look(0)
+    assert stage.post.to("eventbridge") == ["1", "2", "3", "4"]
+    assert stage.post.to("webhook") == ["2", "4"]
+    assert stage.state().outbox == Outbox(last_number=4)
+
+
+def test_a_failure_ends_the_sending_to_that_destination_for_a_while() -> None:
+    """1 minute, doubling to 1 hour; the other one gets everything meanwhile, and nothing twice."""
+    stage = Office1()
+    stage.post.answer = lambda to, _type: LATER if to == "webhook" else None
+    stage.wait("late", "held")
+    now, waits = 0.0, []
+    for _ in range(9):
+        stage.look(now)
+        until = stage.state().outbox.next_at
+        assert until
+        waits.append((until - at(now)).total_seconds())
+        now = (until - NOON).total_seconds()
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    assert (stage.post.to("eventbridge"), waiting(stage)) == (["1", "2"], [1, 2])
+    stage.post.answer = lambda _to, _type: None
+    stage.look(now)
+    assert stage.post.to("webhook") == ["1", "2"]
+    assert stage.post.to("eventbridge") == ["1", "2"]
+    body = stage.store.load(records.destination_key(HOOK.digest)).body
+    assert records.read_as(body, Addressee) == Addressee()
+
+
+def test_a_destination_is_left_alone_for_all_targets() -> None:
+    """One call in vain, not one a target; and not one in each invocation."""
+    stage = Office1(HOOK)
+    other = a_target("other")
+    stage.configuration = type(stage.configuration)((stage.target(), other))
+    asked: list[str] = []
+
+    def refuse(_to: str, kind: str) -> Trouble:
+        asked.append(kind)
+        return LATER
+
+    stage.post.answer = refuse
+    outbox = replace(note_event(Outbox(), "late", NOON, "", NOON), next_at=NOON)
+    engine = stage.invocation()
+    for name in ("daily", "other"):
+        stage.put(State(outbox=outbox, wake_at=NOON), name)
+        engine.reconcile(stage.target(name))
+    engine.tell()
+    assert len(asked) == 1
+    assert {stage.state(name).outbox.next_at for name in ("daily", "other")} == {at(60)}
+    stage.wait("late")
+    stage.look(5)
+    assert len(asked) == 1
+
+
+def test_what_is_refused_for_good_is_dropped_and_logged() -> None:
+    """The next event is sent all the same."""
+    stage = Office1(BUS)
+    stage.post.answer = lambda _to, kind: Trouble("status 400", for_good=True) if kind == "unstale.late" else None
+    stage.wait("late", "held")
+    stage.look(0)
+    assert (stage.post.to("eventbridge"), waiting(stage)) == (["2"], [])
+    [refused] = [event for event in stage.told if event.what == "outcome refused"]
+    assert (refused.fields["why"], refused.fields["to"]) == ("status 400", "eventbridge default")
+
+
+def test_what_there_is_no_time_for_is_due_at_once() -> None:
+    """And sent by whoever comes next."""
+    stage = Office1(BUS)
+    sent: list[str] = []
+
+    def slowly(_to: str, kind: str) -> None:
+        sent.append(kind)
+        stage.clock.time = at(9 * len(sent))
+
+    stage.post.answer = slowly
+    stage.wait("late", "held", "released")
+    stage.look(0)
+    assert (sent, stage.state().outbox.next_at) == (["unstale.late"], at(9))
+    stage.look(9)
+    stage.look(18)
+    assert stage.post.to("eventbridge") == ["1", "2", "3"]
+    assert waiting(stage) == []
+
+
+def test_a_destination_that_is_new_gets_what_still_waits() -> None:
+    """Its settings are another destination's: it has nothing yet, and the others nothing twice."""
+    stage = Office1()
+    stage.post.answer = lambda to, _type: LATER if to == "webhook" else None
+    stage.wait("late")
+    stage.look(0)
+    stage.destinations = (BUS, replace(HOOK, url="https://example.org"))
+    stage.post.answer = lambda _to, _type: None
+    stage.look(60)
+    assert stage.post.taken == [("eventbridge", "1"), ("webhook", "1")]
+    assert waiting(stage) == []
+
+
+def test_without_a_destination_what_waits_is_done_with() -> None:
+    """Somebody took the last one out of the configuration."""
+    stage = Stage(platform=ScriptedPlatform())
+    outbox = replace(note_event(Outbox(), "late", NOON, "", NOON), next_at=NOON)
+    stage.put(State(outbox=outbox, wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    stage.engine.tell()
+    assert stage.state().outbox == Outbox(last_number=1)
+
+
+def test_who_comes_second_to_a_destinations_record_leaves_it_as_it_is() -> None:
+    """Both saw it fail."""
+    stage = Office1(HOOK)
+    stage.post.answer = lambda _to, _type: LATER
+    stage.wait("late")
+
+    def be_first(key: str) -> None:
+        if key == records.destination_key(HOOK.digest):
+            raise Conflict(key)
+
+    stage.store.before_save = be_first
+    stage.look(0)
+    assert stage.state().outbox.next_at == at(60)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(RuntimeError("a bug"), "RuntimeError: a bug")],
+)
+def test_a_bug_in_sending_delays_no_refresh(answer: Exception, why: str) -> None:
+    """It is logged, and tried again in ten seconds."""
+    stage = Office1(BUS)
+
+    def fail(_to: str, _type: str) -> None:
+        raise answer
+
+    stage.post.answer = fail
+    stage.wait("late")
+    stage.look(0)
+    assert stage.state().outbox.next_at == at(10)
+    assert [event.fields["why"] for event in stage.told if event.what == "not told"] == [why]
+
+
+# --- Answers and signatures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "for_good"),
+    [
+        *((status, None) for status in (200, 202, 204)),
+        *((status, True) for status in (400, 401, 404, 410, 499)),
+        *((status, False) for status in (100, 301, 307, 408, 425, 429, 500, 503)),
+    ],
+)
+def test_a_status_says_whether_to_send_again(status: int, for_good: bool | None) -> None:
+    """4xx is for good, except 408, 425 and 429."""
+    found = trouble_of(status, "words")
+    assert (found.for_good if found else None) is for_good
+    assert found is None or found.why == f"status {status}: words"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "for_good"),
+    [
+        (400, "ValidationException", True),
+        (400, "AccessDeniedException", True),
+        (404, "NotFoundException", True),
+        (400, "ThrottlingException", False),
+        (400, "Throttled", False),
+        (400, "RequestLimitExceeded", False),
+        (400, "InternalFailure", False),
+        (500, "InternalException", False),
+        (0, "", False),
+    ],
+)
+def test_an_error_of_aws_says_whether_to_send_again(status: int, code: str, for_good: bool) -> None:
+    """By its code where the status says 400 to all."""
+    assert trouble_of_aws(status, code, "words") == Trouble(f"{code}: words", for_good)
+
+
+A_LETTER = Letter("msg_p5jXN8AQM9LWM0D4loKWxJek", "t", "s", "n", NOON, "c", b'{"test": 2432232314}', "h")
+
+
+def test_a_signature_is_that_of_the_specification() -> None:
+    """The example of Standard Webhooks' reference libraries."""
+    secret, sent_at = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", datetime.fromisoformat("2021-02-25T15:02:10+00:00")
+    headers = signed_headers(A_LETTER, secret, sent_at)
+    assert headers["webhook-timestamp"] == "1614265330"
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize("secret", ["a plain secret", "whsec_no base64!"])
+def test_a_secret_that_is_no_base64_is_taken_as_it_is(secret: str) -> None:
+    """Whatever somebody put there."""
+    assert signed_headers(A_LETTER, secret, NOON)["webhook-signature"].startswith("v1,")
