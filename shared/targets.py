@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
@@ -218,6 +218,8 @@ class Package(Value, frozen=True, dict=True):
     """All targets that this cloud's function refreshes."""
     fingerprint: str
     """Digest of all that planning depends on (`Configuration.fingerprint`)."""
+    generation: datetime
+    """When the package was made: a later one succeeds it (rule 12)."""
     destinations: tuple[Destination, ...] = ()
     """Where this cloud's function sends outcome events."""
 

@@ -49,6 +49,9 @@ READ: dict[str, Callable[[bytes], Any]] = {
     "ended": records.read_ended,
     "job": read_job,
 }
+SUPERSEDED = {"deployment": {"planned", "walk"}}
+"""Fields that are not read any more, by kind of record. What release 1 had planned, and how far, is rolled out anew by
+the first edition, whose number is in every record."""
 RECORDS = sorted((RELEASE / "records").rglob("*.record"))
 
 
@@ -87,14 +90,21 @@ def golden_json(name: str) -> Any:
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_field_of_a_record_is_read(file: Path) -> None:
     """Under the names and with the values that release 1 stored; fields that are new since are not looked at."""
+    kind = file.parent.name
     must = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    must = {name: value for name, value in must.items() if name not in SUPERSEDED.get(kind, ())}
     assert known_then(plain(READ[file.parent.name](file.read_bytes())), must) == must
 
 
-@pytest.mark.parametrize("file", RECORDS, ids=lambda file: f"{file.parent.name}/{file.stem}")
+@pytest.mark.parametrize(
+    "file",
+    [file for file in RECORDS if file.parent.name not in SUPERSEDED],
+    ids=lambda file: f"{file.parent.name}/{file.stem}",
+)
 def test_a_record_that_nobody_changed_keeps_its_bytes(file: Path) -> None:
-    """During an update both releases write: what one takes over from the other must not flap between two spellings."""
-    assert records.write(READ[file.parent.name](file.read_bytes())) == file.read_bytes()
+    """All but the number of the format, which tells release 1 to leave the record alone: it would drop new fields."""
+    then = b'{"format":1,' + records.write(READ[file.parent.name](file.read_bytes())).removeprefix(b'{"format":2,')
+    assert then == file.read_bytes()
 
 
 def test_the_folder_holds_every_kind_with_every_stored_word() -> None:

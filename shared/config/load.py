@@ -10,6 +10,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -145,6 +146,8 @@ class Configuration(Value, frozen=True, dict=True):
     workload: Workload | None = None
     deployment: DeploymentSettings = DeploymentSettings()
     destinations: tuple[Destination, ...] = ()
+    generation: datetime = datetime.min.replace(tzinfo=UTC)
+    """When the package was made that has this configuration (`shared.config.generation`); not part of the file."""
 
     @cached_property
     def by_name(self) -> Mapping[str, Target]:
@@ -180,7 +183,7 @@ class Configuration(Value, frozen=True, dict=True):
         """What the machine of one cloud needs to know."""
         targets = tuple(target for target in self.targets if target.cloud is cloud)
         destinations = tuple(each for each in self.destinations if cloud in CLOUDS[each.to])
-        return Package(targets, self.fingerprint, destinations)
+        return Package(targets, self.fingerprint, self.generation, destinations)
 
 
 def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from shared.destinations import Destination
-from shared.refresh import decide, deployment, machine, records, timing
+from shared.refresh import decide, deployment, edition, machine, records, timing
 from shared.refresh.decide import Cancel, Decision, Gate, LookUp, Poll, Start, Wait
 from shared.refresh.deployment import ATTEMPTS, ContendedError
+from shared.refresh.edition import Standing
 from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import (
     Answered,
@@ -159,12 +160,18 @@ class Snapshot(Value, frozen=True):
 class Engine:
     """The loop over the targets of one cloud. It keeps nothing between calls; any number may run at once."""
 
-    def __init__(self, package: Package, ports: Ports, *, ends_at: float = float("inf")) -> None:
-        """`ends_at`: the moment of the monotonic clock by which no call to the platform may be running any more."""
+    def __init__(
+        self, package: Package, ports: Ports, *, ends_at: float = float("inf"), standing: Standing | None = None
+    ) -> None:
+        """`ends_at`: the moment of the monotonic clock by which no call to the platform may be running any more.
+
+        `standing` is for the command line (`edition.COMMAND`); workers find theirs in the deployment's record.
+        """
         self.package = package
         self.targets: Mapping[str, Target] = package.by_key
         self.ports = ports
         self._ends_at = ends_at
+        self._standing = standing
         outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
         wanted = (kind for destination in package.destinations for kind in destination.kinds)
         self._wanted = frozenset(wanted if outcomes else ())
@@ -175,6 +182,27 @@ class Engine:
     def end_by(self, moment: float) -> None:
         """Let no call to the platform run beyond a moment of the monotonic clock: whoever works is told to stop."""
         self._ends_at = min(self._ends_at, moment)
+
+    @property
+    def standing(self) -> Standing:
+        """How this invocation stands to the current edition, read once; a later package makes the next edition first.
+
+        Raises `StoreDownError`, or `NewerRecordError`.
+        """
+        if self._standing is None:
+            read_at = self.ports.clock.now()
+            known = deployment.load(self.ports.store)
+            if edition.join(known, self.package) != known:
+                known = deployment.change(self.ports.store, partial(edition.join, package=self.package))
+            self._standing = edition.standing(known, self.package, read_at)
+        return self._standing
+
+    def note_tick(self) -> Deployment:
+        """Note in the deployment's record that a tick came, and take the standing from what the record is then."""
+        now = self.ports.clock.now()
+        known = deployment.change(self.ports.store, partial(edition.note_tick, package=self.package, now=now))
+        self._standing = edition.standing(known, self.package, now)
+        return known
 
     @cached_property
     def looks(self) -> Looks | None:
@@ -283,7 +311,7 @@ class Engine:
         before = state = records.read_state(document.body)
         context = timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
         ended: list[Ended] = []
-        for item in (*plan(before, target, target.definition, now), *turn.pending):
+        for item in (*plan(before, target, self.standing, now), *turn.pending):
             if isinstance(item, About) and not item.holds(state):
                 continue
             given, at = (item.given, item.at) if isinstance(item, About) else (item, now)
@@ -403,7 +431,9 @@ class Engine:
             self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
         policy = snapshot.target.policy
         state = note_changes(snapshot.before, state, snapshot.ended, policy, snapshot.now, wanted=self._wanted)
-        look_at = self._look_at(state, policy, decision)
+        if state == snapshot.before and not self.standing.leads(state):
+            return snapshot.document  # due for what only the current edition may do
+        look_at = self._look_at(state, policy, decision, snapshot.now)
         wakes, sent = self._wakes(snapshot, state, look_at)
         state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
@@ -413,12 +443,14 @@ class Engine:
         self._emit_changes(snapshot, state, decision)
         return saved
 
-    def _look_at(self, state: State, policy: Policy, decision: Decision) -> datetime | None:
-        """When the record is due: as decided, and where outcome events are told when one is to be sent, or made."""
-        if not self._wanted:
-            return decision.look_at
-        times = (decision.look_at, state.outbox.next_at, late_at(state, policy))
-        return min((time for time in times if time), default=None)
+    def _look_at(self, state: State, policy: Policy, decision: Decision, now: datetime) -> datetime | None:
+        """When the record is due: as decided, and where outcome events are told when one is to be sent, or made.
+
+        Who is not current does not know what planning has to do, and leaves the record due soon.
+        """
+        soon = None if self.standing.leads(state) else now + self.standing.due_within
+        told = (state.outbox.next_at, late_at(state, policy)) if self._wanted else ()
+        return min((time for time in (decision.look_at, soon, *told) if time), default=None)
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Report, Started
-from shared.refresh.state import Position, Signal
+from shared.refresh.state import JudgedBy, Position, Signal
 from shared.values import Value
 
 
@@ -17,11 +17,16 @@ class Signalled(Value, frozen=True):
 
 
 class Planned(Value, frozen=True):
-    """The configuration was read: schedule times up to `until` are signals already. `again_at`: see `State`."""
+    """A current edition planned the target: schedule times up to `until` are signals already.
+
+    The fields are those of `State` with the same names; `until` becomes `planned_until`.
+    """
 
     definition: str
     until: datetime
-    again_at: datetime | None = None
+    again_at: datetime | None
+    edition: int
+    judged_by: JudgedBy
 
 
 class WakeSpent(Value, frozen=True):

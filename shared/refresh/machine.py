@@ -134,7 +134,7 @@ def _take_signal(state: State, given: Signalled, context: Context, now: datetime
     if signal.job and len(open_jobs(state)) >= JOBS_OPEN_MOST:
         return Folded(state)  # no room: `workload/jobs.py` asks again when Fabric polls, and says so until then
     time = min(signal.time, now + CLOCK_DIFFERENCE) + signal.extra_lag
-    if signal.asked:
+    if signal.asked or signal.unseen:
         time = max(time, _just_uncovered(state, policy.visibility_lag))
     elif _finished_covers(state, time, policy.visibility_lag, full=signal.full):
         return Folded(state)
@@ -242,9 +242,17 @@ def _note_delivered(state: State, given: Delivered, _context: Context, _now: dat
 
 
 def _note_plan(state: State, given: Planned, _context: Context, _now: datetime) -> Folded:
-    """Keep which definition of the target was planned, and up to when its schedule was turned into signals."""
-    definition, until, again_at = given.definition, given.until, given.again_at
-    return Folded(replace(state, definition=definition, planned_until=until, again_at=again_at))
+    """Keep what the current edition planned the record for, and up to when schedules were turned into signals."""
+    return Folded(
+        replace(
+            state,
+            definition=given.definition,
+            planned_until=given.until,
+            again_at=given.again_at,
+            edition=given.edition,
+            judged_by=given.judged_by,
+        )
+    )
 
 
 def _forget_wake(state: State, given: WakeSpent, _context: Context, _now: datetime) -> Folded:

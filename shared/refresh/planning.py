@@ -5,57 +5,82 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from shared.refresh.edition import Standing
 from shared.refresh.inputs import Input, Planned, Signalled
 from shared.refresh.schedule import latest_due, next_after
-from shared.refresh.state import Signal, State
+from shared.refresh.state import JudgedBy, Signal, State
 from shared.targets import Schedule, Target
 
 ROLLED_OUT = timedelta(minutes=15)
-"""An older release takes no events any more by then: a Lambda's alias shifts within 5 minutes (Canary10Percent5Minutes
-in infra/aws/template.yaml), an instance of a function app that is told to stop is gone within one."""
+"""When to signal again after a change: by then no worker of an older package is left that ignores a target's events. A
+Lambda's alias shifts within 5 minutes (Canary10Percent5Minutes in infra/aws/template.yaml), an instance of a function
+app that is told to stop is gone within one; and while older ticks come, the second signal waits for their end."""
 
 
-def plan(state: State, target: Target, definition: str, now: datetime) -> tuple[Input, ...]:
-    """What must be folded first at any look; usually nothing.
+def plan(state: State, target: Target, edition: Standing, now: datetime) -> tuple[Input, ...]:
+    """What must be folded first whenever the current edition reconciles a target; usually nothing.
 
-    A target that is new, or whose sources changed, is signalled, and once more when the older release is gone: so what
-    that took for nobody's is caught. Schedule times before a schedule was first seen are no signals; hours of missed
-    ones are one.
+    A target that is new, whose sources changed, or that an edition in between passed over is signalled, and once more
+    when no worker of an older package is left: what those ignored is caught. Schedule times before a schedule was first
+    seen are no signals; hours of missed ones are one.
 
-        newer release:  plans, signals . . . . . . . . . . . . . . . . signals again
-        older release:                   takes an event for nobody's   |
+        newer package:  plans, signals . . . . . . . . . . . . . . . . signals again
+        older package:                ignores an event | . last tick  |
                         |------------------- ROLLED_OUT ---------------|
     """
-    if state.definition == definition:
-        return _settled(state, target, now)
-    known_sources, *known_schedules = state.definition.split(".")
-    sources, *schedules = definition.split(".")
-    if known_schedules == [target.schedules_of_release_1]:
-        known_schedules = schedules
-    happened = _schedules_due(state, target, now, unchanged=_unchanged(known_schedules, schedules))
+    if not edition.leads(state):
+        return ()
+    if (state.edition, state.definition) == (edition.number, target.definition):
+        return _settled(state, target, edition, now)
+    happened = _schedules_due(state, target, now, unchanged=_unchanged(state, target))
     again_at = state.again_at
-    if known_sources != sources:
-        reason = "its sources changed" if known_sources else "new in the configuration"
-        happened.append(Signalled(Signal(now, reason, asked=True)))
+    reason = _news(state, target, edition)
+    if reason:
+        happened.append(Signalled(Signal(now, reason, unseen=True)))
         again_at = now + ROLLED_OUT
-    return (*happened, Planned(definition, now, again_at))
+    return (*happened, _planned(target, edition, now, again_at))
 
 
-def _unchanged(known: list[str], schedules: list[str]) -> tuple[bool, bool]:
+def _planned(target: Target, edition: Standing, now: datetime, again_at: datetime | None) -> Planned:
+    policy = target.policy
+    judged_by = JudgedBy(target.name, policy.objective, policy.look, policy.quiet_period, policy.max_wait)
+    return Planned(target.definition, now, again_at, edition.number, judged_by)
+
+
+def _news(state: State, target: Target, edition: Standing) -> str:
+    """Why arrivals may have been ignored that the target is signalled for, or ""."""
+    if not state.definition:
+        return "new in the configuration"
+    if state.definition.partition(".")[0] != target.definition.partition(".")[0]:
+        return "its sources changed"
+    if state.edition < edition.number - 1:
+        return "a configuration in between may have left it out"
+    return ""
+
+
+def _unchanged(state: State, target: Target) -> tuple[bool, bool]:
     """Whether the schedule, and the full one, are those that the record was planned for: each has its own digest."""
+    _, *known = state.definition.split(".")
+    _, *schedules = target.definition.split(".")
+    if known == [target.schedules_of_release_1]:
+        return (True, True)
     if len(known) != len(schedules):
         return (False, False)
     return (known[0] == schedules[0], known[1] == schedules[1])
 
 
-def _settled(state: State, target: Target, now: datetime) -> tuple[Input, ...]:
+def _settled(state: State, target: Target, edition: Standing, now: datetime) -> tuple[Input, ...]:
     """Nothing changed: what the calendar owes, and the second signal of a change that is a while ago."""
     happened = _schedules_due(state, target, now)
     again_at = state.again_at
-    if again_at is not None and now >= again_at:
-        happened.append(Signalled(Signal(now, "what arrived during the update", asked=True)))
-        again_at = None
-    return (*happened, Planned(state.definition, now, again_at)) if happened else ()
+    if again_at is not None and edition.read_at >= again_at:
+        again_at = edition.older_at and edition.older_at + ROLLED_OUT
+        if again_at is None or edition.read_at >= again_at:
+            happened.append(Signalled(Signal(now, "what arrived during the update", unseen=True)))
+            again_at = None
+    if not happened and again_at == state.again_at:
+        return ()
+    return (*happened, _planned(target, edition, now, again_at))
 
 
 def next_scheduled(state: State, schedules: Sequence[Schedule], now: datetime) -> datetime | None:

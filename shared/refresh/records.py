@@ -1,4 +1,4 @@
-"""Records as bytes: `{"format": 1, "record": {...}}`.
+"""Records as bytes: `{"format": 2, "record": {...}}`.
 
 Code reads the format before its own, too, and leaves a newer one alone: during an update both releases run.
 """
@@ -13,7 +13,7 @@ import msgspec
 from shared.refresh.state import Deployment, Ended, State
 from shared.values import Value
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when an older release would misread what this one writes."""
 
 DEPLOYMENT_KEY = "deployment"

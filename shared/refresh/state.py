@@ -30,6 +30,9 @@ class Signal(Value, frozen=True):
     """Its source is looked at, so that a look can say later whether a run read what it tells of."""
     prompt: bool = False
     """It is not to wait for the last moment that the objective allows: a schedule came due."""
+    unseen: bool = False
+    """No run in the record, nor the last success, is known to have read what it tells of: its time is raised beyond
+    what those cover. A later run covers it, whoever starts that."""
     extra_lag: timedelta = timedelta(0)
     """How much later than the target's visibility lag says the data of its source can be read; added to `time`."""
 
@@ -171,6 +174,21 @@ class Outbox(Value, frozen=True):
     """How far each destination is."""
 
 
+class JudgedBy(Value, frozen=True):
+    """What `status` judges a target by, as the current edition has it."""
+
+    name: str
+    """What the configuration calls the target."""
+    objective: timedelta | None
+    """How stale the view may be; None: no objective."""
+    look: timedelta | None
+    """How often the target's sources are looked at; None: never."""
+    quiet_period: timedelta
+    """How long a start waits after the last arrival."""
+    max_wait: timedelta
+    """How long a start waits after the first arrival at most."""
+
+
 class State(Value, frozen=True):
     """All that is known about one target; stored as one record under optimistic concurrency.
 
@@ -202,6 +220,10 @@ class State(Value, frozen=True):
     """The view lacked a source's version, and was signalled for it; not again before the next proof."""
     startable_since: datetime | None = None
     """Since when something is owed and neither a run nor a hold is in the way."""
+    edition: int = 0
+    """The number of the edition that planned this record last; 0 in records of release 1, which had no editions."""
+    judged_by: JudgedBy | None = None
+    """What `status` judges by; None until an edition planned this record."""
     run_times: tuple[timedelta, ...] = ()
     """How long the last successful runs of ours took, the newest last; five at most."""
     outbox: Outbox = Outbox()
@@ -215,14 +237,28 @@ class State(Value, frozen=True):
         return self.run.situation if self.run else Situation.IDLE
 
 
-class Rollout(Value, frozen=True):
-    """How far the planning of a configuration got: over its targets first, then over the records it no longer names."""
+class Edition(Value, frozen=True):
+    """A configuration as it is deployed, numbered in order (rule 12)."""
 
+    number: int
+    """1 for the first; each that follows, a rollback included, has the next."""
     fingerprint: str
+    """The digest of the configuration (`Configuration.fingerprint`)."""
+    generation: datetime
+    """When the package was made."""
+
+
+class Rollout(Value, frozen=True):
+    """How far an edition got: over its targets first, then over the records that it no longer names."""
+
     done_up_to: str = ""
+    """The last key that was reconciled; in the second half the store's cursor."""
     targets_done: bool = False
+    """Whether the second half has begun."""
     failed: bool = False
+    """Whether a record met trouble: then the rollout begins anew."""
     over: bool = False
+    """Whether both halves are done."""
 
 
 class Addressee(Value, frozen=True):
@@ -235,12 +271,22 @@ class Addressee(Value, frozen=True):
 
 
 class Deployment(Value, frozen=True):
-    """The one record of the deployment: pause-all, planning, and until when an identity must not send."""
+    """The one record of the deployment: pause-all, the current edition and its rollout, when ticks came."""
 
     paused_since: datetime | None = None
-    planned: str = ""
-    rollout: Rollout | None = msgspec.field(default=None, name="walk")
+    """Since when nothing may be started; None: starts go on."""
+    edition: Edition | None = None
+    """The current edition; None in a record of release 1, which any package succeeds."""
+    rollout: Rollout | None = None
+    """The rollout of the current edition; None when it is over."""
+    older_since: datetime | None = None
+    """Since when ticks of an older package come and none of the current one."""
+    older_at: datetime | None = None
+    """When a tick of an older package came last."""
+    ticked_at: datetime | None = None
+    """When a tick came last, of whatever package."""
     quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
+    """Until when each identity must send nothing."""
 
 
 class Wake(Value, frozen=True):

@@ -8,10 +8,10 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from shared.refresh import deployment, records
+from shared.refresh import deployment, edition, records
 from shared.refresh.engine import Engine
 from shared.refresh.ports import Conflict, Store
-from shared.refresh.state import Deployment, Rollout
+from shared.refresh.state import Rollout
 
 DUE_AT_ONCE = 100
 """Targets that a tick takes from the index at once; the tick goes on until nothing is due or its time is over."""
@@ -39,9 +39,9 @@ class Sweep:
                 if not self._engine.is_out_of_time() and not records.is_group(key):
                     self._reconcile(key, errors)
             seen.update(dict.fromkeys(keys))
-        if self._engine.looks:
+        if self._engine.looks and self._engine.standing.is_current:
             groups = [key for key in seen if records.is_group(key)]
-            errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time)
+            errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time, self._engine.standing.number)
         if errors:
             message = f"{len(errors)} targets could not be looked at"
             raise ExceptionGroup(message, errors)
@@ -60,7 +60,7 @@ class Sweep:
             if target:
                 self._engine.reconcile(target, force=force)
                 if force and self._engine.looks:
-                    self._engine.looks.enrol(target)
+                    self._engine.looks.enrol(target, self._engine.standing.number)
             elif records.is_job(key):
                 self._expire(key)
             else:
@@ -70,19 +70,21 @@ class Sweep:
             errors.append(failure)
 
     def _forget(self, key: str) -> None:
-        """Keep the record of a target that the configuration no longer names, but take it off the index.
+        """Keep the record of a target that the current edition does not name, but take it off the index.
 
-        A target that comes back is new. Unless the configuration is an old one by now, of a worker that froze: the
-        record is read before the deployment is, so a target that the new one looked at meanwhile is left alone.
+        A target that comes back is new. A worker that is not current forgets nothing; nor does one that froze, because
+        a later edition has written its number into the record, or makes the save fail by doing so.
         """
         document = self._ports.store.load(key)
-        state = records.read_state(document.body)
-        if document.body and (state.definition or state.wake_at) and self._is_latest():
-            state = replace(state, definition="", wake_at=None, wakes=())
-            try:
-                self._ports.store.save(document, records.write(state), None)
-            except Conflict:
-                return  # the next tick sees it again
+        state, standing = records.read_state(document.body), self._engine.standing
+        if not document.body or not standing.leads(state):
+            return
+        gone = replace(state, definition="", edition=standing.number, wake_at=None, wakes=())
+        try:
+            if gone != state:
+                self._ports.store.save(document, records.write(gone), None)
+        except Conflict:
+            return  # the next tick sees it again
 
     def _expire(self, key: str) -> None:
         """Remove the record of a job, which is due when its time is over."""
@@ -93,29 +95,21 @@ class Sweep:
         except Conflict:
             return  # the next tick sees it again, if it is there
 
-    def _is_latest(self) -> bool:
-        """Whether nobody began to plan another configuration."""
-        known = deployment.load(self._ports.store)
-        latest = known.rollout.fingerprint if known.rollout else known.planned
-        return latest == self._engine.package.fingerprint
-
-    # --- The rollout of a configuration ------------------------------------------------------------------------------
+    # --- The rollout of an edition -----------------------------------------------------------------------------------
 
     def _roll_out(self, errors: list[Exception]) -> None:
-        """Rule 12: after a new configuration reconcile every target once, and forget what it no longer names."""
-        fingerprint = self._engine.package.fingerprint
-        while not self._engine.is_out_of_time():
-            known = deployment.load(self._ports.store)
-            if known.planned == fingerprint:
-                return
+        """Rule 12: reconcile every target of a new edition once, and forget what the edition does not name."""
+        known = self._engine.note_tick()
+        standing = self._engine.standing
+        while standing.is_current and not self._engine.is_out_of_time():
             rollout = known.rollout
-            if rollout is None or rollout.fingerprint != fingerprint:
-                deployment.change(self._ports.store, partial(_with_walk, Rollout(fingerprint)))
-                continue
-            rollout = self._advance(rollout, errors)
-            deployment.change(self._ports.store, partial(_with_walk, rollout))
-            if rollout.over and rollout.failed:
-                return  # begun anew by the next tick
+            if rollout is None or known.edition is None or known.edition.number != standing.number:
+                return
+            after = self._advance(rollout, errors)
+            saved = partial(edition.progress, rollout, after, standing.number)
+            known = deployment.change(self._ports.store, saved)
+            if after.over and after.failed:
+                return  # the next tick begins anew
 
     def _advance(self, rollout: Rollout, errors: list[Exception]) -> Rollout:
         """The next stretch of the rollout: over the targets first, then over the records that no target names."""
@@ -140,16 +134,6 @@ class Sweep:
         return rollout if keys else replace(rollout, targets_done=True, done_up_to="")
 
 
-def _with_walk(rollout: Rollout, known: Deployment) -> Deployment:
-    """Once a rollout began, nothing is planned until one is over: it forgets targets, and the next may have them back.
-
-    A rollout that met trouble does not count as done: a target that it could not look at is not planned yet.
-    """
-    if not rollout.over:
-        return replace(known, planned="", rollout=rollout)
-    return replace(known, planned="" if rollout.failed else rollout.fingerprint, rollout=None)
-
-
 # --- The brakes for everybody ----------------------------------------------------------------------------------------
 
 
@@ -160,4 +144,4 @@ def pause_all(store: Store, now: datetime) -> None:
 
 def resume_all(store: Store) -> None:
     """Let starts go on: the next ticks reconcile all targets, so that none waits for a wake that was far off."""
-    deployment.change(store, lambda known: replace(known, paused_since=None, planned="", rollout=None))
+    deployment.change(store, lambda known: edition.begin_again(replace(known, paused_since=None)))

@@ -96,8 +96,11 @@ class Looking:
 
     # --- Who reads what ----------------------------------------------------------------------------------------------
 
-    def enrol(self, target: Target) -> None:
-        """Have the groups of a target's sources and of its view looked at: what its configuration and the view name."""
+    def enrol(self, target: Target, edition: int) -> None:
+        """Have the groups of a target's sources and of its view looked at: what its configuration and the view name.
+
+        `edition` is the number of the one that names the target; the groups keep the highest.
+        """
         if target.key not in self._targets:
             return
         view = view_of(target)
@@ -105,39 +108,43 @@ class Looking:
         for group in dict.fromkeys(source.group for source in (*wanted, *((view,) if view else ()))):
             names = {source.name for source in wanted if source.group == group}
             views = frozenset({view.name} if view and view.group == group else ())
-            self._change(group, partial(_with_reader, target.key, names, views))
+            self._change(group, partial(_with_reader, target.key, names, views), edition)
 
     def _named_by(self, view: SourceTable) -> tuple[SourceTable, ...]:
         """The tables that a view named when it was last seen."""
         record = read_group(self._store.load(view.group.key).body)
         return _decode_all(record.views[view.name].sources) if view.name in record.views else ()
 
-    def _change(self, group: Group, change: Callable[[GroupRecord], GroupRecord]) -> None:
-        """Change a group's record, which is due at once if that changes anything."""
+    def _change(self, group: Group, change: Callable[[GroupRecord], GroupRecord], edition: int = 0) -> None:
+        """Change a group's record, which is due at once if that changes more than the number of the edition."""
         for _ in range(TRIES):
             document = self._store.load(group.key)
             record = read_group(document.body)
             changed = change(record)
+            due_at = record.due_at if changed == record else self._clock.now()
+            changed = replace(changed, edition=max(edition, record.edition), due_at=due_at)
             if changed == record:
                 return
             try:
-                now = self._clock.now()
-                self._store.save(document, write_group(replace(changed, due_at=now)), now)
+                self._store.save(document, write_group(changed), due_at)
             except Conflict:
                 continue
             return
 
     # --- A look ------------------------------------------------------------------------------------------------------
 
-    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool]) -> list[Exception]:
-        """Look at groups that are due, in their order, while there is time; the exceptions of those that failed."""
+    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool], edition: int) -> list[Exception]:
+        """Look at groups that are due, in their order, while there is time; the exceptions of those that failed.
+
+        `edition` is the number of the current one, as this invocation read it.
+        """
         failures: list[Exception] = []
 
         def look(key: str) -> None:
             if is_over():
                 return
             try:
-                self.look(key)
+                self.look(key, edition)
             except Exception as failure:  # noqa: BLE001 - whatever it is, the other groups must not wait for it
                 failure.add_note(f"group {key}")
                 failures.append(failure)
@@ -145,12 +152,12 @@ class Looking:
         self._each(look, keys)
         return failures
 
-    def look(self, key: str) -> None:
-        """Look at one group that is due."""
+    def look(self, key: str, edition: int) -> None:
+        """Look at one group that is due; a group of a later edition has readers that this worker cannot signal."""
         group = group_of(key)
         document = self._store.load(key)
         record = read_group(document.body)
-        if group is None or not document.body:
+        if group is None or not document.body or record.edition > edition:
             return
         interval = self._interval(group, record)
         if interval is None:
@@ -212,7 +219,7 @@ class Looking:
                 continue
             record = self._name_sources(target, looked.group, record, view, record.views[name].sources)
             if record.views[name].when:
-                signal = Signal(view.moment, "the view names other sources")
+                signal = Signal(view.moment, "the view names other sources", unseen=True)
                 self._reconcile(target, (Signalled(signal),))
         return record
 
@@ -224,7 +231,7 @@ class Looking:
         groups = {source.group for source in (*wanted, *_decode_all(before))}
         for other in sorted(groups - {group}, key=lambda each: each.key):
             names = {source.name for source in wanted if source.group == other}
-            self._change(other, partial(_with_reader, target.key, names, frozenset()))
+            self._change(other, partial(_with_reader, target.key, names, frozenset()), record.edition)
         own = {source.name for source in wanted if source.group == group}
         return _with_reader(target.key, own, frozenset(), record)
 

@@ -84,6 +84,8 @@ class GroupRecord(Value, frozen=True):
 
     sources: dict[str, SourceMemory] = msgspec.field(default_factory=dict)
     views: dict[str, ViewMemory] = msgspec.field(default_factory=dict)
+    edition: int = 0
+    """The number of the last edition (rule 12) of which a target was enrolled: only later ones may look or forget."""
     doublings: int = 0
     throttled_at: datetime | None = None
     due_at: datetime | None = None

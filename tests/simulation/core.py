@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 MODULES = (
     "refresh.owed",
     "refresh.timing",
+    "refresh.edition",
     "refresh.planning",
     "refresh.decide",
     "refresh.proven",

@@ -94,8 +94,7 @@ def excused_by_world(sim: Simulation, target: Target, hold: Hold | None) -> bool
 
 def at_rest(sim: Simulation) -> bool:
     """Whether nothing is going to happen any more, as far as the world can tell."""
-    planned = sim.deployment().planned == sim.configuration.fingerprint
-    idle = planned and not sim.active and not sim.undelivered
+    idle = sim.is_rolled_out() and not sim.active and not sim.undelivered
     return idle and all(_rests(sim, target) for target in sim.configuration.targets)
 
 

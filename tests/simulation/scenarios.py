@@ -20,7 +20,7 @@ from shared.inbound.messages import Arrived
 from shared.refresh import records
 from shared.refresh.inputs import Listed, Reported, Signalled
 from shared.refresh.ports import Document, Phase, Report
-from shared.refresh.state import Blocked, Owed, Run, Signal, Situation, State
+from shared.refresh.state import Blocked, Deployment, Edition, Owed, Run, Signal, Situation, State
 from shared.targets import GlueView, Policy, Schedule, Target
 from tests.simulation.core import Core
 from tests.simulation.faults import CallFault, Fate, Script
@@ -58,14 +58,15 @@ def deployed(
     sim = Simulation(core, script or Script(), character(kind, LISTING, CALL), configuration, **world)
     for target in configuration.targets:
         settle(sim, target)
-    deployment = replace(sim.deployment(), planned=configuration.fingerprint)
+    package = configuration.package(configuration.targets[0].cloud)
+    deployment = Deployment(edition=Edition(1, package.fingerprint, package.generation))
     sim.store.save(sim.store.load(records.DEPLOYMENT_KEY), records.write(deployment), None)
     return sim
 
 
 def settle(sim: Simulation, target: Target, **known: Any) -> None:
     """Write a target's record: planned, idle, and what else is known of it."""
-    state = State(definition=target.definition, planned_until=at(0), **known)
+    state = State(**{"definition": target.definition, "planned_until": at(0), "edition": 1, **known})
     sim.store.save(Document(target.key), records.write(state), state.wake_at)
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from shared.config.load import Configuration
 from shared.inbound import eventbridge
 from shared.inbound.arrivals import ObjectArrived
@@ -277,8 +279,7 @@ class Simulation:
         """The next minute at which some worker may find something due, or a new configuration to plan."""
         if not self.ticks:
             return
-        planned = records.read_deployment(self.store.load(records.DEPLOYMENT_KEY).body).planned
-        if planned != self.configuration.fingerprint:
+        if not self.is_rolled_out():
             self._arm_tick(self.hub.now)
         elif self.store.wake_at:
             due = seconds(min(self.store.wake_at.values())) - MINUTE
@@ -332,19 +333,33 @@ class Simulation:
     def _command(self, engine: Any, worker: Worker, target: Target | None, *, paused: bool) -> None:
         happened: Input = PauseAsked() if paused else ResumeAsked()
         if target:
-            engine.reconcile(target, (happened,), may_call=False)
+            made = self.core.engine.Engine(engine.package, engine.ports, standing=self.core.edition.COMMAND)
+            made.reconcile(target, (happened,), may_call=False)
         elif paused:
             self.core.sweep.pause_all(worker, worker.now())
         else:
             self.core.sweep.resume_all(worker)
+
+    def is_rolled_out(self) -> bool:
+        """Whether the deployed package is the current edition, and its rollout is over."""
+        return self.core.edition.is_rolled_out(self.deployment(), self.configuration.package(self._cloud()))
 
     def is_paused(self, key: str) -> bool:
         """Whether people left the target so, or everything ("")."""
         return next((deed.paused for deed in reversed(self.deeds) if deed.key == key), False)
 
     def configure(self, configuration: Configuration) -> None:
-        """A new configuration is deployed: whoever begins from now on reads it."""
-        self._tell("world: a new configuration")
+        """A new package is deployed: whoever begins from now on reads its configuration."""
+        self._tell("world: a new package")
+        self._deploy(replace(configuration, generation=at(self.hub.now)))
+
+    def roll_back(self, configuration: Configuration) -> None:
+        """A package of before is put back, as it was: nobody packaged anything."""
+        self._tell("world: a rollback")
+        self.older = None
+        self._deploy(configuration)
+
+    def _deploy(self, configuration: Configuration) -> None:
         known = {target.key: target for target in self.configuration.targets}
         for target in configuration.targets:
             before = known.get(target.key)

@@ -44,11 +44,12 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, Timing, reso
 from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared.config.load import Configuration, load
 from shared.refresh import planning
+from shared.refresh.edition import is_rolled_out
 from shared.refresh.engine import Ports
 from shared.refresh.ports import Waker
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
 from shared.refresh.state import Blocked, State, Wake
-from shared.targets import ItemJob
+from shared.targets import Cloud, ItemJob
 from tests.support import swagger
 from tests.support.azure_host import SALES, US, WORKSPACE, HandClock, blob_created
 from tests.support.azurite_server import Account
@@ -374,7 +375,7 @@ class Deployment:
         return resource_name(WORKSPACE, SALES, job.name, {"executionData": data} if data else None)
 
     def _is_planned(self, rows: Mapping[str, Mapping[str, Any]]) -> bool:
-        return read_deployment(_body(rows, DEPLOYMENT_KEY)).planned == self.configuration.fingerprint
+        return is_rolled_out(read_deployment(_body(rows, DEPLOYMENT_KEY)), self.configuration.package(Cloud.AZURE))
 
     def states(self) -> dict[str, State]:
         """What the records say, by target."""

@@ -16,7 +16,7 @@ from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.inputs import PauseAsked, Signalled
 from shared.refresh.ports import Conflict, Phase, Started, StoreDownError
-from shared.refresh.state import Blocked, Deployment, Owed, Signal, Situation, State, Wake
+from shared.refresh.state import Blocked, Deployment, Edition, Owed, Rollout, Signal, Situation, State, Wake
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule
 from tests.support.core import (
@@ -157,7 +157,8 @@ def test_an_answer_about_a_run_that_moved_on_is_dropped() -> None:
 
 
 def _planned(stage: Stage) -> dict[str, Any]:
-    return {"definition": stage.target().definition, "planned_until": NOON}
+    state = stage.state()
+    return {"definition": stage.target().definition, "planned_until": NOON, "edition": 1, "judged_by": state.judged_by}
 
 
 def test_an_unknown_outcome_is_looked_up_and_not_sent_again() -> None:
@@ -232,7 +233,7 @@ def test_a_shorter_silence_does_not_end_a_longer_one() -> None:
 
 def test_a_record_that_moves_on_at_every_attempt_sends_the_delivery_back() -> None:
     """Nothing of it is lost: it is not acknowledged."""
-    stage = Stage()
+    stage = planned(Stage())
     stage.put(State())
 
     def always_first(key: str) -> None:
@@ -342,7 +343,8 @@ def test_a_wake_that_meets_its_save_leaves_it() -> None:
 
 def planned(stage: Stage) -> Stage:
     """With the configuration planned already."""
-    body = records.write(Deployment(planned=stage.configuration.fingerprint))
+    package = stage.engine.package
+    body = records.write(Deployment(edition=Edition(1, package.fingerprint, package.generation)))
     stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
     return stage
 
@@ -440,7 +442,7 @@ def test_a_walk_that_met_trouble_is_begun_anew() -> None:
     with pytest.raises(ExceptionGroup):
         Sweep(stage.engine).tick()
     deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
-    assert (deployment.planned, deployment.rollout) == ("", None)
+    assert deployment.rollout == Rollout()
     assert stage.state("b").owed
 
 

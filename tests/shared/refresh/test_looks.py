@@ -30,13 +30,16 @@ class ScriptedLooks:
         self.looked_before: list[str] = []
         self.looked_at: list[str] = []
         self.failures: list[Exception] = []
+        self.editions: set[int] = set()
 
-    def enrol(self, target: Target) -> None:
+    def enrol(self, target: Target, edition: int) -> None:
         """Keep who was."""
+        self.editions.add(edition)
         self.enrolled.append(target.name)
 
-    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool]) -> list[Exception]:
+    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool], edition: int) -> list[Exception]:
         """Keep what was."""
+        self.editions.add(edition)
         self.looked_at += [key for key in keys if not is_over()]
         return self.failures
 

@@ -37,7 +37,7 @@ from shared.refresh.inputs import (
 from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase, Report, Started
-from shared.refresh.state import Blocked, Cancelled, Outcome, Owed, Paused, Run, Signal, Situation, State
+from shared.refresh.state import Blocked, Cancelled, JudgedBy, Outcome, Owed, Paused, Run, Signal, Situation, State
 from shared.refresh.timing import Context, spread
 from tests.support.core import (
     ALREADY,
@@ -83,9 +83,11 @@ def the_run(state: State) -> Run:
 
 # --- The table -------------------------------------------------------------------------------------------------------
 
+JUDGED_BY = JudgedBy("daily", None, None, seconds(30), seconds(600))
+
 EVERYWHERE: tuple[Input, ...] = (
     Signalled(Signal(at(5), "new")),
-    Planned("d.s", at(5)),
+    Planned("d.s", at(5), None, 2, JUDGED_BY),
     WakeSpent(at(5)),
     Hinted(),
     PauseAsked(),
@@ -258,7 +260,10 @@ def test_a_signal_that_adds_nothing_needs_no_write() -> None:
 def test_planned_and_spent_are_noted() -> None:
     """What was planned for which configuration, and that a wake is in flight no more."""
     after = folded(State(wakes=(at(5), at(9))), WakeSpent(at(5))).state
-    assert folded(after, Planned("d.s", at(7))).state == State(definition="d.s", planned_until=at(7), wakes=(at(9),))
+    planned = folded(after, Planned("d.s", at(7), at(8), 2, JUDGED_BY)).state
+    assert planned == State(
+        definition="d.s", planned_until=at(7), again_at=at(8), wakes=(at(9),), edition=2, judged_by=JUDGED_BY
+    )
 
 
 @pytest.mark.parametrize("situation", list(S))

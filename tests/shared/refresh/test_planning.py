@@ -8,51 +8,112 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from shared.refresh.edition import COMMAND, Standing
 from shared.refresh.inputs import Planned, Signalled
 from shared.refresh.planning import ROLLED_OUT, next_scheduled, plan
-from shared.refresh.state import State
+from shared.refresh.state import JudgedBy, State
 from shared.targets import Schedule
 from tests.support.core import NOON, a_target, at
 
 HOURLY = a_target(schedule=Schedule("0 * * * *"))
 BOTH = replace(HOURLY, full_schedule=Schedule("0 3 * * *"))
+NUMBER = 4
 
 
-def planned(target: Any, state: State, now: datetime) -> list[tuple[str, bool, bool]]:
-    """The reasons that are signalled, and whether each is full and asked."""
-    happened = plan(state, target, target.definition, now)
+def current(now: datetime, *, older_at: datetime | None = None, number: int = NUMBER) -> Standing:
+    """The standing of a worker of the current edition, which read the deployment's record now."""
+    return Standing(number, is_current=True, read_at=now, older_at=older_at)
+
+
+def planned(target: Any, state: State, now: datetime, edition: Standing | None = None) -> list[tuple[str, bool, bool]]:
+    """The reasons that are signalled, and whether each is full, and a time that no known run covers."""
+    happened = plan(state, target, edition or current(now), now)
     return [
-        (item.signal.reason, item.signal.full, item.signal.asked) for item in happened if isinstance(item, Signalled)
+        (item.signal.reason, item.signal.full, item.signal.unseen) for item in happened if isinstance(item, Signalled)
     ]
 
 
+def noted(target: Any, state: State, now: datetime, edition: Standing | None = None) -> Planned:
+    """What is noted of a plan."""
+    last = plan(state, target, edition or current(now), now)[-1]
+    assert isinstance(last, Planned)
+    return last
+
+
 def known(target: Any, **fields: Any) -> State:
-    """Planned at noon."""
-    return State(definition=target.definition, planned_until=NOON, **fields)
+    """Planned at noon, by the current edition or by the one before."""
+    return State(**{"definition": target.definition, "planned_until": NOON, "edition": NUMBER, **fields})
 
 
 def test_a_new_target_is_signalled_and_its_past_schedule_is_not() -> None:
     """Rule 12: schedule times before it was first seen are no signals."""
     assert planned(HOURLY, State(), at(60)) == [("new in the configuration", False, True)]
-    again_at = at(60) + ROLLED_OUT
-    assert Planned(HOURLY.definition, at(60), again_at) in plan(State(), HOURLY, HOURLY.definition, at(60))
+    policy = HOURLY.policy
+    judged_by = JudgedBy("daily", policy.objective, policy.look, policy.quiet_period, policy.max_wait)
+    expected = Planned(HOURLY.definition, at(60), at(60) + ROLLED_OUT, NUMBER, judged_by)
+    assert noted(HOURLY, State(), at(60)) == expected
 
 
-def test_what_an_older_release_took_for_nobodys_is_caught() -> None:
+def test_what_an_older_package_ignored_is_caught() -> None:
     """A while after a change of the sources there is one more signal, and only one."""
     state = known(HOURLY, again_at=at(900))
     assert next_scheduled(state, HOURLY.schedules, at(60)) == at(900)
     assert planned(HOURLY, state, at(899)) == []
     assert planned(HOURLY, state, at(900)) == [("what arrived during the update", False, True)]
-    assert plan(state, HOURLY, HOURLY.definition, at(900))[-1] == Planned(HOURLY.definition, at(900))
+    assert (noted(HOURLY, state, at(900)).until, noted(HOURLY, state, at(900)).again_at) == (at(900), None)
+
+
+def test_the_second_signal_waits_for_the_end_of_older_ticks() -> None:
+    """No tick of an older package came for 15 minutes, as of the moment at which the deployment's record was read."""
+    state, came = known(a_target(), again_at=at(900)), at(600)
+    assert planned(a_target(), state, at(900), current(at(900), older_at=came)) == []
+    waits = noted(a_target(), state, at(900), current(at(900), older_at=came))
+    assert waits.again_at == came + ROLLED_OUT
+    later = replace(state, again_at=waits.again_at)
+    assert planned(a_target(), later, at(1501), current(at(1499), older_at=came)) == []
+    assert planned(a_target(), later, at(1501), current(at(1500), older_at=came)) != []
+
+
+def test_the_second_signal_is_as_of_the_reading_of_the_deployment() -> None:
+    """A worker that froze after it read which edition is current does not know what came since."""
+    state = known(a_target(), again_at=at(900))
+    assert plan(state, a_target(), current(at(899)), at(5000)) == ()
 
 
 def test_a_schedule_that_comes_due_meanwhile_keeps_the_second_signal() -> None:
     """So does a change of the schedule."""
     state = known(HOURLY, again_at=at(3700))
-    assert plan(state, HOURLY, HOURLY.definition, at(3600))[-1] == Planned(HOURLY.definition, at(3600), at(3700))
+    assert noted(HOURLY, state, at(3600)).again_at == at(3700)
     other = replace(HOURLY, schedule=Schedule("30 * * * *"))
-    assert plan(state, other, other.definition, at(60)) == (Planned(other.definition, at(60), at(3700)),)
+    assert planned(other, state, at(60)) == []
+    assert noted(other, state, at(60)).again_at == at(3700)
+
+
+@pytest.mark.parametrize(
+    ("edition", "is_signalled"), [(NUMBER, False), (NUMBER - 1, False), (NUMBER - 2, True), (0, True)]
+)
+def test_a_target_that_an_edition_in_between_passed_over_is_signalled(edition: int, *, is_signalled: bool) -> None:
+    """Its workers may have ignored the target's events, whose sources are the same again."""
+    happened = planned(a_target(), known(a_target(), edition=edition), at(60))
+    assert happened == [("a configuration in between may have left it out", False, True)] * is_signalled
+
+
+@pytest.mark.parametrize(
+    ("standing", "number"),
+    [
+        (Standing(NUMBER, is_current=False, read_at=at(3600)), NUMBER),
+        (Standing(NUMBER, is_current=False, read_at=at(3600)), NUMBER - 1),
+        (Standing(NUMBER, is_current=True, read_at=at(3600)), NUMBER + 1),
+        (COMMAND, NUMBER),
+        (COMMAND, 0),
+    ],
+)
+def test_who_is_not_current_plans_nothing(standing: Standing, number: int) -> None:
+    """Neither an older package, nor a worker that finds a higher number than its own, nor the command line."""
+    changed = replace(HOURLY, after=("other",), schedule=None)
+    state = known(HOURLY, edition=number, again_at=at(900))
+    assert plan(state, changed, standing, at(3600)) == ()
+    assert plan(State(edition=number), changed, standing, at(3600)) == ()
 
 
 def test_changed_sources_are_signalled_once() -> None:
@@ -82,7 +143,7 @@ def test_each_schedule_has_its_own_digest() -> None:
 def test_a_definition_of_release_1_is_the_same_schedules() -> None:
     """Release 1 had one digest for both schedules; its records lose no due time, and changed ones count from now."""
     sources, *_ = BOTH.definition.split(".")
-    state = State(definition=f"{sources}.{BOTH.schedules_of_release_1}", planned_until=NOON)
+    state = State(definition=f"{sources}.{BOTH.schedules_of_release_1}", planned_until=NOON, edition=NUMBER - 1)
     assert planned(BOTH, state, at(3600)) == [("scheduled at 2026-01-31 13:00Z", False, False)]
     changed = replace(BOTH, full_schedule=None)
     assert planned(changed, state, at(3600)) == []
@@ -113,12 +174,12 @@ def test_a_full_schedule_asks_for_a_full_refresh() -> None:
         (HOURLY, known(HOURLY), at(3599)),
         (HOURLY, known(HOURLY, wake_at=at(3600)), at(3599)),
         (a_target(), known(a_target()), at(10**6)),
-        (HOURLY, State(definition=HOURLY.definition), at(10**6)),
+        (HOURLY, known(HOURLY, planned_until=None), at(10**6)),
     ],
 )
 def test_usually_there_is_nothing(target: Any, state: State, now: datetime) -> None:
     """Not due, nothing scheduled, or never planned."""
-    assert plan(state, target, target.definition, now) == ()
+    assert plan(state, target, current(now), now) == ()
 
 
 def test_the_next_time_is_the_nearer_of_both() -> None:

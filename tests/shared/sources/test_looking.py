@@ -90,13 +90,13 @@ class Lookout:
         self.clouds.looks.clear()
         for key in self.stage.store.due(self.stage.clock.now(), 100):
             if key.startswith("group:"):
-                self.looking.look(key)
+                self.looking.look(key, 1)
         return list(self.clouds.looks)
 
     def settle(self) -> None:
         """Enrol all and look until all is known; what was signalled is forgotten."""
         for target in self.stage.configuration.targets:
-            self.looking.enrol(target)
+            self.looking.enrol(target, 1)
         while self.round():
             pass
         for target in self.stage.configuration.targets:
@@ -149,13 +149,13 @@ def test_a_views_sources_are_found_in_the_view(lookout: Lookout) -> None:
 def test_what_is_enrolled_is_due_at_once_and_once() -> None:
     """The first look comes with the next tick; enrolling again changes nothing, also what was found in the view."""
     made = Lookout()
-    made.looking.enrol(DAILY)
+    made.looking.enrol(DAILY, 1)
     assert due(made) == at(100)
     made.clouds.catalog.put("orders", "s3://a/1.json", 11)
     put_view(made, 11, names=("sales/orders",))
     made.round()
     saves = made.stage.store.saves
-    made.looking.enrol(DAILY)
+    made.looking.enrol(DAILY, 1)
     assert made.stage.store.saves == saves
 
 
@@ -163,7 +163,7 @@ def test_a_target_that_does_not_look_is_left_alone() -> None:
     """`look = "off"`: neither signals nor proofs."""
     off = replace(DAILY, policy=replace(LOOKS, look=None))
     made = Lookout(off)
-    made.looking.enrol(off)
+    made.looking.enrol(off, 1)
     assert made.stage.store.due(at(1e6), 10) == []
     assert made.looking.before_start(off, State()) is None
 
@@ -194,7 +194,7 @@ def test_configured_iceberg_tables_are_looked_at_too() -> None:
     target = replace(DAILY, on=on)
     made = Lookout(target)
     made.clouds.catalog.put("extra", "s3://e/1.json", 1)
-    made.looking.enrol(target)
+    made.looking.enrol(target, 1)
     assert made.round() == ["database sales: daily extra", "namespace ns of table bucket lake: t"]
     assert made.stage.state().owed
 
@@ -202,7 +202,7 @@ def test_configured_iceberg_tables_are_looked_at_too() -> None:
 def test_groups_of_later_releases_are_left_alone(lookout: Lookout) -> None:
     """Nothing is asked, nothing is written; nor where the record is gone."""
     for key in ("group:kafka:x", RAW.key.replace("raw", "none")):
-        lookout.looking.look(key)
+        lookout.looking.look(key, 1)
     assert lookout.clouds.looks == []
 
 
@@ -265,7 +265,7 @@ def test_the_memory_comes_after_the_signals(lookout: Lookout) -> None:
 
     lookout.stage.store.before_save = die
     with pytest.raises(RuntimeError):
-        lookout.looking.look(RAW.key)
+        lookout.looking.look(RAW.key, 1)
     assert lookout.stage.state().owed
     lookout.stage.store.before_save = lambda _key: None
     lookout.round()
@@ -284,10 +284,10 @@ def test_two_that_look_at_once_both_tell(lookout: Lookout) -> None:
 
     def look_too(*_: object) -> None:
         lookout.clouds.before = lambda *_: None
-        other.look(RAW.key)
+        other.look(RAW.key, 1)
 
     lookout.clouds.before = look_too
-    lookout.looking.look(RAW.key)
+    lookout.looking.look(RAW.key, 1)
     owed = lookout.stage.state().owed
     assert owed
     assert owed.at_least == 1
@@ -315,7 +315,7 @@ def test_a_reader_that_the_configuration_dropped_is_not_signalled() -> None:
     made = Lookout(one, two)
     made.clouds.log.commit(0, metadata_commit() + b"\n" + data_commit())
     for target in (one, two):
-        made.looking.enrol(target)
+        made.looking.enrol(target, 1)
     made.looking = made.of(replace(one, on=()), two)
     made.round()
     assert (made.stage.state("one").owed, made.stage.state("two").owed is not None) == (None, True)
@@ -342,8 +342,8 @@ def test_sources_come_first_then_the_list_then_the_view(lookout: Lookout) -> Non
 
     lookout.stage.platform.answers["list"] = [list_runs]
     lookout.clouds.before = lambda _group, known: order.append("sources" if known.sources else "view")
-    lookout.looking.look(RAW.key)
-    lookout.looking.look(SALES.key)
+    lookout.looking.look(RAW.key, 1)
+    lookout.looking.look(SALES.key, 1)
     assert order == ["sources", "sources", "list", "view"]
 
 
@@ -568,9 +568,9 @@ def test_groups_are_looked_at_while_there_is_time(lookout: Lookout) -> None:
 
     lookout.clouds.before = fail
     keys = [RAW.key, SALES.key]
-    [failure] = lookout.looking.look_at(keys, lambda: False)
+    [failure] = lookout.looking.look_at(keys, lambda: False, 1)
     assert failure.__notes__ == [f"group {RAW.key}"]
     assert "database sales: daily orders" in lookout.clouds.looks
     lookout.clouds.looks.clear()
-    assert lookout.looking.look_at(keys, lambda: True) == []
+    assert lookout.looking.look_at(keys, lambda: True, 1) == []
     assert lookout.clouds.looks == []

@@ -1,0 +1,134 @@
+"""Rule 12: which package is current, and who becomes so."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from shared.refresh import edition
+from shared.refresh.edition import TAKES_OVER, begin_again, is_rolled_out, join, note_tick, progress, standing
+from shared.refresh.state import Deployment, Edition, Rollout, State
+from shared.targets import Package
+from tests.support.core import NOON, at
+
+MONDAY, TUESDAY = NOON - timedelta(days=2), NOON - timedelta(days=1)
+OLDER = Package((), "older", MONDAY)
+NEWER = Package((), "newer", TUESDAY)
+LATEST = Deployment(edition=Edition(7, "newer", TUESDAY))
+
+
+def ticks(known: Deployment, package: Package, *seconds: float) -> Deployment:
+    """What the record becomes by ticks of a package at these seconds after noon."""
+    for second in seconds:
+        known = note_tick(known, package, at(second))
+    return known
+
+
+def test_the_first_package_is_the_first_edition() -> None:
+    """Also where release 1 left a record without one."""
+    assert join(Deployment(), OLDER) == Deployment(edition=Edition(1, "older", MONDAY), rollout=Rollout())
+
+
+def test_a_later_generation_is_the_next_edition() -> None:
+    """Whatever it finds: a rollout that is not over, a note of older ticks."""
+    known = replace(LATEST, edition=Edition(7, "older", MONDAY), rollout=Rollout("key"), older_since=NOON)
+    assert join(known, NEWER) == Deployment(edition=Edition(8, "newer", TUESDAY), rollout=Rollout())
+
+
+@pytest.mark.parametrize("package", [OLDER, NEWER])
+def test_an_older_generation_and_the_same_one_leave_the_record(package: Package) -> None:
+    """An older one may take over by ticks only."""
+    assert join(LATEST, package) is LATEST
+
+
+@pytest.mark.parametrize(("fingerprint", "is_later"), [("newer", False), ("a", False), ("z", True)])
+def test_the_fingerprint_breaks_ties(fingerprint: str, *, is_later: bool) -> None:
+    """Two packages of one moment: one of them is later for all workers."""
+    assert (join(LATEST, Package((), fingerprint, TUESDAY)) is not LATEST) == is_later
+
+
+@pytest.mark.parametrize(
+    ("package", "is_current"), [(OLDER, False), (NEWER, True), (Package((), "newer", MONDAY), False)]
+)
+def test_a_standing_is_the_number_that_was_read(package: Package, *, is_current: bool) -> None:
+    """The same configuration of another generation is another package."""
+    found = standing(replace(LATEST, older_at=at(5)), package, at(9))
+    assert (found.number, found.is_current, found.read_at, found.older_at) == (7, is_current, at(9), at(5))
+
+
+@pytest.mark.parametrize(("number", "leads"), [(6, True), (7, True), (8, False)])
+def test_a_higher_number_in_a_record_is_left_alone(number: int, *, leads: bool) -> None:
+    """A worker that froze is not current any more where a later edition has been."""
+    assert standing(LATEST, NEWER, NOON).leads(State(edition=number)) == leads
+    assert not standing(LATEST, OLDER, NOON).leads(State(edition=number))
+    assert not edition.COMMAND.leads(State())
+
+
+def test_each_tick_is_noted() -> None:
+    """G8: `status` says since when none came. A current one wipes the note of older ones, but not when they came."""
+    assert ticks(LATEST, NEWER, 60) == replace(LATEST, ticked_at=at(60))
+    older = ticks(LATEST, OLDER, 60, 120)
+    assert older == replace(LATEST, ticked_at=at(120), older_since=at(60), older_at=at(120))
+    assert ticks(older, NEWER, 180) == replace(LATEST, ticked_at=at(180), older_at=at(120))
+
+
+def test_a_note_that_stood_for_half_an_hour_makes_the_older_one_current() -> None:
+    """A rollback that nobody packaged."""
+    half_an_hour = TAKES_OVER.total_seconds()
+    almost = ticks(LATEST, OLDER, 60, half_an_hour + 59)
+    assert almost.edition == LATEST.edition
+    over = ticks(almost, OLDER, half_an_hour + 60)
+    assert (over.edition, over.rollout, over.older_since) == (Edition(8, "older", MONDAY), Rollout(), None)
+
+
+def test_current_ticks_in_between_keep_an_older_one_from_taking_over() -> None:
+    """A canary: both tick, and the newer one stays."""
+    known = LATEST
+    for minute in range(1, 90):
+        known = ticks(known, NEWER if minute % 20 == 0 else OLDER, minute * 60)
+    assert known.edition == LATEST.edition
+
+
+def test_who_comes_back_after_a_rollback_is_the_next_edition() -> None:
+    """Its generation is later than the one that was put back."""
+    put_back = ticks(LATEST, OLDER, 0, TAKES_OVER.total_seconds())
+    assert ticks(put_back, NEWER, 1900).edition == Edition(9, "newer", TUESDAY)
+
+
+def test_begin_again_is_the_next_number() -> None:
+    """`resume --all`: a worker that read the number before plans nothing any more."""
+    again = begin_again(LATEST)
+    assert (again.edition, again.rollout) == (Edition(8, "newer", TUESDAY), Rollout())
+    assert standing(again, NEWER, NOON).is_current
+    assert begin_again(Deployment()) == Deployment(rollout=Rollout())
+
+
+def rolling(rollout: Rollout | None) -> Deployment:
+    """The record during a rollout."""
+    return replace(LATEST, rollout=rollout)
+
+
+def test_progress_is_saved_where_the_rollout_is_as_it_was_read() -> None:
+    """Somebody else's progress, another edition, or one that begins anew stand."""
+    before, after = Rollout("a"), Rollout("b")
+    assert progress(before, after, 7, rolling(before)) == rolling(after)
+    for known in (rolling(Rollout("c")), rolling(None), begin_again(rolling(before)), Deployment(rollout=before)):
+        assert progress(before, after, 7, known) is known
+
+
+@pytest.mark.parametrize(("failed", "left"), [(False, None), (True, Rollout())])
+def test_a_rollout_is_over_or_begins_anew(*, failed: bool, left: Rollout | None) -> None:
+    """One in which a target failed has targets that are not planned yet."""
+    before = Rollout("a", targets_done=True)
+    known = progress(before, replace(before, failed=failed, over=True), 7, rolling(before))
+    assert known.rollout == left
+    assert is_rolled_out(known, NEWER) == (not failed)
+    assert not is_rolled_out(known, OLDER)
+
+
+def test_times_are_of_the_ticks() -> None:
+    """None is made up: a record that nobody ticked for says so."""
+    noted: list[datetime | None] = [Deployment().ticked_at, join(Deployment(), OLDER).ticked_at]
+    assert noted == [None, None]

@@ -1,0 +1,202 @@
+"""Rule 12 through the loop: what workers of several packages, and the command line, do to one deployment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from shared.config.load import Configuration
+from shared.refresh import records
+from shared.refresh.edition import COMMAND
+from shared.refresh.engine import Engine
+from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
+from shared.refresh.ports import Started
+from shared.refresh.state import Deployment, Signal, Situation, State
+from shared.refresh.sweep import Sweep, pause_all, resume_all
+from shared.targets import Cloud, Schedule, Target
+from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at
+
+HOURLY = Schedule("0 * * * *")
+
+
+def package(stage: Stage, day: int, *targets: Target) -> Engine:
+    """A worker of the package that was made on that day of January, with these targets."""
+    configuration = Configuration(targets, generation=NOON - timedelta(days=31 - day))
+    return Engine(configuration.package(Cloud.AWS), stage.world)
+
+
+def tick(stage: Stage, day: int, *targets: Target) -> None:
+    """A tick of a package."""
+    Sweep(package(stage, day, *targets)).tick()
+
+
+def deployment(stage: Stage) -> Deployment:
+    """What the store knows of the deployment."""
+    return records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
+
+
+def signal(second: float) -> Signalled:
+    """Data arrived then."""
+    return Signalled(Signal(at(second), "arrival"))
+
+
+def test_an_event_in_a_later_package_makes_the_next_edition_too() -> None:
+    """And the next tick rolls it out."""
+    stage = Stage(a_target("a"), a_target("b"))
+    tick(stage, 1, a_target("a"))
+    package(stage, 2, a_target("a"), a_target("b")).reconcile(stage.target("a"), [signal(1)])
+    known = deployment(stage)
+    assert known.edition
+    assert (known.edition.number, known.rollout is None) == (2, False)
+    tick(stage, 2, a_target("a"), a_target("b"))
+    assert (stage.state("a").edition, stage.state("b").edition, deployment(stage).rollout) == (2, 2, None)
+
+
+def test_a_rollout_writes_every_record_with_what_status_judges_by() -> None:
+    """Also where nothing else changed: that fences workers of other editions that froze."""
+    policy = replace(a_target("a").policy, objective=timedelta(hours=1))
+    stage = Stage(a_target("a"))
+    tick(stage, 1, a_target("a"))
+    before = stage.state("a")
+    tick(stage, 2, a_target("a", policy=policy))
+    after = stage.state("a")
+    assert after.judged_by
+    assert (before.edition, after.edition, after.judged_by.objective) == (1, 2, timedelta(hours=1))
+    assert after.owed == before.owed
+
+
+def test_an_older_tick_forgets_nothing_and_plans_nothing() -> None:
+    """The target that only the newer package names stays, whoever ticks afterwards (seed 987700958)."""
+    both = a_target("a"), a_target("b", schedule=HOURLY)
+    stage = Stage(*both)
+    tick(stage, 1, a_target("a"))
+    tick(stage, 2, *both)
+    before = stage.state("a"), stage.state("b")
+    tick(stage, 1, a_target("a", schedule=HOURLY))
+    assert (stage.state("a"), stage.state("b")) == before
+    known = deployment(stage)
+    assert (known.older_since, known.older_at) == (NOON, NOON)
+
+
+def test_a_worker_that_froze_forgets_nothing_of_a_later_edition() -> None:
+    """It read the deployment's record while it was current; each record has a higher number since."""
+    stage = Stage(a_target("a"), a_target("b"))
+    tick(stage, 1, a_target("a"))
+    frozen = package(stage, 1, a_target("a"))
+    assert frozen.standing.is_current
+    tick(stage, 2, a_target("a"), a_target("b"))
+    before = stage.state("a"), stage.state("b")
+    Sweep(frozen)._forget(stage.target("b").key)
+    frozen.reconcile(a_target("a", schedule=HOURLY), force=True)
+    assert (stage.state("a"), stage.state("b")) == before
+
+
+def test_an_older_worker_takes_events_and_leaves_the_record_due_within_a_minute() -> None:
+    """The current one then sees to what is not the older one's to decide."""
+    stage = Stage(a_target("a", schedule=HOURLY), platform=ScriptedPlatform(start=[Started("r1")]))
+    tick(stage, 1, a_target("a"))
+    tick(stage, 2, a_target("a", schedule=HOURLY))
+    stage.at(600)
+    package(stage, 1, a_target("a")).reconcile(a_target("a"), [signal(600)])
+    state = stage.state("a")
+    assert state.owed
+    assert state.wake_at
+    assert state.wake_at <= at(660)
+    assert (state.edition, state.definition) == (2, a_target("a", schedule=HOURLY).definition)
+
+
+def test_an_older_worker_starts_and_follows_runs() -> None:
+    """During an update nothing stands still."""
+    stage = Stage(a_target("a"), platform=ScriptedPlatform(start=[Started("r1")]))
+    tick(stage, 2, a_target("a"))
+    stage.at(600)
+    package(stage, 1, a_target("a")).reconcile(a_target("a"), force=True)
+    assert stage.state("a").situation is Situation.RUNNING
+
+
+def test_a_due_record_in_which_an_older_worker_has_nothing_to_do_is_not_written() -> None:
+    """It stays due for a current one."""
+    stage = Stage(a_target("a"))
+    tick(stage, 2, a_target("a"))
+    due = replace(stage.state("a"), owed=None, wake_at=NOON)
+    stage.store.save(stage.store.load(stage.target("a").key), records.write(due), NOON)
+    version = stage.store.load(stage.target("a").key).version
+    tick(stage, 1, a_target("a"))
+    assert stage.store.load(stage.target("a").key).version == version
+
+
+def test_a_rollback_that_nobody_packaged_takes_over() -> None:
+    """After half an hour of older ticks; what the newer package had passed over is signalled."""
+    both = a_target("a"), a_target("b")
+    stage = Stage(*both)
+    pause_all(stage.store, NOON)
+    tick(stage, 1, *both)
+    tick(stage, 2, a_target("a"))
+    assert stage.state("b").definition == ""
+    for minute in range(31):
+        stage.at(60 * minute)
+        tick(stage, 1, *both)
+    known, gone = deployment(stage).edition, stage.state("b")
+    assert known
+    assert (known.number, gone.edition, gone.definition) == (3, 3, a_target("b").definition)
+    assert gone.owed
+    assert "new in the configuration" in gone.owed.reasons
+
+
+def test_a_rollout_that_another_tick_advanced_is_read_again() -> None:
+    """Progress is saved only where the record still has the rollout as it was read."""
+    stage = Stage(a_target("a"), a_target("b"), a_target("c"))
+    others = [package(stage, 1, a_target("a"), a_target("b"), a_target("c"))]
+
+    def another_tick(key: str) -> None:
+        if others and key == stage.target("a").key:
+            Sweep(others.pop()).tick()
+
+    stage.store.before_save = another_tick
+    tick(stage, 1, a_target("a"), a_target("b"), a_target("c"))
+    assert deployment(stage).rollout is None
+    assert {stage.state(name).edition for name in "abc"} == {1}
+
+
+def test_resume_all_rolls_the_edition_out_again() -> None:
+    """Under the next number, so that a worker that froze before it plans nothing."""
+    stage = Stage(a_target("a"))
+    tick(stage, 1, a_target("a"))
+    resume_all(stage.store)
+    known = deployment(stage)
+    assert known.edition
+    assert (known.edition.number, known.rollout is None) == (2, False)
+    tick(stage, 1, a_target("a"))
+    assert (stage.state("a").edition, deployment(stage).rollout) == (2, None)
+
+
+@pytest.mark.parametrize("asked", [PauseAsked(), ResumeAsked(), signal(5)])
+def test_the_command_line_with_another_file_ends_no_schedule(asked: PauseAsked | ResumeAsked | Signalled) -> None:
+    """It writes what a person asks, leaves what was planned, and the record due at once."""
+    stage = Stage(a_target("a", schedule=HOURLY))
+    tick(stage, 1, a_target("a", schedule=HOURLY))
+    before = stage.state("a")
+    command = Engine(Configuration((a_target("a"),)).package(Cloud.AWS), stage.world, standing=COMMAND)
+    stage.at(5)
+    command.reconcile(a_target("a"), [asked, PauseAsked()], may_call=False)
+    after = stage.state("a")
+    assert (after.definition, after.planned_until, after.edition, after.judged_by) == (
+        before.definition,
+        before.planned_until,
+        before.edition,
+        before.judged_by,
+    )
+    assert after.wake_at == at(5)
+    assert deployment(stage).edition is not None
+
+
+def test_a_record_of_release_1_is_planned_by_the_first_edition() -> None:
+    """Without a signal: its sources are the same, and no edition passed over it."""
+    stage = Stage(a_target("a"))
+    known = State(fresh_as_of=NOON, definition=a_target("a").definition, planned_until=NOON)
+    body = records.write(known).replace(b'"format":2', b'"format":1')
+    stage.store.save(stage.store.load(stage.target("a").key), body, None)
+    tick(stage, 1, a_target("a"))
+    assert (stage.state("a").edition, stage.state("a").owed) == (1, None)
