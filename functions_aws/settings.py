@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared.config import generation
 from shared.endpoints import refusal
 from shared.redaction import secret_values
 from shared.values import Value
@@ -13,6 +14,10 @@ PACKAGE_ROOT = Path(__file__).parent.parent
 
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 """Variables of the SDK whose values must never be seen in a log."""
+
+
+GENERATION = PACKAGE_ROOT / generation.FILE
+"""When the package was made; a package that nobody packaged, such as a checkout, has no such file."""
 
 
 class SettingsError(Exception):

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from msgspec.structs import replace
 
 from functions_aws import settings
 from functions_aws.clients import Clients
@@ -20,6 +22,7 @@ from functions_aws.telemetry import Telemetry
 from functions_aws.tell import senders
 from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
+from shared.config.generation import read_generation
 from shared.config.load import Configuration, load
 from shared.outcomes.sending import Office, Sending
 from shared.redaction import NOTHING_KNOWN, Redactor
@@ -56,7 +59,14 @@ def configuration(found: Settings) -> Configuration:
             f"{read.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
             "make package-aws for this environment, then sam deploy"
         )
-    return read
+    return replace(read, generation=generation(found.config))
+
+
+def generation(config: Path) -> datetime:
+    """When the package was made; without a package, when its configuration was written."""
+    if settings.GENERATION.exists():
+        return read_generation(settings.GENERATION.read_bytes())
+    return datetime.fromtimestamp(config.stat().st_mtime, UTC)
 
 
 def world(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from functions_azure.clouds import CLOUDS, PUBLIC, AzureCloud
+from shared.config import generation
 from shared.endpoints import refusal
 from shared.redaction import SHORTEST_SECRET, secret_values
 from shared.tenants import tenant_id
@@ -41,6 +42,10 @@ _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
 _CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"usedevelopmentstorage"})
 """What a connection string names, at least."""
+
+
+GENERATION = PACKAGE_ROOT / generation.FILE
+"""When the package was made; a package that nobody packaged, such as a checkout, has no such file."""
 
 
 class SettingsError(Exception):

@@ -7,8 +7,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
@@ -29,6 +32,7 @@ from functions_azure.tokens import (
     issuer_of,
 )
 from functions_azure.waker import Waker
+from shared.config.generation import read_generation
 from shared.config.load import Configuration, load
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
@@ -149,7 +153,15 @@ class Parts:
 
 def configuration(found: Settings) -> Configuration:
     """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file."""
-    return load(found.config.read_bytes(), str(found.config))
+    read = load(found.config.read_bytes(), str(found.config))
+    return replace(read, generation=generation(found.config))
+
+
+def generation(config: Path) -> datetime:
+    """When the package was made; without a package, when its configuration was written."""
+    if settings.GENERATION.exists():
+        return read_generation(settings.GENERATION.read_bytes())
+    return datetime.fromtimestamp(config.stat().st_mtime, UTC)
 
 
 def world(

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")  # how long an example takes tells how busy the machine is, and nothing of the code
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 

@@ -6,11 +6,13 @@ import gzip
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
+from shared.config import generation
 from shared.config.load import load
 from shared.targets import Cloud
 
@@ -66,10 +68,12 @@ def package(
     third_party: ThirdParty | None = None,
     python: str = LAMBDA.python,
     tell: Told = print,
+    made_at: datetime | None = None,
 ) -> Path:
     """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `PackageError`.
 
-    `third_party` and `python` are for those who run it elsewhere than in Lambda.
+    `third_party` and `python` are for those who run it elsewhere than in Lambda; `made_at` is the package's generation,
+    by default this moment.
     """
     content = config.read_bytes()
     targets = [target for target in load(content, str(config)).targets if target.cloud is Cloud.AWS]
@@ -80,6 +84,7 @@ def package(
     stage.without_traces(folder)
     trim_botocore(folder)
     (folder / "unstale.toml").write_bytes(content)
+    (folder / generation.FILE).write_bytes(generation.write_generation(made_at or datetime.now(UTC)))
     sbom.put("unstale for AWS", LOCK, folder, folder)
     stage.with_bytecode(folder, python, TASK_ROOT, tell)
     archive = folder.with_suffix(".zip")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
+from shared.config import generation
 from shared.config.load import load
 from shared.targets import Cloud
 
@@ -34,11 +36,18 @@ AT_THE_ROOT: Final = ("host.json", "function_app.py")
 
 
 def package(
-    config: Path, folder: Path, *, third_party: ThirdParty | None = None, python: str = FLEX.python, tell: Told = print
+    config: Path,
+    folder: Path,
+    *,
+    third_party: ThirdParty | None = None,
+    python: str = FLEX.python,
+    tell: Told = print,
+    made_at: datetime | None = None,
 ) -> Path:
     """Stage everything in `folder`, from nothing, and zip it beside it. Raises `ConfigurationError`, `PackageError`.
 
-    `third_party` and `python` are for those who run it elsewhere than in the cloud.
+    `third_party` and `python` are for those who run it elsewhere than in the cloud; `made_at` is the package's
+    generation, by default this moment.
     """
     content = config.read_bytes()
     targets = [target for target in load(content, str(config)).targets if target.cloud is Cloud.AZURE]
@@ -51,6 +60,7 @@ def package(
     for name in AT_THE_ROOT:
         shutil.copyfile(ROOT / "functions_azure" / name, folder / name)
     (folder / "unstale.toml").write_bytes(content)
+    (folder / generation.FILE).write_bytes(generation.write_generation(made_at or datetime.now(UTC)))
     sbom.put("unstale for Azure", LOCK, folder / SITE_PACKAGES, folder)
     stage.with_bytecode(folder, python, WWWROOT, tell)
     archive = folder.with_suffix(".zip")

@@ -21,11 +21,12 @@ from local.cli import stack
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration, load
 from shared.inbound.dead_letters import DeadLetterSummary
+from shared.refresh.edition import COMMAND
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.evidence import Backlog
 from shared.refresh.inputs import Input
 from shared.refresh.ports import StoreDownError
-from shared.refresh.records import NewerRecordError
+from shared.refresh.records import NewerRecordError, read_state
 from shared.targets import Cloud, Target
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
     waiting = Backlogs(clients, settings.events_queue_url, settings.queue_url)
-    return Side(Cloud.AWS, Engine(configuration.package(here.cloud), here), here, dead.summaries, waiting.read)
+    return Side(Cloud.AWS, _engine(configuration, here), here, dead.summaries, waiting.read)
 
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
@@ -173,9 +174,12 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
-    return Side(
-        Cloud.AZURE, Engine(configuration.package(here.cloud), here), here, dead.summaries, Backlogs(parts.clients).read
-    )
+    return Side(Cloud.AZURE, _engine(configuration, here), here, dead.summaries, Backlogs(parts.clients).read)
+
+
+def _engine(configuration: Configuration, ports: Ports) -> Engine:
+    """Make the engine of a command, which plans nothing, whatever file it reads."""
+    return Engine(configuration.package(ports.cloud), ports, standing=COMMAND)
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings:
@@ -226,5 +230,17 @@ def unreachable(cloud: Cloud, down: StoreDownError) -> NotWellError:
 
 
 def ask(side: Side, target: Target, *happened: Input) -> None:
-    """Put into the target's record what a person wants of it; the function acts on it."""
-    reach(side, lambda here: here.engine.reconcile(target, happened, may_call=False))
+    """Put into the target's record what a person wants of it; the function acts on it.
+
+    Raises `NotWellError` for a target that the deployed configuration does not name: nobody would act on it.
+    """
+
+    def put(here: Side) -> None:
+        if not read_state(here.world.store.load(target.key).body).definition:
+            raise NotWellError(
+                f"the configuration that is deployed does not name {target.name}, so nobody would act on this: "
+                "package and deploy this file. Just after that a tick, once a minute, makes it known"
+            )
+        here.engine.reconcile(target, happened, may_call=False)
+
+    reach(side, put)

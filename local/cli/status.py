@@ -177,7 +177,7 @@ def look(side: Side) -> Look:
         deployment,
         [read_state(body) for body in documents],
         source_statuses(side.engine.targets.values(), side.world.store, now),
-        Liveness(getattr(deployment, "ticked_at", None), tuple(side.backlogs(now))),
+        Liveness(deployment.ticked_at, tuple(side.backlogs(now))),
     )
 
 

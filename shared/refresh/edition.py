@@ -57,10 +57,16 @@ def standing(known: Deployment, package: Package, read_at: datetime) -> Standing
 
 
 def join(known: Deployment, package: Package) -> Deployment:
-    """Make a package the next edition if its generation is later than the current one's; fingerprints break ties."""
+    """Make a package the next edition if its generation is later than the current one's; fingerprints break ties.
+
+    While ticks of an older package are noted, and none of the current one, the older was put back, and may have ignored
+    events of targets that the current one names. So a number is left out: each target counts as passed over, and is
+    signalled.
+    """
     current = known.edition
-    is_later = current is None or (current.generation, current.fingerprint) < (package.generation, package.fingerprint)
-    return _next(known, package) if is_later else known
+    if current and (current.generation, current.fingerprint) >= (package.generation, package.fingerprint):
+        return known
+    return _next(known, package, passed_over=1 if known.older_since else 0)
 
 
 def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
@@ -102,7 +108,8 @@ def _is_current(known: Deployment, package: Package) -> bool:
     )
 
 
-def _next(known: Deployment, package: Package) -> Deployment:
-    number = known.edition.number + 1 if known.edition else 1
-    made = Edition(number, package.fingerprint, package.generation)
+def _next(known: Deployment, package: Package, passed_over: int = 0) -> Deployment:
+    """The record with a package as the next edition; so many numbers are left out."""
+    number = known.edition.number if known.edition else 0
+    made = Edition(number + passed_over + 1, package.fingerprint, package.generation)
     return replace(known, edition=made, rollout=Rollout(), older_since=None)

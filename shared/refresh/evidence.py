@@ -102,8 +102,8 @@ class Evidence(Value, frozen=True):
 
 
 def deployed_fingerprint(deployment: Deployment) -> str:
-    """The fingerprint of the configuration that is rolled out, or being so; empty where nobody knows."""
-    return deployment.rollout.fingerprint if deployment.rollout else deployment.planned
+    """The fingerprint of the current edition; empty where no tick came yet."""
+    return deployment.edition.fingerprint if deployment.edition else ""
 
 
 def difference(target: Target, state: State, *, differs: bool) -> str:

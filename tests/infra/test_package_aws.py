@@ -22,6 +22,7 @@ from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
+from shared.config import generation
 from tests.support.runtime_api import RuntimeApi
 from tests.support.staged import HERE, command, installed_here, run, runtime, staged
 
@@ -38,10 +39,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- What is in it ---------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_makes_the_same_bytes(package: Path, tmp_path: Path) -> None:
-    """Staging again, elsewhere and later, gives the same zip: no deployment without a change."""
-    again = staged(tmp_path / "elsewhere" / "aws", CONFIG)
-    assert again.with_suffix(".zip").read_bytes() == package.with_suffix(".zip").read_bytes()
+def test_two_packages_of_one_source_differ_in_their_generation_alone(package: Path, tmp_path: Path) -> None:
+    """Staging again, elsewhere and later, gives the same bytes, but for the file that says when (rule 12)."""
+    made_at = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    again = staged(tmp_path / "elsewhere" / "aws", CONFIG, made_at)
+    with zipfile.ZipFile(package.with_suffix(".zip")) as one, zipfile.ZipFile(again.with_suffix(".zip")) as other:
+        assert one.namelist() == other.namelist()
+        assert [name for name in one.namelist() if one.read(name) != other.read(name)] == [generation.FILE]
+        assert generation.read_generation(other.read(generation.FILE)) == made_at
+        assert generation.read_generation(one.read(generation.FILE)) > made_at
 
 
 def test_the_zip_is_below_six_megabytes(package: Path) -> None:
@@ -56,7 +62,7 @@ def test_it_holds_what_runs_and_nothing_else(package: Path) -> None:
         assert made.read("unstale.toml") == CONFIG.read_bytes()
     assert names == sorted(names)
     tops = {name.partition("/")[0] for name in names}
-    assert {"shared", "functions_aws", "botocore", "unstale.toml", sbom.NAME} <= tops
+    assert {"shared", "functions_aws", "botocore", "unstale.toml", generation.FILE, sbom.NAME} <= tops
     assert not tops & {"tests", "local", "infra", "functions_azure", "boto3", "s3transfer", "bin"}
     own = {name for name in names if name.startswith(("shared/", "functions_aws/")) and name.endswith(".py")}
     assert own == {f.relative_to(ROOT).as_posix() for p in aws.PACKAGES for f in (ROOT / p).rglob("*.py")}

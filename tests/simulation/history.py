@@ -166,6 +166,7 @@ class Plot:
         self._sometimes("denials", 0.25, self._denials)
         if self.world != "ticks-dead":
             self._sometimes("reconfigurations", 0.2, self._reconfigurations)
+            self._sometimes("releases", 0.1, self._releases)
 
     def _sometimes(self, what: str, chance: float, do: Callable[[], None]) -> None:
         if self.random.random() < (0.9 if what in self.often else chance):
@@ -268,6 +269,48 @@ class Plot:
         more = replace(changed, on=(*changed.on, S3ObjectCreated("more")))
         self._at(begin, lambda: sim.configure(Configuration((*others, more))))
         self._at(begin + random.random() * 100, lambda: sim.arrive("more"))
+
+    def _releases(self) -> None:
+        """Packages alternate, overlap and are taken back, within minutes: of other targets, schedules and policies."""
+        sim, random = self.sim, self.random
+        packages = [sim.configuration]
+        time = max(60.0, self._when() - 150)
+        for _ in range(random.choice((1, 2, 3, 5))):
+            self._at(time, partial(self._release, packages))
+            time += random.choice((5.0, 61.0, 200.0, 900.0)) * random.uniform(0.5, 1.5)
+        self._at(time, sim.rolled_out)
+
+    def _release(self, packages: list[Configuration]) -> None:
+        """The next package, at once or while workers of the one before go on; or one of before, as it was."""
+        sim, random = self.sim, self.random
+        share = random.choice((0.0, 0.5, 0.8))
+        if len(packages) > 1 and random.random() < 0.4:
+            sim.roll_back(random.choice(packages[:-1]), lambda: random.random() < share)
+        else:
+            sim.roll_out(self._variant(packages[0]), lambda: random.random() < share)
+        packages.append(sim.configuration)
+        for target in sim.configuration.targets:
+            if random.random() < 0.5:
+                self._at(sim.hub.now + random.uniform(0, 90), partial(self._arrive, target))
+
+    def _arrive(self, target: Target) -> None:
+        """Data of one of a target's sources arrives, whoever is there to take its event."""
+        source = self.random.choice(target.on)
+        assert isinstance(source, S3ObjectCreated)
+        self.sim.arrive(source.bucket)
+
+    def _variant(self, configuration: Configuration) -> Configuration:
+        """The configuration with one more target, one less, other sources, another policy, or another full schedule."""
+        random = self.random
+        *others, changed = random.sample(configuration.targets, len(configuration.targets))
+        choices: list[tuple[Target, ...]] = [
+            (*configuration.targets, self._new_target()),
+            (*others, replace(changed, on=(*changed.on, S3ObjectCreated("more")))),
+            (*others, replace(changed, policy=replace(changed.policy, quiet_period=timedelta(seconds=20)))),
+        ]
+        if changed.full_schedule is None:
+            choices.append((*others, replace(changed, full_schedule=Schedule("23 * * * *"))))
+        return Configuration(random.choice(choices))
 
     def _new_target(self) -> Target:
         """One that starts at once, so that no run for its being new covers what comes later by chance."""

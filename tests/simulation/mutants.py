@@ -665,56 +665,108 @@ MUTANTS = (
         routing:
         ~ if not _is_output(arrival, target.resource): => if True:
         """),
-    # --- 12. Planning ------------------------------------------------------------------------------------------------
-    Mutant(12, "the first tick after a new configuration walks the targets", seeds("reconfigurations"), """
+    # --- 12. One edition is current ----------------------------------------------------------------------------------
+    Mutant(12, "a later generation makes the next edition", seeds("reconfigurations"), """
+        edition:
+        ~ (current.generation, current.fingerprint) >= (package.generation, package.fingerprint): => True:
+        """),
+    Mutant(12, "which ticks roll out", seeds("reconfigurations"), """
         sweep:
         - self._roll_out(errors)
         """),
-    Mutant(12, "... resumably", scenarios.a_hundred_are_new, """
+    Mutant(12, "a note that stood for 30 minutes makes the older one the next edition", scenarios.a_rollback, """
+        edition:
+        ~ if now - since >= TAKES_OVER: => if False:
+        """),
+    Mutant(12, "a current tick wipes the note", scenarios.a_long_canary, """
+        edition:
+        ~ return replace(known, older_since=None) => return known
+        """),
+    Mutant(12, "a package that follows a rollback passes a number over", scenarios.put_back_for_a_while, """
+        edition:
+        ~ passed_over=1 if known.older_since else 0 => passed_over=0
+        """),
+    Mutant(12, "the rollout is resumable", scenarios.a_hundred_are_new, """
         sweep:
         - rollout = replace(rollout, done_up_to=key)
         + pass
         """),
-    Mutant(12, "... and again, if one could not be looked at", scenarios.new_while_the_store_is_down, """
-        sweep:
-        ~ planned="" if rollout.failed else rollout.fingerprint => planned=rollout.fingerprint
-        """),
-    Mutant(12, "... and again, if one before was not over", scenarios.gone_for_a_minute, """
-        sweep:
-        ~ return replace(known, planned="", rollout=rollout) => return replace(known, rollout=rollout)
-        """),
-    Mutant(12, "signals once each that is new or whose sources changed", seeds("reconfigurations"), """
+    Mutant(12, "it writes every record with its number, even where nothing else changed",
+           scenarios.an_edition_in_between, """
         planning:
-        - if known_sources != sources:
+        ~ if (state.edition, state.definition) == (edition.number, => if (edition.number, state.definition) == (edition.number,
+        """),
+    Mutant(12, "one in which a target failed begins anew", scenarios.new_while_the_store_is_down, """
+        edition:
+        ~ rollout=Rollout() if after.failed else None) => rollout=None)
+        """),
+    Mutant(12, "it forgets what the configuration no longer names", scenarios.gone_while_it_owes, """
+        sweep:
+        - self._forget(key)
+        + pass
+        """),
+    Mutant(12, "each target that is new, or whose sources changed, is signalled once", seeds("reconfigurations"), """
+        planning:
+        - if reason:
         + if False:
         """),
-    Mutant(12, "... and once more when the older release is gone", scenarios.an_older_release_takes_it, """
+    Mutant(12, "... or that an edition in between passed over", scenarios.an_edition_in_between, """
+        planning:
+        ~ if state.edition < edition.number - 1: => if False:
+        """),
+    Mutant(12, "... and once more when it was planned 15 minutes ago", scenarios.an_older_release_takes_it, """
         planning:
         - again_at = now + ROLLED_OUT
         + again_at = None
         """),
-    Mutant(12, "schedule times before a target's schedule was first seen are no signals", scenarios.a_new_schedule, """
+    Mutant(12, "... and no tick of an older generation came for 15 minutes", scenarios.older_ticks_go_on, """
+        planning:
+        - again_at = edition.older_at and edition.older_at + ROLLED_OUT
+        + again_at = None
+        """),
+    Mutant(12, "schedule times before that schedule was first seen are no signals", scenarios.a_new_schedule, """
         planning:
         - if len(known) != len(schedules):
         -     return (False, False)
         - return (known[0] == schedules[0], known[1] == schedules[1])
         + return (True, True)
         """),
+    Mutant(12, "each of a target's schedules has its own digest", scenarios.another_full_schedule, """
+        planning:
+        - return (known[0] == schedules[0], known[1] == schedules[1])
+        + return (known == schedules, known == schedules)
+        """),
     Mutant(12, "schedule times that came due are signals", seeds("schedules"), """
         planning:
         - happened = _schedules_due(state, target, now)
         - again_at = state.again_at
+        - if again_at is not None and edition.read_at >= again_at:
         + happened = []
         + again_at = state.again_at
+        + if again_at is not None and edition.read_at >= again_at:
         """),
-    Mutant(12, "a target that is gone, and comes back, is new", seeds("reconfigurations"), """
-        sweep:
-        - self._forget(key)
-        + pass
+    Mutant(12, "who is not current plans nothing, and forgets nothing", scenarios.an_overlapping_rollout, """
+        edition:
+        ~ return self.is_current and state.edition <= self.number => return state.edition <= self.number
         """),
-    Mutant(12, "... but not by a worker of an older configuration", scenarios.an_old_worker, """
-        sweep:
-        ~  and self._is_latest() =>
+    Mutant(12, "... nor does who finds a higher number in a record", scenarios.an_old_worker, """
+        edition:
+        ~ return self.is_current and state.edition <= self.number => return self.is_current
+        """),
+    Mutant(12, "... and leaves each record that it writes due within a minute",
+           scenarios.an_older_worker_writes_before_a_schedule, """
+        engine:
+        ~ return snapshot.now + self.standing.due_within => return None
+        """),
+    Mutant(12, "a record that is due and in which it has nothing to do it does not write",
+           scenarios.older_ticks_beside_a_schedule, """
+        engine:
+        - if state == snapshot.before and not self.standing.leads(state):
+        -     return False  # due for what only the current edition may do
+        """),
+    Mutant(12, "the command line likewise", scenarios.an_older_file, """
+        edition:
+        ~ COMMAND = Standing(0, is_current=False => COMMAND = Standing(9, is_current=True
         """),
     # --- 13. Wakes ---------------------------------------------------------------------------------------------------
     Mutant(13, "sent before the record that names them is saved", seeds("crash", world=TICKS_DEAD), """

@@ -667,7 +667,7 @@ def _slowly(seconds: int) -> Policy:
 
 def new_while_the_store_is_down(core: Core) -> list[str]:
     """The first look at a new target fails, and the walk goes on: it does not count as over."""
-    script = Script(stores={("save", 2): "before"})
+    script = Script(stores={("save", 4): "before"})
     targets = make_target("v", "glue", POLICY), make_target("w", "glue", POLICY)
     sim = deployed(core, "glue", script, targets[0])
     sim.hub.at(70.0, lambda: sim.configure(Configuration(targets)))
@@ -715,6 +715,177 @@ def a_hundred_are_new(core: Core) -> list[str]:
     return told(sim)
 
 
+V, W = make_target("v", "glue", POLICY), make_target("w", "glue", POLICY)
+HOURLY = replace(V, schedule=Schedule("0 * * * *"))
+
+
+class Fleet:
+    """Workers of two packages, by hand: ticks and events at given seconds, each by the newer one or by the older."""
+
+    def __init__(self, core: Core, *targets: Target, script: Script | None = None, **world: Any) -> None:
+        self.by_older = False
+        self.sim = deployed(core, "glue", script, *targets, **{"wakes": False, "ticks": False, **world})
+
+    def update(self, time: float, *targets: Target) -> None:
+        """A newer package is there from this second on, beside the one before."""
+        self._at(time, lambda: self.sim.roll_out(Configuration(targets), lambda: self.by_older))
+
+    def older(self, *times: float) -> None:
+        """Ticks of the older package."""
+        self._ticks(times, by_older=True)
+
+    def newer(self, *times: float) -> None:
+        """Ticks of the newer one."""
+        self._ticks(times, by_older=False)
+
+    def _ticks(self, times: Iterable[float], *, by_older: bool) -> None:
+        for time in times:
+            self._at(time - 0.01, partial(self._take_turns, by_older=by_older))
+            self.sim.tick(time)
+
+    def ignored(self, time: float, bucket: str = "w") -> None:
+        """The older package takes an event of a source that it does not name."""
+        self._at(time - 0.01, partial(self._take_turns, by_older=True))
+        arrivals(self.sim, time, bucket=bucket)
+
+    def _take_turns(self, *, by_older: bool) -> None:
+        self.by_older = by_older
+
+    def _at(self, time: float, do: Callable[[], None]) -> None:
+        self.sim.hub.at(time, do)
+
+    def end(self, begin: float) -> Simulation:
+        """From this second on the newer package ticks alone, until all is at rest."""
+        self._at(begin, self.sim.rolled_out)
+        for time in range(int(begin) + 20, int(begin + REST), 60):
+            self.sim.tick(float(time))
+        self.sim.hub.run(begin + REST)
+        return self.sim
+
+
+def an_overlapping_rollout(core: Core) -> list[str]:
+    """Seed 987700958: the older package ticks while the newer rolls out, and does not know what that has new."""
+    fleet = Fleet(core, V)
+    fleet.update(70.0, V, W)
+    fleet.newer(80.0)
+    fleet.older(100.0, 160.0)
+    return told(fleet.end(200.0), not ours(fleet.sim, "w") and "LOST: the older package forgot it")
+
+
+def an_older_file(core: Core) -> list[str]:
+    """Somebody pauses and resumes, from a checkout without the schedule that is deployed: its times go on."""
+    sim = deployed(core, "glue", None, HOURLY)
+    sim.hub.at(1000.0, partial(sim.pause, "v", paused=True))
+    sim.hub.at(1100.0, partial(sim.pause, "v", paused=False))
+    sim.hub.run(3 * HOUR + 600)
+    return told(sim, len(ours(sim)) != 3 and f"LOST: starts at {starts_at(sim)}")
+
+
+def a_long_canary(core: Core) -> list[str]:
+    """Both packages tick for two hours: the newer one stays the current edition."""
+    fleet = Fleet(core, V)
+    fleet.update(70.0, V, W)
+    fleet.newer(*range(80, 7000, 300))
+    fleet.older(*(time + 30.0 for time in range(80, 7000, 60)))
+    fleet.sim.hub.run(7000.0)
+    edition = fleet.sim.deployment().edition
+    return told(fleet.end(7000.0), edition is None or edition.number != 2)
+
+
+def a_rollback(core: Core) -> list[str]:
+    """An update that took a target away is taken back, and nobody packages anything: the target is refreshed again."""
+    sim = deployed(core, "glue", None, V, W)
+    before = sim.configuration
+    sim.hub.at(70.0, lambda: sim.configure(Configuration((V,))))
+    sim.hub.at(300.0, lambda: sim.roll_back(before))
+    sim.hub.run(REST)
+    return told(sim, not ours(sim, "w") and "LOST: nothing started for what came back")
+
+
+def gone_while_it_owes(core: Core) -> list[str]:
+    """A target is taken out of the configuration while it waits for its quiet period: no tick reads it any more."""
+    sim = deployed(core, "glue", None, V, make_target("w", "glue", _slowly(600)))
+    gone = sim.configuration.by_name["w"]
+    arrivals(sim, 1.0, bucket="w")
+    sim.hub.at(70.0, lambda: sim.configure(Configuration((V,))))
+    sim.hub.run(REST)
+    read = sim.store.wake_at.get(gone.key) is not None
+    return told(sim, read and "STUCK: it is still due", sim.state(gone.key).owed is None and "LOST: its record")
+
+
+def three_packages_of_one_source(core: Core) -> list[str]:
+    """Three packages without a change refresh nothing."""
+    sim = deployed(core, "glue", None, V)
+    for time in (70.0, 300.0, 600.0):
+        sim.hub.at(time, lambda: sim.configure(Configuration((V,))))
+    sim.hub.run(REST)
+    return told(sim, too_many(ours(sim), 0))
+
+
+def an_edition_in_between(core: Core) -> list[str]:
+    """An edition without a target takes an event of it, and is succeeded before a tick rolled it out."""
+    sim = deployed(core, "glue", None, V, W, ticks=False, wakes=False)
+    before = sim.configuration
+    sim.hub.at(70.0, lambda: sim.configure(Configuration((V,))))
+    arrivals(sim, 75.0, bucket="v")
+    arrivals(sim, 80.0, bucket="w")
+    sim.hub.at(85.0, lambda: sim.configure(before))
+    for time in range(90, 4000, 60):
+        sim.tick(float(time))
+    sim.hub.run(REST)
+    return told(sim, not ours(sim, "w") and "LOST: the event that was ignored")
+
+
+def put_back_for_a_while(core: Core) -> list[str]:
+    """An older package is put back for ten minutes and ignores an event; then a newer one follows."""
+    sim = deployed(core, "glue", None, V, ticks=False, wakes=False)
+    before, both = sim.configuration, Configuration((V, W))
+    sim.hub.at(70.0, lambda: sim.configure(both))
+    sim.hub.at(3000.0, lambda: sim.roll_back(before))
+    arrivals(sim, 3200.0, bucket="w")
+    sim.hub.at(3600.0, lambda: sim.configure(both))
+    for time in range(80, 8000, 60):
+        sim.tick(float(time))
+    sim.hub.run(8000.0)
+    read = any(run.created > 3200 for run in ours(sim, "w"))
+    return told(sim, not read and "LOST: the event that was ignored")
+
+
+def older_ticks_go_on(core: Core) -> list[str]:
+    """Twenty minutes after an update an older worker is still there, and ignores what only the newer package names."""
+    fleet = Fleet(core, V)
+    fleet.update(70.0, V, W)
+    fleet.newer(*range(80, 1300, 60))
+    fleet.older(*(time + 30.0 for time in range(80, 1270, 60)))
+    fleet.ignored(1275.0)
+    sim = fleet.end(1300.0)
+    read = any(run.created > 1275 for run in ours(sim, "w"))
+    return told(sim, not read and "LOST: the event that was ignored")
+
+
+def an_older_worker_writes_before_a_schedule(core: Core) -> list[str]:
+    """A worker of the package without the schedule takes an event: the next time of the schedule comes all the same."""
+    fleet = Fleet(core, V)
+    fleet.update(70.0, HOURLY)
+    fleet.newer(80.0)
+    fleet._at(2999.0, partial(fleet._take_turns, by_older=True))
+    arrivals(fleet.sim, 3000.0)
+    fleet.older(*range(3030, 3400, 30))
+    sim = fleet.end(3400.0)
+    return told(sim, not any(3600 <= time < 3800 for time in starts_at(sim)) and f"LOST: starts at {starts_at(sim)}")
+
+
+def older_ticks_beside_a_schedule(core: Core) -> list[str]:
+    """Ticks of both packages come each minute: what is due for the newer one is not put off by the older."""
+    fleet = Fleet(core, HOURLY)
+    fleet.update(70.0, replace(HOURLY, schedule=Schedule("30 * * * *")))
+    fleet.newer(80.0, *range(1831, 2700, 62))
+    fleet.older(*range(1801, 2700, 62))
+    fleet.sim.hub.run(2400.0)
+    late = not starts_at(fleet.sim)
+    return told(fleet.end(2700.0), late and "LOST: the older package put the schedule off")
+
+
 def a_new_schedule(core: Core) -> list[str]:
     """Schedule times before the schedule was first seen are no reasons."""
     target = make_target("v", "glue", POLICY)
@@ -723,6 +894,17 @@ def a_new_schedule(core: Core) -> list[str]:
     sim.hub.at(630.0, lambda: sim.configure(Configuration((scheduled,))))
     sim.hub.run(1190.0)
     return told(sim, too_many(ours(sim), 0))
+
+
+def another_full_schedule(core: Core) -> list[str]:
+    """A changed full refresh swallows no due time of the schedule beside it, which no tick has seen yet."""
+    sim = deployed(core, "glue", None, HOURLY, ticks=False, wakes=False)
+    changed = replace(HOURLY, full_schedule=Schedule("30 3 * * *"))
+    sim.hub.at(3620.0, lambda: sim.configure(Configuration((changed,))))
+    for time in range(3650, 4500, 60):
+        sim.tick(float(time))
+    sim.hub.run(4500.0)
+    return told(sim, len(ours(sim)) != 1 and f"LOST: starts at {starts_at(sim)}")
 
 
 def its_own_output(core: Core) -> list[str]:

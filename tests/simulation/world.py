@@ -109,6 +109,7 @@ class Simulation:
     wakes: bool = True
     ends_within: float | None = None
     older: Configuration | None = None
+    worked: Configuration | None = None
     is_older: Callable[[], bool] = lambda: False
     trace: Callable[[str], None] | None = None
     hub: Hub = field(default_factory=Hub)
@@ -163,6 +164,8 @@ class Simulation:
             made = engine.Engine(configuration.package(self._cloud()), world, ends_at=ends_at)
             made.configuration = configuration
             work(made, worker)
+            if name.startswith("tick") or self._is_current(configuration):
+                self.worked = configuration
         except Crash:
             self.crashes += 1
             if self.trace:
@@ -331,14 +334,21 @@ class Simulation:
         self.invoke(command, self.hub.now, "person")
 
     def _command(self, engine: Any, worker: Worker, target: Target | None, *, paused: bool) -> None:
+        """What a person types, with a file that says otherwise than what is deployed what refreshes the target."""
         happened: Input = PauseAsked() if paused else ResumeAsked()
         if target:
-            made = self.core.engine.Engine(engine.package, engine.ports, standing=self.core.edition.COMMAND)
-            made.reconcile(target, (happened,), may_call=False)
+            known_otherwise = replace(target, on=(S3ObjectCreated("elsewhere"),), schedule=None, full_schedule=None)
+            file = Configuration((known_otherwise,)).package(self._cloud())
+            made = self.core.engine.Engine(file, engine.ports, standing=self.core.edition.COMMAND)
+            made.reconcile(known_otherwise, (happened,), may_call=False)
         elif paused:
             self.core.sweep.pause_all(worker, worker.now())
         else:
             self.core.sweep.resume_all(worker)
+
+    def _is_current(self, configuration: Configuration) -> bool:
+        package = configuration.package(self._cloud())
+        return bool(self.core.edition.standing(self.deployment(), package, at(self.hub.now)).is_current)
 
     def is_rolled_out(self) -> bool:
         """Whether the deployed package is the current edition, and its rollout is over."""
@@ -353,14 +363,15 @@ class Simulation:
         self._tell("world: a new package")
         self._deploy(replace(configuration, generation=at(self.hub.now)))
 
-    def roll_back(self, configuration: Configuration) -> None:
-        """A package of before is put back, as it was: nobody packaged anything."""
+    def roll_back(self, configuration: Configuration, is_newer: Callable[[], bool] = lambda: False) -> None:
+        """A package of before is put back as it was, and nobody packages anything; workers of the newer may go on."""
         self._tell("world: a rollback")
-        self.older = None
+        self.older, self.is_older = self.configuration, is_newer
         self._deploy(configuration)
 
     def _deploy(self, configuration: Configuration) -> None:
-        known = {target.key: target for target in self.configuration.targets}
+        worked = self.worked or self.configuration  # a package whose workers did nothing yet ignored nothing
+        known = {target.key: target for target in worked.targets}
         for target in configuration.targets:
             before = known.get(target.key)
             if before is None or before.on != target.on or before.after != target.after:
@@ -371,7 +382,7 @@ class Simulation:
         self._arm_tick(self.hub.now)
 
     def roll_out(self, configuration: Configuration, is_older: Callable[[], bool]) -> None:
-        """A new configuration is deployed gradually: some of the workers have the one before it, until `rolled_out`."""
+        """A new package is deployed gradually: some of the workers have the one before it, until `rolled_out`."""
         self.older, self.is_older = self.configuration, is_older
         self.configure(configuration)
 

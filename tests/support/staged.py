@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -21,9 +22,9 @@ OURS = ("AWS_", "UNSTALE_", "IDENTITY_", "MSI_", "PYTHON")
 HERE = "{}.{}".format(*sys.version_info[:2])
 
 
-def staged(folder: Path, config: Path) -> Path:
+def staged(folder: Path, config: Path, made_at: datetime | None = None) -> Path:
     """Stage and zip for the Python that runs the tests; gives the folder."""
-    aws.package(config, folder, third_party=installed_here, python=HERE, tell=lambda _: None)
+    aws.package(config, folder, third_party=installed_here, python=HERE, tell=lambda _: None, made_at=made_at)
     return folder
 
 

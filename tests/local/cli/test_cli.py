@@ -50,6 +50,11 @@ class Deployment:
         """What the store has of a target."""
         return read_state(self.store.load(self.targets[name].key).body)
 
+    def plan(self, *names: str) -> None:
+        """Have the deployed edition name targets."""
+        for name in names:
+            self.keep(name, State(definition=self.targets[name].definition, planned_until=NOON, edition=1))
+
     def keep(self, name: str, state: State) -> None:
         """Put a state into the store."""
         self.store.save(self.store.load(self.targets[name].key), records.write(state), state.wake_at)
@@ -246,7 +251,8 @@ def test_a_target_that_the_function_never_looked_at_is_not_fresh(deployed: Deplo
 
 def test_status_says_since_when_and_why(deployed: Deployment) -> None:
     """A paused target needs a person: exit code 1; the table names the cure."""
-    deployed.keep("daily", State(owed=Owed(NOON, NOON, reasons=("s3://landing/orders/1",))))
+    definition = deployed.targets["daily"].definition
+    deployed.keep("daily", State(owed=Owed(NOON, NOON, reasons=("s3://landing/orders/1",)), definition=definition))
     assert deployed.run("pause", "daily")[0] == 0
     code, out, _ = deployed.run("status")
     assert code == 1
@@ -302,6 +308,7 @@ def test_a_missing_variable_is_named(deployed: Deployment, monkeypatch: pytest.M
 
 def test_refresh_owes_the_target_and_sends_the_wake_only(aws: LocalAws, deployed: Deployment) -> None:
     """From here nothing goes to Glue: the deployed function acts."""
+    deployed.plan("daily")
     assert deployed.run("refresh", "daily", "--full")[0] == 0
     state = deployed.state("daily")
     assert state.owed
@@ -312,12 +319,38 @@ def test_refresh_owes_the_target_and_sends_the_wake_only(aws: LocalAws, deployed
 
 def test_pause_and_resume_change_the_hold_and_nothing_else(deployed: Deployment) -> None:
     """G7: nothing is forgotten."""
+    deployed.plan("daily")
     deployed.run("refresh", "daily")
     owed = deployed.state("daily").owed
     deployed.run("pause", "daily")
     assert deployed.state("daily").hold
     deployed.run("resume", "daily")
     assert (deployed.state("daily").hold, deployed.state("daily").owed) == (None, owed)
+
+
+@pytest.mark.parametrize("command", ["refresh", "pause", "resume"])
+@pytest.mark.parametrize("definition", ["", None])
+def test_a_target_that_is_not_deployed_is_refused(deployed: Deployment, command: str, definition: str | None) -> None:
+    """Rule 12: nobody would act on it. Neither is it deployed where the current edition has forgotten it."""
+    if definition is not None:
+        deployed.keep("daily", State(definition=definition, edition=3))
+    before = deployed.state("daily")
+    code, _, error = deployed.run(command, "daily")
+    assert code == 1
+    assert "does not name daily" in error
+    assert "package and deploy" in error
+    assert deployed.state("daily") == before
+
+
+def test_the_command_line_with_an_older_file_ends_no_schedule(deployed: Deployment) -> None:
+    """Rule 12: `pause` and `resume` from a checkout without the new schedule leave what is planned."""
+    planned = State(definition="sources.of-a-newer.file", planned_until=NOON, edition=7)
+    deployed.keep("daily", planned)
+    assert deployed.run("pause", "daily")[0] == 0
+    assert deployed.run("resume", "daily")[0] == 0
+    after = deployed.state("daily")
+    assert (after.definition, after.planned_until, after.edition) == (planned.definition, NOON, 7)
+    assert after.wake_at is not None
 
 
 def test_pause_all_is_one_record(deployed: Deployment) -> None:

@@ -18,7 +18,7 @@ from local.emulators.aws.emulator import LocalAws
 from shared.config.load import Configuration, load
 from shared.refresh import records
 from shared.refresh.ports import Document
-from shared.refresh.state import Deployment, State
+from shared.refresh.state import Deployment, Edition, State
 from tests.support.aws_host import CONFIGURATION, living_in
 
 TEXT = f'[defaults]\nlook = "off"\n{CONFIGURATION}'
@@ -53,7 +53,7 @@ class Deployed:
         for target in self.configuration.targets:
             state = State(definition=target.definition, **fields)
             self.store.save(self.store.load(target.key), records.write(state), state.wake_at)
-        deployment = Deployment(planned=self.configuration.fingerprint)
+        deployment = Deployment(edition=Edition(1, self.configuration.fingerprint, datetime.now(UTC)))
         document: Document = self.store.load(records.DEPLOYMENT_KEY)
         self.store.save(document, records.write(deployment), None)
 

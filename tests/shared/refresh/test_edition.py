@@ -33,8 +33,16 @@ def test_the_first_package_is_the_first_edition() -> None:
 
 def test_a_later_generation_is_the_next_edition() -> None:
     """Whatever it finds: a rollout that is not over, a note of older ticks."""
-    known = replace(LATEST, edition=Edition(7, "older", MONDAY), rollout=Rollout("key"), older_since=NOON)
-    assert join(known, NEWER) == Deployment(edition=Edition(8, "newer", TUESDAY), rollout=Rollout())
+    known = replace(LATEST, edition=Edition(7, "older", MONDAY), rollout=Rollout("key"), older_at=NOON)
+    assert join(known, NEWER) == Deployment(edition=Edition(8, "newer", TUESDAY), rollout=Rollout(), older_at=NOON)
+
+
+def test_a_package_that_follows_a_rollback_leaves_a_number_out() -> None:
+    """So every target counts as passed over: what was put back for a while may have ignored its events."""
+    put_back = ticks(replace(LATEST, edition=Edition(7, "middle", TUESDAY - timedelta(hours=1))), OLDER, 60)
+    assert join(put_back, NEWER).edition == Edition(9, "newer", TUESDAY)
+    over = ticks(join(put_back, NEWER), NEWER, 120)
+    assert (over.edition, over.older_since) == (Edition(9, "newer", TUESDAY), None)
 
 
 @pytest.mark.parametrize("package", [OLDER, NEWER])

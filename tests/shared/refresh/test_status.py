@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh.evidence import Backlog, Evidence, Liveness, SourceStatus, deployed_fingerprint, difference
-from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Rollout, Situation, State
+from shared.refresh.state import Blocked, Cancelled, Deployment, Edition, Owed, Paused, Situation, State
 from shared.refresh.status import TargetStatus, row, unknown
 from shared.times import span
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
@@ -148,10 +148,9 @@ def test_what_the_file_says_otherwise_than_the_record_is_told() -> None:
 
 
 def test_the_deployed_configuration_is_the_one_that_is_rolled_out() -> None:
-    """Or that is being rolled out; none before the first tick."""
+    """That of the current edition; none before the first tick."""
     assert deployed_fingerprint(Deployment()) == ""
-    assert deployed_fingerprint(Deployment(planned="a")) == "a"
-    assert deployed_fingerprint(Deployment(rollout=Rollout("b"))) == "b"
+    assert deployed_fingerprint(Deployment(edition=Edition(1, "a", NOON))) == "a"
 
 
 @pytest.mark.parametrize(
