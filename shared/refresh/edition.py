@@ -95,11 +95,6 @@ def progress(before: Rollout, after: Rollout, number: int, known: Deployment) ->
     return replace(known, rollout=Rollout() if after.failed else None)
 
 
-def is_rolled_out(known: Deployment, package: Package) -> bool:
-    """Whether a package is current, and all records are of its edition."""
-    return _is_current(known, package) and known.rollout is None
-
-
 def _is_current(known: Deployment, package: Package) -> bool:
     current = known.edition
     return current is not None and (current.generation, current.fingerprint) == (

@@ -694,7 +694,7 @@ MUTANTS = (
     Mutant(12, "it writes every record with its number, even where nothing else changed",
            scenarios.an_edition_in_between, """
         planning:
-        ~ if (state.edition, state.definition) == (edition.number, => if (edition.number, state.definition) == (edition.number,
+        ~ if (state.edition, state.definition) == => if (edition.number, state.definition) ==
         """),
     Mutant(12, "one in which a target failed begins anew", scenarios.new_while_the_store_is_down, """
         edition:

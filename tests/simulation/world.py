@@ -352,7 +352,7 @@ class Simulation:
 
     def is_rolled_out(self) -> bool:
         """Whether the deployed package is the current edition, and its rollout is over."""
-        return self.core.edition.is_rolled_out(self.deployment(), self.configuration.package(self._cloud()))
+        return self._is_current(self.configuration) and self.deployment().rollout is None
 
     def is_paused(self, key: str) -> bool:
         """Whether people left the target so, or everything ("")."""

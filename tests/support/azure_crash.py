@@ -44,7 +44,6 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, Timing, reso
 from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
 from shared.config.load import Configuration, load
 from shared.refresh import planning
-from shared.refresh.edition import is_rolled_out
 from shared.refresh.engine import Ports
 from shared.refresh.ports import Waker
 from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
@@ -53,6 +52,7 @@ from shared.targets import Cloud, ItemJob
 from tests.support import swagger
 from tests.support.azure_host import SALES, US, WORKSPACE, HandClock, blob_created
 from tests.support.azurite_server import Account
+from tests.support.core import is_rolled_out
 
 JOBS = {"sales": JobType(LAKE_VIEWS, timedelta(seconds=40)), "report": JobType("DefaultJob", timedelta(seconds=55))}
 LAG = timedelta(seconds=5)

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import records
+from shared.refresh.edition import standing
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Phase, Report, Started
-from shared.refresh.state import Owed, Run, Situation, State
+from shared.refresh.state import Deployment, Edition, Owed, Run, Situation, State
 from shared.refresh.timing import Context
-from shared.targets import Cloud, GlueView, Policy, S3ObjectCreated, Target
+from shared.targets import Cloud, GlueView, Package, Policy, S3ObjectCreated, Target
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -165,6 +166,11 @@ class HookedStore(MemoryStore):
         return super().save(document, body, wake_at)
 
 
+def is_rolled_out(known: Deployment, package: Package) -> bool:
+    """Whether a package is the current edition, and all records are of it."""
+    return standing(known, package, NOON).is_current and known.rollout is None
+
+
 def a_target(name: str = "daily", **fields: Any) -> Target:
     """A view of that name, fed by the bucket of that name."""
     given = {"policy": POLICY, "on": (S3ObjectCreated(name),), "identity": "role", **fields}
@@ -195,6 +201,12 @@ class Stage:
         self.configuration = Configuration(targets or (a_target(),))
         self.engine = Engine(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
 
+    def plan(self) -> None:
+        """Have its configuration be the current edition, rolled out already."""
+        package = self.engine.package
+        body = records.write(Deployment(edition=Edition(1, package.fingerprint, package.generation)))
+        self.store.save(self.store.load(records.DEPLOYMENT_KEY), body, None)
+
     def target(self, name: str = "daily") -> Target:
         """One of its targets."""
         return self.configuration.by_name[name]
@@ -210,7 +222,7 @@ class Stage:
     def put(self, state: State, name: str = "daily") -> None:
         """Have the store know this of a target, planned for its configuration."""
         target = self.target(name)
-        planned = replace(state, definition=target.definition, planned_until=state.planned_until or NOON)
+        planned = replace(state, definition=target.definition, planned_until=state.planned_until or NOON, edition=1)
         self.store.save(self.store.load(target.key), records.write(planned), planned.wake_at)
 
     def at(self, number: float) -> None:

@@ -24,13 +24,14 @@ from typing import Any, NamedTuple
 from local.emulators.memory import MemoryWaker
 from local.process.store import StateFile, Store
 from shared.config.load import Configuration
+from shared.inbound.dispatch import DONE, take
+from shared.inbound.messages import Message, Ticked, Woken
 from shared.refresh import records
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.failure import Failure
 from shared.refresh.inputs import Signalled
 from shared.refresh.ports import Document, Phase, Report, Started
 from shared.refresh.state import Signal, Situation, Wake
-from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
 from tests.support.core import GLUE, NOON, HandClock, a_target, seconds
 
@@ -183,8 +184,18 @@ class Machine:
         self.store.effect = self._waker.effect = self._effect
         platform = FilePlatform(self.journal, self.clock, self._effect)
         tokens = (f"{os.getpid()}-{number}" for number in count())
-        ports = Ports(Cloud.AWS, self.store, platform, self._waker, self.clock, lambda: next(tokens), lambda _: None)
-        self.engine = Engine(Configuration((FIRST, LAST)).package(Cloud.AWS), ports)
+        self._ports = Ports(
+            Cloud.AWS, self.store, platform, self._waker, self.clock, lambda: next(tokens), lambda _: None
+        )
+        self._configuration = Configuration((FIRST, LAST))
+
+    def _engine(self) -> Engine:
+        return Engine(self._configuration.package(Cloud.AWS), self._ports)
+
+    def _take(self, message: Message) -> None:
+        """Take a message as the process does; none of them may come back."""
+        [judged] = take(self._engine(), self._configuration, [message])
+        assert judged == DONE, judged
 
     def _effect(self) -> None:
         if next(self._effects) == self._dies_at:
@@ -196,10 +207,10 @@ class Machine:
         next_tick = self.clock.now()
         while self.clock.now() < ends_at:
             if self.clock.now() >= next_tick:
-                Sweep(self.engine).tick()
+                self._take(Ticked())
                 next_tick = self.clock.now() + TICK
             for wake in self._waker.take_due():
-                self.engine.wake(wake)
+                self._take(Woken(wake))
             self._deliver()
             self.clock.time += STEP
 
@@ -208,7 +219,7 @@ class Machine:
         for after in ARRIVALS:
             at = NOON + seconds(after)
             if self.clock.now() >= at and at not in taken:
-                self.engine.reconcile(FIRST, (Signalled(Signal(at, "data")),), may_call=False)
+                self._engine().reconcile(FIRST, (Signalled(Signal(at, "data")),), may_call=False)
                 self.journal.add("taken", FIRST.key, at)
 
 

@@ -33,6 +33,7 @@ from tests.support.core import NOON, Stage, a_target, at
 def stage() -> Stage:
     """Two targets of which nothing is owed."""
     found = Stage(a_target("a"), a_target("b"))
+    found.plan()
     for name in ("a", "b"):
         found.put(State(), name)
     return found

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh import edition
-from shared.refresh.edition import TAKES_OVER, begin_again, is_rolled_out, join, note_tick, progress, standing
+from shared.refresh.edition import TAKES_OVER, begin_again, join, note_tick, progress, standing
 from shared.refresh.state import Deployment, Edition, Rollout, State
 from shared.targets import Package
-from tests.support.core import NOON, at
+from tests.support.core import NOON, at, is_rolled_out
 
 MONDAY, TUESDAY = NOON - timedelta(days=2), NOON - timedelta(days=1)
 OLDER = Package((), "older", MONDAY)

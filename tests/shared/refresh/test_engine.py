@@ -16,7 +16,7 @@ from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.inputs import PauseAsked, Signalled
 from shared.refresh.ports import Conflict, Phase, Started, StoreDownError
-from shared.refresh.state import Blocked, Deployment, Edition, Owed, Rollout, Signal, Situation, State, Wake
+from shared.refresh.state import Blocked, Deployment, Owed, Rollout, Signal, Situation, State, Wake
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule
 from tests.support.core import (
@@ -343,9 +343,7 @@ def test_a_wake_that_meets_its_save_leaves_it() -> None:
 
 def planned(stage: Stage) -> Stage:
     """With the configuration planned already."""
-    package = stage.engine.package
-    body = records.write(Deployment(edition=Edition(1, package.fingerprint, package.generation)))
-    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
+    stage.plan()
     return stage
 
 

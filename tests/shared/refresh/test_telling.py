@@ -18,7 +18,7 @@ from shared.inbound.messages import Ticked, Woken
 from shared.refresh import records
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.ports import Document, Phase, Started, StoreDownError
-from shared.refresh.state import Deployment, Outbox, Owed, Situation, State, Success, Wake
+from shared.refresh.state import Deployment, Edition, Outbox, Owed, Situation, State, Success, Wake
 from shared.targets import Cloud, Target
 from tests.support.core import (
     GLUE,
@@ -52,6 +52,7 @@ def succeeding() -> ScriptedPlatform:
 def with_followers(*names: str, platform: ScriptedPlatform | None = None) -> Stage:
     """A target that is about to succeed, and these that come after it."""
     stage = Stage(a_target(), *(a_target(name, after=("daily",)) for name in names), platform=platform or succeeding())
+    stage.plan()
     for name in names:
         stage.put(State(), name)
     stage.put(RUNNING)
@@ -342,7 +343,7 @@ def _reconcile_and_tell(engine: Engine, target: Target) -> None:
     engine.tell()
 
 
-EFFECTS = 12
+EFFECTS = 13
 """Calls of the store in the invocation that reads of the success and tells three followers; a test counts them."""
 
 
@@ -355,6 +356,7 @@ def test_a_worker_that_dies_anywhere_loses_nothing(effect: int, *, after: bool) 
     for name in ("a", "b", "c", "daily"):
         document = stage.store.load(stage.target(name).key)
         store.save(Document(document.key), document.body, records.read_state(document.body).wake_at)
+    store.save(Document(records.DEPLOYMENT_KEY), stage.store.load(records.DEPLOYMENT_KEY).body, None)
     ports = replace(stage.world, store=store)
     store.calls, store.dies_at, store.after = 0, effect, after
     engine = Engine(stage.configuration.package(Cloud.AWS), ports)
@@ -467,12 +469,13 @@ class Wide:
 
     def put(self, target: Target, state: State) -> None:
         """Have the store know this of a target."""
-        planned = replace(state, definition=target.definition, planned_until=NOON)
+        planned = replace(state, definition=target.definition, planned_until=NOON, edition=1)
         self.store.save(self.store.load(target.key), records.write(planned), planned.wake_at)
 
     def roll_out(self) -> None:
         """Have ticks plan the configuration, before anything happens."""
-        planned = Deployment(planned=self.configuration.fingerprint)
+        made = self.configuration
+        planned = Deployment(edition=Edition(1, made.fingerprint, made.generation))
         self.store.save(self.store.load(records.DEPLOYMENT_KEY), records.write(planned), None)
 
     def state(self, target: Target) -> State:
