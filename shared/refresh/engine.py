@@ -66,10 +66,10 @@ class LogEvent(Value, frozen=True):
 class Looks(Protocol):
     """Looking at the sources of targets, as the loop needs it; `shared.sources.looking` does it."""
 
-    def enrol(self, target: Target) -> None:
-        """Have the sources of a target looked at."""
+    def enrol(self, target: Target, edition: int) -> None:
+        """Have the sources of a target looked at, which the edition of that number names."""
 
-    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool]) -> list[Exception]:
+    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool], edition: int) -> list[Exception]:
         """Look at groups of sources that are due, as long as there is time; the exceptions of those that failed."""
 
     def before_start(self, target: Target, state: State) -> Input | None:

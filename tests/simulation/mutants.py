@@ -756,13 +756,13 @@ MUTANTS = (
     Mutant(12, "... and leaves each record that it writes due within a minute",
            scenarios.an_older_worker_writes_before_a_schedule, """
         engine:
-        ~ return snapshot.now + self.standing.due_within => return None
+        ~ return min(soon, decision.look_at or soon) => return decision.look_at
         """),
     Mutant(12, "a record that is due and in which it has nothing to do it does not write",
            scenarios.older_ticks_beside_a_schedule, """
         engine:
         - if state == snapshot.before and not self.standing.leads(state):
-        -     return False  # due for what only the current edition may do
+        -     return snapshot.document  # due for what only the current edition may do
         """),
     Mutant(12, "the command line likewise", scenarios.an_older_file, """
         edition:
