@@ -24,7 +24,7 @@ from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
 from shared.refresh import records
 from shared.refresh.records import DEPLOYMENT_KEY
-from shared.refresh.state import Deployment, Ended, Outcome, Owed, Paused, Run, Situation, State
+from shared.refresh.state import Deployment, Edition, Ended, Outcome, Owed, Paused, Run, Situation, State
 from tests.support.aws_host import living_in, object_created
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def write_records(aws: LocalAws) -> None:
             **{**{key: getattr(state, key) for key in State.__struct_fields__}, "definition": target.definition}
         )
         store.save(store.load(target.key), records.write(kept), None)
-    deployment = Deployment(planned=configuration.fingerprint)
+    deployment = Deployment(edition=Edition(1, configuration.fingerprint, now))
     store.save(store.load(DEPLOYMENT_KEY), records.write(deployment), None)
     for number, outcome, error in (
         (1, Outcome.SUCCEEDED, ""),
