@@ -30,8 +30,12 @@ def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:
     if not (run or lines):
         print(f"{name}: no runs yet")
         return
-    columns = ("claimed at", "ended at", "outcome", "whose", "full", "signals", "why", "error")
-    print_table(columns, [*([_running_cells(run)] if run else ()), *map(_ended_cells, lines)])
+    columns: tuple[str, ...] = ("claimed at", "ended at", "outcome", "whose", "full", "signals", "why", "error")
+    rows: list[tuple[object, ...]] = [*([_running_cells(run)] if run else ()), *map(_ended_cells, lines)]
+    if any(line.versions for line in lines):
+        read = [*([""] if run else ()), *map(_versions_of, lines)]
+        columns, rows = (*columns, "read"), [(*row, cell) for row, cell in zip(rows, read, strict=True)]
+    print_table(columns, rows)
 
 
 def _read(side: Side, target: Target, limit: int) -> tuple[Run | None, Sequence[bytes]]:
@@ -61,3 +65,8 @@ def _ended_cells(line: Ended) -> tuple[object, ...]:
         ", ".join(line.reasons),
         line.error,
     )
+
+
+def _versions_of(line: Ended) -> str:
+    """The versions of its sources that a run is known to have read; only where looks tell."""
+    return ", ".join(f"{source} {version}" for source, version in line.versions.items())

@@ -75,6 +75,9 @@ class Looks(Protocol):
     def before_start(self, target: Target, state: State) -> Input | None:
         """What a look shows that spares a start, if anything does."""
 
+    def read_by(self, target: Target, claimed_at: datetime) -> dict[str, str]:
+        """The versions of sources that a run claimed then is known to have read, by the sources' names."""
+
 
 Reconcile = Callable[[Target, Sequence[Input]], object]
 """Fold inputs into a target's record, save it, and send nothing to the platform."""
@@ -428,7 +431,8 @@ class Engine:
         """
         for ended in snapshot.ended:
             entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
-            self.ports.store.append(snapshot.target.key, entry_id, records.write(ended), snapshot.now + HISTORY_KEPT)
+            line = records.write(self._with_versions(snapshot.target, ended))
+            self.ports.store.append(snapshot.target.key, entry_id, line, snapshot.now + HISTORY_KEPT)
         policy = snapshot.target.policy
         state = note_changes(snapshot.before, state, snapshot.ended, policy, snapshot.now, wanted=self._wanted)
         if state == snapshot.before and not self.standing.leads(state):
@@ -451,6 +455,12 @@ class Engine:
         soon = None if self.standing.leads(state) else now + self.standing.due_within
         told = (state.outbox.next_at, late_at(state, policy)) if self._wanted else ()
         return min((time for time in (decision.look_at, soon, *told) if time), default=None)
+
+    def _with_versions(self, target: Target, ended: Ended) -> Ended:
+        """A line of history, with the versions that the run has read, where that is known."""
+        if self.looks is None or ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN}:
+            return ended
+        return replace(ended, versions=self.looks.read_by(target, ended.claimed_at))
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.

@@ -326,3 +326,5 @@ class Ended(Value, frozen=True):
     jobs: tuple[str, ...] = ()
     oldest: datetime | None = None
     """When the oldest signal came that the run was to cover; a line from before there was this field does not say."""
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
+    """The versions of sources that the run is known to have read, by the sources' names; empty where nobody looks."""

@@ -33,7 +33,7 @@ from shared.sources.groups import (
     sources_of,
     view_of,
 )
-from shared.sources.memory import GroupRecord, SourceMemory, read_group, write_group
+from shared.sources.memory import GroupRecord, SourceMemory, read_group, version_of, write_group
 from shared.sources.ports import Known, Seen, Sources, ViewSeen
 from shared.sources.proof import Disproof, Proof, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
@@ -341,6 +341,22 @@ class Looking:
             return None
         when = min(memory.when for memory in memories.values() if memory.when)
         return Spared(when, self._clock.now())
+
+    def read_by(self, target: Target, claimed_at: datetime) -> dict[str, str]:
+        """The versions of a target's sources that a run claimed then is known to have read, by the sources' names."""
+        if target.key not in self._targets:
+            return {}
+        view = view_of(target)
+        sources = dict.fromkeys((*sources_of(target), *(self._named_by(view) if view else ())))
+        groups = list(dict.fromkeys(source.group for source in sources))
+        documents = self._store.load_many([group.key for group in groups]) if groups else ()
+        records_of = {group: read_group(document.body) for group, document in zip(groups, documents, strict=True)}
+        found = {source: records_of[source.group].sources.get(source.name, SourceMemory()) for source in sources}
+        return {
+            source.title: version_of(memory)
+            for source, memory in found.items()
+            if version_of(memory) and _was_read(target, source, memory, claimed_at)
+        }
 
     def _say(self, group: str, outcome: str, target: str = "", why: str = "") -> None:
         """Tell what a look led to."""

@@ -273,11 +273,16 @@ def test_history_shows_the_newest_run_first(deployed: Deployment) -> None:
     """From the store's own lines."""
     for minute in (1, 2):
         at = NOON.replace(minute=minute)
-        line = records.write(Ended("t", Outcome.SUCCEEDED, at, at.replace(second=30), signals=minute))
-        deployed.store.append(deployed.targets["daily"].key, f"{minute}", line, NOON.replace(year=2099))
+        versions = {"sales.orders": "4711"} if minute == 1 else {}
+        line = Ended("t", Outcome.SUCCEEDED, at, at.replace(second=30), signals=minute, versions=versions)
+        key, body = deployed.targets["daily"].key, records.write(line)
+        deployed.store.append(key, f"{minute}", body, NOON.replace(year=2099))
+        code, printed, _ = deployed.run("history", "daily")
+        assert (code, "sales.orders" in printed, "4711" in printed) == (0, True, True), "the versions that it has read"
     code, said = deployed.json("history", "daily")
     assert code == 0
     assert [run["signals"] for run in said["runs"]] == [2, 1]
+    assert [run.get("versions") for run in said["runs"]] == [None, {"sales.orders": "4711"}]
 
 
 def test_an_unknown_target_is_wrong_usage(deployed: Deployment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ from msgspec.structs import replace
 
 from shared.refresh import records
 from shared.refresh.engine import Engine
-from shared.refresh.inputs import Input, Proven, Signalled
+from shared.refresh.inputs import Input, Proven, Reported, Signalled
 from shared.refresh.ports import Phase, Started
-from shared.refresh.state import Outcome, Owed, Signal, State
+from shared.refresh.state import Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
-from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at, report
+from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at, in_situation, report
 
 GROUP = records.group_key("glue-database", "1", "sales")
 OWED = Owed(at(-60), at(-30), reasons=("event",))
@@ -42,6 +43,10 @@ class ScriptedLooks:
         self.editions.add(edition)
         self.looked_at += [key for key in keys if not is_over()]
         return self.failures
+
+    def read_by(self, target: Target, claimed_at: datetime) -> dict[str, str]:
+        """Some version of a source."""
+        return {f"{target.name}'s source": f"as of {claimed_at:%H:%M:%S}"}
 
     def before_start(self, target: Target, state: State) -> Input | None:
         """As the test says."""
@@ -158,6 +163,24 @@ def test_a_start_is_possible_since_it_is_owed() -> None:
     made.put(State(fresh_as_of=at(-500)))
     made.engine.reconcile(made.target(), (Signalled(Signal(at(-5), "new")),))
     assert made.state().startable_since == NOON
+
+
+@pytest.mark.parametrize(
+    ("made", "phase", "versions"),
+    [
+        (LookStage(), Phase.SUCCEEDED, {"daily's source": "as of 12:00:00"}),
+        (LookStage(), Phase.FAILED, {}),
+        (Stage(), Phase.SUCCEEDED, {}),
+    ],
+    ids=["a success", "a failure", "nobody looks"],
+)
+def test_history_says_which_versions_a_run_has_read(made: Stage, phase: Phase, versions: dict[str, str]) -> None:
+    """The line of a success has them; that of a failure does not, nor does any where nobody looks."""
+    made.put(in_situation(Situation.RUNNING))
+    made.at(200)
+    made.engine.reconcile(made.target(), (Reported(report(phase)),), may_call=False)
+    [line] = made.store.history(made.target().key, 10)
+    assert records.read_ended(line).versions == versions
 
 
 def test_followers_are_told_of_a_proof() -> None:

@@ -471,6 +471,21 @@ def test_a_look_before_a_start_takes_three_seconds_at_most(lookout: Lookout) -> 
         assert before_start(lookout) is None
 
 
+def test_a_run_is_known_to_have_read_what_it_covers(lookout: Lookout) -> None:
+    """Versions by the names of the sources: those that came before the claim, and not what came since, nor a rumour."""
+    assert lookout.looking.read_by(DAILY, at(500)) == {"sales.orders": "11", "raw.returns": "21"}
+    lookout.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
+    lookout.round()
+    assert lookout.looking.read_by(DAILY, at(905)) == {"sales.orders": "11"}
+    assert lookout.looking.read_by(DAILY, at(911)) == {"sales.orders": "11", "raw.returns": "22"}
+    lookout.clouds.catalog.put("orders", "s3://a/2.json")
+    lookout.stage.at(2000)
+    lookout.round()
+    assert lookout.looking.read_by(DAILY, at(3000)) == {"raw.returns": "22"}
+    assert lookout.looking.read_by(replace(DAILY, resource=GlueView("1", "sales", "other")), at(911)) == {}
+    assert Lookout().looking.read_by(DAILY, at(911)) == {}
+
+
 # --- Fabric ----------------------------------------------------------------------------------------------------------
 
 LAKE = Target("lake", LakeViews("w", "l"), LOOKS, on=(OneLakeChanged("w", "l", "Tables/orders"),))
