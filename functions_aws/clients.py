@@ -145,7 +145,7 @@ class Clients:
 
     @property
     def credentials(self) -> Any:
-        """What the Iceberg REST catalog is signed with."""
+        """The credentials by which requests to the Iceberg REST catalog are signed."""
         return self._session.get_credentials()
 
     def _client(self, service: str, config: Config) -> Any:

@@ -1,4 +1,4 @@
-"""What the handler does: read what came, let `shared.inbound.dispatch` judge it, and carry the verdicts out.
+"""The handler's work: read what came, let `shared.inbound.dispatch` judge it, and carry the verdicts out.
 
 Dead letters are only what cannot be read. Trouble of ours is logged, and leaves the messages where they are.
 """
@@ -28,18 +28,18 @@ Record = Mapping[str, Any]
 
 
 class NotDoneError(Exception):
-    """What was asked for by a direct invocation was not done; the message says why."""
+    """A direct invocation asked for something that was not done; the message says why."""
 
 
 class DeadLetterSink(Protocol):
-    """What is needed of the dead letters."""
+    """The port through which the shell buries a message."""
 
     def send(self, record: Record, why: str) -> None:
         """Bury a message beside its queue. Raises `StoreDownError`; then it must stay where it is."""
 
 
 class Returns(Protocol):
-    """What is needed of the way back of messages that met trouble of ours."""
+    """The port through which messages that met trouble of ours come back sooner."""
 
     def hasten(self, records: Sequence[Record]) -> None:
         """Have messages of one queue come back soon. Raises `StoreDownError`; then they come back later."""

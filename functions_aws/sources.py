@@ -129,7 +129,7 @@ def _reply(answer: Any, asked_at: datetime, clock: Clock, began: float) -> Reply
 
 
 def _failed(found: Reply[bytes]) -> Failure | None:
-    """What an answer of the REST catalog says went wrong, by the table of Glue's errors."""
+    """The failure that an answer of the REST catalog tells, by the table of Glue's errors."""
     if len(found.body) > METADATA_LIMIT:
         return MISCONFIGURED.failure("MetadataTooLong", f"more than {METADATA_LIMIT} bytes: expire its snapshots")
     if found.status == HTTPStatus.OK:

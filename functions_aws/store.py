@@ -24,7 +24,7 @@ from shared.times import sortable
 RECORD = "record"
 """The range key of a record."""
 HISTORY = "run#"
-"""What the range key of a line of history begins with."""
+"""The beginning of the range key of a line of history."""
 INDEX = "due"
 """The index's name, and the one value of its hash key."""
 

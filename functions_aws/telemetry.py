@@ -1,4 +1,4 @@
-"""What the deployment tells of itself: JSON lines (Powertools Logger) and metrics (EMF, Powertools Metrics) on stdout.
+"""Logs and metrics of the deployment: JSON lines (Powertools Logger) and metrics (EMF, Powertools Metrics) on stdout.
 
 Counts are of the whole deployment, because each metric of each target costs money every month; how a target stands is
 told for each, and for all of them together, so that one alarm sees the worst. Lines have the rest.

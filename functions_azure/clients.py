@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class AbsentError(Exception):
-    """There is no such row."""
+    """The row that was asked for does not exist."""
 
 
 class Deadline:
@@ -69,7 +69,7 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
 
 
 def _why(error: AzureError) -> str:
-    """What urllib3 says inside of what `requests` says, which begins with the whole URL."""
+    """The words of urllib3, taken out of those of `requests`, which begin with the whole URL."""
     inner = getattr(error.inner_exception, "args", ())[:1]
     return str(getattr(inner[0], "reason", None) or error) if inner else str(error)
 
@@ -139,7 +139,7 @@ class Clients:
 
     @cached_property
     def sign_in(self) -> BlobClient:
-        """What is kept of a signed-in user."""
+        """The container that keeps a signed-in user's tokens."""
         from azure.storage.blob import BlobClient
 
         place = (SIGN_IN_CONTAINER, SIGN_IN_BLOB)

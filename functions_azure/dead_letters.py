@@ -46,7 +46,7 @@ _letter = msgspec.json.Decoder(_Letter)
 
 
 class DeadLetters:
-    """Those of both queues, and what Event Grid could not deliver."""
+    """The dead letters of both queues, and what Event Grid could not deliver."""
 
     def __init__(self, clients: Clients, deadline: Deadline = NEVER) -> None:
         self._clients = clients
@@ -72,7 +72,7 @@ class DeadLetters:
         self._put(queue, message_text(body))
 
     def summaries(self) -> tuple[DeadLetterSummary, ...]:
-        """What lies in each poison queue, and in the container. Raises `StoreDownError`."""
+        """Count the dead letters of each poison queue, and of the container. Raises `StoreDownError`."""
         undelivered = self._undelivered.summary()
         return (*self._poison(), *((undelivered,) if undelivered else ()))
 
@@ -87,7 +87,7 @@ class DeadLetters:
         self._moves += (returned,) if returned else ()
 
     def moves(self) -> tuple[Move, ...]:
-        """What the last `redrive` moved."""
+        """Say how much the last `redrive` moved."""
         return self._moves
 
     def _poison(self) -> Iterator[DeadLetterSummary]:

@@ -33,7 +33,7 @@ IDLE = timedelta(seconds=30)
 
 
 class Answer(NamedTuple):
-    """What `shared.platforms.fabric` reads."""
+    """The parts of an HTTP answer that `shared.platforms.fabric` reads."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a Storage queue takes as a message: text in an XML document, of 64 KiB at most.
+"""The form of a message that a Storage queue takes: text in an XML document, of 64 KiB at most.
 
 https://learn.microsoft.com/rest/api/storageservices/put-message
 """

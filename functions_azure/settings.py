@@ -27,7 +27,7 @@ EVENTS_QUEUE, WAKES_QUEUE = "unstale-events", "unstale-wakes"
 SIGN_IN_CONTAINER, SIGN_IN_BLOB, SIGN_IN_KEY = "sign-in", "user", "sign-in"
 """Where the token cache of a signed-in user is kept, and the name of the Key Vault's key that opens it."""
 POISON = "-poison"
-"""What the host appends to the name of a queue for the messages that it gives up."""
+"""The suffix that the host appends to the name of a queue for the messages that it gives up."""
 UNDELIVERED = "dead-letters"
 """The container for events that Event Grid could not deliver."""
 
@@ -41,7 +41,7 @@ _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
 _CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"usedevelopmentstorage"})
-"""What a connection string names, at least."""
+"""The parts that a connection string must name."""
 
 
 GENERATION = PACKAGE_ROOT / generation.FILE
@@ -135,7 +135,7 @@ def read_without_storage(environ: Mapping[str, str]) -> Settings:
 
 
 class Workload(Value, frozen=True):
-    """What Fabric's tokens must say of us, and where the keys are that they are signed with."""
+    """The claims that Fabric's tokens must have, and where the keys are that sign them."""
 
     audience: str
     """ID URI of the workload's app registration: `aud` of tokens of version 1.0."""

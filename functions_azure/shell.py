@@ -1,4 +1,4 @@
-"""What the triggers have in common: read what came, let `shared.inbound.dispatch` judge it, and carry the verdicts out.
+"""The triggers' common work: read what came, let `shared.inbound.dispatch` judge it, and carry the verdicts out.
 
 A bad configuration or a missing variable makes every invocation fail with what is wrong, and leaves the messages where
 they are (G6, G1).
@@ -40,13 +40,13 @@ INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
 seen with host 4.1037). Calls to Fabric must be over after the second of these, any call after the first."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What .NET and PowerShell write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
+"""The byte-order mark that .NET and PowerShell write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
 REFRESH_BODY_LIMIT = 64 * 1024
 """Bytes of the body of `POST /api/refresh/{target}`, which names two small fields. It is looked at before anything is
 decoded: 30 MB of brackets become 810 MB of objects."""
 
 RETRY_AFTER_SECONDS = 30
-"""What a caller is told to wait: as long as a message that comes back does (host.json)."""
+"""The time that a caller is told to wait: as long as a message that comes back does (host.json)."""
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 TURNS_BEFORE_QUEUE = 2
@@ -58,7 +58,7 @@ class ComesBackError(Exception):
 
 
 class DeadLetterSink(Protocol):
-    """What is needed of the dead letters; both may raise `StoreDownError`."""
+    """The port through which the shell buries a message; both methods may raise `StoreDownError`."""
 
     def send(self, queue: str, body: bytes, why: str) -> None:
         """Bury a message that was in, or meant for, this queue."""
@@ -68,10 +68,10 @@ class DeadLetterSink(Protocol):
 
 
 class Invocation(NamedTuple):
-    """What one invocation works on; it must all be over by the deadline."""
+    """The parts that one invocation works on; all work must be over by the deadline."""
 
     configuration: Configuration
-    """What this invocation works by."""
+    """The configuration by which this invocation works."""
     engine: Engine
     """Reconciles targets until a second before the deadline."""
     world: Ports
@@ -82,7 +82,7 @@ class Reply(Value, frozen=True):
     """An answer over HTTP."""
 
     status: HTTPStatus
-    """What became of the request."""
+    """The outcome of the request."""
     content: Mapping[str, Any]
     """The body, which goes out as JSON."""
 

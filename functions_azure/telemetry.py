@@ -1,4 +1,4 @@
-"""What the deployment tells of itself: JSON lines, and a filter that keeps secrets out of every library's lines.
+"""Logs and metrics of the deployment: JSON lines, and a filter that keeps secrets out of every library's lines.
 
 The worker sends what is logged to the host, and the host to Application Insights, where a line is the `message` of a
 trace. So queries begin with `traces | extend line = parse_json(message)`; see the README.
@@ -61,7 +61,7 @@ class Telemetry:
         self._looks = MinuteCounts(clock)
 
     def emit(self, happened: LogEvent) -> None:
-        """What the engine says. Looks are counted by outcome: each answered one a line would be most of the log."""
+        """Log an event of the engine. Looks are counted by outcome: a line for each would be most of the log."""
         if happened.what == "looked":
             self._looks.add(str(happened.fields["outcome"]))
             self._tell_looks()

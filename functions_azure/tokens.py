@@ -53,7 +53,7 @@ AT_ONCE_SECONDS = 10.0
 """Threads that ask within this time of each other had no token yet: as long as an invocation lasts."""
 
 Answer = Mapping[str, Any]
-"""What msal answers: `access_token` and `expires_in`, or `error` and `error_description`."""
+"""An answer of msal: `access_token` and `expires_in`, or `error` and `error_description`."""
 
 
 class Tokens(Protocol):
@@ -63,7 +63,7 @@ class Tokens(Protocol):
         """A token that is valid for some minutes, or why there is none; nothing that needs it was sent then."""
 
     def refused(self, token: str) -> None:
-        """Whoever it was shown to did not accept it: the next one is to be a new one."""
+        """The service rejected this token: the next one is to be a new one."""
 
 
 class Issuer(Protocol):
@@ -241,7 +241,7 @@ class NoAssertionError(Exception):
 
 
 class BoundedHttp:
-    """What msal needs of a session. Calls keep the deadline of their thread's invocation, and follow no redirect."""
+    """Session of msal's requests. Calls keep the deadline of their thread's invocation, and follow no redirect."""
 
     def __init__(self, *, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS) -> None:
         self._http = session()
@@ -294,7 +294,7 @@ ADVICE: Mapping[str, str] = {
     "invalid_scope": "does the function app have the managed identity that UNSTALE_CLIENT_ID names (none: the "
     "system-assigned one)?",
 }
-"""What a person can do, by error. `invalid_scope` is what msal calls any refusal of the identity endpoint."""
+"""The cure that a person is told, by error. `invalid_scope` is what msal calls any refusal of the identity endpoint."""
 
 
 def refusal(answer: Answer, words: Callable[[str], str] = plain) -> Failure:

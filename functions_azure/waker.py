@@ -20,7 +20,7 @@ class Waker:
     reach = timedelta(days=6)
     """Seven days is the longest visibility delay (Put Message); a day less leaves room for clocks and rounding."""
     relays = True
-    """What is due later is woken for on the way: a deployment may be without ticks for days (host issue 11828)."""
+    """A wake that is due later is sent in steps: a deployment may be without ticks for days (host issue 11828)."""
 
     def __init__(self, clients: Clients, deadline: Deadline = NEVER) -> None:
         self._clients = clients

@@ -63,7 +63,7 @@ class SystemClock:
 
 
 class Parts:
-    """What lives as long as the process: connections, and the tokens in their caches. Nothing has been asked yet."""
+    """Parts of the process: connections, and the tokens in their caches. Nothing has been asked yet."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Parts:
         self._configuration = configuration
 
     def _issuer(self) -> Issuer:
-        """Who gives out tokens for Fabric, by `fabric.identity`. Raises `ValueError` where settings are missing."""
+        """The issuer of tokens for Fabric, by `fabric.identity`. Raises `ValueError` where settings are missing."""
         if self._caller:
             return self._caller(self._found.cloud.fabric_audience)
         identity = self._configuration().fabric.identity
@@ -113,7 +113,7 @@ class Parts:
         return session()
 
     def _onelake_issuer(self) -> Issuer:
-        """Who calls Fabric reads the tables, too. Raises `ValueError` for a signed-in user, who consented to Fabric."""
+        """The issuer for OneLake: the identity that calls Fabric. Raises `ValueError` for a signed-in user."""
         if self._caller:
             return self._caller(STORAGE)
         identity = self._configuration().fabric.identity
@@ -137,7 +137,7 @@ class Parts:
 
     @cached_property
     def sign_ins(self) -> SignIns:
-        """What is kept of that user."""
+        """The store of the signed-in user's tokens."""
         from functions_azure.sign_in.key_vault import KeyVault
         from functions_azure.sign_in.store import SignIns
 
@@ -265,7 +265,7 @@ def _some_at_once(http: BoundedHttp, deadline: Deadline, call: Callable[[str], N
 
 
 def gate(environ: Mapping[str, str], configuration: Configuration, now: Callable[[], float] = time.time) -> Gate:
-    """What lets Fabric's calls in, with the real keys. Raises `SettingsError`."""
+    """The gate that lets Fabric's calls in, with the real keys. Raises `SettingsError`."""
     from functions_azure.workload.keys import Gate, Keys
     from shared.workload.tokens import Expected
 
@@ -282,7 +282,7 @@ def gate(environ: Mapping[str, str], configuration: Configuration, now: Callable
 
 
 def shell(environ: Mapping[str, str]) -> Shell:
-    """What the function app's triggers call, with the real parts. Raises `SettingsError`."""
+    """The shell that the function app's triggers call, with the real parts. Raises `SettingsError`."""
     found = settings.read(environ)
     redactor = Redactor(settings.secrets(environ))
     telemetry.install(redactor)

@@ -1,4 +1,4 @@
-"""What may be shown of a text that others wrote: without secrets, known by their value or their shape, and short.
+"""Makes a text that others wrote fit to be shown: without secrets, known by their value or their shape, and short.
 
 Every text that leaves passes here: records, answers, lines of the log, and words of exceptions that a cloud is handed.
 """
@@ -49,7 +49,7 @@ A text without a dot is no token, but is matched all the same: otherwise a searc
 """
 
 _ADDRESS = re.compile(r"//(?P<rest>[^\s\"']*+)")
-"""What follows the slashes of an address, up to a blank or a quote. A password in it may have any other character."""
+"""An address after its slashes, up to a blank or a quote. A password in it may have any other character."""
 
 
 def plain(text: str, limit: int = TEXT_LIMIT) -> str:
@@ -64,17 +64,6 @@ def plain(text: str, limit: int = TEXT_LIMIT) -> str:
 def escaped(text: str) -> str:
     """The text with what would not print escaped, such as what moves a terminal's cursor or turns letters around."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def printable(text: str, longest: int) -> str:
-    """The text on one line, with what would not print escaped, cut to `longest` characters."""
-    if text.isprintable() and len(text) <= longest:
-        return text
-    shown = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text[: longest + 1]
-    )
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def _without_shapes(line: str) -> str:

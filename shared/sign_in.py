@@ -56,7 +56,7 @@ ZonedTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class SignIn(Value, frozen=True):
-    """Who signed in and when. `session` names the one `unstale login`, `renewed_at` is Entra's time of the last token.
+    """A person's sign-in. `session` names the one `unstale login`, `renewed_at` is Entra's time of the last token.
 
     `refusal` is why Entra last gave none, `claims` what it then wants of the next sign-in (a conditional access
     challenge); neither is a secret.
@@ -146,7 +146,7 @@ def renewal_is_due(sign_in: SignIn, now: datetime) -> bool:
 
 
 def age(sign_in: SignIn, now: datetime) -> str:
-    """Who, since when, until when, for a person's terminal: an account's name is whatever its tenant made it."""
+    """A sign-in in words for a person's terminal: an account's name is whatever its tenant made it."""
     days = (now - sign_in.signed_in_at).days
     told = (
         f"{sign_in.account} signed in at {sign_in.signed_in_at:%Y-%m-%d %H:%M}Z, {days} days ago; "
@@ -160,7 +160,7 @@ def age(sign_in: SignIn, now: datetime) -> str:
 
 
 class Remedy(StrEnum):
-    """What is to be done."""
+    """The cure of a failed sign-in."""
 
     WAIT = "wait"
     SIGN_IN = "sign in again: unstale login"
@@ -237,7 +237,7 @@ def meaning(error: str, suberror: str) -> Refusal:
 
 
 def sentence(found: Refusal, account: str, wanted: Iterable[str]) -> str:
-    """What happened and what is to be done, without what Entra says."""
+    """Tell the failure and its cure, without Entra's own words."""
     because = found.because.format(who=account or "the user", scopes=", ".join(wanted))
     return because if found.remedy is Remedy.WAIT else f"{because}: {found.remedy}"
 
@@ -254,7 +254,7 @@ NOBODY = MISCONFIGURED.failure("NotSignedIn", "nobody is signed in: unstale logi
 
 
 def damaged(why: str) -> Failure:
-    """What is kept cannot be opened."""
+    """The stored sign-in cannot be opened."""
     return MISCONFIGURED.failure("SignInDamaged", f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}. {why}")
 
 
@@ -266,7 +266,7 @@ KEY_ADVICE: Mapping[int, str] = {
     HTTPStatus.FORBIDDEN: "the Key Vault does not let the identity use the key: is the key enabled, does the identity "
     "have its role on it, and does the vault's firewall let it in?",
 }
-"""What a person can do, by status. https://learn.microsoft.com/azure/key-vault/general/rest-error-codes."""
+"""The cure that a person is told, by status. https://learn.microsoft.com/azure/key-vault/general/rest-error-codes."""
 
 
 def vault_refused(status: int, code: str, said: str) -> Failure:

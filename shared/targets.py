@@ -1,4 +1,4 @@
-"""What can be refreshed: resources, the sources that signal them, policies, and targets made of these."""
+"""Targets: resources, the sources that signal them, policies, and targets made of these."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class IcebergChanged(Value, frozen=True, tag="iceberg_changed", tag_field="type"
 
 
 Source = S3ObjectCreated | GlueTableChanged | GlueJobSucceeded | BlobCreated | OneLakeChanged | IcebergChanged
-"""What `on` names. `visibility_lag` is that of the one entry, where its data can be read later than others'."""
+"""Sources of `on`. `visibility_lag` is that of the one entry, where its data can be read later than others'."""
 
 
 class Schedule(Value, frozen=True):
@@ -212,7 +212,7 @@ class Target(Value, frozen=True, dict=True):
 
 
 class Package(Value, frozen=True, dict=True):
-    """What the machine needs of a configuration: the targets of one cloud, and which configuration they are from."""
+    """A configuration for the machine: the targets of one cloud, and which configuration they are from."""
 
     targets: tuple[Target, ...]
     """All targets that this cloud's function refreshes."""
@@ -231,6 +231,28 @@ class Package(Value, frozen=True, dict=True):
     def followers(self, name: str) -> tuple[Target, ...]:
         """The targets that a refresh of the target called `name` signals."""
         return tuple(target for target in self.targets if name in target.after)
+
+
+class WorkloadJob(Value, frozen=True):
+    """The target that a job of a Fabric workload refreshes."""
+
+    item_type: str
+    """The type of the workload's item, such as `Contoso.Views.Sales`."""
+    job_type: str
+    """The type of the job, which begins with the item's."""
+    target: str
+    """The name of the target."""
+    item: str = ""
+    """The id of the item, in lower case; empty where any item of that type means this target."""
+
+
+class Workload(Value, frozen=True):
+    """The jobs that Fabric may ask us for."""
+
+    jobs: tuple[WorkloadJob, ...]
+    """Which job refreshes which target."""
+    tenants: tuple[str, ...] = ()
+    """Ids of the tenants whose items may ask; empty: the publisher's own tenant alone."""
 
 
 def catalog_of(source: GlueTableChanged | IcebergChanged, view: Resource) -> str:

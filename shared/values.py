@@ -1,4 +1,4 @@
-"""What all values of the product are made of."""
+"""The base of all values of the product."""
 
 from __future__ import annotations
 

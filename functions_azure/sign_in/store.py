@@ -1,4 +1,4 @@
-"""What is kept of a signed-in user: one file in blob storage, sealed, which every instance reads and renews.
+"""A signed-in user's tokens, kept: one file in blob storage, sealed, which every instance reads and renews.
 
 Instances share the file under its ETag. Entra does not revoke a refresh token when it is used, so of two instances that
 renew at once both hold good ones, and the newer stays:

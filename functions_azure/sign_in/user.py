@@ -32,7 +32,7 @@ LOOK_SECONDS = 300.0
 RENEWAL_LOOK_SECONDS = 6 * 3600.0
 """How often a process asks whether an idle sign-in is to be renewed."""
 TURN_SECONDS = 60.0
-"""Nobody waits longer for another thread's answer, whatever the deadline."""
+"""The longest that one thread waits for another thread's answer, whatever the deadline."""
 
 
 class SignedInUser:
@@ -111,7 +111,7 @@ class SignedInUser:
                 self._turn.release()
 
     def _told(self, work: Callable[[], Answer | Failure | None]) -> Any:
-        """What came of it, with all that may be wrong with the file or its key as facts."""
+        """The outcome of a sign-in, with all that may be wrong with the file or its key as facts."""
         try:
             return work()
         except VaultRefusedError as refused:

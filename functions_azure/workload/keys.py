@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jwt.types import Options
 
 ALGORITHMS = ["RS256"]
-"""What Entra signs with (https://learn.microsoft.com/entra/identity-platform/access-tokens): no token chooses."""
+"""Entra's algorithm (https://learn.microsoft.com/entra/identity-platform/access-tokens): no token chooses."""
 LEAST_BITS = 2048
 """Bits of the smallest RSA key that is used (NIST SP 800-131A, table 2)."""
 LEAST_EXPONENT, EXPONENT_BITS = 65_537, 256
@@ -55,7 +55,7 @@ _SIGNATURE_ONLY: Options = {
     "verify_sub": False,
     "verify_jti": False,
 }
-"""What the claims say is judged by `shared.workload.tokens`, check by check."""
+"""Claims are judged by `shared.workload.tokens`, check by check."""
 
 log = logging.getLogger("unstale")
 
@@ -72,7 +72,7 @@ class Key(NamedTuple):
     """A public key of Entra's, with the issuer whose tokens it signs: an address, in which `{tenantid}` may stand."""
 
     public: RSAPublicKey
-    """What verifies signatures."""
+    """The library that verifies signatures."""
     issuer: str
     """Whose tokens count if this key signed them, written as in tokens of version 2.0."""
 

@@ -31,7 +31,7 @@ TENANT_HEADERS = ("x-ms-client-tenant-id", "ms-client-tenant-id")
 
 
 class Request(Value, frozen=True):
-    """What the host hands over. `operation` is item, or create, get or cancel of a job."""
+    """The HTTP request as the host hands it over. `operation` is item, or create, get or cancel of a job."""
 
     operation: str
     """Which of the triggers was called."""

@@ -54,7 +54,7 @@ OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
 }
-"""What `functions_aws` calls, by service. botocore brings the models of four hundred services, and a client reads all
+"""Operations that `functions_aws` calls. botocore brings the models of four hundred services, and a client reads all
 of its own: Glue's 272 operations cost a cold start more than everything else together.
 """
 

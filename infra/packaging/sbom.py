@@ -93,7 +93,7 @@ def _part(entry: Locked, installed: Distribution | None) -> Component:
 
 
 def _licenses(installed: Distribution) -> Iterator[License]:
-    """What the metadata says: an SPDX expression (PEP 639), else a short name, else what the classifiers name."""
+    """Licenses by the metadata: an SPDX expression (PEP 639), else a short name, else what the classifiers name."""
     told = installed.metadata
     names = [told.get("License-Expression"), told.get("License")]
     short = next((name for name in names if name and len(name) <= LONGEST_NAME and "\n" not in name), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can tell."""
 
 TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
-"""What pip leaves in a `.dist-info` about the installation. METADATA stays: scanners for vulnerabilities read it."""
+"""Files of pip's own in a `.dist-info`. METADATA stays: scanners for vulnerabilities read it."""
 
 Told = Callable[[str], object]
 
@@ -54,11 +53,6 @@ def from_index(platform: Platform) -> ThirdParty:
             raise PackageError(f"pip could not install {lock.name}:\n{done.stderr}")
 
     return install
-
-
-def pins(lock: Path) -> list[tuple[str, str]]:
-    """Names and versions in a lock."""
-    return re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 # --- Own code and bytecode -------------------------------------------------------------------------------------------

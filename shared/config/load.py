@@ -35,7 +35,7 @@ from shared.config.schema import (
 from shared.config.tell import destination_of
 from shared.config.toml_positions import Path, lines_of, nearest_line
 from shared.destinations import CLOUDS, Destination
-from shared.inbound.routing import Listeners, Place, by_output, listeners
+from shared.places import Listeners, Place, by_output, listeners
 from shared.targets import (
     BlobCreated,
     Cloud,
@@ -53,6 +53,8 @@ from shared.targets import (
     Schedule,
     Source,
     Target,
+    Workload,
+    WorkloadJob,
 )
 from shared.tenants import tenant_id
 from shared.values import Value
@@ -114,32 +116,16 @@ class SignalSource(Value, frozen=True):
 
 
 class DeploymentSettings(Value, frozen=True):
-    """What holds for the deployment as a whole."""
+    """Settings that hold for the deployment as a whole."""
 
     stack: str = ""
     """The CloudFormation stack, `subscription/group/deployment` on Azure, or both; empty where the file names none."""
     signal_sources: tuple[SignalSource, ...] = ()
-    """Who may send `unstale.signal`; empty is anybody who may put events on the bus."""
-
-
-class WorkloadJob(Value, frozen=True):
-    """The target that a job of a Fabric workload refreshes; `item` is empty where it is any item of that type."""
-
-    item_type: str
-    job_type: str
-    target: str
-    item: str = ""
-
-
-class Workload(Value, frozen=True):
-    """The jobs that Fabric may ask us for, and the ids of the tenants that may; none: the publisher's own alone."""
-
-    jobs: tuple[WorkloadJob, ...]
-    tenants: tuple[str, ...] = ()
+    """Accounts and sources that may send `unstale.signal`; empty is anybody who may put events on the bus."""
 
 
 class Configuration(Value, frozen=True, dict=True):
-    """What to keep fresh and how, free of contradictions; without `workload` Fabric's endpoints are off."""
+    """The targets to keep fresh, and how, free of contradictions; without `workload` Fabric's endpoints are off."""
 
     targets: tuple[Target, ...]
     fabric: FabricSettings = FabricSettings()
@@ -161,13 +147,18 @@ class Configuration(Value, frozen=True, dict=True):
 
     @cached_property
     def by_output(self) -> Mapping[Place, tuple[Target, ...]]:
-        """The targets by the table or item that they refresh (see `routing`)."""
+        """The targets by the table or item that they refresh (see `places`)."""
         return by_output(self.targets)
 
     @cached_property
     def listeners(self) -> Mapping[Place, Listeners]:
-        """The sources by the place that they name, each with its target (see `routing`)."""
+        """The sources by the place that they name, each with its target (see `places`)."""
         return listeners(self.targets)
+
+    @cached_property
+    def senders(self) -> frozenset[tuple[str, str]]:
+        """Accounts and sources whose custom events may ask for a refresh; empty: all may."""
+        return frozenset((sender.account, sender.source) for sender in self.deployment.signal_sources)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -180,7 +171,7 @@ class Configuration(Value, frozen=True, dict=True):
         return tuple(target for target in self.targets if name in target.after)
 
     def package(self, cloud: Cloud) -> Package:
-        """What the machine of one cloud needs to know."""
+        """The targets of one cloud, as the machine needs them."""
         targets = tuple(target for target in self.targets if target.cloud is cloud)
         destinations = tuple(each for each in self.destinations if cloud in CLOUDS[each.to])
         return Package(targets, self.fingerprint, self.generation, destinations)
@@ -203,7 +194,7 @@ def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
 
 
 def warnings(content: str | bytes, file: str = "unstale.toml") -> tuple[Problem, ...]:
-    """What a configuration that loads most likely does not mean, in the order of its lines."""
+    """Find entries that load and most likely are not meant, in the order of their lines."""
     from shared.config.warnings import doubtful  # noqa: PLC0415 - only `check` pays for it
 
     text = _decoded(content, file)
@@ -244,7 +235,7 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
 
 
 class _Understood(NamedTuple):
-    """What a document says: the configuration is to be used only if there are no mistakes."""
+    """A document as it was understood: the configuration is to be used only if there are no mistakes."""
 
     configuration: Configuration
     mistakes: list[Mistake]
@@ -311,7 +302,7 @@ def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | No
 
 
 def _resource(table: AnyTarget) -> Resource:
-    """What is refreshed. UUIDs have no case, so one lakehouse spelled in two ways is one."""
+    """The resource of an entry of `targets`. UUIDs have no case, so one lakehouse spelled in two ways is one."""
     if isinstance(table, GlueViewTable):
         return GlueView(table.catalog_id, table.database, table.table, table.location or "")
     if isinstance(table, LakeViewsTable):
@@ -323,7 +314,7 @@ def _resource(table: AnyTarget) -> Resource:
 
 
 def _sources(on: OnTable) -> list[Source]:
-    """What an entry of `on` names: one source, if it is good."""
+    """The sources that an entry of `on` names: one source, if it is good."""
     lag = duration_of(on.visibility_lag) if on.visibility_lag else None
     found: list[Source] = []
     if s3 := on.s3_object_created:

@@ -24,7 +24,7 @@ from shared.config.schema import (
     WorkloadTable,
 )
 from shared.config.toml_positions import Path
-from shared.redaction import printable
+from shared.text import printable
 
 T = TypeVar("T")
 
@@ -32,12 +32,12 @@ LONGEST_SHOWN = 60
 """Characters of a value that a message repeats."""
 
 _INTEGER_BITS = 64
-"""What TOML asks of a reader, and JSON's readers can be expected to take."""
+"""The range of integers that TOML asks of a reader, and that JSON's readers can be expected to take."""
 _UNIONS = (UnionType, Union)
 
 
 class Mistake(NamedTuple):
-    """What is wrong with the file at one key."""
+    """A mistake of the file at one key."""
 
     path: Path
     found: str
@@ -138,7 +138,7 @@ def _mistakes_in_table(value: dict[str, Any], table: type[Table], path: Path) ->
 
 
 def _meant(key: str, table: type[Table]) -> str:
-    """What to write instead of a key that the table does not know."""
+    """The key that was most likely meant by one that the table does not know."""
     from difflib import get_close_matches  # noqa: PLC0415 - only a bad file pays for it
 
     elsewhere = [kind for kind, other in _kinds_of_target().items() if key in _keys(other)]
@@ -175,7 +175,7 @@ def _plain(kind: Any) -> Any:
 
 
 def _expected(kind: Any) -> str:
-    """What a value of this type is: in its own words, which all but tables and choices have."""
+    """The description of a type in words: in its own words, which all but tables and choices have."""
     for part in (kind, *get_args(kind)):
         for meta in getattr(part, "__metadata__", ()):
             if isinstance(meta, Meta) and meta.extra:

@@ -1,4 +1,4 @@
-"""What must hold across the keys of a configuration: each rule is a function that gives the mistakes it finds."""
+"""Rules that hold across the keys of a configuration: each rule is a function that gives the mistakes it finds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from shared.config.schema import (
 )
 from shared.config.tell import tells
 from shared.config.toml_positions import Path
-from shared.inbound.routing import by_output, output_of, place_of
+from shared.places import by_output, output_of, place_of
 from shared.targets import (
     BlobCreated,
     Cloud,
@@ -64,10 +64,10 @@ GROUP_KEY_BYTES = 40
 """Bytes of the key of a group of sources beside its catalog and database, generously."""
 
 JUST_IN_TIME_LEAST = timedelta(minutes=2)
-"""What `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9)."""
+"""The time that `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9)."""
 
 _JOBS_OF_LAKE_VIEWS = frozenset({"refreshmaterializedlakeviews", "materializedlakeviews"})
-"""What Fabric calls a refresh of lake views as an item job: in a start, and in a list of jobs."""
+"""Fabric's name for a refresh of lake views as an item job: in a start, and in a list of jobs."""
 
 _TYPES_OF_PARAMETER: dict[str, tuple[tuple[type, ...], str]] = {
     "Integer": ((int,), "a whole number"),
@@ -77,7 +77,7 @@ _TYPES_OF_PARAMETER: dict[str, tuple[tuple[type, ...], str]] = {
     "Guid": ((str,), "a UUID in quotes"),
     "DateTime": ((str,), 'a UTC time in quotes, such as "2026-01-31T06:00:00Z"'),
 }
-"""What the value of a parameter must be; the types that are not named take anything."""
+"""The form that the value of a parameter must have; the types that are not named take anything."""
 
 
 def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> Iterator[Mistake]:
@@ -120,7 +120,7 @@ class Names:
         self.all = dict.fromkeys(names)
 
     def wrong(self, name: str, path: Path, cloud: Cloud) -> Iterator[Mistake]:
-        """What is wrong with a reference to a target on this cloud."""
+        """Tell the mistake in a reference to a target on this cloud."""
         if name not in self.all:
             yield Mistake(path, shown(name), f"the name of a target{self._close_to(name)}")
         elif name in self.targets and self.targets[name].cloud is not cloud:
@@ -134,7 +134,7 @@ class Names:
 
 
 class Outputs:
-    """What refreshes write, to be looked up by what a source names."""
+    """The outputs of refreshes, to be looked up by the place that a source names."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._by_place = by_output(targets)
@@ -280,7 +280,7 @@ def item_job(entry: Entry) -> Iterator[Mistake]:
 
 
 def unsendable(value: object, path: Path) -> Iterator[Mistake]:
-    """What JSON has no form for: dates, infinities, huge numbers."""
+    """Values that JSON has no form for: dates, infinities, huge numbers."""
     match value:
         case dict():
             for key, entry in value.items():
@@ -420,5 +420,5 @@ def _cycle(upstream: dict[str, dict[str, Path]]) -> list[str]:
 
 
 def _key(kind: type[Source]) -> str:
-    """What the file calls a kind of source."""
+    """The key by which the file names a kind of source."""
     return str(kind.__struct_config__.tag)

@@ -40,7 +40,7 @@ LIMITS = {
 
 
 def duration_of(text: str) -> timedelta:
-    """What the file has as `90s`, `5m` or `30d`."""
+    """Read a duration, which the file writes as `90s`, `5m` or `30d`."""
     return timedelta(seconds=int(text[:-1]) * _SIZES[text[-1]])
 
 
@@ -55,7 +55,7 @@ _SIZES = dict(_UNITS)
 
 
 def within(key: str) -> str:
-    """What is expected of the duration of this name, in words."""
+    """Say in words which durations the key of this name takes."""
     least, most = (duration_text(limit) for limit in LIMITS[key])
     or_off = ', or "off"' if key == "look" else ""
     return f'a duration from "{least}" to "{most}", in whole s, m, h or d{or_off}'
@@ -179,7 +179,7 @@ class Timing(Table, frozen=True, kw_only=True):
 
 
 class DefaultsTable(Timing, frozen=True, kw_only=True):
-    """What holds for every target that says nothing else."""
+    """The policy of every target that says nothing else."""
 
 
 class FabricTable(Table, frozen=True, kw_only=True):
@@ -217,7 +217,7 @@ class SignalSourceTable(Table, frozen=True, kw_only=True):
 
 
 class DeploymentTable(Table, frozen=True, kw_only=True):
-    """What holds for the deployment as a whole."""
+    """Settings that hold for the deployment as a whole."""
 
     stack: (
         Annotated[
@@ -366,7 +366,7 @@ _SOME = Meta(min_length=1, extra={"expected": "a list with one entry at least"})
 
 
 class TargetTable(Timing, frozen=True, kw_only=True):
-    """What all kinds of targets have."""
+    """The keys that all kinds of targets have."""
 
     schedule: Annotated[ScheduleTable, _about("When it is due even if nothing arrives.")] | UnsetType = UNSET
     on: Annotated[list[Annotated[OnTable, _ONE_KEY]], _SOME, _about("Arrivals that signal it.")] | UnsetType = UNSET
@@ -523,7 +523,7 @@ def _set_apart(node: Any) -> None:
 
 
 def _by_kind(mapping: dict[str, str]) -> dict[str, Any]:
-    """What a target must be once its kind is known, so that an editor marks the wrong key and not the whole target."""
+    """The schema of a target whose kind is known, so that an editor marks the wrong key and not the whole target."""
     return {
         "type": "object",
         "required": ["kind"],
@@ -539,7 +539,7 @@ def _by_kind(mapping: dict[str, str]) -> dict[str, Any]:
 
 
 def _built_in() -> dict[str, str]:
-    """What holds where a file says nothing, as a file would say it."""
+    """The defaults where a file says nothing, as a file would say it."""
     policy = Policy()
     durations = {key: getattr(policy, key) for key in LIMITS}
     said = {key: duration_text(duration) for key, duration in durations.items() if duration is not None}

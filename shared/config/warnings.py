@@ -1,4 +1,4 @@
-"""What a good configuration most likely does not mean: prefixes that match nothing, sources that send nothing.
+"""Warns of a configuration that is most likely not meant so: prefixes that match nothing, sources that send nothing.
 
 A warning is told like a mistake, with file, line, key, what was found and what to write instead, but the file loads.
 Only `unstale check` looks for them, so that no cold start pays.

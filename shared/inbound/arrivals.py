@@ -1,4 +1,4 @@
-"""What an event says arrived, as values: an object, a change of a table, the end of a job."""
+"""Arrivals of data, as events tell them: an object, a change of a table, the end of a job."""
 
 from __future__ import annotations
 

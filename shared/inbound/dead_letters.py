@@ -1,4 +1,4 @@
-"""What lies in the dead letters, and how far bringing them back got: the same values for both clouds."""
+"""Dead letters, counted, and how far bringing them back got: the same values for both clouds."""
 
 from __future__ import annotations
 

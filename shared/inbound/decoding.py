@@ -1,4 +1,4 @@
-"""What the readers of both clouds share: bounded bodies, and errors that name the place in a message."""
+"""The decoding that the readers of both clouds share: bounded bodies, and errors that name the place in a message."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _encoded(body: object) -> bytes:
 
 
 def misfit(expected: str, found: object, at: str = "$") -> msgspec.ValidationError:
-    """What a reader raises for `read_guarded` to turn into `Malformed`, worded as msgspec words its own."""
+    """Make the error that `read_guarded` turns into `Malformed`, worded as msgspec words its own."""
     return msgspec.ValidationError(f"Expected {expected}, got {found!r:.200} - at `{at}`")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of each delivered message: done, to come back, or a dead letter. The shells only carry it out."""
+"""The fate of each delivered message: done, to come back, or a dead letter. The shells only carry it out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
-from shared.config.load import Configuration
 from shared.inbound.arrivals import Arrival
 from shared.inbound.messages import (
     Arrived,
@@ -23,7 +22,7 @@ from shared.inbound.messages import (
     Ticked,
     Woken,
 )
-from shared.inbound.routing import ended, signals_of, targets_of
+from shared.inbound.routing import Routes, ended, signals_of, targets_of
 from shared.inbound.wakes import rest_messages
 from shared.redaction import plain
 from shared.refresh.engine import Engine
@@ -35,7 +34,7 @@ from shared.values import Value
 
 
 class Verdict(StrEnum):
-    """What the shell does with a message."""
+    """The verdict on a message, which the shell carries out."""
 
     DONE = "done"  # acknowledge it
     RETRY = "retry"  # trouble of ours: leave it where it is, it comes back
@@ -83,7 +82,7 @@ class _Delivery(Value, frozen=True):
     why: str = ""
 
 
-def take(engine: Engine, configuration: Configuration, readings: Sequence[Message]) -> tuple[Judged, ...]:
+def take(engine: Engine, configuration: Routes, readings: Sequence[Message]) -> tuple[Judged, ...]:
     """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
 
     One target's trouble sends back only the messages that concern it. An event that concerns more targets than there is
@@ -97,7 +96,7 @@ def take(engine: Engine, configuration: Configuration, readings: Sequence[Messag
     return verdicts
 
 
-def _delivery(engine: Engine, configuration: Configuration, reading: Message) -> _Delivery:
+def _delivery(engine: Engine, configuration: Routes, reading: Message) -> _Delivery:
     if not isinstance(reading, Several):
         why = _refusal(engine, configuration, reading)
         return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, configuration, reading)),))
@@ -113,7 +112,7 @@ def _delivery(engine: Engine, configuration: Configuration, reading: Message) ->
     return _Delivery(taken, refused, f"{len(refused)} of {len(reading.parts)} events: {why}" if why else "")
 
 
-def _verdict(engine: Engine, configuration: Configuration, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
+def _verdict(engine: Engine, configuration: Routes, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
     """The worst that was met with what is taken, else done, or a dead letter with what is refused."""
     if any(target.key not in judged for _, concerns in delivery.taken for target, _ in concerns):
         return _split(configuration, delivery, judged)
@@ -129,7 +128,7 @@ def _refused_part(delivery: _Delivery) -> Judged:
     return Judged(Verdict.DEAD, delivery.why, dead=b"[%b]" % parts if parts else None)
 
 
-def _split(configuration: Configuration, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
+def _split(configuration: Routes, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
     """Done with the targets that there was time for, and a message for those that are left.
 
     Targets that met trouble have a message of their own, so that their trouble keeps nobody behind them waiting.
@@ -150,7 +149,7 @@ def _split(configuration: Configuration, delivery: _Delivery, judged: Mapping[st
     return replace(_refused_part(delivery), rests=tuple(rests))
 
 
-def _rests(configuration: Configuration, arrivals: Sequence[Arrival], keys: Collection[str]) -> tuple[bytes, ...]:
+def _rests(configuration: Routes, arrivals: Sequence[Arrival], keys: Collection[str]) -> tuple[bytes, ...]:
     """The messages that name what arrived for these targets, and the first and the last of the targets."""
     theirs = [each for each in arrivals if any(target.key in keys for target in targets_of(each, configuration))]
     return rest_messages(theirs, min(keys), max(keys))
@@ -165,14 +164,13 @@ def _met(engine: Engine, reading: Single, concerns: Concerns, judged: Mapping[st
     return [judged[target.key] for target, _ in concerns] or [_unowed(engine, reading)]
 
 
-def _refusal(engine: Engine, configuration: Configuration, reading: Single) -> str:
+def _refusal(engine: Engine, configuration: Routes, reading: Single) -> str:
     """Why a message can never be taken, or ""."""
     match reading:
         case Malformed(why):
             return why
         case Asked(name, sender=sender):
-            allowed = [(one.account, one.source) for one in configuration.deployment.signal_sources]
-            if sender and allowed and sender not in allowed:
+            if sender and configuration.senders and sender not in configuration.senders:
                 return plain(
                     f"account {sender[0]} and source {sender[1]} may not ask for a refresh: "
                     "[deployment] signal_sources in the configuration says who may"
@@ -183,7 +181,7 @@ def _refusal(engine: Engine, configuration: Configuration, reading: Single) -> s
     return ""
 
 
-def _concerns(engine: Engine, configuration: Configuration, reading: Single) -> Concerns:
+def _concerns(engine: Engine, configuration: Routes, reading: Single) -> Concerns:
     happened: list[tuple[Target, Input]] = []
     match reading:
         case Arrived(arrivals) | Rest(arrivals):
@@ -200,7 +198,7 @@ def _concerns(engine: Engine, configuration: Configuration, reading: Single) -> 
     ]
 
 
-def _signalled(arrivals: Sequence[Arrival], configuration: Configuration) -> Iterator[tuple[Target, Input]]:
+def _signalled(arrivals: Sequence[Arrival], configuration: Routes) -> Iterator[tuple[Target, Input]]:
     for arrival in arrivals:
         yield from ((target, Signalled(signal)) for target, signal in signals_of(arrival, configuration))
 

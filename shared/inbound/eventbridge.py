@@ -1,4 +1,4 @@
-"""What a message of the AWS side says: EventBridge events (bare or in an SQS record), our own messages, invocations.
+"""Reads messages of the AWS side: EventBridge events (bare or in an SQS record), our own messages, invocations.
 
 Decoded in two steps with types: the envelope first, its `detail` only by the kind that the envelope names. Formats:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html and
@@ -90,7 +90,7 @@ _signal = msgspec.json.Decoder(_Signal)
 
 
 def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Message:
-    """What a message says. `body` is an event, an SQS record with one in its body, or one of our own messages.
+    """Read a message. `body` is an event, an SQS record with one in its body, or one of our own messages.
 
     An array of them is read, too.
     """

@@ -1,4 +1,4 @@
-"""What a message of the Azure side says: Event Grid events, Fabric's events through an eventstream, our own messages.
+"""Reads messages of the Azure side: Event Grid events, Fabric's events through an eventstream, our own messages.
 
 An event comes in the Event Grid schema or as a CloudEvent 1.0; alone, or in an array; as JSON or as base64 of it (Event
 Grid fills Storage queues with base64). Formats: https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage,
@@ -94,7 +94,7 @@ _job = msgspec.json.Decoder(_Job)
 
 
 def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) -> Message:
-    """What a message says. `body` is an event or an array of them, plain or as base64, or one of our own messages."""
+    """Read a message. `body` is an event or an array of them, plain or as base64, or one of our own messages."""
     return read_guarded(_read, body, received_at)
 
 

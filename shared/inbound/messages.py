@@ -1,4 +1,4 @@
-"""What a delivered message turned out to say. `eventbridge.py` and `eventgrid.py` make it, `inbox.py` takes it."""
+"""The content of a delivered message, as a value. `eventbridge.py` and `eventgrid.py` make it, `inbox.py` takes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Rest(Value, frozen=True):
     """The rest of an event that concerns more targets than one invocation had time for: a message of ours."""
 
     arrivals: tuple[Arrival, ...]
-    """The arrivals, as the event said; the configuration says again whom that concerns."""
+    """The arrivals that the event told; the configuration says again whom that concerns."""
     first: str
     """The key of the first target that is left; targets are taken in the order of their keys."""
     last: str

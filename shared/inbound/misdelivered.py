@@ -14,7 +14,7 @@ SWITCH_ON = "switch on Amazon EventBridge for the bucket (its properties, Event 
 
 
 def what_it_is(encoded: bytes) -> msgspec.ValidationError | None:
-    """What a message is that has no detail type, with the cure; None if it is nothing that is known."""
+    """Name a message that has no detail type, with the cure; None if it is nothing that is known."""
     message = msgspec.json.decode(encoded)
     words = next((words for find in (_notification, _test, _envelope, _detail) if (words := find(message))), "")
     return msgspec.ValidationError(words) if words else None

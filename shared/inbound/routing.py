@@ -9,72 +9,47 @@ stores them (Glue API, DatabaseInput and TableInput), and UUIDs have no case.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import Protocol
 
+from shared import places
 from shared.inbound.arrivals import Arrival, BlobArrived, JobSucceeded, ObjectArrived, OneLakeArrived, TableChanged
 from shared.inbound.messages import FabricRunEnded, GlueRunEnded
-from shared.redaction import printable
+from shared.places import Listener, Listeners, Place, item_place, output_of, table_place
 from shared.refresh.state import Signal
-from shared.targets import (
-    BlobCreated,
-    GlueJobSucceeded,
-    GlueTableChanged,
-    GlueView,
-    IcebergChanged,
-    ItemJob,
-    OneLakeChanged,
-    Resource,
-    S3ObjectCreated,
-    Source,
-    Target,
-    extra_lag,
-)
-
-if TYPE_CHECKING:
-    from shared.config.load import Configuration
-
-K = TypeVar("K")
-T = TypeVar("T")
+from shared.targets import GlueView, Resource, Source, Target
+from shared.text import printable
 
 LONGEST_REASON = 120
 """Characters of a reason. A record keeps a few of them, and must stay small."""
-
-Place = tuple[str, ...]
-"""Where something arrives or is written, as a key to look up by: a bucket, a table, a job, a container, an item."""
 
 TEMPORARY = "/_temporary/"
 """A folder in which Hadoop's committers keep what no reader reads until they rename it (FileOutputCommitter)."""
 
 
-class Listener(NamedTuple):
-    """One source of one target."""
+class Routes(Protocol):
+    """The parts of a configuration that routing needs."""
 
-    position: int
-    """Where the target stands in the configuration."""
-    source: Source
-    target: Target
-    lag: timedelta
-    """How much longer the visibility lag of this source is than the target's."""
-    looked: bool
-    """Whether a look can tell later if a run read what an event of this source tells of."""
+    @property
+    def by_name(self) -> Mapping[str, Target]:
+        """The targets by the name that the file gives them."""
 
+    @property
+    def listeners(self) -> Mapping[Place, Listeners]:
+        """The sources by the place that they name, each with its target."""
 
-Affixes = tuple[str, str]
-"""Prefix and suffix of a source; both empty where it means all that arrives at its place."""
+    @property
+    def by_output(self) -> Mapping[Place, tuple[Target, ...]]:
+        """The targets by the table or item that they refresh."""
 
-
-class Listeners(NamedTuple):
-    """The sources of one place, by their affixes, which `order` has sorted; `lengths` are those of both, each once."""
-
-    lengths: tuple[tuple[int, int], ...]
-    found: Mapping[Affixes, tuple[Listener, ...]]
-    order: Sequence[Affixes]
+    @property
+    def senders(self) -> frozenset[tuple[str, str]]:
+        """Accounts and sources whose custom events may ask for a refresh; empty: all may."""
 
 
-def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Target, Signal], ...]:
+def signals_of(arrival: Arrival, configuration: Routes) -> tuple[tuple[Target, Signal], ...]:
     """The targets that an arrival signals, in the order of the configuration; never one whose own output it is.
 
     Where several sources of a target fit, the signal has the longest of their visibility lags, and counts as looked at
@@ -95,17 +70,17 @@ def signals_of(arrival: Arrival, configuration: Configuration) -> tuple[tuple[Ta
     )
 
 
-def targets_of(arrival: Arrival, configuration: Configuration) -> tuple[Target, ...]:
+def targets_of(arrival: Arrival, configuration: Routes) -> tuple[Target, ...]:
     """The targets that an arrival signals."""
     return tuple(target for target, _ in signals_of(arrival, configuration))
 
 
-def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Configuration) -> tuple[Target, ...]:
+def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Routes) -> tuple[Target, ...]:
     """The targets that a run which ended may be about: Glue's event names no catalog, Fabric's no job of ours."""
     place = (
-        _table(reading.database, reading.table)
+        table_place(reading.database, reading.table)
         if isinstance(reading, GlueRunEnded)
-        else _item(reading.workspace, reading.item)
+        else item_place(reading.workspace, reading.item)
     )
     return configuration.by_output.get(place, ())
 
@@ -113,22 +88,6 @@ def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Configuration) 
 def reason(arrival: Arrival) -> str:
     """A few words for people, such as `s3://landing/orders/x.parquet` or `table sales.orders changed`."""
     return printable(_words(arrival), LONGEST_REASON)
-
-
-def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:
-    """Index the sources of all targets by their place; an Iceberg table that is only looked at has no events."""
-    places = _grouped(
-        (place_of(source), Listener(position, source, target, extra_lag(source, target), _is_looked_at(source, target)))
-        for position, target in enumerate(targets)
-        for source in target.on
-        if not isinstance(source, IcebergChanged)
-    )
-    return {place: _by_affixes(listening) for place, listening in places.items()}
-
-
-def _by_affixes(listening: Iterable[Listener]) -> Listeners:
-    found = _grouped((_affixes(listener.source), listener) for listener in listening)
-    return Listeners(tuple({(len(prefix), len(suffix)) for prefix, suffix in found}), found, sorted(found))
 
 
 def _listeners_to(arrival: Arrival, place: Listeners) -> Iterator[Listener]:
@@ -160,35 +119,20 @@ def _from(first: str, place: Listeners, *, inside: bool) -> Iterator[Listener]:
             return  # what follows in order lies inside
 
 
-def _is_looked_at(source: Source, target: Target) -> bool:
-    """Whether a look can tell later if a run read what an event of this source tells of: a table in OneLake."""
-    return target.policy.look is not None and isinstance(source, OneLakeChanged) and source.is_table
-
-
-def by_output(targets: Iterable[Target]) -> Mapping[Place, tuple[Target, ...]]:
-    """Index the targets by the table or the item that they refresh."""
-    return _grouped((output_of(target.resource), target) for target in targets)
-
-
 def place_of(thing: Source | Arrival) -> Place:
     """Where a source listens, and likewise where an arrival happened."""
     match thing:
-        case S3ObjectCreated() | ObjectArrived():
+        case ObjectArrived():
             return ("bucket", thing.bucket)
-        case GlueTableChanged() | TableChanged() | IcebergChanged():
-            return _table(thing.database, thing.table)
-        case GlueJobSucceeded() | JobSucceeded():
+        case TableChanged():
+            return table_place(thing.database, thing.table)
+        case JobSucceeded():
             return ("job", thing.job)
-        case BlobCreated() | BlobArrived():
+        case BlobArrived():
             return ("container", thing.account, thing.container)
-    return _item(thing.workspace, thing.item)
-
-
-def output_of(resource: Resource) -> Place:
-    """The table or the item that a refresh writes."""
-    if isinstance(resource, GlueView):
-        return _table(resource.database, resource.table)
-    return _item(resource.workspace, resource.item if isinstance(resource, ItemJob) else resource.lakehouse)
+        case OneLakeArrived():
+            return item_place(thing.workspace, thing.item)
+    return places.place_of(thing)
 
 
 def _words(arrival: Arrival) -> str:
@@ -202,24 +146,6 @@ def _words(arrival: Arrival) -> str:
         case BlobArrived():
             return f"blob {arrival.account}/{arrival.container}/{arrival.path}"
     return f"{arrival.path} in item {arrival.item}"
-
-
-def _table(database: str, table: str) -> Place:
-    return ("table", database.lower(), table.lower())
-
-
-def _item(workspace: str, item: str) -> Place:
-    return ("item", workspace.lower(), item.lower())
-
-
-def _affixes(source: Source) -> tuple[str, str]:
-    """What the key of an arrival begins and ends with where the source means it."""
-    match source:
-        case S3ObjectCreated() | BlobCreated():
-            return source.prefix, source.suffix
-        case OneLakeChanged():
-            return f"{source.path.rstrip('/')}/", ""
-    return "", ""
 
 
 def _key_of(arrival: Arrival) -> tuple[str, bool]:
@@ -240,10 +166,3 @@ def _is_output(arrival: Arrival, resource: Resource) -> bool:
         case TableChanged(), GlueView():
             return place_of(arrival) == output_of(resource)
     return False
-
-
-def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
-    groups: dict[K, list[T]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return {key: tuple(values) for key, values in groups.items()}

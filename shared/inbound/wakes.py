@@ -22,7 +22,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class Own(msgspec.Struct):
-    """What one of our own messages has at its top; the envelopes of both clouds add the fields of their events."""
+    """The top level of one of our own messages; the envelopes of both clouds add the fields of their events."""
 
     wake: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     rest: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

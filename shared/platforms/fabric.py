@@ -306,7 +306,7 @@ ERRORS: Mapping[str, FailureFacts] = {
     # A cancel that comes too late.
     "JobAlreadyCompleted": OVER,
 }
-"""What an `errorCode` says, below HTTP 500. `_by_status` is the row for every other."""
+"""The meaning of each `errorCode`, below HTTP 500. `_by_status` is the row for every other."""
 
 EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
     (Operation.GET, "ItemNotFound"): GONE,  # what is asked for is the instance
@@ -427,7 +427,7 @@ def _text(content: dict[str, Any], name: str) -> str:
 
 
 def _json(body: bytes | msgspec.Raw) -> Any:
-    """Whatever JSON it is; None if it is none."""
+    """Decode any JSON; None where a body is not JSON."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

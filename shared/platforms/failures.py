@@ -1,4 +1,4 @@
-"""What went wrong with a call, as rows of facts: the tables that both platforms share."""
+"""Failures of calls, as rows of facts: the tables that both platforms share."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _seconds_until(date: str, now: datetime) -> float | None:
 
 
 class Operation(StrEnum):
-    """What was asked of a platform. Only a start takes effect twice if it is sent twice."""
+    """An operation that a platform was asked for. Only a start takes effect twice if it is sent twice."""
 
     START = "start"
     GET = "get"
@@ -155,7 +155,7 @@ TRANSPORT: Mapping[str, FailureFacts] = {
     "BrokenPipeError": BROKEN_OFF,
     "TimeoutError": BROKEN_OFF,
 }
-"""What a transport's exceptions say, by name, so that the core imports no SDK. The first row that fits counts."""
+"""The meaning of a transport's exceptions, by name, so that the core imports no SDK. The first row that fits counts."""
 
 
 def broken(operation: Operation, error: BaseException, words: Callable[[str], str] = plain) -> Failure:

@@ -247,7 +247,7 @@ ERRORS: Mapping[str, FailureFacts] = {
     "ValidationError": PERMANENT,
     "ValidationException": PERMANENT,
 }
-"""What an error code says. `_by_status` is the row for every other."""
+"""The meaning of each error code. `_by_status` is the row for every other."""
 
 EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
     (Operation.GET, "EntityNotFoundException"): GONE,  # the run, not the view

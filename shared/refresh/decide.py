@@ -1,4 +1,4 @@
-"""What to do next, and when to look again: pure functions of the state, the policy and the time.
+"""Decides what to do next, and when to look again: pure functions of the state, the policy and the time.
 
 `decide` answers all that the loop, the metrics and `status` ask of a state, in one value.
 """
@@ -65,17 +65,17 @@ Action = Start | Poll | LookUp | Cancel | Wait
 
 
 class Gate(Value, frozen=True):
-    """What holds for more than one target: is everything paused, and until when must the identity be silent."""
+    """Restrictions of many targets: is everything paused, and until when must the identity be silent."""
 
     paused: bool = False
     quiet_until: datetime | None = None
 
 
 class Decision(Value, frozen=True):
-    """What follows from a state at a moment."""
+    """The decision that follows from a state at a moment."""
 
     action: Action
-    """What is due now; `Wait` where nothing is."""
+    """The action that is due now; `Wait` where nothing is."""
     look_at: datetime | None
     """When the record must be looked at again if it is saved as it is; None: only when something happens."""
     stale_since: datetime | None
@@ -103,7 +103,7 @@ def conclude(action: Action, state: State, context: Context, now: datetime) -> D
 
 
 def _due_action(state: State, context: Context, now: datetime, gate: Gate) -> Action:
-    """What to do next, and when. Rule 3 for a start; a run is looked at when its record says so."""
+    """Choose the next action, and its time. Rule 3 for a start; a run is looked at when its record says so."""
     at, action = _next_of_run(state.run) if state.run else _next_start(state, context)
     if at is None:
         return Wait(None)

@@ -49,7 +49,7 @@ from shared.values import Value
 HISTORY_KEPT = timedelta(days=90)
 """How long a line of history stays: a quarter of a year, for whoever asks how a target did."""
 NOTHING_TO_TELL = Outbox()
-"""What most records have in their outbox."""
+"""The outbox of most records."""
 
 Fields = Mapping[str, str | int | float | None]
 
@@ -73,7 +73,7 @@ class Looks(Protocol):
         """Look at groups of sources that are due, as long as there is time; the exceptions of those that failed."""
 
     def before_start(self, target: Target, state: State) -> Input | None:
-        """What a look shows that spares a start, if anything does."""
+        """Look at the sources before a start; the input that spares the start, if the look shows one."""
 
     def read_by(self, target: Target, claimed_at: datetime) -> dict[str, str]:
         """The versions of sources that a run claimed then is known to have read, by the sources' names."""
@@ -129,7 +129,7 @@ class Turn(Value, frozen=True):
     """How far one call of `reconcile` got."""
 
     pending: tuple[Input | About, ...]
-    """What happened and is not saved yet: it is folded anew into whatever the record became."""
+    """Inputs and answers that are not saved yet: it is folded anew into whatever the record became."""
     document: Document | None = None
     """The record in hand, as it was read or saved last; None: it is to be read. Whoever else saves the record makes the
     next save a conflict, and only then is the record read again."""
@@ -149,9 +149,9 @@ class Snapshot(Value, frozen=True):
     document: Document
     """The record in hand."""
     before: State
-    """What the record says."""
+    """The state that the record holds."""
     state: State
-    """What the record becomes with everything pending."""
+    """The state that the record will hold with everything pending."""
     ended: tuple[Ended, ...]
     """The runs that end with it."""
     now: datetime
@@ -209,7 +209,7 @@ class Engine:
 
     @cached_property
     def looks(self) -> Looks | None:
-        """What looks at the sources of these targets; None where nothing is looked at. Made by the first who looks."""
+        """The part that looks at the sources of these targets, made on first use; None where nothing is looked at."""
         return self.ports.looks(self.targets, self._reconcile) if self.ports.looks else None
 
     def is_out_of_time(self) -> bool:
@@ -269,7 +269,7 @@ class Engine:
         return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
 
     def _reconcile(self, target: Target, happened: Sequence[Input]) -> bool:
-        """What looks tell of a target."""
+        """Fold what a look tells of a target."""
         return self.reconcile(target, happened, may_call=False)
 
     def _wait_for_look(self, snapshot: Snapshot, decision: Decision) -> Decision:
@@ -529,7 +529,7 @@ class Engine:
         self.ports.emit(LogEvent(what, target.name, self.ports.clock.now(), fields))
 
     def _emit_changes(self, snapshot: Snapshot, state: State, decision: Decision) -> None:
-        """What a save changed, and how the target stands now."""
+        """Emit what a save changed, and how the target stands now."""
         for ended in snapshot.ended:
             self._emit(f"run {ended.outcome}", snapshot.target, _ended_fields(ended))
         if state.situation is not snapshot.before.situation:

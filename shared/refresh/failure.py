@@ -1,4 +1,4 @@
-"""What went wrong, as facts: whose fault, may it be tried again and when, and did the request take effect.
+"""Failures as facts: whose fault, may it be tried again and when, and did the request take effect.
 
 Each platform has one table from its wire errors to these facts (`glue.py`, `fabric.py`), with a default row.
 """
@@ -12,7 +12,7 @@ from shared.values import Value
 
 
 class Delivery(StrEnum):
-    """What became of the request. A start whose outcome is unknown is looked up before anything is sent again."""
+    """The fate of a failed request. A start whose outcome is unknown is looked up before anything is sent again."""
 
     NOT_SENT = "not sent"
     REJECTED = "rejected"
@@ -20,7 +20,7 @@ class Delivery(StrEnum):
 
 
 class Fault(StrEnum):
-    """Who must mend it."""
+    """The party that must mend a failure."""
 
     CALLER = "caller"
     PLATFORM = "platform"
@@ -28,7 +28,7 @@ class Fault(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What an answer says beyond "no", where the machine cares."""
+    """The kinds of refusal that the machine treats differently."""
 
     OTHER = "other"
     ALREADY_RUNNING = "already running"

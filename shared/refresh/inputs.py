@@ -1,4 +1,4 @@
-"""What can happen to a target, as values; `machine.py` says what each leads to."""
+"""Inputs of the machine: all that can happen to a target, as values; `machine.py` says what each leads to."""
 
 from __future__ import annotations
 

@@ -535,7 +535,7 @@ _OURS: Mapping[Phase, Callable[[State, Run, Report, Context, datetime], Folded]]
     Phase.CANCELLED: _judge_cancel,
     Phase.SKIPPED: _skip,
 }
-"""What a report of our own run leads to, by the phase that it tells."""
+"""The step that a report of our own run leads to, by the phase that the report tells."""
 
 
 def _end_foreign(state: State, run: Run, report: Report, outcome: Outcome, now: datetime) -> Folded:

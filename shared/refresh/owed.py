@@ -86,8 +86,9 @@ def merge(one: Owed | None, other: Owed | None) -> Owed | None:
 
 
 def split(owed: Owed | None, cut: datetime) -> tuple[Owed | None, Owed | None]:
-    """What lies at or before `cut`, and what lies after. Both keep `full` and `asked`: which half asked is unknown.
+    """Divide what is owed into the part at or before `cut` and the part after it.
 
+    Both keep `full` and `asked`: which half asked is unknown.
     Jobs have their own times, so each is in the half where it belongs. Where there are others, both halves have them.
     """
     if owed is None or owed.newest <= cut:

@@ -1,4 +1,4 @@
-"""What the configuration and the calendar owe a target: a new target, changed sources, schedule times that came due."""
+"""Signals owed by configuration and calendar: a new target, changed sources, schedule times that came due."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app that is told to stop is gone within one; and while older ticks come, the sec
 
 
 def plan(state: State, target: Target, edition: Standing, now: datetime) -> tuple[Input, ...]:
-    """What must be folded first whenever the current edition reconciles a target; usually nothing.
+    """List the inputs that the current edition must fold first into a target; usually none.
 
     A target that is new, whose sources changed, or that an edition in between passed over is signalled, and once more
     when no worker of an older package is left: what those ignored is caught. Schedule times before a schedule was first
@@ -95,7 +95,7 @@ def next_scheduled(state: State, schedules: Sequence[Schedule], now: datetime) -
 def _schedules_due(
     state: State, target: Target, now: datetime, *, unchanged: tuple[bool, bool] = (True, True)
 ) -> list[Input]:
-    """What the calendar owes, by those schedules that were known before: one signal each, however many times passed."""
+    """The signals of schedules that were known before: one signal each, however many times passed."""
     not_yet = state.planned_until is None or (state.wake_at is not None and now < state.wake_at)
     if not_yet or not target.schedules:  # `wake_at` is never later than the next schedule time
         return []

@@ -1,4 +1,4 @@
-"""What the loop needs of the world, as small ports; the shells implement them, the core calls them."""
+"""The ports through which the engine reaches the world; the shells implement them, the core calls them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Started(Value, frozen=True):
 
 
 class Report(Value, frozen=True):
-    """What the platform says of one run; times are its own, `full` is None where it does not say."""
+    """The platform's report on one run; times are its own, `full` is None where it does not say."""
 
     run_id: str
     phase: Phase
@@ -89,7 +89,7 @@ class Document(Value, frozen=True):
     body: bytes = b""
 
 
-class Conflict(Exception):  # noqa: N818 - it is no error: someone else was first
+class Conflict(Exception):
     """The record is no longer at the version that was read."""
 
 

@@ -1,4 +1,4 @@
-"""What proofs and looks do to a state: what they drop of what is owed, and whom that is to be told (design, section 9).
+"""Folds proofs and looks into a state: what they drop of what is owed, and whom that is to be told (design, section 9).
 
 what is owed   :  oldest ---------------- newest
 a proof as of T:              T - lag  |           what lies before is dropped, what lies after stays owed

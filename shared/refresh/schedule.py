@@ -34,7 +34,7 @@ LONGEST_CRON = 256
 """Characters. Lists of every minute and every day fit; what is longer is a mistake."""
 
 _ONLY_ON_SOME_MACHINES = ("localtime", "posixrules", "Factory", "posix/", "right/")
-"""What lies among the time zones of one machine, and is missing or means something else on another."""
+"""Names among one machine's time zones that are missing, or mean something else, on another."""
 FURTHEST = timedelta(days=366 * 50)
 """A search ends here. 29 February on one day of the week comes within 40 years; what is not due by then never is, such
 as what is due every few minutes of an hour that clocks skip each year."""
@@ -56,7 +56,7 @@ def next_after(schedule: Schedule, after: datetime) -> datetime | None:
 
 
 def check(schedule: Schedule) -> str | None:
-    """What is wrong with a schedule, in words; None if nothing is."""
+    """Tell the fault of a schedule in words; None if it has none."""
     for found, expected in (
         (schedule.cron, expected_cron(schedule.cron)),
         (schedule.timezone, expected_timezone(schedule.timezone)),
@@ -67,7 +67,7 @@ def check(schedule: Schedule) -> str | None:
 
 
 def expected_cron(cron: str) -> str | None:
-    """What is expected instead of this cron expression; None if it is good. `cronsim` refuses days that never come."""
+    """Say which cron expressions are good; None if this expression is. `cronsim` refuses days that never come."""
     if len(cron.split()) != len(FIELDS) or len(cron) > LONGEST_CRON:
         return f'five fields ({" ".join(FIELDS)}), such as "0 6 * * *"'
     try:
@@ -79,7 +79,7 @@ def expected_cron(cron: str) -> str | None:
 
 
 def expected_timezone(name: str) -> str | None:
-    """What is expected instead of this time zone; None if it is known."""
+    """Say which time zones are known; None if this zone is."""
     try:
         if not name.startswith(_ONLY_ON_SOME_MACHINES):
             ZoneInfo(name)
@@ -116,7 +116,7 @@ def _shortly_before(schedule: Schedule, until: datetime) -> datetime | None:
 
 
 def _wall(time: datetime, zone: ZoneInfo) -> datetime:
-    """What the clocks of the zone show, as a time of UTC, in which `cronsim` only counts."""
+    """The local time of the zone, written as a time of UTC, in which `cronsim` only counts."""
     return time.astimezone(zone).replace(tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""What is known about a target, as frozen values: what is owed, the run, the hold, and the record that has them all.
+"""All known about a target, as frozen values: what is owed, the run, the hold, and the record that has them all.
 
 Datetimes are aware UTC, durations are `timedelta`. Nothing here decides: `machine.py` does.
 """
@@ -141,7 +141,7 @@ class Notice(Value, frozen=True):
     number: int
     """Counts the events of the target, so that a repetition is recognised and a gap is seen."""
     kind: str
-    """What happened, as the last part of the event's type: `refreshed`, `failed`, `held` and so on."""
+    """The outcome, as the last part of the event's type: `refreshed`, `failed`, `held` and so on."""
     at: datetime
     """When it happened."""
     token: str = ""
@@ -158,7 +158,7 @@ class Position(Value, frozen=True):
 
 
 class Outbox(Value, frozen=True):
-    """What a target still has to tell after a run's end, until it is delivered (design, rule 10)."""
+    """All that a target still has to tell after a run's end, until it is delivered (design, rule 10)."""
 
     telling: Success | None = None
     """The success that followers are being told of."""
@@ -227,7 +227,7 @@ class State(Value, frozen=True):
     run_times: tuple[timedelta, ...] = ()
     """How long the last successful runs of ours took, the newest last; five at most."""
     outbox: Outbox = Outbox()
-    """What a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
+    """All that a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
     told_late: bool = False
     """Somebody was told that the target is beyond its objective, and not yet that it no longer is."""
 

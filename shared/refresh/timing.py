@@ -26,8 +26,9 @@ BACKOFF_FIRST, BACKOFF_LAST = timedelta(seconds=30), timedelta(hours=1)
 PROBE_FIRST, PROBE_LAST = timedelta(minutes=5), timedelta(hours=1)
 """A blocked target is tried again after as long as it has been blocked, within these bounds."""
 SKIP_KNOWN = timedelta(minutes=5)
-"""What ended later than this after its creation was no skip. A skip takes 20 ms (public API guide of the lake views);
-where its end is not told, it is the time of the poll that shows it: `POLL_CEILING`, a tick and the clock difference."""
+"""A run that ended later than this after its creation was not skipped. A skip takes 20 ms (public API guide of the
+lake views); where its end is not told, it is the time of the poll that shows it: `POLL_CEILING`, a tick and the
+clock difference."""
 TIMES_APART = timedelta(minutes=5)
 """The end of a run that a platform with skips tells may lie this much before the run was out of the way. Recorded of
 Fabric: states that lag the end that they tell later by up to 100 s, starts 0.4 to 5.9 s after the answer (rule 9)."""
@@ -51,14 +52,14 @@ WATCH = timedelta(minutes=5)
 
 
 class Context(Value, frozen=True):
-    """What the machine must know of one target and its platform."""
+    """The facts about one target and its platform that the machine needs."""
 
     key: str
     """The key of the target's record. It decides by how much the target's starts are spread (`SPREAD`)."""
     policy: Policy
     """When to start, and for how long to wait."""
     capabilities: Capabilities
-    """What to expect of the platform."""
+    """The platform's delays, and what its runs cover."""
     schedules: tuple[Schedule, ...] = ()
     """The target's calendar: `decide` looks again when it comes due."""
 

@@ -21,13 +21,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from shared.config.load import Configuration
 from shared.redaction import plain
-from shared.targets import GlueView, ItemJob, Target
+from shared.targets import GlueView, ItemJob, Target, Workload
 from shared.tenants import tenant_id
 from shared.values import Value
 from shared.workload.job import JobStatus
@@ -36,12 +35,12 @@ BODY_LIMIT = 1024 * 1024
 """Bytes. The largest body that Fabric sends is the definition of an item, which we do not keep; one of a job has less
 than a kilobyte. The host lets no more than twice as much in (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT in the template)."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What .NET may write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
+"""The byte-order mark that .NET may write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
 RETRY_AFTER_SECONDS = 60
 """Fabric polls once a minute (monitoring hub), so there is no point in asking it to come back sooner."""
 
 ITEM_ROUTE = "workspaces/{workspaceId}/items/{itemType}/{itemId}"
-"""What follows the base path that is registered with Fabric, for calls about an item."""
+"""The path of calls about an item, below the base path that is registered with Fabric."""
 ROUTE = f"{ITEM_ROUTE}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
 """The same for calls about a job; a cancel has `/cancel` behind it."""
 
@@ -103,7 +102,7 @@ class ItemPayload(Value, frozen=True, omit_defaults=False, rename="camel"):
 
 
 class Answer(Value, frozen=True):
-    """What goes back. `headers` are those beside the type of the content."""
+    """The answer that Fabric gets. `headers` are those beside the type of the content."""
 
     status: HTTPStatus
     content: Problem | JobState | ItemPayload | None = None
@@ -146,8 +145,8 @@ ITEM_ANSWERS: Mapping[str, Answer] = {
     "DELETE": Answer(HTTPStatus.OK),
     "GET": Answer(HTTPStatus.OK, ItemPayload()),
 }
-"""What Fabric hears of an item, by the call's method. Nothing is stored: a job names the item it is for, and what it
-refreshes is in the configuration. But where these calls fail, no item can be made (Workload API, ItemLifecycle)."""
+"""The answer to a call about an item, by the call's method. Nothing is stored: a job names the item it is for, and what
+it refreshes is in the configuration. But where these calls fail, no item can be made (Workload API, ItemLifecycle)."""
 
 
 # --- What we are asked -----------------------------------------------------------------------------------------------
@@ -170,7 +169,7 @@ class Call(Value, frozen=True):
 
 
 class Creation(Value, frozen=True):
-    """What a create asks for. `digest` is that of its whole body, however its keys are ordered and spaced."""
+    """The content of a create call. `digest` is that of its whole body, however its keys are ordered and spaced."""
 
     invoke_type: str
     payload: Payload
@@ -259,7 +258,19 @@ def _digest(content: Any) -> str:
 # --- What it means here ----------------------------------------------------------------------------------------------
 
 
-def target_of(configuration: Configuration, call: Call) -> Target | None:
+class JobTargets(Protocol):
+    """The parts of a configuration that Fabric's jobs need."""
+
+    @property
+    def by_name(self) -> Mapping[str, Target]:
+        """The targets by the name that the file gives them."""
+
+    @property
+    def workload(self) -> Workload | None:
+        """The jobs that Fabric may ask us for; None: none at all."""
+
+
+def target_of(configuration: JobTargets, call: Call) -> Target | None:
     """The target that `[workload]` names for this item, or for any item of its type."""
     jobs = configuration.workload.jobs if configuration.workload else ()
     named = [job for job in jobs if (job.item_type, job.job_type) == (call.item_type, call.job_type)]
@@ -269,7 +280,7 @@ def target_of(configuration: Configuration, call: Call) -> Target | None:
 
 
 def unknown_job(call: Call) -> Answer:
-    """Nobody said what this job refreshes."""
+    """The answer where the configuration names no target for a job."""
     message = (
         f"No target is configured for job type {plain(call.job_type, 100)} of item type {plain(call.item_type, 100)}."
     )
@@ -280,7 +291,7 @@ def unknown_job(call: Call) -> Answer:
 
 
 def unfit(target: Target, payload: Payload) -> Answer | None:
-    """What a payload asks for that the target cannot give: it would be folded into runs of others, and be lost.
+    """The refusal of a payload beyond what the target can do: it would be folded into runs of others, and be lost.
 
     Empty data asks for nothing, as if the field were not there.
     """

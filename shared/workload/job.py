@@ -1,4 +1,4 @@
-"""What Fabric asked us for: the record of a job."""
+"""A job that Fabric asked us for: the record of a job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Final(Value, frozen=True):
 
 
 class Job(Value, frozen=True):
-    """What Fabric asked us for: a signal with an id, and a record of its own beside that of its target.
+    """A job that Fabric asked us for: a signal with an id, and a record of its own beside that of its target.
 
     `request` is a digest of all that was asked, `place` of where. What Fabric was told once never changes: that it
     started (`started_at`, which is when its run was claimed), and its end (`final`).

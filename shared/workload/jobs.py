@@ -18,7 +18,6 @@ from http import HTTPStatus
 
 from msgspec.structs import replace
 
-from shared.config.load import Configuration
 from shared.redaction import plain
 from shared.refresh import records
 from shared.refresh.deployment import ATTEMPTS, ContendedError
@@ -36,6 +35,7 @@ from shared.workload.api import (
     Call,
     Creation,
     JobState,
+    JobTargets,
     Problem,
     Source,
     later,
@@ -56,7 +56,7 @@ LINES_AT_FIRST, LINES_AT_MOST = 50, 5000
 
 
 class Step(StrEnum):
-    """What is missing before the state can be told: a crash, or an older release, left it out."""
+    """The step that is missing before a job's state can be told: a crash, or an older release, left it out."""
 
     NONE = "none"
     SIGNAL = "signal"
@@ -169,7 +169,7 @@ _FAULTS: Mapping[str, tuple[Source, bool]] = {
 class Jobs:
     """Fabric's jobs on one engine. Raises what `Engine.look` raises: then nothing is known, and Fabric asks again."""
 
-    def __init__(self, configuration: Configuration, engine: Engine, world: Ports) -> None:
+    def __init__(self, configuration: JobTargets, engine: Engine, world: Ports) -> None:
         self._configuration = configuration
         self._engine = engine
         self._world = world

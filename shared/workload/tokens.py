@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 
 
 class Expected(Value, frozen=True):
-    """What tokens must say of us. `audience` is the app's ID URI, of version 1.0; `client_id` its id, of 2.0."""
+    """The claims that tokens must have. `audience` is the app's ID URI, of version 1.0; `client_id` its id, of 2.0."""
 
     audience: str
     publisher_tenant: str
@@ -62,7 +62,7 @@ class Signed(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a call brought; `now` is epoch seconds, `tenant` is the header `x-ms-client-tenant-id`."""
+    """The credentials that a call brought; `now` is epoch seconds, `tenant` is the header `x-ms-client-tenant-id`."""
 
     app: Signed
     subject: Signed | None

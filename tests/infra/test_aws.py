@@ -19,7 +19,6 @@ import tomlkit
 from functions_aws import settings, store
 from functions_aws.telemetry import COUNTED, GAUGES, NAMESPACE, Telemetry
 from infra.packaging import aws as packaging
-from infra.packaging import stage
 from infra.parameters.aws import LONGEST_PARAMETER, as_many_as_fit, glue_resources, inputs
 from infra.parameters.errors import ParameterError
 from infra.parameters.event_patterns import SLOTS
@@ -33,6 +32,7 @@ from shared.inbound.messages import Asked, GlueRunEnded
 from shared.platforms.glue import CAPABILITIES
 from shared.refresh.engine import LogEvent
 from shared.targets import GlueView
+from tests.support.locks import pins
 from tests.support.sam_template import (
     TEMPLATE,
     deployed,
@@ -834,7 +834,7 @@ def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_the_package_carries_what_the_tests_run() -> None:
     """What the package's lock names, the developers' lock names in the same version."""
-    dev = dict(stage.pins(ROOT / "requirements" / "dev.txt"))
-    carried = dict(stage.pins(packaging.LOCK))
+    dev = dict(pins(ROOT / "requirements" / "dev.txt"))
+    carried = dict(pins(packaging.LOCK))
     assert carried
     assert {name: dev[name] for name in carried} == carried

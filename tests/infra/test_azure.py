@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from functions_azure import settings, telemetry
 from functions_azure.clouds import CLOUDS
 from infra.packaging import azure as packaging
-from infra.packaging import stage
 from infra.parameters.azure import MOST_FILTERS, SUBJECT, Filter, directories_for, filters_for, inputs
 from local.cli import infra, main
 from shared.config.load import Configuration, load
@@ -33,6 +32,7 @@ from shared.inbound.messages import Arrived
 from shared.inbound.routing import targets_of
 from shared.targets import BlobCreated, LakeViews, Target
 from tests.support.azure_host import SALES, WORKSPACE, function_names
+from tests.support.locks import pins
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "azure"
@@ -936,9 +936,9 @@ def test_infra_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_the_package_carries_what_the_tests_run() -> None:
     """What the package's lock names, the developers' lock names in the same version, the worker's library included."""
-    dev = dict(stage.pins(ROOT / "requirements" / "dev.txt"))
+    dev = dict(pins(ROOT / "requirements" / "dev.txt"))
     text = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
-    carried = dict(stage.pins(packaging.LOCK))
+    carried = dict(pins(packaging.LOCK))
     assert "azure-functions-runtime" in carried
     several = re.findall(r"^azure-functions==([\w.]+) ; python_full_version >= '3.13'", text, flags=re.MULTILINE)
     assert [carried.pop("azure-functions")] == several

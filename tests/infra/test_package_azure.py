@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.packaging import azure, sbom, stage
+from infra.packaging import azure, sbom
 from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
 from shared.config import generation
 from tests.support.azure_worker import one_package  # noqa: F401 - fixture
+from tests.support.locks import pins
 from tests.support.staged import command, staged_azure
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +140,6 @@ def test_the_package_for_the_cloud_is_the_one_that_was_tested(package: Path, tmp
     assert archives[0].read_bytes() == archives[1].read_bytes()
     made = tmp_path / "one" / "azure"
     assert machines(made) == {X86_64}
-    assert {name for name, _ in stage.pins(azure.LOCK)} >= {"azure-functions-runtime", "msal", "azure-data-tables"}
+    assert {name for name, _ in pins(azure.LOCK)} >= {"azure-functions-runtime", "msal", "azure-data-tables"}
     for file in made.rglob("*.py"):
         assert file.read_bytes() == (package / file.relative_to(made)).read_bytes(), file

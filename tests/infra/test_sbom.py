@@ -10,15 +10,16 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from infra.packaging import aws, azure, sbom, stage
+from infra.packaging import aws, azure, sbom
 from shared.version import VERSION
+from tests.support.locks import pins
 
 
 @pytest.fixture(name="folder", scope="module", params=[aws.LOCK, azure.LOCK], ids=["aws", "azure"])
 def a_package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A lock, and a folder with what it names: the metadata alone, as a package keeps it."""
     folder = tmp_path_factory.mktemp("libraries")
-    for name, version in stage.pins(request.param):
+    for name, version in pins(request.param):
         about = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         about.mkdir()
         metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: MIT\n"
@@ -44,7 +45,7 @@ def test_it_is_valid_and_never_varies(folder: tuple[Path, Path]) -> None:
 def test_it_names_each_library_of_the_lock(folder: tuple[Path, Path], parts: dict[str, Any]) -> None:
     """With version, licence, and the address by which scanners look it up."""
     found = {(each["name"], each["version"]) for each in parts["components"]}
-    assert found == set(stage.pins(folder[0]))
+    assert found == set(pins(folder[0]))
     for each in parts["components"]:
         assert each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}"
         assert each["licenses"] == [{"license": {"id": "MIT"}}]

@@ -12,6 +12,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from infra.packaging import aws, azure, stage
+from tests.support.locks import pins
 
 RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
 """What Lambda itself brings: its runtime client."""
@@ -61,7 +62,7 @@ def run(package: Path, program: str, environment: Mapping[str, str]) -> subproce
 
 def installed_here(lock: Path, into: Path) -> None:
     """Copy the distributions that a lock names, as this environment has them installed from a lock of its own."""
-    for name, version in stage.pins(lock):
+    for name, version in pins(lock):
         found = distribution(name)
         if found.version != version:
             raise stage.PackageError(f"{name} is here in version {found.version}, but {lock.name} names {version}")

@@ -41,7 +41,7 @@ _LIST = re.compile(r"/tables/(?P<bucket>arn[^/]+/[^/]+)")
 _LOCATION = re.compile(r"/tables/(?P<bucket>arn[^/]+/[^/]+)/(?P<namespace>[^/]+)/(?P<name>[^/]+)/metadata-location")
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
+class RefusedError(Exception):
     """A refusal as the REST catalog and S3 Tables word it."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
@@ -199,7 +199,7 @@ class LakeCalls:
         try:
             _refuse(self._faults)
             body = make()
-        except Refusal as refusal:
+        except RefusedError as refusal:
             status = refusal.status
             headers["x-amzn-ErrorType"] = f"{refusal.code}:"
             error = {"message": refusal.message, "type": refusal.code, "code": status.value}
@@ -218,7 +218,9 @@ class LakeCalls:
         location = found.get("Parameters", {}).get("metadata_location", "")
         metadata = read_metadata(self._account, location) if location else None
         if metadata is None:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "InvalidInputException", f"{database}.{table} is no Iceberg table")
+            raise RefusedError(
+                HTTPStatus.BAD_REQUEST, "InvalidInputException", f"{database}.{table} is no Iceberg table"
+            )
         return {"metadata-location": location, "metadata": metadata, "config": {}}
 
     def _list(self, bucket: str, namespace: str = "", **_: str) -> dict[str, Any]:
@@ -234,7 +236,7 @@ class LakeCalls:
         try:
             found: dict[str, Any] = self._backend(catalog).get_table(database, name).as_dict()
         except EntityNotFoundException as error:
-            raise Refusal(HTTPStatus.NOT_FOUND, "EntityNotFoundException", error.message) from None
+            raise RefusedError(HTTPStatus.NOT_FOUND, "EntityNotFoundException", error.message) from None
         return found
 
 
@@ -249,9 +251,9 @@ def _refuse(faults: FaultScript) -> None:
     """Refuse as scripted. Throttling has status 400 here (github.com/apache/iceberg/issues/17824)."""
     match faults.take("look"):
         case Throttle():
-            raise Refusal(HTTPStatus.BAD_REQUEST, THROTTLED, "Rate exceeded")
+            raise RefusedError(HTTPStatus.BAD_REQUEST, THROTTLED, "Rate exceeded")
         case Refuse(code):
-            raise Refusal(HTTPStatus.FORBIDDEN, code, "as scripted")
+            raise RefusedError(HTTPStatus.FORBIDDEN, code, "as scripted")
 
 
 def _catalog_of(bucket_arn: str, account: str) -> str:
