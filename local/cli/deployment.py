@@ -46,7 +46,7 @@ CURES = {
 """The question to ask oneself where the store of a cloud does not answer."""
 
 STATE = "UNSTALE_STATE"
-"""The variable that names the state of `unstale run`; `--state` sets it. Where it is set, no deployment is asked."""
+"""The variable that names the state of `unstale run`, for clouds on which no other variable leads to a deployment."""
 STATE_CURE = "Is the disk full, or does another process hold the file?"
 """The question to ask oneself where such a file does not answer."""
 
@@ -114,11 +114,17 @@ def tell(away: Away) -> NoReturn:
 
 def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
     """The records of one cloud, and the engine that reads and writes them."""
-    state = os.environ.get(STATE)
+    state = state_of(cloud)
     if state:
-        return _open_state_side(cloud, configuration, Path(state))
+        return _open_state_side(cloud, configuration, state)
     environ = {**stack.environment(cloud, configuration), "UNSTALE_CONFIG": str(path)}
     return _open_aws(configuration, environ) if cloud is Cloud.AWS else _open_azure(configuration, environ)
+
+
+def state_of(cloud: Cloud) -> Path | None:
+    """The state of `unstale run`, where one is named and no variable leads to a deployment on this cloud."""
+    state = os.environ.get(STATE)
+    return Path(state) if state and stack.lacking(cloud, os.environ) else None
 
 
 def _open_state_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
@@ -225,7 +231,7 @@ def reach(side: Side, work: Callable[[Side], T]) -> T:
 
 def unreachable(cloud: Cloud, down: StoreDownError) -> NotWellError:
     """Make an answer of what a deployment's store or queue says when it cannot be asked, with what to look at."""
-    cure = STATE_CURE if os.environ.get(STATE) else CURES[cloud]
+    cure = STATE_CURE if state_of(cloud) else CURES[cloud]
     return NotWellError(f"{str(down).rstrip('.')}. {cure}")
 
 

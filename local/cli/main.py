@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(argv)
         state = getattr(arguments, "state", None) or ""
-        with stack.named(getattr(arguments, "stack", ())), stack.variable("UNSTALE_STATE", state):
+        with stack.named(getattr(arguments, "stack", ())), stack.state(state):
             _COMMANDS[arguments.command](arguments)
     except MisusedError as misuse:
         sys.stderr.write(misuse.usage)
@@ -120,7 +120,23 @@ def _demo(arguments: argparse.Namespace) -> None:
     """`unstale demo`."""
     from local.demo import demo
 
-    demo.run(naive=arguments.naive, as_json=arguments.json)
+    if arguments.do:
+        _demo_do(arguments.do)
+    elif arguments.keep:
+        from local.demo import keep
+
+        keep.keep()
+    else:
+        demo.run(naive=arguments.naive, as_json=arguments.json)
+
+
+def _demo_do(words: Sequence[str]) -> None:
+    """`unstale demo do`, in a second terminal."""
+    from local.demo import keep
+
+    if words[0] != "do":
+        raise UsageError(f"demo {words[0]}: did you mean `unstale demo do {words[0]}`?")
+    keep.do(words[1:], os.environ)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -321,6 +337,8 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
     _add_plan(commands)
     demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
+    demo.add_argument("do", nargs="*", metavar="do WHAT [TARGET]", help="let something happen in a demo that is kept")
+    demo.add_argument("--keep", action="store_true", help="leave the clouds and handlers running, to be played with")
     demo.add_argument("--naive", action="store_true", help="the obvious handler instead: one start an event. It loses")
     completion = _command(commands, "completion", "what a shell reads to complete these commands")
     completion.add_argument("shell", choices=["bash", "zsh"])

@@ -46,6 +46,18 @@ def named(stacks: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
+def state(file: str) -> Iterator[None]:
+    """Let `--state` name the state for one command; then the variables that lead to a deployment do not count."""
+    groups = (group for each in NEEDED.values() for group in each) if file else ()
+    hidden = {name: os.environ.pop(name) for group in groups for name in group if name in os.environ}
+    try:
+        with variable("UNSTALE_STATE", file):
+            yield
+    finally:
+        os.environ.update(hidden)
+
+
+@contextmanager
 def variable(name: str, option: str) -> Iterator[None]:
     """Let an option stand in the place of a variable for as long as a command runs; an empty one changes nothing."""
     before = os.environ.get(name)

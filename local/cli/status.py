@@ -7,7 +7,6 @@ because a signal may be among them, and so does a sign-in that somebody must ren
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import msgspec
 from rich.console import Console
 
 from local.cli.console import print_json, print_table
-from local.cli.deployment import PLACES, STATE, Side, each_side, read_config, tell
+from local.cli.deployment import PLACES, Side, each_side, read_config, state_of, tell
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
@@ -105,7 +104,7 @@ class Standing:
 
 def _sign_in(configuration: Configuration, path: Path) -> Standing:
     """How the sign-in stands, where Fabric is called as a user; one that cannot be read is not well."""
-    if os.environ.get(STATE):
+    if state_of(Cloud.AZURE):
         return Standing()  # that identity counts only where the function is deployed
     if configuration.fabric.identity != "user" or all(t.cloud is not Cloud.AZURE for t in configuration.targets):
         return Standing()

@@ -28,6 +28,7 @@ from local.emulators.clock import FastClock, UnhurriedClock
 from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, Journal
 from shared.config.load import Configuration
+from shared.refresh import ports
 from shared.refresh.engine import LogEvent
 from shared.targets import Cloud, GlueTableChanged, GlueView, S3ObjectCreated, Target
 
@@ -207,17 +208,23 @@ def aws_stage(
     patience: Patience,
     tell: Tell,
     tell_naive: NaiveTell | None = None,
+    *,
+    glue: GlueSettings = GLUE,
+    wrap: Callable[[ports.Store], ports.Store] = lambda store: store,
 ) -> Iterator[AwsStage]:
-    """Build this half of the demo and run the handler in it; leaving the context ends all of it."""
+    """Build this half of the demo and run the handler in it; leaving the context ends all of it.
+
+    `wrap` is put around the store that the handler uses.
+    """
     with ExitStack() as stack:
-        aws = stack.enter_context(LocalAws(glue_settings=GLUE, clock=clock.now))
+        aws = stack.enter_context(LocalAws(glue_settings=glue, clock=clock.now))
         stage = AwsStage(configuration, clock, patience, aws)
         stage.hopeful = tell_naive is None
         for target in stage.targets.values():
             _create_view(aws, target)
         stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
         told = both(tell, stage.hears)
-        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(configuration, clock, told)
+        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(configuration, clock, told, wrap)
         function = aws.function(_watch(stage, handler))
         stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
         if tell_naive:
@@ -246,14 +253,16 @@ def _create_view(aws: LocalAws, target: Target) -> None:
     aws.create_view(view.database, view.table, catalog=view.catalog_id, sources=names)
 
 
-def _ours(configuration: Configuration, clock: FastClock, tell: Tell) -> Any:
+def _ours(
+    configuration: Configuration, clock: FastClock, tell: Tell, wrap: Callable[[ports.Store], ports.Store]
+) -> Any:
     """`functions_aws.app.handler` itself; only its clock is ours, and what it tells is shown, too."""
     settings = read(os.environ)
     clients = Clients(settings.region)
     shell = Shell(
         configuration,
         wiring.ports(
-            Store(clients, settings.table),
+            wrap(Store(clients, settings.table)),
             Waker(clients, settings.queue_url),
             clients=clients,
             emit=tell,

@@ -38,6 +38,7 @@ from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, WorkloadJob
 from shared.inbound.wakes import wake_message
 from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.ports import Store
 from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, OneLakeChanged, Target
 
 FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10), listing_delay=timedelta(seconds=5))
@@ -246,15 +247,23 @@ def azure_stage(
     patience: Patience,
     tell: Tell,
     tell_naive: NaiveTell | None = None,
+    *,
+    store: Store | None = None,
+    settings: FabricSettings = FABRIC,
+    run_time: timedelta = RUN_TIME,
 ) -> Iterator[AzureStage]:
-    """Build this half of the demo and run the function app in it; leaving the context ends all of it."""
+    """Build this half of the demo and run the function app in it; leaving the context ends all of it.
+
+    `store` is where the function app keeps its state; without one it is in memory. `settings` and `run_time` are
+    Fabric's.
+    """
     with ExitStack() as stack:
         entra = stack.enter_context(Entra(clock.now, identities=[US]))
-        fabric = stack.enter_context(FabricEmulator(clock.now, entra.tokens.validate, settings=FABRIC))
+        fabric = stack.enter_context(FabricEmulator(clock.now, entra.tokens.validate, settings=settings))
         onelake = stack.enter_context(OneLake(clock=clock.now))
         stage = AzureStage(configuration, clock, patience, fabric, onelake)
         stage.hopeful = tell_naive is None
-        for item in items_of(stage.targets.values()):
+        for item in items_of(stage.targets.values(), run_time):
             fabric.add_item(item)
         for source in (source for target in stage.targets.values() for source in target.on):
             if isinstance(source, OneLakeChanged):
@@ -266,7 +275,7 @@ def azure_stage(
         else:
             addresses = _environment(entra, fabric) | {"UNSTALE_ONELAKE_URL": onelake.url}
             stack.enter_context(patch.dict(os.environ, addresses))
-            stack.enter_context(_deploy(stage, configuration, clock, both(tell, stage.hears)))
+            stack.enter_context(_deploy(stage, configuration, clock, both(tell, stage.hears), store or MemoryStore()))
             stack.enter_context(_asked_by_fabric(stage, entra, clock))
         yield stage
 
@@ -298,11 +307,13 @@ def _asked_by_fabric(stage: AzureStage, entra: Entra, clock: FastClock) -> Itera
 
 
 @contextmanager
-def _deploy(stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell) -> Iterator[None]:
+def _deploy(
+    stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell, store: Store
+) -> Iterator[None]:
     """The triggers as deployed, on the real Fabric client; the clock, the store and the wakes are the demo's."""
     found = settings.read(os.environ)
     parts = wiring.Parts(found, lambda: configuration)
-    store, waker, grave = MemoryStore(), MemoryWaker(clock), Grave()
+    waker, grave = MemoryWaker(clock), Grave()
 
     def here(read: Configuration, deadline: Deadline) -> Ports:
         """The true parts, with the demo's store and waker in place of those in storage."""
@@ -325,9 +336,14 @@ def _deploy(stage: AzureStage, configuration: Configuration, clock: FastClock, t
         _pump(stage.queue, lambda body: _call(app.events, _message(body))),
         _pump(stage.hub, lambda body: app.stream([func.EventHubEvent(body=body.encode())])),
         Every(timedelta(seconds=PAUSE_SECONDS), lambda: _deliver_wakes(waker)),
-        Every(TICK / clock.speed, lambda: _try(app.tick, None)),
+        Every(TICK / clock.speed, tick),
     ):
         yield
+
+
+def tick() -> None:
+    """Fire the one-minute timer of the function app."""
+    _try(app.tick, None)
 
 
 def _deliver_wakes(waker: MemoryWaker) -> None:
@@ -376,14 +392,14 @@ def _token(entra: Entra) -> str:
     return entra.tokens.issue(US.caller, FABRIC_AUDIENCE, timedelta(hours=1))
 
 
-def items_of(targets: Iterable[Target]) -> Iterator[Item]:
+def items_of(targets: Iterable[Target], run_time: timedelta = RUN_TIME) -> Iterator[Item]:
     """The items that the targets name, each with all its jobs."""
     jobs: dict[tuple[str, str], set[str]] = {}
     for target in targets:
         workspace, item, job_type = _place(target)
         jobs.setdefault((workspace, item), set()).add(job_type)
     for (workspace, item), names in jobs.items():
-        yield Item(workspace, item, "Lakehouse", tuple(JobType(name, run_time=RUN_TIME) for name in sorted(names)))
+        yield Item(workspace, item, "Lakehouse", tuple(JobType(name, run_time=run_time) for name in sorted(names)))
 
 
 def _place(target: Target) -> tuple[str, str, str]:
