@@ -35,12 +35,18 @@ Reading = tuple[Look, list[Picture]]
 def write(path: Path, into: Path) -> None:
     """Write the page to a file."""
     bundle = chart_bundle()
-    page = document(_read(path), bundle)
+    size = write_values(_read(path), bundle, into)
+    print(f"{into}: {size / 1_000_000:.1f} MB; open it in a browser")
+
+
+def write_values(values: dict[str, Any], bundle: str, into: Path) -> int:
+    """Write a page of these values to a file; its size in bytes."""
+    page = document(values, bundle).encode()
     try:
-        into.write_text(page, encoding="utf-8")
+        into.write_bytes(page)
     except OSError as failure:
         raise UsageError(f"cannot write {into}: {failure.strerror}. Name another file with --into") from failure
-    print(f"{into}: {len(page.encode()) / 1_000_000:.1f} MB; open it in a browser")
+    return len(page)
 
 
 def serve(path: Path, port: int) -> None:
@@ -108,7 +114,7 @@ def server(read: Callable[[], dict[str, Any]], bundle: str, port: int) -> Thread
 def _read(path: Path, *, renewed: bool = False) -> dict[str, Any]:
     """The values of the page. A cloud that is away does not hide the other: its targets are unknown, and why."""
     configuration = read_config(path)
-    seen, away = each_side(configuration, path, _read_side)
+    seen, away = each_side(configuration, path, read_side)
     found = {each.status.name: each for _, pictures in seen for each in pictures}
     missing = [target for target in configuration.targets if target.name not in found]
     pictures = [*found.values(), *(unread(unknown(t, str(away[t.cloud])), t.policy.objective) for t in missing)]
@@ -118,7 +124,7 @@ def _read(path: Path, *, renewed: bool = False) -> dict[str, Any]:
     return values_of(pictures, doubts, seen[0][0].side.world.clock.now(), renewed=renewed)
 
 
-def _read_side(side: Side) -> Reading:
+def read_side(side: Side) -> Reading:
     """The records and the history of one cloud."""
     one = look(side)
     dead = sum(summary.count for summary in one.summaries)

@@ -29,7 +29,7 @@ from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, Journal
 from shared.config.load import Configuration
 from shared.refresh import ports
-from shared.refresh.engine import LogEvent
+from shared.refresh.engine import LogEvent, Ports
 from shared.targets import Cloud, GlueTableChanged, GlueView, S3ObjectCreated, Target
 
 GLUE = GlueSettings(
@@ -66,6 +66,7 @@ class AwsStage:
         self._unheard: set[str] = set()
         aws.loses = lambda event: event["detail"].get("tableName") in self._unheard
         self.hopeful = True
+        self.ports: Ports | None = None
         self.on_schedule: Callable[[Any], None] = lambda _event: None
 
     # --- What the story does
@@ -224,7 +225,9 @@ def aws_stage(
             _create_view(aws, target)
         stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
         told = both(tell, stage.hears)
-        handler = _naive(configuration, aws, tell_naive) if tell_naive else _ours(configuration, clock, told, wrap)
+        handler = (
+            _naive(configuration, aws, tell_naive) if tell_naive else _ours(stage, configuration, clock, told, wrap)
+        )
         function = aws.function(_watch(stage, handler))
         stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
         if tell_naive:
@@ -254,21 +257,26 @@ def _create_view(aws: LocalAws, target: Target) -> None:
 
 
 def _ours(
-    configuration: Configuration, clock: FastClock, tell: Tell, wrap: Callable[[ports.Store], ports.Store]
+    stage: AwsStage,
+    configuration: Configuration,
+    clock: FastClock,
+    tell: Tell,
+    wrap: Callable[[ports.Store], ports.Store],
 ) -> Any:
     """`functions_aws.app.handler` itself; only its clock is ours, and what it tells is shown, too."""
     settings = read(os.environ)
     clients = Clients(settings.region)
+    stage.ports = wiring.ports(
+        wrap(Store(clients, settings.table)),
+        Waker(clients, settings.queue_url),
+        clients=clients,
+        emit=tell,
+        clock=clock,
+        looks_clock=UnhurriedClock(clock),
+    )
     shell = Shell(
         configuration,
-        wiring.ports(
-            wrap(Store(clients, settings.table)),
-            Waker(clients, settings.queue_url),
-            clients=clients,
-            emit=tell,
-            clock=clock,
-            looks_clock=UnhurriedClock(clock),
-        ),
+        stage.ports,
         DeadLetters(clients),
         Returns(clients),
         Telemetry(settings.service),

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import azure.functions as func
 
 from functions_azure import app, settings, wiring
-from functions_azure.clients import Deadline
+from functions_azure.clients import NEVER, Deadline
 from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
 from local.demo.naive import NaiveFabricFunction
@@ -99,6 +99,7 @@ class AzureStage:
         self.hub: SimpleQueue[str] = SimpleQueue()
         self._onelake = onelake
         self.hopeful = True
+        self.ports: Ports | None = None
         self._spared: Counter[str] = Counter()
         self._configuration = configuration
         self._clock = clock
@@ -329,6 +330,7 @@ def _deploy(
             deadline=deadline,
         )
 
+    stage.ports = here(configuration, NEVER)
     gate = cache(lambda: wiring.gate(os.environ, configuration, lambda: clock.now().timestamp()))
     app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
     stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once

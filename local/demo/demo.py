@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,14 +20,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from local.cli.console import print_json, table
-from local.cli.errors import NotWellError
-from local.demo.aws import aws_stage
-from local.demo.azure import azure_stage
+from local.cli.deployment import Side
+from local.cli.errors import NotWellError, UsageError
+from local.cli.page import read_side, write_values
+from local.demo.aws import AwsStage, aws_stage
+from local.demo.azure import AzureStage, azure_stage
 from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
-from shared.config.load import load
-from shared.refresh.engine import LogEvent
+from local.page.document import chart_bundle, values_of
+from local.page.picture import Picture
+from shared.config.load import Configuration, load
+from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.explain import SENTENCES
 from shared.refresh.state import Situation
 
@@ -86,9 +91,30 @@ def run(*, naive: bool, as_json: bool) -> None:
             _play(stages, clock, show, patience, hopeful=not naive)
             judged = [_judge(stage, name) for name, stage in stages.items()]
             jobs = [*aws.asked_for(), *azure.asked_for()]
+            page = "" if naive or as_json else _write_page(configuration, aws, azure)
     _report(judged, jobs, naive=naive, as_json=as_json)
+    print(page, end="")
     if any(one.lost or one.overlapping for one in judged) or any(status != "Completed" for status in jobs):
         raise NotWellError
+
+
+def _write_page(configuration: Configuration, *stages: AwsStage | AzureStage) -> str:
+    """Write the page of what the product knows at the end, and say where; or what it needs."""
+    try:
+        bundle = chart_bundle()
+    except UsageError as missing:
+        return f"How it went, as a picture: {missing}\n"
+    found = [_read_stage(configuration, stage.ports) for stage in stages if stage.ports]
+    values = values_of([each for pictures in found for each in pictures], [], stages[0].now())
+    into = Path(tempfile.mkdtemp(prefix="unstale-")) / "page.html"
+    write_values(values, bundle, into)
+    return f"How it went, as a picture: {into}\n"
+
+
+def _read_stage(configuration: Configuration, ports: Ports) -> list[Picture]:
+    """The pictures of one cloud's targets."""
+    engine = Engine(configuration.package(ports.cloud), ports)
+    return read_side(Side(ports.cloud, engine, ports, lambda: (), lambda _: ()))[1]
 
 
 # --- The play --------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def values_of(
     ordered = sorted(pictures, key=lambda each: worst_first.index(each.status.verdict))
     return {
         "now": _seconds(now),
+        "since": _seconds(min((bar.begins for each in pictures for bar in each.bars), default=None)),
         "windows": [int(window.total_seconds()) for window in WINDOWS],
         "renew_seconds": RENEW_SECONDS if renewed else 0,
         "doubts": list(doubts),
@@ -102,6 +103,7 @@ def _run(bar: Bar) -> list[Any]:
         _short(", ".join(bar.reasons)),
         bar.run_id,
         _short(bar.error),
+        ", ".join(f"{source} at {version}" for source, version in bar.versions),
     ]
 
 

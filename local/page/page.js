@@ -12,7 +12,11 @@ const TELLERS = {
 const VERDICTS = { late: "✖", held: "‖", unknown: "?", stale: "◔", proven: "✔✔", fresh: "✔" };
 const specs = JSON.parse(document.getElementById("specs").textContent);
 let data = JSON.parse(document.getElementById("data").textContent);
-let shownWindow = 0;
+// Where all that is known is of the last hours, as after the demo, a window of just that comes first.
+const known = data.since === null ? Infinity : data.now - data.since;
+const windows = data.windows.map((seconds, figures) => ({ seconds, figures, says: seconds === 86400 ? "24 hours" : `${seconds / 86400} days` }));
+if (known < 21600) windows.unshift({ seconds: Math.max(60, known * 1.05), figures: 0, says: "all that is known" });
+let shown = windows[0];
 const open = new Set();
 
 const byId = (id) => document.getElementById(id);
@@ -55,7 +59,7 @@ function drawGlance() {
   head.append(row);
   for (const target of data.targets) {
     const line = made("tr", null, { role: "row" });
-    const texts = [target.name, "", target.why, iso(target.stale_since), iso(target.fresh_as_of), percent(target.figures[shownWindow].within)];
+    const texts = [target.name, "", target.why, iso(target.stale_since), iso(target.fresh_as_of), percent(target.figures[shown.figures].within)];
     texts.forEach((text, number) => {
       const cell = number ? made("td", text, { role: "cell" }) : made("th", text, { scope: "row", role: "rowheader" });
       cell.dataset.title = titles[number];
@@ -73,11 +77,11 @@ const percent = (share) => (share === null ? "–" : `${(share * 100).toFixed(2)
 
 function drawWindows() {
   const box = byId("windows");
-  data.windows.forEach((seconds, number) => {
+  windows.forEach((each, number) => {
     const label = made("label"), radio = made("input", null, { type: "radio", name: "window", value: number });
-    radio.checked = number === shownWindow;
-    radio.addEventListener("change", () => { shownWindow = number; drawGlance(); redraw(); });
-    label.append(radio, " ", seconds === 86400 ? "24 hours" : `${seconds / 86400} days`);
+    radio.checked = each === shown;
+    radio.addEventListener("change", () => { shown = each; drawGlance(); redraw(); });
+    label.append(radio, " ", each.says);
     box.append(label);
   });
 }
@@ -125,7 +129,7 @@ function drawTarget(box, target) {
   const says = made("output", "", { "aria-live": "polite" });
   figure.append(age, runs, says);
   body.append(figuresOf(target), sourcesOf(target), figure);
-  const from = data.now - data.windows[shownWindow], values = valuesOf(target, from);
+  const from = data.now - shown.seconds, values = valuesOf(target, from);
   drawChart(age, specs.age, { teeth: values.teeth, age: values.age, objective: values.objective }, from);
   drawChart(runs, specs.runs, { runs: values.runs, marks: values.marks }, from);
   readByKeys(figure, says, values);
@@ -133,7 +137,7 @@ function drawTarget(box, target) {
 }
 
 function figuresOf(target) {
-  const figures = target.figures[shownWindow], list = made("dl");
+  const figures = target.figures[shown.figures], list = made("dl");
   const add = (name, value) => { const item = made("div"); item.append(made("dt", name), made("dd", value)); list.append(item); };
   add("within the objective", target.objective === null ? "no objective" : percent(figures.within));
   add("error budget left", percent(figures.budget));
@@ -168,9 +172,9 @@ function valuesOf(target, from) {
   return { age, teeth, runs, marks, objective };
 }
 
-function runOf([begins, ends, outcome, foreign, full, signals, oldest, why, run_id, error]) {
+function runOf([begins, ends, outcome, foreign, full, signals, oldest, why, run_id, error, versions]) {
   const lasted = outcome === "running" ? `goes on since ${span(ends - begins)}` : `${span(ends - begins)} long`;
-  const says = `${iso(begins)}: ${outcome}${full ? ", full" : ""}${foreign ? ", somebody else's" : ""}, ${lasted}, ${signals} signals or more${why ? ` (${why})` : ""}${error ? `: ${error}` : ""}`;
+  const says = `${iso(begins)}: ${outcome}${full ? ", full" : ""}${foreign ? ", somebody else's" : ""}, ${lasted}, ${signals} signals or more${why ? ` (${why})` : ""}${versions ? `, read ${versions}` : ""}${error ? `: ${error}` : ""}`;
   return { begins: begins * 1000, ends: ends * 1000, outcome, full: !!full, lane: foreign ? "others'" : "ours", says, signals, oldest, why, run_id, error };
 }
 
@@ -186,7 +190,8 @@ function drawChart(element, spec, datasets, from) {
   made_of.datasets = datasets;
   const moments = made_of.layer.find(({ encoding }) => encoding.x && !encoding.x2); // a range would set it twice
   moments.encoding.x.scale = { type: "utc", nice: false, domain: [from * 1000, data.now * 1000] };
-  moments.encoding.x.axis = { title: null, labelOverlap: true, format: data.now - from > 172800 ? "%b %d" : "%H:%M" };
+  const format = data.now - from > 172800 ? "%b %d" : data.now - from > 7200 ? "%H:%M" : "%H:%M:%S";
+  moments.encoding.x.axis = { title: null, labelOverlap: "greedy", format, tickCount: Math.max(2, Math.floor(element.clientWidth / 110)) };
   made_of.config = {
     background: null, font: "system-ui, DejaVu Sans, sans-serif", view: { stroke: colour("line") },
     axis: { labelColor: colour("text"), titleColor: colour("soft"), gridColor: colour("line"), domainColor: colour("line"), tickColor: colour("line"), titleFontWeight: "normal" },
@@ -222,11 +227,11 @@ function tableButton(target, from) {
 function runTable(target, from) {
   const region = made("div", null, { class: "wide", role: "region", tabindex: "0", "aria-label": `Runs of ${target.name}` });
   const table = made("table"), head = made("thead"), titles = made("tr"), body = made("tbody");
-  for (const title of ["claimed", "ended", "outcome", "whose", "full", "signals", "oldest arrival", "why", "run", "error"]) titles.append(made("th", title, { scope: "col" }));
+  for (const title of ["claimed", "ended", "outcome", "whose", "full", "signals", "oldest arrival", "why", "read", "run", "error"]) titles.append(made("th", title, { scope: "col" }));
   head.append(titles);
-  for (const [begins, ends, outcome, foreign, full, signals, oldest, why, run_id, error] of target.runs.filter((run) => run[1] >= from).reverse()) {
+  for (const [begins, ends, outcome, foreign, full, signals, oldest, why, run_id, error, versions] of target.runs.filter((run) => run[1] >= from).reverse()) {
     const row = made("tr");
-    for (const text of [iso(begins), outcome === "running" ? "–" : iso(ends), outcome, foreign ? "somebody else's" : "ours", full ? "full" : "", signals, iso(oldest), why, run_id, error]) row.append(made("td", text));
+    for (const text of [iso(begins), outcome === "running" ? "–" : iso(ends), outcome, foreign ? "somebody else's" : "ours", full ? "full" : "", signals, iso(oldest), why, versions, run_id, error]) row.append(made("td", text));
     body.append(row);
   }
   table.append(head, body);

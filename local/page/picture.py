@@ -81,6 +81,8 @@ class Bar(Value, frozen=True):
     """The platform's id."""
     error: str
     """What the platform said of a failure."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """The sources that it is known to have read, each with its version; empty where nobody looks."""
 
 
 class Mark(Value, frozen=True):
@@ -197,6 +199,7 @@ def _bar(line: Ended) -> Bar:
         oldest=line.oldest,
         run_id=line.run_id,
         error=line.error,
+        versions=tuple(sorted(getattr(line, "versions", {}).items())),
     )
 
 

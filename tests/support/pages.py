@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -53,7 +54,7 @@ def _one_of_many(name: str, runs: int, random: Random) -> Picture:
                 claimed,
                 claimed + random.uniform(40, every / 4),
                 outcome,
-                run_id=f"jr_{random.getrandbits(256):064x}",
+                run_id=str(UUID(int=random.getrandbits(128))),
                 signals=random.randint(1, 500),
                 reasons=(f"landing/orders/2026/11/28/part-{number:05}-c000.snappy.parquet", "new data in sales.orders"),
                 error="an executor was lost, and the stage with it" if outcome is Outcome.FAILED else "",

@@ -103,7 +103,7 @@ def test_the_written_page_says_what_the_records_say(tab: Any, bundle: str, tmp_p
     assert figures["DPU-hours"] == "1.00"
     box.get_by_role("button").click()
     cells = [row.locator("td").all_inner_texts() for row in box.locator(".wide tbody tr").all()]
-    assert [(row[2], row[3], row[4], row[8]) for row in cells] == [
+    assert [(row[2], row[3], row[4], row[9]) for row in cells] == [
         ("succeeded", "ours", "full", "jr_4"),
         ("succeeded", "somebody else's", "", "jr_3"),
         ("succeeded", "ours", "", "jr_2"),
