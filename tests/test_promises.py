@@ -1,4 +1,4 @@
-"""The promises G1 to G7, one test each, over the shipped loop, a virtual clock and both platforms' traits.
+"""The promises G1 to G9, one test each, over the shipped loop, a virtual clock and both platforms' traits.
 
 What happened is judged by the platform's own journal (`simulation/judge.py`), never by our record. `glue` refuses a
 start while a run is there; `fabric` accepts it and skips. Both keep their records in memory; and Fabric's also where
@@ -16,14 +16,20 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from shared.config.load import Configuration, ConfigurationError, load
 from shared.platforms import fabric, glue
+from shared.refresh.evidence import Backlog, Evidence, Liveness
 from shared.refresh.state import Paused
+from shared.refresh.status import row
+from shared.sources.standing import source_statuses
 from shared.targets import Policy, Target
 from tests.simulation.core import shipped
 from tests.simulation.faults import CallFault, Fate, Script, Weather
 from tests.simulation.judge import at_rest, violations
+from tests.simulation.look_scenarios import POLICY as LAKE_POLICY
+from tests.simulation.look_scenarios import SOON, Tell
 from tests.simulation.platform import PlatformRun, character
 from tests.simulation.store import SimStore
 from tests.simulation.tables import TablesStore
@@ -264,3 +270,60 @@ def test_g7_brakes(place: Place, everything: bool) -> None:
     assert len(ours_since(sim)) == 1
     assert ours_since(sim)[0].created <= resumed + 60 + EFFECTS
     assert violations(sim) == []
+
+
+# --- Where sources are looked at -------------------------------------------------------------------------------------
+
+TROUBLE: dict[str, tuple[str, str]] = {
+    "none": ("proven", ""),
+    "ticks": ("unknown", "no tick came"),
+    "queues": ("unknown", "messages wait in events"),
+    "record": ("unknown", "nobody came"),
+    "dead letters": ("unknown", "dead letters"),
+    "file": ("unknown", "another file"),
+    "looks": ("unknown", "sales.a"),
+}
+"""What goes wrong, and the verdict with a part of its reason."""
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_g8_honest(trouble: str) -> None:
+    """`status` says fresh, or proven, only while somebody works and the last look is no older than three intervals."""
+    look = timedelta(minutes=5)
+    tell = Tell(shipped(), policy=replace(LAKE_POLICY, look=look))
+    if trouble == "looks":
+        tell.script.otherwise["look"] = CallFault(failure="rejected")
+    tell.go(3 * look.total_seconds() + 120)
+    now, state = at(tell.hub.now), tell.state()
+    store: Any = tell.sim.store  # reads many, which is all that is asked of it
+    past = now - timedelta(minutes=4)
+    backlog = Backlog("events", 1, timedelta(minutes=4)) if trouble == "queues" else Backlog("events", 0)
+    evidence = Evidence(
+        tell.target,
+        replace(state, wake_at=past) if trouble == "record" else state,
+        tell.sim.deployment(),
+        glue.CAPABILITIES,
+        now,
+        dead_letters=int(trouble == "dead letters"),
+        sources=source_statuses([tell.target], store, now)[tell.target.key],
+        liveness=Liveness(past if trouble == "ticks" else now, (backlog,)),
+        differs="another file is deployed" if trouble == "file" else "",
+    )
+    found = row(evidence)
+    verdict, why = TROUBLE[trouble]
+    assert (found.verdict, why in found.why) == (verdict, True), found
+
+
+@pytest.mark.parametrize("look", [60, 300])
+@pytest.mark.parametrize("after", [0.5, 31.0, 59.0, 200.0])
+def test_g9_healed(look: int, after: float) -> None:
+    """An arrival that no event told of is a signal within one look interval and a tick, and then refreshed.
+
+    On Fabric the function app's own triggers show it: tests/functions_azure/test_looks.py.
+    """
+    tell = Tell(shipped(), policy=replace(LAKE_POLICY, look=timedelta(seconds=look)))
+    tell.commit(after)
+    within = after + look + 60 + EFFECTS
+    tell.go(within).was_owed(after)
+    assert tell.healed(within + SOON).wrong == []
+    assert tell.end(runs=1) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from shared.refresh.ports import Conflict, Document
@@ -24,6 +24,10 @@ class SimStore:
     def load(self, key: str) -> Document:
         """Read one record."""
         return self.documents.get(key) or Document(key)
+
+    def load_many(self, keys: Iterable[str]) -> list[Document]:
+        """Read many records for a report."""
+        return [self.load(key) for key in keys]
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """Replace what was read."""
