@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from tests.bench import aws, azure
+from tests.bench import aws, azure, looks
 from tests.bench.parts import Measured
 
 
@@ -20,7 +20,7 @@ def _lines(measured: Iterator[Measured]) -> Iterator[bool]:
 def main() -> int:
     """Measure all of it, or the clouds that are named."""
     good = True
-    for cloud in (aws, azure):
+    for cloud in (aws, azure, looks):
         name = cloud.__name__.rpartition(".")[2]
         if not sys.argv[1:] or name in sys.argv[1:]:
             print(name)
