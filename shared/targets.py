@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -209,6 +209,16 @@ class Target(Value, frozen=True, dict=True):
     def schedules_of_release_1(self) -> str:
         """The digest of both schedules together, as records of release 1 have it in their `definition`."""
         return _digest((self.schedule, self.full_schedule))
+
+
+def target_of(key: str) -> Target:
+    """What the key of a record says of its target, which no configuration names any more: its resource, no name."""
+    kind, first, second, third, *_ = (*map(unquote, key.split(":")), "")
+    if kind == "glue-view":
+        return Target(key, GlueView(first, second, third))
+    if kind == "fabric-lake-views":
+        return Target(key, LakeViews(first, second, third))
+    return Target(key, ItemJob(first, second, third))
 
 
 class Package(Value, frozen=True, dict=True):

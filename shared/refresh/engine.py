@@ -331,10 +331,14 @@ class Engine:
 
     def _with_success(self, state: State, ended: Ended, target: Target, now: datetime) -> State:
         """Rule 10: the save that records a success that covers also records that followers are to be told of it."""
-        covers = not ended.foreign or self.ports.platform.capabilities.foreign_covers
-        if ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN} or not covers or not self._followers(target):
+        succeeded = ended.outcome in {Outcome.SUCCEEDED, Outcome.PROVEN} and self._counts(ended)
+        if not succeeded or not self._followers(target):
             return state
         return replace(state, outbox=note_success(state.outbox, ended.ended_at, now))
+
+    def _counts(self, ended: Ended) -> bool:
+        """Whether the end of a run is told: that of somebody else's only where such a run covers (rule 6)."""
+        return not ended.foreign or self.ports.platform.capabilities.foreign_covers
 
     def _followers(self, target: Target) -> Sequence[Target]:
         """The targets of this cloud that come after one, as this worker's own configuration has them."""
@@ -434,7 +438,8 @@ class Engine:
             line = records.write(self._with_versions(snapshot.target, ended))
             self.ports.store.append(snapshot.target.key, entry_id, line, snapshot.now + HISTORY_KEPT)
         policy = snapshot.target.policy
-        state = note_changes(snapshot.before, state, snapshot.ended, policy, snapshot.now, wanted=self._wanted)
+        told = [each for each in snapshot.ended if self._counts(each)]
+        state = note_changes(snapshot.before, state, told, policy, snapshot.now, wanted=self._wanted)
         if state == snapshot.before and not self.standing.leads(state):
             return snapshot.document  # due for what only the current edition may do
         look_at = self._look_at(state, policy, decision, snapshot.now)
@@ -500,6 +505,10 @@ class Engine:
             document = self.ports.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
             self.reconcile(target, (WakeSpent(wake.due),))
+
+    def note_gone(self, key: str, next_at: datetime) -> None:
+        """Have `tell` tell the events of a target that is gone, as a save took it upon this invocation."""
+        self._teller.note_gone(key, next_at)
 
     def tell(self) -> None:
         """Tell followers what this invocation took upon itself to tell, as long as it has time (rule 10).

@@ -63,6 +63,11 @@ def has_more(outbox: Outbox) -> bool:
     return outbox.telling is not None or bool(outbox.notices)
 
 
+def of_gone(outbox: Outbox) -> Outbox:
+    """Keep the events of a target that is gone: no target follows one that the configuration does not name."""
+    return replace(outbox, telling=None, waiting=None, next_at=outbox.next_at if outbox.notices else None)
+
+
 def take(outbox: Outbox, now: datetime) -> Outbox:
     """Take it upon oneself to tell, where it is time to: nobody else does for a while after this was saved."""
     if not has_more(outbox) or (outbox.next_at is not None and now < outbox.next_at):

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from shared.refresh import deployment, edition, records
 from shared.refresh.engine import Engine
+from shared.refresh.outbox import of_gone, take
 from shared.refresh.ports import Conflict, Store
 from shared.refresh.state import Rollout
 
@@ -70,7 +71,7 @@ class Sweep:
             errors.append(failure)
 
     def _forget(self, key: str) -> None:
-        """Keep the record of a target that the current edition does not name, but take it off the index.
+        """Keep the record of a target that the current edition does not name; it is due for its events alone.
 
         A target that comes back is new. A worker that is not current forgets nothing; nor does one that froze, because
         a later edition has written its number into the record, or makes the save fail by doing so.
@@ -79,12 +80,15 @@ class Sweep:
         state, standing = records.read_state(document.body), self._engine.standing
         if not document.body or not standing.leads(state):
             return
-        gone = replace(state, definition="", edition=standing.number, wake_at=None, wakes=())
+        outbox = take(of_gone(state.outbox), self._ports.clock.now())
+        gone = replace(state, definition="", edition=standing.number, wake_at=outbox.next_at, wakes=(), outbox=outbox)
         try:
             if gone != state:
-                self._ports.store.save(document, records.write(gone), None)
+                self._ports.store.save(document, records.write(gone), outbox.next_at)
         except Conflict:
             return  # the next tick sees it again
+        if outbox.next_at and outbox.next_at != state.outbox.next_at:
+            self._engine.note_gone(key, outbox.next_at)
 
     def _expire(self, key: str) -> None:
         """Remove the record of a job, which is due when its time is over."""

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from shared.refresh import records
 from shared.refresh.inputs import Delivered, Input, Signalled, Told
-from shared.refresh.outbox import TELL_AGAIN
-from shared.refresh.ports import Clock, Store
+from shared.refresh.outbox import TELL_AGAIN, note_delivered
+from shared.refresh.ports import Clock, Conflict, Store
 from shared.refresh.state import Outbox, Signal, State, Success
-from shared.targets import Target
+from shared.targets import Target, target_of
 from shared.values import Value
 
 TOLD_BETWEEN_SAVES = timedelta(seconds=5)
@@ -69,6 +71,11 @@ class Teller:
         self._is_over = is_over
         self._outcomes = outcomes
         self._taken: dict[str, tuple[Target, datetime]] = {}
+        self._gone: dict[str, datetime] = {}
+
+    def note_gone(self, key: str, next_at: datetime) -> None:
+        """Note that a save took it upon this worker to tell the events of a target that is gone."""
+        self._gone[key] = next_at
 
     def note_save(self, target: Target, before: Outbox, after: Outbox, now: datetime) -> None:
         """Note that a save moved the time to tell: ahead is ours to tell, now is for whoever comes next."""
@@ -91,7 +98,30 @@ class Teller:
             if trouble:
                 self._taken.pop(target.key, None)
                 errors.append((target, trouble))
+        while self._gone and not self._is_over():
+            self._tell_gone(*self._gone.popitem())
         return errors
+
+    def _tell_gone(self, key: str, next_at: datetime) -> None:
+        """Tell the events of a target that is gone. Its record is saved as it is: nothing is planned for it.
+
+        Where the record moved on, or the target came back meanwhile, the events are told again by whoever is next.
+        """
+        state = records.read_state(self._store.load(key).body)
+        if state.outbox.next_at != next_at:
+            return
+        name = state.judged_by.name if state.judged_by else key
+        delivered = self._deliver(replace(target_of(key), name=name), state)
+        document = self._store.load(key)
+        state = records.read_state(document.body)
+        outbox = note_delivered(state.outbox, delivered)
+        if state.definition:
+            return
+        state = replace(state, outbox=outbox, wake_at=outbox.next_at)
+        try:
+            self._store.save(document, records.write(state), outbox.next_at)
+        except Conflict:
+            return
 
     def _tell(self, target: Target, next_at: datetime) -> Exception | None:
         """Tell one target's followers for a while, or others after them, unless somebody else took that over."""

@@ -36,6 +36,7 @@ MODULES = (
     "sources.proof",
     "sources.remembering",
     "sources.looking",
+    "outcomes.sending",
 )
 """What decides, in the order in which each imports those before it. Values and ports are never copied."""
 

@@ -47,6 +47,10 @@ class Worker:
         self.calls = 0
         self.trace: Callable[[str], None] | None = None
 
+    def pause(self, effect: str) -> None:
+        """Stand still at an effect of somebody else's, such as a letter."""
+        self._pause(effect)
+
     def _pause(self, effect: str) -> None:
         if self.trace:
             self.trace(effect)
@@ -80,6 +84,12 @@ class Worker:
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """A line of history."""
         self._write("append", lambda: self.records.append(key, entry_id, body, expires_at))
+
+    def history(self, key: str, limit: int) -> Sequence[bytes]:
+        """One moment."""
+        self._pause("history>")
+        lines = sorted((entry, body) for (about, entry), body in self.records.history.items() if about == key)
+        return [body for _, body in reversed(lines)][:limit]
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """One moment."""

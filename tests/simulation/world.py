@@ -122,6 +122,8 @@ class Simulation:
     most_wakes_in_flight: dict[str, int] = field(default_factory=dict)
     active: int = 0
     dead: list[str] = field(default_factory=list)
+    post: Any = None
+    """Where outcome events arrive, as `post.PostOffice`; nowhere by default."""
     _queue: list[Queued] = field(default_factory=list)
     _tokens: int = 0
     _next_tick: float | None = None
@@ -161,7 +163,11 @@ class Simulation:
         self.active += 1
         try:
             configuration = self.older if self.older and self.is_older() else self.configuration
-            made = engine.Engine(configuration.package(self._cloud()), world, ends_at=ends_at)
+            package = configuration.package(self._cloud())
+            if self.post:
+                package = replace(package, destinations=self.post.destinations)
+                world = replace(world, outcomes=partial(self.core.sending.Sending, self._office(worker)))
+            made = engine.Engine(package, world, ends_at=ends_at)
             made.configuration = configuration
             work(made, worker)
             if name.startswith("tick") or self._is_current(configuration):
@@ -175,6 +181,11 @@ class Simulation:
                 tell("the store is down")
         finally:
             self.active -= 1
+
+    def _office(self, worker: Worker) -> Any:
+        """What sending works with in one worker."""
+        capabilities = self.character.capabilities
+        return self.core.sending.Office(worker, worker, self.post.senders(worker), "/unstale", capabilities, _silent)
 
     def _cloud(self) -> Cloud:
         return self.configuration.targets[0].cloud

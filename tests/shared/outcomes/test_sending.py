@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from shared.config.load import Configuration
 from shared.destinations import Destination
+from shared.inbound.dispatch import take
+from shared.inbound.messages import Ticked
 from shared.outcomes.answers import Trouble, trouble_of, trouble_of_aws
 from shared.outcomes.formats import Letter
 from shared.outcomes.sending import Office, Sending
@@ -17,8 +21,8 @@ from shared.refresh import records
 from shared.refresh.engine import Engine
 from shared.refresh.outbox import note_event
 from shared.refresh.ports import Conflict, Phase
-from shared.refresh.state import Addressee, Outbox, Owed, Situation, State
-from shared.targets import Cloud
+from shared.refresh.state import Addressee, Outbox, Owed, Situation, State, Success
+from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, target_of
 from tests.support.core import GLUE, NOON, ScriptedPlatform, Stage, a_run, a_target, at, report, seconds
 
 BUS, HOOK = Destination("eventbridge"), Destination("webhook", on=("late", "held"), url="https://example.com")
@@ -137,7 +141,7 @@ def test_a_destination_is_left_alone_for_all_targets() -> None:
     """One call in vain, not one a target; and not one in each invocation."""
     stage = Office1(HOOK)
     other = a_target("other")
-    stage.configuration = type(stage.configuration)((stage.target(), other))
+    stage.configuration = Configuration((stage.target(), other))
     asked: list[str] = []
 
     def refuse(_to: str, kind: str) -> Trouble:
@@ -296,3 +300,107 @@ def test_a_signature_is_that_of_the_specification() -> None:
 def test_a_secret_that_is_no_base64_is_taken_as_it_is(secret: str) -> None:
     """Whatever somebody put there."""
     assert signed_headers(A_LETTER, secret, NOON)["webhook-signature"].startswith("v1,")
+
+
+# --- Targets that are gone -------------------------------------------------------------------------------------------
+
+
+class Gone(Office1):
+    """A target whose events wait when the configuration no longer names it."""
+
+    def __init__(self) -> None:
+        super().__init__(BUS)
+        self.wait("late", "held")
+        self.key = self.target().key
+        self.configuration = Configuration((a_target("other"),))
+
+    def tick(self, time: float) -> None:
+        """Let a tick come at that time."""
+        self.at(time)
+        take(self.invocation(), self.configuration, [Ticked()])
+
+    def record(self) -> State:
+        """What is known of the target."""
+        return records.read_state(self.store.load(self.key).body)
+
+
+def test_a_target_that_is_gone_tells_its_events_to_the_end() -> None:
+    """By the tick that forgets it, and then nothing is due for it any more; nothing is planned for it."""
+    stage = Gone()
+    stage.tick(0)
+    assert stage.post.to("eventbridge") == ["1", "2"]
+    state = stage.record()
+    assert (state.outbox, state.definition, state.wake_at, state.owed) == (Outbox(last_number=2), "", None, None)
+    assert stage.store.due(at(9999), 9) == [a_target("other").key]
+
+
+def test_a_target_that_is_gone_waits_for_a_destination_as_others_do() -> None:
+    """It is due when that has its turn again, for nothing else."""
+    stage = Gone()
+    stage.post.answer = lambda _to, _type: LATER
+    stage.tick(0)
+    assert (stage.record().wake_at, stage.record().definition) == (at(60), "")
+    stage.tick(30)
+    stage.post.answer = lambda _to, _type: None
+    stage.tick(60)
+    assert stage.post.to("eventbridge") == ["1", "2"]
+    assert stage.record().wake_at is None
+
+
+def test_followers_of_a_target_that_is_gone_are_not_told() -> None:
+    """None names it any more: those that did have changed, and are signalled for that."""
+    stage = Gone()
+    outbox = replace(note_event(Outbox(), "late", NOON, "", NOON), telling=Success(NOON), waiting=at(1), next_at=NOON)
+    body = records.write(State(definition="d", outbox=outbox, wake_at=NOON))
+    stage.store.save(stage.store.load(stage.key), body, NOON)
+    stage.tick(0)
+    assert (stage.record().outbox, stage.record().wake_at) == (Outbox(last_number=1), None)
+
+
+@pytest.mark.parametrize("change", [{"definition": "d"}, {"failures": 1}], ids=["came back", "moved on"])
+def test_who_is_overtaken_while_it_tells_of_what_is_gone_leaves_the_record(change: dict[str, Any]) -> None:
+    """The events are told again."""
+    stage = Gone()
+    moved: list[State] = []
+
+    def move_on(_to: str, _type: str) -> None:
+        if not moved:
+            moved.append(replace(stage.record(), **change))
+            body = records.write(moved[0])
+            if "definition" in change:
+                stage.store.save(stage.store.load(stage.key), body, None)
+            else:
+                stage.store.before_save = conflict
+
+    def conflict(key: str) -> None:
+        if key == stage.key:
+            raise Conflict(key)
+
+    stage.post.answer = move_on
+    stage.tick(0)
+    assert [notice.number for notice in stage.record().outbox.notices] == [1, 2]
+
+
+def test_who_lost_its_turn_tells_nothing_of_what_is_gone() -> None:
+    """Another worker took it over."""
+    stage = Gone()
+    engine = stage.invocation()
+    engine.note_gone(stage.key, at(5))
+    engine.tell()
+    assert stage.post.taken == []
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        GlueView("1:s3tablescatalog/b", "sales", "a b:c"),
+        LakeViews("w", "l"),
+        LakeViews("w", "l", "d"),
+        ItemJob("w", "i", "DefaultJob"),
+    ],
+)
+def test_a_key_says_which_resource_it_is_of(resource: Resource) -> None:
+    """The way back from the key of a record; of a job's data it has only the digest."""
+    assert target_of(resource.key).resource == resource
+    with_data = ItemJob("w", "i", "Run", {"a": 1})
+    assert target_of(with_data.key).resource == ItemJob("w", "i", "Run")

@@ -1,0 +1,98 @@
+"""Where outcome events arrive in a simulated world: a place that always answers, and one that is dead for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any
+
+import msgspec
+
+from shared.destinations import Destination
+from shared.outcomes.answers import Trouble
+from shared.outcomes.formats import Letter
+from shared.refresh import records
+from shared.refresh.notices import ENDS
+from tests.simulation.scheduler import Hub
+from tests.simulation.worker import Worker
+from tests.simulation.world import Simulation, seconds
+
+BUS, HOOK = Destination("eventbridge"), Destination("webhook", url="https://example.com")
+
+
+PATIENCE = 3600.0 + 120.0
+"""Seconds that an event may wait: a place is left alone for an hour at most, and then there is a tick."""
+
+
+class PostOffice:
+    """Both places, and what they took, in order."""
+
+    def __init__(self, random: Random, hub: Hub, *, lost: float = 0.1) -> None:
+        """`lost` is how often a letter arrives and its sender does not learn of it."""
+        self.random, self.hub, self.lost = random, hub, lost
+        self.destinations = (BUS, HOOK)
+        self.dead_until = 300.0 + 2.0 ** random.uniform(4, 13)
+        self.taken: dict[str, list[tuple[str, int, str, str]]] = {BUS.to: [], HOOK.to: []}
+
+    def senders(self, worker: Worker) -> Mapping[str, Any]:
+        """Who sends for one worker, which may freeze or die before and after a letter."""
+        sender = _Sender(self, worker)
+        return {BUS.to: sender, HOOK.to: sender}
+
+    def take(self, to: str, letter: Letter) -> Trouble | None:
+        """Take a letter; the webhook takes none while it is dead."""
+        if to == HOOK.to and self.hub.now < self.dead_until:
+            return Trouble("status 503")
+        key, _, number = letter.id.rpartition("/")
+        run = msgspec.json.decode(letter.body)["data"].get("run", {})
+        self.taken[to].append((key, int(number), letter.type.removeprefix("unstale."), run.get("run_id", "")))
+        return Trouble("no answer") if self.random.random() < self.lost else None
+
+
+class _Sender:
+    def __init__(self, post: PostOffice, worker: Worker) -> None:
+        self._post, self._worker = post, worker
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Send a letter, with a pause before and after."""
+        self._worker.pause("letter>")
+        trouble = self._post.take(destination.to, letter)
+        self._worker.pause("letter<")
+        return trouble
+
+
+def undelivered(sim: Simulation, post: PostOffice) -> list[str]:
+    """What is wrong with the letters of a history, some hours after it came to rest and both places answer again."""
+    return [line for target in sim.configuration.targets for line in _wrong_of(sim, post, target.key)]
+
+
+def _wrong_of(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
+    outbox = sim.state(key).outbox
+    waiting = {notice.number for notice in outbox.notices}
+    if any(seconds(notice.at) < sim.hub.now - PATIENCE for notice in outbox.notices):
+        yield f"STUCK: {len(outbox.notices)} events of {key} wait: {outbox}"
+    for to, taken in post.taken.items():
+        numbers = [number for about, number, _, _ in taken if about == key]
+        first = list(dict.fromkeys(numbers))
+        if first != sorted(first):
+            yield f"DISORDER: {to} got {first} of {key}"
+        if set(first) | waiting != set(range(1, outbox.last_number + 1)):
+            yield f"LOST: {to} got {first} of {outbox.last_number} events of {key}"
+    kinds = {number: kind for about, number, kind, _ in post.taken[BUS.to] if about == key}
+    swings = [kind for _, kind in sorted(kinds.items()) if kind in {"late", "recovered"}]
+    if swings != (["late", "recovered"] * len(swings))[: len(swings)]:
+        yield f"UNTRUE: {key} was {swings}"
+    yield from _ends_wrong(sim, post, key)
+
+
+def _ends_wrong(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
+    """Each end of a run that history knows is told, and told as that.
+
+    History may have two lines about one run, where two workers followed it under two claims and one saved first.
+    """
+    told = {run_id: kind for about, _, kind, run_id in post.taken[BUS.to] if about == key and run_id}
+    for (about, _), body in sim.store.history.items():
+        ended = records.read_ended(body)
+        kind = ENDS.get(ended.outcome, "")
+        if about == key and kind in BUS.kinds and not ended.foreign and told.get(ended.run_id) != kind:
+            yield f"LOST: {ended} of {key} was told as {told.get(ended.run_id)}"
