@@ -61,6 +61,7 @@ from shared.refresh.timing import (
     SKIP_KNOWN,
     START_WINDOW,
     TIMES_APART,
+    UNREAD_MOST,
     Context,
     backoff,
     capacity_at,
@@ -557,12 +558,16 @@ def _fail_to_read(state: State, run: Run, failure: Failure, context: Context, no
         return _vanish(state, run, failure, context, now)
     if failure.permanent:
         return _block_run(state, run, str(failure), now)
-    look_at = poll_at(run, now, None)
+    state = replace(state, last_error=str(failure))
     if failure.kind is FailureKind.THROTTLED:
-        look_at = throttled_until(failure, now)
+        return _look_at(state, run, throttled_until(failure, now))
     if failure.kind is FailureKind.NO_CAPACITY:
-        look_at = capacity_at(failure, now)
-    return _look_at(replace(state, last_error=str(failure)), run, look_at)
+        return _look_at(state, run, capacity_at(failure, now))
+    since = run.failing_since or now
+    run = replace(run, failing_since=since)
+    if now - since >= UNREAD_MOST:
+        return _block_run(state, run, f"nothing could be read of its run for an hour: {failure}", now)
+    return _look_at(state, run, poll_at(run, now, None))
 
 
 def _vanish(state: State, run: Run, failure: Failure, context: Context, now: datetime) -> Folded:
@@ -841,11 +846,17 @@ def _row(step: Step, *leads_to: Situation) -> Row:
     return Row(step, frozenset(leads_to))
 
 
+def _heard_of(run: Run, given: Input) -> Run:
+    """The run, of which reads fail no more if this is the answer to one."""
+    is_answer = isinstance(given, Reported | Listed) and not isinstance(given.answer, Failure)
+    return replace(run, failing_since=None) if is_answer and run.failing_since else run
+
+
 def _run_row(step: RunStep, *leads_to: Situation) -> Row:
     """A row of a situation that has a run."""
 
     def with_run(state: State, given: Any, context: Context, now: datetime) -> Folded:
-        return step(state, run_of(state), given, context, now)
+        return step(state, _heard_of(run_of(state), given), given, context, now)
 
     return _row(with_run, *leads_to)
 

@@ -100,6 +100,8 @@ class Run(Value, frozen=True):
     status: str = ""
     status_known: bool = True
     withdrawn: tuple[str, ...] = ()
+    failing_since: datetime | None = None
+    """Since when polls and look-ups of the run fail; None while the platform answers them."""
 
 
 class Paused(Value, frozen=True, tag="paused", tag_field="hold"):

@@ -33,6 +33,9 @@ TIMES_APART = timedelta(minutes=5)
 """The end of a run that a platform with skips tells may lie this much before the run was out of the way. Recorded of
 Fabric: states that lag the end that they tell later by up to 100 s, starts 0.4 to 5.9 s after the answer (rule 9)."""
 CANCEL_AGAIN = timedelta(minutes=5)
+UNREAD_MOST = timedelta(hours=1)
+"""Polls and look-ups that fail for longer are no passing trouble, but a reason that `status` says: a list that never
+ends fails each time. What throttles, or has no capacity, says how long to wait, and is waited for without end."""
 THROTTLED_FOR = timedelta(seconds=60)
 """Where a throttled answer names no time: Fabric's quota window (throttling article)."""
 NO_CAPACITY_FOR = timedelta(minutes=3)

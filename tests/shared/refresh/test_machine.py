@@ -511,8 +511,47 @@ def test_an_error_of_a_poll_never_ends_a_run(situation: Situation, answer: Failu
     """Nor does a 404 within its grace: only when to ask again, and what went wrong, is noted."""
     state = in_situation(situation)
     after = folded(state, Reported(answer), at(100))
-    expected = replace(state.run, next_look_at=at(100 + wait)) if state.run else None
+    since = None if answer.kind is FailureKind.THROTTLED else at(100)
+    expected = replace(state.run, next_look_at=at(100 + wait), failing_since=since) if state.run else None
     assert after == Folded(replace(state, run=expected, last_error="Code: words"))
+
+
+READS = [
+    (S.CLAIMED, Listed),
+    (S.SEEKING, Listed),
+    (S.CANCEL_UNCLEAR, Listed),
+    (S.RUNNING, Reported),
+    (S.FOREIGN, Reported),
+]
+
+
+@pytest.mark.parametrize(("situation", "read"), READS)
+def test_reads_that_fail_for_an_hour_are_a_reason(situation: Situation, read: type[Listed | Reported]) -> None:
+    """A list that never ends fails each time, and nobody would know: `status` says so, and it is asked for slowly."""
+    state = folded(in_situation(situation), read(BUSY), at(100)).state
+    almost = folded(state, read(BUSY), at(3699)).state
+    assert (almost.hold, almost.last_error) == (None, "Code: words")
+    after = folded(almost, read(BUSY), at(3700)).state
+    assert after.hold == Blocked(at(3700), "nothing could be read of its run for an hour: Code: words", at(4000))
+    assert after.situation is situation
+    assert the_run(after).next_look_at == at(4000)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.THROTTLED, FailureKind.NO_CAPACITY])
+def test_who_says_when_to_ask_again_is_waited_for_without_end(kind: FailureKind) -> None:
+    """A capacity may be paused all night: it is asked each few minutes, so that the refresh follows the resume."""
+    state = folded(in_situation(S.RUNNING), Reported(failure(kind)), at(100)).state
+    after = folded(state, Reported(failure(kind)), at(20_000)).state
+    assert after.hold is None
+    assert the_run(after).next_look_at <= at(20_000 + 180)
+
+
+def test_an_answer_in_between_begins_the_hour_anew() -> None:
+    """Each failure was a passing one."""
+    state = in_situation(S.RUNNING)
+    for given, second in ((BUSY, 100), (report(Phase.ACTIVE), 2000), (BUSY, 3800)):
+        state = folded(state, Reported(given), at(second)).state
+    assert (state.hold, the_run(state).failing_since) == (None, at(3800))
 
 
 @pytest.mark.parametrize("situation", [S.CLAIMED, S.CANCEL_UNCLEAR, S.SEEKING])
