@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -71,9 +72,14 @@ def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Itera
         yield from fabric.looked_at(configuration, None, environ)
         yield Finding("deployment", str(bad), f"{DEPLOY}; then paste its output environment into this shell")
         return
+    caller = _try("caller", partial(_caller, azure, account_of(found)))
+    yield caller
     yield from _cloud(found)
+    if not azure.lets_in:  # said once: who is not signed in can ask nobody anything
+        return
     yield from fabric.looked_at(configuration, found, environ)
-    yield from _deployment(azure, configuration, found, environ)
+    if caller.known:
+        yield from _deployment(azure, configuration, found, environ)
 
 
 class Azure:
@@ -85,6 +91,15 @@ class Azure:
         self.account = cache(self._account)
         self.topics = cache(self._topics)
         self.site = cache(self._site)
+        self.lets_in = True
+
+    def subscriptions(self) -> Mapping[str, Mapping[str, Any]]:
+        """What whoever is signed in may read, by id; notes where nobody is signed in."""
+        try:
+            return {str(each["subscriptionId"]): each for each in self.arm.every("/subscriptions", **SUBSCRIPTIONS)}
+        except NoAnswerError as failure:
+            self.lets_in = failure.status not in {0, HTTPStatus.UNAUTHORIZED}
+            raise
 
     def _account(self, name: str) -> str:
         """The id of a storage account, wherever it is: their names are unique. Raises `NotFoundError`."""
@@ -129,6 +144,26 @@ def _try(what: str, look: Callable[[], Finding]) -> Finding:
 
 
 # --- The deployment --------------------------------------------------------------------------------------------------
+
+
+def _caller(azure: Azure, account: str) -> Finding:
+    """Say where is looked: the tenant, the subscription and the storage account of the deployment.
+
+    https://learn.microsoft.com/rest/api/resources/subscriptions/list
+    """
+    readable = azure.subscriptions()
+    if not readable:
+        cure = "az login, and Reader of the subscription that was deployed to"
+        return Finding("caller", "whoever is signed in may read no subscription", cure, known=False)
+    names = {key: f"subscription {each.get('displayName') or key} ({key})" for key, each in readable.items()}
+    try:
+        subscription = azure.account(account).split("/")[2]
+    except NotFoundError:
+        where = "; ".join(f"tenant {readable[key].get('tenantId')}, {name}" for key, name in names.items())
+        cure = "az login to the tenant of the deployment, or paste the output environment of this one"
+        return Finding("caller", f"storage account {account} is in none of what you may read: {where}", cure)
+    tenant = readable[subscription].get("tenantId")
+    return Finding("caller", f"tenant {tenant}, {names[subscription]}, storage account {account}")
 
 
 def _cloud(found: Settings) -> Iterator[Finding]:

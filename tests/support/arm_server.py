@@ -21,6 +21,7 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 
 SNAPSHOT = Path(__file__).parents[2] / "infra" / "azure" / "main.snapshot.json"
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
+TENANT = "00000000-0000-4000-8000-00000000000e"
 APP, TOPIC = "0a4f1c2e-0000-4000-8000-00000000000a", "0a4f1c2e-0000-4000-8000-00000000000b"
 PACKAGE = "0a4f1c2e-0000-4000-8000-00000000000d"
 CLIENT_ID = "0a4f1c2e-0000-4000-8000-00000000000c"
@@ -104,7 +105,7 @@ class Arm(Server):
 
     def _listed(self, path: str, wanted: str) -> list[dict[str, Any]] | None:
         if path == "/subscriptions":
-            return [{"subscriptionId": SUBSCRIPTION}]
+            return [{"subscriptionId": SUBSCRIPTION, "tenantId": TENANT, "displayName": "data"}]
         if path.endswith("/resources"):
             named = NAMED.fullmatch(wanted)
             assert named, wanted

@@ -27,7 +27,8 @@ from local.emulators.faults import Refuse
 from shared.config.load import load
 from shared.refresh.records import write
 from shared.refresh.state import Blocked, State
-from tests.support.arm_server import APP, CLIENT_ID, TOPIC, Arm, Fabric, serving
+from tests.support.arm_server import APP, CLIENT_ID, TENANT, TOPIC, Arm, Fabric, answer, serving
+from tests.support.arm_server import SUBSCRIPTION as DEPLOYED_TO
 from tests.support.azure_host import function_names
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
@@ -106,7 +107,11 @@ def test_what_the_template_deploys_is_in_order(cloud: Cloud) -> None:
     """Everything is looked at, and nothing is missing: judged on the resources that the Bicep compiler predicts."""
     found = cloud.finds()
     assert all(each["well"] for each in found.values()), found
+    assert found["caller"]["found"] == (
+        f"tenant {TENANT}, subscription data ({DEPLOYED_TO}), storage account {found_account(found).split()[-1]}"
+    )
     assert list(found) == [
+        "caller",
         "item of sales",
         "identities for sales",
         f"role in workspace {WORKSPACE}",
@@ -123,6 +128,20 @@ def test_what_the_template_deploys_is_in_order(cloud: Cloud) -> None:
         "roles of the topic of contosolake",
     ]
     assert "managed-identity, service-principal, user (since 2026-06" in found["identities for sales"]["found"]
+
+
+@pytest.mark.parametrize("refused", ["token", "subscriptions"])
+def test_who_may_read_nothing_is_told_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    """One sentence and its cure, instead of one for each thing that could not be looked at."""
+    if refused == "token":
+        cloud.arm.lets_in = lambda _: False
+    else:
+        monkeypatch.setattr(cloud.arm, "answered", lambda path, query: answer(200, {"value": []}))
+    found = cloud.finds()
+    assert (list(found) == ["caller"]) == (refused == "token")
+    assert not found["caller"]["well"]
+    assert "az login" in found["caller"]["cure"]
+    assert not any(what.startswith("storage account") for what in found)
 
 
 def found_account(found: dict[str, Any]) -> str:
@@ -548,6 +567,7 @@ def test_a_storage_account_of_another_cloud_is_told(cloud: Cloud, monkeypatch: p
 def test_resource_manager_is_the_one_of_the_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its address and the audience of its tokens."""
     monkeypatch.setenv("UNSTALE_CLOUD", "usgov")
+    cloud.arm.lets_in = lambda authorization: authorization.endswith("usgovcloudapi.net")
     cloud.finds()
     assert {token for _, token in cloud.arm.asked} == {"Bearer token-for-https://management.usgovcloudapi.net"}
     assert {token for _, token in cloud.fabric.asked} == {"Bearer token-for-https://api.fabric.microsoft.us"}
@@ -566,7 +586,8 @@ def test_no_sign_in_is_no_traceback(cloud: Cloud, tmp_path: Path) -> None:
     """Nobody could look, and what to do is said; nothing was sent."""
     (tmp_path / "az").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     found = cloud.finds()
-    assert "az login" in found["item of sales"]["cure"]
+    assert list(found) == ["caller"]
+    assert "az login" in found["caller"]["cure"]
     assert not cloud.arm.asked
     assert not cloud.fabric.asked
 
