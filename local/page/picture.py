@@ -199,7 +199,7 @@ def _bar(line: Ended) -> Bar:
         oldest=line.oldest,
         run_id=line.run_id,
         error=line.error,
-        versions=tuple(sorted(getattr(line, "versions", {}).items())),
+        versions=tuple(sorted(line.versions.items())),
     )
 
 

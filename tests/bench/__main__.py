@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from tests.bench import aws, azure, looks
+from tests.bench import aws, azure, looks, page
 from tests.bench.parts import Measured
 
 
@@ -18,13 +18,13 @@ def _lines(measured: Iterator[Measured]) -> Iterator[bool]:
 
 
 def main() -> int:
-    """Measure all of it, or the clouds that are named."""
+    """Measure all of it, or the parts that are named: aws, azure, looks, page."""
     good = True
-    for cloud in (aws, azure, looks):
-        name = cloud.__name__.rpartition(".")[2]
+    for part in (aws, azure, looks, page):
+        name = part.__name__.rpartition(".")[2]
         if not sys.argv[1:] or name in sys.argv[1:]:
             print(name)
-            good = all(list(_lines(cloud.measure()))) and good
+            good = all(list(_lines(part.measure()))) and good
     return 0 if good else 1
 
 

@@ -60,6 +60,7 @@ def _one_of_many(name: str, runs: int, random: Random) -> Picture:
                 error="an executor was lost, and the stage with it" if outcome is Outcome.FAILED else "",
                 dpu_seconds=random.uniform(10, 4000),
                 full=random.random() < 0.1,
+                versions={"sales.orders": str(random.getrandbits(62))},
             )
         )
     return drawn(*lines, now=0, objective=timedelta(hours=1).total_seconds(), name=name)

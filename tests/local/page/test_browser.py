@@ -70,7 +70,16 @@ def pictures() -> list[Any]:
         line(100, 130, 170, Outcome.FAILED, error="executor lost", run_id="jr_1", reasons=("landing/a.parquet",)),
         line(100, 200, 240, run_id="jr_2", reasons=("landing/a.parquet",), dpu_seconds=3600.0),
         line(None, 5000, 5060, run_id="jr_3", foreign=True, signals=0),
-        line(9000, 9100, 9600, run_id="jr_4", full=True, signals=7, reasons=("new data in sales.orders",)),
+        line(
+            9000,
+            9100,
+            9600,
+            run_id="jr_4",
+            full=True,
+            signals=7,
+            reasons=("new data in sales.orders",),
+            versions={"sales.orders": "4711"},
+        ),
         now=NOW,
         name="daily_revenue",
     )
@@ -110,6 +119,7 @@ def test_the_written_page_says_what_the_records_say(tab: Any, bundle: str, tmp_p
         ("failed", "ours", "", "jr_1"),
     ]
     assert cells[0][6] == "2026-01-31 14:30:00Z"
+    assert [row[8] for row in cells] == ["sales.orders at 4711", "", "", ""]
     assert tab.asked == [tab.url]
 
 
