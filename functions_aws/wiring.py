@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +46,11 @@ class SystemClock:
     def monotonic(self) -> float:
         """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def stand_still(most: timedelta) -> None:
+    """Wait for a random part of a time: `shared.refresh.engine.Ports.pause`."""
+    time.sleep(random.SystemRandom().uniform(0, most.total_seconds()))
 
 
 def configuration(found: Settings) -> Configuration:
@@ -125,6 +131,7 @@ def ports(
             reconcile=reconcile,
             emit=emit,
         ),
+        pause=stand_still,
         outcomes=partial(Sending, _office(service, clients, store, clock, emit)),
     )
 

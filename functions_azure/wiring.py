@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -60,6 +61,11 @@ class SystemClock:
     def monotonic(self) -> float:
         """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def stand_still(most: timedelta) -> None:
+    """Wait for a random part of a time: `shared.refresh.engine.Ports.pause`."""
+    time.sleep(random.SystemRandom().uniform(0, most.total_seconds()))
 
 
 class Parts:
@@ -218,6 +224,7 @@ def ports(
             emit=emit,
             each=partial(_some_at_once, parts.http, deadline),
         ),
+        pause=stand_still,
     )
 
 

@@ -161,6 +161,21 @@ class Policy(Value, frozen=True):
     look: timedelta | None = timedelta(minutes=5)
     """How often the sources are looked at (design, section 9); None is `"off"`: no signals and no proofs from looks."""
     start: Literal["quiet", "just-in-time"] = "quiet"
+    max_starts_per_day: int | None = None
+    """Starts of one target on one day of UTC; None is no limit."""
+
+
+class Limits(Value, frozen=True):
+    """How much one identity sends to its platform (design, section 4.1); None is no limit that is known or wanted."""
+
+    starts_per_minute: int | None = None
+    """Starts that the platform takes a minute."""
+    polls_per_minute: int | None = None
+    """Questions about runs that the platform answers a minute."""
+    max_running: int | None = None
+    """Runs that go on at once."""
+    max_starts_per_day: int | None = None
+    """Starts of all targets together on one day of UTC."""
 
 
 def _digest(part: object) -> str:
@@ -232,6 +247,8 @@ class Package(Value, frozen=True, dict=True):
     """When the package was made: a later one succeeds it (rule 12)."""
     destinations: tuple[Destination, ...] = ()
     """Where this cloud's function sends outcome events."""
+    limits: Limits = Limits()
+    """How much the identity that calls this cloud's platform may send."""
 
     @cached_property
     def by_key(self) -> Mapping[str, Target]:

@@ -138,6 +138,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--histories", type=int, default=5_000, help="play this many histories")
     group.addoption("--seed", type=int, help="play only this one, and show what happens in it")
     group.addoption("--world", help="... in this world: ticks-and-wakes, ticks-dead, wakes-dead")
+    group.addoption("--crowd", type=int, default=1000, help="so many targets behind one limit (test_crowd.py)")
     group = parser.getgroup("fuzzers", "tokens and events by chance (test_fuzz_*.py)")
     group.addoption("--fuzz", type=int, default=100_000, help="try this many cases with each")
     group.addoption("--fuzz-seed", type=int, help="try only this one")

@@ -54,6 +54,7 @@ def test_the_core_imports_only_what_computes(file: Path) -> None:
 
 LOOPS = (
     "refresh/engine.py",
+    "refresh/admission.py",
     "refresh/sweep.py",
     "refresh/telling.py",
     "workload/jobs.py",

@@ -23,7 +23,9 @@ from shared.config.schema import (
     LIMITS,
     AnyTarget,
     DeploymentTable,
+    FabricTable,
     File,
+    GlueTable,
     GlueViewTable,
     LakeViewsTable,
     OnTable,
@@ -45,6 +47,7 @@ from shared.targets import (
     IcebergChanged,
     ItemJob,
     LakeViews,
+    Limits,
     OneLakeChanged,
     Package,
     Policy,
@@ -101,11 +104,16 @@ class ConfigurationError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+FABRIC_PACE = Limits(starts_per_minute=50, polls_per_minute=50)
+"""Calls a minute and user: https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler."""
+
+
 class FabricSettings(Value, frozen=True):
-    """How Microsoft Fabric is called: as whom, and with which form of its addresses."""
+    """How Microsoft Fabric is called: as whom, with which form of its addresses, and how fast."""
 
     identity: Literal["managed-identity", "service-principal", "user"] = "managed-identity"
     url_form: Literal["query", "path"] = "query"
+    pace: Limits = FABRIC_PACE
 
 
 class SignalSource(Value, frozen=True):
@@ -122,6 +130,8 @@ class DeploymentSettings(Value, frozen=True):
     """The CloudFormation stack, `subscription/group/deployment` on Azure, or both; empty where the file names none."""
     signal_sources: tuple[SignalSource, ...] = ()
     """Accounts and sources that may send `unstale.signal`; empty is anybody who may put events on the bus."""
+    max_starts_per_day: int | None = None
+    """Starts of all targets together on one day of UTC; None is no limit."""
 
 
 class Configuration(Value, frozen=True, dict=True):
@@ -130,6 +140,7 @@ class Configuration(Value, frozen=True, dict=True):
     targets: tuple[Target, ...]
     fabric: FabricSettings = FabricSettings()
     workload: Workload | None = None
+    glue: Limits = Limits()
     deployment: DeploymentSettings = DeploymentSettings()
     destinations: tuple[Destination, ...] = ()
     generation: datetime = datetime.min.replace(tzinfo=UTC)
@@ -172,9 +183,11 @@ class Configuration(Value, frozen=True, dict=True):
 
     def package(self, cloud: Cloud) -> Package:
         """The targets of one cloud, as the machine needs them."""
+        pace = self.glue if cloud is Cloud.AWS else self.fabric.pace
+        limits = msgspec.structs.replace(pace, max_starts_per_day=self.deployment.max_starts_per_day)
         targets = tuple(target for target in self.targets if target.cloud is cloud)
         destinations = tuple(each for each in self.destinations if cloud in CLOUDS[each.to])
-        return Package(targets, self.fingerprint, self.generation, destinations)
+        return Package(targets, self.fingerprint, self.generation, destinations, limits)
 
 
 def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
@@ -253,8 +266,9 @@ def _understood(document: dict[str, Any]) -> _Understood:
     mistakes.extend(broken_rules(file, entries, names if isinstance(names, dict) else ()))
     configuration = Configuration(
         targets=tuple(entry.target for entry in entries),
-        fabric=FabricSettings(file.fabric.identity, file.fabric.url_form),
+        fabric=FabricSettings(file.fabric.identity, file.fabric.url_form, _pace(file.fabric)),
         workload=_workload(file.workload) if file.workload else None,
+        glue=_pace(file.glue),
         deployment=_deployment(file.deployment),
         destinations=tuple(destination_of(table) for table in file.tell or ()),
     )
@@ -289,9 +303,14 @@ def _policy(table: Timing, base: Policy) -> Policy:
     return msgspec.structs.replace(base, **said)
 
 
+def _pace(table: FabricTable | GlueTable) -> Limits:
+    said = (table.starts_per_minute, table.polls_per_minute, table.max_running)
+    return Limits(*(limit or None for limit in said))
+
+
 def _deployment(table: DeploymentTable) -> DeploymentSettings:
     senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
-    return DeploymentSettings(table.stack or "", senders)
+    return DeploymentSettings(table.stack or "", senders, table.max_starts_per_day or None)
 
 
 def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:

@@ -19,6 +19,7 @@ from shared.config.schema import (
     DeploymentTable,
     FabricTable,
     File,
+    GlueTable,
     Table,
     TellTable,
     WorkloadTable,
@@ -81,6 +82,7 @@ def _readable_parts(document: dict[str, Any]) -> File:
         defaults=_read_part(document.get("defaults"), DefaultsTable, DefaultsTable()),
         fabric=_read_part(document.get("fabric"), FabricTable, FabricTable()),
         workload=_read_part(document.get("workload"), WorkloadTable, UNSET),
+        glue=_read_part(document.get("glue"), GlueTable, GlueTable()),
         deployment=_read_part(document.get("deployment"), DeploymentTable, DeploymentTable()),
         tell=_read_part(document.get("tell"), list[TellTable], UNSET),
     )

@@ -21,6 +21,11 @@ def _text(pattern: str, expected: str) -> Meta:
     return Meta(pattern=f"^(?:{pattern})(?!\\n)$", extra={"expected": expected})
 
 
+def _whole(least: int, most: int) -> Meta:
+    """A whole number within bounds."""
+    return Meta(ge=least, le=most, extra={"expected": f"a whole number from {least:,} to {most:,}"})
+
+
 def _about(description: str) -> Meta:
     return Meta(description=description)
 
@@ -69,6 +74,9 @@ Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration in whole s, m, h
 
 # --- Names and ids ---------------------------------------------------------------------------------------------------
 
+StartsADay = Annotated[int, _whole(1, 1_000_000)]
+PerMinute = Annotated[int, _whole(1, 10_000)]
+AtOnce = Annotated[int, _whole(1, 100)]  # the record of the identity lists them, and a record on Azure has 60 kB
 Uuid = Annotated[
     str,
     _text("[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", "a UUID, as in the address of the item in Fabric"),
@@ -176,13 +184,26 @@ class Timing(Table, frozen=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+    max_starts_per_day: Annotated[StartsADay, _about("Starts of the target on one day of UTC.")] | UnsetType = UNSET
 
 
 class DefaultsTable(Timing, frozen=True, kw_only=True):
     """The policy of every target that says nothing else."""
 
 
-class FabricTable(Table, frozen=True, kw_only=True):
+class PaceTable(Table, frozen=True, kw_only=True):
+    """How fast one identity calls a platform (design, section 4.1)."""
+
+    starts_per_minute: Annotated[PerMinute, _about("Starts that one identity sends a minute.")] | UnsetType = UNSET
+    polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] | UnsetType = UNSET
+    max_running: Annotated[AtOnce, _about("Runs of one identity that go on at once.")] | UnsetType = UNSET
+
+
+class GlueTable(PaceTable, frozen=True, kw_only=True):
+    """How AWS Glue is called; the identity is the account."""
+
+
+class FabricTable(PaceTable, frozen=True, kw_only=True):
     """How Microsoft Fabric is called."""
 
     identity: Annotated[Literal["managed-identity", "service-principal", "user"], _about("Who calls Fabric.")] = (
@@ -191,6 +212,9 @@ class FabricTable(Table, frozen=True, kw_only=True):
     url_form: Annotated[
         Literal["query", "path"], _about("As in the reference documents, or the newer form of the same calls.")
     ] = "query"
+    # https://learn.microsoft.com/en-us/fabric/fundamentals/job-scheduler: 50 submissions and 50 polls a minute and user
+    starts_per_minute: Annotated[PerMinute, _about("Starts that one identity sends a minute.")] = 50
+    polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] = 50
 
 
 AccountId = Annotated[str, _text("[0-9]{12}", "12 digits")]
@@ -225,6 +249,9 @@ class DeploymentTable(Table, frozen=True, kw_only=True):
             _about("How the command finds the deployment; --stack and UNSTALE_STACK come first."),
         ]
         | UnsetType
+    ) = UNSET
+    max_starts_per_day: (
+        Annotated[StartsADay, _about("Starts of all targets together on one day of UTC.")] | UnsetType
     ) = UNSET
     signal_sources: (
         Annotated[
@@ -493,6 +520,7 @@ class File(Table, frozen=True, kw_only=True):
     ]
     defaults: Annotated[DefaultsTable, _about("What holds for every target that says nothing else.")] = DefaultsTable()
     fabric: Annotated[FabricTable, _about("How Microsoft Fabric is called.")] = FabricTable()
+    glue: Annotated[GlueTable, _about("How AWS Glue is called.")] = GlueTable()
     deployment: Annotated[DeploymentTable, _about("What holds for the deployment as a whole.")] = DeploymentTable()
     workload: Annotated[WorkloadTable, _about("Jobs that Fabric asks us for.")] | UnsetType = UNSET
     tell: Annotated[list[TellTable], _SOME, _about("Where to send what becomes of targets.")] | UnsetType = UNSET

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from shared.refresh import pace
+from shared.refresh.identity import Call, Identity
 from shared.refresh.planning import next_scheduled
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import (
@@ -19,7 +21,7 @@ from shared.refresh.timing import (
     Context,
     spread,
 )
-from shared.targets import Policy
+from shared.targets import Limits, Policy
 from shared.values import Value
 
 LOOK_LEAD = timedelta(seconds=3)
@@ -55,20 +57,37 @@ class Cancel(Value, frozen=True):
     run_id: str
 
 
+class TakePlace(Value, frozen=True):
+    """Take the next number in a queue of the identity, and decide again."""
+
+    call: Call
+
+
+class HoldBack(Value, frozen=True):
+    """A cap of starts a day is reached: hold until the day is over."""
+
+    reason: str
+    until: datetime
+
+
 class Wait(Value, frozen=True):
     """Nothing to do before `until`; None: nothing at all."""
 
     until: datetime | None
 
 
-Action = Start | Poll | LookUp | Cancel | Wait
+Action = Start | Poll | LookUp | Cancel | TakePlace | HoldBack | Wait
 
 
 class Gate(Value, frozen=True):
-    """Restrictions of many targets: is everything paused, and until when must the identity be silent."""
+    """Restrictions of many targets: is everything paused, and what does the identity let through."""
 
     paused: bool = False
     quiet_until: datetime | None = None
+    """Until when a worker of release 1 wants the identity to be silent, by the record of the deployment."""
+    identity: Identity | None = None
+    """The identity's record; None while nobody has read it, and then the identity holds nothing up."""
+    limits: Limits = Limits()
 
 
 class Decision(Value, frozen=True):
@@ -111,7 +130,48 @@ def _due_action(state: State, context: Context, now: datetime, gate: Gate) -> Ac
         at = max(at, gate.quiet_until + spread(context.key))
     if gate.paused and isinstance(action, Start):
         at = max(at, now + PAUSE_LOOK)
-    return action if now >= at else Wait(at)
+    if now < at:
+        return Wait(at)
+    return _in_turn(state, context, action, now, gate)
+
+
+def _in_turn(state: State, context: Context, action: Action, now: datetime, gate: Gate) -> Action:
+    """What is due, if the identity lets it through now (section 4.1)."""
+    if gate.identity is None:
+        return action
+    match action:
+        case Start():
+            return _start_in_turn(state, context, action, now, gate)
+        case Poll() | LookUp():
+            return _by_place(state, action, Call.POLL, now, gate)
+        case Cancel():
+            silent_until = pace.silent_until(gate.identity, Call.POLL)
+            return Wait(silent_until) if silent_until and silent_until > now else action
+    return action
+
+
+def _start_in_turn(state: State, context: Context, start: Start, now: datetime, gate: Gate) -> Action:
+    """A start: its caps first, then its place. A person's `refresh` takes a place, but waits for silence alone."""
+    assert gate.identity
+    if not (state.owed and state.owed.by_person):
+        reason = pace.cap_reached(state, context.policy.max_starts_per_day, gate.identity, gate.limits, now)
+        return HoldBack(reason, pace.day_over(now)) if reason else _by_place(state, start, Call.START, now, gate)
+    action = _by_place(state, start, Call.START, now, gate)
+    silent_until = pace.silent_until(gate.identity, Call.START) or now
+    if isinstance(action, TakePlace):
+        return action
+    return start if silent_until <= now else Wait(silent_until)
+
+
+def _by_place(state: State, action: Action, call: Call, now: datetime, gate: Gate) -> Action:
+    """Rule 15: one place at a time, and then its time."""
+    assert gate.identity
+    at = pace.may_call_at(gate.identity, state.place, call, gate.limits, now)
+    if at is None:
+        return TakePlace(call)
+    if at <= now or state.place is None:
+        return action
+    return Wait(pace.wait_until(gate.identity, state.place, gate.limits, now))
 
 
 def _next_of_run(run: Run) -> tuple[datetime, Action]:
@@ -130,7 +190,7 @@ def _next_start(state: State, context: Context) -> tuple[datetime | None, Action
     if owed is None or isinstance(state.hold, Paused | Cancelled):
         return None, Wait(None)
     start = Start(owed.full or _escalates(state, policy))
-    if isinstance(state.hold, Blocked):
+    if isinstance(state.hold, Blocked) and not state.hold.capped:  # a cap is judged anew, as the policy has it now
         probe_at = max(state.hold.probe_at, owed.oldest + policy.visibility_lag)
         return max(probe_at, state.not_before or probe_at), start
     ready = _ready_at(owed, policy, state.run_times)

@@ -20,18 +20,22 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from shared.destinations import Destination
-from shared.refresh import decide, deployment, edition, machine, records, timing
-from shared.refresh.decide import Cancel, Decision, Gate, LookUp, Poll, Start, Wait
+from shared.refresh import decide, deployment, edition, machine, pace, records, timing
+from shared.refresh.admission import Admission, Known, Pause
+from shared.refresh.decide import Action, Cancel, Decision, HoldBack, LookUp, Poll, Start, TakePlace, Wait
 from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.edition import Standing
-from shared.refresh.failure import Failure, FailureKind
+from shared.refresh.failure import Failure
+from shared.refresh.identity import Call, RunningClaim
 from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
     CancelIntended,
+    CapReached,
     Claimed,
     Input,
     Listed,
+    Placed,
     Reported,
     Unsent,
     WakeSpent,
@@ -84,10 +88,11 @@ Reconcile = Callable[[Target, Sequence[Input]], object]
 
 
 class Ports(Value, frozen=True):
-    """Everything that is not a value. `token()` makes ids; `tell()` must not raise.
+    """Everything that is not a value. `token()` makes ids; `emit()` must not raise.
 
     `looks` makes what looks at the sources of some targets; without it nothing is looked at. `outcomes` makes what
-    sends outcome events to some destinations; without it none are recorded.
+    sends outcome events to some destinations; without it none are recorded. `pause(most)` stands still for a random
+    part of that time, so that workers that met over one record do not meet again.
     """
 
     cloud: Cloud
@@ -99,6 +104,7 @@ class Ports(Value, frozen=True):
     emit: Callable[[LogEvent], None]
     looks: Callable[[Mapping[str, Target], Reconcile], Looks] | None = None
     outcomes: Callable[[Sequence[Destination]], Outcomes] | None = None
+    pause: Pause = lambda _most: None
 
 
 class About(Value, frozen=True):
@@ -139,6 +145,8 @@ class Turn(Value, frozen=True):
     """Whether nothing is left to do."""
     looked: bool = False
     """Whether the sources were looked at: once before a start."""
+    known: Known | None = None
+    """What the records of deployment and identity said when a place was taken; None: they are to be read."""
 
 
 class Snapshot(Value, frozen=True):
@@ -158,6 +166,8 @@ class Snapshot(Value, frozen=True):
     """The wall clock, read after the record was."""
     read_at: float
     """The monotonic clock's reading just before `now`, from which a claim has its few seconds."""
+    known: Known | None = None
+    """What the records of deployment and identity said, where something is due."""
 
 
 class Engine:
@@ -175,6 +185,7 @@ class Engine:
         self.ports = ports
         self._ends_at = ends_at
         self._standing = standing
+        self._admission = Admission(ports.store, ports.clock, ports.pause, package.limits)
         outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
         wanted = (kind for destination in package.destinations for kind in destination.kinds)
         self._wanted = frozenset(wanted if outcomes else ())
@@ -246,27 +257,36 @@ class Engine:
         try:
             return self._step(target, turn, may_call=may_call, force=force)
         except Conflict:
-            return replace(turn, document=None)
+            return replace(turn, document=None, known=None)
 
     def _step(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
         """At most one read, at most one call, at most one save before it."""
         snapshot = self._see(target, turn, may_call=may_call)
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
-        decision = self._decide(snapshot, may_call=may_call)
+        snapshot, decision = self._decide(snapshot, turn.known, may_call=may_call)
         if not turn.looked:
             decision = self._wait_for_look(snapshot, decision)
-        match action := decision.action:
+        acted = self._act(snapshot, decision.action, turn)
+        if acted:
+            return acted
+        saved = self._save(snapshot, snapshot.state, decision)
+        return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
+
+    def _act(self, snapshot: Snapshot, action: Action, turn: Turn) -> Turn | None:
+        """Do what is due, and return the turn after it; None where there is only to wait."""
+        match action:
             case Start():
                 return self._start_or_look(snapshot, action, turn)
+            case TakePlace():
+                return self._take_place(snapshot, action, turn)
             case Cancel():
                 return self._cancel(snapshot, action)
             case Poll():
                 return _with_answer(turn, snapshot, self._poll(snapshot, action))
             case LookUp():
                 return _with_answer(turn, snapshot, self._look_up(snapshot, action))
-        saved = self._save(snapshot, snapshot.state, decision)
-        return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
+        return None
 
     def _reconcile(self, target: Target, happened: Sequence[Input]) -> bool:
         """Fold what a look tells of a target."""
@@ -283,7 +303,7 @@ class Engine:
     def _start_or_look(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
         """Start, unless a look comes first; what it shows is folded, and decided upon, by the next turn."""
         if turn.looked or not self._is_spared_by_look(snapshot, start):
-            return self._start(snapshot, start)
+            return self._start(snapshot, start, turn)
         pending = (*turn.pending, *self._look_first(snapshot))
         return replace(turn, pending=pending, document=snapshot.document, looked=True)
 
@@ -325,6 +345,7 @@ class Engine:
                 state = self._with_success(state, folded.ended, target, now)
         if self.ports.looks and target.policy.look:
             state = note_startable(state, now)
+        state = pace.lift_cap(state, now)
         if may_call and state.outbox != NOTHING_TO_TELL:
             state = replace(state, outbox=take(state.outbox, now))
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
@@ -348,48 +369,78 @@ class Engine:
         wake_at = snapshot.before.wake_at
         return wake_at is not None and snapshot.now >= wake_at
 
-    def _decide(self, snapshot: Snapshot, *, may_call: bool) -> Decision:
-        """Decide what to do next. The deployment's record is read only when something would be sent."""
+    def _decide(self, snapshot: Snapshot, known: Known | None, *, may_call: bool) -> tuple[Snapshot, Decision]:
+        """Decide what to do next. Deployment and identity are read, together, only when something would be sent."""
         decision = decide.decide(snapshot.state, snapshot.context, snapshot.now)
         if isinstance(decision.action, Wait):
-            return decision
-        known = deployment.load(self.ports.store)
-        gate = Gate(known.paused_since is not None, known.quiet_until.get(snapshot.target.identity))
-        decision = decide.decide(snapshot.state, snapshot.context, snapshot.now, gate)
+            return snapshot, decision
+        known = known or self._admission.load(snapshot.target.identity)
+        decision = decide.decide(snapshot.state, snapshot.context, snapshot.now, known.gate)
+        if isinstance(decision.action, HoldBack):
+            return _hold_back(snapshot, decision.action)
         answered_by = self.ports.clock.monotonic() + self.ports.platform.capabilities.call_timeout.total_seconds()
         if not isinstance(decision.action, Wait) and (not may_call or answered_by > self._ends_at):
-            return _wait(snapshot, snapshot.now)
-        return decision
+            return snapshot, _wait(snapshot, snapshot.now)
+        return replace(snapshot, known=known), decision
+
+    def _take_place(self, snapshot: Snapshot, take_place: TakePlace, turn: Turn) -> Turn:
+        """Take a place, and decide again: an empty queue serves at once.
+
+        A worker that dies before it saves the target's record leaves a number for which nobody comes.
+        """
+        assert snapshot.known, "a place is taken in a queue that was read"
+        known, place = self._admission.take_place(snapshot.known, take_place.call)
+        pending = (*turn.pending, Placed(place))
+        return replace(turn, pending=pending, document=snapshot.document, known=known)
 
     # --- Calls -------------------------------------------------------------------------------------------------------
 
-    def _start(self, snapshot: Snapshot, start: Start) -> Turn:
+    def _start(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
         """Rule 4. Two workers may come this far; the store lets one claim pass.
 
         worker A:  reads v1 -> claimed_at -> paused? -> claim saved: v2 -> start sent -> answer saved on v2
                                    |----------- START_WINDOW ----------|  a claim that took longer is given back
         worker B:  reads v1 .  .  .  .  .  .  .  .  .  .  claim: conflict -> reads A's claim -> waits for its lease
         """
-        ports = self.ports
-        claim = Claimed(ports.token(), snapshot.now, start.full)
+        claim = Claimed(self.ports.token(), snapshot.now, start.full)
+        if not self._admit(snapshot, claim):
+            return replace(turn, document=snapshot.document, known=None)
         claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
+        try:
+            return self._claim_and_send(snapshot, claimed, start)
+        except Conflict:
+            self._admission.give_back(snapshot.target.identity, machine.run_of(claimed), None)
+            raise
+
+    def _admit(self, snapshot: Snapshot, claim: Claimed) -> bool:
+        """Count a start in the identity's record, where a cap needs it; whether there is room for one more run."""
+        assert snapshot.known, "a start is decided by the records of deployment and identity"
+        target = snapshot.target
+        running = RunningClaim(target.key, claim.token, claim.at, claim.at + target.policy.timeout)
+        return self._admission.admit(snapshot.known, snapshot.state.place, running)
+
+    def _claim_and_send(self, snapshot: Snapshot, claimed: State, start: Start) -> Turn:
+        ports, run = self.ports, machine.run_of(claimed)
         saved = self._save_first(snapshot, claimed)
         if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+            self._admission.give_back(snapshot.target.identity, run, None)
             return self._answered(saved, claimed, Unsent())
         answer = ports.platform.start(snapshot.target, full=start.full)
-        self._heed(snapshot, answer)
+        self._heed(snapshot, Call.START, answer)
+        if isinstance(answer, Failure):
+            self._admission.give_back(snapshot.target.identity, run, answer)
         return self._answered(saved, claimed, Answered(answer))
 
     def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
         asked_at = self.ports.clock.now()
         answer = self.ports.platform.get(snapshot.target, poll.run_id)
-        self._heed(snapshot, answer)
+        self._heed(snapshot, Call.POLL, answer)
         return About(machine.run_of(snapshot.state), Reported(answer), asked_at)
 
     def _look_up(self, snapshot: Snapshot, look_up: LookUp) -> About:
         asked_at = self.ports.clock.now()
         answer = self.ports.platform.list(snapshot.target, look_up.since)
-        self._heed(snapshot, answer)
+        self._heed(snapshot, Call.POLL, answer)
         return About(machine.run_of(snapshot.state), Listed(answer), asked_at)
 
     def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> Turn:
@@ -397,7 +448,7 @@ class Engine:
         intended = machine.fold(snapshot.state, CancelIntended(), snapshot.context, snapshot.now).state
         saved = self._save_first(snapshot, intended)
         answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
-        self._heed(snapshot, answer)
+        self._heed(snapshot, Call.POLL, answer)
         return self._answered(saved, intended, CancelAnswered(answer))
 
     def _save_first(self, snapshot: Snapshot, state: State) -> Document:
@@ -408,23 +459,14 @@ class Engine:
         """The turn after a call that the saved record tells of: only its answer is pending."""
         return Turn((About(machine.run_of(state), given, self.ports.clock.now()),), saved, written=True)
 
-    def _heed(self, snapshot: Snapshot, answer: object) -> None:
-        """Rule 9: a throttled answer silences the identity, not only the target."""
+    def _heed(self, snapshot: Snapshot, call: Call, answer: object) -> None:
+        """Rule 9: a throttled answer silences the identity for this kind of call, not only the target."""
         if not isinstance(answer, Failure):
             return
         self._emit(
             "trouble", snapshot.target, {"code": answer.code, "message": answer.message, "sent": answer.delivery}
         )
-        if answer.kind is FailureKind.THROTTLED:
-            self._silence(snapshot.target.identity, timing.throttled_until(answer, self.ports.clock.now()))
-
-    def _silence(self, identity: str, until: datetime) -> None:
-        def silenced(before: Deployment) -> Deployment:
-            known = before.quiet_until.get(identity)
-            later = until if known is None else max(known, until)
-            return replace(before, quiet_until={**before.quiet_until, identity: later})
-
-        deployment.change(self.ports.store, silenced)
+        self._admission.heed(snapshot.target.identity, snapshot.state.place, call, answer)
 
     # --- Saving ------------------------------------------------------------------------------------------------------
 
@@ -578,6 +620,14 @@ def _owed(state: State) -> Owed:
 def _wait(snapshot: Snapshot, until: datetime) -> Decision:
     """Decide to wait, although something is due."""
     return decide.conclude(Wait(until), snapshot.state, snapshot.context, snapshot.now)
+
+
+def _hold_back(snapshot: Snapshot, action: HoldBack) -> tuple[Snapshot, Decision]:
+    """Block the target until the day is over, and wait for that."""
+    reached = CapReached(action.reason, action.until)
+    state = machine.fold(snapshot.state, reached, snapshot.context, snapshot.now).state
+    snapshot = replace(snapshot, state=state)
+    return snapshot, _wait(snapshot, action.until)
 
 
 def _with_answer(turn: Turn, snapshot: Snapshot, answer: About) -> Turn:

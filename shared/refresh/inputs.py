@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from shared.refresh.failure import Failure
+from shared.refresh.identity import Place
 from shared.refresh.ports import Report, Started
 from shared.refresh.state import JudgedBy, Position, Signal
 from shared.values import Value
@@ -55,6 +56,19 @@ class ResumeAsked(Value, frozen=True):
 
 class ProbeAsked(Value, frozen=True):
     """A person asked for a refresh: what waits for a repair is tried at once."""
+
+
+class Placed(Value, frozen=True):
+    """The target took a place in a queue of its identity."""
+
+    place: Place
+
+
+class CapReached(Value, frozen=True):
+    """A start is due, and a cap of starts a day is reached; `until` is the end of the day."""
+
+    reason: str
+    until: datetime
 
 
 class Claimed(Value, frozen=True):
@@ -150,6 +164,8 @@ Input = (
     | PauseAsked
     | ResumeAsked
     | ProbeAsked
+    | Placed
+    | CapReached
     | Claimed
     | Unsent
     | Answered

@@ -27,6 +27,7 @@ from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
     CancelIntended,
+    CapReached,
     Claimed,
     Delivered,
     Disproved,
@@ -34,6 +35,7 @@ from shared.refresh.inputs import (
     Input,
     Listed,
     PauseAsked,
+    Placed,
     Planned,
     ProbeAsked,
     Proven,
@@ -48,6 +50,7 @@ from shared.refresh.inputs import (
 )
 from shared.refresh.outbox import note_delivered, note_told
 from shared.refresh.owed import EARLIEST, JOBS_OPEN_MOST, covers, merge, owe, split, without
+from shared.refresh.pace import count_start, uncount_start
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.proven import note_run_time, prove, spare
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Run, Signal, Situation, State
@@ -107,9 +110,18 @@ def fold(state: State, given: Input, context: Context, now: datetime) -> Folded:
     if folded.state.situation not in row.leads_to:
         message = f"{type(given).__name__} led from {state.situation} to {folded.state.situation} ({context.key})"
         raise WrongTargetError(message)
+    folded = replace(folded, state=_use_place(folded.state, given))
     if folded.ended and folded.ended.run_id:
         return replace(folded, state=_remember_end(folded.state, folded.ended.run_id))
     return folded
+
+
+def _use_place(state: State, given: Input) -> State:
+    """An answer uses up the place of the call, but for a refusal: that place is served when the silence ends."""
+    if not isinstance(given, Answered | Reported | Listed):
+        return state
+    refused = isinstance(given.answer, Failure) and given.answer.kind is FailureKind.THROTTLED
+    return state if refused else replace(state, place=None)
 
 
 def run_of(state: State) -> Run:
@@ -304,6 +316,25 @@ def _probe(state: State, _given: ProbeAsked | ResumeAsked, _context: Context, no
     return Folded(replace(state, hold=hold, run=run, not_before=None))
 
 
+def _hurry(state: State, given: ProbeAsked, context: Context, now: datetime) -> Folded:
+    """A person's `refresh` does what `resume` does to a hold, and waits for no place and for no other day."""
+    if state.owed:
+        state = replace(state, owed=replace(state.owed, by_person=True))
+    return _probe(state, given, context, now)
+
+
+def _take_place(state: State, given: Placed, _context: Context, _now: datetime) -> Folded:
+    """Rule 15: a target has one place at a time, the last that it took."""
+    return Folded(replace(state, place=given.place))
+
+
+def _hold_back(state: State, given: CapReached, _context: Context, now: datetime) -> Folded:
+    """A cap of starts a day blocks the target until the day is over, whatever it was blocked for before."""
+    hold = state.hold
+    since = hold.since if isinstance(hold, Blocked) and hold.capped else now
+    return Folded(replace(state, hold=Blocked(since, given.reason, given.until, capped=True)))
+
+
 # --- A start ---------------------------------------------------------------------------------------------------------
 
 
@@ -319,13 +350,14 @@ def _claim(state: State, given: Claimed, context: Context, _now: datetime) -> Fo
         covering=covering,
         prior_claim_at=state.last_claim_at,
     )
-    return Folded(replace(state, owed=owed, run=run, last_claim_at=given.at))
+    today = state.today if context.policy.max_starts_per_day is None else count_start(state.today, given.at)
+    return Folded(replace(state, owed=owed, run=run, last_claim_at=given.at, today=today))
 
 
 def _give_back(state: State, run: Run) -> State:
     """No run came of the claim: its debt is owed again, and the minimum interval counts from the claim before."""
-    owed = merge(run.covering, state.owed)
-    return replace(state, run=None, owed=owed, last_claim_at=run.prior_claim_at)
+    owed, today = merge(run.covering, state.owed), uncount_start(state.today, run.claimed_at)
+    return replace(state, run=None, owed=owed, last_claim_at=run.prior_claim_at, today=today)
 
 
 def _give_back_unsent(state: State, run: Run, _given: Unsent, _context: Context, _now: datetime) -> Folded:
@@ -361,7 +393,7 @@ def _refuse(state: State, failure: Failure, context: Context, now: datetime) -> 
     if failure.permanent:
         return _block(state, str(failure), now)
     if failure.kind is FailureKind.THROTTLED:
-        return replace(state, not_before=throttled_until(failure, now) + spread(context.key))
+        return replace(state, not_before=throttled_until(failure, now))  # its place comes no sooner, and spreads
     if failure.kind is FailureKind.NO_CAPACITY:  # no backoff: somebody resumes the capacity, and expects a refresh soon
         return replace(state, not_before=capacity_at(failure, now) + spread(context.key))
     wait = max(backoff(state.refusals + 1), failure.retry_after or timedelta(0))
@@ -868,7 +900,8 @@ def _anytime(situation: Situation) -> dict[type, Row]:
         Planned: _note_plan,
         PauseAsked: _pause,
         ResumeAsked: _resume,
-        ProbeAsked: _probe,
+        ProbeAsked: _hurry,
+        Placed: _take_place,
         WakeSpent: _forget_wake,
         Withdrawn: _withdraw_job,
         Hinted: _ignore_hint,
@@ -889,9 +922,10 @@ def _while_polled(situation: Situation) -> dict[type, Row]:
 _S = Situation
 
 TRANSITIONS: Mapping[Situation, Mapping[type, Row]] = {
-    # No run. Only a claim begins one.
+    # No run. Only a claim begins one; a cap of starts a day holds it back.
     _S.IDLE: {
         **_anytime(_S.IDLE),
+        CapReached: _row(_hold_back, _S.IDLE),
         Claimed: _row(_claim, _S.CLAIMED),
     },
     # A start was claimed, and is sent by whoever won the claim.

@@ -58,6 +58,7 @@ def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Ow
         others=owed.others or others,
         looked=owed.looked and signal.looked,
         prompt=owed.prompt or signal.prompt,
+        by_person=owed.by_person,
     )
 
 
@@ -82,6 +83,7 @@ def merge(one: Owed | None, other: Owed | None) -> Owed | None:
         others=one.others or other.others,
         looked=one.looked and other.looked,
         prompt=one.prompt or other.prompt,
+        by_person=one.by_person or other.by_person,
     )
 
 

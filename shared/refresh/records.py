@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from shared.refresh.identity import Identity
 from shared.refresh.state import Deployment, Ended, State
 from shared.values import Value
 
@@ -18,6 +19,11 @@ FORMAT = 2
 
 DEPLOYMENT_KEY = "deployment"
 """The record of the deployment lies beside those of the targets, whose keys all have a colon."""
+
+
+_IDENTITY_PREFIX = f"{DEPLOYMENT_KEY}:identity:"
+"""Key prefix of the records of identities. Planning and ticks skip them. Beside the record of the deployment, so that
+one range of keys holds both, and no target's: a start reads the two together."""
 
 
 _JOB_PREFIX = "workload-job:"
@@ -55,6 +61,16 @@ def read_deployment(body: bytes) -> Deployment:
     return read_as(body, Deployment) if body else Deployment()
 
 
+def read_identity(body: bytes) -> Identity:
+    """The record of an identity."""
+    return read_as(body, Identity) if body else Identity()
+
+
+def identity_key(identity: str) -> str:
+    """`deployment:identity:<who calls>`, by the name that `Target.identity` has."""
+    return _IDENTITY_PREFIX + identity
+
+
 def job_key(item: str, instance: str) -> str:
     """`workload-job:<item>:<job instance>`, both UUIDs in small letters."""
     return f"{_JOB_PREFIX}{item}:{instance}"
@@ -82,7 +98,8 @@ def destination_key(digest: str) -> str:
 
 def is_other(key: str) -> bool:
     """Whether a record is of something else than a target."""
-    return key == DEPLOYMENT_KEY or is_job(key) or is_group(key) or key.startswith(_DESTINATION_PREFIX)
+    others = (_IDENTITY_PREFIX, _JOB_PREFIX, _GROUP_PREFIX, _DESTINATION_PREFIX)
+    return key == DEPLOYMENT_KEY or key.startswith(others)
 
 
 def group_parts(key: str) -> tuple[str, ...]:

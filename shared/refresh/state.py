@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from shared.refresh.identity import Day, Place
 from shared.values import Value
 
 
@@ -56,6 +57,8 @@ class Owed(Value, frozen=True):
     """All of it came from sources that are looked at; a record from before there were looks does not say so."""
     prompt: bool = False
     """Some of it is not to wait for the last moment that the objective allows."""
+    by_person: bool = False
+    """A person's `refresh` asked for some of it: neither its place nor a cap of starts a day holds it up."""
 
     def __hash__(self) -> int:
         """Of all but the jobs: a mapping has none, and values that differ in it alone may share theirs."""
@@ -117,6 +120,8 @@ class Blocked(Value, frozen=True, tag="blocked", tag_field="hold"):
     reason: str
     probe_at: datetime
     stuck: bool = False
+    capped: bool = False
+    """Nothing is wrong: a cap of starts a day is reached. The block is over when the day is, or the cap is raised."""
 
 
 class Cancelled(Value, frozen=True, tag="cancelled", tag_field="hold"):
@@ -232,6 +237,10 @@ class State(Value, frozen=True):
     """All that a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
     told_late: bool = False
     """Somebody was told that the target is beyond its objective, and not yet that it no longer is."""
+    place: Place | None = None
+    """Its number in the queue of its identity (design, section 4.1), while it waits to start or to poll a run."""
+    today: Day | None = None
+    """How often it was started on the last day of UTC that had a start, for `max_starts_per_day`."""
 
     @property
     def situation(self) -> Situation:

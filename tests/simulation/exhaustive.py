@@ -10,9 +10,11 @@ stops at the next effect. States that differ only in which of two equal signals 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from shared.config.load import Configuration
 from shared.refresh import records
@@ -166,13 +168,19 @@ class _Replay:
         return f"claim-{self._reading(self._model.tokens.number(here))}"
 
     def load(self, key: str) -> Document:
-        """The deployment's record is never written here."""
-        if key == records.DEPLOYMENT_KEY:
+        """The records of deployment and identity are never written here: a queue of one target serves at once."""
+        if records.is_other(key):
             return Document(key)
         return Document(key, "read", self._answer("load"))
 
+    def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
+        """The same for each."""
+        return [self.load(key) for key in keys]
+
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """May be a conflict."""
+        if records.is_other(document.key):
+            return document
         if not self._answer("save", body, wake_at):
             raise Conflict
         return Document(document.key, "saved", body)
@@ -227,7 +235,10 @@ class Model:
             turn = self._turn(worker, replay)
         except _Suspended as suspended:
             return self.workers.number(worker._replace(answers=tuple(replay.read), wants=suspended.wants))
-        return 0 if turn.done else self._advance(worker._replace(turn=turn, answers=()), time)
+        if turn.done:
+            return 0
+        turn = replace(turn, known=None)  # read again by the next turn: an identity of one target tells nothing new
+        return self._advance(worker._replace(turn=turn, answers=()), time)
 
     def _turn(self, worker: Worker, replay: _Replay) -> Any:
         """One turn of the shipped loop, from any turn before it."""

@@ -39,11 +39,7 @@ CALM_HOURS = 9
 
 
 class LakeWorker(Worker):
-    """A worker that reads many records at once, too."""
-
-    def load_many(self, keys: Any) -> list[Any]:
-        """One moment for each."""
-        return [self.load(key) for key in keys]
+    """A worker that calls the catalog as it calls the platform."""
 
     def call_platform(self, operation: str, do: Callable[[], Any]) -> Any:
         """As calls to the platform are made."""
@@ -93,7 +89,7 @@ class LakeSimulation(Simulation):
             worker.trace = lambda line: self._tell(f"{label} ({worker.offset:+.0f} s): {line}")
 
         looks = partial(self._looking, worker, tell)
-        world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, looks)
+        world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, looks, worker.pause)
         self.active += 1
         try:
             made = engine.Engine(self.configuration.package(self._cloud()), world)

@@ -143,10 +143,10 @@ MUTANTS = (
         decide:
         ~ max(ready, interval_over, state.not_before or ready) => max(ready, interval_over)
         """),
-    Mutant(3, "the identity's time has passed", scenarios.one_is_throttled, """
+    Mutant(3, "its place's time and the identity's silence have passed", scenarios.one_is_throttled, """
         decide:
-        - if gate.quiet_until is not None and gate.quiet_until > now:
-        + if False:
+        - if at <= now or state.place is None:
+        + if True:
         """),
     Mutant(3, "nothing is running", seeds("foreign"), """
         decide:
@@ -476,14 +476,13 @@ MUTANTS = (
         + return now
         """),
     Mutant(9, "... for the identity, not only for the target", scenarios.one_is_throttled, """
-        engine:
-        - if answer.kind is FailureKind.THROTTLED:
-        + if False:
+        admission:
+        - if answer.kind is not FailureKind.THROTTLED:
+        + if True:
         """),
-    Mutant(9, "starts held up together are spread", scenarios.all_are_throttled, """
-        timing:
-        - return SPREAD * (zlib.crc32(key.encode()) / 2**32)
-        + return SPREAD * 0
+    Mutant(9, "places spread what waits", scenarios.all_are_throttled, """
+        pace:
+        ~ timedelta(seconds=(number - queue.serves) / queue.rate) => timedelta(0)
         """),
     Mutant(9, "permanent errors block the target with the reason", scenarios.denied, """
         machine:

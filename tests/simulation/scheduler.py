@@ -26,6 +26,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.workers = 0
         self._until = 0.0
         self._order = count()
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []

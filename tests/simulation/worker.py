@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -43,6 +43,8 @@ class Worker:
         self.post, self._at = post, at
         self.reach, self.relays = waker
         self.offset = weather.offset()
+        hub.workers += 1
+        self.number = hub.workers
         self.capabilities: Capabilities = platform.character.capabilities
         self.calls = 0
         self.trace: Callable[[str], None] | None = None
@@ -66,6 +68,10 @@ class Worker:
         """Counts frozen time."""
         return self.hub.now
 
+    def pause(self, most: timedelta) -> None:
+        """A part of it that differs from worker to worker."""
+        self.hub.sleep(most.total_seconds() * (self.number * 0.618034 % 1))
+
     # --- Store -------------------------------------------------------------------------------------------------------
 
     def load(self, key: str) -> Document:
@@ -80,6 +86,15 @@ class Worker:
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """The store may be down before, or after: then nobody knows that it is saved."""
         return self._write("save", lambda: self.records.save(document, body, wake_at))
+
+    def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
+        """One moment for all of them: each has its own in a store, but here that is one thing to go wrong less."""
+        self._pause("load>")
+        if self.weather.store("load"):
+            raise StoreDownError
+        documents = [self.records.load(key) for key in keys]
+        self._pause("load<")
+        return documents
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """A line of history."""

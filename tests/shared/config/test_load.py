@@ -45,6 +45,7 @@ from shared.config.schema import (
     FabricTable,
     FullRefreshTable,
     GlueJobSucceededTable,
+    GlueTable,
     GlueTableChangedTable,
     IcebergChangedTable,
     JobTable,
@@ -68,6 +69,7 @@ from shared.targets import (
     IcebergChanged,
     ItemJob,
     LakeViews,
+    Limits,
     OneLakeChanged,
     Policy,
     Resource,
@@ -265,7 +267,9 @@ def document_of(configuration: Configuration) -> dict[str, Any]:
         "fabric": {
             "identity": configuration.fabric.identity,
             "url_form": configuration.fabric.url_form,
+            **without_nothing(configuration.fabric.pace),
         },
+        "glue": without_nothing(configuration.glue),
         "deployment": without_nothing(configuration.deployment),
         "targets": {target.name: table_of(target) for target in configuration.targets},
     }
@@ -290,6 +294,8 @@ def table_of(target: Target) -> dict[str, Any]:
         key: duration_text(value) for key in LIMITS if (value := getattr(target.policy, key)) is not None
     }
     policy |= {"look": policy.get("look", "off"), "start": target.policy.start}
+    if target.policy.max_starts_per_day:
+        policy["max_starts_per_day"] = target.policy.max_starts_per_day
     full = msgspec.to_builtins(target.full_schedule) if target.full_schedule else {}
     if target.policy.after_failures:
         full["after_failures"] = target.policy.after_failures
@@ -376,6 +382,7 @@ def policies(draw: st.DrawFn, after_failures: st.SearchStrategy[int | None]) -> 
     return Policy(
         *(draw(DURATIONS), wait, draw(DURATIONS), lag, timeout, objective, draw(after_failures), look),
         start=draw(st.sampled_from(starts)),
+        max_starts_per_day=draw(st.none() | st.integers(1, 1_000_000)),
     )
 
 
@@ -417,11 +424,13 @@ def configurations(draw: st.DrawFn) -> Configuration:
     some_jobs = st.lists(jobs, min_size=1, max_size=3, unique_by=lambda job: job.item).map(tuple)
     some_tenants = st.lists(UUIDS.map(str.lower), max_size=2, unique=True).map(tuple)
     workload = draw(st.none() | st.builds(Workload, some_jobs, some_tenants)) if on_azure else None
-    fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])))
+    pace = Limits(7, 50, draw(st.none() | st.just(9)))
+    fabric = FabricSettings("user", draw(st.sampled_from(["query", "path"])), pace)
     senders = draw(st.sampled_from([(), (SignalSource("123456789012", "contoso.etl"),)]))
     stack = draw(st.sampled_from(["", "unstale", "sub/group/unstale", "unstale sub/group/unstale"]))
-    deployment = DeploymentSettings(stack, senders)
-    return Configuration(tuple(found), fabric, workload, deployment)
+    deployment = DeploymentSettings(stack, senders, draw(st.none() | st.just(5)))
+    glue = draw(st.sampled_from([Limits(), Limits(40, 30, 20)]))
+    return Configuration(tuple(found), fabric, workload, glue, deployment)
 
 
 @given(configurations())
@@ -584,7 +593,7 @@ def test_the_schema_is_one() -> None:
     [
         *get_args(AnyTarget),
         *(S3ObjectCreatedTable, GlueTableChangedTable, GlueJobSucceededTable, BlobCreatedTable, OneLakeChangedTable),
-        *(FabricTable, FullRefreshTable, IcebergChangedTable, JobTable, OnTable, ParameterTable),
+        *(FabricTable, FullRefreshTable, GlueTable, IcebergChangedTable, JobTable, OnTable, ParameterTable),
         *(DefaultsTable, DeploymentTable, ScheduleTable, SignalSourceTable, WorkloadTable),
     ],
     ids=lambda table: table.__name__,

@@ -316,7 +316,7 @@ ASK_AGAIN = (Fault.PLATFORM, Delivery.UNKNOWN, True, FailureKind.OTHER)
         (Operation.START, "OperationTimeoutException", 400, UNKNOWN),
         (Operation.GET, "OperationTimeoutException", 400, ASK_AGAIN),
         (Operation.CANCEL, "OperationTimeoutException", 400, ASK_AGAIN),
-        (Operation.START, "ResourceNumberLimitExceededException", 400, TRANSIENT),
+        (Operation.START, "ResourceNumberLimitExceededException", 400, THROTTLED),
         (Operation.START, "ThrottlingException", 400, THROTTLED),
         (Operation.LIST, "TooManyRequestsException", 429, THROTTLED),
         (Operation.START, "SlowDown", 503, THROTTLED),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,15 +10,17 @@ from msgspec.structs import replace
 
 from local.emulators.memory import MemoryWaker
 from shared.config.load import Configuration
-from shared.refresh import records
+from shared.refresh import pace, records
 from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
+from shared.refresh.identity import Call
 from shared.refresh.inputs import PauseAsked, Signalled
 from shared.refresh.ports import Conflict, Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Owed, Rollout, Signal, Situation, State, Wake
 from shared.refresh.sweep import Sweep, pause_all, resume_all
-from shared.targets import Cloud, Schedule
+from shared.refresh.timing import spread
+from shared.targets import Cloud, Limits, Schedule
 from tests.support.core import (
     BUSY,
     LEASE,
@@ -209,26 +211,51 @@ def test_a_throttled_answer_silences_the_identity() -> None:
     assert [call[1] for call in stage.platform.calls] == ["daily"]
     stage.engine.reconcile(stage.target("free"))
     assert [call[1] for call in stage.platform.calls] == ["daily", "free"]
-    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
-    assert deployment.quiet_until == {"role": at(90), "another": at(60)}
+    assert [silence(stage, Call.START, of) for of in ("role", "another")] == [at(90), at(60)]
+
+
+def silence(stage: Stage, call: Call, identity: str = "role") -> datetime | None:
+    """Until when an identity must be silent, by its record."""
+    known = records.read_identity(stage.store.load(records.identity_key(identity)).body)
+    return pace.silent_until(known, call)
+
+
+def test_a_refused_poll_does_not_silence_starts() -> None:
+    """Rule 9: the silence is that of the identity and of the kind of call."""
+    throttled = ScriptedPlatform(get=[failure(FailureKind.THROTTLED, after=90)], start=[Started("r2", NOON)])
+    stage = Stage(a_target(), a_target("other"), platform=throttled)
+    stage.put(RUNNING)
+    stage.put(State(owed=OWED, wake_at=NOON), "other")
+    stage.engine.reconcile(stage.target())
+    stage.engine.reconcile(stage.target("other"))
+    assert stage.calls() == ["get", "start"]
+    assert (silence(stage, Call.POLL), silence(stage, Call.START)) == (at(90), None)
+
+
+def test_a_silence_that_release_1_wrote_is_kept() -> None:
+    """Its workers know of no record of an identity: what they note in that of the deployment silences all calls."""
+    stage = Stage(platform=accepting())
+    body = records.write(Deployment(quiet_until={"role": at(200)}))
+    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == []
+    assert stage.state().wake_at == at(200) + spread(stage.target().key)
 
 
 def test_a_shorter_silence_does_not_end_a_longer_one() -> None:
     """At least what the platform said."""
     stage = Stage(platform=ScriptedPlatform(get=[failure(FailureKind.THROTTLED, after=5)]))
-    body = records.write(Deployment(quiet_until={"role": at(-1), "x": NOON}))
-    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), body, None)
     stage.put(RUNNING)
     stage.engine.reconcile(stage.target())
     stage.platform.answers["get"] = [failure(FailureKind.THROTTLED, after=1)]
     stage.put(RUNNING)
     stage.at(40)
     stage.engine.reconcile(stage.target())
-    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
-    assert deployment.quiet_until["role"] == at(41)
-    stage.engine._silence("role", at(3))
-    deployment = records.read_deployment(stage.store.load(records.DEPLOYMENT_KEY).body)
-    assert deployment.quiet_until["role"] == at(41)
+    assert silence(stage, Call.POLL) == at(41)
+    known = records.read_identity(stage.store.load(records.identity_key("role")).body)
+    sooner = pace.refuse_call(known, Call.POLL, None, until=at(40.5), limits=Limits(), now=at(40))
+    assert pace.silent_until(sooner, Call.POLL) == at(41)
 
 
 def test_a_record_that_moves_on_at_every_attempt_sends_the_delivery_back() -> None:

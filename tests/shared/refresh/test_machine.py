@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from shared.refresh import machine
 from shared.refresh.failure import Failure, FailureKind
+from shared.refresh.identity import Call, Place
 from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
     CancelIntended,
+    CapReached,
     Claimed,
     Delivered,
     Disproved,
@@ -22,6 +24,7 @@ from shared.refresh.inputs import (
     Input,
     Listed,
     PauseAsked,
+    Placed,
     Planned,
     ProbeAsked,
     Proven,
@@ -99,10 +102,12 @@ EVERYWHERE: tuple[Input, ...] = (
     Spared(NOON, at(1)),
     Told(NOON, "a", all_told=True, next_at=NOON),
     Delivered((), NOON),
+    Placed(Place(Call.START, 7)),
 )
 LEADS: list[tuple[Situation, Input, Context, Situation]] = [
     *((situation, happening, ON_GLUE, situation) for situation, happening in product(S, EVERYWHERE)),
     (S.IDLE, Claimed("t1", NOON, full=False), ON_GLUE, S.CLAIMED),
+    (S.IDLE, CapReached("enough", at(43200)), ON_GLUE, S.IDLE),
     (S.CLAIMED, Unsent(), ON_GLUE, S.IDLE),
     (S.CLAIMED, Answered(Started("r1")), ON_GLUE, S.RUNNING),
     (S.CLAIMED, Answered(Started()), ON_GLUE, S.CLAIMED),
@@ -401,9 +406,9 @@ def refused(answer: Failure, **before: Any) -> State:
 
 @pytest.mark.parametrize(("retry_after", "wait"), [(None, 60), (20, 20), (400, 400)])
 def test_a_throttled_start_waits_as_told(retry_after: float | None, wait: float) -> None:
-    """60 s where the platform names no time; spread, so that not all begin at once; and no refusal is counted."""
-    after = refused(failure(FailureKind.THROTTLED, after=retry_after), refusals=2)
-    assert (after.not_before, after.refusals) == (at(wait) + SPREAD, 2)
+    """60 s where the platform names no time; its place comes no sooner, and is kept; and no refusal is counted."""
+    after = refused(failure(FailureKind.THROTTLED, after=retry_after), refusals=2, place=Place(Call.START, 7))
+    assert (after.not_before, after.refusals, after.place) == (at(wait), 2, Place(Call.START, 7))
 
 
 @pytest.mark.parametrize(("refusals", "retry_after", "wait"), [(0, None, 30), (1, None, 60), (0, 90, 90), (9, 5, 3600)])

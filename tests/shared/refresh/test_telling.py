@@ -343,7 +343,7 @@ def _reconcile_and_tell(engine: Engine, target: Target) -> None:
     engine.tell()
 
 
-EFFECTS = 13
+EFFECTS = 14
 """Calls of the store in the invocation that reads of the success and tells three followers; a test counts them."""
 
 
