@@ -35,14 +35,14 @@ Pause = Callable[[timedelta], None]
 
 
 class Known(Value, frozen=True):
-    """What was read for a decision, and the identity's record in hand, which the first change is saved on."""
+    """The answer of the records of deployment and identity, with the record on which a change is saved."""
 
     gate: Gate
     document: Document
 
 
 class Admission:
-    """Who may call the platform of one cloud now; the engine asks before each call and says what became of it."""
+    """The doorkeeper of one cloud's platform: the engine asks before each call, and reports the answer to the call."""
 
     def __init__(self, store: Store, clock: Clock, pause: Pause, limits: Limits) -> None:
         self._store = store

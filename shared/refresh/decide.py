@@ -136,7 +136,7 @@ def _due_action(state: State, context: Context, now: datetime, gate: Gate) -> Ac
 
 
 def _in_turn(state: State, context: Context, action: Action, now: datetime, gate: Gate) -> Action:
-    """What is due, if the identity lets it through now (section 4.1)."""
+    """Let an action that is due through if the identity allows the call now (section 4.1)."""
     if gate.identity is None:
         return action
     match action:

@@ -146,7 +146,7 @@ class Turn(Value, frozen=True):
     looked: bool = False
     """Whether the sources were looked at: once before a start."""
     known: Known | None = None
-    """What the records of deployment and identity said when a place was taken; None: they are to be read."""
+    """The records of deployment and identity as read when a place was taken; None: both are to be read."""
 
 
 class Snapshot(Value, frozen=True):
@@ -167,7 +167,7 @@ class Snapshot(Value, frozen=True):
     read_at: float
     """The monotonic clock's reading just before `now`, from which a claim has its few seconds."""
     known: Known | None = None
-    """What the records of deployment and identity said, where something is due."""
+    """The records of deployment and identity, where something is due."""
 
 
 class Engine:

@@ -1,4 +1,4 @@
-"""What is known about an identity that many targets share: its record, as frozen values. `pace.py` decides by them."""
+"""The record of an identity that many targets share, as frozen values; `pace.py` decides by the record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Place(Value, frozen=True):
 
 
 class Queue(Value, frozen=True):
-    """One queue of an identity: which number is served when, and how fast it moves.
+    """A queue of an identity: which number is served when, and at which rate.
 
     A number's time is `serves_at` + (number - `serves`) / `rate`, and no sooner than `silent_until`.
     """
@@ -52,7 +52,7 @@ class Day(Value, frozen=True):
 
 
 class RunningClaim(Value, frozen=True):
-    """One start of an identity that may still be running, where `max_running` caps how many are."""
+    """A start of an identity whose run may go on, where `max_running` caps how many do."""
 
     key: str
     """Of the target's record."""
@@ -67,10 +67,10 @@ class Identity(Value, frozen=True):
     """The record of whoever calls a platform: on AWS the account, on Fabric the user, app or managed identity."""
 
     starts: Queue | None = None
-    """Who waits to start a run; None until the first one comes."""
+    """The queue of starts; None until the first start."""
     polls: Queue | None = None
-    """Who waits to ask for a run. None until one must: where no limit is configured, until a poll is refused."""
+    """The queue of polls; None until the first poll, or, where no limit is configured, until a poll is refused."""
     today: Day | None = None
     """Starts of all its targets on the last day that had one, where the deployment caps them."""
     claims: tuple[RunningClaim, ...] = ()
-    """What may be running, one entry a target at most, where `max_running` caps it."""
+    """Runs that may go on, one entry a target at most, where `max_running` caps how many do."""
