@@ -89,7 +89,8 @@ class LakeSimulation(Simulation):
             worker.trace = lambda line: self._tell(f"{label} ({worker.offset:+.0f} s): {line}")
 
         looks = partial(self._looking, worker, tell)
-        world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, looks, worker.pause)
+        ports = (worker, worker, worker, worker, self._token, tell, looks)
+        world = engine.Ports(self._cloud(), *ports, pause=worker.rest)
         self.active += 1
         try:
             made = engine.Engine(self.configuration.package(self._cloud()), world)

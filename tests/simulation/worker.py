@@ -68,7 +68,7 @@ class Worker:
         """Counts frozen time."""
         return self.hub.now
 
-    def pause(self, most: timedelta) -> None:
+    def rest(self, most: timedelta) -> None:
         """A part of it that differs from worker to worker."""
         self.hub.sleep(most.total_seconds() * (self.number * 0.618034 % 1))
 

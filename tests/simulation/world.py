@@ -158,7 +158,7 @@ class Simulation:
             tell = worker.trace
             tell("begins")
         engine = self.core.engine
-        world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, pause=worker.pause)
+        world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, pause=worker.rest)
         ends_at = float("inf") if self.ends_within is None else self.hub.now + self.ends_within
         self.active += 1
         try:
