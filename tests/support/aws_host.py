@@ -108,7 +108,7 @@ class StandardOutput:
 class Host:
     """The Lambda's shell with two targets, `daily` and `weekly`, in a world of `local`, on a clock moved by hand."""
 
-    def __init__(self, aws: LocalAws, clock: HandClock, service: str) -> None:
+    def __init__(self, aws: LocalAws, clock: HandClock, service: str, text: str = CONFIGURATION) -> None:
         """`service` names the logger; one that is new writes to what is standard output now."""
         self.aws = aws
         self.clock = clock
@@ -117,7 +117,7 @@ class Host:
         self.telemetry = Telemetry(service)
         [handler] = logging.getLogger(service).handlers
         handler.setStream(StandardOutput())  # type: ignore[attr-defined]
-        self.configuration = load(CONFIGURATION, "unstale.toml")
+        self.configuration = load(text, "unstale.toml")
         self.world = wiring.world(self.settings, self.clients, self.telemetry.emit, clock)
         self.shell = Shell(
             self.configuration, self.world, DeadLetters(self.clients), Returns(self.clients), self.telemetry
@@ -144,6 +144,19 @@ class Host:
         answer = self.invoke(sqs_event(messages, self.aws.queues[queue].arn))
         assert answer.keys() == {"batchItemFailures"}
         return sorted(int(failure["itemIdentifier"]) for failure in answer["batchItemFailures"])
+
+    def poll(self) -> int:
+        """Take what waits in both queues, as Lambda's pollers do; how many events there were."""
+        return [self._poll(queue) for queue in ("wakes", "events")][1]
+
+    def _poll(self, queue: str) -> int:
+        sqs, url, count = self.aws.client("sqs"), self.aws.queues[queue].url, 0
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
+            assert self.deliver(*(message["Body"] for message in messages), queue=queue) == []
+            for message in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            count += len(messages)
+        return count
 
     def tick(self) -> None:
         """The minute came round."""
