@@ -153,7 +153,7 @@ class Look:
                 dead_letters=dead_letters,
                 sources=self.sources.get(target.key, ()),
                 liveness=self.liveness,
-                differs=difference(target, state, differs=self.differs),
+                differs=difference(target, state, self.deployment, self.side.engine.package.fingerprint),
             )
 
     @property
@@ -176,7 +176,7 @@ def look(side: Side) -> Look:
         deployment,
         [read_state(body) for body in documents],
         source_statuses(side.engine.targets.values(), side.world.store, now),
-        Liveness(deployment.ticked_at, tuple(side.backlogs(now))),
+        Liveness(is_asked=True, ticked_at=deployment.ticked_at, backlogs=tuple(side.backlogs(now))),
     )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from shared.refresh.ports import Capabilities
-from shared.refresh.state import Deployment, Owed, State
+from shared.refresh.state import Deployment, JudgedBy, Owed, State
 from shared.targets import Policy, Target
 from shared.times import span
 from shared.values import Value
@@ -24,7 +26,7 @@ WAITS_LONG = timedelta(minutes=3)
 """A message that waits for longer is taken by nobody; a batch is taken within seconds (design, section 7)."""
 
 
-WORK_CURE = "is the function on, does it fail? Its log says; unstale check --live"
+WORK_CURE = "is the function (or unstale run) on, does it fail? Its log says; unstale check --live"
 """The cure where nobody is known to work."""
 
 
@@ -65,6 +67,8 @@ class Liveness(Value, frozen=True):
     """When a tick last came; None where none was noted."""
     backlogs: tuple[Backlog, ...] = ()
     """Each queue that the function takes messages from."""
+    is_asked: bool = False
+    """Whether somebody asked: only then a time that is missing says something."""
 
 
 class Evidence(Value, frozen=True):
@@ -91,8 +95,17 @@ class Evidence(Value, frozen=True):
 
     @property
     def policy(self) -> Policy:
-        """The policy that the target is judged by."""
-        return self.target.policy
+        """The policy that the target is judged by: as deployed, where the record says so, else the file's."""
+        judged_by, policy = self.state.judged_by, self.target.policy
+        if judged_by is None:
+            return policy
+        return replace(
+            policy,
+            objective=judged_by.objective,
+            look=judged_by.look,
+            quiet_period=judged_by.quiet_period,
+            max_wait=judged_by.max_wait,
+        )
 
     @property
     def debts(self) -> tuple[Owed, ...]:
@@ -106,15 +119,28 @@ def deployed_fingerprint(deployment: Deployment) -> str:
     return deployment.edition.fingerprint if deployment.edition else ""
 
 
-def difference(target: Target, state: State, *, differs: bool) -> str:
-    """Word how the file differs from the record of a target; `differs`: another configuration is deployed."""
-    if state.definition == target.definition:
-        return ""
-    if differs and not state.definition:
-        return "the deployed configuration does not name it: package and deploy this one"
-    if differs:
+def difference(target: Target, state: State, deployment: Deployment, fingerprint: str) -> str:
+    """Word how the file, whose fingerprint is given, differs from the record of a target; empty where they agree."""
+    is_deployed = deployed_fingerprint(deployment) in {"", fingerprint}
+    if not state.definition:
+        return "" if is_deployed else "the deployed configuration does not name it: package and deploy this one"
+    if not is_deployed and state.definition != target.definition:
         return "the file says otherwise what refreshes it than what is deployed: package and deploy the file"
-    return "its new configuration is deployed, and has not reached it yet: a tick does that" if state.definition else ""
+    if is_deployed and (state.definition != target.definition or _is_passed_over(state, deployment)):
+        return "its new configuration is deployed, and has not reached it yet: a tick does that"
+    if state.judged_by and _judgement(state.judged_by) != _judgement(target.policy):
+        return "the file says otherwise how fresh it must be than what is deployed: package and deploy the file"
+    return ""
+
+
+def _is_passed_over(state: State, deployment: Deployment) -> bool:
+    """Whether the current edition has not planned this record yet."""
+    return deployment.edition is not None and state.edition < deployment.edition.number
+
+
+def _judgement(said: JudgedBy | Policy) -> tuple[timedelta | None, ...]:
+    """Everything that a target is judged by, as the file or the rollout has it."""
+    return (said.objective, said.look, said.quiet_period, said.max_wait)
 
 
 def doubts(evidence: Evidence) -> tuple[str, ...]:
@@ -134,6 +160,8 @@ def _doubts_of_letters(dead_letters: int) -> Iterator[str]:
 
 def doubts_of_deployment(liveness: Liveness, now: datetime) -> Iterator[str]:
     """Why nobody is known to work in this half of the deployment."""
+    if liveness.is_asked and liveness.ticked_at is None:
+        yield "no tick was noted yet, and one is due each minute"
     if liveness.ticked_at is not None and now - liveness.ticked_at > TICK_MISSING:
         yield f"no tick came for {span(now - liveness.ticked_at)}, and one is due each minute"
     for backlog in liveness.backlogs:

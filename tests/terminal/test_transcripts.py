@@ -145,10 +145,14 @@ def write_records(aws: LocalAws) -> None:
     for name, state in states.items():
         target = configuration.by_name[name]
         kept = State(
-            **{**{key: getattr(state, key) for key in State.__struct_fields__}, "definition": target.definition}
+            **{
+                **{key: getattr(state, key) for key in State.__struct_fields__},
+                "definition": target.definition,
+                "edition": 1,
+            }
         )
         store.save(store.load(target.key), records.write(kept), None)
-    deployment = Deployment(edition=Edition(1, configuration.fingerprint, now))
+    deployment = Deployment(edition=Edition(1, configuration.fingerprint, now), ticked_at=now + timedelta(minutes=10))
     store.save(store.load(DEPLOYMENT_KEY), records.write(deployment), None)
     for number, outcome, error in (
         (1, Outcome.SUCCEEDED, ""),

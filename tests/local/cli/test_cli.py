@@ -18,6 +18,7 @@ from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
 from shared.refresh import records
 from shared.refresh.records import read_state
+from shared.refresh.state import Deployment as DeploymentRecord
 from shared.refresh.state import Ended, Outcome, Owed, State
 from tests.support.aws_host import CONFIGURATION, living_in
 
@@ -32,6 +33,8 @@ class Deployment:
         self.config = config
         self.targets = load(config.read_text(encoding="utf-8")).by_name
         self.store = world(read(environ), Clients(), lambda _: None).store
+        ticked = records.write(DeploymentRecord(ticked_at=datetime.now(UTC)))
+        self.store.save(self.store.load(records.DEPLOYMENT_KEY), ticked, None)
         self._capsys = capsys
 
     def run(self, *arguments: str) -> tuple[int, str, str]:

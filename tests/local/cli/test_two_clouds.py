@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
 from shared.refresh import records
 from shared.refresh.ports import Document, Store
-from shared.refresh.state import Ended, Outcome, State
+from shared.refresh.state import Deployment, Ended, Outcome, State
 from tests.support.aws_host import NOON, living_in
 from tests.support.azure_host import TEXT
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
@@ -88,7 +88,9 @@ def real_stores(config: Path) -> dict[str, Store]:
     settings = read_azure(there)
     azure = azure_world(settings, read, Parts(settings, lambda: read), lambda _: None)
     stores = {"AWS": aws_world(read_aws(there), Clients(), lambda _: None).store, "Azure": azure.store}
+    ticked = records.write(Deployment(ticked_at=datetime.now(UTC)))
     for cloud, names in TARGETS.items():
+        stores[cloud].save(Document(records.DEPLOYMENT_KEY), ticked, None)
         for name in names:
             state = State(fresh_as_of=NOON, definition=read.by_name[name].definition)
             stores[cloud].save(Document(read.by_name[name].key), records.write(state), None)

@@ -12,14 +12,15 @@ import pytest
 
 from functions_aws.clients import Clients
 from functions_aws.settings import read
+from functions_aws.shell import NotDoneError
 from functions_aws.wiring import world
 from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import Configuration, load
 from shared.refresh import records
 from shared.refresh.ports import Document
-from shared.refresh.state import Deployment, Edition, State
-from tests.support.aws_host import CONFIGURATION, living_in
+from shared.refresh.state import Deployment, Edition, JudgedBy, State
+from tests.support.aws_host import CONFIGURATION, HandClock, Host, living_in, object_created
 
 TEXT = f'[defaults]\nlook = "off"\n{CONFIGURATION}'
 
@@ -48,12 +49,15 @@ class Deployed:
         """As the file has it now."""
         return load(self._config.read_text(encoding="utf-8"))
 
-    def keep(self, **fields: Any) -> None:
+    def keep(self, ticked_ago: timedelta = timedelta(0), **fields: Any) -> None:
         """Write the records of both targets, and of the deployment, as a function writes them that works."""
         for target in self.configuration.targets:
-            state = State(definition=target.definition, **fields)
+            state = State(definition=target.definition, edition=1, **fields)
             self.store.save(self.store.load(target.key), records.write(state), state.wake_at)
-        deployment = Deployment(edition=Edition(1, self.configuration.fingerprint, datetime.now(UTC)))
+        deployment = Deployment(
+            edition=Edition(1, self.configuration.fingerprint, datetime.now(UTC)),
+            ticked_at=datetime.now(UTC) - ticked_ago,
+        )
         document: Document = self.store.load(records.DEPLOYMENT_KEY)
         self.store.save(document, records.write(deployment), None)
 
@@ -101,7 +105,9 @@ def test_objects_that_wait_for_a_poller_that_is_off_leave_everything_unknown(dep
     assert code == 1
     assert found["daily"] == found["weekly"] == ("unknown", "50 messages wait in events, the oldest for 10 min")
     code, out = deployed.run("status")
-    assert out.startswith("warning: AWS: 50 messages wait in events, the oldest for 10 min: is the function on")
+    assert out.startswith(
+        "warning: AWS: 50 messages wait in events, the oldest for 10 min: is the function (or unstale run) on"
+    )
     [queue, _] = json.loads(deployed.run("status", "--json")[1])["deployments"][0]["queues"]
     assert (queue["queue"], queue["waiting"]) == ("events", 50)
     sqs = deployed.aws.client("sqs")
@@ -137,13 +143,53 @@ def test_an_events_queue_that_nobody_named_is_not_known_to_be_empty(
     assert "UNSTALE_EVENTS_QUEUE_URL is not set" in found["daily"][1]
 
 
+def test_ticks_that_stopped_leave_everything_unknown(deployed: Deployed) -> None:
+    """Three minutes of them are missing: the timer is off, or the function fails each time; the message says which."""
+    deployed.keep(timedelta(minutes=4), fresh_as_of=datetime.now(UTC))
+    code, found = deployed.verdicts()
+    assert code == 1
+    assert set(found.values()) == {("unknown", "no tick came for 4 min, and one is due each minute")}
+    assert deployed.run("status")[1].startswith("warning: AWS: no tick came for 4 min, and one is due each minute: is")
+    deployed.keep(timedelta(minutes=2), fresh_as_of=datetime.now(UTC))
+    assert deployed.verdicts()[0] == 0
+
+
+def test_a_function_that_fails_each_call_leaves_everything_unknown(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ticks note nothing, and what it takes comes back: shown by the real handler, whose table is not there."""
+    deployed.keep(timedelta(minutes=10), fresh_as_of=datetime.now(UTC))
+    broken = Host(deployed.aws, HandClock(datetime.now(UTC)), "broken")
+    monkeypatch.setattr(broken.world.store, "_table", "gone")
+    with pytest.raises(NotDoneError):
+        broken.invoke({"tick": True})
+    assert broken.deliver(object_created("orders/1.parquet", datetime.now(UTC))) == [0]
+    assert {verdict for verdict, _ in deployed.verdicts()[1].values()} == {"unknown"}
+
+
+def test_a_policy_that_is_not_deployed_makes_its_targets_unknown(deployed: Deployed) -> None:
+    """What is shown is judged by what is deployed; that the file differs is said."""
+    target = deployed.configuration.by_name["daily"]
+    policy = target.policy
+    judged_by = JudgedBy("daily", policy.objective, policy.look, policy.quiet_period, policy.max_wait)
+    deployed.keep(fresh_as_of=datetime.now(UTC), judged_by=judged_by)
+    assert deployed.verdicts()[0] == 0
+    deployed.edit('table = "daily"', 'table = "daily"\nobjective = "5m"')
+    code, found = deployed.verdicts()
+    assert (code, found["weekly"][0]) == (1, "fresh")
+    assert found["daily"] == (
+        "unknown",
+        "the file says otherwise how fresh it must be than what is deployed: package and deploy the file",
+    )
+
+
 def test_records_that_are_past_due_are_unknown(deployed: Deployed) -> None:
     """Neither a wake nor a tick came for them: the function is gone, or fails for each."""
     deployed.keep(fresh_as_of=datetime.now(UTC), wake_at=datetime.now(UTC) - timedelta(minutes=12))
     code, found = deployed.verdicts()
     assert code == 1
     assert found["daily"][0] == "unknown"
-    assert found["daily"][1].startswith("it was due 12 min ago and nobody came: is the function on")
+    assert found["daily"][1].startswith("it was due 12 min ago and nobody came: is the function (or")
 
 
 def test_a_file_that_is_not_deployed_is_warned_of_and_its_targets_are_unknown(deployed: Deployed) -> None:

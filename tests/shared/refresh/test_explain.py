@@ -150,7 +150,7 @@ CURES: list[tuple[State, dict[str, Any], str]] = [
     (State(owed=OWED, hold=Cancelled(NOON)), {}, "unstale resume daily starts it again"),
     (State(owed=OWED), {"deployment": Deployment(paused_since=NOON)}, "unstale resume --all"),
     (FRESH, {"dead_letters": 1}, "unstale redrive --dry-run"),
-    (FRESH, {"liveness": Liveness(at(-600))}, "is the function on, does it fail?"),
+    (FRESH, {"liveness": Liveness(at(-600))}, "is the function (or unstale run) on, does it fail?"),
     (State(), {}, "mend what the doubts name"),
     (State(run=a_run(Situation.RUNNING, covering=OWED)), {"now": 600}, "look at the run on the platform"),
     (State(owed=OWED), {"now": 600}, "unstale history daily"),

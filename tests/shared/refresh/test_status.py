@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh.evidence import Backlog, Evidence, Liveness, SourceStatus, deployed_fingerprint, difference
-from shared.refresh.state import Blocked, Cancelled, Deployment, Edition, Owed, Paused, Situation, State
+from shared.refresh.state import Blocked, Cancelled, Deployment, Edition, JudgedBy, Owed, Paused, Situation, State
 from shared.refresh.status import TargetStatus, row, unknown
 from shared.times import span
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
@@ -99,6 +99,7 @@ def test_a_pause_of_all_holds_every_target_that_is_owed_something() -> None:
 
 EVENTS = Backlog("events", 50, seconds(181))
 DOUBTFUL: dict[str, tuple[State, dict[str, Any]]] = {
+    "no tick was noted yet": (FRESH, {"liveness": Liveness(is_asked=True)}),
     "no tick came for 3 min": (FRESH, {"liveness": Liveness(at(-161))}),
     "50 messages wait in events, the oldest for 3 min": (FRESH, {"liveness": Liveness(at(0), (EVENTS,))}),
     "nobody knows how long messages wait in events: denied": (
@@ -126,7 +127,10 @@ def test_nothing_is_fresh_while_nobody_is_known_to_work(word: str) -> None:
     ("state", "others"),
     [
         (FRESH, {"liveness": Liveness(at(-160), (replace(EVENTS, age=seconds(180)),))}),
-        (FRESH, {"liveness": Liveness(at(20), (Backlog("events", 0), Backlog("wakes", 3, seconds(9), seconds(20))))}),
+        (
+            FRESH,
+            {"liveness": Liveness(at(20), (Backlog("events", 0), Backlog("wakes", 3, seconds(9), seconds(20))))},
+        ),
         (FRESH, {"liveness": Liveness(at(20), (replace(EVENTS, limit=seconds(300)),))}),
         (replace(FRESH, wake_at=at(-160)), {}),
     ],
@@ -137,14 +141,30 @@ def test_what_is_within_its_time_leaves_no_doubt(state: State, others: dict[str,
 
 
 def test_what_the_file_says_otherwise_than_the_record_is_told() -> None:
-    """Other sources, a target that is not deployed, a rollout that has not come so far; the same is no difference."""
+    """Other sources, another policy, a target that is not deployed, a rollout that is not over; else nothing."""
     target = a_target()
-    same, other, none = State(definition=target.definition), State(definition="a.b.c"), State()
-    assert difference(target, same, differs=True) == ""
-    assert "package and deploy" in difference(target, other, differs=True)
-    assert "does not name it" in difference(target, none, differs=True)
-    assert "has not reached it yet" in difference(target, other, differs=False)
-    assert difference(target, none, differs=False) == ""
+    policy = target.policy
+    judged_by = JudgedBy("its old name", policy.objective, policy.look, policy.quiet_period, policy.max_wait)
+    same = State(definition=target.definition, edition=2, judged_by=judged_by)
+    other, none = replace(same, definition="a.b.c"), State()
+    ours, theirs = Deployment(edition=Edition(2, "ours", NOON)), Deployment(edition=Edition(2, "theirs", NOON))
+    assert {difference(target, same, deployment, "ours") for deployment in (Deployment(), ours, theirs)} == {""}
+    assert "what refreshes it than what is deployed" in difference(target, other, theirs, "ours")
+    assert "does not name it" in difference(target, none, theirs, "ours")
+    assert "has not reached it yet" in difference(target, other, ours, "ours")
+    assert "has not reached it yet" in difference(target, replace(same, edition=1), ours, "ours")
+    assert difference(target, none, ours, "ours") == ""
+    for change in ({"objective": seconds(1)}, {"look": None}, {"quiet_period": seconds(1)}, {"max_wait": seconds(1)}):
+        judged = replace(same, judged_by=replace(judged_by, **change))
+        assert "how fresh it must be" in difference(target, judged, ours, "ours")
+
+
+def test_a_target_is_judged_by_what_is_deployed() -> None:
+    """The file of whoever asks may be another one: its objective makes nothing late."""
+    policy = OBJECTIVE
+    deployed = JudgedBy("daily", seconds(1000), policy.look, policy.quiet_period, policy.max_wait)
+    assert shown(State(owed=OWED, judged_by=deployed), now=200).verdict == "stale"
+    assert shown(State(owed=OWED, judged_by=replace(deployed, objective=seconds(1)))).verdict == "late"
 
 
 def test_the_deployed_configuration_is_the_one_that_is_rolled_out() -> None:
