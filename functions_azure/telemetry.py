@@ -27,6 +27,9 @@ LEVELS: Mapping[str, int] = {
     "look failed": logging.WARNING,
     "run failed": logging.WARNING,
     "wake not sent": logging.WARNING,
+    "not told": logging.WARNING,
+    "outcome not sent": logging.WARNING,
+    "outcome refused": logging.WARNING,
 }
 
 QUIET = ("azure.core.pipeline.policies.http_logging_policy", "urllib3.connectionpool")

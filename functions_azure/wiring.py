@@ -11,6 +11,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -23,6 +24,7 @@ from functions_azure.settings import Settings
 from functions_azure.shell import Shell
 from functions_azure.sources import Sources
 from functions_azure.store import Store
+from functions_azure.tell import EVENT_GRID, Secrets, senders
 from functions_azure.tokens import (
     STORAGE,
     BoundedHttp,
@@ -35,12 +37,14 @@ from functions_azure.tokens import (
 from functions_azure.waker import Waker
 from shared.config.generation import read_generation
 from shared.config.load import Configuration, load
+from shared.outcomes.sending import Office, Sending
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
+from shared.sources.standing import source_statuses
 from shared.targets import Cloud
 
 if TYPE_CHECKING:
@@ -99,6 +103,9 @@ class Parts:
         own = found.storage_client_id
         opener = EntraTokens(storage or (lambda: ManagedIdentity(own, STORAGE, self.http)))
         self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
+        # Topics of Event Grid and the secrets of webhooks are the app's own, too.
+        self.grid_tokens = EntraTokens(lambda: ManagedIdentity(own, EVENT_GRID, self.http), redactor)
+        self.secrets = Secrets(self.http, self._vault, SystemClock())
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None
@@ -225,6 +232,23 @@ def ports(
             each=partial(_some_at_once, parts.http, deadline),
         ),
         pause=stand_still,
+        outcomes=partial(Sending, _office(found, parts, store, clock, emit)),
+    )
+
+
+def _office(
+    found: Settings, parts: Parts, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
+) -> Office:
+    """Make what sending outcome events works with. The storage account, which is the deployment's own, names it."""
+    account = (urlsplit(found.table_url).hostname or "local").partition(".")[0]
+    return Office(
+        store=store,
+        clock=clock,
+        senders=senders(parts.http, parts.grid_tokens, parts.secrets, clock),
+        source=f"/unstale/azure/{account}",
+        capabilities=Platform.capabilities,
+        emit=emit,
+        sources=lambda target, now: source_statuses([target], store, now).get(target.key, ()),
     )
 
 

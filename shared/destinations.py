@@ -16,15 +16,19 @@ KINDS = ("refreshed", "failed", "held", "released", "late", "recovered")
 ENDS = ("refreshed", "failed", "aborted")
 """The ends of runs, all that lineage tells. Only lineage tells `aborted`: what a person cancels is `held` as well."""
 
-To = Literal["eventbridge", "sns", "webhook"]
+To = Literal["eventbridge", "sns", "eventgrid", "webhook"]
 Format = Literal["cloudevents", "slack", "teams", "openlineage"]
 
 CLOUDS: Mapping[str, frozenset[str]] = {
     "eventbridge": frozenset({"aws"}),
     "sns": frozenset({"aws"}),
-    "webhook": frozenset({"aws"}),
+    "eventgrid": frozenset({"azure"}),
+    "webhook": frozenset({"aws", "azure"}),
 }
 """The clouds whose function sends to each kind of place."""
+
+VAULT = "https://"
+"""Beginning of the name of a secret in a Key Vault, which is a URI; any other name is one in Secrets Manager."""
 
 
 class Destination(Value, frozen=True, dict=True):
@@ -39,18 +43,25 @@ class Destination(Value, frozen=True, dict=True):
     bus: str = ""
     """EventBridge: name or ARN of the bus; empty is the account's default bus."""
     topic: str = ""
-    """SNS: ARN of the topic."""
+    """SNS: ARN of the topic; Event Grid: the address of a custom topic."""
     url: str = ""
     """Webhook: the address, which holds no secret."""
     url_secret: str = ""
-    """Webhook: name or ARN of the secret that holds the address, where the address is one."""
+    """Webhook: the secret that holds the address, where the address is one: name or ARN, or URI in a Key Vault."""
     signing_secret: str = ""
-    """Webhook: name or ARN of the secret that messages are signed with; empty for none."""
+    """Webhook: the secret that messages are signed with, named likewise; empty for none."""
 
     @cached_property
     def digest(self) -> str:
         """A digest of the settings: whose settings change is another destination, which has nothing yet."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def clouds(self) -> frozenset[str]:
+        """The clouds whose function sends there: a secret is read in its own cloud alone."""
+        if not self.secrets:
+            return CLOUDS[self.to]
+        return frozenset({"azure" if self.secrets[0].startswith(VAULT) else "aws"})
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from shared.config.schema import (
 )
 from shared.config.tell import destination_of
 from shared.config.toml_positions import Path, lines_of, nearest_line
-from shared.destinations import CLOUDS, Destination
+from shared.destinations import Destination
 from shared.places import Listeners, Place, by_output, listeners
 from shared.targets import (
     BlobCreated,
@@ -186,7 +186,7 @@ class Configuration(Value, frozen=True, dict=True):
         pace = self.glue if cloud is Cloud.AWS else self.fabric.pace
         limits = msgspec.structs.replace(pace, max_starts_per_day=self.deployment.max_starts_per_day)
         targets = tuple(target for target in self.targets if target.cloud is cloud)
-        destinations = tuple(each for each in self.destinations if cloud in CLOUDS[each.to])
+        destinations = tuple(each for each in self.destinations if cloud in each.clouds)
         return Package(targets, self.fingerprint, self.generation, destinations, limits)
 
 

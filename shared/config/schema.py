@@ -442,18 +442,21 @@ BusName = Annotated[
         'the name or the ARN of a bus, such as "orders"',
     ),
 ]
-TopicArn = Annotated[
+Topic = Annotated[
     str,
     _text(
-        r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?",
-        'the ARN of a topic, such as "arn:aws:sns:eu-central-1:123456789012:views"',
+        r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?"
+        r"|https://[a-z0-9.-]+\.eventgrid\.azure\.(?:net|us|cn)/api/events",
+        'the ARN of a topic, such as "arn:aws:sns:eu-central-1:123456789012:views", or the endpoint of a custom topic, '
+        'such as "https://views.westeurope-1.eventgrid.azure.net/api/events"',
     ),
 ]
 SecretName = Annotated[
     str,  # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
     _text(
-        r"(?:arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}",
-        "the name or the ARN of a secret in Secrets Manager",
+        r"(?:arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}"
+        r"|https://[a-zA-Z0-9-]+\.vault\.(?:azure\.net|usgovcloudapi\.net|azure\.cn)/secrets/[A-Za-z0-9-]{1,127}(?:/[0-9a-f]{32})?",
+        "the name or the ARN of a secret in Secrets Manager, or the URI of one in a Key Vault",
     ),
 ]
 WebAddress = Annotated[str, _text(r"https?://[!-~]{1,2000}", 'an address such as "https://example.com/unstale"')]
@@ -462,7 +465,7 @@ WebAddress = Annotated[str, _text(r"https?://[!-~]{1,2000}", 'an address such as
 class TellTable(Table, frozen=True, kw_only=True):
     """A place that outcome events are sent to."""
 
-    to: Annotated[Literal["eventbridge", "sns", "webhook"], _about("The kind of place.")]
+    to: Annotated[Literal["eventbridge", "sns", "eventgrid", "webhook"], _about("The kind of place.")]
     on: (
         Annotated[
             list[Literal["refreshed", "failed", "held", "released", "late", "recovered"]],
@@ -476,7 +479,7 @@ class TellTable(Table, frozen=True, kw_only=True):
         _about("How events are written. Lineage tells the ends of runs, and nothing else."),
     ] = "cloudevents"
     bus: Annotated[BusName, _about("eventbridge: another bus than the account's default one.")] | UnsetType = UNSET
-    topic: Annotated[TopicArn, _about("sns: the topic.")] | UnsetType = UNSET
+    topic: Annotated[Topic, _about("sns, eventgrid: the topic.")] | UnsetType = UNSET
     url: Annotated[WebAddress, _about("webhook: https, an address without a secret in it.")] | UnsetType = UNSET
     url_secret: (
         Annotated[SecretName, _about("webhook: the secret that holds the address, where the address is one.")]

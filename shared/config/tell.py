@@ -8,16 +8,20 @@ from urllib.parse import urlsplit
 from shared.config.parse import Mistake, quoted, shown
 from shared.config.schema import TellTable
 from shared.config.toml_positions import Path
-from shared.destinations import CLOUDS, KINDS, Destination
+from shared.destinations import CLOUDS, KINDS, VAULT, Destination
 from shared.endpoints import refusal
 from shared.targets import Target
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "eventbridge": ("bus",),
     "sns": ("topic",),
+    "eventgrid": ("topic",),
     "webhook": ("url", "url_secret", "signing_secret"),
 }
 """The keys that say where each kind of place is."""
+
+TOPICS = {"sns": "arn:", "eventgrid": "https://"}
+"""How a topic is named in each cloud."""
 
 SECRET_HOSTS = (
     "hooks.slack.com",
@@ -65,23 +69,27 @@ def untold(tables: Sequence[TellTable], targets: Sequence[Target]) -> Iterator[M
     """Targets of which no place hears though the file names some, and places that hear of no target."""
     if not tables:
         return
+    places = [destination_of(table) for table in tables]
     for target in targets:
-        if not any(target.cloud in CLOUDS[table.to] for table in tables):
-            kinds = quoted(to for to, clouds in CLOUDS.items() if target.cloud in clouds) or "nothing"
+        if not any(target.cloud in place.clouds for place in places):
+            kinds = quoted(to for to, clouds in CLOUDS.items() if target.cloud in clouds)
             yield Mistake(("targets", target.name), f"no [[tell]] for {target.cloud}", f"one of {kinds}, or know of it")
-    for position, table in enumerate(tables):
-        if not any(target.cloud in CLOUDS[table.to] for target in targets):
-            yield Mistake(("tell", position, "to"), f"{shown(table.to)}, for no target", "a target on its cloud")
+    for position, place in enumerate(places):
+        if not any(target.cloud in place.clouds for target in targets):
+            yield Mistake(("tell", position, "to"), f"{shown(place.to)}, for no target", "a target on its cloud")
 
 
 def _keys(table: TellTable, path: Path) -> Iterator[Mistake]:
     """Keys that belong to another kind of place, and those that are missing."""
     for kind, keys in KEYS.items():
         for key in keys:
-            if kind != table.to and getattr(table, key):
+            if key not in KEYS[table.to] and getattr(table, key):
                 yield Mistake((*path, key), f"a key of {shown(kind)}", f"one of {quoted(KEYS[table.to])}")
-    if table.to == "sns" and not table.topic:
-        yield Mistake((*path, "topic"), "nothing", "the ARN of the topic")
+    if table.to in TOPICS and not (table.topic or "").startswith(TOPICS[table.to]):
+        found = shown(table.topic) if table.topic else "nothing"
+        yield Mistake((*path, "topic"), found, f"the topic, which begins with {shown(TOPICS[table.to])}")
+    if len({secret.startswith(VAULT) for secret in destination_of(table).secrets}) > 1:
+        yield Mistake((*path, "url_secret"), "secrets of two clouds", "both in Secrets Manager, or both in a Key Vault")
     if table.to == "webhook" and bool(table.url) == bool(table.url_secret):
         found = "both" if table.url else "neither"
         yield Mistake((*path, "url"), found, '"url" or "url_secret", one of the two')
@@ -103,8 +111,10 @@ def _address(table: TellTable, path: Path) -> Iterator[Mistake]:
 
 def _format(table: TellTable, path: Path) -> Iterator[Mistake]:
     """Messages for people go to webhooks alone, and lineage has its own kinds of events."""
-    if table.format in MESSAGES and table.to != "webhook":
+    if table.format in MESSAGES and table.to not in {"webhook", "eventgrid"}:
         yield Mistake((*path, "format"), f"{shown(table.format)} to {shown(table.to)}", 'to = "webhook"')
+    if table.format != "cloudevents" and table.to == "eventgrid":
+        yield Mistake((*path, "format"), shown(table.format), '"cloudevents", the schema of the topic')
     if table.format == "openlineage" and table.on:
         yield Mistake((*path, "on"), "kinds of events", 'no "on": lineage tells the end of each run, nothing else')
     for position, kind in enumerate(table.on or ()):

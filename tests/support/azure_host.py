@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -27,11 +27,13 @@ from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
+from shared.destinations import Destination
 from shared.redaction import Redactor
 from shared.refresh.engine import LogEvent, Ports, Reconcile
 from shared.refresh.ports import Document, StoreDownError
 from shared.refresh.records import read_state
 from shared.refresh.state import State
+from shared.refresh.telling import Outcomes
 from shared.sources.looking import Looking
 from shared.targets import Cloud, Target
 from tests.support import swagger
@@ -157,6 +159,7 @@ class Host:
         self.configuration: Callable[[], Configuration] = lambda: load(TEXT)
         self.told: list[LogEvent] = []
         self.onelake_url = ""
+        self.outcomes: Callable[[Sequence[Destination]], Outcomes] | None = None
         self._connection = Connection()
         self.shell = Shell(
             self._read, self._world, lambda _: self.yard, Telemetry(), redactor=Redactor([PLANTED_SECRET])
@@ -175,6 +178,7 @@ class Host:
             deadline=deadline,
         )
         ports = Ports(Cloud.AZURE, self.store, platform, self.waker, self.clock, lambda: "token", self.told.append)
+        ports = replace(ports, outcomes=self.outcomes)
         return replace(ports, looks=partial(self._looking, platform)) if self.onelake_url else ports
 
     def _looking(self, platform: Platform, targets: Mapping[str, Target], reconcile: Reconcile) -> Looking:

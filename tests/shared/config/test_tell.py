@@ -39,6 +39,8 @@ def refusals(*lines: str) -> list[str]:
 
 
 HOOK = "https://example.com/hook"
+GRID = "https://views.westeurope-1.eventgrid.azure.net/api/events"
+VAULT = "https://unstale.vault.azure.net/secrets/slack"
 LINEAGE = "http://127.0.0.1:5000/api/v1/lineage"
 
 
@@ -55,6 +57,8 @@ LINEAGE = "http://127.0.0.1:5000/api/v1/lineage"
             ['to = "webhook"', f'url = "{HOOK}"', 'signing_secret = "key"'],
             Destination("webhook", url=HOOK, signing_secret="key"),
         ),
+        (['to = "eventgrid"', f'topic = "{GRID}"'], Destination("eventgrid", topic=GRID)),
+        (['to = "webhook"', f'url_secret = "{VAULT}"'], Destination("webhook", url_secret=VAULT)),
         (
             ['to = "webhook"', 'url_secret = "slack"', 'format = "slack"'],
             Destination("webhook", format="slack", url_secret="slack"),
@@ -77,15 +81,28 @@ def test_lineage_tells_the_ends_of_runs_and_nothing_else() -> None:
 
 
 ONE_OF_TWO = '"url" or "url_secret", one of the two'
-AN_ARN = 'the ARN of a topic, such as "arn:aws:sns:eu-central-1:123456789012:views"'
+A_TOPIC = (
+    'the ARN of a topic, such as "arn:aws:sns:eu-central-1:123456789012:views", or the endpoint of a custom topic, '
+    'such as "https://views.westeurope-1.eventgrid.azure.net/api/events"'
+)
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (['to = "pigeon"'], 'to: "pigeon" -> one of "eventbridge", "sns", "webhook"'),
-        (['to = "sns"'], "topic: nothing -> the ARN of the topic"),
-        (['to = "sns"', 'topic = "views"'], f'topic: "views" -> {AN_ARN}'),
+        (['to = "pigeon"'], 'to: "pigeon" -> one of "eventbridge", "sns", "eventgrid", "webhook"'),
+        (['to = "sns"'], 'topic: nothing -> the topic, which begins with "arn:"'),
+        (['to = "sns"', 'topic = "views"'], f'topic: "views" -> {A_TOPIC}'),
+        (['to = "eventgrid"', f'topic = "{TOPIC}"'], f'topic: "{TOPIC}" -> the topic, which begins with "https://"'),
+        (['to = "sns"', f'topic = "{GRID}"'], f'topic: "{GRID}" -> the topic, which begins with "arn:"'),
+        (
+            ['to = "eventgrid"', f'topic = "{GRID}"', 'format = "slack"'],
+            'format: "slack" -> "cloudevents", the schema of the topic',
+        ),
+        (
+            ['to = "webhook"', f'url_secret = "{VAULT}"', 'signing_secret = "key"'],
+            "url_secret: secrets of two clouds -> both in Secrets Manager, or both in a Key Vault",
+        ),
         (['to = "webhook"'], f"url: neither -> {ONE_OF_TWO}"),
         (['to = "webhook"', 'url = "https://a.b"', 'url_secret = "x"'], f"url: both -> {ONE_OF_TWO}"),
         (['to = "eventbridge"', 'url = "https://a.b"'], 'url: a key of "webhook" -> one of "bus"'),
@@ -145,13 +162,30 @@ def test_an_address_that_letters_must_not_go_to_is_refused(url: str) -> None:
 
 
 def test_a_place_serves_the_targets_of_its_own_cloud() -> None:
-    """All three kinds are AWS's: `check` says which targets have none."""
+    """`check` says which targets have none."""
     text = VIEW + LAKE + tell('to = "eventbridge"')
     configuration = load(text)
     assert configuration.package(Cloud.AWS).destinations == (Destination("eventbridge"),)
     assert configuration.package(Cloud.AZURE).destinations == ()
     [said] = warnings(text)
     assert (said.key, said.found) == ("targets.lake", "no [[tell]] for azure")
+    assert said.expected == 'one of "eventgrid", "webhook", or know of it'
+
+
+@pytest.mark.parametrize(
+    ("destination", "clouds"),
+    [
+        (Destination("eventbridge"), {"aws"}),
+        (Destination("sns", topic=TOPIC), {"aws"}),
+        (Destination("eventgrid", topic=GRID), {"azure"}),
+        (Destination("webhook", url=HOOK), {"aws", "azure"}),
+        (Destination("webhook", url=HOOK, signing_secret="key"), {"aws"}),
+        (Destination("webhook", url_secret=VAULT), {"azure"}),
+    ],
+)
+def test_a_webhook_serves_both_clouds_unless_its_secret_is_in_one(destination: Destination, clouds: set[str]) -> None:
+    """A secret is read where it is."""
+    assert destination.clouds == clouds
 
 
 def test_a_place_for_no_target_is_told() -> None:
