@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ TABLES = {
     "GlueTable": "`[glue]`",
     "DeploymentTable": "`[deployment]`",
     "SignalSourceTable": "`[deployment]` `signal_sources`",
+    "TellTable": "`[[tell]]`",
     "WorkloadTable": "`[workload]`",
     "JobTable": "`[[workload.jobs]]`",
 }
@@ -60,7 +62,7 @@ def _section(name: str, table: dict[str, Any]) -> str:
 def _lines(table: dict[str, Any]) -> Iterator[str]:
     for key, said in table["properties"].items():
         needed = "needed" if key in table.get("required", ()) else "-"
-        default = f'`"{said["default"]}"`' if "default" in said else needed
+        default = f"`{json.dumps(said['default'])}`" if "default" in said else needed
         yield f"| `{key}` | {said.get('description', '')} | {_values(said)} | {default} |"
 
 
