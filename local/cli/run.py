@@ -16,7 +16,7 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
-from local.cli.deployment import open_state, read_config, side_on
+from local.cli.deployment import STATE_CURE, open_state, read_config, side_on
 from local.cli.errors import NotWellError
 from local.cli.status import look
 from local.process.clouds import check_region, open_cloud, secrets_of
@@ -41,8 +41,11 @@ def run(path: Path, state: Path, *, once: bool) -> None:
     clouds = tuple(dict.fromkeys(target.cloud for target in configuration.targets))
     if Cloud.AWS in clouds:
         check_region(os.environ)
-    with open_state(state) as file:
-        well, is_over = _live(configuration, clouds, file, once=once)
+    try:
+        with open_state(state) as file:
+            well, is_over = _live(configuration, clouds, file, once=once)
+    except StoreDownError as down:
+        raise NotWellError(f"{down}. {STATE_CURE}") from down
     if not is_over:  # a thread in a call to a platform would hold the process up: to die here loses nothing
         sys.stdout.flush()
         os._exit(0 if well else 1)

@@ -14,7 +14,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
 from threading import Event
+
+from msgspec.structs import replace
 
 from local.emulators.memory import MemoryWaker
 from local.process.clouds import Emit, MakePorts, NoWaker
@@ -22,7 +25,8 @@ from local.process.store import StateFile
 from shared.config.load import Configuration
 from shared.inbound import dispatch
 from shared.inbound.messages import Message, Ticked, Woken
-from shared.refresh.engine import Engine, LogEvent
+from shared.refresh import deployment
+from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.ports import StoreDownError
 from shared.targets import Cloud, GlueView, IcebergChanged, OneLakeChanged, Target
 
@@ -49,13 +53,14 @@ class Half:
     """One cloud's half of the process."""
 
     def __init__(self, cloud: Cloud, configuration: Configuration, make_ports: MakePorts, emit: Emit) -> None:
-        """Take what was opened for this cloud. Nothing is begun."""
+        """Take what was opened for this cloud. Nothing is begun. Raises `StoreDownError`."""
+        ports = make_ports(NoWaker(), emit)
         self.cloud = cloud
         self._make_ports = make_ports
-        self._configuration = configuration
-        self._package = configuration.package(cloud)
+        self._clock = ports.clock
+        self._configuration = replace(configuration, generation=generation_of(configuration, ports))
+        self._package = self._configuration.package(cloud)
         self._emit = emit
-        self._clock = make_ports(NoWaker(), emit).clock
         self._waker = MemoryWaker(self._clock)
         self._engines: set[Engine] = set()
         self._ending = Event()
@@ -92,6 +97,16 @@ class Half:
         self._ending.set()
         for engine in tuple(self._engines):
             engine.end_by(self._clock.monotonic())
+
+
+def generation_of(configuration: Configuration, ports: Ports) -> datetime:
+    """The moment at which the file was read (rule 12); that of the current edition where the file still says the same.
+
+    So a change of the file counts from the next start on, whatever it changes, and a restart rolls nothing out.
+    """
+    edition = deployment.load(ports.store).edition
+    same = edition is not None and edition.fingerprint == configuration.fingerprint
+    return edition.generation if edition and same else ports.clock.now()
 
 
 def is_unheard(target: Target) -> bool:

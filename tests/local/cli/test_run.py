@@ -16,10 +16,14 @@ from local.emulators.faults import Slow
 from local.emulators.journal import Arrival, lost, overlapping
 from local.process.process import is_unheard
 from local.process.show import JsonLines
+from local.process.store import StateFile, Store
 from shared.config.load import load
 from shared.redaction import Redactor
+from shared.refresh import deployment
 from shared.refresh.engine import LogEvent
-from tests.support.core import NOON
+from shared.refresh.state import Edition
+from shared.targets import Cloud
+from tests.support.core import NOON, HandClock
 from tests.support.one_machine import APP, COMMAND, LAKE, US, OneMachine, glue_view, one_machine
 from tests.support.waiting import wait_until
 
@@ -137,6 +141,27 @@ def test_once_does_what_is_due_and_ends(machine: OneMachine) -> None:
     for done in (machine.runs, lambda: _history(machine)):
         wait_until(done, lambda: machine.do("run", "--once"))
     assert len(machine.runs()) == 1
+
+
+def _edition(machine: OneMachine) -> Edition:
+    with StateFile(machine.state) as file:
+        found = deployment.load(Store(file, Cloud.AWS, HandClock())).edition
+    assert found
+    return found
+
+
+def test_a_changed_file_counts_from_the_next_start(machine: OneMachine) -> None:
+    """There and back again, whichever has the greater digest; a restart with the same file changes nothing."""
+    files = ["", 'full_refresh = { cron = "0 3 * * 0" }\n']
+    numbers, fingerprints = [], []
+    for extra in (files[0], files[0], files[1], files[0]):
+        machine.configure(glue_view() + extra)
+        assert machine.do("run", "--once")[0] == 0
+        edition = _edition(machine)
+        numbers.append(edition.number)
+        fingerprints.append(edition.fingerprint == load(machine.config.read_text()).fingerprint)
+    assert fingerprints == [True] * 4
+    assert numbers[0] == numbers[1] < numbers[2] < numbers[3]
 
 
 def test_two_processes_share_one_state(machine: OneMachine) -> None:
