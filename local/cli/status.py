@@ -31,7 +31,8 @@ from shared.refresh.evidence import (
     difference,
     doubts_of_deployment,
 )
-from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_state
+from shared.refresh.identity import Identity
+from shared.refresh.records import DEPLOYMENT_KEY, identity_key, read_deployment, read_identity, read_state
 from shared.refresh.state import Deployment, State
 from shared.refresh.status import TargetStatus, row, unknown
 from shared.sources.standing import source_statuses
@@ -135,6 +136,8 @@ class Look:
     """How the sources of each target stand, by the key of the target."""
     liveness: Liveness
     """Whether anybody works there."""
+    identities: Mapping[str, Identity]
+    """The record of each identity that calls the platform."""
 
     @property
     def differs(self) -> bool:
@@ -153,6 +156,8 @@ class Look:
                 dead_letters=dead_letters,
                 sources=self.sources.get(target.key, ()),
                 liveness=self.liveness,
+                identity=self.identities.get(target.identity),
+                limits=self.side.engine.package.limits,
                 differs=difference(target, state, self.deployment, self.side.engine.package.fingerprint),
             )
 
@@ -169,6 +174,9 @@ def look(side: Side) -> Look:
     """Read all records of one cloud at once, count its dead letters, and see whether anybody works."""
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
     document, *documents = (found.body for found in side.world.store.load_many(keys))
+    names = sorted({target.identity for target in side.engine.targets.values()})
+    found = side.world.store.load_many([identity_key(name) for name in names])
+    identities = {name: read_identity(each.body) for name, each in zip(names, found, strict=True)}
     now, deployment = side.world.clock.now(), read_deployment(document)
     return Look(
         side,
@@ -177,6 +185,7 @@ def look(side: Side) -> Look:
         [read_state(body) for body in documents],
         source_statuses(side.engine.targets.values(), side.world.store, now),
         Liveness(is_asked=True, ticked_at=deployment.ticked_at, backlogs=tuple(side.backlogs(now))),
+        identities,
     )
 
 

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from shared.refresh.identity import Identity
 from shared.refresh.ports import Capabilities
 from shared.refresh.state import Deployment, JudgedBy, Owed, State
-from shared.targets import Policy, Target
+from shared.targets import Limits, Policy, Target
 from shared.times import span
 from shared.values import Value
 
@@ -90,6 +91,10 @@ class Evidence(Value, frozen=True):
     """The sources of the target, where they are looked at."""
     liveness: Liveness = Liveness()
     """Whether anybody works."""
+    identity: Identity | None = None
+    """The record of whoever calls the platform for the target; None where nobody read it."""
+    limits: Limits = Limits()
+    """How much that identity may send, as the file has it."""
     differs: str = ""
     """The difference between the file and what is deployed, in words; empty where both agree."""
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from shared.refresh.decide import Gate, Wait, decide, stale_since
+from shared.refresh import pace
+from shared.refresh.decide import Action, Gate, HoldBack, Wait, decide, stale_since
 from shared.refresh.evidence import WORK_CURE, Evidence, SourceStatus, doubts, doubts_of_deployment
+from shared.refresh.identity import Call
 from shared.refresh.owed import covers
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation
 from shared.refresh.timing import SPREAD, Context
@@ -148,13 +150,38 @@ def step(evidence: Evidence) -> str:
     return start
 
 
+def _next_action(evidence: Evidence) -> Action:
+    """Decide what to do next with the target, as the engine would."""
+    deployment, target = evidence.deployment, evidence.target
+    quiet_until = deployment.quiet_until.get(target.identity)
+    gate = Gate(deployment.paused_since is not None, quiet_until, evidence.identity, evidence.limits)
+    context = Context(target.key, evidence.policy, evidence.capabilities)
+    return decide(evidence.state, context, evidence.now, gate).action
+
+
 def _starts_at(evidence: Evidence) -> datetime | None:
     """When a start would be sent; None where one is due, or none is to come."""
-    deployment, target = evidence.deployment, evidence.target
-    gate = Gate(deployment.paused_since is not None, deployment.quiet_until.get(target.identity))
-    context = Context(target.key, evidence.policy, evidence.capabilities)
-    action = decide(evidence.state, context, evidence.now, gate).action
-    return action.until if isinstance(action, Wait) else None
+    action = _next_action(evidence)
+    until = action.until if isinstance(action, Wait | HoldBack) else None
+    place_at = _place_at(evidence)
+    return max(until, place_at) if until and place_at else until
+
+
+def _place_at(evidence: Evidence) -> datetime | None:
+    """When the target's place in the queue of starts is served; None where it has none, or that is not to come."""
+    place, identity = evidence.state.place, evidence.identity
+    if place is None or identity is None:
+        return None
+    at = pace.may_call_at(identity, place, Call.START, evidence.limits, evidence.now)
+    return at if at and at > evidence.now else None
+
+
+def _silent_until(evidence: Evidence) -> datetime | None:
+    """Until when the platform asked for no more starts, with what spreads them after it; None where that is over."""
+    old = evidence.deployment.quiet_until.get(evidence.target.identity)
+    new = pace.silent_until(evidence.identity, Call.START) if evidence.identity else None
+    until = max((at for at in (old, new) if at), default=None)
+    return until + SPREAD if until and until > evidence.now else None
 
 
 # --- The sentences after it ------------------------------------------------------------------------------------------
@@ -201,8 +228,9 @@ def _gate(evidence: Evidence, until: datetime) -> str:
     state, policy, deployment = evidence.state, evidence.policy, evidence.deployment
     owed, last = state.owed, state.last_claim_at
     assert owed, "only what is owed waits"
-    silent_until = deployment.quiet_until.get(evidence.target.identity)
-    silence = silent_until + SPREAD if silent_until and silent_until > evidence.now else None
+    action = _next_action(evidence)
+    if isinstance(action, HoldBack):
+        return f"the end of the day: {action.reason}"
     blocked_until = state.hold.probe_at if isinstance(state.hold, Blocked) else None
     after_failure = "the pause after a failure" if state.failures else "the time that the platform asked for"
     quiet = max(policy.quiet_period, policy.visibility_lag)
@@ -210,7 +238,8 @@ def _gate(evidence: Evidence, until: datetime) -> str:
     ready = f"the maximum wait of {span(policy.max_wait)}" if storm else f"{span(quiet)} without a further signal"
     gates = (
         (until if deployment.paused_since else None, "unstale resume --all"),
-        (silence, "the end of the silence that the platform asked for"),
+        (_silent_until(evidence), "the end of the silence that the platform asked for"),
+        (_place_at(evidence), "its place in the queue of its identity, which many targets share"),
         (blocked_until, "the next try of what is blocked"),
         (state.not_before, after_failure),
         (last and last + policy.min_interval, f"the minimum interval of {span(policy.min_interval)} since the last"),

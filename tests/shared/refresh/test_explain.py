@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from shared.refresh.evidence import Liveness, SourceStatus
 from shared.refresh.explain import explain
+from shared.refresh.identity import Call, Day, Identity, Place, Queue
 from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Situation, State
 from shared.refresh.status import verdict_of
+from shared.targets import Limits
 from tests.shared.refresh.test_status import FRESH, OWED, judged
 from tests.support.core import NOON, a_run, a_target, at, seconds
 
@@ -71,6 +73,26 @@ def test_gates_of_the_whole_deployment_are_named_too() -> None:
     silent = Deployment(quiet_until={a_target().identity: at(60)})
     assert "the end of the silence" in waiting(State(owed=OWED), deployment=silent)
     assert "unstale resume --all" in waiting(State(owed=OWED), now=30, deployment=Deployment(paused_since=NOON))
+
+
+def test_a_place_and_a_cap_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that shares its identity waits for its number, and until tomorrow where a day has had its starts."""
+    queue = Queue(serves_at=at(30), rate=0.1, quiet_since=NOON, serves=0, next_number=9)
+    identity = Identity(starts=queue)
+    state = State(owed=OWED, place=Place(Call.START, 3))
+    assert waiting(state, now=30, identity=identity) == (
+        "a refresh starts at 2026-01-31 12:01:00Z, in 30 s: it waits for its place in the queue of its identity, which "
+        "many targets share"
+    )
+    silent = replace(queue, silent_until=at(200))
+    assert "the end of the silence" in waiting(state, now=30, identity=Identity(starts=silent))
+    served = said(replace(state, place=Place(Call.START, 0)), now=31, identity=identity)["waits"]
+    assert served == ["a refresh is due now: the next wake or tick starts it"]
+    capped = Limits(max_starts_per_day=1)
+    full = replace(identity, today=Day(NOON.date(), 1))
+    sentence = waiting(State(owed=OWED), now=30, identity=full, limits=capped)
+    assert "2026-02-01 00:00:00Z" in sentence
+    assert "it waits for the end of the day: all targets together were started 1 times today" in sentence
 
 
 def test_just_in_time_waits_for_the_last_moment() -> None:
