@@ -19,7 +19,6 @@ from functions_aws.tell import Secrets, Webhook
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import Answer, LoopbackServer, Request
-from shared.config.load import load
 from shared.destinations import Destination
 from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import Letter
@@ -60,8 +59,7 @@ class World:
 
     def __init__(self, host: Host, tell: str) -> None:
         self.host = host
-        host.configuration = load(CONFIGURATION + tell)
-        host.shell._configuration = host.configuration
+        host.configure(CONFIGURATION + tell)
 
     def minutes(self, number: int) -> None:
         """Let ticks come."""
@@ -124,7 +122,7 @@ def test_lateness_is_told_and_its_end(host: Host) -> None:
     world.minutes(4)
     world.letters("outcomes")
     text = CONFIGURATION.replace('table = "daily"', 'table = "daily"\nobjective = "1m"\nmin_interval = "10m"')
-    host.shell._configuration = host.configuration = load(text + BUS)
+    host.configure(text + BUS)
     host.deliver(object_created("orders/1", host.clock.now()))
     world.minutes(12)
     told = [letter["detail"] for letter in world.letters("outcomes") if letter["detail"]["subject"] == "daily"]

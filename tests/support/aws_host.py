@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from functions_aws import settings, wiring
 from functions_aws.clients import Clients
@@ -21,7 +22,7 @@ from functions_aws.telemetry import Telemetry
 from functions_aws.visibility import Returns
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Context, sqs_event
-from shared.config.load import load
+from shared.config.load import Configuration, load
 from shared.refresh import records
 from shared.refresh.state import State
 
@@ -117,8 +118,16 @@ class Host:
         self.telemetry = Telemetry(service)
         [handler] = logging.getLogger(service).handlers
         handler.setStream(StandardOutput())  # type: ignore[attr-defined]
-        self.configuration = load(text, "unstale.toml")
         self.world = wiring.world(self.settings, self.clients, self.telemetry.emit, clock)
+        self.deploy(load(text, "unstale.toml"))
+
+    def configure(self, text: str) -> None:
+        """Deploy another configuration, packaged now: from now on a new process answers."""
+        self.deploy(replace(load(text, "unstale.toml"), generation=self.clock.now()))
+
+    def deploy(self, configuration: Configuration) -> None:
+        """Have a new process answer, with this configuration."""
+        self.configuration = configuration
         self.shell = Shell(
             self.configuration, self.world, DeadLetters(self.clients), Returns(self.clients), self.telemetry
         )
