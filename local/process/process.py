@@ -3,7 +3,7 @@
     every 0.2 s   wakes that are due         -> threads
     every second  did another process write, and is anything due now?  -> a tick at once
     every minute  a tick of each cloud       -> a thread; sooner after one that met trouble
-    SIGTERM       no new work; engines begin no call any more; what is under way gets 8 s, then the process ends
+    SIGTERM       no new work; engines begin no call any more; what is under way gets 6 s, then the process ends
 
 A process may die at any line (`shared.refresh.engine` says why): the grace only saves the next one from looking a start
 up. Several processes on one file are as safe as several workers in a cloud.
@@ -38,7 +38,7 @@ PAUSE_SECONDS = 0.2
 """Between two looks at the wakes, which are due to the second: a heap in memory costs nothing to look at."""
 NOTICE_SECONDS = 1.0
 """Between two questions whether another process wrote: how long a command's `refresh` waits for this process."""
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 6.0
 """For what is under way at the end: a call to Fabric takes 4 s at most, one to Glue 10 s, and the promise is ten."""
 THREADS = 8
 """Wakes at once, of all clouds; each waits for a platform most of its time."""

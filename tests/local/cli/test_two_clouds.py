@@ -272,4 +272,4 @@ def test_a_live_check_without_a_region_looks_at_azure_all_the_same(
     found = {each["what"]: each for each in json.loads(said.out)["findings"]}
     assert said.code == 1
     assert "AWS_REGION" in found["AWS"]["cure"]
-    assert "item of sales" in found
+    assert "az login" in found["caller"]["cure"]
