@@ -57,7 +57,7 @@ LOOK_MUTANTS = (
         """),
     LookMutant("a change of what it names is a signal", tales.a_source_is_left, """
         looking:
-        - signal = Signal(view.moment, "the view names other sources")
+        - signal = Signal(view.moment, "the view names other sources", unseen=True)
         - self._reconcile(target, (Signalled(signal),))
         + pass
         """),

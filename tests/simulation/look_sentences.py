@@ -326,7 +326,7 @@ def off_is_off(core: Core) -> list[str]:
         reconcile=lambda _target, _happened: None,
         emit=lambda _told: None,
     )
-    looking.enrol(target)
+    looking.enrol(target, 1)
     return _say(nothing_is_due=not store.due(at(1e6), 10))
 
 

@@ -113,7 +113,7 @@ class LakeSimulation(Simulation):
 
         def work(engine: Any, worker: Any) -> None:
             reconcile = partial(engine.reconcile, may_call=False)
-            self._looking(worker, self._count, engine.targets, reconcile).look(GROUP.key)
+            self._looking(worker, self._count, engine.targets, reconcile).look(GROUP.key, engine.standing.number)
 
         self.invoke(work, time, "look")
 
