@@ -100,7 +100,7 @@ class Shell:
         self,
         configuration: Callable[[], Configuration],
         world: Callable[[Configuration, Deadline], Ports],
-        graves: Callable[[Deadline], DeadLetterSink],
+        dead_letters: Callable[[Deadline], DeadLetterSink],
         telemetry: Telemetry,
         renew: Callable[[Deadline], Failure | None] = lambda _: None,
         *,
@@ -114,7 +114,7 @@ class Shell:
         """
         self._configuration = configuration
         self._world = world
-        self._graves = graves
+        self._dead_letters = dead_letters
         self._telemetry = telemetry
         self._renew = renew
         self._gate = gate or _closed
@@ -218,14 +218,14 @@ class Shell:
         """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
         try:
             for rest in judged.rests:
-                self._graves(deadline).return_to(EVENTS_QUEUE, rest)
+                self._dead_letters(deadline).return_to(EVENTS_QUEUE, rest)
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         return judged
 
     def _buried(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
         try:
-            self._graves(deadline).send(queue, body, self._redactor.plain(why))
+            self._dead_letters(deadline).send(queue, body, self._redactor.plain(why))
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         self._telemetry.dead(queue, why)
@@ -234,7 +234,7 @@ class Shell:
     def _queued(self, body: bytes, deadline: Deadline) -> bool:
         """Tell whether an event is kept: in the queue or, where it can never be there, among the dead letters."""
         try:
-            self._graves(deadline).return_to(EVENTS_QUEUE, body)
+            self._dead_letters(deadline).return_to(EVENTS_QUEUE, body)
         except UnfitMessageError as unfit:
             return self._buried(EVENTS_QUEUE, body, str(unfit), deadline).verdict is Verdict.DONE
         except StoreDownError as down:

@@ -47,6 +47,7 @@ PLANTED = {
     ],
     house_rules.long_functions: [("infra/planted.py", "def f():\n" + "    x = 1\n" * house_rules.LONGEST_FUNCTION)],
     house_rules.participles: [("local/planted.py", "def _spared(): pass")],
+    house_rules.silent_fields: [("shared/refresh/state.py", "class Planted:\n    planted: int = 0\n    x = 1")],
     house_rules.leaning_sentences: [
         ("local/planted.py", '"""They are no targets: nothing is planned for them."""'),
         ("local/planted.py", 'X = 1\n"""It counts only while the record has that run."""'),

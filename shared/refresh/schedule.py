@@ -55,17 +55,6 @@ def next_after(schedule: Schedule, after: datetime) -> datetime | None:
     return next(_times(schedule, after), None)
 
 
-def check(schedule: Schedule) -> str | None:
-    """Tell the fault of a schedule in words; None if it has none."""
-    for found, expected in (
-        (schedule.cron, expected_cron(schedule.cron)),
-        (schedule.timezone, expected_timezone(schedule.timezone)),
-    ):
-        if expected:
-            return f"found {found!r}, expected {expected}"
-    return None
-
-
 def expected_cron(cron: str) -> str | None:
     """Say which cron expressions are good; None if this expression is. `cronsim` refuses days that never come."""
     if len(cron.split()) != len(FIELDS) or len(cron) > LONGEST_CRON:

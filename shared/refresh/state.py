@@ -15,20 +15,21 @@ from shared.values import Value
 
 
 class Signal(Value, frozen=True):
-    """One reason to refresh a target.
-
-    `time` is the source's own; `asked` marks one without (a person, HTTP, a custom event): its time is that of its
-    receipt, and only a run that we claim afterwards and know as ours covers it. `job` is the id of the one that Fabric
-    asked for with it.
-    """
+    """A reason to refresh a target."""
 
     time: datetime
+    """When the data came, by the source's own clock; for a signal without such a time, when it was received."""
     reason: str
+    """A few words for people, such as `s3://landing/orders/x.parquet`."""
     full: bool = False
+    """Whether only a full refresh will do."""
     asked: bool = False
+    """Whether the signal has no time of a source: a person, HTTP or a custom event asked. Only a run that we claim
+    afterwards, and know as ours, covers it."""
     job: str = ""
+    """The id of Fabric's job that asked with this signal; empty where none did."""
     looked: bool = False
-    """Its source is looked at, so that a look can say later whether a run read what it tells of."""
+    """Whether the source is looked at, so that a look can say later if a run read what the signal tells of."""
     prompt: bool = False
     """It is not to wait for the last moment that the objective allows: a schedule came due."""
     unseen: bool = False
@@ -39,29 +40,34 @@ class Signal(Value, frozen=True):
 
 
 class Owed(Value, frozen=True):
-    """The signals that no run covers yet, folded: `newest` is rounded up, `at_least` counts those that were stored.
-
-    `jobs`: the signals of Fabric's jobs, by id, each with its own time, so that one can be withdrawn. `others`: it
-    holds signals besides those. A record from before there were jobs has neither, and so no jobs, and others.
-    """
+    """The signals that no run covers yet, folded into one small value."""
 
     oldest: datetime
+    """The time of the oldest signal: since then the view is stale, and the maximum wait counts."""
     newest: datetime
+    """The time of the newest signal, rounded up, so that a storm of signals moves it rarely; the quiet period counts
+    from it, and what a run covers is computed from it."""
     at_least: int = 1
+    """How many signals were stored; signals that changed nothing were absorbed and are not counted."""
     full: bool = False
+    """Whether a signal among them asks for a full refresh."""
     asked: bool = False
+    """Whether a signal among them has no time of a source (see `Signal`)."""
     reasons: tuple[str, ...] = ()
+    """The first few different reasons, for people."""
     jobs: dict[str, datetime] = msgspec.field(default_factory=dict)
+    """The times of the signals of Fabric's jobs, by the jobs' ids, so that a job can be withdrawn."""
     others: bool = True
+    """Whether there are signals besides those of jobs; always in a record from before there were jobs."""
     looked: bool = False
-    """All of it came from sources that are looked at; a record from before there were looks does not say so."""
+    """Whether all signals came from sources that are looked at; never in a record from before there were looks."""
     prompt: bool = False
-    """Some of it is not to wait for the last moment that the objective allows."""
+    """Whether a signal among them is not to wait for the last moment that the objective allows."""
     by_person: bool = False
     """A person's `refresh` asked for some of it: neither its place nor a cap of starts a day holds it up."""
 
     def __hash__(self) -> int:
-        """Of all but the jobs: a mapping has none, and values that differ in it alone may share theirs."""
+        """Hash all fields but the jobs: a mapping has no hash, and values that differ in it alone may share theirs."""
         return hash((self.oldest, self.newest, self.at_least, self.full, self.asked, self.reasons, self.others))
 
 
@@ -79,55 +85,74 @@ class Situation(StrEnum):
 
 
 class Run(Value, frozen=True):
-    """One refresh on the platform, from our claim to its end.
-
-    `token` names the claim, `claimed_at` is when the sources are read at the earliest. `prior_claim_at` gives the
-    minimum interval back when nothing was started. `next_look_at` is when to poll, look up or judge it. `rival_since`:
-    we claimed then, and the list showed other runs, too, that may be what came of it; they must end before we start.
-    `withdrawn`: the jobs that it was started for, taken back since, and nothing but those; it is to be cancelled.
-    """
+    """A refresh on the platform, from our claim to its end."""
 
     token: str
+    """The name of our claim, by which a worker knows its own claim again."""
     claimed_at: datetime
+    """When the run reads its sources at the earliest: the time before our claim was written, or the platform's creation
+    time where that is earlier. Signals later than this, less the visibility lag, are not covered."""
     situation: Situation
+    """Where the run stands."""
     next_look_at: datetime
+    """When to poll, look up, cancel or judge the run."""
     run_id: str = ""
+    """The platform's id of the run; empty while the platform has told none."""
     full: bool = False
+    """Whether the run refreshes everything; of a foreign run only if the platform says so."""
     covering: Owed | None = None
+    """What the run will have read when it succeeds, and what is owed again when it does not."""
     prior_claim_at: datetime | None = None
+    """`State.last_claim_at` before this claim, which counts again for the minimum interval if nothing was started."""
     created_at: datetime | None = None
+    """When the run was created, by the platform's clock; None while the platform has not told it."""
     ended_at: datetime | None = None
+    """When the run ended, kept while it is `CANCEL_UNCLEAR`."""
     cancel_asked: bool = False
+    """Whether we cancel the run ourselves, so that its end is not taken for a person's deed."""
     cancel_again_at: datetime | None = None
+    """When to cancel again if the run goes on."""
     rival_since: datetime | None = None
+    """When we claimed, where the list showed more than one run that may be what came of our claim: all of them must end
+    before we start again."""
     status: str = ""
+    """The platform's own word for the run's status, as last told."""
     status_known: bool = True
+    """Whether that status is one that the platform documents."""
     withdrawn: tuple[str, ...] = ()
+    """Ids of Fabric's jobs that the run was started for and that were taken back since; where it covers nothing else,
+    the run is to be cancelled."""
     failing_since: datetime | None = None
     """Since when polls and look-ups of the run fail; None while the platform answers them."""
 
 
 class Paused(Value, frozen=True, tag="paused", tag_field="hold"):
-    """A person paused it: nothing is started, nothing forgotten."""
+    """A person paused the target: nothing is started, nothing forgotten."""
 
     since: datetime
+    """When the pause began."""
 
 
 class Blocked(Value, frozen=True, tag="blocked", tag_field="hold"):
-    """Something must be repaired; probed again at `probe_at`. `stuck`: by a run that does not end, until it does."""
+    """Something must be repaired before a start can succeed; the target probes by itself whether it was."""
 
     since: datetime
+    """When the block began: the longer it lasts, the less often it is probed."""
     reason: str
+    """The platform's refusal, in words for people."""
     probe_at: datetime
+    """When to try again."""
     stuck: bool = False
+    """Whether a run that does not end is the reason: then the block lasts until that run ends."""
     capped: bool = False
     """Nothing is wrong: a cap of starts a day is reached. The block is over when the day is, or the cap is raised."""
 
 
 class Cancelled(Value, frozen=True, tag="cancelled", tag_field="hold"):
-    """A person cancelled our run; `since` is its end. A later signal, `refresh` or `resume` lifts it."""
+    """A person cancelled our run. A later signal, `refresh` or `resume` lifts the hold."""
 
     since: datetime
+    """The end of the run that was cancelled."""
 
 
 Hold = Paused | Blocked | Cancelled
@@ -197,30 +222,43 @@ class JudgedBy(Value, frozen=True):
 
 
 class State(Value, frozen=True):
-    """All that is known about one target; stored as one record under optimistic concurrency.
-
-    `again_at`: its sources are new since a while before, and then no older release takes their events for nobody's.
-    """
+    """All that is known about one target; stored as one record under optimistic concurrency."""
 
     owed: Owed | None = None
+    """The signals that neither the run nor a finished run covers; None: there are none."""
     run: Run | None = None
+    """The one run of the target; None: none is claimed, goes on or is looked for."""
     fresh_as_of: datetime | None = None
+    """The claim of the last successful run: the view has what its sources had then; None: no run succeeded yet."""
     full_as_of: datetime | None = None
+    """The same of the last successful run that was full."""
     last_claim_at: datetime | None = None
+    """When a start was claimed last, from which the minimum interval counts."""
     failures: int = 0
+    """Runs that failed since the last success, for the backoff and for `after_failures`."""
     refusals: int = 0
+    """Starts that were refused since one was accepted last, for the backoff."""
     not_before: datetime | None = None
+    """Before this nothing is started: a backoff, or a time that the platform asked for."""
     hold: Hold | None = None
+    """Why nothing is started until somebody, or something, lifts the hold; None: starts go on."""
     last_error: str = ""
+    """The last error of a start, a poll, a look-up or a run, in words for people; a success clears it."""
     planned_until: datetime | None = None
+    """Up to when the target's schedules were turned into signals; None: never."""
     definition: str = ""
+    """Digests of the sources and schedules that the record was planned for (`Target.definition`); empty: none yet."""
     again_at: datetime | None = None
+    """When to signal again after the sources changed: by then no worker of an older package is left that ignores their
+    events."""
     wake_at: datetime | None = None
+    """When the record is due, as the store's index has it; None: only when something happens."""
     wakes: tuple[datetime, ...] = ()
+    """When the wakes that are on their way come due (rule 13)."""
     known_over: tuple[str, ...] = ()
     """Ids of the last runs whose end an answer told us: a later run of ours was skipped for none of these (rule 9)."""
     proven_as_of: datetime | None = None
-    """The view held what its sources had then, by the platform's own metadata; it covers no later signal."""
+    """When the view held what its sources had, by the platform's own metadata; later signals are not covered."""
     told_of: str = ""
     """The version of the view whose proof followers were told of last."""
     disproved: bool = False
@@ -236,7 +274,7 @@ class State(Value, frozen=True):
     outbox: Outbox = Outbox()
     """All that a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
     told_late: bool = False
-    """Somebody was told that the target is beyond its objective, and not yet that it no longer is."""
+    """Whether the outcome event was sent that says that the target is beyond its objective, and not yet its end."""
     place: Place | None = None
     """Its number in the queue of its identity (design, section 4.1), while it waits to start or to poll a run."""
     today: Day | None = None
@@ -244,7 +282,7 @@ class State(Value, frozen=True):
 
     @property
     def situation(self) -> Situation:
-        """Where its run stands; `IDLE` without one."""
+        """The run's situation; `IDLE` where there is no run."""
         return self.run.situation if self.run else Situation.IDLE
 
 
@@ -301,40 +339,55 @@ class Deployment(Value, frozen=True):
 
 
 class Wake(Value, frozen=True):
-    """A delayed message to look at one target at `due`; `version` is that of the record its sender read."""
+    """A delayed message to reconcile one target."""
 
     key: str
+    """The key of the target's record."""
     due: datetime
+    """When the message is to arrive; the record names the wake by this time."""
     version: str
+    """The version of the record that the sender read: a wake that overtakes its save finds the record at it."""
 
 
 class Outcome(StrEnum):
     """How a run ended for us."""
 
     SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
+    FAILED = "failed"  # also ours past its timeout, which we cancelled, and ours that vanished
+    SKIPPED = "skipped"  # the platform did not run it, because another run was there
+    CANCELLED = "cancelled"  # by a person, or by us because its jobs were withdrawn
     LOST = "lost"  # a foreign run that can no longer be followed
     PROVEN = "proven"  # no run of ours: the view holds what was owed, by the platform's own metadata
     SPARED = "spared"  # no run at all: a refresh would have read nothing new
 
 
 class Ended(Value, frozen=True):
-    """One line of a target's history. `jobs`: Fabric's, whose signals the run was to cover."""
+    """A line of a target's history: a run that ended, or a refresh that was not needed."""
 
     token: str
+    """The token of the claim; for a refresh that was not needed, what showed that."""
     outcome: Outcome
+    """How the run ended."""
     claimed_at: datetime
+    """`Run.claimed_at`; for a refresh that was not needed, the time as of which the view was fresh."""
     ended_at: datetime
+    """When the run ended, by the platform's clock where the platform told it, else when we heard of it."""
     run_id: str = ""
+    """The platform's id of the run; empty where there was none."""
     foreign: bool = False
+    """Whether the run was someone else's, or could not be told from such a run."""
     full: bool = False
+    """Whether the run refreshed everything."""
     signals: int = 0
+    """How many signals the run was to cover, at least (`Owed.at_least`)."""
     reasons: tuple[str, ...] = ()
+    """The first few different reasons of those signals."""
     error: str = ""
+    """Why the run failed, in the platform's words; empty where it did not."""
     dpu_seconds: float | None = None
+    """What Glue charges the run by; None where the platform tells no cost."""
     jobs: tuple[str, ...] = ()
+    """Ids of Fabric's jobs whose signals the run was to cover."""
     oldest: datetime | None = None
     """When the oldest signal came that the run was to cover; a line from before there was this field does not say."""
     versions: dict[str, str] = msgspec.field(default_factory=dict)

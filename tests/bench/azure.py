@@ -312,11 +312,11 @@ def _shell(
     def world(_: Configuration, __: Deadline) -> Ports:
         return Ports(Cloud.AZURE, store, platform or NoPlatform(), waker, clock, lambda: "token", lambda _: None)
 
-    def graves(_: Deadline) -> Any:
+    def dead_letters(_: Deadline) -> Any:
         raise AssertionError("every event can be read")
 
     read: Callable[[], Configuration] = lambda: configuration  # noqa: E731 - it is what is wanted
-    return Shell(read, world, graves, Telemetry())
+    return Shell(read, world, dead_letters, Telemetry())
 
 
 def _configuration() -> str:

@@ -478,11 +478,11 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     def down(*_: object) -> Any:
         raise StoreDownError(f"reading with {secret}")
 
-    graves = Graves()
+    dead_letters = Graves()
     shell = Shell(
         host.configuration,
         replace(host.world, store=SimpleNamespace(load=down, load_many=down)),
-        graves,
+        dead_letters,
         SimpleNamespace(hasten=lambda _: None),
         Telemetry("unstale-app", Redactor([secret])),
         redactor=Redactor([secret]),
@@ -491,7 +491,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
         shell.answer({"refresh": "daily"}, Plenty())
     message = {"MessageId": "1", "ReceiptHandle": "r", "Body": json.dumps({"refresh": secret}), "Attributes": {}}
     shell.answer(sqs_event([message | {"MD5OfBody": ""}], host.aws.queues["events"].arn), Plenty())
-    said = [str(caught.value), *graves.why]
+    said = [str(caught.value), *dead_letters.why]
     assert len(said) == 2
     assert all("***" in each and "planted" not in each for each in said), said
 

@@ -35,6 +35,7 @@ def concerned(*names: str, room: int) -> Stage:
     stage = Stage(*(a_target(name, on=(S3ObjectCreated(name), SHARED), policy=later) for name in names))
     for name in names:
         stage.put(State(), name)
+    stage.plan()
     stage.store.before_save = lambda _key: stage.at(stage.clock.monotonic() + 1)
     stage.engine._ends_at = room
     return stage

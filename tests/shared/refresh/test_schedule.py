@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.refresh import schedule
-from shared.refresh.schedule import check, latest_due, next_after
+from shared.refresh.schedule import latest_due, next_after
 from shared.targets import Schedule
 
 
@@ -324,18 +324,31 @@ def test_in_utc_each_minute_is_judged_by_its_fields(fields: tuple[str, ...], sta
     assert list(times(" ".join(fields), "UTC", after, until)) == plain
 
 
+def fault_of(written: Schedule) -> str | None:
+    """What a person is told of a schedule; None if it is good."""
+    for found, expected in (
+        (written.cron, schedule.expected_cron(written.cron)),
+        (written.timezone, schedule.expected_timezone(written.timezone)),
+    ):
+        if expected:
+            return f"found {found!r}, expected {expected}"
+    return None
+
+
 def test_what_is_wrong_is_said_in_words() -> None:
     """The words name what was found, and what to write instead."""
-    assert check(Schedule("0 6 * * *", "Europe/Berlin")) is None
-    assert check(Schedule("0 25 * * *")) == "found '0 25 * * *', expected another hour (0-23)"
-    assert check(Schedule("0 6 * * *", "Mars")) == "found 'Mars', expected an IANA time zone such as \"Europe/Berlin\""
+    assert fault_of(Schedule("0 6 * * *", "Europe/Berlin")) is None
+    assert fault_of(Schedule("0 25 * * *")) == "found '0 25 * * *', expected another hour (0-23)"
+    assert (
+        fault_of(Schedule("0 6 * * *", "Mars")) == "found 'Mars', expected an IANA time zone such as \"Europe/Berlin\""
+    )
 
 
 @given(st.text("*/-,0123456789 LWMONJAN#?", max_size=20) | st.text(max_size=300), st.text(max_size=40))
 def test_whatever_is_written_is_judged(cron: str, timezone: str) -> None:
     """Any text is a schedule that comes due, or told to be none; it never breaks what reads it."""
     for written in (Schedule(cron, timezone), Schedule(cron)):
-        if check(written) is None:
+        if fault_of(written) is None:
             due = next_after(written, at("01-01 00:00"))
             assert due
             assert due > at("01-01 00:00")
