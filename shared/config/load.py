@@ -82,13 +82,18 @@ _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
 
 class Problem(Value, frozen=True):
-    """One thing that is wrong: where, what was found there, and what is expected instead."""
+    """A mistake of a configuration file, as people are told it."""
 
     file: str
+    """The name of the file in messages."""
     line: int
+    """The line of the key, from 1, or of the nearest thing around it that is there."""
     key: str
+    """The key, dotted; empty where the whole file is meant."""
     found: str
+    """The text of the file there, in words."""
     expected: str
+    """The text to write instead, in words: the cure."""
 
     def __str__(self) -> str:
         """`unstale.toml:12: targets.daily.quiet_period: found 30, expected a duration such as "30s", "10m", "6h"`."""
@@ -112,15 +117,20 @@ class FabricSettings(Value, frozen=True):
     """How Microsoft Fabric is called: as whom, with which form of its addresses, and how fast."""
 
     identity: Literal["managed-identity", "service-principal", "user"] = "managed-identity"
+    """The identity that calls Fabric."""
     url_form: Literal["query", "path"] = "query"
+    """Which of the two documented forms the addresses of calls have."""
     pace: Limits = FABRIC_PACE
+    """How many calls a minute, and runs at a time, the identity is allowed."""
 
 
 class SignalSource(Value, frozen=True):
     """A sender of custom events: an AWS account, and the source that its events name."""
 
     account: str
+    """The id of the AWS account, 12 digits."""
     source: str
+    """The `source` of its events, as EventBridge has it."""
 
 
 class DeploymentSettings(Value, frozen=True):
@@ -138,11 +148,17 @@ class Configuration(Value, frozen=True, dict=True):
     """The targets to keep fresh, and how, free of contradictions; without `workload` Fabric's endpoints are off."""
 
     targets: tuple[Target, ...]
+    """All targets, of both clouds, in the order of the file."""
     fabric: FabricSettings = FabricSettings()
+    """How Microsoft Fabric is called."""
     workload: Workload | None = None
+    """The jobs that Fabric may ask for; None: the endpoints are off."""
     glue: Limits = Limits()
+    """How many calls a minute, and runs at a time, the Lambda's role is allowed."""
     deployment: DeploymentSettings = DeploymentSettings()
+    """Settings of the deployment as a whole."""
     destinations: tuple[Destination, ...] = ()
+    """Where outcome events go, of both clouds, in the order of the file."""
     generation: datetime = datetime.min.replace(tzinfo=UTC)
     """When the package was made that has this configuration (`shared.config.generation`); not part of the file."""
 
@@ -239,6 +255,7 @@ def _decoded(content: str | bytes, file: str) -> str:
 
 
 def _parsed(text: str, file: str) -> dict[str, Any]:
+    """Parse TOML. What `tomllib` refuses is told with its line; a number of thousands of digits is refused, too."""
     try:
         return tomllib.loads(text)
     except ValueError as error:  # a number of thousands of digits is one, too
@@ -251,13 +268,19 @@ class _Understood(NamedTuple):
     """A document as it was understood: the configuration is to be used only if there are no mistakes."""
 
     configuration: Configuration
+    """The configuration, which lacks what could not be read."""
     mistakes: list[Mistake]
+    """All mistakes, in no order."""
     file: File
+    """The tables, as far as they could be read."""
     entries: list[Entry]
+    """The targets, as far as they could be read."""
     defaults: Policy
+    """The policy of targets that say nothing else."""
 
 
 def _understood(document: dict[str, Any]) -> _Understood:
+    """Read the tables, make targets of them, and hold them to the rules; mistakes do not end the reading."""
     file, mistakes = read(document)
     defaults = _policy(file.defaults, Policy())
     entries = [_entry(name, table, file, defaults) for name, table in file.targets.items()]
@@ -296,6 +319,7 @@ def _entry(name: str, table: AnyTarget, file: File, defaults: Policy) -> Entry:
 
 
 def _policy(table: Timing, base: Policy) -> Policy:
+    """Put what a table says over what holds anyway; `off` is no look at all."""
     said: dict[str, Any] = {key: getattr(table, key) for key in Timing.__struct_fields__}
     said = {key: value for key, value in said.items() if value is not UNSET}
     for key in LIMITS.keys() & said.keys():
@@ -304,16 +328,19 @@ def _policy(table: Timing, base: Policy) -> Policy:
 
 
 def _pace(table: FabricTable | GlueTable) -> Limits:
+    """Read the limits of one identity; a limit that the file leaves out is none."""
     said = (table.starts_per_minute, table.polls_per_minute, table.max_running)
     return Limits(*(limit or None for limit in said))
 
 
 def _deployment(table: DeploymentTable) -> DeploymentSettings:
+    """Read the settings of the deployment; whatever the file leaves out is empty, or no limit."""
     senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
     return DeploymentSettings(table.stack or "", senders, table.max_starts_per_day or None)
 
 
 def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:
+    """Make a schedule, if there is a cron expression; the time zone is UTC where the file names none."""
     if not cron:
         return None
     # Encoding leaves out a default only if it is the very object: UTC that is spelled out must have the same digest.
@@ -352,6 +379,7 @@ def _sources(on: OnTable) -> list[Source]:
 
 
 def _workload(table: WorkloadTable) -> Workload:
+    """Read the jobs of Fabric. Ids have no case, so they are compared in lower case."""
     jobs = [WorkloadJob(job.item_type, job.job_type, job.target, (job.item or "").lower()) for job in table.jobs]
     return Workload(tuple(jobs), tuple(dict.fromkeys(tenant_id(tenant) for tenant in table.tenants or ())))
 

@@ -41,8 +41,11 @@ class Mistake(NamedTuple):
     """A mistake of the file at one key."""
 
     path: Path
+    """The keys, and positions in lists, that lead there from the top of the file."""
     found: str
+    """The text of the file there, in words."""
     expected: str
+    """The text to write instead, in words."""
 
 
 def read(document: dict[str, Any]) -> tuple[File, list[Mistake]]:
@@ -73,6 +76,7 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def _readable_parts(document: dict[str, Any]) -> File:
+    """Read each part of a broken file by itself, so that rules can be told of all that is readable."""
     tables = document.get("targets")
     targets = {
         name: _read_part(table, AnyTarget, None) for name, table in (tables.items() if isinstance(tables, dict) else ())
@@ -89,6 +93,7 @@ def _readable_parts(document: dict[str, Any]) -> File:
 
 
 def _read_part(value: object, kind: Any, otherwise: T) -> Any | T:
+    """Read a part of a broken file, or take what holds without that part."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -105,6 +110,7 @@ def _mistakes(value: object, kind: Any, path: Path) -> Iterator[Mistake]:
 
 
 def _mistakes_inside(value: object, kind: Any, path: Path) -> Iterator[Mistake]:
+    """Look for departures inside a list, a table of names, a target or a table."""
     if isinstance(value, list) and get_origin(kind) is list:
         for position, entry in enumerate(value):
             yield from _mistakes(entry, get_args(kind)[0], (*path, position))
@@ -120,6 +126,7 @@ def _mistakes_inside(value: object, kind: Any, path: Path) -> Iterator[Mistake]:
 
 
 def _mistakes_in_target(value: dict[str, Any], path: Path) -> Iterator[Mistake]:
+    """Tell the departures of a target by its kind; without a known kind only the kind is told."""
     kinds = _kinds_of_target()
     found = value.get("kind")
     if isinstance(found, str) and found in kinds:
@@ -129,6 +136,7 @@ def _mistakes_in_target(value: dict[str, Any], path: Path) -> Iterator[Mistake]:
 
 
 def _mistakes_in_table(value: dict[str, Any], table: type[Table], path: Path) -> Iterator[Mistake]:
+    """Tell unknown keys, keys that are missing, and values that do not fit."""
     for key in value:
         if key not in _keys(table):
             yield Mistake((*path, key), "an unknown key", _meant(key, table))
@@ -151,20 +159,24 @@ def _meant(key: str, table: type[Table]) -> str:
 
 
 def _kinds_of_target() -> dict[str, type[Table]]:
+    """The kinds of targets, by the names that the file gives them."""
     return {str(table.__struct_config__.tag): table for table in get_args(AnyTarget)}
 
 
 def _keys(table: type[Table]) -> list[str]:
+    """The keys of a table, the one that tells its kind included."""
     tag = table.__struct_config__.tag_field
     return [*([tag] if tag else []), *(field.name for field in _fields(table))]
 
 
 @cache
 def _fields(table: type[Table]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a table with their types, which are resolved once."""
     return msgspec.structs.fields(table)  # resolves all annotations, each time
 
 
 def _is_table(kind: Any) -> bool:
+    """Whether a type is one of our tables."""
     return isinstance(kind, type) and issubclass(kind, Table)
 
 

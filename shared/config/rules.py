@@ -100,11 +100,14 @@ def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> 
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A target as the file has it and as it is meant; `sources` are those of `on`, each with its position there."""
+    """A target as the file has it and as it is meant."""
 
     table: TargetTable
+    """The target's table, where `UNSET` tells what the file leaves out."""
     target: Target
+    """The target that is made of the table and the defaults."""
     sources: tuple[tuple[int, Source], ...]
+    """The sources of `on`, each with its position in that list."""
 
     @property
     def path(self) -> Path:
@@ -127,6 +130,7 @@ class Names:
             yield Mistake(path, f"{shown(name)}, which is on {self.targets[name].cloud}", f"a target on {cloud}")
 
     def _close_to(self, name: str) -> str:
+        """Name the target that was most likely meant."""
         from difflib import get_close_matches  # noqa: PLC0415 - only a bad file pays for it
 
         close = get_close_matches(name, self.all, n=1)
@@ -180,6 +184,7 @@ def timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
 
 
 def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+    """Tell each duration of the file that is outside of its limits."""
     for key, (least, most) in LIMITS.items():
         said, duration = getattr(table, key), getattr(policy, key)
         if said is not UNSET and duration is not None and not least <= duration <= most:
@@ -363,6 +368,7 @@ def workload(table: WorkloadTable, names: Names) -> Iterator[Mistake]:
 
 
 def _parameter_value(kind: str, value: object, path: Path) -> Iterator[Mistake]:
+    """Tell a value that does not fit its parameter's type. Python's bool is an int, and TOML's is not."""
     types, expected = _TYPES_OF_PARAMETER.get(kind, ((object,), ""))
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
         yield Mistake(path, shown(value), f"{expected}, as its type says")
@@ -387,6 +393,7 @@ def _table_of_own_item(target: Target, source: Source) -> bool:
 
 
 def _other_than_own(target: Target, source: Source) -> str:
+    """Say what to write instead of a source that the target's own refresh sets off."""
     if isinstance(source, GlueTableChanged | IcebergChanged):
         return "a table other than the view"
     if isinstance(source, S3ObjectCreated):

@@ -27,6 +27,7 @@ def _whole(least: int, most: int) -> Meta:
 
 
 def _about(description: str) -> Meta:
+    """A description for the JSON Schema, which editors show."""
     return Meta(description=description)
 
 
@@ -67,6 +68,7 @@ def within(key: str) -> str:
 
 
 def _limited(key: str) -> Meta:
+    """A duration within the limits of the key of this name."""
     return _text("[0-9]{1,8}[smhd]" + ("|off" if key == "look" else ""), within(key))
 
 

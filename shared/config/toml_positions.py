@@ -49,6 +49,7 @@ def nearest_line(lines: dict[Path, int], path: Path) -> int:
 
 
 def _tokens(text: str) -> list[_Token]:
+    """Cut a text into tokens, each with its line; strings and comments are one token each."""
     tokens, line = [], 1
     for match in _TOKEN.finditer(text):
         kind, found = match.lastgroup or "", match.group()
@@ -69,13 +70,16 @@ class _Reader:
 
     @property
     def next(self) -> _Token:
+        """The next token, which stays."""
         return self.tokens[self.at]
 
     def take(self) -> _Token:
+        """The next token, which is done with."""
         self.at += 1
         return self.tokens[self.at - 1]
 
     def read(self) -> dict[Path, int]:
+        """Read a document: headers, and pairs below the last header."""
         table: Path = ()
         while self.next.kind:
             if self.next.kind == "\n":
@@ -106,9 +110,11 @@ class _Reader:
         return path
 
     def inside_list(self, path: Path) -> Path:
+        """The last table of a list, where the path names a list of tables; else the path itself."""
         return (*path, self.last_of_list[path]) if path in self.last_of_list else path
 
     def key(self) -> list[str]:
+        """A dotted key: its parts, without the dots."""
         parts = [self.part()]
         while self.next.kind == ".":
             self.take()
@@ -116,10 +122,12 @@ class _Reader:
         return parts
 
     def part(self) -> str:
+        """A part of a key, bare or quoted; `tomllib` resolves the escapes of a quoted part."""
         token = self.take()
         return str(tomllib.loads(f"key = {token.text}")["key"]) if token.kind == "quoted" else token.text
 
     def pair(self, table: Path) -> None:
+        """A key and its value; every part of a dotted key is at the line of the key."""
         line, path = self.next.line, table
         for part in self.key():
             path = (*path, part)
@@ -128,6 +136,7 @@ class _Reader:
         self.value(path)
 
     def value(self, path: Path) -> None:
+        """A value of any kind; only lists and inline tables have places inside."""
         if self.next.kind == "[":
             self.entries(path)
         elif self.next.kind == "{":
@@ -137,6 +146,7 @@ class _Reader:
                 self.take()
 
     def entries(self, path: Path) -> None:
+        """A list: each entry has its own line."""
         self.take()
         position = 0
         while self.next.kind != "]":
@@ -148,6 +158,7 @@ class _Reader:
         self.take()
 
     def inline_table(self, path: Path) -> None:
+        """An inline table: its pairs."""
         self.take()
         while self.next.kind != "}":
             if self.next.kind in {"\n", ","}:

@@ -132,6 +132,7 @@ def _affixes(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
 
 
 def _odd(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator[tuple[bool, str]]:
+    """Each reason why no key can have this prefix or suffix, with what to write instead."""
     holder = source.bucket if isinstance(source, S3ObjectCreated) else source.container
     inside = "the key within the bucket" if isinstance(source, S3ObjectCreated) else "the path within the container"
     example = '"orders/"' if key == "prefix" else '".parquet"'
