@@ -139,15 +139,12 @@ def _in_turn(state: State, context: Context, action: Action, now: datetime, gate
     """Let an action that is due through if the identity allows the call now (section 4.1)."""
     if gate.identity is None:
         return action
-    match action:
-        case Start():
-            return _start_in_turn(state, context, action, now, gate)
-        case Poll() | LookUp():
-            return _by_place(state, action, Call.POLL, now, gate)
-        case Cancel():
-            silent_until = pace.silent_until(gate.identity, Call.POLL)
-            return Wait(silent_until) if silent_until and silent_until > now else action
-    return action
+    if isinstance(action, Start):
+        return _start_in_turn(state, context, action, now, gate)
+    if isinstance(action, Cancel):
+        silent_until = pace.silent_until(gate.identity, Call.POLL)
+        return Wait(silent_until) if silent_until and silent_until > now else action
+    return _by_place(state, action, Call.POLL, now, gate)
 
 
 def _start_in_turn(state: State, context: Context, start: Start, now: datetime, gate: Gate) -> Action:

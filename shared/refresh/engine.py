@@ -185,7 +185,6 @@ class Engine:
         self.ports = ports
         self._ends_at = ends_at
         self._standing = standing
-        self._admission = Admission(ports.store, ports.clock, ports.pause, package.limits)
         outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
         wanted = (kind for destination in package.destinations for kind in destination.kinds)
         self._wanted = frozenset(wanted if outcomes else ())
@@ -217,6 +216,11 @@ class Engine:
         known = deployment.change(self.ports.store, partial(edition.note_tick, package=self.package, now=now))
         self._standing = edition.standing(known, self.package, now)
         return known
+
+    @cached_property
+    def _admission(self) -> Admission:
+        """The doorkeeper of the platform. Made by the first who may call it."""
+        return Admission(self.ports.store, self.ports.clock, self.ports.pause, self.package.limits)
 
     @cached_property
     def looks(self) -> Looks | None:
@@ -345,7 +349,8 @@ class Engine:
                 state = self._with_success(state, folded.ended, target, now)
         if self.ports.looks and target.policy.look:
             state = note_startable(state, now)
-        state = pace.lift_cap(state, now)
+        if state.hold is not None:
+            state = pace.lift_cap(state, now)
         if may_call and state.outbox != NOTHING_TO_TELL:
             state = replace(state, outbox=take(state.outbox, now))
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)

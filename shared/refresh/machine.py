@@ -309,7 +309,7 @@ def _probe(state: State, _given: ProbeAsked | ResumeAsked, _context: Context, no
     hold, run = state.hold, state.run
     if isinstance(hold, Cancelled):
         hold = None
-    if isinstance(hold, Blocked):
+    if isinstance(hold, Blocked) and not hold.capped:
         hold = replace(hold, probe_at=now)
         if run and run.situation is not Situation.CLAIMED:
             run = replace(run, next_look_at=now)

@@ -158,10 +158,8 @@ PACE_MUTANTS = (
     # --- Polls and people --------------------------------------------------------------------------------------------
     Mutant(15, "polls have places of their own, so that all runs fit", tales.more_runs_than_polls, """
         decide:
-        - case Poll() | LookUp():
-        + case Poll():
-        +     return action
-        + case LookUp():
+        - return _by_place(state, action, Call.POLL, now, gate)
+        + return action
         """),
     Mutant(15, "... and a silence: a refused poll must not silence starts", tales.polls_are_refused, """
         admission:

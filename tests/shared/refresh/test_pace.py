@@ -186,6 +186,13 @@ def test_a_raise_moves_only_what_is_still_to_come() -> None:
     assert time_of(raised, 400) < time_of(queue, 400)
 
 
+def test_a_limit_that_is_lowered_in_a_silence_moves_nobody_before_its_end() -> None:
+    """The place that is served at the end of the silence stays the first."""
+    queue = refuse(begun(50, taken=50), 7, at(100), 50, at(10))
+    lower = current(queue, 10, at(20))
+    assert (lower.serves, time_of(lower, 7), time_of(lower, 8)) == (7, at(100), at(106))
+
+
 def test_a_minute_after_a_silence_raises() -> None:
     """While the identity is silent nothing is sent, so that a minute of it shows nothing."""
     queue = refuse(begun(50, taken=500), 1, at(100), 50, at(5))

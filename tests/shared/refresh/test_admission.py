@@ -1,0 +1,267 @@
+"""What the engine reads and writes of an identity before and after a call: places, caps, conflicts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.refresh import records
+from shared.refresh.deployment import ATTEMPTS, ContendedError
+from shared.refresh.engine import Engine
+from shared.refresh.failure import FailureKind
+from shared.refresh.identity import Call, Day, Identity, Place, RunningClaim
+from shared.refresh.inputs import ProbeAsked, ResumeAsked
+from shared.refresh.ports import Conflict, Started
+from shared.refresh.state import Blocked, Owed, Situation, State
+from shared.targets import Cloud, Limits
+from tests.support.core import LOST_ANSWER, NOON, POLICY, ScriptedPlatform, Stage, a_run, a_target, at, failure
+
+OWED = Owed(at(-100), at(-100), reasons=("why",))
+READY = State(owed=OWED, wake_at=NOON)
+KEY = records.identity_key("role")
+MIDNIGHT = at(43200)
+
+
+def limited(limits: Limits, *targets: Any, pauses: list[timedelta] | None = None, **answers: list[Any]) -> Stage:
+    """A stage whose identity has these limits; starts are accepted unless the script says otherwise."""
+    stage = Stage(*targets, platform=ScriptedPlatform(**{"start": [Started("r1", NOON)], **answers}))
+    package = replace(stage.configuration.package(Cloud.AWS), limits=limits)
+    ports = replace(stage.world, pause=(pauses if pauses is not None else []).append)
+    stage.engine = Engine(package, ports)
+    return stage
+
+
+def known(stage: Stage) -> Identity:
+    """The identity's record."""
+    return records.read_identity(stage.store.load(KEY).body)
+
+
+def test_a_start_reads_deployment_and_identity_together() -> None:
+    """One batch; the place is saved before the claim, the claim before the start."""
+    stage = limited(Limits())
+    stage.put(READY)
+    batches: list[tuple[str, ...]] = []
+    load_many = stage.store.load_many
+
+    def noting(keys: Any) -> Any:
+        batches.append(tuple(keys))
+        return load_many(batches[-1])
+
+    stage.store.load_many = noting  # type: ignore[method-assign]
+    saved: list[str] = []
+    stage.store.before_save = lambda key: saved.append(f"{key} {len(stage.calls())}")
+    stage.engine.reconcile(stage.target())
+    assert batches == [(records.DEPLOYMENT_KEY, KEY)]
+    ours = [entry for entry in saved if not entry.startswith(f"{records.DEPLOYMENT_KEY} ")]
+    assert ours[:2] == [f"{KEY} 0", f"{stage.target().key} 0"]
+    assert stage.calls() == ["start"]
+    assert stage.state().place is None
+
+
+def test_a_place_is_kept_by_a_refused_start_and_waited_for() -> None:
+    """The refused place is the one that is served when the silence ends; another target's comes after it."""
+    throttled = [failure(FailureKind.THROTTLED, after=90), Started("r1", NOON)]
+    stage = limited(Limits(), a_target(), a_target("other"), start=throttled)
+    stage.put(READY)
+    stage.put(READY, "other")
+    stage.engine.reconcile(stage.target())
+    assert stage.state().place == Place(Call.START, 0)
+    assert stage.state().wake_at == at(90)
+    stage.engine.reconcile(stage.target("other"))
+    wake_at = stage.state("other").wake_at
+    assert wake_at
+    assert at(91) < wake_at < at(93)
+    stage.at(90)
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["start", "start"]
+
+
+def test_a_conflict_over_the_identity_takes_the_next_place_after_a_pause() -> None:
+    """Nobody's number is taken twice."""
+    pauses: list[timedelta] = []
+    stage = limited(Limits(), pauses=pauses)
+    stage.put(READY)
+    beaten: list[str] = []
+
+    def first(key: str) -> None:
+        if key == KEY and not beaten:
+            beaten.append(key)
+            stage.store.save(stage.store.load(KEY), records.write(Identity()), None)
+            raise Conflict(key)
+
+    stage.store.before_save = first
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["start"]
+    assert pauses == [timedelta(milliseconds=100)]
+
+
+def test_an_identity_that_moves_on_at_every_attempt_sends_the_delivery_back() -> None:
+    """Nothing is sent, and nothing is lost. Pauses grow to a second."""
+    pauses: list[timedelta] = []
+    stage = limited(Limits(), pauses=pauses)
+    stage.put(READY)
+
+    def always_first(key: str) -> None:
+        if key == KEY:
+            raise Conflict(key)
+
+    stage.store.before_save = always_first
+    with pytest.raises(ContendedError, match=f"{KEY} moved on {ATTEMPTS} times"):
+        stage.engine.reconcile(stage.target())
+    assert stage.calls() == []
+    assert pauses[:5] == [timedelta(milliseconds=wait) for wait in (100, 200, 400, 800, 1000)]
+
+
+def test_who_must_not_call_takes_no_place() -> None:
+    """The wake that the save sends sees to it."""
+    stage = limited(Limits())
+    stage.put(READY)
+    stage.engine.reconcile(stage.target(), may_call=False)
+    assert known(stage) == Identity()
+
+
+# --- Starts on a day -------------------------------------------------------------------------------------------------
+
+
+def test_a_target_beyond_its_starts_of_a_day_is_blocked_until_midnight() -> None:
+    """With the reason; the record counts. `resume` does not help, a person's `refresh` does."""
+    target = a_target(policy=replace(POLICY, max_starts_per_day=2))
+    stage = limited(Limits(), target)
+    stage.put(replace(READY, today=Day(NOON.date(), 2)))
+    stage.engine.reconcile(stage.target())
+    hold = stage.state().hold
+    assert isinstance(hold, Blocked)
+    assert (hold.since, hold.probe_at, hold.capped) == (NOON, MIDNIGHT, True)
+    assert "max_starts_per_day" in hold.reason
+    stage.at(60)
+    stage.engine.reconcile(stage.target(), (ResumeAsked(),))
+    assert stage.calls() == []
+    assert stage.state().hold == hold
+    stage.engine.reconcile(stage.target(), (ProbeAsked(),))
+    assert stage.calls() == ["start"]
+    assert (stage.state().today, stage.state().hold) == (Day(NOON.date(), 3), None)
+
+
+def test_the_next_day_a_blocked_target_is_started() -> None:
+    """It is probed at 00:00 UTC, and counts anew."""
+    target = a_target(policy=replace(POLICY, max_starts_per_day=2))
+    stage = limited(Limits(), target)
+    stage.put(replace(READY, today=Day(NOON.date(), 2)))
+    stage.engine.reconcile(stage.target())
+    stage.clock.time = MIDNIGHT
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["start"]
+    assert stage.state().today == Day(MIDNIGHT.date(), 1)
+
+
+def test_the_starts_of_all_targets_are_counted_with_the_identity() -> None:
+    """A start that the platform refused counts for nobody."""
+    limits = Limits(max_starts_per_day=1)
+    stage = limited(limits, a_target(), a_target("other"), start=[failure(), Started("r1", NOON)])
+    stage.put(READY)
+    stage.put(READY, "other")
+    stage.engine.reconcile(stage.target())
+    assert known(stage).today == Day(NOON.date(), 0)
+    stage.at(5)
+    stage.engine.reconcile(stage.target("other"))
+    assert known(stage).today == Day(NOON.date(), 1)
+    stage.at(300)
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["start", "start"]
+    hold = stage.state().hold
+    assert isinstance(hold, Blocked)
+    assert "all targets together" in hold.reason
+
+
+# --- Runs at once ----------------------------------------------------------------------------------------------------
+
+
+def test_no_more_run_at_once_than_a_person_wants() -> None:
+    """The identity lists what runs; who finds it full is silent for a while, with its place, and then looks again."""
+    stage = limited(Limits(max_running=1), a_target(), a_target("other"))
+    stage.put(READY)
+    stage.put(READY, "other")
+    stage.engine.reconcile(stage.target())
+    (entry,) = known(stage).claims
+    assert (entry.key, entry.ends_by) == (stage.target().key, at(3600))
+    stage.at(5)
+    stage.engine.reconcile(stage.target("other"))
+    assert stage.calls() == ["start"]
+    assert stage.state("other").wake_at == at(20)
+    stage.put(State(last_claim_at=NOON))
+    stage.at(20)
+    stage.engine.reconcile(stage.target("other"))
+    assert stage.calls() == ["start", "start"]
+    assert [claim.key for claim in known(stage).claims] == [stage.target("other").key]
+
+
+def test_a_claim_that_another_worker_won_is_not_listed() -> None:
+    """Who loses the claim takes its entry back; what becomes of an unknown outcome is not known, so its entry stays."""
+    stage = limited(Limits(max_running=5))
+    stage.put(READY)
+
+    def another_wins(key: str) -> None:
+        if key == stage.target().key and not stage.state().run:
+            stage.store.before_save = lambda _key: None
+            run = a_run(Situation.CLAIMED, token="another")
+            stage.put(State(run=run, last_claim_at=NOON, wake_at=at(81)))
+            raise Conflict(key)
+
+    stage.store.before_save = another_wins
+    stage.engine.reconcile(stage.target())
+    assert (stage.calls(), known(stage).claims) == ([], ())
+
+
+def test_a_claim_that_took_too_long_is_not_listed() -> None:
+    """Nothing was sent."""
+    stage = limited(Limits(max_running=5))
+    stage.put(READY)
+
+    def slow(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.at(6)
+
+    stage.store.before_save = slow
+    stage.engine.reconcile(stage.target())
+    assert [claim.token for claim in known(stage).claims] == ["t2"]
+    assert stage.calls() == ["start"]
+
+
+def test_a_start_whose_answer_was_lost_stays_listed() -> None:
+    """It may be running."""
+    stage = limited(Limits(max_running=5, max_starts_per_day=5), start=[LOST_ANSWER])
+    stage.put(READY)
+    stage.engine.reconcile(stage.target())
+    assert (len(known(stage).claims), known(stage).today) == (1, Day(NOON.date(), 1))
+
+
+def test_what_is_not_listed_is_not_written() -> None:
+    """A refused start of which the record has no entry any more changes nothing."""
+    stage = limited(Limits(max_running=5), start=[failure()])
+    stage.put(READY)
+
+    def forget(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            listed = known(stage)
+            stage.store.save(stage.store.load(KEY), records.write(replace(listed, claims=())), None)
+
+    stage.store.before_save = forget
+    stage.engine.reconcile(stage.target())
+    assert known(stage).claims == ()
+
+
+def test_an_identity_reads_back_as_written() -> None:
+    """With all that it may hold."""
+    claim = RunningClaim("a", "t1", NOON, at(3600))
+    stage = limited(Limits(starts_per_minute=50, polls_per_minute=50, max_starts_per_day=9, max_running=9))
+    stage.put(READY)
+    stage.engine.reconcile(stage.target())
+    whole = replace(known(stage), claims=(claim,))
+    assert whole.today == Day(NOON.date(), 1)
+    assert records.read_identity(records.write(whole)) == whole
+    assert records.is_other(KEY)
