@@ -16,7 +16,7 @@ from shared.refresh.identity import Call, Day, Identity, Place, RunningClaim
 from shared.refresh.inputs import ProbeAsked, ResumeAsked
 from shared.refresh.ports import Conflict, Started
 from shared.refresh.state import Blocked, Owed, Situation, State
-from shared.targets import Cloud, Limits
+from shared.targets import Cloud, Limits, Target
 from tests.support.core import LOST_ANSWER, NOON, POLICY, ScriptedPlatform, Stage, a_run, a_target, at, failure
 
 OWED = Owed(at(-100), at(-100), reasons=("why",))
@@ -25,9 +25,11 @@ KEY = records.identity_key("role")
 MIDNIGHT = at(43200)
 
 
-def limited(limits: Limits, *targets: Any, pauses: list[timedelta] | None = None, **answers: list[Any]) -> Stage:
+def limited(
+    limits: Limits, *targets: Target, pauses: list[timedelta] | None = None, start: list[Any] | None = None
+) -> Stage:
     """A stage whose identity has these limits; starts are accepted unless the script says otherwise."""
-    stage = Stage(*targets, platform=ScriptedPlatform(**{"start": [Started("r1", NOON)], **answers}))
+    stage = Stage(*targets, platform=ScriptedPlatform(start=start or [Started("r1", NOON)]))
     package = replace(stage.configuration.package(Cloud.AWS), limits=limits)
     ports = replace(stage.world, pause=(pauses if pauses is not None else []).append)
     stage.engine = Engine(package, ports)
