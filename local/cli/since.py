@@ -199,7 +199,7 @@ def _ends(target: Target, signals: list[Signal], run_time: timedelta) -> Iterato
     state, waiting = State(), list(signals)
     now = waiting[0].time if waiting else datetime.max.replace(tzinfo=UTC)
     while True:
-        action = decide(state, context, now, Gate())
+        action = decide(state, context, now, Gate()).action
         if isinstance(action, Start):
             ends_at = now + run_time
             state = _claimed(state, context, now, full=action.full)
