@@ -504,9 +504,13 @@ class Engine:
 
         Who is not current does not know what planning has to do, and leaves the record due soon.
         """
-        soon = None if self.standing.leads(state) else now + self.standing.due_within
         told = (state.outbox.next_at, late_at(state, policy)) if self._wanted else ()
-        return min((time for time in (decision.look_at, soon, *told) if time), default=None)
+        if self.standing.leads(state):
+            times = (decision.look_at, *told)
+        else:  # what the calendar owes is past for as long as nobody current comes, and must not wake anybody at once
+            until = decision.action.until if isinstance(decision.action, Wait) else now
+            times = (until, now + self.standing.due_within, state.outbox.next_at, *told)
+        return min((time for time in times if time), default=None)
 
     def _with_versions(self, target: Target, ended: Ended) -> Ended:
         """A line of history, with the versions that the run has read, where that is known."""

@@ -39,8 +39,9 @@ def followers(count: int) -> Sequence[Target]:
 
 
 def wide(core: Core, script: Script, **world: Any) -> Simulation:
-    """A target with many followers on a slow store, whose invocations last for 14 s."""
-    return deployed(core, "glue", script, make_target("v", "glue", POLICY), *followers(WIDE), ends_within=14.0, **world)
+    """A target with many followers on a slow store, whose invocations last for 14 s unless told otherwise."""
+    world = {"ends_within": 14.0, **world}
+    return deployed(core, "glue", script, make_target("v", "glue", POLICY), *followers(WIDE), **world)
 
 
 def untold(sim: Simulation) -> str:
@@ -88,7 +89,7 @@ def many_look_while_one_tells(core: Core) -> list[str]:
 
 def its_own_start_first(core: Core) -> list[str]:
     """A target that owes more starts again at once after a success, and tells its many followers then."""
-    sim = wide(core, SlowScript(fates={1: Fate(60.0), 2: Fate(5.0)}))
+    sim = wide(core, SlowScript(fates={1: Fate(60.0), 2: Fate(5.0)}), ends_within=60.0)
     arrivals(sim, 1.0, 40.0)
     sim.hub.run(REST)
     first = sim.platform.of(sim.configuration.targets[0])[0]
