@@ -483,7 +483,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
         host.configuration,
         replace(host.world, store=SimpleNamespace(load=down, load_many=down)),
         dead_letters,
-        SimpleNamespace(hasten=lambda _: None),
+        SimpleNamespace(hasten=lambda _: None, send_rests=lambda _record, _rests: None),
         Telemetry("unstale-app", Redactor([secret])),
         redactor=Redactor([secret]),
     )
