@@ -46,9 +46,10 @@ class Lake:
     def use(self, *paths: str) -> None:
         """Deploy a configuration, and wait until all is refreshed and looked at."""
         self.host.configuration = lambda: load(configuration(*paths))
-        self.pass_minutes(40)
-        assert self.host.state("sales").owed is None
-        assert self.host.state("sales").fresh_as_of
+        self.pass_minutes(60)
+        state = self.host.state("sales")
+        assert (state.owed, state.run, state.again_at) == (None, None, None)
+        assert state.fresh_as_of
 
     def pass_minutes(self, minutes: int) -> None:
         """Let ticks come."""
