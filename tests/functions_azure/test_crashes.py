@@ -173,7 +173,7 @@ def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage) -
 # --- Mutants ----------------------------------------------------------------------------------------------------------
 
 
-def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start) -> Turn:
+def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start, _turn: Turn) -> Turn:
     claimed_at = self.ports.clock.now()
     answer = self.ports.platform.start(sight.target, full=start.full)
     claim = Claimed(self.ports.token(), claimed_at, start.full)
