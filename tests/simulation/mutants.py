@@ -278,10 +278,10 @@ MUTANTS = (
         """),
     Mutant(5, "an error of a poll or look-up never ends a run", seeds("lost", kind="lax"), """
         machine:
-        - look_at = poll_at(run, now, None)
+        - return _look_at(state, run, poll_at(run, now, None))
         + if run.run_id:
         +     return _vanish(state, run, failure, context, now)
-        + look_at = poll_at(run, now, None)
+        + return _look_at(state, run, poll_at(run, now, None))
         """),
     Mutant(5, "404 within a grace period included", seeds("unlisted", kind="lax"), """
         machine:
@@ -755,7 +755,7 @@ MUTANTS = (
     Mutant(12, "... and leaves each record that it writes due within a minute",
            scenarios.an_older_worker_writes_before_a_schedule, """
         engine:
-        ~ return min(soon, decision.look_at or soon) => return decision.look_at
+        ~ (until, now + self.standing.due_within, state.outbox.next_at, *told) => (decision.look_at, *told)
         """),
     Mutant(12, "a record that is due and in which it has nothing to do it does not write",
            scenarios.older_ticks_beside_a_schedule, """
