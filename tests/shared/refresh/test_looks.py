@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from shared.refresh import records
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Input, Proven, Reported, Signalled
 from shared.refresh.ports import Phase, Started
-from shared.refresh.state import Outcome, Owed, Signal, Situation, State
+from shared.refresh.state import Deployment, Edition, Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
 from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at, in_situation, report
@@ -193,6 +193,17 @@ def test_followers_are_told_of_a_proof() -> None:
     owed = made.state("monthly").owed
     assert owed
     assert (owed.oldest, owed.reasons) == (at(1), ("after daily",))
+
+
+def test_a_tick_of_an_older_package_looks_at_nothing(stage: LookStage) -> None:
+    """Rule 12: it would miss, and forget, what only the current edition names; the group stays due for that."""
+    package = stage.engine.package
+    later = Deployment(edition=Edition(2, "later", package.generation + timedelta(days=1)))
+    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), records.write(later), None)
+    due_group(stage)
+    Sweep(stage.engine).tick()
+    assert (stage.looks.looked_at, stage.looks.enrolled) == ([], [])
+    assert GROUP in stage.store.due(at(10**6), 99)
 
 
 # --- The tick --------------------------------------------------------------------------------------------------------

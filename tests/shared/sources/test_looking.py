@@ -159,6 +159,35 @@ def test_what_is_enrolled_is_due_at_once_and_once() -> None:
     assert made.stage.store.saves == saves
 
 
+def test_a_group_of_a_later_edition_is_left_alone(lookout: Lookout) -> None:
+    """Rule 12: it may have readers that a worker which froze cannot signal, and must neither miss nor forget."""
+    lookout.looking.enrol(DAILY, 2)
+    assert (lookout.group().edition, due(lookout)) == (2, lookout.group().due_at)
+    lookout.clouds.catalog.put("orders", "s3://a/2.json", 12)
+    before = lookout.group()
+    without = Looking(
+        {},
+        store=lookout.stage.store,
+        sources=lookout.clouds,
+        platform=lookout.stage.platform,
+        clock=lookout.stage.clock,
+        reconcile=lambda *_: None,
+        emit=lambda _: None,
+    )
+    for frozen in (lookout.looking, without):
+        frozen.look(SALES.key, 1)
+    assert (lookout.group(), lookout.clouds.looks) == (before, [])
+    without.look(SALES.key, 2)
+    assert lookout.group().due_at is None  # nobody of the current edition reads it
+
+
+def test_enrolling_for_the_next_edition_makes_no_look_due(lookout: Lookout) -> None:
+    """Only the number changes: a rollout does not look at a thousand sources at once."""
+    before = due(lookout)
+    lookout.looking.enrol(DAILY, 2)
+    assert (due(lookout), lookout.group().edition) == (before, 2)
+
+
 def test_a_target_that_does_not_look_is_left_alone() -> None:
     """`look = "off"`: neither signals nor proofs."""
     off = replace(DAILY, policy=replace(LOOKS, look=None))
