@@ -145,6 +145,8 @@ class Turn(Value, frozen=True):
     """Whether nothing is left to do."""
     looked: bool = False
     """Whether the sources were looked at: once before a start."""
+    may_look: bool = True
+    """Whether there is time for a look before a start."""
     known: Known | None = None
     """The records of deployment and identity as read when a place was taken; None: both are to be read."""
 
@@ -185,6 +187,7 @@ class Engine:
         self.ports = ports
         self._ends_at = ends_at
         self._standing = standing
+        self.postponed: list[Target] = []
         outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
         wanted = (kind for destination in package.destinations for kind in destination.kinds)
         self._wanted = frozenset(wanted if outcomes else ())
@@ -234,7 +237,13 @@ class Engine:
     # --- One target --------------------------------------------------------------------------------------------------
 
     def reconcile(
-        self, target: Target, happened: Sequence[Input] = (), *, may_call: bool = True, force: bool = False
+        self,
+        target: Target,
+        happened: Sequence[Input] = (),
+        *,
+        may_call: bool = True,
+        may_look: bool = True,
+        force: bool = False,
     ) -> bool:
         """Fold what happened, then do what is due until nothing is; returns once everything is saved.
 
@@ -244,11 +253,12 @@ class Engine:
                                                                     | conflict: someone else saved v2
                                                                     +-> read v2 -> fold anew, if it still concerns v2
 
-        Without `may_call` nothing is sent to the platform: the wake that the save sends sees to it. With `force` it
-        decides even if nothing happened and nothing is due.
+        Without `may_call` nothing is sent to the platform: the wake that the save sends sees to it. Without `may_look`
+        a start that a look comes before is left due, and its target kept in `postponed`. With `force` it decides even
+        if nothing happened and nothing is due.
         Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
-        turn = Turn(tuple(happened))
+        turn = Turn(tuple(happened), may_look=may_look)
         for _ in range(ATTEMPTS):
             turn = self._turn(target, turn, may_call=may_call, force=force)
             if turn.done:
@@ -271,6 +281,11 @@ class Engine:
         snapshot, decision = self._decide(snapshot, turn.known, may_call=may_call)
         if not turn.looked:
             decision = self._wait_for_look(snapshot, decision)
+        if not turn.may_look and self._looks_before(snapshot, decision.action):
+            self.postponed.append(target)
+            if snapshot.state == snapshot.before:
+                return replace(turn, done=True)
+            decision = _wait(snapshot, snapshot.now)
         acted = self._act(snapshot, decision.action, turn)
         if acted:
             return acted
@@ -298,22 +313,23 @@ class Engine:
 
     def _wait_for_look(self, snapshot: Snapshot, decision: Decision) -> Decision:
         """The same decision, or to wait until a look before a start can tell of all that is owed."""
-        action = decision.action
-        if not isinstance(action, Start) or not self._is_spared_by_look(snapshot, action):
+        if not self._looks_before(snapshot, decision.action):
             return decision
         look_at = decide.spares_start_at(_owed(snapshot.state), snapshot.target.policy)
         return decision if snapshot.now >= look_at else _wait(snapshot, look_at)
 
     def _start_or_look(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
         """Start, unless a look comes first; what it shows is folded, and decided upon, by the next turn."""
-        if turn.looked or not self._is_spared_by_look(snapshot, start):
+        if turn.looked or not self._looks_before(snapshot, start):
             return self._start(snapshot, start, turn)
         pending = (*turn.pending, *self._look_first(snapshot))
         return replace(turn, pending=pending, document=snapshot.document, looked=True)
 
-    def _is_spared_by_look(self, snapshot: Snapshot, start: Start) -> bool:
-        """Whether a look may come before this start: nobody asked for it, and it is not late (section 9, rule 7)."""
-        if self.ports.looks is None or snapshot.target.policy.look is None or start.full or _owed(snapshot.state).asked:
+    def _looks_before(self, snapshot: Snapshot, action: Action) -> bool:
+        """Whether a look comes before this: a start that nobody asked for, and that is not late (section 9, rule 7)."""
+        if not isinstance(action, Start) or self.ports.looks is None or snapshot.target.policy.look is None:
+            return False
+        if action.full or _owed(snapshot.state).asked:
             return False
         since = decide.overdue_since(snapshot.state, snapshot.context)
         return since is not None and snapshot.now - since <= decide.OVERDUE

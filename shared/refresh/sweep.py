@@ -30,6 +30,8 @@ class Sweep:
     def tick(self) -> None:
         """Roll a new configuration out, then reconcile whatever is due, then look at sources.
 
+        Starts that a look comes before, which takes up to three seconds, wait for all that needs none (section 9,
+        rule 7).
         One target's trouble does not keep the others waiting; all of it is raised at the end, as a group.
         """
         errors: list[Exception] = []
@@ -38,8 +40,11 @@ class Sweep:
         while keys := self._due(seen):
             for key in keys:
                 if not self._engine.is_out_of_time() and not records.is_group(key):
-                    self._reconcile(key, errors)
+                    self._reconcile(key, errors, may_look=False)
             seen.update(dict.fromkeys(keys))
+        for target in self._engine.postponed:
+            if not self._engine.is_out_of_time():
+                self._reconcile(target.key, errors)
         if self._engine.looks and self._engine.standing.is_current:
             groups = [key for key in seen if records.is_group(key)]
             errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time, self._engine.standing.number)
@@ -54,12 +59,12 @@ class Sweep:
         keys = self._ports.store.due(self._ports.clock.now(), len(seen) + DUE_AT_ONCE)
         return [key for key in keys if key not in seen]
 
-    def _reconcile(self, key: str, errors: list[Exception], *, force: bool = False) -> None:
+    def _reconcile(self, key: str, errors: list[Exception], *, may_look: bool = True, force: bool = False) -> None:
         """Reconcile one record of a sweep; collect its exception, so that the others get their turn."""
         try:
             target = self._engine.targets.get(key)
             if target:
-                self._engine.reconcile(target, force=force)
+                self._engine.reconcile(target, may_look=may_look, force=force)
                 if force and self._engine.looks:
                     self._engine.looks.enrol(target, self._engine.standing.number)
             elif records.is_job(key):

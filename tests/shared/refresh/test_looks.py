@@ -16,7 +16,7 @@ from shared.refresh.ports import Phase, Started
 from shared.refresh.state import Deployment, Edition, Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
-from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at, in_situation, report
+from tests.support.core import NOON, ScriptedPlatform, Stage, a_run, a_target, at, in_situation, report
 
 GROUP = records.group_key("glue-database", "1", "sales")
 OWED = Owed(at(-60), at(-30), reasons=("event",))
@@ -193,6 +193,24 @@ def test_followers_are_told_of_a_proof() -> None:
     owed = made.state("monthly").owed
     assert owed
     assert (owed.oldest, owed.reasons) == (at(1), ("after daily",))
+
+
+def test_a_tick_does_first_what_needs_no_look() -> None:
+    """Rule 7: three starts whose looks take three seconds each hold up no poll that is due after them."""
+    names = ("a", "b", "c", "polled")
+    made = LookStage(*(a_target(name, identity=name) for name in names))
+    made.platform.answers["start"] = [Started(f"r{number}") for number in range(3)]
+    for name in names[:3]:
+        made.put(State(owed=OWED, wake_at=NOON, startable_since=at(-10)), name)
+    made.put(State(run=a_run(Situation.RUNNING, next_look_at=at(1)), wake_at=at(1)), "polled")
+    made.plan()
+    made.at(60)
+    Sweep(made.engine).tick()
+    assert [(call[0], call[1]) for call in made.platform.calls] == [
+        ("get", "polled"),
+        *(("start", name) for name in names[:3]),
+    ]
+    assert made.looks.looked_before == list(names[:3])
 
 
 def test_a_tick_of_an_older_package_looks_at_nothing(stage: LookStage) -> None:
