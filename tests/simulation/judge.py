@@ -145,8 +145,8 @@ def _disregarded(sim: Simulation, target: Target) -> Iterator[str]:
 def _pauses(sim: Simulation, key: str) -> Iterator[tuple[float, float]]:
     for deed in sim.deeds:
         if deed.paused and deed.key in ("", key):
-            resumed = (other.begun for other in sim.deeds if other.key == deed.key and not other.paused)
-            yield deed.done, min((begun for begun in resumed if begun > deed.begun), default=FOREVER)
+            later = (other for other in sim.deeds if other.key == deed.key and other.saved > deed.saved)
+            yield deed.done, min((other.begun for other in later if not other.paused), default=FOREVER)
 
 
 # --- Unbounded -------------------------------------------------------------------------------------------------------

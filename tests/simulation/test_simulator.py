@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from tests.simulation import history
+from tests.simulation.core import shipped
+from tests.simulation.faults import Script
 from tests.simulation.history import WORLDS, play
 from tests.simulation.measure import unmeasured
+from tests.simulation.scenarios import REST, arrivals, deployed, ours, told
 from tests.simulation.sqlite import SqliteStore
 from tests.simulation.tables import TablesStore
 from tests.simulation.world import Simulation
@@ -53,6 +56,20 @@ def test_histories(first: int, count: int, request: pytest.FixtureRequest) -> No
         with unmeasured():
             verdict = play(seed, world, trace=lines.append if alone else None)
         assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
+
+
+def test_the_judge_goes_by_what_the_store_had_last() -> None:
+    """Seed 987671603: a `pause --all` that froze once it was saved ends after the resume that followed it."""
+    sim = deployed(shipped(), script=Script(pauses={("save<", 1): 300.0}), ticks=False)
+    sim.hub.at(10.0, partial(sim.pause, "", paused=True))
+    sim.hub.at(100.0, partial(sim.pause, "", paused=False))
+    arrivals(sim, 200.0)
+    for time in range(120, 4000, 60):
+        sim.tick(float(time))
+    sim.hub.run(REST)
+    assert [(deed.paused, deed.begun < 100 < deed.done) for deed in sim.deeds] == [(False, False), (True, True)]
+    assert not sim.is_paused("")
+    assert (told(sim), len(ours(sim))) == ([], 1)
 
 
 @pytest.mark.parametrize("world", WORLDS)

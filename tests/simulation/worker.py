@@ -48,6 +48,7 @@ class Worker:
         self.capabilities: Capabilities = platform.character.capabilities
         self.calls = 0
         self.trace: Callable[[str], None] | None = None
+        self.saved_at: float | None = None
 
     def pause(self, effect: str) -> None:
         """Stand still at an effect of somebody else's, such as a letter."""
@@ -85,7 +86,12 @@ class Worker:
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """The store may be down before, or after: then nobody knows that it is saved."""
-        return self._write("save", lambda: self.records.save(document, body, wake_at))
+        return self._write("save", lambda: self._save(document, body, wake_at))
+
+    def _save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        saved = self.records.save(document, body, wake_at)
+        self.saved_at = self.hub.now
+        return saved
 
     def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
         """One moment for all of them: each has its own in a store, but here that is one thing to go wrong less."""

@@ -88,10 +88,14 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What a person did to one target, or to all (""): paused it or resumed it, from `begun` to `done`."""
+    """What a person did to one target, or to all (""): paused it or resumed it, from `begun` to `done`.
+
+    `saved` is when the store had it: of two that overlap the later one to be saved holds, whichever ends last.
+    """
 
     key: str
     begun: float
+    saved: float
     done: float
     paused: bool
 
@@ -339,7 +343,8 @@ class Simulation:
             except (StoreDownError, self.core.engine.ContendedError, Crash):
                 self.invoke(command, self.hub.now + 1, "person")
                 raise
-            self.deeds.append(Deed(target.key if target else "", begun, self.hub.now, paused))
+            saved = self.hub.now if worker.saved_at is None else worker.saved_at
+            self.deeds.append(Deed(target.key if target else "", begun, saved, self.hub.now, paused))
             self._tell(f"person: paused {name or 'all'}: {paused}")
 
         self.invoke(command, self.hub.now, "person")
@@ -367,7 +372,8 @@ class Simulation:
 
     def is_paused(self, key: str) -> bool:
         """Whether people left the target so, or everything ("")."""
-        return next((deed.paused for deed in reversed(self.deeds) if deed.key == key), False)
+        deeds = sorted((deed for deed in self.deeds if deed.key == key), key=lambda deed: deed.saved)
+        return deeds[-1].paused if deeds else False
 
     def configure(self, configuration: Configuration) -> None:
         """A new package is deployed: whoever begins from now on reads its configuration."""
