@@ -156,14 +156,17 @@ class Store:
         """Send one BatchGetItem, and again for what it left out."""
         left: dict[str, Any] = {self._table: {"Keys": [_record_key(key) for key in keys], "ConsistentRead": True}}
         for tried in range(BATCH_TRIES):
-            read = partial(self._clients.dynamodb.batch_get_item, RequestItems=left)
-            answer = ask("reading many records", read)
+            answer = ask("reading many records", partial(self._get_batch, left))
             yield from answer["Responses"].get(self._table, ())
             left = answer.get("UnprocessedKeys", {})
             if not left:
                 return
             time.sleep(0.1 * 2**tried)
         raise StoreDownError(f"reading many records: some were left unread {BATCH_TRIES} times")
+
+    def _get_batch(self, items: dict[str, Any]) -> Any:
+        """Send one BatchGetItem. The client is made here, inside of `ask`: without a Region there is none."""
+        return self._clients.dynamodb.batch_get_item(RequestItems=items)
 
 
 def _record_key(key: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ class Waker:
     def send(self, wake: Wake, delay: timedelta) -> None:
         """SendMessage with a delay of whole seconds, rounded up: a wake that is early finds nothing to do."""
         seconds = math.ceil(delay.total_seconds())
-        sqs, body = self._clients.sqs, wake_message(wake)
+        body = wake_message(wake)
         ask(
             "sending a wake",
-            lambda: sqs.send_message(QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=seconds),
+            lambda: self._clients.sqs.send_message(QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=seconds),
         )

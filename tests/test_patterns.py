@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from string import punctuation
+from string import ascii_letters, punctuation
 from typing import Any, NamedTuple
 
 import pytest
@@ -116,7 +116,7 @@ def _inner(kind: Any, about: Any) -> list[str]:
 
 def _a_letter(kind: Any, about: Any) -> str:
     one = compiled_node(kind, about, re.UNICODE)
-    return next(letter for letter in f"a0 /.-{punctuation}\n\x00\u20ac" if one.fullmatch(letter))
+    return next(letter for letter in f"a0 /.-{punctuation}{ascii_letters}\n\x00\u20ac" if one.fullmatch(letter))
 
 
 class Hostile(NamedTuple):

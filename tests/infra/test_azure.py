@@ -803,12 +803,8 @@ def test_what_the_page_has_one_type_works_in_that_order() -> None:
     lines = typed(PAGE)
     steps = ("az login", "az group create", "make package-azure", "az deployment group create", "az functionapp deploy")
     assert [first(lines, step) for step in steps] == sorted(first(lines, step) for step in steps)
-    assert (
-        first(lines, "az functionapp deploy")
-        < first(lines, 'export PATH="$PWD/.venv/bin:$PATH"')
-        < first(lines, "unstale")
-    )
-    assert first(lines, 'eval "$(az deployment group show') < first(lines, "unstale")
+    assert first(lines, "make env") < first(lines, 'export PATH="$PWD/.venv/bin:$PATH"') < first(lines, "unstale")
+    assert first(lines, "az functionapp deploy") < first(lines, "export UNSTALE_STACK=") < first(lines, "unstale check")
     text = PAGE.read_text(encoding="utf-8")
     assert text.index("param operators =") < text.index("$ az deployment group create")
     outputs = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))["outputs"]

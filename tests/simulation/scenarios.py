@@ -320,7 +320,7 @@ def claimed_late(core: Core) -> list[str]:
     """
     script = Script(
         clock=-60.0,
-        pauses={("save>", 2): 56.5},
+        pauses={("save>", 5): 56.5},  # after those of the event, two ticks and the place
         calls={("start", 1): CallFault(9.9, 0.05)},
     )
     sim = deployed(core, "lax", script, wakes=False)
@@ -337,7 +337,7 @@ def the_longest_way_into_the_list(core: Core) -> list[str]:
     """
     script = Script(
         clock=-60.0,
-        pauses={("save>", 2): 4.8},
+        pauses={("save>", 4): 4.8},  # after those of the event, a tick and the place
         calls={("start", 1): CallFault(9.9, 9.9)},
         fates={1: Fate(400.0, listed_after=LISTING)},
     )
@@ -604,7 +604,7 @@ def frozen_with_an_early_list(core: Core) -> list[str]:
     sim = deployed(core, "fabric", script, wakes=False, ticks=False)
     sim.hub.at(10.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    for time in (13, 20, *range(250, 4000, 50)):
+    for time in (13, 20, 25, *range(250, 4000, 50)):
         sim.tick(float(time))
     sim.hub.run(REST)
     return told(sim)

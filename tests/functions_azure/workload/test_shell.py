@@ -534,6 +534,7 @@ def test_a_missing_setting_is_named_in_the_log_and_to_nobody_else(
         settings.workload({})
     monkeypatch.setattr(app, "_made", {})
     monkeypatch.setenv("UNSTALE_STORAGE", "UseDevelopmentStorage=true")
+    monkeypatch.setenv("UNSTALE_CONFIG", "unstale.example.toml")
     monkeypatch.delenv("UNSTALE_WORKLOAD_AUDIENCE", raising=False)
     request = func.HttpRequest("GET", PATH, headers=IDS, route_params={}, body=b"")
     answer = app.workload_get(request)

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from functions_aws.clients import session
+from functions_aws.clients import Clients, session
 from functions_aws.settings import read
+from functions_aws.store import Store
 from local.cli import main
 from local.emulators.aws.emulator import LocalAws
+from shared.config.load import load
+from shared.refresh.records import write
+from shared.refresh.state import State
 from tests.support.aws_host import CONFIGURATION, living_in
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +37,10 @@ COMMANDS = {
 def aws() -> Iterator[LocalAws]:
     """One deployment for all, in the Region of the emulator; moto keeps the others apart and empty."""
     with living_in(LocalAws()) as there:
+        settings = read({**there.environment({}), "AWS_REGION": there.region})
+        store = Store(Clients(there.region), settings.table)
+        for target in load(CONFIGURATION).targets:
+            store.save(store.load(target.key), write(State(definition=target.definition, edition=1)), None)
         yield there
 
 
