@@ -139,8 +139,8 @@ class _Ports:
         return f"claim-{self._worker.work}-{self._worker.offset}-{self._reading()}"
 
     def load(self, key: str) -> Document:
-        """The deployment's record is never written here."""
-        if key == records.DEPLOYMENT_KEY:
+        """The records of deployment and identity are never written here: a queue of one target serves at once."""
+        if _is_unwritten(key):
             return Document(key)
         version, body = self._answer("load", key)
         return Document(key, version, body)
@@ -151,6 +151,8 @@ class _Ports:
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """May be a conflict."""
+        if _is_unwritten(document.key):
+            return document
         version = self._answer("save", document.key, document.version, body, wake_at)
         if not version:
             raise Conflict
@@ -382,6 +384,11 @@ def _metadata(commits: int) -> dict[str, Any]:
     log = [{"timestamp-ms": number, "snapshot-id": number + 1} for number in range(commits + 1)]
     found = {"table-uuid": "u", "current-snapshot-id": commits + 1, "snapshots": snapshots, "snapshot-log": log}
     return {"metadata-location": str(commits), "metadata": found}
+
+
+def _is_unwritten(key: str) -> bool:
+    """Whether a record is neither of a target nor of a group."""
+    return records.is_other(key) and not records.is_group(key)
 
 
 def _is_active(run: Run, time: int) -> bool:
