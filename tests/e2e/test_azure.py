@@ -266,6 +266,12 @@ def first_violation(here: Stage) -> list[str]:
     return next((found for _, found in killed_at_each_effect(here, arrive) if found), [])
 
 
+def first_overlap(here: Stage) -> list[str]:
+    """The same, where a refresh takes longer than the next worker waits for a place of its own."""
+    here.fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", (JobType(LAKE_VIEWS, run_time=2 * STEP),)))
+    return first_violation(here)
+
+
 class Mutant(NamedTuple):
     """One mistake, the scene in which it shows, and what it shows as."""
 
@@ -285,7 +291,7 @@ MUTANTS = {
                 "        saved = self._save_first(snapshot, claimed)\n"
             ),
         },
-        first_violation,
+        first_overlap,
         "OVERLAP",
     ),
     "a claim of which nothing came covers": Mutant(
