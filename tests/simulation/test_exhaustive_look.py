@@ -20,11 +20,23 @@ class Happens(NamedTuple):
     jumps: int = 0
 
 
-@pytest.mark.parametrize(
-    ("happens", "least"),
-    [(Happens(crashes=1), 5_000), (Happens(foreign=1), 10_000), (Happens(jumps=1), 40_000)],
-    ids=["a crash", "somebody else's refresh", "a freeze of all, in which runs end"],
-)
+WORLDS = {
+    "a crash": (Happens(crashes=1), 5_000),
+    "somebody else's refresh": (Happens(foreign=1), 10_000),
+    "a freeze of all, in which runs end": (Happens(jumps=1), 40_000),
+}
+"""What may happen in each world, and how many states the world has at least."""
+IN_TIME = 2
+"""The first worlds are explored by `make test`; the last one takes half a minute more, with `--whole-worlds`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The worlds that were asked for."""
+    if "happens" in metafunc.fixturenames:
+        names = list(WORLDS) if metafunc.config.getoption("--whole-worlds") else list(WORLDS)[:IN_TIME]
+        metafunc.parametrize(("happens", "least"), [WORLDS[name] for name in names], ids=names)
+
+
 def test_every_interleaving_of_a_look(
     happens: Happens, least: int, record_property: Callable[[str, object], None]
 ) -> None:
