@@ -213,6 +213,20 @@ def test_a_tick_does_first_what_needs_no_look() -> None:
     assert made.looks.looked_before == list(names[:3])
 
 
+def test_what_a_poll_told_is_saved_before_a_start_is_put_off() -> None:
+    """The run ended, and what is owed is ready: the end is in the record, and the start comes later in the tick."""
+    made = LookStage()
+    made.platform.answers["get"] = [report(Phase.SUCCEEDED)]
+    run = a_run(Situation.RUNNING, next_look_at=at(1))
+    made.put(State(run=run, owed=replace(OWED, oldest=at(5), newest=at(10)), wake_at=at(1)))
+    made.plan()
+    made.at(60)
+    Sweep(made.engine).tick()
+    assert made.calls() == ["get", "start"]
+    assert made.looks.looked_before == ["daily"]
+    assert made.state().fresh_as_of == run.claimed_at
+
+
 def test_a_tick_of_an_older_package_looks_at_nothing(stage: LookStage) -> None:
     """Rule 12: it would miss, and forget, what only the current edition names; the group stays due for that."""
     package = stage.engine.package
