@@ -283,8 +283,6 @@ class Engine:
             decision = self._wait_for_look(snapshot, decision)
         if not turn.may_look and self._looks_before(snapshot, decision.action):
             self.postponed.append(target)
-            if snapshot.state == snapshot.before:
-                return replace(turn, done=True)
             decision = _wait(snapshot, snapshot.now)
         acted = self._act(snapshot, decision.action, turn)
         if acted:

@@ -365,6 +365,18 @@ def test_a_wake_that_meets_its_save_leaves_it() -> None:
     stage.engine.wake(Wake(document.key, at(20), document.version))
 
 
+def test_who_is_told_to_stop_begins_nothing_new() -> None:
+    """The earlier of two ends counts; a call to the platform must be over by then."""
+    stage = Stage(platform=accepting(), ends_at=50)
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.end_by(stage.clock.monotonic() + 5)
+    stage.engine.end_by(stage.clock.monotonic() + 100)
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == []
+    stage.clock.time += seconds(5)
+    assert stage.engine.is_out_of_time()
+
+
 # --- Ticks -----------------------------------------------------------------------------------------------------------
 
 
