@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh.evidence import Liveness, SourceStatus
-from shared.refresh.explain import explain
+from shared.refresh.explain import explain, source_ahead
 from shared.refresh.identity import Call, Day, Identity, Place, Queue
 from shared.refresh.state import Blocked, Cancelled, Deployment, Owed, Paused, Situation, State
 from shared.refresh.status import verdict_of
@@ -185,3 +185,8 @@ CURES: list[tuple[State, dict[str, Any], str]] = [
 def test_the_reader_is_told_what_to_do(state: State, others: dict[str, Any], word: str) -> None:
     """The command to type, or that nothing is to be done."""
     assert said(state, **others)["do"][0].startswith(word)
+
+
+def test_a_source_without_data_is_ahead_of_nothing() -> None:
+    """A look found the table, and no version in it yet."""
+    assert source_ahead(judged(FRESH, sources=(SourceStatus("sales.new"),))) is None
