@@ -213,6 +213,23 @@ def test_a_tick_does_first_what_needs_no_look() -> None:
     assert made.looks.looked_before == list(names[:3])
 
 
+def test_a_tick_whose_time_is_over_leaves_the_rest_of_the_looks_to_the_next() -> None:
+    """The starts that it put off are still due."""
+    made = LookStage(*(a_target(name, identity=name) for name in "ab"), ends_at=100)
+    for name in "ab":
+        made.put(State(owed=OWED, wake_at=NOON, startable_since=at(-10)), name)
+    made.plan()
+
+    def look_slowly(_target: Target, _state: State) -> None:
+        made.clock.time += timedelta(seconds=60)
+
+    made.looks.before_start = look_slowly  # type: ignore[assignment]
+    made.at(60)
+    Sweep(made.engine).tick()
+    assert made.state("b").run is None
+    assert made.target("b").key in made.store.due(made.clock.now(), 9)
+
+
 def test_what_a_poll_told_is_saved_before_a_start_is_put_off() -> None:
     """The run ended, and what is owed is ready: the end is in the record, and the start comes later in the tick."""
     made = LookStage()

@@ -80,6 +80,16 @@ def test_an_older_tick_forgets_nothing_and_plans_nothing() -> None:
     assert (known.older_since, known.older_at) == (NOON, NOON)
 
 
+def test_what_is_forgotten_already_is_not_written_again() -> None:
+    """A rollout that begins anew comes by it once more."""
+    stage = Stage(a_target("a"), a_target("b"))
+    tick(stage, 1, a_target("a"), a_target("b"))
+    tick(stage, 2, a_target("a"))
+    version = stage.store.load(stage.target("b").key).version
+    Sweep(package(stage, 2, a_target("a")))._forget(stage.target("b").key)
+    assert stage.store.load(stage.target("b").key).version == version
+
+
 def test_a_worker_that_froze_forgets_nothing_of_a_later_edition() -> None:
     """It read the deployment's record while it was current; each record has a higher number since."""
     stage = Stage(a_target("a"), a_target("b"))
