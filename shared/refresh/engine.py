@@ -187,7 +187,7 @@ class Engine:
         self.ports = ports
         self._ends_at = ends_at
         self._standing = standing
-        self.postponed: list[Target] = []
+        self.postponed: list[tuple[Target, Document]] = []
         outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
         wanted = (kind for destination in package.destinations for kind in destination.kinds)
         self._wanted = frozenset(wanted if outcomes else ())
@@ -244,6 +244,7 @@ class Engine:
         may_call: bool = True,
         may_look: bool = True,
         force: bool = False,
+        in_hand: Document | None = None,
     ) -> bool:
         """Fold what happened, then do what is due until nothing is; returns once everything is saved.
 
@@ -254,11 +255,11 @@ class Engine:
                                                                     +-> read v2 -> fold anew, if it still concerns v2
 
         Without `may_call` nothing is sent to the platform: the wake that the save sends sees to it. Without `may_look`
-        a start that a look comes before is left due, and its target kept in `postponed`. With `force` it decides even
-        if nothing happened and nothing is due.
+        a start that a look comes before is left due, and kept in `postponed` with the record, which is then `in_hand`.
+        With `force` it decides even if nothing happened and nothing is due.
         Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
-        turn = Turn(tuple(happened), may_look=may_look)
+        turn = Turn(tuple(happened), in_hand, may_look=may_look)
         for _ in range(ATTEMPTS):
             turn = self._turn(target, turn, may_call=may_call, force=force)
             if turn.done:
@@ -281,13 +282,15 @@ class Engine:
         snapshot, decision = self._decide(snapshot, turn.known, may_call=may_call)
         if not turn.looked:
             decision = self._wait_for_look(snapshot, decision)
-        if not turn.may_look and self._looks_before(snapshot, decision.action):
-            self.postponed.append(target)
+        puts_off = not turn.may_look and self._looks_before(snapshot, decision.action)
+        if puts_off:
             decision = _wait(snapshot, snapshot.now)
         acted = self._act(snapshot, decision.action, turn)
         if acted:
             return acted
         saved = self._save(snapshot, snapshot.state, decision)
+        if puts_off:
+            self.postponed.append((target, saved))
         return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
 
     def _act(self, snapshot: Snapshot, action: Action, turn: Turn) -> Turn | None:

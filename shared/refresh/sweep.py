@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from shared.refresh import deployment, edition, records
 from shared.refresh.engine import Engine
 from shared.refresh.outbox import of_gone, take
-from shared.refresh.ports import Conflict, Store
+from shared.refresh.ports import Conflict, Document, Store
 from shared.refresh.state import Rollout
 
 DUE_AT_ONCE = 100
@@ -42,9 +42,9 @@ class Sweep:
                 if not self._engine.is_out_of_time() and not records.is_group(key):
                     self._reconcile(key, errors, may_look=False)
             seen.update(dict.fromkeys(keys))
-        for target in self._engine.postponed:
+        for target, saved in self._engine.postponed:
             if not self._engine.is_out_of_time():
-                self._reconcile(target.key, errors)
+                self._reconcile(target.key, errors, in_hand=saved)
         if self._engine.looks and self._engine.standing.is_current:
             groups = [key for key in seen if records.is_group(key)]
             errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time, self._engine.standing.number)
@@ -59,12 +59,20 @@ class Sweep:
         keys = self._ports.store.due(self._ports.clock.now(), len(seen) + DUE_AT_ONCE)
         return [key for key in keys if key not in seen]
 
-    def _reconcile(self, key: str, errors: list[Exception], *, may_look: bool = True, force: bool = False) -> None:
+    def _reconcile(
+        self,
+        key: str,
+        errors: list[Exception],
+        *,
+        may_look: bool = True,
+        force: bool = False,
+        in_hand: Document | None = None,
+    ) -> None:
         """Reconcile one record of a sweep; collect its exception, so that the others get their turn."""
         try:
             target = self._engine.targets.get(key)
             if target:
-                self._engine.reconcile(target, may_look=may_look, force=force)
+                self._engine.reconcile(target, may_look=may_look, force=force, in_hand=in_hand)
                 if force and self._engine.looks:
                     self._engine.looks.enrol(target, self._engine.standing.number)
             elif records.is_job(key):
