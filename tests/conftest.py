@@ -135,7 +135,7 @@ def guarded_getaddrinfo(getaddrinfo: Callable[..., Any]) -> Callable[..., Any]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How much the simulator plays (`test_simulator.py`)."""
     group = parser.getgroup("simulator")
-    group.addoption("--histories", type=int, default=3_000, help="play this many histories")
+    group.addoption("--histories", type=int, default=2_000, help="play this many histories")
     group.addoption("--seed", type=int, help="play only this one, and show what happens in it")
     group.addoption("--world", help="... in this world: ticks-and-wakes, ticks-dead, wakes-dead")
     group.addoption("--whole-worlds", action="store_true", help="explore the small worlds with all faults together")
