@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions_aws.clients import Clients
 from shared.destinations import Destination
-from shared.endpoints import is_loopback
-from shared.outcomes.answers import Trouble, trouble_of, trouble_of_aws
+from shared.outcomes.answers import Trouble, trouble_of_aws
 from shared.outcomes.formats import Letter
 from shared.outcomes.sending import Sender
-from shared.outcomes.signing import signed_headers
+from shared.outcomes.webhook import Secrets, Webhook
 from shared.refresh.ports import Clock
 
-SECRET_SECONDS = 300.0
-"""How long a secret is kept: read at most every five minutes (design, section 10), so a new one is used that soon."""
 LONGEST_SUBJECT = 100
 """Characters of a subject of SNS, ASCII alone (Publish)."""
 
@@ -33,8 +30,13 @@ def senders(clients: Clients, clock: Clock) -> Mapping[str, Sender]:
     return {
         "eventbridge": EventBridge(clients),
         "sns": Topic(clients),
-        "webhook": Webhook(clients, Secrets(clients, clock), clock),
+        "webhook": Webhook(partial(_post, clients), secrets_of(clients, clock), clock),
     }
+
+
+def secrets_of(clients: Clients, clock: Clock) -> Secrets:
+    """Make who reads Secrets Manager."""
+    return Secrets(partial(_fetch_secret, clients), clock)
 
 
 class EventBridge:
@@ -81,53 +83,20 @@ class Topic:
         return answer if isinstance(answer, Trouble) else None
 
 
-class Secrets:
-    """Secrets Manager, asked for each secret once in five minutes."""
-
-    def __init__(self, clients: Clients, clock: Clock) -> None:
-        self._clients = clients
-        self._clock = clock
-        self._known: dict[str, tuple[float, str]] = {}
-
-    def read(self, name: str) -> str | Trouble:
-        """GetSecretValue, by name or ARN. A secret that cannot be read is no refusal of the destination's."""
-        now = self._clock.monotonic()
-        read_at, value = self._known.get(name, (-SECRET_SECONDS, ""))
-        if now - read_at < SECRET_SECONDS:
-            return value
-        answer = _asked(lambda: self._clients.secretsmanager.get_secret_value(SecretId=name))
-        if isinstance(answer, Trouble):
-            return Trouble(f"the secret {name} cannot be read: {answer.why}")
-        self._known[name] = (now, str(answer.get("SecretString", "")).strip())
-        return self._known[name][1]
+def _fetch_secret(clients: Clients, name: str) -> str | Trouble:
+    """GetSecretValue of Secrets Manager, by name or ARN."""
+    answer = _asked(lambda: clients.secretsmanager.get_secret_value(SecretId=name))
+    if isinstance(answer, Trouble):
+        return Trouble(f"the secret {name} cannot be read: {answer.why}")
+    return str(answer.get("SecretString", "")).strip()
 
 
-class Webhook:
-    """Posts to an address; the address, and what it is signed with, may be secrets."""
-
-    def __init__(self, clients: Clients, secrets: Secrets, clock: Clock) -> None:
-        self._clients = clients
-        self._secrets = secrets
-        self._clock = clock
-
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
-        """POST. No redirect is followed, and what an exception says is not repeated: it may show the address."""
-        url = self._secrets.read(destination.url_secret) if destination.url_secret else destination.url
-        secret = self._secrets.read(destination.signing_secret) if destination.signing_secret else ""
-        if isinstance(url, Trouble) or isinstance(secret, Trouble):
-            return url if isinstance(url, Trouble) else secret if isinstance(secret, Trouble) else None
-        if not _is_safe(url):
-            return Trouble(f"the secret {destination.url_secret} holds no https address")
-        headers = {"Content-Type": letter.content_type}
-        if secret:
-            headers |= signed_headers(letter, secret, self._clock.now())
-        request = AWSRequest("POST", url, headers=headers, data=letter.body, stream_output=True)
-        try:
-            response = self._clients.web(url).send(request.prepare())
-        except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the address
-            return Trouble(f"no answer: {type(error).__name__}")
-        response.raw.close()
-        return trouble_of(response.status_code)
+def _post(clients: Clients, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    """POST with botocore's own session, which follows no redirect."""
+    request = AWSRequest("POST", url, headers=headers, data=body, stream_output=True)
+    response = clients.web(url).send(request.prepare())
+    response.raw.close()
+    return int(response.status_code)
 
 
 def _asked(send: Callable[[], Any]) -> Any:
@@ -140,16 +109,6 @@ def _asked(send: Callable[[], Any]) -> Any:
         return trouble_of_aws(status, said.get("Code", ""), said.get("Message", ""))
     except BotoCoreError as error:
         return Trouble(f"{type(error).__name__}: {error}")
-
-
-def _is_safe(url: str) -> bool:
-    """Tell whether an address that a secret holds may be posted to: by https, or on this machine."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    host = parts.hostname or ""
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def _digest(text: str) -> str:

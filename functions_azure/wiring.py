@@ -24,7 +24,7 @@ from functions_azure.settings import Settings
 from functions_azure.shell import Shell
 from functions_azure.sources import Sources
 from functions_azure.store import Store
-from functions_azure.tell import EVENT_GRID, Secrets, senders
+from functions_azure.tell import EVENT_GRID, Vault, senders
 from functions_azure.tokens import (
     STORAGE,
     BoundedHttp,
@@ -38,6 +38,7 @@ from functions_azure.waker import Waker
 from shared.config.generation import read_generation
 from shared.config.load import Configuration, load
 from shared.outcomes.sending import Office, Sending
+from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
@@ -105,7 +106,7 @@ class Parts:
         self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
         # Topics of Event Grid and the secrets of webhooks are the app's own, too.
         self.grid_tokens = EntraTokens(lambda: ManagedIdentity(own, EVENT_GRID, self.http), redactor)
-        self.secrets = Secrets(self.http, self._vault, SystemClock())
+        self.secrets = Secrets(Vault(self.http, self._vault).fetch, SystemClock())
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None

@@ -18,14 +18,21 @@ def refusal(url: str) -> str:
     parts = _split(url)
     if parts is None:
         return "is no address, such as https://example.com"
-    host = parts.hostname or ""
-    if not host:
+    if not parts.hostname:
         return "names no host: it must be https, or http on a loopback address"
-    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
-        return f"is at {parts.scheme}://{host}: it must be https, or http on a loopback address"
+    if not is_private(url):
+        return f"is at {parts.scheme}://{parts.hostname}: it must be https, or http on a loopback address"
     if "@" in parts.netloc or parts.query or parts.fragment:
         return "must be a bare address: no user, no password, no query, no fragment"
     return ""
+
+
+def is_private(url: str) -> bool:
+    """Tell whether nobody on the way reads what is sent to an address: it is at https, or at http on this machine."""
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
 def is_loopback(host: str) -> bool:

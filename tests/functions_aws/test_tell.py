@@ -15,7 +15,7 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from functions_aws.tell import Secrets, Webhook
+from functions_aws.tell import secrets_of, senders
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import Answer, LoopbackServer, Request
@@ -243,7 +243,7 @@ def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Recei
     clients.secretsmanager.meta.events.register(
         "before-send.secretsmanager.GetSecretValue", lambda request, **_: reads.append(request.url)
     )
-    found = Secrets(clients, host.clock)
+    found = secrets_of(clients, host.clock)
     assert (found.read("signing"), found.read("signing")) == ("one", "one")
     secrets.put_secret_value(SecretId="signing", SecretString="two")
     host.clock.move_on(seconds=299)
@@ -255,17 +255,20 @@ def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Recei
 
 def test_a_secret_that_is_not_there_is_no_refusal(host: Host) -> None:
     """The letter waits for somebody to make the secret."""
-    webhook = Webhook(host.clients, Secrets(host.clients, host.clock), host.clock)
+    webhook = senders(host.clients, host.clock)["webhook"]
     trouble = webhook.send(Destination("webhook", url_secret="missing"), A_LETTER)
     assert trouble
     assert (trouble.for_good, "missing" in trouble.why) == (False, True)
 
 
-@pytest.mark.parametrize("address", ["http://example.com/hook", "ftp://127.0.0.1/", "nothing", "https://", "http://["])
+@pytest.mark.parametrize(
+    "address",
+    ["http://example.com/hook", "ftp://127.0.0.1/", "nothing", "https://", "http://[", "https://a.test\\@b.test"],
+)
 def test_a_secret_without_a_safe_address_is_posted_to_nowhere(host: Host, address: str) -> None:
     """https, or this machine; the address is not repeated."""
     host.aws.client("secretsmanager").create_secret(Name="odd", SecretString=address)
-    webhook = Webhook(host.clients, Secrets(host.clients, host.clock), host.clock)
+    webhook = senders(host.clients, host.clock)["webhook"]
     assert webhook.send(Destination("webhook", url_secret="odd"), A_LETTER) == Trouble(
         "the secret odd holds no https address"
     )

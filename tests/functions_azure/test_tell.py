@@ -15,7 +15,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from functions_azure.clients import Deadline
-from functions_azure.tell import Secrets, senders
+from functions_azure.tell import Vault, senders
 from functions_azure.tokens import BoundedHttp
 from local.emulators.http_server import Answer, LoopbackServer, Request, json_answer
 from shared.config.load import Configuration, load
@@ -23,6 +23,7 @@ from shared.destinations import Destination
 from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import CLOUD_EVENT, Letter
 from shared.outcomes.sending import Office, Sender, Sending
+from shared.outcomes.webhook import Secrets
 from shared.platforms import fabric
 from shared.platforms.failures import MISCONFIGURED
 from shared.refresh.failure import Failure
@@ -70,7 +71,7 @@ class Site:
         self.secrets = {"/secrets/hook": f"{self.url}/hooks/planted-path", "/secrets/key": "planted key"}
         self.clock, self.grid, self.vault = HandClock(), Grants("grid token"), Grants("vault token")
         self.http = BoundedHttp()
-        self.kept = Secrets(self.http, self.vault, self.clock)
+        self.kept = Secrets(Vault(self.http, self.vault).fetch, self.clock)
         self.senders = senders(self.http, self.grid, self.kept, self.clock)
 
     def respond(self, request: Request) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.endpoints import is_loopback, refusal
+from shared.endpoints import is_loopback, is_private, refusal
 
 NO_TLS = "it must be https, or http on a loopback address"
 BARE = "must be a bare address: no user, no password, no query, no fragment"
@@ -44,6 +44,22 @@ REFUSED = {
 def test_an_address_that_credentials_must_not_leave_for_is_refused_in_words(url: str, words: str) -> None:
     """Plain http to another machine, no host, a password, and whatever is no address: each with its own sentence."""
     assert refusal(url) == words
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("https://example.test/hook?code=1", True),
+        ("http://127.0.0.1:5000/hook", True),
+        ("http://example.test/hook", False),
+        ("https://good.test\\@example.test", False),
+        ("https://", False),
+        ("http://[::1", False),
+    ],
+)
+def test_an_address_is_private_where_nobody_on_the_way_reads(url: str, *, private: bool) -> None:
+    """A query is fine, as webhooks have; what libraries understand differently is not."""
+    assert is_private(url) == private
 
 
 def test_no_password_is_repeated() -> None:

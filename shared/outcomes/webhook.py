@@ -1,0 +1,70 @@
+"""Webhooks: where a letter is posted to, how it is signed, and how often the secrets for both are asked for.
+
+The shells only post, and fetch secrets from where their cloud keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shared.destinations import Destination
+from shared.endpoints import is_private
+from shared.outcomes.answers import Trouble, trouble_of
+from shared.outcomes.formats import Letter
+from shared.outcomes.signing import signed_headers
+from shared.refresh.ports import Clock
+
+SECRET_SECONDS = 300.0
+"""How long a secret is kept: read at most every five minutes (design, section 10), so a new one is used that soon."""
+
+Fetch = Callable[[str], str | Trouble]
+"""Fetches a secret by its name. One that cannot be read is no refusal of the destination's."""
+Post = Callable[[str, Mapping[str, str], bytes], int]
+"""Posts a body with headers to an address, once, following no redirect; gives the answer's status, or raises."""
+
+
+class Secrets:
+    """Secrets by name, each fetched once in five minutes. One for the process; safe between threads."""
+
+    def __init__(self, fetch: Fetch, clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._known: dict[str, tuple[float, str]] = {}
+
+    def read(self, name: str) -> str | Trouble:
+        """Return the secret of that name, or why there is none now."""
+        now = self._clock.monotonic()
+        read_at, value = self._known.get(name, (-SECRET_SECONDS, ""))
+        if now - read_at < SECRET_SECONDS:
+            return value
+        found = self._fetch(name)
+        if isinstance(found, str):
+            self._known[name] = (now, found)
+        return found
+
+
+class Webhook:
+    """Posts letters to addresses; the address, and what a letter is signed with, may be secrets."""
+
+    def __init__(self, post: Post, secrets: Secrets, clock: Clock) -> None:
+        self._post = post
+        self._secrets = secrets
+        self._clock = clock
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Post a letter, signed where there is a secret for that. Its words never repeat a secret address."""
+        url = self._secrets.read(destination.url_secret) if destination.url_secret else destination.url
+        if isinstance(url, Trouble):
+            return url
+        secret = self._secrets.read(destination.signing_secret) if destination.signing_secret else ""
+        if isinstance(secret, Trouble):
+            return secret
+        if not is_private(url):
+            return Trouble(f"the secret {destination.url_secret} holds no https address")
+        headers = {"Content-Type": letter.content_type}
+        if secret:
+            headers |= signed_headers(letter, secret, self._clock.now())
+        try:
+            return trouble_of(self._post(url, headers, letter.body))
+        except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the address
+            return Trouble(f"no answer: {type(error).__name__}")
