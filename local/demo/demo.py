@@ -19,7 +19,7 @@ from threading import Event, Lock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from local.cli.console import print_json, table
+from local.cli.console import print_json, print_table
 from local.cli.deployment import Side
 from local.cli.errors import NotWellError, UsageError
 from local.cli.page import read_side, write_values
@@ -203,10 +203,12 @@ def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool
         targets = [asdict(one) for one in judged]
         print_json({"handler": "naive" if naive else "unstale", "targets": targets, "jobs": jobs})
         return
-    columns = ("target", "signals", "runs", "calls saved", "spared", "lost", "overlapping", "fresh as of")
+    columns = ("target", "signals", "runs", "saved", "spared", "lost", "overlaps", "fresh as of")  # 80 columns at most
     rows = [(*tuple(asdict(one).values())[:-1], _time(one.fresh_as_of)) for one in judged]
     styles = ["bold red" if one.lost or one.overlapping else "green" for one in judged]
-    Console().print("", table(columns, rows, styles), "", sep="\n")
+    print()
+    print_table(columns, rows, styles, ages=False)
+    print()
     print(_moral(judged))
 
 
