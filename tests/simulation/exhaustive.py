@@ -10,7 +10,7 @@ stops at the next effect. States that differ only in which of two equal signals 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -69,7 +69,7 @@ class Worker(NamedTuple):
     wants: tuple[Any, ...]
 
 
-class Ports(NamedTuple):
+class World(NamedTuple):
     """A state of the whole. Workers and records are kept apart and numbered, so that states are small.
 
     `workers` are 0 for a free one; `fresh`: the record in its hand, as it loaded or saved it
@@ -216,9 +216,9 @@ class Model:
         self.tokens = Numbered[Worker]()
         self.workers = Numbered[Worker]()
         self.records = Numbered[tuple[bytes, datetime | None]]()
-        self.first = Ports(record=self.records.number((planned, None)))
+        self.first = World(record=self.records.number((planned, None)))
         self._steps: dict[tuple[Worker, int], int] = {}
-        self._calm: dict[Ports, str] = {}
+        self._calm: dict[World, str] = {}
 
     # --- One step of one worker --------------------------------------------------------------------------------------
 
@@ -257,12 +257,12 @@ class Model:
             return over.turn
         raise AssertionError("a look has at least one turn")
 
-    def begin(self, world: Ports, slot: int, work: int) -> Ports:
+    def begin(self, world: World, slot: int, work: int) -> World:
         """A free worker takes something up."""
         worker = Worker(work, OFFSETS[slot], None, (), ())
         return self._reading(_with_worker(world, slot, self._advance(worker, world.time), fresh=False), slot)
 
-    def step(self, world: Ports, slot: int, lost: str = "") -> Ports:
+    def step(self, world: World, slot: int, lost: str = "") -> World:
         """The effect that a worker wants happens, and it goes on to the next. A start follows its claim at once."""
         worker = self.workers[world.workers[slot]]
         world, answer = self._effect(world, slot, worker, lost)
@@ -275,12 +275,12 @@ class Model:
             return self.step(world, slot, lost)
         return self._reading(world, slot)
 
-    def _reading(self, world: Ports, slot: int) -> Ports:
+    def _reading(self, world: World, slot: int) -> World:
         """A worker that wants to read does so at once: if the record moves on later, its save shows that."""
         worker = world.workers[slot]
         return self.step(world, slot) if worker and self.workers[worker].wants[0] == "load" else world
 
-    def _effect(self, world: Ports, slot: int, worker: Worker, lost: str) -> tuple[Ports, object]:
+    def _effect(self, world: World, slot: int, worker: Worker, lost: str) -> tuple[World, object]:
         match worker.wants:
             case ("load",):
                 return world, self.records[world.record][0]
@@ -296,7 +296,7 @@ class Model:
             case _:
                 return world, tuple(self._report(world, number) for number in range(len(world.runs)))
 
-    def _start(self, world: Ports, lost: str) -> tuple[Ports, object]:
+    def _start(self, world: World, lost: str) -> tuple[World, object]:
         world = world._replace(losses=world.losses - bool(lost))
         if lost == "on the way":
             return world, UNKNOWN
@@ -307,7 +307,7 @@ class Model:
         world = world._replace(runs=(*world.runs, world.time))
         return world, UNKNOWN if lost else Started(f"run-{len(world.runs) - 1}")
 
-    def _report(self, world: Ports, number: int) -> Report:
+    def _report(self, world: World, number: int) -> Report:
         created = world.runs[number]
         ended = created + RUN_SECONDS <= world.time
         phase, ended_at = (Phase.SUCCEEDED, at(created + RUN_SECONDS)) if ended else (Phase.ACTIVE, None)
@@ -315,7 +315,7 @@ class Model:
 
     # --- All steps ---------------------------------------------------------------------------------------------------
 
-    def successors(self, world: Ports) -> Iterator[Ports]:
+    def successors(self, world: World) -> Iterator[World]:
         """Whatever can happen next."""
         moving = [slot for slot in SLOTS if world.workers[slot] and slot != world.frozen]
         if world.time < STEP * HORIZON and not moving:
@@ -328,7 +328,7 @@ class Model:
             else:
                 yield from self._beginnings(world, slot)
 
-    def _beginnings(self, world: Ports, slot: int) -> Iterator[Ports]:
+    def _beginnings(self, world: World, slot: int) -> Iterator[World]:
         for number, sent in enumerate(TIMES):
             if sent > world.time:
                 continue
@@ -340,7 +340,7 @@ class Model:
         if self._is_due(world, OFFSETS[slot]):
             yield self.begin(world, slot, LOOK)
 
-    def _continuations(self, world: Ports, slot: int) -> Iterator[Ports]:
+    def _continuations(self, world: World, slot: int) -> Iterator[World]:
         yield self.step(world, slot)
         if world.freezes:
             yield world._replace(freezes=0, frozen=slot)
@@ -357,20 +357,20 @@ class Model:
                 saved, _ = self._effect(world, slot, self.workers[world.workers[slot]], "")
                 yield self._crashed(saved, slot)
 
-    def _crashed(self, world: Ports, slot: int) -> Ports:
+    def _crashed(self, world: World, slot: int) -> World:
         """The worker is gone; what it was to deliver comes again."""
         work = self.workers[world.workers[slot]].work if world.workers[slot] else LOOK
         if work != LOOK:
             world = world._replace(waiting=_changed(world.waiting, TIMES.index(work), 1))
         return _with_worker(world, slot, 0, fresh=False)
 
-    def _is_due(self, world: Ports, offset: int) -> bool:
+    def _is_due(self, world: World, offset: int) -> bool:
         wake_at = self.records[world.record][1]
         return wake_at is not None and seconds(wake_at) <= world.time + offset
 
     # --- The calm ----------------------------------------------------------------------------------------------------
 
-    def loses(self, world: Ports) -> str:
+    def loses(self, world: World) -> str:
         """What is not covered once everybody is gone, every message has come again, and ticks have gone on for a while.
 
         Follows one path, so that all the states on it, too, are known afterwards.
@@ -390,7 +390,7 @@ class Model:
             self._calm[passed] = self._calm[world]
         return self._calm[world]
 
-    def _calm_step(self, world: Ports) -> Ports:
+    def _calm_step(self, world: World) -> World:
         for number, sent in enumerate(TIMES):
             while world.waiting[number] and sent <= world.time:
                 world = world._replace(waiting=_changed(world.waiting, number, -1))
@@ -399,12 +399,12 @@ class Model:
             world = self._worked_off(self.begin(world, 0, LOOK))
         return world._replace(time=world.time + STEP)
 
-    def _worked_off(self, world: Ports) -> Ports:
+    def _worked_off(self, world: World) -> World:
         while world.workers[0]:
             world = self.step(world, 0)
         return world
 
-    def _uncovered(self, world: Ports) -> str:
+    def _uncovered(self, world: World) -> str:
         lost = [sent for sent in TIMES if not any(created >= sent + LAG for created in world.runs)]
         state = records.read_state(self.records[world.record][0])
         owes = state.owed is not None or state.run is not None
@@ -425,7 +425,7 @@ def _changed(counts: tuple[int, ...], number: int, by: int) -> tuple[int, ...]:
     return (*counts[:number], counts[number] + by, *counts[number + 1 :])
 
 
-def _with_worker(world: Ports, slot: int, worker: int, *, fresh: bool) -> Ports:
+def _with_worker(world: World, slot: int, worker: int, *, fresh: bool) -> World:
     if slot == 0:
         return world._replace(workers=(worker, world.workers[1]), fresh=(fresh, world.fresh[1]))
     return world._replace(workers=(world.workers[0], worker), fresh=(world.fresh[0], fresh))
@@ -438,21 +438,26 @@ class Explored(NamedTuple):
     wrong: str
 
 
-def explore(
-    core: Core, platform: str, *, crashes: int = 0, losses: int = 0, duplicates: int = 0, freezes: int = 0
-) -> Explored:
-    """Breadth first, so that the violation found is one that needs the fewest steps."""
-    model = Model(core, platform)
-    first = model.first._replace(crashes=crashes, losses=losses, duplicates=duplicates, freezes=freezes)
+def breadth_first(first: T, wrong: Callable[[T], str], successors: Callable[[T], Iterable[T]]) -> Explored:
+    """Explore all that can follow; breadth first, so that the violation found is one that needs the fewest steps."""
     seen, front = {first}, [first]
     while front:
-        reached: list[Ports] = []
+        reached: list[T] = []
         for world in front:
-            if wrong := model.loses(world):
-                return Explored(len(seen), f"{wrong}, after {world}")
-            for after in model.successors(world):
+            if found := wrong(world):
+                return Explored(len(seen), f"{found}, after {world}")
+            for after in successors(world):
                 if after not in seen:
                     seen.add(after)
                     reached.append(after)
         front = reached
     return Explored(len(seen), "")
+
+
+def explore(
+    core: Core, platform: str, *, crashes: int = 0, losses: int = 0, duplicates: int = 0, freezes: int = 0
+) -> Explored:
+    """Explore the small world on a platform, with at most so many faults of each kind."""
+    model = Model(core, platform)
+    first = model.first._replace(crashes=crashes, losses=losses, duplicates=duplicates, freezes=freezes)
+    return breadth_first(first, model.loses, model.successors)

@@ -32,6 +32,7 @@ from shared.sources.memory import GroupRecord, IcebergVersion, SourceMemory, Vie
 from shared.sources.ports import NEVER, Known
 from shared.targets import Policy
 from tests.simulation.core import Core
+from tests.simulation.exhaustive import Explored, breadth_first
 from tests.simulation.platform import character
 from tests.simulation.world import at, make_target, seconds
 
@@ -428,26 +429,8 @@ def _silent(_happened: object) -> None:
     pass
 
 
-class Explored(NamedTuple):
-    """What came of it; what is wrong is told with the state in which it shows."""
-
-    states: int
-    wrong: str
-
-
 def explore(core: Core, *, crashes: int = 0, foreign: int = 0, jumps: int = 0) -> Explored:
-    """Breadth first, so that the violation found is one that needs the fewest steps."""
+    """Explore the small world that looks, with at most so many of each that may happen."""
     model = Model(core)
     first = model.first._replace(crashes=crashes, foreign=foreign, jumps=jumps)
-    seen, front = {first}, [first]
-    while front:
-        reached: list[World] = []
-        for world in front:
-            if wrong := model.wrong(world):
-                return Explored(len(seen), f"{wrong}, after {world}")
-            for after in model.successors(world):
-                if after not in seen:
-                    seen.add(after)
-                    reached.append(after)
-        front = reached
-    return Explored(len(seen), "")
+    return breadth_first(first, model.wrong, model.successors)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from shared.refresh.ports import Conflict, Document
+from shared.refresh.ports import Conflict, Document, Store
 
 
 class SimStore:
@@ -66,3 +66,37 @@ class SimStore:
         """A page of them."""
         rest = sorted(key for key in self.documents if key > cursor)
         return rest[:limit], rest[limit - 1] if len(rest) > limit else ""
+
+
+class KeptElsewhere(SimStore):
+    """The same account of a store of the product: nothing is kept here but counts, and when the next record is due."""
+
+    def __init__(self, kept: Store) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def load(self, key: str) -> Document:
+        """Read one record."""
+        return self._kept.load(key)
+
+    def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        """Replace what was read."""
+        try:
+            saved = self._kept.save(document, body, wake_at)
+        except Conflict:
+            self.conflicts[document.key] += 1
+            raise
+        self._account(document.key, wake_at)
+        return saved
+
+    def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
+        """Keep a line of history."""
+        self._kept.append(key, entry_id, body, expires_at)
+
+    def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """The most overdue first."""
+        return self._kept.due(now, limit)
+
+    def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
+        """A page of them."""
+        return self._kept.keys(cursor, limit)
