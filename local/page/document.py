@@ -43,7 +43,7 @@ def chart_bundle() -> str:
         from vl_convert import javascript_bundle
     except ModuleNotFoundError as missing:
         raise UsageError("the page needs vl-convert-python: install unstale[page]") from missing
-    bundle: str = javascript_bundle()
+    bundle: str = javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle
 
 

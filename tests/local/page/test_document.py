@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from local.cli import main, page
 from local.cli.deployment import side_on
@@ -22,10 +23,10 @@ from local.page.document import chart_bundle, document, values_of
 from local.page.picture import WINDOWS
 from local.process.store import StateFile
 from shared.config.load import load
+from shared.refresh import deployment
 from shared.refresh.inputs import Signalled
-from shared.refresh.ports import Document
-from shared.refresh.records import DEPLOYMENT_KEY, write
-from shared.refresh.state import Deployment, Outcome, Owed, Signal, State
+from shared.refresh.records import write
+from shared.refresh.state import Outcome, Owed, Signal, State
 from shared.targets import Cloud
 from tests.support.core import NOON, at, seconds
 from tests.support.one_machine import LAKE
@@ -102,7 +103,7 @@ def test_the_command_writes_the_page_of_a_state(
         side = side_on(file, Cloud.AZURE, configuration)
         now = side.world.clock.now()
         side.engine.reconcile(target, (Signalled(Signal(now, "data")),), may_call=False)
-        side.world.store.save(Document(DEPLOYMENT_KEY), write(Deployment(ticked_at=now)), None)
+        deployment.change(side.world.store, lambda deployed: replace(deployed, ticked_at=now))
         side.world.store.append(target.key, "1", write(line(100, 130, 170)), now + timedelta(days=90))
     arguments = ["page", "--config", str(config), "--state", str(state), "--into", str(into)]
     assert main(arguments) == 0
