@@ -18,6 +18,8 @@ JSON = "application/json"
 
 LONGEST_BLOCK = 2900
 """Characters of a text of Slack's, which takes 3,000 (https://docs.slack.dev/reference/block-kit/blocks/section-block)."""
+LONGEST_FIELD = 1990
+"""Characters of a field of a section, which takes 2,000 (the same page)."""
 LONGEST_HEADER = 150
 """Characters of a header of Slack's (https://docs.slack.dev/reference/block-kit/blocks/header-block)."""
 
@@ -63,13 +65,13 @@ def letter(outcome: Outcome, format: str) -> Letter:  # noqa: A002 - the word of
 
 def _slack(outcome: Outcome) -> dict[str, Any]:
     """Blocks for an incoming webhook; `text` is what a notification shows (Slack's Block Kit)."""
-    facts = [{"type": "mrkdwn", "text": _cut(f"*{name}*\n{_escaped(value)}")} for name, value in _facts(outcome)]
+    facts = [f"*{name}*\n{_escaped(value)}" for name, value in _facts(outcome)]
     cures = "\n".join(f"• {_escaped(cure)}" for cure in outcome.cures)
     return {
         "text": _cut(_escaped(outcome.sentence)),
         "blocks": [
             {"type": "header", "text": {"type": "plain_text", "text": outcome.headline[:LONGEST_HEADER]}},
-            {"type": "section", "fields": facts},
+            {"type": "section", "fields": [{"type": "mrkdwn", "text": _cut(fact, LONGEST_FIELD)} for fact in facts]},
             {"type": "section", "text": {"type": "mrkdwn", "text": _cut(f"*What to do*\n{cures or 'nothing'}")}},
             {"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(_escaped(_origin(outcome)))}]},
         ],
@@ -81,8 +83,8 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_BLOCK else f"{text[:LONGEST_BLOCK]}…"
+def _cut(text: str, longest: int = LONGEST_BLOCK) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 # --- Teams -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ class Place(Value, frozen=True):
     """The number that a target took in one of the two queues of its identity."""
 
     call: Call
+    """The kind of calls, which names the queue."""
     number: int
+    """The place in that queue: smaller numbers are served sooner."""
 
 
 class Queue(Value, frozen=True):
@@ -48,7 +50,9 @@ class Day(Value, frozen=True):
     """How many starts there were on one day of UTC."""
 
     day: date
+    """The day, in UTC."""
     starts: int
+    """How many starts of all targets of the identity were claimed on it."""
 
 
 class RunningClaim(Value, frozen=True):
@@ -59,6 +63,7 @@ class RunningClaim(Value, frozen=True):
     token: str
     """Of the claim in the target's record."""
     claimed_at: datetime
+    """When the start was claimed."""
     ends_by: datetime
     """When the target's timeout is over: the entry leaves then, whatever became of the run."""
 

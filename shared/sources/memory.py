@@ -20,77 +20,85 @@ IDS_KEPT = 20
 
 
 class IcebergVersion(Value, frozen=True, tag="iceberg", tag_field="format"):
-    """What is known of an Iceberg table's version.
-
-    `ids`: snapshots that hold the same data, the current one first; none for a table without a snapshot. `log_entry`:
-    the last line of `snapshot-log` (its time in ms, its snapshot). `settled`: the stamp was old enough when it was
-    read that no later version can have the same one.
-    """
+    """What is known of an Iceberg table's version."""
 
     location: str
+    """Where the table's metadata file lies."""
     uuid: str = ""
+    """The table's own id, by its metadata; another one is another table."""
     ids: tuple[int, ...] = ()
+    """Snapshots that hold the same data, the current one first; none for a table without a snapshot."""
     log_entry: tuple[int, int] | None = None
+    """The last line of `snapshot-log`: its time in ms, its snapshot."""
     stamp: datetime | None = None
+    """When the table changed last, as the catalog says: `UpdateTime` of Glue, `modifiedAt` of S3 Tables."""
     settled: bool = True
+    """The stamp was old enough when it was read that no later version can have the same one."""
 
 
 class DeltaVersion(Value, frozen=True, tag="delta", tag_field="format"):
-    """What is known of a Delta table's version.
-
-    `file`: number of the newest log file seen, `etag` its tag. `shape`: digest of the table's id, schema and
-    partitioning, empty until a commit showed them. `data`: number of the newest commit that changed data.
-    """
+    """What is known of a Delta table's version."""
 
     file: int
+    """The number of the newest log file seen."""
     etag: str = ""
+    """The tag of that file."""
     shape: str = ""
+    """A digest of the table's id, schema and partitioning; empty until a commit showed them."""
     data: int = -1
+    """The number of the newest commit that changed data; -1 while none is known."""
 
 
 Version = IcebergVersion | DeltaVersion
 
 
 class SourceMemory(Value, frozen=True):
-    """What is remembered of one source.
-
-    `readers`: keys of the targets that read it. `when`: the moment before the request that an answer was last given
-    to. `since`: when the data that it has now came; `shown_at`: the moment of the first answer that showed it.
-    `problem`: why there is no answer; empty while there is one.
-    """
+    """What is remembered of one source."""
 
     readers: tuple[str, ...] = ()
+    """Keys of the targets that read the source."""
     version: Version | None = None
+    """The version that was seen last; None until one was."""
     when: datetime | None = None
+    """The moment before the request that an answer was last given to."""
     since: datetime | None = None
+    """When the data that the source has now came."""
     shown_at: datetime | None = None
+    """The moment of the first answer that showed that data."""
     problem: str = ""
+    """Why there is no answer; empty while there is one."""
 
 
 class ViewMemory(Value, frozen=True):
     """What a view named as its sources when it was last seen: sources as keys of groups with names, and the rest."""
 
     sources: tuple[str, ...] = ()
+    """Sources that can be looked at, as keys of groups with names."""
     unreadable: tuple[str, ...] = ()
+    """The rest, as the view names them."""
     when: datetime | None = None
+    """The moment before the request whose answer named them."""
 
 
 class GroupRecord(Value, frozen=True):
-    """What is remembered of a group's sources and views, and of the looks at it.
-
-    `sources` and `views` by name. `doublings`: how often its interval was doubled, last at `throttled_at`. `due_at`:
-    when to look again, as the index has it. `problem`: why the last look failed, since `failing_since`.
-    """
+    """What is remembered of a group's sources and views, and of the looks at it."""
 
     sources: dict[str, SourceMemory] = msgspec.field(default_factory=dict)
+    """The group's sources by name."""
     views: dict[str, ViewMemory] = msgspec.field(default_factory=dict)
+    """The group's views by name."""
     edition: int = 0
     """The number of the last edition (rule 12) of which a target was enrolled: only later ones may look or forget."""
     doublings: int = 0
+    """How often the interval between looks was doubled."""
     throttled_at: datetime | None = None
+    """When the interval was doubled last."""
     due_at: datetime | None = None
+    """When to look again, as the index has it."""
     problem: str = ""
+    """Why the last look failed; empty where it did not."""
     failing_since: datetime | None = None
+    """Since when looks have failed."""
 
     def __hash__(self) -> int:
         """Of what is no mapping."""

@@ -20,29 +20,40 @@ class JobStatus(StrEnum):
 
 
 class Final(Value, frozen=True):
-    """How a job ended; `error` is a code and a reason where it did not complete."""
+    """How a job ended."""
 
     status: JobStatus
+    """The status that Fabric is told for good."""
     ended_at: datetime
+    """When the job ended."""
     error: tuple[str, str] | None = None
+    """A code and a reason, where the job did not complete."""
 
 
 class Job(Value, frozen=True):
     """A job that Fabric asked us for: a signal with an id, and a record of its own beside that of its target.
 
-    `request` is a digest of all that was asked, `place` of where. What Fabric was told once never changes: that it
-    started (`started_at`, which is when its run was claimed), and its end (`final`).
+    What Fabric was told once never changes: that the job started (`started_at`), and its end (`final`).
     """
 
     target: str
+    """The key of the target's record."""
     place: str
+    """A digest of where the job was asked for."""
     request: str
+    """A digest of all that was asked."""
     accepted_at: datetime
+    """When the job was accepted."""
     invoke_type: str
+    """Why Fabric asks, in its own word, such as `Manual` or `Scheduled`."""
     full: bool = False
+    """A full refresh was asked for."""
     started_at: datetime | None = None
+    """When the run of the job was claimed; None until Fabric was told that it started."""
     cancel_asked_at: datetime | None = None
+    """When somebody asked to cancel the job."""
     final: Final | None = None
+    """How the job ended, as Fabric was told; None until then."""
 
 
 def read_job(body: bytes) -> Job:

@@ -9,10 +9,11 @@ from itertools import count
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from functions_aws.shell import NotDoneError
 from local.emulators.aws.emulator import LocalAws
-from shared.refresh.ports import Document, StoreDownError
+from shared.refresh.ports import Document
 from tests.support.aws_host import HandClock, Host, living_in, object_created
 
 VIEWS = [f"view{number:02}" for number in range(25)]
@@ -78,7 +79,7 @@ def test_a_rest_that_cannot_be_sent_keeps_the_event_in_its_queue(host: Host) -> 
     """It comes back, and concerns all of them again."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise StoreDownError("no queue")
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no sqs:SendMessage"}}, "SendMessage")
 
     send = host.clients.sqs.send_message
     host.clients.sqs.send_message = refuse

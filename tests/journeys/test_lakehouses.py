@@ -51,7 +51,8 @@ def test_lakehouses(
     file.write_text(named, encoding="utf-8")
     assert "onelake_changed" in run("check", "--strict")
     Path("event.json").write_text(run("plan", "--sample", "onelake"), encoding="utf-8")
-    assert "lake" in run("plan", "event.json")
+    planned = json.loads(run("plan", "event.json", "--json"))["plan"]
+    assert [line["target"] for line in planned] == ["lake"]
     assert json.loads(run("infra", "azure", "--json"))["notes"], "the eventstream is to be named in the parameters"
 
     monkeypatch.setenv("UNSTALE_STORAGE", account.connection_string)

@@ -245,8 +245,7 @@ def _before_start(core: Core, target: Target, state: State, *commits: float, sho
     log, store, clock = FakeLog(), MemoryStore(), HandClock()
     log.commit(0, metadata_commit() + b"\n" + data_commit())
     seen = core.delta.look_at_table(TABLE, Known({"": SourceMemory()}), log)
-    known = replace(seen.sources[""].version, shape=seen.sources[""].version.shape)
-    memory = SourceMemory((target.key,), known, at(shown), since=at(1), shown_at=at(shown))
+    memory = SourceMemory((target.key,), seen.sources[""].version, at(shown), since=at(1), shown_at=at(shown))
     store.save(store.load(TABLE.key), write_group(GroupRecord({"": memory})), None)
     for number, time in enumerate(commits, start=1):
         log.commit(number, data_commit(number), time)

@@ -82,7 +82,7 @@ COMMANDS = (
     "unstale status --watch 0",
     "unstale dialy",
 )
-ELSEWHERE = {"demo", "completion", "run", "page", "deploy"}
+ELSEWHERE = {"demo", "completion", "run", "page"}
 """Commands whose output is another test's: a show, a script for a shell, a process."""
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -241,4 +241,5 @@ def test_every_command_is_typed() -> None:
     [commands] = [action.choices for action in parser()._actions if action.choices]
     assert isinstance(commands, dict)
     typed_commands = {line.split()[1] for line in COMMANDS if len(line.split()) > 1}
+    assert set(commands) > ELSEWHERE
     assert set(commands) - ELSEWHERE <= typed_commands

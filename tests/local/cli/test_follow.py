@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from local.cli import refresh, status
 from local.cli.errors import NotWellError
-from local.cli.main import main
+from local.cli.main import main, parser
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.faults import FailRun
 from local.emulators.glue.emulator import GlueSettings
@@ -164,9 +166,18 @@ def test_what_is_wrong_in_a_file_is_told_by_place(tmp_path: Path, capsys: pytest
     assert {(problem["key"], problem["line"]) for problem in error["problems"]} >= {("targets.daily.tabel", 9)}
 
 
+def options(command: argparse.ArgumentParser) -> list[str]:
+    """The long options of a command."""
+    return [option for action in command._actions for option in action.option_strings if option.startswith("--")]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_knows_every_command(capsys: pytest.CaptureFixture[str], shell: str) -> None:
-    """A script that the shell reads."""
+    """And each option of each, in a script that the shell reads."""
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    assert all(command in script for command in ("status", "explain", "redrive", "--dry-run"))
+    [commands] = [action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert len(commands) > 10
+    for name, command in commands.items():
+        assert re.search(rf"\b{name}\b", script), name
+        assert all(option in script for option in options(command)), name

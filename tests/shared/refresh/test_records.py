@@ -84,9 +84,10 @@ def test_records_of_every_release_are_read_for_ever(file: Path) -> None:
     assert READ.get(file.stem, records.read_state)(file.read_bytes()) == OLDER.get(file.parent.name, TYPICAL)[file.stem]
 
 
-def test_every_typical_record_has_its_golden_bytes() -> None:
-    """A folder that is not found would make the test above empty."""
-    assert {file.stem for file in GOLDEN.rglob("format-2/*.json")} == TYPICAL.keys()
+@pytest.mark.parametrize("number", range(1, records.FORMAT + 1))
+def test_every_typical_record_has_its_golden_bytes(number: int) -> None:
+    """In each format that a release has written: a folder that is not found would make the test above empty."""
+    assert {file.stem for file in GOLDEN.glob(f"format-{number}/*.json")} == TYPICAL.keys()
 
 
 @pytest.mark.parametrize("name", TYPICAL)
