@@ -7,6 +7,7 @@ told for each, and for all of them together, so that one alarm sees the worst. L
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,10 @@ LEVELS: Mapping[str, str] = {
 }
 """Levels of the log by what happened; everything else is `info`. Warnings are what the dashboard's list shows."""
 
+QUIET = ("botocore", "urllib3")
+"""Libraries whose lines count from a warning on, whatever LogLevel says: at DEBUG they show the answers of Secrets
+Manager and the addresses of webhooks. Lambda's runtime gives the root logger the level, which these would inherit."""
+
 LONGEST_TEXT = 20_000
 """Characters. A traceback of many targets at once ends here; CloudWatch takes 256 KB a line."""
 
@@ -76,6 +81,8 @@ class Telemetry:
             location=None,
             version=VERSION,
         )
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def emit(self, happened: LogEvent) -> None:
         """Count and log what the engine says; of a saved record keep how its target stands, for the metrics."""

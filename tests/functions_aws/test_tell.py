@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.glue.emulator import GlueSettings
@@ -191,6 +193,28 @@ def test_a_secret_address_is_posted_to_and_never_shown(
     bodies = b"".join(request.body for request in took.requests)
     assert "planted" not in printed
     assert b"planted" not in stored + bodies
+
+
+def test_libraries_show_no_secret_at_the_level_of_debug(
+    host: Host, receiver: tuple[Receiver, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """LogLevel may be DEBUG, which Lambda's runtime gives the root logger: neither what Secrets Manager answers nor
+    where a letter is posted is logged.
+    """
+    _, url = receiver
+    secrets = host.aws.client("secretsmanager")
+    secrets.create_secret(Name="slack", SecretString=f"{url}{PATH}")
+    secrets.create_secret(Name="signing", SecretString=SECRET)
+    caplog.set_level(logging.DEBUG)
+    for name in ("botocore", "urllib3"):
+        caplog.set_level(logging.NOTSET, name)
+    Telemetry(f"unstale-tell-{next(SERVICES)}")
+    webhook = senders(host.clients, host.clock)["webhook"]
+    logging.getLogger("another.library").debug("this line is seen")
+    assert webhook.send(Destination("webhook", url_secret="slack", signing_secret="signing"), A_LETTER) is None
+    assert "this line is seen" in caplog.text
+    assert "planted-path" not in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_a_destination_that_fails_is_left_alone_and_gets_all_in_order(
