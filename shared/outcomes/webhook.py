@@ -11,7 +11,7 @@ from shared.destinations import Destination
 from shared.endpoints import is_private
 from shared.outcomes.answers import Trouble, trouble_of
 from shared.outcomes.formats import Letter
-from shared.outcomes.signing import signed_headers
+from shared.outcomes.signing import PREFIX, signed_headers
 from shared.refresh.ports import Clock
 
 SECRET_SECONDS = 300.0
@@ -59,6 +59,8 @@ class Webhook:
         secret = self._secrets.read(destination.signing_secret) if destination.signing_secret else ""
         if isinstance(secret, Trouble):
             return secret
+        if destination.signing_secret and not secret.strip().removeprefix(PREFIX):
+            return Trouble(f"the secret {destination.signing_secret} is empty: nothing is sent unsigned")
         if not is_private(url):
             return Trouble(f"the secret {destination.url_secret} holds no https address")
         headers = {"Content-Type": letter.content_type}

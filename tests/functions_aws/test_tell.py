@@ -285,6 +285,16 @@ def test_a_secret_that_is_not_there_is_no_refusal(host: Host) -> None:
     assert (trouble.for_good, "missing" in trouble.why) == (False, True)
 
 
+def test_a_binary_secret_signs_nothing(host: Host, receiver: tuple[Receiver, str]) -> None:
+    """Secrets Manager gives no text for one: the letter is not sent without its signature."""
+    took, url = receiver
+    host.aws.client("secretsmanager").create_secret(Name="binary", SecretBinary=b"planted")
+    webhook = senders(host.clients, host.clock)["webhook"]
+    trouble = webhook.send(Destination("webhook", url=f"{url}/hook", signing_secret="binary"), A_LETTER)
+    assert trouble == Trouble("the secret binary is empty: nothing is sent unsigned")
+    assert took.requests == []
+
+
 @pytest.mark.parametrize(
     "address",
     ["http://example.com/hook", "ftp://127.0.0.1/", "nothing", "https://", "http://[", "https://a.test\\@b.test"],

@@ -1,0 +1,53 @@
+"""Webhooks: what is signed where a secret is named for that, and what is not sent at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from shared.destinations import Destination
+from shared.outcomes.answers import Trouble
+from shared.outcomes.formats import Letter
+from shared.outcomes.webhook import Secrets, Webhook
+from tests.support.core import NOON, HandClock
+
+LETTER = Letter("k/1", "t", "s", "n", NOON, "application/json", b"{}", "h")
+SIGNED = Destination("webhook", url="https://example.com/hook", signing_secret="the-key")
+
+
+class Receiver:
+    """Takes what is posted, and keeps the headers."""
+
+    def __init__(self) -> None:
+        self.headers: list[Mapping[str, str]] = []
+
+    def post(self, _url: str, headers: Mapping[str, str], _body: bytes) -> int:
+        """Take it."""
+        self.headers.append(headers)
+        return 200
+
+    def hook(self, secret: str) -> Webhook:
+        """A webhook to here, where every secret has this value."""
+        clock = HandClock()
+        return Webhook(self.post, Secrets(lambda _name: secret, clock), clock)
+
+
+@pytest.mark.parametrize("secret", ["", " \n", "whsec_"])
+def test_an_empty_signing_secret_sends_nothing(secret: str) -> None:
+    """A receiver that checks signatures must not be sent to without one, nor with one that anybody can make.
+
+    The secret is named, and the letter waits for it: somebody is about to fill it, or took the wrong kind of secret.
+    """
+    receiver = Receiver()
+    trouble = receiver.hook(secret).send(SIGNED, LETTER)
+    assert trouble == Trouble("the secret the-key is empty: nothing is sent unsigned")
+    assert receiver.headers == []
+
+
+def test_a_letter_is_signed_where_a_secret_is_named_and_only_there() -> None:
+    """Without `signing_secret` in the configuration nobody asked for a signature."""
+    receiver = Receiver()
+    assert receiver.hook("whsec_c2VjcmV0").send(SIGNED, LETTER) is None
+    assert receiver.hook("").send(Destination("webhook", url=SIGNED.url), LETTER) is None
+    assert ["webhook-signature" in headers for headers in receiver.headers] == [True, False]
