@@ -19,8 +19,12 @@ from local.cli import stack
 from local.cli.console import print_json, print_table
 from local.cli.deployment import PLACES, read_config, read_file
 from local.cli.errors import NotWellError, UsageError
+from local.cli.variables import aws_session
 from shared.config.load import Configuration, json_schema, load, warnings
 from shared.targets import Cloud, Target
+
+CORRECT = "correct that variable in this shell"
+"""The cure where a variable says what it must not say."""
 
 
 def print_schema() -> None:
@@ -113,7 +117,8 @@ def _findings(
     try:
         environ = stack.find(cloud, configuration)
     except (UsageError, NotWellError) as failure:
-        return [Finding(PLACES[cloud], f"could not look: {failure}", "correct the name of the stack", known=False)]
+        cure = f"{CORRECT}, or the name of the stack"
+        return [Finding(PLACES[cloud], f"could not look: {failure}", cure, known=False)]
     return look(configuration, environ)
 
 
@@ -121,14 +126,16 @@ def _on_aws(configuration: Configuration, environ: Mapping[str, str]) -> list[Fi
     """Look at AWS, in the Region that the environment or the profile names."""
     from botocore.exceptions import BotoCoreError
 
-    from functions_aws.clients import Clients, session
+    from functions_aws.clients import Clients
     from functions_aws.sources import Sources
     from functions_aws.wiring import SystemClock
     from local.checks import aws
 
     try:
-        opened = session(environ.get("AWS_REGION", ""))
+        opened = aws_session(environ, environ.get("AWS_REGION", ""))
         region = opened.get_config_variable("region")
+    except UsageError as bad:
+        return [Finding("AWS", f"could not look: {bad}", CORRECT, known=False)]
     except BotoCoreError as error:
         return [Finding("AWS", f"{error}", "set AWS_PROFILE to one that is there, or unset it", known=False)]
     if region:
@@ -145,7 +152,7 @@ def _on_azure(configuration: Configuration, environ: Mapping[str, str]) -> list[
     try:
         return list(azure.looked_at(configuration, environ))
     except SettingsError as bad:
-        return [Finding("Azure", f"could not look: {bad}", "correct that variable in this shell", known=False)]
+        return [Finding("Azure", f"could not look: {bad}", CORRECT, known=False)]
 
 
 def _show(findings: Sequence[Finding], *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from local.cli.errors import NotWellError, UsageError
+from local.cli.variables import aws_session, wrong_usage
 from shared.redaction import plain
 from shared.sources.groups import GlueDatabase, SourceTable, named_by_view
 from shared.values import Value
@@ -50,10 +51,10 @@ def views_of(database: str) -> list[View]:
     """GetTables, page by page. Raises `UsageError` where there is no such database, or none of its tables is a view."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from functions_aws.clients import PATIENT, session
+    from functions_aws.clients import PATIENT
 
     try:
-        client = session(os.environ.get("AWS_REGION", "")).create_client("glue", config=PATIENT)
+        client = aws_session(os.environ, os.environ.get("AWS_REGION", "")).create_client("glue", config=PATIENT)
         pages = client.get_paginator("get_tables").paginate(DatabaseName=database)
         tables = [table for page in pages for table in page["TableList"]]
     except ClientError as error:
@@ -110,11 +111,9 @@ def _fabric() -> Any:
     from local import azure_login
     from local.checks.rest import Rest
 
-    try:
+    with wrong_usage():
         cloud = settings.cloud(os.environ)
         url = settings.endpoint(os.environ, "UNSTALE_FABRIC_URL", cloud.fabric_url)
-    except settings.SettingsError as bad:
-        raise UsageError(str(bad)) from bad
     return Rest(url, azure_login.tokens(cloud.fabric_audience))
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from local.cli.errors import NotWellError, UsageError
+from local.cli.variables import aws_session, wrong_usage
 from shared.config.load import Configuration
 from shared.redaction import plain
 from shared.targets import Cloud
@@ -130,11 +131,11 @@ def _outputs_of_aws(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     """DescribeStacks, in the Region of an ARN, or of this shell."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from functions_aws.clients import PATIENT, session
+    from functions_aws.clients import PATIENT
 
     region = name.split(":")[3] if name.startswith("arn:") else environ.get("AWS_REGION", "")
     try:
-        opened = session(region)
+        opened = aws_session(environ, region)
         region = region or opened.get_config_variable("region") or ""
         client = opened.create_client("cloudformation", config=PATIENT)
         [found] = client.describe_stacks(StackName=name)["Stacks"]
@@ -158,8 +159,10 @@ def _outputs_of_azure(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     from local import azure_login
     from local.checks.rest import NoAnswerError, NotFoundError, Rest
 
-    management = settings.cloud(environ).management_url
-    arm = Rest(settings.endpoint(environ, "UNSTALE_MANAGEMENT_URL", management), azure_login.tokens(management))
+    with wrong_usage():
+        management = settings.cloud(environ).management_url
+        url = settings.endpoint(environ, "UNSTALE_MANAGEMENT_URL", management)
+    arm = Rest(url, azure_login.tokens(management))
     subscription, group, deployment = name.split("/")
     try:
         identity = subscription if _UUID.fullmatch(subscription) else _subscription_id(arm, subscription)

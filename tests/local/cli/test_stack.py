@@ -189,3 +189,46 @@ def test_commands_take_the_name(
     assert main(["explain", "daily", "--config", str(file)]) == 2
     assert main(["check", "--live", "--config", str(file)]) == 1
     assert "no stack seles" in capsys.readouterr().out
+
+
+# --- Variables that lead to where nothing may be sent ----------------------------------------------------------------
+
+UNSAFE = "http://example.com"
+
+
+@pytest.mark.parametrize("command", [["status"], ["init", "--glue-database", "sales"], ["check", "--live"]])
+def test_no_signed_request_leaves_for_an_unsafe_endpoint(
+    aws: CloudFormation,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    """The variable is named and nothing is asked, in every command that asks before it has the settings."""
+    sent: list[str] = []
+    monkeypatch.setattr("botocore.httpsession.URLLib3Session.send", lambda _self, request: sent.append(request.url))
+    file = tmp_path / ("new.toml" if command[0] == "init" else "unstale.toml")
+    (tmp_path / "unstale.toml").write_text(CONFIGURATION, encoding="utf-8")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_CLOUDFORMATION", "AWS_ENDPOINT_URL_GLUE"):
+        monkeypatch.setenv(name, UNSAFE)
+    if command[0] == "status":
+        monkeypatch.setenv("UNSTALE_STACK", "sales")
+    assert main([*command, "--config", str(file)]) == (1 if command[0] == "check" else 2)
+    said = capsys.readouterr()
+    assert "AWS_ENDPOINT_URL" in said.out + said.err
+    assert "must be https" in " ".join((said.out + said.err).split())
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [("UNSTALE_CLOUD", "pubic", "must be one of"), ("UNSTALE_MANAGEMENT_URL", UNSAFE, "must be https")],
+)
+def test_a_wrong_variable_of_azure_is_wrong_usage(
+    azure: Arm, monkeypatch: pytest.MonkeyPatch, name: str, value: str, word: str
+) -> None:
+    """Where a name leads to the deployment, too: a sentence, and no token leaves."""
+    monkeypatch.setenv(name, value)
+    with stack.named([NAME]), pytest.raises(UsageError, match=f"{name} .*{word}"):
+        stack.environment(Cloud.AZURE, configured())
+    assert azure.asked == []
