@@ -87,7 +87,7 @@ package-azure: $(VENV)/demo.stamp ## build/azure.zip for the function app, and i
 e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS on loopback; a few minutes
 	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
 
-e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves out of the Azure Function: wheels from the index, a run that is cancelled; two minutes
+e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves out of the Azure Function: wheels from the index, a run that is cancelled, the mutants of its stage; some minutes
 	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/infra/test_package_azure.py tests/e2e/test_azure.py $(ARGS)
 
 azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start

@@ -1,1 +1,1 @@
-"""Packages of the two functions: exactly what runs, the same bytes every time."""
+"""Packages of the two functions: exactly what runs; two of one source differ in when they were made."""
