@@ -205,19 +205,21 @@ def _deployment(one: Look) -> dict[str, Any]:
         "ticked_at": one.liveness.ticked_at,
         "queues": queues,
         "configuration": deployed_fingerprint(one.deployment),
+        "version": one.deployment.version,
         "warnings": list(one.warnings),
     }
 
 
 def _work_in_words(one: Look) -> str:
-    """Say in a line who works in a cloud: the last tick, and what waits."""
+    """Say in a line who works in a cloud: the release that is deployed, the last tick, and what waits."""
     now, ticked_at = one.side.world.clock.now(), one.liveness.ticked_at
     tick = f"the last tick came {span(now - ticked_at)} ago" if ticked_at else "no tick was noted"
     waits = [
         f"{each.waiting} messages wait in {each.queue}" + (f" for up to {span(each.age)}" if each.age else "")
         for each in one.liveness.backlogs
     ]
-    return f"{PLACES[one.side.cloud]}: {'; '.join((tick, *waits))}"
+    release = [f"unstale {one.deployment.version}"] if one.deployment.version else []
+    return f"{PLACES[one.side.cloud]}: {'; '.join((*release, tick, *waits))}"
 
 
 def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:

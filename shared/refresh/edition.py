@@ -19,6 +19,7 @@ from shared.refresh.owed import EARLIEST
 from shared.refresh.state import Deployment, Edition, Rollout, State
 from shared.targets import Package
 from shared.values import Value
+from shared.version import VERSION
 
 TAKES_OVER = timedelta(minutes=30)
 """An older package becomes the next edition when its ticks came for so long and no tick of the current one did. As a
@@ -73,7 +74,7 @@ def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
     """Note that a tick came, and of which package; an older one whose ticks alone came long enough takes over."""
     known = replace(join(known, package), ticked_at=now)
     if _is_current(known, package):
-        return replace(known, older_since=None)
+        return replace(known, older_since=None, version=VERSION)
     since = known.older_since or now
     if now - since >= TAKES_OVER:
         return _next(known, package)
@@ -107,4 +108,4 @@ def _next(known: Deployment, package: Package, passed_over: int = 0) -> Deployme
     """The record with a package as the next edition; so many numbers are left out."""
     number = known.edition.number if known.edition else 0
     made = Edition(number + passed_over + 1, package.fingerprint, package.generation)
-    return replace(known, edition=made, rollout=Rollout(), older_since=None)
+    return replace(known, edition=made, rollout=Rollout(), older_since=None, version=VERSION)

@@ -336,6 +336,8 @@ class Deployment(Value, frozen=True):
     """When a tick came last, of whatever package."""
     quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
     """Until when each identity must send nothing."""
+    version: str = ""
+    """The release of the current edition's package, noted by its ticks; empty until one of a release that notes it."""
 
 
 class Wake(Value, frozen=True):

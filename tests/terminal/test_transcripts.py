@@ -25,6 +25,7 @@ from shared.config.load import load
 from shared.refresh import records
 from shared.refresh.records import DEPLOYMENT_KEY
 from shared.refresh.state import Deployment, Edition, Ended, Outcome, Owed, Paused, Run, Situation, State
+from shared.version import VERSION
 from tests.support.aws_host import living_in, object_created
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +153,8 @@ def write_records(aws: LocalAws) -> None:
             }
         )
         store.save(store.load(target.key), records.write(kept), None)
-    deployment = Deployment(edition=Edition(1, configuration.fingerprint, now), ticked_at=now + timedelta(minutes=10))
+    edition, ticked_at = Edition(1, configuration.fingerprint, now), now + timedelta(minutes=10)
+    deployment = Deployment(edition=edition, ticked_at=ticked_at, version=VERSION)
     store.save(store.load(DEPLOYMENT_KEY), records.write(deployment), None)
     for number, outcome, error in (
         (1, Outcome.SUCCEEDED, ""),

@@ -57,6 +57,7 @@ class Deployed:
         deployment = Deployment(
             edition=Edition(1, self.configuration.fingerprint, datetime.now(UTC)),
             ticked_at=datetime.now(UTC) - ticked_ago,
+            version="0.0.9",
         )
         document: Document = self.store.load(records.DEPLOYMENT_KEY)
         self.store.save(document, records.write(deployment), None)
@@ -92,7 +93,10 @@ def test_a_deployment_that_works_is_fresh(deployed: Deployed) -> None:
     assert (code, found) == (0, {"daily": ("fresh", "nothing is owed"), "weekly": ("fresh", "nothing is owed")})
     code, out = deployed.run("status")
     assert "warning" not in out
+    assert "AWS: unstale 0.0.9; the last tick came" in out
     assert "0 messages wait in events; 0 messages wait in wakes" in out
+    [cloud] = json.loads(deployed.run("status", "--json")[1])["deployments"]
+    assert cloud["version"] == "0.0.9", "the deployed one's, not the command's"
 
 
 def test_objects_that_wait_for_a_poller_that_is_off_leave_everything_unknown(deployed: Deployed) -> None:

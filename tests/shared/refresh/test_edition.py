@@ -11,12 +11,13 @@ from shared.refresh import edition
 from shared.refresh.edition import TAKES_OVER, begin_again, join, note_tick, progress, standing
 from shared.refresh.state import Deployment, Edition, Rollout, State
 from shared.targets import Package
+from shared.version import VERSION
 from tests.support.core import NOON, at, is_rolled_out
 
 MONDAY, TUESDAY = NOON - timedelta(days=2), NOON - timedelta(days=1)
 OLDER = Package((), "older", MONDAY)
 NEWER = Package((), "newer", TUESDAY)
-LATEST = Deployment(edition=Edition(7, "newer", TUESDAY))
+LATEST = Deployment(edition=Edition(7, "newer", TUESDAY), version=VERSION)
 
 
 def ticks(known: Deployment, package: Package, *seconds: float) -> Deployment:
@@ -28,13 +29,15 @@ def ticks(known: Deployment, package: Package, *seconds: float) -> Deployment:
 
 def test_the_first_package_is_the_first_edition() -> None:
     """Also where release 1 left a record without one."""
-    assert join(Deployment(), OLDER) == Deployment(edition=Edition(1, "older", MONDAY), rollout=Rollout())
+    first = Deployment(edition=Edition(1, "older", MONDAY), rollout=Rollout(), version=VERSION)
+    assert join(Deployment(), OLDER) == first
 
 
 def test_a_later_generation_is_the_next_edition() -> None:
     """Whatever it finds: a rollout that is not over, a note of older ticks."""
     known = replace(LATEST, edition=Edition(7, "older", MONDAY), rollout=Rollout("key"), older_at=NOON)
-    assert join(known, NEWER) == Deployment(edition=Edition(8, "newer", TUESDAY), rollout=Rollout(), older_at=NOON)
+    after = replace(known, edition=Edition(8, "newer", TUESDAY), rollout=Rollout())
+    assert join(known, NEWER) == after
 
 
 def test_a_package_that_follows_a_rollback_leaves_a_number_out() -> None:
@@ -80,6 +83,16 @@ def test_each_tick_is_noted() -> None:
     older = ticks(LATEST, OLDER, 60, 120)
     assert older == replace(LATEST, ticked_at=at(120), older_since=at(60), older_at=at(120))
     assert ticks(older, NEWER, 180) == replace(LATEST, ticked_at=at(180), older_at=at(120))
+
+
+def test_the_release_of_the_current_package_is_noted() -> None:
+    """Also where its edition was made by a release that noted none; an older package's ticks leave the note alone."""
+    unsaid = replace(LATEST, version="")
+    assert ticks(unsaid, OLDER, 60).version == ""
+    assert ticks(unsaid, NEWER, 60).version == VERSION
+    assert join(replace(LATEST, version="9.9.9"), NEWER).version == "9.9.9"
+    over = ticks(replace(LATEST, version="9.9.9"), OLDER, 60, TAKES_OVER.total_seconds() + 60)
+    assert over.version == VERSION
 
 
 def test_a_note_that_stood_for_half_an_hour_makes_the_older_one_current() -> None:
