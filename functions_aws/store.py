@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from functions_aws.clients import Clients, ask
@@ -28,6 +29,8 @@ HISTORY = "run#"
 INDEX = "due"
 """The index's name, and the one value of its hash key."""
 
+DUE_AT_ONCE = 250
+"""Keys that one Query of the index reads: some 40 KB, five read units."""
 BATCH = 100
 """The most that BatchGetItem takes."""
 BATCH_TRIES = 5
@@ -79,22 +82,30 @@ class Store:
             ),
         )
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Query of the index, most overdue first.
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
+        """Query of the index, most overdue first, page after page.
 
         The index may lag a little behind the table: what it shows too long costs one read.
         """
-        answer = ask(
-            "asking what is due",
-            lambda: self._clients.dynamodb.query(
-                TableName=self._table,
-                IndexName=INDEX,
-                KeyConditionExpression="due = :due AND wake_at <= :now",
-                ExpressionAttributeValues={":due": {"S": INDEX}, ":now": {"S": sortable(now)}},
-                Limit=limit,
-            ),
+        return islice(self._due(now, min(limit or DUE_AT_ONCE, DUE_AT_ONCE)), limit)
+
+    def _due(self, now: datetime, size: int) -> Iterator[str]:
+        """The keys of what is due, `size` with each Query; a page begins behind the last key of the one before."""
+        query = partial(
+            self._clients.dynamodb.query,
+            TableName=self._table,
+            IndexName=INDEX,
+            KeyConditionExpression="due = :due AND wake_at <= :now",
+            ExpressionAttributeValues={":due": {"S": INDEX}, ":now": {"S": sortable(now)}},
+            Limit=size,
         )
-        return [item["pk"]["S"] for item in answer["Items"]]
+        start: Item = {}
+        while True:
+            answer = ask("asking what is due", partial(query, **start))
+            yield from (item["pk"]["S"] for item in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
         """Scan, a page of at most 1 MB, in DynamoDB's own order. It reads the history, too: for once in a while.

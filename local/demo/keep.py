@@ -91,7 +91,7 @@ class HidableStore:
         """Forget the record that was read."""
         self._seen().remove(document)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """What is due."""
         return self._seen().due(now, limit)
 
@@ -157,7 +157,7 @@ def _notice(file: StateFile, store: ports.Store, clock: FastClock, known: list[i
     """Tick the function app at once where a command wrote what is due, as its queue of wakes would have it."""
     with suppress(StoreDownError):
         changes = file.changes_of_others()
-        if changes != known[0] and store.due(clock.now(), 1):
+        if changes != known[0] and any(store.due(clock.now(), 1)):
             tick()
         known[0] = changes
 

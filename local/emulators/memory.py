@@ -6,7 +6,7 @@ They are safe between threads. `tests/support/store_contract.py` says what every
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import count
 from threading import Lock
@@ -50,11 +50,11 @@ class MemoryStore:
             del self._documents[document.key]
             self._wake_at.pop(document.key, None)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Keys whose `wake_at` is not after `now`, the most overdue first."""
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
+        """Keys whose `wake_at` is not after `now`, the most overdue first, as of this moment."""
         with self._lock:
             due = sorted((wake_at, key) for key, wake_at in self._wake_at.items() if wake_at <= now)
-        return [key for _, key in due[:limit]]
+        return iter([key for _, key in due[:limit]])
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
         """Keys of all records, a page at a time; the cursor is the last key of the page before."""

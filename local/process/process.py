@@ -84,7 +84,7 @@ class Half:
 
     def is_due(self) -> bool:
         """Whether any record is to be reconciled by now."""
-        return bool(self._make_ports(self._waker, self._emit).store.due(self._clock.now(), 1))
+        return any(self._make_ports(self._waker, self._emit).store.due(self._clock.now(), 1))
 
     def warn(self) -> None:
         """Tell of each target that nothing would ever refresh here."""

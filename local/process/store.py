@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -33,6 +34,8 @@ PRIVATE = 0o600
 """Mode of the file: reasons and errors in it are for its owner. SQLite gives its log and index the same mode."""
 WAIT_SECONDS = 5.0
 """For another process's write, before the store counts as down. A write takes some milliseconds."""
+DUE_AT_ONCE = 500
+"""Keys of what is due in one SELECT: little enough to hold up no other process."""
 KEYS_AT_ONCE = 500
 """Keys in one SELECT; SQLite takes 999 parameters at least: https://sqlite.org/limits.html#max_variable_number."""
 
@@ -188,11 +191,23 @@ class Store:
         if not changed:
             raise Conflict(document.key)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Read the index, the most overdue first."""
-        select = "SELECT key FROM record WHERE cloud = ? AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
-        rows, _ = self._file.execute("asking what is due", select, self._cloud, sortable(now), limit)
-        return [str(key) for (key,) in rows]
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
+        """Read the index, the most overdue first, page after page."""
+        return islice(self._due(now, min(limit or DUE_AT_ONCE, DUE_AT_ONCE)), limit)
+
+    def _due(self, now: datetime, size: int) -> Iterator[str]:
+        """The keys of what is due, `size` with each SELECT, which begins behind the last row of the one before."""
+        select = (
+            "SELECT wake_at, key FROM record WHERE cloud = ? AND wake_at <= ? AND (wake_at, key) > (?, ?) "
+            "ORDER BY wake_at, key LIMIT ?"
+        )
+        last: tuple[object, ...] = ("", "")
+        while True:
+            rows, _ = self._file.execute("asking what is due", select, self._cloud, sortable(now), *last, size)
+            yield from (str(key) for _, key in rows)
+            if len(rows) < size:
+                return
+            last = rows[-1]
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
         """Read a page of keys in their order; the cursor is the last key of the page before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -109,8 +109,12 @@ class Store(Protocol):
     def remove(self, document: Document) -> None:
         """Forget the record that was read, but not its history; `Conflict` if it moved on or is not there."""
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Keys whose `wake_at` is not after `now`, the most overdue first."""
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
+        """Keys whose `wake_at` is not after `now`, the most overdue first, and no more than `limit`.
+
+        They are read a page at a time while the caller goes on, each row of the index once. A record that is saved
+        meanwhile may come again, or not at all.
+        """
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
         """Keys of all records, a page at a time and in no order; with the cursor of the next page, empty at the end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 
@@ -14,8 +13,6 @@ from shared.refresh.outbox import of_gone, take
 from shared.refresh.ports import Conflict, Document, Store
 from shared.refresh.state import Rollout
 
-DUE_AT_ONCE = 100
-"""Targets that a tick takes from the index at once; the tick goes on until nothing is due or its time is over."""
 ROLLED_OUT_AT_ONCE = 200
 """Targets that a tick plans before it saves how far it got."""
 
@@ -36,28 +33,28 @@ class Sweep:
         """
         errors: list[Exception] = []
         self._roll_out(errors)
-        seen: dict[str, None] = {}
-        while keys := self._due(seen):
-            for key in keys:
-                if not self._engine.is_out_of_time() and not records.is_group(key):
-                    self._reconcile(key, errors, may_look=False)
-            seen.update(dict.fromkeys(keys))
+        groups = self._reconcile_due(errors)
         for target, saved in self._engine.postponed:
             if not self._engine.is_out_of_time():
                 self._reconcile(target.key, errors, in_hand=saved)
         if self._engine.looks and self._engine.standing.is_current:
-            groups = [key for key in seen if records.is_group(key)]
             errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time, self._engine.standing.number)
         if errors:
             message = f"{len(errors)} targets could not be looked at"
             raise ExceptionGroup(message, errors)
 
-    def _due(self, seen: Collection[str]) -> list[str]:
-        """The next that are due: asked for beyond those seen, since one that cannot be saved stays due."""
-        if self._engine.is_out_of_time():
-            return []
-        keys = self._ports.store.due(self._ports.clock.now(), len(seen) + DUE_AT_ONCE)
-        return [key for key in keys if key not in seen]
+    def _reconcile_due(self, errors: list[Exception]) -> list[str]:
+        """Reconcile what is due while there is time, each record once; the groups that are due are left and named.
+
+        A record that is saved as due again comes again in the index, and waits for the next tick.
+        """
+        seen: dict[str, None] = {}
+        due = self._ports.store.due(self._ports.clock.now())
+        while not self._engine.is_out_of_time() and (key := next(due, None)) is not None:
+            if key not in seen and not records.is_group(key):
+                self._reconcile(key, errors, may_look=False)
+            seen[key] = None
+        return [key for key in seen if records.is_group(key)]
 
     def _reconcile(
         self,

@@ -205,7 +205,7 @@ class QuickFabric:
 class TableStore(CountingStore):
     """Counts as the table is asked: what is due is a query for each partition."""
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """One of them is counted already."""
         self.reads += PARTITIONS - 1
         return super().due(now, limit)

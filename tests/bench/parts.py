@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ class CountingStore(MemoryStore):
         self.writes += 1
         return super().save(document, body, wake_at)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """One more read."""
         self.reads += 1
         return super().due(now, limit)

@@ -173,7 +173,7 @@ def test_a_batch_that_is_never_whole_is_a_store_that_is_down(stub: Stubber, monk
 CALLS: dict[str, tuple[str, Callable[[Store], object]]] = {
     "load": ("get_item", lambda store: store.load(VIEW)),
     "save": ("put_item", lambda store: store.save(Document(VIEW), body(1), NOON)),
-    "due": ("query", lambda store: store.due(NOON, 1)),
+    "due": ("query", lambda store: list(store.due(NOON, 1))),
     "keys": ("scan", lambda store: store.keys("", 1)),
     "load_many": ("batch_get_item", lambda store: store.load_many([VIEW])),
     "append": ("put_item", lambda store: store.append(VIEW, "1", body(1), LATER)),

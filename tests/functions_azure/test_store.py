@@ -15,7 +15,16 @@ from functions_azure import clients as shell_clients
 from functions_azure.clients import Clients, Deadline
 from functions_azure.queue_messages import LONGEST_MESSAGE
 from functions_azure.settings import TABLE, Settings
-from functions_azure.store import FORGOTTEN_AT_ONCE, LONGEST_BODY, PARTITIONS, Store, _partition
+from functions_azure.store import (
+    DUE_AT_ONCE,
+    FORGOTTEN_AT_ONCE,
+    LONGEST_BODY,
+    PARTITIONS,
+    Store,
+    _due_row,
+    _partition,
+    _row,
+)
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from local.emulators.memory import MemoryWaker
 from shared.config.load import load
@@ -27,6 +36,7 @@ from shared.refresh.ports import Conflict, Document, StoreDownError
 from shared.refresh.state import Wake
 from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, ItemJob
+from shared.times import sortable
 from tests.support.azure_host import WORKSPACE, HandClock
 from tests.support.azurite_server import Account, Azurite, new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.store_contract import LATER, NOON, OTHER, SECOND, VIEW, StoreContract, body
@@ -153,6 +163,41 @@ def test_looking_for_what_is_due_costs_one_read_a_partition(store: Store, counte
     counter.requests.clear()
     assert list(store.due(NOON, 100)) == []
     assert len(counter.requests) == PARTITIONS <= 9
+
+
+def test_a_thousand_that_stay_due_are_read_once(
+    store: Store, table: TableClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row of the index is read once, in twelve requests at most; ten times as many cost no more than ten times."""
+    asked = _queries(store, monkeypatch)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number, key in enumerate(keys(1000)):
+        due = _row(key, _due_row(key, sortable(NOON - number * SECOND)))
+        rows.setdefault(due["PartitionKey"], []).append(due)
+    for all_rows in rows.values():
+        for start in range(0, len(all_rows), 100):
+            table.submit_transaction([("create", row) for row in all_rows[start : start + 100]])
+    assert list(store.due(NOON)) == keys(1000)[::-1]
+    assert (len(asked), sum(asked)) == (PARTITIONS, 1000)
+    monkeypatch.setattr("functions_azure.store.DUE_AT_ONCE", DUE_AT_ONCE // 10)
+    asked.clear()
+    assert list(store.due(NOON)) == keys(1000)[::-1]
+    assert len(asked) <= 10 * PARTITIONS
+    assert sum(asked) == 1000
+
+
+def _queries(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each query of the table answers with, from now on."""
+    query, counts = store._clients.table.query_entities, list[int]()
+
+    def counted(*args: Any, **options: Any) -> Iterator[Any]:
+        for page in query(*args, **options).by_page():
+            found = list(page)
+            counts.append(len(found))
+            yield from found
+
+    monkeypatch.setattr(store._clients.table, "query_entities", counted)
+    return counts
 
 
 def test_a_tick_of_idle_targets_is_ten_reads_at_most(
@@ -312,7 +357,7 @@ def test_a_missing_table_is_no_absent_record(azurite: Azurite) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: store.load(VIEW),
         lambda: store.save(Document(VIEW), body(1), NOON),
-        lambda: store.due(NOON, 1),
+        lambda: list(store.due(NOON, 1)),
         lambda: store.keys("", 1),
         lambda: store.load_many([VIEW]),
         lambda: store.append(VIEW, "1", b"", LATER),

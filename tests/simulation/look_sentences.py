@@ -326,7 +326,7 @@ def off_is_off(core: Core) -> list[str]:
         emit=lambda _told: None,
     )
     looking.enrol(target, 1)
-    return _say(nothing_is_due=not store.due(at(1e6), 10))
+    return _say(nothing_is_due=not any(store.due(at(1e6), 10)))
 
 
 def throttled_by_the_rest_catalog(core: Core) -> list[str]:

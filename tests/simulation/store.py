@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from shared.refresh.ports import Conflict, Document, Store
@@ -57,10 +57,10 @@ class SimStore:
         """No job of Fabric's is in these worlds."""
         raise NotImplementedError(document.key)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """The most overdue first."""
         due = sorted((wake_at, key) for key, wake_at in self.wake_at.items() if wake_at <= now)
-        return [key for _, key in due[:limit]]
+        return iter([key for _, key in due[:limit]])
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
         """A page of them."""
@@ -93,7 +93,7 @@ class KeptElsewhere(SimStore):
         """Keep a line of history."""
         self._kept.append(key, entry_id, body, expires_at)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """The most overdue first."""
         return self._kept.due(now, limit)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -112,7 +112,7 @@ class Worker:
         lines = sorted((entry, body) for (about, entry), body in self.records.history.items() if about == key)
         return [body for _, body in reversed(lines)][:limit]
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """One moment."""
         self._pause("due>")
         return self.records.due(now, limit)

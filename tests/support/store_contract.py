@@ -9,6 +9,7 @@ The tests only rely on what the port promises, so that a store may keep its inde
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
@@ -184,6 +185,32 @@ class StoreContract:
         expected = sorted(times, key=lambda key: times[key])
         assert list(store.due(NOON, 10)) == expected
         assert list(store.due(NOON, 2)) == expected[:2]
+
+    @pytest.mark.parametrize("due_at_once", [1, 3, 100])
+    def test_what_is_due_is_read_page_after_page(
+        self, store: Store, due_at_once: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However long a page is, all that is due comes once, in order; also where several are due at one time."""
+        monkeypatch.setattr(sys.modules[type(store).__module__], "DUE_AT_ONCE", due_at_once, raising=False)
+        times = {f"glue-view:1:sales:v{number:02}": NOON - number // 3 * SECOND for number in range(13)}
+        for key, wake_at in times.items():
+            store.save(Document(key), body(1), wake_at)
+        store.save(Document(VIEW), body(1), NOON + SECOND)
+        expected = sorted(times, key=lambda key: (times[key], key))
+        assert list(store.due(NOON)) == expected
+        assert [list(store.due(NOON, limit)) for limit in (1, 4, 12)] == [expected[:1], expected[:4], expected[:12]]
+
+    def test_what_is_saved_meanwhile_hides_nothing(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A caller that saves each record as it comes meets all of them: the next page begins where this one ended."""
+        monkeypatch.setattr(sys.modules[type(store).__module__], "DUE_AT_ONCE", 2, raising=False)
+        keys = [f"glue-view:1:sales:v{number}" for number in range(9)]
+        for number, key in enumerate(keys):
+            store.save(Document(key), body(1), NOON + number * SECOND)
+        met = []
+        for key in store.due(NOON + 8 * SECOND):
+            met.append(key)
+            store.save(store.load(key), body(2), LATER)
+        assert met == keys
 
     def test_a_save_moves_the_record_in_the_index(self, store: Store) -> None:
         """The index says what the last save said, and nothing of the saves before."""

@@ -336,7 +336,7 @@ def test_a_target_that_is_gone_tells_its_events_to_the_end() -> None:
     assert stage.post.to("eventbridge") == ["1", "2"]
     state = stage.record()
     assert (state.outbox, state.definition, state.wake_at, state.owed) == (Outbox(last_number=2), "", None, None)
-    assert stage.store.due(at(9999), 9) == [a_target("other").key]
+    assert list(stage.store.due(at(9999), 9)) == [a_target("other").key]
 
 
 def test_a_target_that_is_gone_waits_for_a_destination_as_others_do() -> None:

@@ -454,7 +454,7 @@ def test_what_the_configuration_no_longer_names_is_kept_and_forgotten() -> None:
     due = records.write(replace(gone, wake_at=NOON))  # an older function, which still runs, looked at it
     stage.store.save(stage.store.load(stage.target("b").key), due, NOON)
     Sweep(stage.engine_of(a_target("a"))).tick()
-    assert stage.store.due(at(10**6), 9) == [stage.target("a").key]
+    assert list(stage.store.due(at(10**6), 9)) == [stage.target("a").key]
 
 
 def test_a_record_that_is_forgotten_already_is_left() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
+from local.emulators.memory import MemoryStore
 from shared.config.load import Configuration
 from shared.refresh import records
 from shared.refresh.edition import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
-from shared.refresh.ports import Started
+from shared.refresh.ports import Document, Started
 from shared.refresh.state import Deployment, Signal, Situation, State
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule, Target
@@ -180,6 +182,43 @@ def test_resume_all_rolls_the_edition_out_again() -> None:
     assert (known.edition.number, known.rollout is None) == (2, False)
     tick(stage, 1, a_target("a"))
     assert (stage.state("a").edition, deployment(stage).rollout) == (2, None)
+
+
+class RestlessStore(MemoryStore):
+    """A store whose index tells each record twice, since all of them are saved as due again while it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
+        """Tell the keys one by one, and note how far the caller went."""
+        for key in 2 * list(super().due(now, limit)):
+            self.told.append(key)
+            yield key
+
+
+@pytest.mark.parametrize(("has_time", "told", "reconciled"), [(True, "abab", "ab"), (False, "a", "a")])
+def test_a_tick_takes_a_record_once_and_reads_no_further_than_it_has_time(
+    has_time: bool, told: str, reconciled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes again in the index waits for the next tick; what there is no time for is not even read."""
+    stage, store = Stage(a_target("a"), a_target("b")), RestlessStore()
+    stage.plan()
+    for name in "ab":
+        store.save(Document(stage.target(name).key), b"", NOON)
+    store.save(Document(records.DEPLOYMENT_KEY), stage.store.load(records.DEPLOYMENT_KEY).body, None)
+    names: list[str] = []
+
+    def reconcile(engine: Engine, target: Target, **_options: object) -> None:
+        names.append(target.name)
+        if not has_time:
+            engine.end_by(0)
+
+    monkeypatch.setattr(Engine, "reconcile", reconcile)
+    Sweep(Engine(stage.configuration.package(Cloud.AWS), replace(stage.world, store=store))).tick()
+    assert store.told == [stage.target(name).key for name in told]
+    assert names == list(reconciled)
 
 
 @pytest.mark.parametrize("asked", [PauseAsked(), ResumeAsked(), signal(5)])

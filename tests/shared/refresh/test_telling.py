@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -96,7 +96,7 @@ def test_a_record_with_something_to_tell_is_due() -> None:
     state = stage.state()
     assert (state.wake_at, at(10) in state.wakes) == (at(10), True)
     stage.at(10)
-    assert stage.store.due(at(10), 9) == [stage.target().key]
+    assert list(stage.store.due(at(10), 9)) == [stage.target().key]
 
 
 def test_a_success_that_nobody_follows_costs_one_save() -> None:
@@ -412,7 +412,7 @@ class SlowStore(MemoryStore):
         self.reads[document.key] -= 1
         return super().save(document, body, wake_at)
 
-    def due(self, now: datetime, limit: int) -> Sequence[str]:
+    def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """Ask the index, slowly."""
         self._call()
         return super().due(now, limit)

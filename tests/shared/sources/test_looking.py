@@ -193,7 +193,7 @@ def test_a_target_that_does_not_look_is_left_alone() -> None:
     off = replace(DAILY, policy=replace(LOOKS, look=None))
     made = Lookout(off)
     made.looking.enrol(off, 1)
-    assert made.stage.store.due(at(1e6), 10) == []
+    assert list(made.stage.store.due(at(1e6), 10)) == []
     assert made.looking.before_start(off, State()) is None
 
 
