@@ -1,6 +1,10 @@
 """Reads a TOML document into its tables, and names every place where it departs from their shape, not only the first.
 
 msgspec stops at the first departure. So after one, the document is gone through again, table by table and key by key.
+
+    msgspec.convert ── fits ──> the file, and no mistakes: the only way that a good file takes
+          └── departs ──> `_mistakes`: down into lists and tables, to the innermost value that does not fit
+                     └──> `_readable_parts`: each table that fits by itself, so that rules can be told of the rest
 """
 
 from __future__ import annotations

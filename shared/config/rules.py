@@ -1,4 +1,12 @@
-"""Rules that hold across the keys of a configuration: each rule is a function that gives the mistakes it finds."""
+"""Rules that hold across the keys of a configuration: each rule is a function that gives the mistakes it finds.
+
+A rule yields, and never raises: one reading of a file names all that is wrong with it. Rules see what could be read, so
+a target with a mistake of shape is missing here, and a rule must not conclude anything from its absence; its name is
+known all the same (`Names`). What is doubtful, but may be meant, is in `warnings.py`.
+
+A mistake says the place (`path`), what is there (`found`) and what to write instead (`expected`), which together make
+one sentence: "unstale.toml:12: targets.daily.on[0]: found no sources, expected exactly one of ...".
+"""
 
 from __future__ import annotations
 
@@ -61,13 +69,20 @@ LONGEST_KEY = {Cloud.AWS: 2048, Cloud.AZURE: 362}
 Azure Tables has 512 characters, of which the row that forgets a line of history takes 150 for two times and a token."""
 
 GROUP_KEY_BYTES = 40
-"""Bytes of the key of a group of sources beside its catalog and database, generously."""
+"""Bytes of the key of a group of sources beside its catalog and database, generously: `group:s3-table-bucket:` and
+the colons between the parts have 24 (`shared/sources/groups.py`)."""
 
 JUST_IN_TIME_LEAST = timedelta(minutes=2)
-"""The time that `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9)."""
+"""The time that `start = "just-in-time"` keeps for a run at least, beside the look interval (design, section 9).
+
+    arrival                                              start                    objective is over
+    |--- at most one look interval: the source tells ---|--- lag ---|--- a run: two minutes at least ---|
+
+An objective that is shorter than these together would be missed by every single refresh."""
 
 _JOBS_OF_LAKE_VIEWS = frozenset({"refreshmaterializedlakeviews", "materializedlakeviews"})
-"""Fabric's name for a refresh of lake views as an item job: in a start, and in a list of jobs."""
+"""Fabric's name for a refresh of lake views as an item job: in a start, and in a list of jobs. As an item job it would
+be a second target for one resource, whose runs `fabric-lake-views` would take for somebody else's."""
 
 _TYPES_OF_PARAMETER: dict[str, tuple[tuple[type, ...], str]] = {
     "Integer": ((int,), "a whole number"),
@@ -111,12 +126,15 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        """Where it is in the file."""
+        """The keys that lead to the target in the file."""
         return ("targets", self.target.name)
 
 
 class Names:
-    """The targets that can be referred to: those that could be read, and the names of all."""
+    """The targets that can be referred to: those that could be read, and the names of all.
+
+    A reference to a target that has a mistake of its own is no second mistake, so its name counts as known.
+    """
 
     def __init__(self, entries: Iterable[Entry], names: Iterable[str]) -> None:
         self.targets = {entry.target.name: entry.target for entry in entries}
@@ -138,7 +156,11 @@ class Names:
 
 
 class Outputs:
-    """The outputs of refreshes, to be looked up by the place that a source names."""
+    """The outputs of refreshes, to be looked up by the place that a source names.
+
+    A thousand targets with a thousand sources are a million pairs, so nothing compares each with each: places are keys
+    of a table, and locations in S3, of which one may contain another, are sorted and searched by halves.
+    """
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._by_place = by_output(targets)
@@ -170,7 +192,11 @@ class Outputs:
                 yield from self._by_place.get(place_of(source), ())
 
     def _overlapping(self, prefix: str) -> Iterator[str]:
-        """The locations that contain the prefix, then those below it; without looking at all of them."""
+        """The locations that contain the prefix, then those below it; without looking at all of them.
+
+        Of `s3://lake/sales/new/`, `s3://lake/` and `s3://lake/sales/` contain it. Those below it stand together in the
+        sorted list, from the place on at which the prefix itself would stand.
+        """
         ends = (end for end, character in enumerate(prefix[:-1], start=1) if character == "/")
         yield from (prefix[:end] for end in ends if prefix[:end] in self._by_location)
         first = bisect_left(self._locations, prefix)
@@ -178,13 +204,16 @@ class Outputs:
 
 
 def timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
-    """Each duration within its limits; if all are, what must hold between two of them."""
+    """Each duration within its limits; if all are, what must hold between two of them.
+
+    A unit that is mistyped would break several rules at once. Only the first, which names the unit, helps its writer.
+    """
     beyond = list(_beyond_limits(path, table, policy))
     yield from beyond or (*_waits(path, table, policy), *_just_in_time(path, policy))
 
 
 def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
-    """Tell each duration of the file that is outside of its limits."""
+    """Tell each duration of the file that is outside of its limits; an inherited one is told of the defaults alone."""
     for key, (least, most) in LIMITS.items():
         said, duration = getattr(table, key), getattr(policy, key)
         if said is not UNSET and duration is not None and not least <= duration <= most:
@@ -192,7 +221,11 @@ def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistak
 
 
 def _waits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
-    """A maximum wait that the visibility lag does not exceed."""
+    """A maximum wait that the visibility lag does not exceed.
+
+    A run covers a signal only if it was claimed a lag after it, so a start at the end of a shorter wait would cover
+    nothing and be followed by another. The mistake is told at whichever of the two keys this table says.
+    """
     if policy.max_wait >= policy.visibility_lag:
         return
     if table.max_wait is not UNSET:
@@ -285,7 +318,10 @@ def item_job(entry: Entry) -> Iterator[Mistake]:
 
 
 def unsendable(value: object, path: Path) -> Iterator[Mistake]:
-    """Values that JSON has no form for: dates, infinities, huge numbers."""
+    """Values that JSON has no form for: dates, infinities, huge numbers.
+
+    TOML has all of these. Beyond 64 bits readers of JSON disagree (RFC 8259, section 6), so these are refused, too.
+    """
     match value:
         case dict():
             for key, entry in value.items():
@@ -304,7 +340,7 @@ def unsendable(value: object, path: Path) -> Iterator[Mistake]:
 
 
 def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
-    """Rule 11: no source that the target's own refresh sets off."""
+    """Rule 11: no source that the target's own refresh sets off, or each refresh would signal the next one."""
     for position, source in entry.sources:
         own = entry.target.name in {writer.name for writer in outputs.writers(source, entry.target)}
         if own or _table_of_own_item(entry.target, source):
@@ -336,7 +372,10 @@ def after(entry: Entry, names: Names) -> Iterator[Mistake]:
 
 
 def one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
-    """One target for each resource. Keys that differ in case only would be one view of Glue, or one job of Fabric."""
+    """Each resource has one target. Keys that differ in case only would be one view of Glue, or one job of Fabric.
+
+    Two targets of one resource would have two records: each would take the other's runs for somebody else's.
+    """
     first: dict[str, str] = {}
     for entry in entries:
         name = first.setdefault(entry.target.key.lower(), entry.target.name)
@@ -345,7 +384,10 @@ def one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
 
 
 def cycles(entries: Iterable[Entry], outputs: Outputs) -> Iterator[Mistake]:
-    """No targets that refresh each other in turn, by `after` or by what they write (rule 10)."""
+    """No targets that refresh each other in turn, by `after` or by what they write (rule 10).
+
+    A cycle is told once, at the place that closes it. Its targets are then left out, and the search goes on for others.
+    """
     upstream = {entry.target.name: _upstream(entry, outputs) for entry in entries}
     while cycle := _cycle(upstream):
         first, last = cycle[0], cycle[-1]

@@ -1,6 +1,18 @@
 """The shape of `unstale.toml`: its tables and keys, what each may hold, and the JSON Schema of all that.
 
 What only makes sense across keys, an order of durations or a cycle, is in `rules.py`.
+
+How a key is declared here, and who reads which part of the declaration:
+
+    key: Annotated[str, _text(pattern, expected), _about(description)] | UnsetType = UNSET
+                              |        |                  |                           |
+                              |        |                  |     `load`: the file leaves the key out, so a default holds
+                              |        |     editors, by the JSON Schema, and docs/options.md, which is made from it
+                              |     `parse`: the words after "expected" in the message of a mistake
+                              msgspec, and editors: what is refused
+
+A docstring of a table is its description in the JSON Schema, so it speaks to whoever writes the file. What only readers
+of this code need is a comment. `UNSET` is not None, since TOML has no null: a key is said, or it is not there.
 """
 
 from __future__ import annotations
@@ -14,6 +26,7 @@ from msgspec import UNSET, Meta, UnsetType
 from shared.targets import Policy
 
 # --- Words -----------------------------------------------------------------------------------------------------------
+# Each builds the annotations of a type. `expected` stands in `extra`, which msgspec carries along and leaves alone.
 
 
 def _text(pattern: str, expected: str) -> Meta:
@@ -37,27 +50,38 @@ LIMITS = {
     "quiet_period": (timedelta(seconds=1), timedelta(days=30)),
     "max_wait": (timedelta(seconds=1), timedelta(days=30)),
     "min_interval": (timedelta(seconds=1), timedelta(days=30)),
+    # A file that was written in the second of a claim may be older or younger than the claim, so one second is too few.
     "visibility_lag": (timedelta(seconds=2), timedelta(days=30)),  # event times of S3 have whole seconds
     "timeout": (timedelta(minutes=1), timedelta(days=30)),  # Fabric ends a job after 24 days (job scheduler)
     "objective": (timedelta(seconds=1), timedelta(days=366)),  # a view may be due once a quarter, or once a year
     "look": (timedelta(minutes=1), timedelta(days=30)),  # a tick, once a minute, makes the looks
 }
-"""The least and the most that a duration may be."""
+"""The least and the most that a duration may be, by its key. The most is generous: it catches a unit that was mistyped,
+`30d` for `30s`, and keeps sums of durations far from the end of what `timedelta` and a record can hold."""
 
 
 def duration_of(text: str) -> timedelta:
-    """Read a duration, which the file writes as `90s`, `5m` or `30d`."""
+    """Read a duration, which the file writes as `90s`, `5m` or `30d`.
+
+    The text has been held to the pattern before, so nothing here can fail. Units do not mix: `1h30m` is written `90m`.
+    """
     return timedelta(seconds=int(text[:-1]) * _SIZES[text[-1]])
 
 
 def duration_text(duration: timedelta) -> str:
-    """The duration as the file has it, in the largest unit that fits: `90s`, `5m`, `30d`."""
+    """The duration as the file has it, in the largest unit that fits: `90s`, `5m`, `30d`.
+
+    Ninety seconds stay `90s`, since no whole number of minutes is as long; sixty become `1m`.
+    """
     seconds = duration // timedelta(seconds=1)
     return next(f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0)
 
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+"""Each unit with its seconds, the largest first, as `duration_text` tries them. A day is always 24 hours: time zones
+concern schedules, which are reckoned in `shared/refresh/schedule.py`, and no duration."""
 _SIZES = dict(_UNITS)
+"""Seconds of each unit, by its letter."""
 
 
 def within(key: str) -> str:
@@ -72,17 +96,23 @@ def _limited(key: str) -> Meta:
     return _text("[0-9]{1,8}[smhd]" + ("|off" if key == "look" else ""), within(key))
 
 
+# Without limits of its own: a source's lag is held to those of its target in `rules.py`. Eight digits of days are a
+# tenth of what `timedelta` holds, so no text of this form can fail to be read.
 Duration = Annotated[str, _text("[0-9]{1,8}[smhd]", 'a duration in whole s, m, h or d, such as "30s" or "10m"')]
 
 # --- Names and ids ---------------------------------------------------------------------------------------------------
+# Each pattern is its vendor's, no wider: what a platform would refuse at the first call is refused here, with its line.
+# Python and editors (ECMAScript) must read it alike, so none uses \w, \d, \Z or a look-behind.
 
 StartsADay = Annotated[int, _whole(1, 1_000_000)]
+# Ten thousand calls a minute are 6 ms apart: less than one call takes, so a larger number would mean no limit at all.
 PerMinute = Annotated[int, _whole(1, 10_000)]
 AtOnce = Annotated[int, _whole(1, 100)]  # the record of the identity lists them, and a record on Azure has 60 kB
 Uuid = Annotated[
     str,
     _text("[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", "a UUID, as in the address of the item in Fabric"),
 ]
+# Tokens and portals show a tenant's id bare, PowerShell's output in braces; `shared/tenants.py` makes both one.
 TenantId = Annotated[
     str,
     _text(
@@ -90,6 +120,7 @@ TenantId = Annotated[
         "the id of a tenant, a UUID",
     ),
 ]
+# A name is an argument of commands, a dimension of metrics and a part of addresses, so it needs quotes in none of them.
 TargetName = Annotated[str, _text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, underscores and hyphens")]
 CatalogName = Annotated[
     str,  # Glue's NameString; a class of what it leaves out reads alike in Python and in ECMAScript
@@ -98,6 +129,7 @@ CatalogName = Annotated[
         "1 to 255 characters, none of them a control character",
     ),
 ]
+# Glue's catalog is the account's; each table bucket of S3 Tables is a catalog of its own below `s3tablescatalog`.
 CatalogId = Annotated[
     str,
     _text(
@@ -114,6 +146,7 @@ BucketName = Annotated[
         "a general purpose S3 bucket: 3 to 63 lower-case letters, digits, hyphens and dots",
     ),
 ]
+# A location ends with a slash, so that `s3://lake/view/` never takes what `s3://lake/view2/` wrote for its own output.
 Location = Annotated[
     str,
     _text(
@@ -131,6 +164,7 @@ ContainerName = Annotated[
         "a container: 3 to 63 lower-case letters, digits and single hyphens",
     ),
 ]
+# The two folders of a lakehouse, as its events name them: tables, with or without a schema, and files of any kind.
 OneLakePath = Annotated[
     str,
     _text(
@@ -139,6 +173,7 @@ OneLakePath = Annotated[
     ),
 ]
 TypeName = Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9._-]{0,255}", 'a name such as "DefaultJob"')]
+# S3's longest key has 1,024 bytes, a blob's name 1,024 characters: no longer prefix could begin one.
 Affix = Annotated[str, Meta(max_length=1024, extra={"expected": "1,024 characters at most"})]
 
 
@@ -151,6 +186,12 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Timing(Table, frozen=True, kw_only=True):
     """When to start, and how long to wait for what."""
+
+    # One arrival after the other, and when the start comes that covers them:
+    #
+    #     first      second   last                                   the start: `quiet_period` after the last arrival,
+    #     |----------|--------|------ quiet_period ------> start     or `max_wait` after the first, whichever is sooner,
+    #     |------------------ max_wait ------------------------>|    and `min_interval` after the start before at least
 
     quiet_period: (
         Annotated[str, _limited("quiet_period"), _about("Wait this long after the last arrival.")] | UnsetType
@@ -219,6 +260,7 @@ class FabricTable(PaceTable, frozen=True, kw_only=True):
     polls_per_minute: Annotated[PerMinute, _about("Polls that one identity sends a minute.")] = 50
 
 
+# An account's id may begin with zeros, so it is text, and a number in the file is refused.
 AccountId = Annotated[str, _text("[0-9]{12}", "12 digits")]
 EventSource = Annotated[
     str,  # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
@@ -226,6 +268,7 @@ EventSource = Annotated[
 ]
 
 
+# One name, or one of each cloud: two words. Azure's has two slashes in it, which no name of a stack on AWS can have.
 StackNames = Annotated[
     str,
     _text(
@@ -299,6 +342,10 @@ class FullRefreshTable(Table, frozen=True, kw_only=True):
     ) = UNSET
 
 
+# Sources. Each table is one kind of event, or of look, under the key of its name in `OnTable`. `load` makes values of
+# `shared/targets.py` from them; `inbound/routing.py` and `sources/looking.py` compare arrivals and looks with those.
+
+
 class S3ObjectCreatedTable(Table, frozen=True, kw_only=True):
     """Objects that are created in a bucket; the bucket must send its events to EventBridge."""
 
@@ -354,7 +401,11 @@ class IcebergChangedTable(Table, frozen=True, kw_only=True):
 
 
 class OnTable(Table, frozen=True, kw_only=True):
-    """One source of arrivals: exactly one of these keys, and its own visibility lag if that is longer."""
+    """A source of arrivals: exactly one of these keys, and its own visibility lag if that is longer."""
+
+    # A table with one key, not a `kind` beside others: `on = [{ blob_created = {...} }]` names the kind once, and an
+    # editor that completes the key offers that kind's own keys next. `_ONE_KEY` says "exactly one" to editors, and
+    # `rules.sources` to everybody else.
 
     s3_object_created: S3ObjectCreatedTable | UnsetType = UNSET
     glue_table_changed: GlueTableChangedTable | UnsetType = UNSET
@@ -369,7 +420,7 @@ class OnTable(Table, frozen=True, kw_only=True):
 
 
 class ParameterTable(Table, frozen=True, kw_only=True):
-    """One parameter of an item job."""
+    """A parameter of an item job."""
 
     name: Annotated[
         str,
@@ -383,6 +434,7 @@ class ParameterTable(Table, frozen=True, kw_only=True):
     value: Annotated[Any, Meta(extra={"expected": "a value of that type"}), _about("The value, of that type.")]
 
 
+# What JSON Schema can say across keys, for editors alone. `rules.py` says the same again, with a cure.
 _SAYS_WHEN = Meta(extra_json_schema={"minProperties": 1, "dependentRequired": {"timezone": ["cron"]}})
 _ONE_KEY = Meta(
     extra_json_schema={
@@ -467,6 +519,9 @@ WebAddress = Annotated[str, _text(r"https?://[!-~]{1,2000}", 'an address such as
 class TellTable(Table, frozen=True, kw_only=True):
     """A place that outcome events are sent to."""
 
+    # One table for four kinds of places: what each needs and must not have is told in `config/tell.py`, in sentences
+    # that name the kind, which a union of four tables could not do for a file whose `to` is mistyped.
+
     to: Annotated[Literal["eventbridge", "sns", "eventgrid", "webhook"], _about("The kind of place.")]
     on: (
         Annotated[
@@ -532,7 +587,11 @@ class File(Table, frozen=True, kw_only=True):
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the file, for editors that check and complete TOML."""
+    """JSON Schema (2020-12) of the file, for editors that check and complete TOML.
+
+    msgspec makes it of the types above. Three things are put in by hand: a target's schema by its kind, the built-in
+    defaults, and the description of each source, which msgspec leaves at the definition that the source refers to.
+    """
     schema = msgspec.json.schema(File)
     definitions = schema["$defs"]
     targets = definitions["File"]["properties"]["targets"]
@@ -572,7 +631,10 @@ def _by_kind(mapping: dict[str, str]) -> dict[str, Any]:
 
 
 def _built_in() -> dict[str, str]:
-    """The defaults where a file says nothing, as a file would say it."""
+    """The defaults where a file says nothing, as a file would say it.
+
+    They are read off `Policy`, so that what an editor shows is what holds. An objective has none: it stays out.
+    """
     policy = Policy()
     durations = {key: getattr(policy, key) for key in LIMITS}
     said = {key: duration_text(duration) for key, duration in durations.items() if duration is not None}

@@ -1,4 +1,13 @@
-"""`[[tell]]`: where outcome events go, and what must hold of each such place (design, section 10)."""
+"""`[[tell]]`: where outcome events go, and what must hold of each such place (design, section 10).
+
+    to            where                            whose targets
+    eventbridge   a bus of the account             AWS
+    sns           a topic, FIFO ones included      AWS
+    eventgrid     a custom topic                   Azure
+    webhook       an address, or a secret of it    both; with a secret, those of the cloud that keeps the secret
+
+Nothing is asked of the places here: whether a topic exists, and may be written to, `check --live` and the log say.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +30,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 """The keys that say where each kind of place is."""
 
 TOPICS = {"sns": "arn:", "eventgrid": "https://"}
-"""How a topic is named in each cloud."""
+"""How a topic is named in each cloud: by its ARN, or by the endpoint that events are posted to."""
 
 SECRET_HOSTS = (
     "hooks.slack.com",
@@ -52,7 +61,10 @@ def destination_of(table: TellTable) -> Destination:
 
 
 def tells(tables: Sequence[TellTable]) -> Iterator[Mistake]:
-    """Find the mistakes in the places of a file."""
+    """Find the mistakes in the places of a file.
+
+    Two tables that mean one place are told even where one spells out a default: each event would arrive twice.
+    """
     seen: set[Destination] = set()
     for position, table in enumerate(tables):
         path = ("tell", position)
@@ -96,7 +108,10 @@ def _keys(table: TellTable, path: Path) -> Iterator[Mistake]:
 
 
 def _address(table: TellTable, path: Path) -> Iterator[Mistake]:
-    """An address in the file is bare, https, and of no host that is known to carry a secret in it."""
+    """An address in the file is bare, https, and of no host that is known to carry a secret in it.
+
+    The file is packaged, printed by `check` and kept in repositories; a secret belongs where access to it is granted.
+    """
     if not table.url:
         return
     why = refusal(table.url)

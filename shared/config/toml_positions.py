@@ -1,6 +1,13 @@
 """Where each key of a TOML document is: `tomllib` gives values, but no lines.
 
 The document is known to be valid TOML, so this only tells keys from values, never good from bad.
+
+    [targets.daily]                 ("targets",) and ("targets", "daily") are at line 1
+    on = [                          ("targets", "daily", "on") at line 2
+      { blob_created = {...} },     ("targets", "daily", "on", 0) and what is inside it, at line 3
+    ]
+
+Only a file with mistakes is read this way: a cold start with a good file never comes here.
 """
 
 from __future__ import annotations
@@ -25,7 +32,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+"""The tokens of TOML, as far as places need them. Possessive quantifiers (`*+`) keep what a hostile file costs in
+proportion to its length: a text without an end is not tried again from each of its characters."""
 _ENDS_A_VALUE = frozenset("\n,]}") | {""}
+"""The kinds of tokens that follow a number, a date or a word; empty is the end of the document."""
 
 
 class _Token(NamedTuple):

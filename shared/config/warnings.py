@@ -1,7 +1,8 @@
 """Warns of a configuration that is most likely not meant so: prefixes that match nothing, sources that send nothing.
 
 A warning is told like a mistake, with file, line, key, what was found and what to write instead, but the file loads.
-Only `unstale check` looks for them, so that no cold start pays.
+Only `unstale check` looks for them, so that no cold start pays. What is told here may be meant: a target that only a
+person refreshes, say. So nothing of it is an error, unless `--strict` asks for that.
 """
 
 from __future__ import annotations
@@ -37,9 +38,14 @@ EXAMPLE_IDS = frozenset(
 )
 """Account, workspace and items of `unstale.example.toml`, which are nobody's."""
 
+# A key or a path is what stands behind bucket or container. Whoever pastes an address from a console gets it whole.
 ADDRESSES = ("s3://", "s3a://", "s3n://", "arn:", "https://", "http://", "abfss://", "abfs://", "wasbs://", "wasb://")
+"""Beginnings of addresses that stand where a prefix is asked for."""
 WILDCARDS = frozenset("*?")
+"""Characters that a shell would expand. S3 and Blob Storage allow both in names, so a prefix may have them, and seldom
+means them."""
 BY_LOOKING = '"iceberg_changed" with a "look" interval, or a "schedule"'
+"""The cure of every source that sends no events."""
 
 
 def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mistake]:
@@ -60,7 +66,11 @@ def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mis
 
 
 def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:
-    """Durations that work against each other, told where one of the two is said."""
+    """Durations that work against each other, told where one of the two is said.
+
+    A quiet period longer than the maximum wait never ends by itself; an objective shorter than the time between two
+    starts, or than that between two looks, is missed whenever an arrival comes at the wrong moment.
+    """
     if policy.quiet_period > policy.max_wait:
         wait = f'at most the maximum wait, "{duration_text(policy.max_wait)}", which ends it'
         yield from _said(path, table, ("quiet_period", "max_wait"), policy.quiet_period, wait)
@@ -73,7 +83,7 @@ def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> It
 
 
 def _said(path: Path, table: Timing, keys: tuple[str, ...], found: timedelta, expected: str) -> Iterator[Mistake]:
-    """One warning where the table says one of the keys; what it only inherits is told of the defaults."""
+    """Warn where the table says one of the keys; what a target only inherits is told of the defaults."""
     said = [key for key in keys if getattr(table, key)]
     if said:
         words = f"{keys[0]} = {shown(duration_text(found))}" if said[0] != keys[0] else shown(duration_text(found))
@@ -147,7 +157,10 @@ def _odd(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator
 
 
 def _metadata(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
-    """Iceberg's metadata file is written before the catalog points to it."""
+    """Iceberg's metadata file is written before the catalog points to it, so its event comes before the data counts.
+
+    A refresh that the event starts may still read the table as it was, and nothing would tell of the commit itself.
+    """
     if isinstance(source, S3ObjectCreated) and source.suffix.endswith("metadata.json"):
         commit = f'a source that tells of the commit, which comes after this file: "glue_table_changed", {BY_LOOKING}'
         yield Mistake((*path, "suffix"), shown(source.suffix), commit)
@@ -163,3 +176,4 @@ def _sends_nothing(source: Source, path: Path, entry: Entry) -> Iterator[Mistake
 
 
 _RULES: tuple[Callable[[Source, Path, Entry], Iterator[Mistake]], ...] = (_affixes, _metadata, _sends_nothing)
+"""Doubts about one source, each by itself; `doubtful` asks all of them of each source."""
