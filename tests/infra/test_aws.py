@@ -502,6 +502,22 @@ def test_the_role_grants_only_what_the_code_calls() -> None:
         assert operation_of.get(action, action).partition(":")[2].lower() in operations
 
 
+def test_sources_are_looked_at_by_resource_and_only_their_metadata() -> None:
+    """What looks reads the tables that the parameter names, whatever scope the refreshes have, and never any data."""
+    [policy] = resources("AWS::IAM::Role")["FunctionRole"]["Policies"]
+    looking = [one for one in policy_statements(policy["PolicyDocument"]) if one.get("Sid") == "LookAtSources"]
+    assert [one["Resource"] for one in looking] == [{"Ref": "SourceResources"}]
+    of_catalogs = {action for action in granted() if action.startswith(("glue:GetTable", "s3tables:"))}
+    assert of_catalogs == {action for one in looking for action in one["Action"]}
+    assert of_catalogs == {
+        "glue:GetTable",
+        "glue:GetTables",
+        "s3tables:ListTables",
+        "s3tables:GetTableMetadataLocation",
+    }
+    assert not {action for action in granted() if action.startswith("s3:")}
+
+
 def called_methods() -> set[str]:
     """Names of attributes and texts in `functions_aws`, among which are the methods of the SDK's clients."""
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / "functions_aws").glob("*.py")]

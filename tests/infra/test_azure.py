@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from functions_azure import settings, telemetry
 from functions_azure.clouds import CLOUDS
+from functions_azure.shell import REFRESH_BODY_LIMIT
 from infra.packaging import azure as packaging
 from infra.parameters.azure import MOST_FILTERS, SUBJECT, Filter, directories_for, filters_for, inputs
 from local.cli import infra, main
@@ -31,6 +33,7 @@ from shared.inbound.eventgrid import read
 from shared.inbound.messages import Arrived
 from shared.inbound.routing import targets_of
 from shared.targets import BlobCreated, LakeViews, Target
+from shared.workload.api import BODY_LIMIT
 from tests.support.azure_host import SALES, WORKSPACE, function_names
 from tests.support.locks import pins
 
@@ -336,6 +339,13 @@ def test_nothing_that_flex_consumption_refuses_is_set(variant: str) -> None:
     scale = site["properties"]["functionAppConfig"]["scaleAndConcurrency"]
     assert scale["instanceMemoryMB"] in {512, 2048, 4096}
     assert 40 <= scale["maximumInstanceCount"] <= 1000
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_host_lets_in_every_body_that_we_take_and_not_much_more(variant: str) -> None:
+    """The worker hands bodies over whole, so the host's limit bounds the memory, and ours answers with words: 413."""
+    most = int(app_settings(variant)["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"])
+    assert REFRESH_BODY_LIMIT <= BODY_LIMIT < most <= 2 * BODY_LIMIT
 
 
 def test_one_python_from_lock_to_cloud() -> None:
@@ -950,6 +960,48 @@ def test_the_log_has_a_cap_and_an_alert_says_when_it_is_reached(variant: str, mo
     assert f"its {most} GB of the day" in alert["description"]
     assert "OverQuota" in alert["criteria"]["allOf"][0]["query"]
     assert "`logDailyCapGb`" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_reckons_the_cap_rightly() -> None:
+    """Each sum of its table is what a line, the lines of a day and the price of a gigabyte make, to two places."""
+    text = PAGE.read_text(encoding="utf-8")
+    [section] = re.findall(r"\*\*The log's cap\.\*\*.*?(?=\n## )", text, flags=re.DOTALL)
+    gigabyte, free = numbers(text, r"\$([\d.]+) a GB, (\d+) GB of a month free \(monitoringcost")
+    [line] = numbers(section, r"Reckoned with ([\d.]+) kB a line")
+    ticks, megabytes = numbers(section, r"ticks alone, ([\d,]+) lines \| (\d+) MB")
+    assert ticks == 24 * 60
+    assert near(megabytes, ticks * line / 1e3)
+    events, megabytes = numbers(section, r"\| ([\d,]+) events by the queue: put, .* \| (\d+) MB")
+    assert near(megabytes, events * LINES_OF_AN_EVENT * line / 1e3)
+    events, cap = numbers(section, r"\| ([\d,]+) events by the queue \| (\d+) GB")
+    assert near(cap, events * LINES_OF_AN_EVENT * line / 1e6)
+    calls, gigabytes, dollars, capped = numbers(
+        section, r"\| ([\d,]+) calls a second by a stranger \| (\d+) GB, \$(\d+); with the cap 1 GB, \$([\d.]+)"
+    )
+    assert near(gigabytes, calls * 86_400 * line / 1e6)
+    assert near(dollars, gigabytes * gigabyte)
+    assert capped == cap * gigabyte
+    minutes = cap * 1e6 / line / calls / 60
+    assert f"after {NUMBER_WORDS[math.ceil(minutes)]} minutes" in section
+    month, of_them, most = numbers(section, r"A month at the cap is (\d+) GB, of which (\d+) are free: \$(\d+) at most")
+    assert (month, of_them) == (31 * cap, free)
+    assert near(most, (month - free) * gigabyte)
+
+
+LINES_OF_AN_EVENT = 4
+"""As the page says: put, deleted, one request, one line of ours."""
+NUMBER_WORDS = {11: "eleven", 12: "twelve", 13: "thirteen"}
+
+
+def numbers(text: str, pattern: str) -> list[float]:
+    """The numbers in the one place that fits."""
+    [found] = re.findall(pattern, text)
+    return [float(each.replace(",", "")) for each in ([found] if isinstance(found, str) else found)]
+
+
+def near(said: float, reckoned: float) -> bool:
+    """Whether a rounded sum is the one that it stands for: within a tenth."""
+    return abs(said - reckoned) <= reckoned / 10
 
 
 # --- Alerts ----------------------------------------------------------------------------------------------------------

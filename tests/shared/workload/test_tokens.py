@@ -20,8 +20,8 @@ from typing import Any, Self
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,6 +118,14 @@ def hs256(content: dict[str, Any]) -> str:
     unsigned = raw({"alg": "HS256", "kid": "loopback"})(content).rpartition(".")[0]
     mac = hmac.new(pem, unsigned.encode(), hashlib.sha256).digest()
     return f"{unsigned}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+def critical(content: dict[str, Any]) -> str:
+    """Well signed, with something critical in its header that the library understands, and that it would not write."""
+    header = {"alg": "RS256", "kid": "loopback", "crit": ["b64"], "b64": True}
+    unsigned = raw(header)(content).rpartition(".")[0]
+    signature = TENANT._key.sign(unsigned.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{unsigned}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
 
 
 def rs256_payload(payload: bytes) -> Sign:
@@ -277,6 +285,7 @@ BAD = [
     Row("the address of a certificate", "app token: header", sign_app=signed(x5u="https://evil.example/c")),
     Row("subject: a certificate of its own", "subject token: header", sign_subject=signed(x5c=["MII"])),
     Row("something critical", "app token: form", sign_app=raw({"alg": "RS256", "kid": "loopback", "crit": ["x"]})),
+    Row("something critical that is understood", "app token: header", sign_app=critical),
     Row("a header that is a list", "app token: form", sign_app=raw([1])),
     Row("a header that is no JSON", "app token: form", sign_app=lambda _: "eyJhbGciOiJSUzI1NiI.e30.eA"),
     Row("claims that are a list", "app token: signature", sign_app=rs256_payload(b"[]")),
@@ -425,9 +434,18 @@ SHELLS: list[tuple[str, Callable[[pytest.MonkeyPatch], object], set[str]]] = [
             "the address of a key",
             "the address of a certificate",
             "subject: a certificate of its own",
+            "something critical that is understood",
         },
     ),
 ]
+POINTERS = {
+    "jwk": "a key of its own",
+    "jku": "the address of a key",
+    "x5u": "the address of a certificate",
+    "x5c": "subject: a certificate of its own",
+    "crit": "something critical that is understood",
+}
+"""Each field that the header of a token must not have, and a row that nothing else refuses."""
 
 
 @pytest.mark.parametrize(("what", "switch_off", "let_in"), SHELLS, ids=[what for what, _, _ in SHELLS])
@@ -438,6 +456,15 @@ def test_each_check_around_the_claims_is_needed(
     assert all(gate().refusal(*ROWS[name].call()) for name in let_in), what
     switch_off(monkeypatch)
     assert {name for name in let_in if gate().refusal(*ROWS[name].call()) == ""} == let_in
+
+
+@pytest.mark.parametrize(("field", "row"), POINTERS.items())
+def test_each_field_that_points_somewhere_is_needed(field: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overlooked alone, it lets its row in."""
+    really = keys.points_nowhere
+    monkeypatch.setattr(keys, "points_nowhere", lambda header: really({k: header[k] for k in header if k != field}))
+    let_in = [name for name in POINTERS.values() if gate().refusal(*ROWS[name].call()) == ""]
+    assert let_in == [row]
 
 
 def test_where_no_tenant_is_named_the_publishers_own_is_let_in() -> None:
@@ -596,20 +623,25 @@ def test_an_unknown_key_id_holds_up_nobody_else(server: KeyServer) -> None:
 
 def nonsense() -> list[Callable[[], Answer | None]]:
     """What a key server must not be believed, or is not there for."""
-    small = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()  # noqa: S505 - to be refused
-    weak = {**jwt.algorithms.RSAAlgorithm.to_jwk(small, as_dict=True), "kid": "loopback"}
     [good] = TENANT.key_set()["keys"]
+    others = json.dumps({"keys": [an_entry(kid="other")]}).encode()
     bodies = [b"", b"<html>", b"[]", b"{}", b'{"keys": 1}', b'{"keys": []}', b'{"keys": [1]}', b'{"keys": [{}]}']
-    bodies += [json.dumps({"keys": [each]}).encode() for each in (weak, {**good, "use": "enc"}, {**good, "n": "!"})]
-    bodies += [b'{"keys": ' + b"[" * 5000, b" " * (keys.ANSWER_LIMIT + 1), b"\xff"]
+    bodies += [json.dumps({"keys": [each]}).encode() for each in ({**good, "use": "enc"}, {**good, "n": "!"})]
+    bodies += [b'{"keys": ' + b"[" * 5000, b" " * keys.ANSWER_LIMIT + others, b"\xff"]
     answers: list[Callable[[], Answer | None]] = [lambda body=body: Answer(200, body=body) for body in bodies]  # type: ignore[misc]
-    elsewhere = {"Location": "http://127.0.0.1:9/keys"}
-    return [*answers, lambda: None, lambda: Answer(500), lambda: Answer(302, elsewhere)]
+    elsewhere = {"Location": "/elsewhere"}
+    return [*answers, lambda: None, lambda: Answer(500, body=others), lambda: Answer(302, elsewhere, others)]
 
 
 def weak(exponent: int) -> str:
     """An exponent as a key set has it."""
     return base64.urlsafe_b64encode(exponent.to_bytes((exponent.bit_length() + 7) // 8)).decode().rstrip("=")
+
+
+@cache
+def small_key() -> rsa.RSAPublicKey:
+    """Half as many bits as are safe."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()  # noqa: S505 - to be refused
 
 
 UNUSED = {
@@ -628,6 +660,10 @@ UNUSED = {
     "with an exponent of 3": an_entry(e=weak(3)),
     "with an even exponent": an_entry(e=weak(65_538)),
     "with a huge exponent": an_entry(e=weak(2**257 + 1)),
+    "with 1,024 bits": an_entry(n=jwt.algorithms.RSAAlgorithm.to_jwk(small_key(), as_dict=True)["n"]),
+    "that is private": an_entry(
+        **{**jwt.algorithms.RSAAlgorithm.to_jwk(TENANT._key, as_dict=True), "key_ops": ["verify"]}
+    ),
     "without a modulus": an_entry(n=MISSING),
     "with a modulus that is a number": an_entry(n=5),
     "of no kind": an_entry(kty=MISSING),
