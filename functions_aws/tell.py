@@ -21,8 +21,9 @@ from shared.outcomes.sending import Sender
 from shared.outcomes.webhook import Secrets, Webhook
 from shared.refresh.ports import Clock
 
-LONGEST_SUBJECT = 100
-"""Characters of a subject of SNS, ASCII alone (Publish)."""
+LONGEST_SUBJECT = 99
+"""Characters of a subject of SNS, which must be less than 100 and hold no control character; mail wants them in ASCII
+(https://docs.aws.amazon.com/sns/latest/api/API_Publish.html)."""
 
 
 def senders(clients: Clients, clock: Clock) -> Mapping[str, Sender]:
@@ -69,11 +70,10 @@ class Topic:
 
     def send(self, destination: Destination, letter: Letter) -> Trouble | None:
         """Publish. A first-in-first-out topic keeps the order of each target, and drops a repetition."""
-        subject = letter.headline.encode("ascii", errors="replace").decode()[:LONGEST_SUBJECT]
         parameters: dict[str, Any] = {
             "TopicArn": destination.topic,
             "Message": letter.body.decode(),
-            "Subject": subject,
+            "Subject": _subject(letter.headline),
             "MessageAttributes": {"type": {"DataType": "String", "StringValue": letter.type}},
         }
         if destination.topic.endswith(".fifo"):
@@ -109,6 +109,10 @@ def _asked(send: Callable[[], Any]) -> Any:
         return trouble_of_aws(status, said.get("Code", ""), said.get("Message", ""))
     except BotoCoreError as error:
         return Trouble(f"{type(error).__name__}: {error}")
+
+
+def _subject(headline: str) -> str:
+    return "".join(each if " " <= each <= "~" else "?" for each in headline)[:LONGEST_SUBJECT]
 
 
 def _digest(text: str) -> str:

@@ -13,8 +13,10 @@ from itertools import count
 from typing import Any
 
 import pytest
+from botocore.stub import Stubber
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+from msgspec.structs import replace
 
 from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
@@ -24,7 +26,7 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.destinations import Destination
 from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import Letter
-from tests.support.aws_host import CONFIGURATION, NOON, HandClock, Host, living_in, object_created
+from tests.support.aws_host import CONFIGURATION, NOON, HandClock, Host, clients_to_nowhere, living_in, object_created
 
 SERVICES = count(1)
 SECRET = "whsec_" + b64encode(b"planted signing secret").decode()
@@ -151,6 +153,66 @@ def test_a_refresh_is_published_to_a_topic(host: Host) -> None:
     assert {letter["MessageAttributes"]["type"]["Value"] for letter in letters} == {"unstale.refreshed"}
     event = JSONFormat().read(CloudEvent, letters[0]["Message"].encode())
     assert event.get_source().startswith("/unstale/aws/unstale-tell-")
+
+
+@pytest.mark.parametrize(
+    ("headline", "subject"),
+    [
+        ("sales is late", "sales is late"),
+        ("größe is late", "gr??e is late"),
+        ("a\r\nBcc: b\x7f is late", "a??Bcc: b? is late"),
+        ("x" * 200, "x" * 99),
+        ("x" * 98 + "ß is late", "x" * 98 + "?"),
+    ],
+)
+def test_a_subject_is_one_that_sns_takes(headline: str, subject: str) -> None:
+    """Less than 100 characters, ASCII, no line break: with any other the whole letter would be refused, for good."""
+    clients = clients_to_nowhere("sns")
+    expected = {
+        "TopicArn": "arn:aws:sns:eu-central-1:123456789012:views",
+        "Message": "{}",
+        "Subject": subject,
+        "MessageAttributes": {"type": {"DataType": "String", "StringValue": "unstale.late"}},
+    }
+    with Stubber(clients.sns) as stub:
+        stub.add_response("publish", {"MessageId": "m"}, expected)
+        place = Destination("sns", topic=expected["TopicArn"])
+        assert senders(clients, HandClock())["sns"].send(place, replace(A_LETTER, headline=headline)) is None
+        stub.assert_no_pending_responses()
+
+
+def test_a_first_in_first_out_topic_keeps_order_and_drops_repetitions(host: Host) -> None:
+    """Of each target the letters come one by one in order, a letter that is sent again is dropped, and no target
+    waits for another: a group each. SNS refuses a letter without a group.
+    """
+    sns, sqs = host.aws.client("sns"), host.aws.client("sqs")
+    fifo = {"FifoQueue": "true"}
+    queue = sqs.create_queue(QueueName="letters.fifo", Attributes=fifo)["QueueUrl"]
+    named = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = sns.create_topic(Name="views.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=named, Attributes={"RawMessageDelivery": "true"})
+    sender, place = senders(host.clients, host.clock)["sns"], Destination("sns", topic=topic)
+    for subject, number in (("daily", 1), ("daily", 2), ("weekly", 1), ("daily", 1)):
+        letter = replace(A_LETTER, id=f"{subject}/{number}", subject=subject, body=f"{subject}/{number}".encode())
+        assert sender.send(place, letter) is None
+    asked = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
+    got = [(each["Body"], each["Attributes"]["MessageGroupId"]) for each in sqs.receive_message(**asked)["Messages"]]
+    assert [body for body, group in got if group == got[0][1]] == ["daily/1", "daily/2"]
+    assert [body for body, group in got if group != got[0][1]] == ["weekly/1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "for_good"),
+    [("InternalFailure", False), ("ThrottlingException", False), ("MalformedDetail", True), ("NotAuthorized", True)],
+)
+def test_an_entry_that_the_bus_refuses_is_not_taken_for_told(code: str, for_good: bool) -> None:
+    """PutEvents answers 200 all the same, and says in `FailedEntryCount` and the entry what became of it."""
+    clients = clients_to_nowhere("events")
+    with Stubber(clients.events) as stub:
+        answer = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": code, "ErrorMessage": "words"}]}
+        stub.add_response("put_events", answer)
+        trouble = senders(clients, HandClock())["eventbridge"].send(Destination("eventbridge"), A_LETTER)
+    assert trouble == Trouble(f"{code}: words", for_good)
 
 
 # --- Webhooks --------------------------------------------------------------------------------------------------------

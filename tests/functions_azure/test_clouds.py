@@ -13,7 +13,7 @@ import pytest
 from functions_azure import settings, wiring
 from functions_azure.clouds import CLOUDS, PUBLIC
 from functions_azure.settings import Settings, SettingsError
-from functions_azure.tokens import STORAGE, BoundedHttp, EntraTokens, issuer_of
+from functions_azure.tokens import BoundedHttp, EntraTokens, issuer_of
 from functions_azure.wiring import Parts
 from local import azure_login
 from shared.config.load import Configuration
@@ -114,7 +114,9 @@ def a_recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 def test_tokens_are_asked_for_the_services_of_the_cloud(
     name: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fabric, the Key Vault, and the exchange for an app registration; storage has one audience everywhere."""
+    """Fabric, the Key Vault, and the exchange for an app registration; storage and topics of Event Grid have one
+    audience everywhere.
+    """
     cloud = CLOUDS[name]
     found = Settings(Path("unstale.toml"), cloud=cloud, client_id="c", authority=f"{cloud.login_url}/t")
     http: BoundedHttp = recorder  # type: ignore[assignment]
@@ -126,7 +128,9 @@ def test_tokens_are_asked_for_the_services_of_the_cloud(
     monkeypatch.setattr(parts, "http", recorder)
     parts._vault.token()
     parts.clients._credential()._tokens.token()  # type: ignore[attr-defined]
-    assert recorder.resources == [cloud.fabric_audience, cloud.exchange_audience, cloud.vault_audience, STORAGE]
+    parts.grid_tokens.token()
+    services = [cloud.fabric_audience, cloud.exchange_audience, cloud.vault_audience]
+    assert recorder.resources == [*services, "https://storage.azure.com", "https://eventgrid.azure.net"]
 
 
 TENANT = "10000000-0000-4000-8000-000000000001"

@@ -62,12 +62,13 @@ class Grants:
 
 
 class Site:
-    """A topic, a vault and a receiver of webhooks at one address, and who sends to them."""
+    """A topic, a vault and a receiver of webhooks at one address, each as its vendor's, and who sends to them."""
 
     def __init__(self, server: LoopbackServer) -> None:
         self.url = server.url
         self.requests: list[Request] = []
         self.status = 200
+        self.nonsense = False
         self.secrets = {"/secrets/hook": f"{self.url}/hooks/planted-path", "/secrets/key": "planted key"}
         self.clock, self.grid, self.vault = HandClock(), Grants("grid token"), Grants("vault token")
         self.http = BoundedHttp()
@@ -75,11 +76,27 @@ class Site:
         self.senders = senders(self.http, self.grid, self.kept, self.clock)
 
     def respond(self, request: Request) -> Answer:
-        """A secret, or whatever status a test wants."""
+        """What the vendor would answer; or whatever status a test wants."""
         self.requests.append(request)
-        if request.path in self.secrets and self.status == 200:
-            return json_answer(200, {"value": self.secrets[request.path]})
-        return Answer(self.status, {"Location": f"{self.url}/elsewhere"} if self.status == 307 else {})
+        if self.status != 200:
+            return Answer(self.status, {"Location": f"{self.url}/elsewhere"} if self.status == 307 else {})
+        if self.nonsense:
+            return Answer(200, body=b"<html>planted</html>")
+        if request.path == "/api/events":
+            return Answer(refusal_of_topic(request) or 200)
+        if request.path.startswith("/secrets/"):
+            return self._secret(request)
+        return Answer(200 if request.method == "POST" and request.path.startswith("/hook") else 404)
+
+    def _secret(self, request: Request) -> Answer:
+        """Key Vault's Get Secret (https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret)."""
+        if request.headers.get("authorization") != "Bearer vault token":
+            return Answer(401, {"WWW-Authenticate": 'Bearer resource="https://vault.azure.net"'})
+        if request.method != "GET" or dict(request.query) != {"api-version": "7.4"}:
+            return Answer(400)
+        if request.path not in self.secrets:
+            return json_answer(404, {"error": {"code": "SecretNotFound", "message": "was not found in this vault"}})
+        return json_answer(200, {"value": self.secrets[request.path], "id": self.url + request.path})
 
     def sender(self, kind: str) -> Sender:
         """Who sends to this kind of destination."""
@@ -93,6 +110,30 @@ class Site:
     def hook(self, **fields: Any) -> Destination:
         """The webhook whose address is a secret."""
         return Destination("webhook", url_secret=f"{self.url}/secrets/hook", **fields)
+
+
+def refusal_of_topic(request: Request) -> int:
+    """The status by which a custom topic of the CloudEvents schema refuses a request; 0 where it takes it.
+
+    https://learn.microsoft.com/azure/event-grid/post-to-custom-topic, .../event-grid/cloud-event-schema
+    """
+    if request.headers.get("authorization") != "Bearer grid token":
+        return 401
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if request.method != "POST" or dict(request.query) != {"api-version": "2018-01-01"}:
+        return 400
+    if kind != "application/cloudevents-batch+json":
+        return 415
+    if len(request.body) > MOST_BYTES:
+        return 413
+    events = json.loads(request.body)
+    required = ("id", "source", "type", "specversion")
+    whole = isinstance(events, list) and all(all(event.get(name) for name in required) for event in events)
+    return 0 if whole and all(event["specversion"] == "1.0" for event in events) else 400
+
+
+MOST_BYTES = 1024 * 1024
+"""Of one publishing request, or of one event (https://learn.microsoft.com/azure/event-grid/quotas-limits)."""
 
 
 @pytest.fixture(name="site")
@@ -199,9 +240,16 @@ def test_an_address_that_is_a_secret_is_never_repeated(site: Site, address: str)
 
 def test_a_vault_that_answers_nonsense_is_trouble(site: Site) -> None:
     """In words of ours, for its own might be the secret."""
-    site.secrets = {}
+    site.nonsense = True
     trouble = site.sender("webhook").send(site.hook(), LETTER)
     assert trouble == Trouble(f"the secret {site.url}/secrets/hook cannot be read: JSONDecodeError")
+
+
+def test_a_secret_that_is_not_there_yet_is_no_refusal(site: Site) -> None:
+    """The letter waits for somebody to make the secret."""
+    site.secrets = {}
+    trouble = site.sender("webhook").send(site.hook(), LETTER)
+    assert trouble == Trouble(f"the secret {site.url}/secrets/hook cannot be read: status 404")
 
 
 def test_no_redirect_is_followed(site: Site) -> None:
