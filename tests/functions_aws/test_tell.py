@@ -168,15 +168,16 @@ def test_a_refresh_is_published_to_a_topic(host: Host) -> None:
 def test_a_subject_is_one_that_sns_takes(headline: str, subject: str) -> None:
     """Less than 100 characters, ASCII, no line break: with any other the whole letter would be refused, for good."""
     clients = clients_to_nowhere("sns")
+    topic = "arn:aws:sns:eu-central-1:123456789012:views"
     expected = {
-        "TopicArn": "arn:aws:sns:eu-central-1:123456789012:views",
+        "TopicArn": topic,
         "Message": "{}",
         "Subject": subject,
         "MessageAttributes": {"type": {"DataType": "String", "StringValue": "unstale.late"}},
     }
     with Stubber(clients.sns) as stub:
         stub.add_response("publish", {"MessageId": "m"}, expected)
-        place = Destination("sns", topic=expected["TopicArn"])
+        place = Destination("sns", topic=topic)
         assert senders(clients, HandClock())["sns"].send(place, replace(A_LETTER, headline=headline)) is None
         stub.assert_no_pending_responses()
 
