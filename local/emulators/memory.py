@@ -33,8 +33,7 @@ class MemoryStore:
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """Replace the record that was read, or create it; `Conflict` if it moved on."""
         with self._lock:
-            if self.load(document.key).version != document.version:
-                raise Conflict(document.key)
+            self._match(document)
             saved = Document(document.key, str(next(self._versions)), body)
             self._documents[document.key] = saved
             self._wake_at.pop(document.key, None)
@@ -45,10 +44,17 @@ class MemoryStore:
     def remove(self, document: Document) -> None:
         """Forget the record that was read; `Conflict` if it moved on or is not there."""
         with self._lock:
-            if not document.version or self.load(document.key).version != document.version:
+            self._match(document)
+            if not document.version:
                 raise Conflict(document.key)
             del self._documents[document.key]
             self._wake_at.pop(document.key, None)
+
+    def _match(self, document: Document) -> None:
+        """Raise `Conflict` if the record is not at the version that was read: no read that a test would count."""
+        current = self._documents.get(document.key)
+        if (current.version if current else "") != document.version:
+            raise Conflict(document.key)
 
     def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """Keys whose `wake_at` is not after `now`, the most overdue first, as of this moment."""
