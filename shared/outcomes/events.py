@@ -6,13 +6,12 @@ the target's record and the event's number, so a repeated delivery is recognised
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from shared.refresh.evidence import Evidence, SourceStatus
+from shared.refresh.evidence import Evidence
 from shared.refresh.explain import explain
 from shared.refresh.state import Ended, Notice
 from shared.refresh.status import TargetStatus, row
@@ -51,8 +50,6 @@ class Outcome(Value, frozen=True):
     """How the target stands when the event is sent."""
     run: Ended | None
     """The run that it is about, where it is about one and history still has that."""
-    covered: tuple[SourceStatus, ...]
-    """The sources whose data the run has read, with the version that they had, where looking knows it."""
     reason: str
     """Why the target stands as it does."""
     cures: tuple[str, ...]
@@ -77,9 +74,7 @@ class Outcome(Value, frozen=True):
         return f"{self.headline}.{failed}{stale} {self.reason}. To do: {'; '.join(self.cures) or 'nothing'}."
 
 
-def outcome(
-    source: str, notice: Notice, evidence: Evidence, run: Ended | None, sources: Sequence[SourceStatus] = ()
-) -> Outcome:
+def outcome(source: str, notice: Notice, evidence: Evidence, run: Ended | None) -> Outcome:
     """The event that a notice stands for, with what is known when it is sent."""
     target = evidence.target
     status = row(evidence)
@@ -92,7 +87,6 @@ def outcome(
         at=notice.at,
         status=status,
         run=run,
-        covered=tuple(each for each in sources if run and _is_covered(each, run, evidence)),
         reason=status.why,
         cures=tuple(sentence.text for sentence in said if sentence.topic == "do"),
     )
@@ -102,8 +96,7 @@ def cloud_event(found: Outcome) -> dict[str, Any]:
     """The CloudEvent in its JSON form; `data` is what `status --json` says, the run, and a sentence for people."""
     data: dict[str, Any] = {**msgspec.to_builtins(found.status), "message": found.sentence}
     if found.run:
-        covered = [{"title": each.title, "version": each.version} for each in found.covered]
-        data["run"] = {**msgspec.to_builtins(found.run), "sources": covered}
+        data["run"] = msgspec.to_builtins(found.run)
     return {
         "specversion": "1.0",
         "id": found.id,
@@ -119,9 +112,3 @@ def cloud_event(found: Outcome) -> dict[str, Any]:
 def minute(time: datetime) -> str:
     """A time as people read it."""
     return f"{time:%Y-%m-%d %H:%M}Z"
-
-
-def _is_covered(source: SourceStatus, run: Ended, evidence: Evidence) -> bool:
-    """Whether a run read the version that a look saw: its data was visible when the run was claimed."""
-    since = source.since
-    return bool(source.version) and since is not None and since + evidence.policy.visibility_lag <= run.claimed_at

@@ -43,7 +43,8 @@ def run_event(outcome: Outcome) -> dict[str, Any]:
             "facets": {"jobType": _facet("2-0-4/JobTypeJobFacet", job_type)},
         },
         "inputs": [
-            {"namespace": namespace, "name": each.title, "facets": _version(each.version)} for each in outcome.covered
+            {"namespace": namespace, "name": title, "facets": _version(version)}
+            for title, version in (run.versions if run else {}).items()
         ],
         "outputs": [{"namespace": namespace, "name": name, "facets": _version(_written(outcome))}],
     }

@@ -15,14 +15,14 @@ from shared.destinations import Destination
 from shared.outcomes.answers import Trouble
 from shared.outcomes.events import Outcome, outcome
 from shared.outcomes.formats import Letter, letter
-from shared.refresh import deployment, records
+from shared.refresh import records
 from shared.refresh.engine import LogEvent
 from shared.refresh.evidence import Evidence, SourceStatus
 from shared.refresh.inputs import Delivered
 from shared.refresh.outbox import position_of
 from shared.refresh.ports import Capabilities, Clock, Conflict, Store
 from shared.refresh.state import Addressee, Ended, Notice, Position, State
-from shared.targets import Target
+from shared.targets import Limits, Package, Target
 
 ALONE_FIRST, ALONE_LAST = timedelta(minutes=1), timedelta(hours=1)
 """How long a destination that failed is left alone: doubling from the first to the last (design, section 10)."""
@@ -62,14 +62,15 @@ class Office(NamedTuple):
 class Sending:
     """`shared.refresh.telling.Outcomes`, for one invocation: a destination that failed is left alone in all of it."""
 
-    def __init__(self, office: Office, destinations: Sequence[Destination]) -> None:
+    def __init__(self, office: Office, package: Package) -> None:
         self._office = office
-        self._destinations = destinations
+        self._destinations = package.destinations
+        self._limits = package.limits
         self._addressees: dict[str, Addressee] = {}
 
     def deliver(self, target: Target, state: State, is_over: Callable[[], bool]) -> Delivered:
         """Send each destination what it does not have yet, as long as there is time."""
-        outcomes = _Outcomes(self._office, target, state)
+        outcomes = _Outcomes(self._office, self._limits, target, state)
         ends = [self._deliver_to(each, outcomes, state, is_over) for each in self._destinations]
         again = [again_at for _, again_at in ends if again_at]
         positions = tuple(
@@ -136,8 +137,9 @@ class Sending:
 class _Outcomes:
     """The events of one target, each made when it is first sent: what is known of the target is read once."""
 
-    def __init__(self, office: Office, target: Target, state: State) -> None:
+    def __init__(self, office: Office, limits: Limits, target: Target, state: State) -> None:
         self._office = office
+        self._limits = limits
         self._target = target
         self._state = state
         self._evidence: Evidence | None = None
@@ -148,9 +150,18 @@ class _Outcomes:
         office = self._office
         if self._evidence is None:
             now = office.clock.now()
-            known = deployment.load(office.store)
-            sources = tuple(office.sources(self._target, now))
-            self._evidence = Evidence(self._target, self._state, known, office.capabilities, now, sources=sources)
+            keys = (records.DEPLOYMENT_KEY, records.identity_key(self._target.identity))
+            known, identity = (document.body for document in office.store.load_many(keys))
+            self._evidence = Evidence(
+                self._target,
+                self._state,
+                records.read_deployment(known),
+                office.capabilities,
+                now,
+                sources=tuple(office.sources(self._target, now)),
+                identity=records.read_identity(identity),
+                limits=self._limits,
+            )
             self._history = [records.read_ended(line) for line in office.store.history(self._target.key, HISTORY_READ)]
         run = next((each for each in self._history if notice.token and each.token.startswith(notice.token)), None)
-        return outcome(office.source, notice, self._evidence, run, self._evidence.sources)
+        return outcome(office.source, notice, self._evidence, run)

@@ -24,16 +24,17 @@ from shared.targets import ItemJob, LakeViews, Resource
 from tests.support.core import GLUE, NOON, a_target, at
 
 TOKEN = "f02b251755b24ce49382a535a7065bc0"
-RUN = Ended(TOKEN, RunOutcome.SUCCEEDED, NOON, at(60), run_id="r1", signals=3, reasons=("s3://b/k",))
+READ = {"sales.orders": "7001"}
+RUN = Ended(TOKEN, RunOutcome.SUCCEEDED, NOON, at(60), run_id="r1", signals=3, reasons=("s3://b/k",), versions=READ)
 FAILED = replace(RUN, outcome=RunOutcome.FAILED, error="AnalysisException: no such column")
 BLOCKED = State(
     owed=Owed(at(-3600), at(-20)), hold=Blocked(at(-60), "AccessDenied", at(300)), last_error="AccessDenied"
 )
 SOURCES = (
-    SourceStatus("sales.orders", "7001", at(-30)),
-    SourceStatus("sales.late", "7002", at(5)),
-    SourceStatus("sales.silent"),
+    SourceStatus("sales.orders", "7003", at(-30)),
+    SourceStatus("sales.late", "7002", at(-20)),
 )
+"""How the sources stand when the event is sent, which says nothing of what the run has read."""
 
 
 def made(
@@ -42,8 +43,8 @@ def made(
     """An event of that kind, of a blocked view unless told otherwise."""
     target = a_target("daily_revenue")
     target = replace(target, resource=resource) if resource else target
-    evidence = Evidence(target, state, Deployment(), GLUE, at(60))
-    return outcome("/unstale/aws/shop", Notice(7, kind, at(59), run.token if run else ""), evidence, run, SOURCES)
+    evidence = Evidence(target, state, Deployment(), GLUE, at(60), sources=SOURCES)
+    return outcome("/unstale/aws/shop", Notice(7, kind, at(59), run.token if run else ""), evidence, run)
 
 
 def body(found: Outcome, form: str) -> Any:
@@ -67,11 +68,11 @@ def test_the_cncfs_own_library_reads_each_kind(kind: str) -> None:
 
 
 def test_the_data_are_what_status_says_and_the_run() -> None:
-    """With the versions that the run has read, as far as looking knows: of data that was visible at its claim."""
+    """With the versions that the run has read, by its line of history, whatever its sources have come to since."""
     data = cloud_event(made("refreshed", State(fresh_as_of=NOON), RUN))["data"]
     assert (data["name"], data["verdict"], data["fresh_as_of"]) == ("daily_revenue", "fresh", "2026-01-31T12:00:00Z")
     assert (data["run"]["outcome"], data["run"]["run_id"]) == ("succeeded", "r1")
-    assert data["run"]["sources"] == [{"title": "sales.orders", "version": "7001"}]
+    assert data["run"]["versions"] == READ
     assert "run" not in cloud_event(made())["data"]
 
 
