@@ -87,7 +87,8 @@ class Admission:
             if admitted[-1]:
                 return pace.admit(identity, claim, limits)
             now = self._clock.now()
-            return pace.refuse_call(identity, Call.START, place, until=now + pace.FULL_WAIT, limits=limits, now=now)
+            until = now + pace.FULL_WAIT
+            return pace.refuse_call(identity, Call.START, place, until=until, limits=limits, now=now, lowers=False)
 
         self._change(known, count)
         return admitted[-1]

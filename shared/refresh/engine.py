@@ -19,7 +19,6 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from shared.destinations import Destination
 from shared.refresh import decide, deployment, edition, machine, pace, records, timing
 from shared.refresh.admission import Admission, Known, Pause
 from shared.refresh.decide import Action, Cancel, Decision, HoldBack, LookUp, Poll, Start, TakePlace, Wait
@@ -45,15 +44,13 @@ from shared.refresh.outbox import note_success, take
 from shared.refresh.planning import plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
-from shared.refresh.state import Deployment, Ended, Outbox, Outcome, Owed, Run, State, Wake
+from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
 from shared.refresh.telling import Outcomes, Teller
 from shared.targets import Cloud, Package, Policy, Target
 from shared.values import Value
 
 HISTORY_KEPT = timedelta(days=90)
 """How long a line of history stays: a quarter of a year, for whoever asks how a target did."""
-NOTHING_TO_TELL = Outbox()
-"""The outbox of most records."""
 
 Fields = Mapping[str, str | int | float | None]
 
@@ -103,7 +100,7 @@ class Ports(Value, frozen=True):
     token: Callable[[], str]
     emit: Callable[[LogEvent], None]
     looks: Callable[[Mapping[str, Target], Reconcile], Looks] | None = None
-    outcomes: Callable[[Sequence[Destination]], Outcomes] | None = None
+    outcomes: Callable[[Package], Outcomes] | None = None
     pause: Pause = lambda _most: None
 
 
@@ -188,11 +185,17 @@ class Engine:
         self._ends_at = ends_at
         self._standing = standing
         self.postponed: list[tuple[Target, Document]] = []
-        outcomes = ports.outcomes(package.destinations) if ports.outcomes and package.destinations else None
+        outcomes = ports.outcomes(package) if ports.outcomes and package.destinations else None
         wanted = (kind for destination in package.destinations for kind in destination.kinds)
         self._wanted = frozenset(wanted if outcomes else ())
         self._teller = Teller(
-            ports.store, ports.clock, self._reconcile, self._followers, self.is_out_of_time, outcomes=outcomes
+            ports.store,
+            ports.clock,
+            self._reconcile,
+            self._followers,
+            self.is_out_of_time,
+            is_current=lambda: self.standing.is_current,
+            outcomes=outcomes,
         )
 
     def end_by(self, moment: float) -> None:
@@ -365,11 +368,11 @@ class Engine:
             if folded.ended:
                 ended.append(folded.ended)
                 state = self._with_success(state, folded.ended, target, now)
-        if self.ports.looks and target.policy.look:
-            state = note_startable(state, now)
         if state.hold is not None:
             state = pace.lift_cap(state, now)
-        if may_call and state.outbox != NOTHING_TO_TELL:
+        if self.ports.looks and target.policy.look:
+            state = note_startable(state, now)
+        if may_call:
             state = replace(state, outbox=take(state.outbox, now))
         return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
 
@@ -531,10 +534,14 @@ class Engine:
         return min((time for time in times if time), default=None)
 
     def _with_versions(self, target: Target, ended: Ended) -> Ended:
-        """A line of history, with the versions that the run has read, where that is known."""
+        """A line of history, with the versions that the run has read, where that is known and can be read."""
         if self.looks is None or ended.outcome not in {Outcome.SUCCEEDED, Outcome.PROVEN}:
             return ended
-        return replace(ended, versions=self.looks.read_by(target, ended.claimed_at))
+        try:
+            return replace(ended, versions=self.looks.read_by(target, ended.claimed_at))
+        except Exception as failure:  # noqa: BLE001 - versions are a kindness: nothing of them may keep a success from being saved
+            self._emit("look failed", target, {"why": str(failure)})
+            return ended
 
     def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.
@@ -573,7 +580,7 @@ class Engine:
                 return
             document = self.ports.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
-            self.reconcile(target, (WakeSpent(wake.due),))
+            self.reconcile(target, (WakeSpent(wake.due),), in_hand=document)
 
     def note_gone(self, key: str, next_at: datetime) -> None:
         """Have `tell` tell the events of a target that is gone, as a save took it upon this invocation."""

@@ -238,7 +238,10 @@ def _gate(evidence: Evidence, until: datetime) -> str:
     ready = f"the maximum wait of {span(policy.max_wait)}" if storm else f"{span(quiet)} without a further signal"
     gates = (
         (until if deployment.paused_since else None, "unstale resume --all"),
-        (_silent_until(evidence), "the end of the silence that the platform asked for"),
+        (
+            _silent_until(evidence),
+            "the end of the silence that the platform asked for, or max_running makes",
+        ),
         (_place_at(evidence), "its place in the queue of its identity, which many targets share"),
         (blocked_until, "the next try of what is blocked"),
         (state.not_before, after_failure),
@@ -327,6 +330,8 @@ def _cures_of_hold(evidence: Evidence) -> Iterator[str]:
     match evidence.state.hold:
         case Paused():
             yield f"unstale resume {name} lets it start again"
+        case Blocked(capped=True, probe_at=until):
+            yield f"nothing: it goes on at {_second(until)}; unstale refresh {name} starts it today"
         case Blocked():
             yield f"mend the reason, then unstale resume {name} tries at once; it heals by itself within the hour"
         case Cancelled():

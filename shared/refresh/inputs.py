@@ -153,6 +153,8 @@ class Delivered(Value, frozen=True):
 
     positions: tuple[Position, ...]
     next_at: datetime
+    is_complete: bool = True
+    """Whether these are all destinations of the current edition: an older package may not know one that it names."""
 
 
 Input = (

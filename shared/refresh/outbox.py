@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
+from itertools import starmap
 
 import msgspec
 from msgspec.structs import replace
 
 from shared.refresh.inputs import Delivered, Told
-from shared.refresh.state import Notice, Outbox, Success
+from shared.refresh.state import Notice, Outbox, Position, Success
 
 TELL_AGAIN = timedelta(seconds=10)
 """How far ahead who tells moves the time to tell: as long as an invocation on Azure can last (design, rule 10)."""
@@ -88,12 +89,17 @@ def note_event(outbox: Outbox, kind: str, at: datetime, token: str, now: datetim
 
 
 def note_delivered(outbox: Outbox, delivered: Delivered) -> Outbox:
-    """Note how far each destination is; an event that all have is forgotten, and so are positions without events."""
+    """Note how far each destination is; an event that all have is forgotten, and so are positions without events.
+
+    Who does not know all destinations forgets nothing: others may not have the events yet.
+    """
     known = {position.destination: position.number for position in outbox.positions}
-    positions = tuple(
-        replace(position, number=max(position.number, known.get(position.destination, 0)))
-        for position in delivered.positions
-    )
+    reached = {each.destination: max(each.number, known.get(each.destination, 0)) for each in delivered.positions}
+    if not delivered.is_complete:
+        reached = known | reached
+    positions = tuple(starmap(Position, reached.items()))
+    if not delivered.is_complete:
+        return replace(outbox, positions=positions, next_at=delivered.next_at)
     least = min((position.number for position in positions), default=outbox.last_number)
     notices = tuple(notice for notice in outbox.notices if notice.number > least)
     rest = replace(outbox, notices=notices, positions=positions if notices else ())

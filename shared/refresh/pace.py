@@ -105,8 +105,12 @@ def _soonest(queue: Queue, wait: timedelta, limit: int | None) -> timedelta:
     return max(math.log1p(growth * minutes) / growth, minutes * queue.rate / _most(limit)) * MINUTE
 
 
-def refuse(queue: Queue, number: int | None, until: datetime, limit: int | None, now: datetime) -> Queue:
-    """A queue after the platform refused a call: silent until then, and slower, but that at most once a minute.
+def refuse(
+    queue: Queue, number: int | None, until: datetime, limit: int | None, now: datetime, *, lowers: bool = True
+) -> Queue:
+    """A queue after a call was refused: silent until then, and slower, but that at most once a minute.
+
+    `lowers` is for a refusal by the platform; a cap of ours that is full says nothing of the platform's rate.
 
     The refused number is the one that is served when the silence ends; of several that were on their way together, the
     first. A call that did not wait for its place, or had none, puts the queue off where it is.
@@ -117,7 +121,7 @@ def refuse(queue: Queue, number: int | None, until: datetime, limit: int | None,
     if queue.silent_until and queue.silent_until > now:
         first, until = min(first, queue.serves), max(until, queue.silent_until)
     queue = replace(queue, serves=first, serves_at=until, silent_until=until, quiet_since=until)
-    if queue.lowered_at and now - queue.lowered_at < MINUTE:
+    if not lowers or (queue.lowered_at and now - queue.lowered_at < MINUTE):
         return queue
     rate = max(SLOWEST, queue.rate * (LOWER_KNOWN if limit else LOWER_UNKNOWN))
     return replace(queue, rate=rate, lowered_at=now)
@@ -179,12 +183,19 @@ def take_place(identity: Identity, call: Call, limits: Limits, now: datetime) ->
 
 
 def refuse_call(
-    identity: Identity, call: Call, place: Place | None, *, until: datetime, limits: Limits, now: datetime
+    identity: Identity,
+    call: Call,
+    place: Place | None,
+    *,
+    until: datetime,
+    limits: Limits,
+    now: datetime,
+    lowers: bool = True,
 ) -> Identity:
-    """An identity of which the platform refused a call; the other kind of call goes on."""
+    """An identity of which a call was refused; the other kind of call goes on. `lowers`: see `refuse`."""
     number = place.number if place and place.call is call else None
-    limit = _limit(call, limits)
-    return _with_queue(identity, call, refuse(queue_of(identity, call, limits, now), number, until, limit, now))
+    queue = queue_of(identity, call, limits, now)
+    return _with_queue(identity, call, refuse(queue, number, until, _limit(call, limits), now, lowers=lowers))
 
 
 def wait_until(identity: Identity, place: Place, limits: Limits, now: datetime) -> datetime:

@@ -17,6 +17,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from shared.refresh import records
+from shared.refresh.edition import DUE_WITHIN
 from shared.refresh.inputs import Delivered, Input, Signalled, Told
 from shared.refresh.outbox import TELL_AGAIN, note_delivered
 from shared.refresh.ports import Clock, Conflict, Store
@@ -58,17 +59,20 @@ class Teller:
         followers: Callable[[Target], Sequence[Target]],
         is_over: Callable[[], bool],
         *,
+        is_current: Callable[[], bool],
         outcomes: Outcomes | None = None,
     ) -> None:
         """`followers` gives the targets that come after one, in any order; `is_over` says that no time is left.
 
-        `outcomes` sends outcome events, where the configuration names a destination.
+        `is_current` says whether the destinations are those of the current edition; `outcomes` sends outcome events,
+        where the configuration names a destination.
         """
         self._store = store
         self._clock = clock
         self._reconcile = reconcile
         self._followers = followers
         self._is_over = is_over
+        self._is_current = is_current
         self._outcomes = outcomes
         self._taken: dict[str, tuple[Target, datetime]] = {}
         self._gone: dict[str, datetime] = {}
@@ -78,13 +82,15 @@ class Teller:
         self._gone[key] = next_at
 
     def note_save(self, target: Target, before: Outbox, after: Outbox, now: datetime) -> None:
-        """Note that a save moved the time to tell: ahead is ours to tell, now is for whoever comes next."""
-        if after.next_at is None:
-            self._taken.pop(target.key, None)
-        elif after.next_at != before.next_at:
+        """Note that a save moved the time to tell: a little ahead is ours to tell, now is for whoever comes next.
+
+        Further ahead, a destination that failed is left alone until then.
+        """
+        if after.next_at == before.next_at and after.next_at is not None:
+            return
+        self._taken.pop(target.key, None)
+        if after.next_at is not None and now < after.next_at <= now + TELL_AGAIN:
             self._taken[target.key] = (target, after.next_at)
-            if after.next_at <= now:
-                del self._taken[target.key]
 
     def tell(self) -> list[tuple[Target, Exception]]:
         """Tell what was taken while there is time; returns what went wrong, which is tried again by whoever is next."""
@@ -99,7 +105,11 @@ class Teller:
                 self._taken.pop(target.key, None)
                 errors.append((target, trouble))
         while self._gone and not self._is_over():
-            self._tell_gone(*self._gone.popitem())
+            key, next_at = self._gone.popitem()
+            try:
+                self._tell_gone(key, next_at)
+            except Exception as failure:  # noqa: BLE001 - as above
+                errors.append((target_of(key), failure))
         return errors
 
     def _tell_gone(self, key: str, next_at: datetime) -> None:
@@ -142,10 +152,16 @@ class Teller:
         return told.trouble
 
     def _deliver(self, target: Target, state: State) -> Delivered:
-        """Send events. Where no destination is configured any more, all of them are done with."""
-        if self._outcomes is None:
-            return Delivered((), self._clock.now())
-        return self._outcomes.deliver(target, state, self._is_over)
+        """Send events. Where no destination is configured any more, all of them are done with.
+
+        That is for the current edition to say: an older package knows its own destinations alone, and leaves the events
+        to be told again soon.
+        """
+        now = self._clock.now()
+        delivered = self._outcomes.deliver(target, state, self._is_over) if self._outcomes else Delivered((), now)
+        if self._is_current():
+            return delivered
+        return replace(delivered, is_complete=False, next_at=max(delivered.next_at, now + DUE_WITHIN))
 
     def _tell_followers(self, target: Target, success: Success) -> Progress:
         """Signal followers in the order of their keys, from the last one told, until it is time to save."""

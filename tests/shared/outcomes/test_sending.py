@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,9 +22,10 @@ from shared.outcomes.sending import Office, Sending
 from shared.outcomes.signing import signed_headers
 from shared.refresh import records
 from shared.refresh.engine import Engine
+from shared.refresh.identity import Identity, Queue
 from shared.refresh.outbox import note_event
-from shared.refresh.ports import Conflict, Phase
-from shared.refresh.state import Addressee, Outbox, Owed, Situation, State, Success
+from shared.refresh.ports import Conflict, Phase, StoreDownError
+from shared.refresh.state import Addressee, Deployment, Edition, Outbox, Owed, Situation, State, Success
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, target_of
 from tests.support.core import GLUE, NOON, ScriptedPlatform, Stage, a_run, a_target, at, report, seconds
 
@@ -40,9 +41,11 @@ class Post:
     def __init__(self) -> None:
         self.taken: list[tuple[str, str]] = []
         self.answer: Callable[[str, str], Trouble | None] = lambda _to, _type: None
+        self.read: Callable[[Letter], object] = lambda _letter: None
 
     def send(self, destination: Destination, letter: Letter) -> Trouble | None:
         """Take a letter, unless there is trouble."""
+        self.read(letter)
         trouble = self.answer(destination.to, letter.type)
         if trouble is None:
             self.taken.append((destination.to, letter.id.rpartition("/")[2]))
@@ -73,7 +76,7 @@ class Office1(Stage):
             capabilities=GLUE,
             emit=self.told.append,
         )
-        ports = replace(self.world, outcomes=lambda destinations: Sending(office, destinations))
+        ports = replace(self.world, outcomes=lambda package: Sending(office, package))
         package = replace(self.configuration.package(Cloud.AWS), destinations=self.destinations)
         return Engine(package, ports, ends_at=self.clock.monotonic() + (0 if self.over else 9))
 
@@ -163,6 +166,58 @@ def test_a_destination_is_left_alone_for_all_targets() -> None:
     stage.wait("late")
     stage.look(5)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("destinations", [(), (BUS,)], ids=["none", "one"])
+def test_an_older_package_leaves_what_only_the_newer_one_sends(destinations: tuple[Destination, ...]) -> None:
+    """A canary, or a rollback: the newer package's webhook gets all events, though the older one tells its own."""
+    stage = Office1()
+    stage.post.answer = lambda to, _type: LATER if to == "webhook" else None
+    stage.wait("late", "held")
+    later = Edition(2, "later", stage.configuration.generation + timedelta(days=1))
+    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), records.write(Deployment(edition=later)), None)
+    newest, stage.destinations = stage.destinations, destinations
+    stage.look(0)
+    assert waiting(stage) == [1, 2]
+    assert stage.state().wake_at == at(60)
+    stage.destinations, stage.post.answer = newest, lambda _to, _type: None
+    generation = later.generation + timedelta(days=1)
+    stage.configuration = replace(stage.configuration, generation=generation)
+    stage.look(60)
+    assert stage.post.to("webhook") == ["1", "2"]
+    assert stage.post.to("eventbridge") == ["1", "2"]
+
+
+def test_a_destination_that_failed_is_not_gone_round_to_again() -> None:
+    """The save that leaves it alone is the last thing that the worker does about it."""
+    stage = Office1(HOOK)
+    stage.post.answer = lambda _to, _type: LATER
+    stage.wait("late")
+    loads: list[str] = []
+    load = stage.store.load
+
+    def counting(key: str) -> Any:
+        loads.append(key)
+        return load(key)
+
+    stage.store.load = counting  # type: ignore[method-assign]
+    stage.look(0)
+    assert loads.count(stage.target().key) == 3  # to take it, to tell it, to save how far that got
+
+
+def test_an_event_says_that_its_target_waits_for_a_silence() -> None:
+    """What `status` says, the record of the identity included."""
+    stage = Office1(BUS)
+    queue = Queue(serves_at=at(300), rate=1.0, quiet_since=at(300), silent_until=at(300))
+    identity = records.identity_key(stage.target().identity)
+    stage.store.save(stage.store.load(identity), records.write(Identity(starts=queue)), None)
+    bodies: list[bytes] = []
+    stage.post.read = lambda letter: bodies.append(letter.body)
+    stage.wait("late")
+    stage.put(replace(stage.state(), owed=Owed(at(-900), at(-900))))
+    stage.look(0)
+    [body] = bodies
+    assert b"a refresh starts in 5 min" in body
 
 
 def test_what_is_refused_for_good_is_dropped_and_logged() -> None:
@@ -384,6 +439,27 @@ def test_who_is_overtaken_while_it_tells_of_what_is_gone_leaves_the_record(chang
     stage.post.answer = move_on
     stage.tick(0)
     assert [notice.number for notice in stage.record().outbox.notices] == [1, 2]
+
+
+def test_trouble_with_one_that_is_gone_sends_no_delivery_back() -> None:
+    """Nor does it keep others that are gone from being told; the log says so."""
+    stage = Gone()
+    load, down = stage.store.load, [False]
+
+    def answer(_to: str, _type: str) -> None:
+        down[0] = True
+
+    def fail_for_it(key: str) -> Any:
+        if key == stage.key and down[0]:
+            raise StoreDownError("it is down")
+        return load(key)
+
+    stage.post.answer = answer
+    stage.store.load = fail_for_it  # type: ignore[method-assign]
+    stage.at(0)
+    [judged] = take(stage.invocation(), stage.configuration, [Ticked()])
+    assert judged.verdict == "done"
+    assert [event.fields["why"] for event in stage.told if event.what == "not told"] == ["StoreDownError: it is down"]
 
 
 def test_who_lost_its_turn_tells_nothing_of_what_is_gone() -> None:

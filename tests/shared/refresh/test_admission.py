@@ -193,6 +193,9 @@ def test_no_more_run_at_once_than_a_person_wants() -> None:
     stage.engine.reconcile(stage.target("other"))
     assert stage.calls() == ["start"]
     assert stage.state("other").wake_at == at(20)
+    starts = known(stage).starts
+    assert starts
+    assert starts.lowered_at is None, "a cap of ours says nothing of the platform's rate"
     stage.put(State(last_claim_at=NOON))
     stage.at(20)
     stage.engine.reconcile(stage.target("other"))

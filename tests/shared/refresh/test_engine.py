@@ -365,6 +365,23 @@ def test_a_wake_that_meets_its_save_leaves_it() -> None:
     stage.engine.wake(Wake(document.key, at(20), document.version))
 
 
+def test_a_wake_reads_its_target_s_record_once() -> None:
+    """The record that names the wake is the one in hand."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+    reads: list[str] = []
+    load = stage.store.load
+
+    def counting(key: str) -> Any:
+        reads.append(key)
+        return load(key)
+
+    stage.store.load = counting  # type: ignore[method-assign]
+    stage.engine.wake(Wake(stage.target().key, NOON, "another version"))
+    assert stage.calls() == ["start"]
+    assert reads.count(stage.target().key) == 1
+
+
 def test_who_is_told_to_stop_begins_nothing_new() -> None:
     """The earlier of two ends counts; a call to the platform must be over by then."""
     stage = Stage(platform=accepting(), ends_at=50)

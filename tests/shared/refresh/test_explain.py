@@ -169,6 +169,11 @@ def test_all_doubts_are_told_and_the_first_only_once() -> None:
 CURES: list[tuple[State, dict[str, Any], str]] = [
     (State(owed=OWED, hold=Paused(NOON)), {}, "unstale resume daily lets it start again"),
     (State(owed=OWED, hold=Blocked(NOON, "no", at(80))), {}, "mend the reason, then unstale resume daily"),
+    (
+        State(owed=OWED, hold=Blocked(NOON, "no", at(80), capped=True)),
+        {},
+        "nothing: it goes on at 2026-01-31 12:01:20Z; unstale refresh daily starts it today",
+    ),
     (State(owed=OWED, hold=Cancelled(NOON)), {}, "unstale resume daily starts it again"),
     (State(owed=OWED), {"deployment": Deployment(paused_since=NOON)}, "unstale resume --all"),
     (FRESH, {"dead_letters": 1}, "unstale redrive --dry-run"),

@@ -13,7 +13,7 @@ from shared.refresh import records
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Input, Proven, Reported, Signalled
 from shared.refresh.ports import Phase, Started
-from shared.refresh.state import Deployment, Edition, Outcome, Owed, Signal, Situation, State
+from shared.refresh.state import Blocked, Deployment, Edition, Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
 from tests.support.core import NOON, ScriptedPlatform, Stage, a_run, a_target, at, in_situation, report
@@ -181,6 +181,32 @@ def test_history_says_which_versions_a_run_has_read(made: Stage, phase: Phase, v
     made.engine.reconcile(made.target(), (Reported(report(phase)),), may_call=False)
     [line] = made.store.history(made.target().key, 10)
     assert records.read_ended(line).versions == versions
+
+
+def test_versions_that_cannot_be_read_keep_no_success_from_being_saved() -> None:
+    """A group's record of a later release, say: the line of history lacks them, and the log says why."""
+    made = LookStage()
+
+    def unreadable(_target: Target, _claimed_at: datetime) -> dict[str, str]:
+        raise records.NewerRecordError("of a later release")
+
+    made.looks.read_by = unreadable  # type: ignore[assignment, method-assign]
+    made.put(in_situation(Situation.RUNNING))
+    made.at(200)
+    made.engine.reconcile(made.target(), (Reported(report(Phase.SUCCEEDED)),), may_call=False)
+    [line] = made.store.history(made.target().key, 10)
+    assert records.read_ended(line).versions == {}
+    assert made.state().fresh_as_of
+    assert "look failed" in made.words()
+
+
+def test_a_start_that_a_cap_held_is_looked_at_like_others(stage: LookStage) -> None:
+    """Rule 7: overdue counts from the lift of the hold, not from when the start was ready."""
+    hold = Blocked(at(-7200), "enough for today", at(600), capped=True)
+    stage.put(State(owed=replace(OWED, oldest=at(-7200), newest=at(-7190)), hold=hold, wake_at=at(600)))
+    stage.at(600)
+    stage.engine.reconcile(stage.target())
+    assert (stage.looks.looked_before, stage.calls()) == (["daily"], ["start"])
 
 
 def test_followers_are_told_of_a_proof() -> None:

@@ -185,6 +185,15 @@ def test_a_slower_worker_takes_no_delivery_back() -> None:
     assert [position_of(again, name) for name in ("a", "b", "new")] == [2, 1, 0]
 
 
+def test_who_does_not_know_all_destinations_forgets_nothing() -> None:
+    """Rule 12: an older package told its own; the newer one's keeps its position, and the events wait for that."""
+    outbox = note_delivered(WAITING, Delivered((Position("a", 1), Position("b", 1)), at(60)))
+    older = note_delivered(outbox, Delivered((Position("a", 3),), at(90), is_complete=False))
+    assert [notice.number for notice in older.notices] == [2, 3]
+    assert [position_of(older, name) for name in ("a", "b")] == [3, 1]
+    assert older.next_at == at(90)
+
+
 def test_an_event_that_came_during_the_sending_waits() -> None:
     """It has a higher number than all that was sent."""
     outbox = note_event(WAITING, "late", NOON, "", NOON)
