@@ -1,4 +1,6 @@
-"""Where outcome events go on AWS: an EventBridge bus, an SNS topic, a webhook. Each letter is sent once.
+"""Where outcome events go on AWS: a bus of EventBridge, a topic of SNS, a webhook, our function on Azure.
+
+Each letter is sent once.
 
 What a letter says is written in `shared.outcomes`; what an answer means stands there, too.
 """
@@ -17,6 +19,7 @@ from functions_aws.clients import Clients
 from shared.destinations import Destination
 from shared.outcomes.answers import Trouble, trouble_of_aws
 from shared.outcomes.formats import Letter
+from shared.outcomes.function_app import FunctionApp
 from shared.outcomes.sending import Sender
 from shared.outcomes.webhook import Secrets, Webhook
 from shared.refresh.ports import Clock
@@ -28,10 +31,12 @@ LONGEST_SUBJECT = 99
 
 def senders(clients: Clients, clock: Clock) -> Mapping[str, Sender]:
     """Make who sends, by the kind of destination. Nothing is asked yet."""
+    post, secrets = partial(_post, clients), secrets_of(clients, clock)
     return {
         "eventbridge": EventBridge(clients),
         "sns": Topic(clients),
-        "webhook": Webhook(partial(_post, clients), secrets_of(clients, clock), clock),
+        "webhook": Webhook(post, secrets, clock),
+        "azure": FunctionApp(post, secrets),
     }
 
 

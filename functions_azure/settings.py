@@ -85,6 +85,10 @@ class Settings(Value, frozen=True):
     """Secret of that app registration; empty where it trusts the managed identity."""
     key_vault_url: str = ""
     """The vault whose key opens a user's sign-in."""
+    sts_url: str = ""
+    """AWS's STS, where a role is assumed for followers there; empty for that of the role's Region."""
+    events_url: str = ""
+    """AWS's EventBridge, where these are signalled; empty likewise."""
 
     def __repr__(self) -> str:
         """Without what is in it: two of the fields are secrets."""
@@ -131,6 +135,8 @@ def read_without_storage(environ: Mapping[str, str]) -> Settings:
         client_id=environ.get("UNSTALE_CLIENT_ID", ""),
         client_secret=environ.get("UNSTALE_CLIENT_SECRET", ""),
         key_vault_url=endpoint(environ, "UNSTALE_KEY_VAULT_URL"),
+        sts_url=endpoint(environ, "AWS_ENDPOINT_URL_STS"),
+        events_url=endpoint(environ, "AWS_ENDPOINT_URL_EVENTBRIDGE"),
     )
 
 

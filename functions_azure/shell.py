@@ -21,7 +21,7 @@ from functions_azure.telemetry import Telemetry
 from shared.config.load import Configuration
 from shared.inbound import eventgrid
 from shared.inbound.dispatch import Judged, Verdict, take
-from shared.inbound.messages import Ignored, Malformed, Message, Ticked, each
+from shared.inbound.messages import Asked, Ignored, Malformed, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor, plain
 from shared.refresh import records, status
 from shared.refresh.engine import Engine, Ports
@@ -149,7 +149,10 @@ class Shell:
         return left
 
     def refresh(self, name: str, body: bytes) -> Reply:
-        """`POST /api/refresh/{target}`, `{"full": false, "reason": "..."}` or nothing. Answers with what happened."""
+        """`POST /api/refresh/{target}`, `{"full": false, "reason": "..."}` or nothing. Answers with what happened.
+
+        With `"upstream"` and `"time"`, the end of its run, an upstream on the other cloud asks.
+        """
         if len(body) > REFRESH_BODY_LIMIT:
             why = f"a body of {len(body)} bytes, where {REFRESH_BODY_LIMIT} are allowed"
             return Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": why})
@@ -249,7 +252,9 @@ class Shell:
             return Reply(HTTPStatus.BAD_REQUEST, {"error": reading.why})
         target = here.configuration.by_name.get(name)
         if judged.verdict is Verdict.DEAD or target is None:
-            return Reply(HTTPStatus.NOT_FOUND, {"error": judged.why, "targets": _names(here.engine)})
+            of_upstream = isinstance(reading, Asked) and reading.ended_at is not None
+            status = HTTPStatus.GONE if of_upstream else HTTPStatus.NOT_FOUND  # 404 says also an app without functions
+            return Reply(status, {"error": judged.why, "targets": _names(here.engine)})
         return Reply(HTTPStatus.ACCEPTED, {"target": name, **_standing(here.world, target)})
 
     def _unavailable(self, trouble: Exception) -> Reply:
@@ -298,7 +303,7 @@ def _asked(name: str, body: bytes, now: datetime) -> Message:
         return Malformed(plain(f"not JSON: {error}"))
     if not isinstance(given, dict):
         return Malformed("Expected a JSON object, or nothing")
-    fields = {field: given[field] for field in ("full", "reason") if field in given}
+    fields = {field: given[field] for field in ("full", "reason", "upstream", "time") if field in given}
     return eventgrid.read({"refresh": name, **fields}, now)
 
 

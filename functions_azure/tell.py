@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from functions_azure.settings import Settings
 from functions_azure.tokens import BoundedHttp, Tokens
 from shared.destinations import Destination
 from shared.outcomes.answers import Trouble, trouble_of
 from shared.outcomes.formats import Letter
 from shared.outcomes.sending import Sender
+from shared.outcomes.signal_bus import Endpoints, SignalBus
 from shared.outcomes.webhook import Secrets, Webhook
 from shared.platforms.fabric import token_refused
 from shared.refresh.failure import Failure
@@ -29,9 +31,15 @@ BATCH = "application/cloudevents-batch+json"
 """An array of CloudEvents, which is what a topic of that schema takes."""
 
 
-def senders(http: BoundedHttp, grid: Tokens, secrets: Secrets, clock: Clock) -> Mapping[str, Sender]:
+def senders(http: BoundedHttp, grid: Tokens, secrets: Secrets, bus: SignalBus, clock: Clock) -> Mapping[str, Sender]:
     """Make who sends, by the kind of destination. Nothing is asked yet."""
-    return {"eventgrid": EventGrid(http, grid), "webhook": Webhook(partial(_post, http), secrets, clock)}
+    webhook = Webhook(partial(_post, http), secrets, clock)
+    return {"eventgrid": EventGrid(http, grid), "webhook": webhook, "aws": bus}
+
+
+def signal_bus(http: BoundedHttp, tokens: Tokens, clock: Clock, found: Settings) -> SignalBus:
+    """Make who signals followers on AWS. `tokens` are for the audience that the role there trusts."""
+    return SignalBus(partial(_exchange, http), tokens, clock, Endpoints(found.sts_url, found.events_url))
 
 
 class EventGrid:
@@ -86,3 +94,8 @@ class Vault:
 
 def _post(http: BoundedHttp, url: str, headers: Mapping[str, str], body: bytes) -> int:
     return http.post(url, headers=headers, data=body).status_code
+
+
+def _exchange(http: BoundedHttp, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    answer = http.post(url, headers=headers, data=body)
+    return answer.status_code, answer.body

@@ -24,7 +24,7 @@ from functions_azure.settings import Settings
 from functions_azure.shell import Shell
 from functions_azure.sources import Sources
 from functions_azure.store import Store
-from functions_azure.tell import EVENT_GRID, Vault, senders
+from functions_azure.tell import EVENT_GRID, Vault, senders, signal_bus
 from functions_azure.tokens import (
     STORAGE,
     BoundedHttp,
@@ -107,6 +107,9 @@ class Parts:
         # Topics of Event Grid and the secrets of webhooks are the app's own, too.
         self.grid_tokens = EntraTokens(lambda: ManagedIdentity(own, EVENT_GRID, self.http), redactor)
         self.secrets = Secrets(Vault(self.http, self._vault).fetch, SystemClock())
+        # So are the tokens by which a role on AWS is assumed, for followers there.
+        aws_tokens = EntraTokens(lambda: ManagedIdentity(own, self._audience_on_aws(), self.http), redactor)
+        self.bus = signal_bus(self.http, aws_tokens, SystemClock(), found)
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None
@@ -120,6 +123,10 @@ class Parts:
             return self._caller(self._found.cloud.fabric_audience)
         identity = self._configuration().fabric.identity
         return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
+
+    def _audience_on_aws(self) -> str:
+        """The audience that the role on AWS trusts tokens for."""
+        return self._configuration().across[Cloud.AWS].audience
 
     @cached_property
     def onelake(self) -> Session:
@@ -245,7 +252,7 @@ def _office(
     return Office(
         store=store,
         clock=clock,
-        senders=senders(parts.http, parts.grid_tokens, parts.secrets, clock),
+        senders=senders(parts.http, parts.grid_tokens, parts.secrets, parts.bus, clock),
         source=f"/unstale/azure/{account}",
         capabilities=Platform.capabilities,
         emit=emit,

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from shared.values import Value
 
@@ -16,16 +17,23 @@ KINDS = ("refreshed", "failed", "held", "released", "late", "recovered")
 ENDS = ("refreshed", "failed", "aborted")
 """The ends of runs, all that lineage tells. Only lineage tells `aborted`: what a person cancels is `held` as well."""
 
-To = Literal["eventbridge", "sns", "eventgrid", "webhook"]
-Format = Literal["cloudevents", "slack", "teams", "openlineage"]
+To = Literal["eventbridge", "sns", "eventgrid", "webhook", "azure", "aws"]
+"""Kinds of places. The last two are our function on another cloud, for followers there."""
+Format = Literal["cloudevents", "slack", "teams", "openlineage", "signal"]
+"""Ways to write an event. The last one is what our function on another cloud reads."""
 
 CLOUDS: Mapping[str, frozenset[str]] = {
     "eventbridge": frozenset({"aws"}),
     "sns": frozenset({"aws"}),
     "eventgrid": frozenset({"azure"}),
     "webhook": frozenset({"aws", "azure"}),
+    "azure": frozenset({"aws"}),
+    "aws": frozenset({"azure"}),
 }
 """The clouds whose function sends to each kind of place."""
+
+SIGNAL_SOURCE = "unstale.azure"
+"""`source` of the signals that the function on Azure puts on a bus of AWS; the role for it may put no others."""
 
 VAULT = "https://"
 """Beginning of the name of a secret in a Key Vault, which is a URI; any other name is one in Secrets Manager."""
@@ -50,11 +58,28 @@ class Destination(Value, frozen=True, dict=True):
     """Webhook: the secret that holds the address, where the address is one: name or ARN, or URI in a Key Vault."""
     signing_secret: str = ""
     """Webhook: the secret that messages are signed with, named likewise; empty for none."""
+    key_secret: str = ""
+    """The function on Azure: the secret that holds its key, named likewise. Its address is `url`."""
+    role: str = ""
+    """The function on AWS: ARN of the role that may put signals on the default bus."""
+    region: str = ""
+    """The function on AWS: the Region of the bus."""
+    audience: str = ""
+    """The function on AWS: the audience of the token by which the role is assumed."""
+    follower: str = ""
+    """The function on another cloud: the name of the one target that is signalled."""
+    upstreams: tuple[str, ...] = ()
+    """Targets whose events are sent there; empty is all targets."""
 
     @cached_property
     def digest(self) -> str:
         """A digest of the settings: whose settings change is another destination, which has nothing yet."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @cached_property
+    def site_digest(self) -> str:
+        """A digest of what answers there: one function answers for all its targets, and fails for all of them."""
+        return replace(self, follower="", upstreams=()).digest if self.follower else self.digest
 
     @property
     def clouds(self) -> frozenset[str]:
@@ -68,13 +93,19 @@ class Destination(Value, frozen=True, dict=True):
         """The kinds of events that are sent there."""
         return ENDS if self.format == "openlineage" else self.on
 
+    def serves(self, name: str) -> bool:
+        """Whether events of the target called `name` are sent there."""
+        return not self.upstreams or name in self.upstreams
+
     @property
     def title(self) -> str:
         """The destination in a line of the log: never an address that is a secret."""
+        if self.follower:
+            return f"{self.follower} on {self.to}"
         place = self.bus or self.topic or self.url or self.url_secret or "default"
         return f"{self.to} {place}"
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Names or ARNs of the secrets that are read for it."""
-        return tuple(name for name in (self.url_secret, self.signing_secret) if name)
+        return tuple(name for name in (self.url_secret, self.signing_secret, self.key_secret) if name)

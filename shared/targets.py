@@ -193,6 +193,8 @@ class Target(Value, frozen=True, dict=True):
     schedule: Schedule | None = None
     full_schedule: Schedule | None = None
     identity: str = ""
+    followers_across: tuple[str, ...] = ()
+    """Keys of the targets on the other cloud that come after this one."""
 
     @cached_property
     def key(self) -> str:
@@ -209,10 +211,12 @@ class Target(Value, frozen=True, dict=True):
         """`<digest of the sources>.<of the schedule>.<of the full schedule>`: what the record was planned for.
 
         A visibility lag decides which data a run covers, as sources do; the default one leaves no trace in the digest,
-        so that targets of the release before, which did not count it, are not taken for changed.
+        so that targets of the release before, which did not count it, are not taken for changed. Followers on the other
+        cloud count as well: what ended while only the package over there knew such a follower was told to nobody.
         """
         lag = () if self.policy.visibility_lag == Policy().visibility_lag else (self.policy.visibility_lag,)
-        sources = (self.on, sorted(self.after), *lag)
+        across = (("followed by", *sorted(self.followers_across)),) if self.followers_across else ()
+        sources = (self.on, sorted(self.after), *lag, *across)
         return ".".join(_digest(part) for part in (sources, self.schedule, self.full_schedule))
 
     @cached_property
@@ -256,8 +260,25 @@ class Package(Value, frozen=True, dict=True):
         return {target.key: target for target in self.targets}
 
     def followers(self, name: str) -> tuple[Target, ...]:
-        """The targets that a refresh of the target called `name` signals."""
+        """The targets of this cloud that a refresh of the target called `name` signals."""
         return tuple(target for target in self.targets if name in target.after)
+
+    def kinds_of(self, name: str) -> frozenset[str]:
+        """The kinds of outcome events that anybody wants of the target called `name`."""
+        return self._kinds_of_some.get(name, self._kinds_of_all)
+
+    @cached_property
+    def _kinds_of_all(self) -> frozenset[str]:
+        return frozenset(kind for each in self.destinations if not each.upstreams for kind in each.kinds)
+
+    @cached_property
+    def _kinds_of_some(self) -> Mapping[str, frozenset[str]]:
+        """Of each target that has followers on another cloud, what those want included."""
+        found: dict[str, frozenset[str]] = {}
+        for each in self.destinations:
+            for name in each.upstreams:
+                found[name] = found.get(name, self._kinds_of_all).union(each.kinds)
+        return found
 
 
 class WorkloadJob(Value, frozen=True):

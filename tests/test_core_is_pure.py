@@ -60,6 +60,7 @@ LOOPS = (
     "workload/jobs.py",
     "sources/looking.py",
     "outcomes/sending.py",
+    "outcomes/signal_bus.py",
     "outcomes/webhook.py",
 )
 """What is written against the ports, of which one is the clock."""

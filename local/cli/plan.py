@@ -108,7 +108,7 @@ def _lines_of(configuration: Configuration, reading: Single, now: datetime) -> I
             for arrival in arrivals:
                 yield from _arrival_lines(configuration, arrival)
         case Asked(name):
-            signal = Signal(now, reading.reason, full=reading.full, asked=True)
+            signal = reading.signal
             target = configuration.by_name.get(name)
             if target:
                 yield from _line_and_after("request", configuration, target, signal, now)

@@ -17,12 +17,12 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from shared.config.across import followers_across, sites_of, with_followers
 from shared.config.parse import Mistake, read, shown
 from shared.config.rules import Entry, broken_rules, timing
 from shared.config.schema import (
     LIMITS,
     AnyTarget,
-    DeploymentTable,
     FabricTable,
     File,
     GlueTable,
@@ -36,7 +36,7 @@ from shared.config.schema import (
 )
 from shared.config.tell import destination_of
 from shared.config.toml_positions import Path, lines_of, nearest_line
-from shared.destinations import Destination
+from shared.destinations import SIGNAL_SOURCE, Destination
 from shared.places import Listeners, Place, by_output, listeners
 from shared.targets import (
     BlobCreated,
@@ -159,6 +159,8 @@ class Configuration(Value, frozen=True, dict=True):
     """Settings of the deployment as a whole."""
     destinations: tuple[Destination, ...] = ()
     """Where outcome events go, of both clouds, in the order of the file."""
+    across: Mapping[Cloud, Destination] = {}
+    """How the function on the other cloud reaches the one on each cloud, where the file says so."""
     generation: datetime = datetime.min.replace(tzinfo=UTC)
     """When the package was made that has this configuration (`shared.config.generation`); not part of the file."""
 
@@ -202,8 +204,9 @@ class Configuration(Value, frozen=True, dict=True):
         pace = self.glue if cloud is Cloud.AWS else self.fabric.pace
         limits = msgspec.structs.replace(pace, max_starts_per_day=self.deployment.max_starts_per_day)
         targets = tuple(target for target in self.targets if target.cloud is cloud)
-        destinations = tuple(each for each in self.destinations if cloud in each.clouds)
-        return Package(targets, self.fingerprint, self.generation, destinations, limits)
+        told = (each for each in self.destinations if cloud in each.clouds)
+        followers = followers_across(self.across, self.targets, cloud)
+        return Package(targets, self.fingerprint, self.generation, (*told, *followers), limits)
 
 
 def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
@@ -283,7 +286,7 @@ def _understood(document: dict[str, Any]) -> _Understood:
     """Read the tables, make targets of them, and hold them to the rules; mistakes do not end the reading."""
     file, mistakes = read(document)
     defaults = _policy(file.defaults, Policy())
-    entries = [_entry(name, table, file, defaults) for name, table in file.targets.items()]
+    entries = _with_followers([_entry(name, table, file, defaults) for name, table in file.targets.items()])
     names = document.get("targets")
     mistakes.extend(timing(("defaults",), file.defaults, defaults))
     mistakes.extend(broken_rules(file, entries, names if isinstance(names, dict) else ()))
@@ -292,8 +295,9 @@ def _understood(document: dict[str, Any]) -> _Understood:
         fabric=FabricSettings(file.fabric.identity, file.fabric.url_form, _pace(file.fabric)),
         workload=_workload(file.workload) if file.workload else None,
         glue=_pace(file.glue),
-        deployment=_deployment(file.deployment),
+        deployment=_deployment(file),
         destinations=tuple(destination_of(table) for table in file.tell or ()),
+        across=sites_of(file.across),
     )
     return _Understood(configuration, mistakes, file, entries, defaults)
 
@@ -318,6 +322,12 @@ def _entry(name: str, table: AnyTarget, file: File, defaults: Policy) -> Entry:
     return Entry(table, target, sources)
 
 
+def _with_followers(entries: list[Entry]) -> list[Entry]:
+    """The same targets, of which each knows its followers on the other cloud."""
+    targets = with_followers([entry.target for entry in entries])
+    return [msgspec.structs.replace(entry, target=target) for entry, target in zip(entries, targets, strict=True)]
+
+
 def _policy(table: Timing, base: Policy) -> Policy:
     """Put what a table says over what holds anyway; `off` is no look at all."""
     said: dict[str, Any] = {key: getattr(table, key) for key in Timing.__struct_fields__}
@@ -333,10 +343,16 @@ def _pace(table: FabricTable | GlueTable) -> Limits:
     return Limits(*(limit or None for limit in said))
 
 
-def _deployment(table: DeploymentTable) -> DeploymentSettings:
-    """Read the settings of the deployment; whatever the file leaves out is empty, or no limit."""
-    senders = tuple(SignalSource(sender.account, sender.source) for sender in table.signal_sources or ())
-    return DeploymentSettings(table.stack or "", senders, table.max_starts_per_day or None)
+def _deployment(file: File) -> DeploymentSettings:
+    """Read the settings of the deployment; whatever the file leaves out is empty, or no limit.
+
+    Where senders of signals are named, the function on Azure is one of them, if it is to reach the one on AWS.
+    """
+    table = file.deployment
+    senders = [SignalSource(sender.account, sender.source) for sender in table.signal_sources or ()]
+    if senders and file.across and file.across.aws:
+        senders.append(SignalSource(file.across.aws.role.split(":")[4], SIGNAL_SOURCE))
+    return DeploymentSettings(table.stack or "", tuple(dict.fromkeys(senders)), table.max_starts_per_day or None)
 
 
 def _schedule(cron: str | UnsetType, timezone: str | UnsetType) -> Schedule | None:

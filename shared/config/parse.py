@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from shared.config.schema import (
+    AcrossTable,
     AnyTarget,
     DefaultsTable,
     DeploymentTable,
@@ -93,6 +94,7 @@ def _readable_parts(document: dict[str, Any]) -> File:
         glue=_read_part(document.get("glue"), GlueTable, GlueTable()),
         deployment=_read_part(document.get("deployment"), DeploymentTable, DeploymentTable()),
         tell=_read_part(document.get("tell"), list[TellTable], UNSET),
+        across=_read_part(document.get("across"), AcrossTable, UNSET),
     )
 
 

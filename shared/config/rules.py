@@ -21,6 +21,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET
 
+from shared.config.across import across, crowds, sites_of, unreachable
 from shared.config.parse import Mistake, quoted, shown
 from shared.config.schema import (
     LIMITS,
@@ -97,8 +98,8 @@ _TYPES_OF_PARAMETER: dict[str, tuple[tuple[type, ...], str]] = {
 
 def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> Iterator[Mistake]:
     """All mistakes in what could be read of a file; `names` are those of all targets, unreadable ones included."""
-    outputs = Outputs([entry.target for entry in entries])
-    known = Names(entries, names)
+    targets = [entry.target for entry in entries]
+    outputs, known = Outputs(targets), Names(entries, names)
     for entry in entries:
         yield from timing(entry.path, entry.table, entry.target.policy)
         yield from schedules(entry)
@@ -112,6 +113,9 @@ def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> 
     yield from cycles(entries, outputs)
     yield from workload(file.workload or WorkloadTable(jobs=[]), known)
     yield from tells(file.tell or ())
+    yield from across(file.across)
+    yield from unreachable(targets, sites_of(file.across))
+    yield from crowds(targets)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -140,11 +144,15 @@ class Names:
         self.targets = {entry.target.name: entry.target for entry in entries}
         self.all = dict.fromkeys(names)
 
-    def wrong(self, name: str, path: Path, cloud: Cloud) -> Iterator[Mistake]:
-        """Tell the mistake in a reference to a target on this cloud."""
+    def unknown(self, name: str, path: Path) -> Iterator[Mistake]:
+        """Tell the mistake in a reference to a target that is not there."""
         if name not in self.all:
             yield Mistake(path, shown(name), f"the name of a target{self._close_to(name)}")
-        elif name in self.targets and self.targets[name].cloud is not cloud:
+
+    def wrong(self, name: str, path: Path, cloud: Cloud) -> Iterator[Mistake]:
+        """Tell the mistake in a reference to a target on this cloud."""
+        yield from self.unknown(name, path)
+        if name in self.targets and self.targets[name].cloud is not cloud:
             yield Mistake(path, f"{shown(name)}, which is on {self.targets[name].cloud}", f"a target on {cloud}")
 
     def _close_to(self, name: str) -> str:
@@ -363,10 +371,10 @@ def stored_keys(entry: Entry) -> Iterator[Mistake]:
 
 
 def after(entry: Entry, names: Names) -> Iterator[Mistake]:
-    """Upstream targets that are there, on the same cloud, and named once."""
+    """Upstream targets that are there, and named once."""
     for position, name in enumerate(entry.target.after):
         path = (*entry.path, "after", position)
-        yield from names.wrong(name, path, entry.target.cloud)
+        yield from names.unknown(name, path)
         if name in entry.target.after[:position]:
             yield Mistake(path, f"{shown(name)} again", "each target once")
 

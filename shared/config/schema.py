@@ -452,7 +452,10 @@ class TargetTable(Timing, frozen=True, kw_only=True):
     schedule: Annotated[ScheduleTable, _about("When it is due even if nothing arrives.")] | UnsetType = UNSET
     on: Annotated[list[Annotated[OnTable, _ONE_KEY]], _SOME, _about("Arrivals that signal it.")] | UnsetType = UNSET
     after: (
-        Annotated[list[TargetName], _SOME, _about("Targets, on the same cloud, whose refresh signals it.")] | UnsetType
+        Annotated[
+            list[TargetName], _SOME, _about("Targets whose refresh signals it; on the other cloud, too, with [across].")
+        ]
+        | UnsetType
     ) = UNSET
 
 
@@ -548,6 +551,42 @@ class TellTable(Table, frozen=True, kw_only=True):
     ) = UNSET
 
 
+Role = Annotated[
+    str,  # https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html; the partitions that have EventBridge
+    _text(
+        r"arn:(?:aws|aws-cn|aws-us-gov):iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,512}",
+        'the ARN of a role, such as "arn:aws:iam::123456789012:role/unstale-from-azure"',
+    ),
+]
+Region = Annotated[str, _text("[a-z]{2}(?:-[a-z]+){1,2}-[0-9]", 'a Region, such as "eu-central-1"')]
+Audience = Annotated[
+    str,  # the identifierUris of an app registration, https://learn.microsoft.com/entra/identity-platform/reference-app-manifest
+    _text("api://[!-~]{1,249}", 'the Application ID URI of an app registration, such as "api://unstale-aws"'),
+]
+
+
+class AzureSideTable(Table, frozen=True, kw_only=True):
+    """How the function on AWS reaches the one on Azure: over HTTP, with a key of the function `refresh`."""
+
+    url: Annotated[WebAddress, _about("https, the function app's host alone.")]
+    key_secret: Annotated[SecretName, _about("Name or ARN of the secret in Secrets Manager that holds the key.")]
+
+
+class AwsSideTable(Table, frozen=True, kw_only=True):
+    """How the function on Azure reaches the one on AWS: by the default bus, in a role that its identity assumes."""
+
+    role: Annotated[Role, _about("The role, which the stack has where it was given AzurePrincipal.")]
+    region: Annotated[Region, _about("The Region of the stack.")]
+    audience: Annotated[Audience, _about("The audience of the token by which the identity assumes the role.")]
+
+
+class AcrossTable(Table, frozen=True, kw_only=True):
+    """How the functions on two clouds reach each other, for targets that come after one on the other cloud."""
+
+    azure: Annotated[AzureSideTable, _about("How the function on AWS reaches the one on Azure.")] | UnsetType = UNSET
+    aws: Annotated[AwsSideTable, _about("How the function on Azure reaches the one on AWS.")] | UnsetType = UNSET
+
+
 class JobTable(Table, frozen=True, kw_only=True):
     """Which target a job of a Fabric workload refreshes."""
 
@@ -584,6 +623,7 @@ class File(Table, frozen=True, kw_only=True):
     deployment: Annotated[DeploymentTable, _about("What holds for the deployment as a whole.")] = DeploymentTable()
     workload: Annotated[WorkloadTable, _about("Jobs that Fabric asks us for.")] | UnsetType = UNSET
     tell: Annotated[list[TellTable], _SOME, _about("Where to send what becomes of targets.")] | UnsetType = UNSET
+    across: Annotated[AcrossTable, _about("How the functions on two clouds reach each other.")] | UnsetType = UNSET
 
 
 def json_schema() -> dict[str, Any]:

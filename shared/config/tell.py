@@ -84,7 +84,7 @@ def untold(tables: Sequence[TellTable], targets: Sequence[Target]) -> Iterator[M
     places = [destination_of(table) for table in tables]
     for target in targets:
         if not any(target.cloud in place.clouds for place in places):
-            kinds = quoted(to for to, clouds in CLOUDS.items() if target.cloud in clouds)
+            kinds = quoted(to for to in KEYS if target.cloud in CLOUDS[to])
             yield Mistake(("targets", target.name), f"no [[tell]] for {target.cloud}", f"one of {kinds}, or know of it")
     for position, place in enumerate(places):
         if not any(target.cloud in place.clouds for target in targets):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+from shared.config.across import idle_ways
 from shared.config.parse import Mistake, quoted, shown
 from shared.config.rules import Entry
 from shared.config.schema import File, Timing, duration_text
@@ -62,7 +63,9 @@ def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mis
                 yield from rule(source, path, entry)
         if entry.target.name not in asked_for:
             yield from _never(entry)
-    yield from untold(file.tell or (), [entry.target for entry in entries])
+    targets = [entry.target for entry in entries]
+    yield from untold(file.tell or (), targets)
+    yield from idle_ways(file.across, targets)
 
 
 def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:

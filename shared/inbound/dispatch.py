@@ -27,7 +27,6 @@ from shared.inbound.wakes import rest_messages
 from shared.redaction import plain
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Hinted, Input, ProbeAsked, Signalled
-from shared.refresh.state import Signal
 from shared.refresh.sweep import Sweep
 from shared.targets import Target
 from shared.values import Value
@@ -204,7 +203,7 @@ def _signalled(arrivals: Sequence[Arrival], configuration: Routes) -> Iterator[t
 
 
 def _asked(asked: Asked) -> tuple[Input, ...]:
-    signal = Signalled(Signal(asked.received_at, asked.reason, full=asked.full, asked=True))
+    signal = Signalled(asked.signal)
     return (signal, ProbeAsked()) if asked.by_person else (signal,)
 
 

@@ -18,11 +18,13 @@ from shared.inbound.arrivals import Arrival, JobSucceeded, ObjectArrived, TableC
 from shared.inbound.decoding import decode_part, missing, read_array, read_guarded, time_at
 from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Message, Single, Ticked
 from shared.inbound.misdelivered import what_it_is
-from shared.inbound.wakes import Name, Own, asked, read_own
+from shared.inbound.wakes import Name, Own, after_upstream, asked, read_own
 from shared.redaction import plain
 
 SIGNAL = "unstale.signal"
-"""Detail type of a custom event, of any source: `{"target": "<name>", "full": false, "reason": "..."}`."""
+"""Detail type of a custom event, of any source: `{"target": "<name>", "full": false, "reason": "..."}`.
+
+With `"upstream"` and `"time"`, the end of its run, it is the signal of an upstream on the other cloud."""
 
 NO_NEW_DATA = frozenset({"CreateDatabase", "DeleteDatabase", "DeleteTable", "BatchDeleteTable"})
 """Changes of the catalog after which a refresh would find nothing else to read, or nothing at all.
@@ -38,7 +40,6 @@ class _Event(Own, rename={"detail_type": "detail-type", "event_source": "eventSo
     detail_type: str | msgspec.UnsetType = msgspec.UNSET
     account: str = ""
     source: str = ""
-    time: str | msgspec.UnsetType = msgspec.UNSET
     resources: msgspec.Raw = msgspec.Raw(b"[]")
     detail: msgspec.Raw = msgspec.Raw(b"{}")
     event_source: str = ""
@@ -79,6 +80,8 @@ class _Signal(msgspec.Struct):
     target: Name
     full: bool = False
     reason: str = ""
+    upstream: str = ""
+    time: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -164,6 +167,8 @@ def _job_changed(event: _Event, _received_at: datetime) -> Single:
 def _signalled(event: _Event, received_at: datetime) -> Asked:
     signal = decode_part(_signal, event.detail, "$.detail")
     found = asked(signal.target, received_at, full=signal.full, reason=signal.reason or SIGNAL)
+    if signal.upstream:
+        found = after_upstream(found, signal.upstream, signal.time, "$.detail.time")
     return msgspec.structs.replace(found, sender=(event.account, event.source))
 
 

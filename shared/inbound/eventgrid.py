@@ -39,7 +39,6 @@ class _Event(Own, rename="camel"):
     source: str = ""
     subject: str = ""
     event_time: str | msgspec.UnsetType = msgspec.UNSET
-    time: str | msgspec.UnsetType = msgspec.UNSET
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
     @property

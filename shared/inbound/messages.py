@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from shared.inbound.arrivals import Arrival
-from shared.refresh.state import Wake
+from shared.refresh.state import Signal, Wake
 from shared.values import Value
 
 
@@ -37,6 +37,19 @@ class Asked(Value, frozen=True):
     by_person: bool = False
     sender: tuple[str, str] | None = None
     """AWS account and source of a custom event, which the configuration may restrict."""
+    ended_at: datetime | None = None
+    """The end of the upstream's run, where an upstream on the other cloud asks; None where anybody else does."""
+
+    @property
+    def signal(self) -> Signal:
+        """The signal that the request means.
+
+        An upstream's has the time at which its run ended, so that a repetition folds away; any other has that of its
+        receipt, and only a run that is claimed afterwards covers it.
+        """
+        if self.ended_at:
+            return Signal(self.ended_at, self.reason, full=self.full)
+        return Signal(self.received_at, self.reason, full=self.full, asked=True)
 
 
 class GlueRunEnded(Value, frozen=True):

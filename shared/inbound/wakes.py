@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import replace
 
 from shared.inbound.arrivals import Arrival
 from shared.inbound.decoding import decode_part, misfit, time_at
@@ -30,6 +31,8 @@ class Own(msgspec.Struct):
     refresh: Name | msgspec.UnsetType = msgspec.UNSET
     full: bool = False
     reason: str = ""
+    upstream: str = ""
+    time: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Wake(msgspec.Struct):
@@ -71,13 +74,17 @@ def _parts(arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, ...]]:
 
 
 def read_own(message: Own, received_at: datetime) -> Single | None:
-    """A wake, a rest, `{"tick": true}`, `{"refresh": "<target>", "full": false, "reason": "..."}`; None if another."""
+    """A wake, a rest, `{"tick": true}`, `{"refresh": "<target>", "full": false, "reason": "..."}`; None if another.
+
+    A request with `"upstream"` and `"time"`, the end of its run, is that of an upstream on the other cloud.
+    """
     if message.wake is not msgspec.UNSET:
         return _woken(message.wake)
     if message.rest is not msgspec.UNSET:
         return _left(message.rest)
     if message.refresh is not msgspec.UNSET:
-        return asked(message.refresh, received_at, full=message.full, reason=message.reason, by_person=True)
+        found = asked(message.refresh, received_at, full=message.full, reason=message.reason, by_person=True)
+        return after_upstream(found, message.upstream, message.time, "$.time") if message.upstream else found
     if message.tick is not msgspec.UNSET:
         return _ticked(message.tick)
     return None
@@ -86,6 +93,12 @@ def read_own(message: Own, received_at: datetime) -> Single | None:
 def asked(target: str, received_at: datetime, *, full: bool, reason: str, by_person: bool = False) -> Asked:
     """A request for one target, at the time of its receipt; its reason is shown to people, so it is kept short."""
     return Asked(target, received_at, full=full, reason=plain(reason, 100) or "asked", by_person=by_person)
+
+
+def after_upstream(request: Asked, upstream: str, time: str | msgspec.UnsetType, where: str) -> Asked:
+    """The same request as that of an upstream on the other cloud, whose run ended at a time that must be there."""
+    ended_at = time_at(time, where)
+    return replace(request, reason=plain(f"after {upstream}", 100), by_person=False, ended_at=ended_at)
 
 
 def _ticked(tick: bool) -> Ticked:  # noqa: FBT001 - a message has it so

@@ -112,6 +112,14 @@ def _teams(outcome: Outcome) -> dict[str, Any]:
     return {"type": "message", "attachments": [attachment]}
 
 
+# --- Our function on another cloud -----------------------------------------------------------------------------------
+
+
+def _signal(outcome: Outcome) -> dict[str, Any]:
+    """The end of an upstream's run, for a follower: `shared.inbound` reads it on the other cloud."""
+    return {"upstream": outcome.target.name, "time": outcome.at}
+
+
 # --- Both ------------------------------------------------------------------------------------------------------------
 
 
@@ -137,4 +145,5 @@ _FORMATS: Mapping[str, tuple[str, Callable[[Outcome], dict[str, Any]]]] = {
     "slack": (JSON, _slack),
     "teams": (JSON, _teams),
     "openlineage": (JSON, run_event),
+    "signal": (JSON, _signal),
 }

@@ -3,6 +3,7 @@
 notices 4 5 6 7      a: has 5      sends 6, 7
                      b: has 3      4 fails: b is left alone for a while, for all targets; 4 to 7 wait
                      c: wants none of 4 to 7, and so has 7
+                     d: a follower on another cloud: is sent 7 alone, which asks for all that 4 to 6 ask for
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ from shared.refresh.outbox import position_of
 from shared.refresh.ports import Capabilities, Clock, Conflict, Store
 from shared.refresh.state import Addressee, Ended, Notice, Position, State
 from shared.targets import Limits, Package, Target
+from shared.text import printable
 
 ALONE_FIRST, ALONE_LAST = timedelta(minutes=1), timedelta(hours=1)
 """How long a destination that failed is left alone: doubling from the first to the last (design, section 10)."""
+REFUSED_AGAIN = ALONE_LAST
+"""When a follower is signalled again that the other cloud's function does not know: its package, or a package of ours
+with the name that holds there, may be deployed by then. Nothing else waits for that one."""
+WHY_CHARACTERS = 200
+"""Of the reason for which a destination failed, as its record keeps it for `status`."""
 HISTORY_READ = 20
 """Lines of history in which the run of an event is looked for: it ended a while ago at most."""
 
@@ -71,11 +78,10 @@ class Sending:
     def deliver(self, target: Target, state: State, is_over: Callable[[], bool]) -> Delivered:
         """Send each destination what it does not have yet, as long as there is time."""
         outcomes = _Outcomes(self._office, self._limits, target, state)
-        ends = [self._deliver_to(each, outcomes, state, is_over) for each in self._destinations]
+        served = [each for each in self._destinations if each.serves(target.name)]
+        ends = [self._deliver_to(each, outcomes, state, is_over) for each in served]
         again = [again_at for _, again_at in ends if again_at]
-        positions = tuple(
-            Position(each.digest, number) for each, (number, _) in zip(self._destinations, ends, strict=True)
-        )
+        positions = tuple(Position(each.digest, number) for each, (number, _) in zip(served, ends, strict=True))
         return Delivered(positions, min(again, default=self._office.clock.now()))
 
     def _deliver_to(
@@ -83,10 +89,11 @@ class Sending:
     ) -> tuple[int, datetime | None]:
         """The number of the last event that the destination has now, and when to go on, if there is more."""
         number = position_of(state.outbox, destination.digest)
+        wanted = _numbers_for(destination, state.outbox.notices)
         for notice in state.outbox.notices:
             if notice.number <= number:
                 continue
-            if notice.kind in destination.kinds:
+            if notice.number in wanted:
                 now = self._office.clock.now()
                 alone_until = self._addressee(destination).alone_until
                 if alone_until is not None and now < alone_until:
@@ -94,8 +101,10 @@ class Sending:
                 if is_over():
                     return number, now
                 trouble = self._send(destination, outcomes.of(notice))
+                if trouble and trouble.for_good and destination.follower:
+                    return number, now + REFUSED_AGAIN
                 if trouble and not trouble.for_good:
-                    return number, self._leave_alone(destination, now)
+                    return number, self._leave_alone(destination, now, trouble.why)
             number = notice.number
         return number, None
 
@@ -113,25 +122,35 @@ class Sending:
 
     def _addressee(self, destination: Destination) -> Addressee:
         """The record of a destination, read once an invocation."""
-        if destination.digest not in self._addressees:
-            body = self._office.store.load(records.destination_key(destination.digest)).body
-            self._addressees[destination.digest] = records.read_as(body, Addressee) if body else Addressee()
-        return self._addressees[destination.digest]
+        digest = destination.site_digest
+        if digest not in self._addressees:
+            body = self._office.store.load(records.destination_key(digest)).body
+            self._addressees[digest] = records.read_as(body, Addressee) if body else Addressee()
+        return self._addressees[digest]
 
-    def _leave_alone(self, destination: Destination, now: datetime) -> datetime:
+    def _leave_alone(self, destination: Destination, now: datetime, why: str) -> datetime:
         failures = self._addressee(destination).failures + 1
         until = now + min(ALONE_LAST, ALONE_FIRST * (1 << min(failures - 1, 10)))
-        self._note(destination, Addressee(failures, until))
+        self._note(destination, Addressee(failures, until, printable(why, WHY_CHARACTERS)))
         return until
 
     def _note(self, destination: Destination, addressee: Addressee) -> None:
         """Keep what is known of a destination, for other invocations too; who comes second leaves it as it is."""
-        self._addressees[destination.digest] = addressee
-        document = self._office.store.load(records.destination_key(destination.digest))
+        self._addressees[destination.site_digest] = addressee
+        document = self._office.store.load(records.destination_key(destination.site_digest))
         try:
             self._office.store.save(document, records.write(addressee), None)
         except Conflict:
             return
+
+
+def _numbers_for(destination: Destination, notices: Sequence[Notice]) -> frozenset[int]:
+    """The numbers of the events that a destination is sent.
+
+    A follower is sent the last one alone: what a signal at an earlier time asks for, one at a later time asks for, too.
+    """
+    numbers = [notice.number for notice in notices if notice.kind in destination.kinds]
+    return frozenset(numbers[-1:] if destination.follower else numbers)
 
 
 class _Outcomes:

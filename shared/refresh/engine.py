@@ -46,7 +46,7 @@ from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, Sto
 from shared.refresh.proven import note_startable
 from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
 from shared.refresh.telling import Outcomes, Teller
-from shared.targets import Cloud, Package, Policy, Target
+from shared.targets import Cloud, Package, Target
 from shared.values import Value
 
 HISTORY_KEPT = timedelta(days=90)
@@ -186,8 +186,7 @@ class Engine:
         self._standing = standing
         self.postponed: list[tuple[Target, Document]] = []
         outcomes = ports.outcomes(package) if ports.outcomes and package.destinations else None
-        wanted = (kind for destination in package.destinations for kind in destination.kinds)
-        self._wanted = frozenset(wanted if outcomes else ())
+        self._tells_outcomes = outcomes is not None
         self._teller = Teller(
             ports.store,
             ports.clock,
@@ -507,10 +506,10 @@ class Engine:
             self.ports.store.append(snapshot.target.key, entry_id, line, snapshot.now + HISTORY_KEPT)
         policy = snapshot.target.policy
         told = [each for each in snapshot.ended if self._counts(each)]
-        state = note_changes(snapshot.before, state, told, policy, snapshot.now, wanted=self._wanted)
+        state = note_changes(snapshot.before, state, told, policy, snapshot.now, wanted=self._kinds_of(snapshot.target))
         if state == snapshot.before and not self.standing.leads(state):
             return snapshot.document  # due for what only the current edition may do
-        look_at = self._look_at(state, policy, decision, snapshot.now)
+        look_at = self._look_at(snapshot, state, decision)
         wakes, sent = self._wakes(snapshot, state, look_at)
         state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
@@ -520,12 +519,17 @@ class Engine:
         self._emit_changes(snapshot, state, decision)
         return saved
 
-    def _look_at(self, state: State, policy: Policy, decision: Decision, now: datetime) -> datetime | None:
+    def _kinds_of(self, target: Target) -> frozenset[str]:
+        """The kinds of outcome events that anybody is sent of a target."""
+        return self.package.kinds_of(target.name) if self._tells_outcomes else frozenset()
+
+    def _look_at(self, snapshot: Snapshot, state: State, decision: Decision) -> datetime | None:
         """When the record is due: as decided, and where outcome events are told when one is to be sent, or made.
 
         Who is not current does not know what planning has to do, and leaves the record due soon.
         """
-        told = (state.outbox.next_at, late_at(state, policy)) if self._wanted else ()
+        now, is_told = snapshot.now, bool(self._kinds_of(snapshot.target))
+        told = (state.outbox.next_at, late_at(state, snapshot.target.policy)) if is_told else ()
         if self.standing.leads(state):
             times = (decision.look_at, *told)
         else:  # what the calendar owes is past for as long as nobody current comes, and must not wake anybody at once

@@ -317,6 +317,8 @@ class Addressee(Value, frozen=True):
     """How often in a row it failed."""
     alone_until: datetime | None = None
     """Until when nothing is sent there."""
+    why: str = ""
+    """What went wrong the last time, in words without a secret; empty while nothing does."""
 
 
 class Deployment(Value, frozen=True):

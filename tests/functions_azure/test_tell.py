@@ -23,6 +23,7 @@ from shared.destinations import Destination
 from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import CLOUD_EVENT, Letter
 from shared.outcomes.sending import Office, Sender, Sending
+from shared.outcomes.signal_bus import Endpoints, SignalBus
 from shared.outcomes.webhook import Secrets
 from shared.platforms import fabric
 from shared.platforms.failures import MISCONFIGURED
@@ -73,7 +74,9 @@ class Site:
         self.clock, self.grid, self.vault = HandClock(), Grants("grid token"), Grants("vault token")
         self.http = BoundedHttp()
         self.kept = Secrets(Vault(self.http, self.vault).fetch, self.clock)
-        self.senders = senders(self.http, self.grid, self.kept, self.clock)
+        nowhere = Endpoints(NOWHERE, NOWHERE)
+        bus = SignalBus(lambda *_: (503, b""), Grants("aws token"), self.clock, nowhere)
+        self.senders = senders(self.http, self.grid, self.kept, bus, self.clock)
 
     def respond(self, request: Request) -> Answer:
         """What the vendor would answer; or whatever status a test wants."""

@@ -26,6 +26,7 @@ from infra.parameters.samconfig import overrides
 from local.checks import aws as live
 from local.cli import infra, main
 from shared.config.load import load
+from shared.destinations import SIGNAL_SOURCE
 from shared.inbound import eventbridge
 from shared.inbound.dispatch import stays_away
 from shared.inbound.messages import Asked, GlueRunEnded
@@ -408,10 +409,42 @@ def test_the_section_that_promises_to_name_all_permissions_names_all() -> None:
 def test_a_permissions_boundary_bounds_every_role() -> None:
     """The one that the parameter names; none where it is empty."""
     roles = resources("AWS::IAM::Role")
-    assert len(roles) == 3
+    assert len(roles) == 4
     bounds = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
     assert all(role["PermissionsBoundary"] == bounds for role in roles.values())
     assert written()["Parameters"]["PermissionsBoundary"]["Default"] == ""
+
+
+def test_one_identity_of_azure_may_signal_and_do_nothing_else() -> None:
+    """Trusted are the tenant's tokens of that audience and subject; what they open is one action on one bus, under the
+    source and of the kind that the function on Azure sends. Without an identity there is no such role.
+    """
+    role = deployed()["Resources"]["SignalRole"]
+    assert role["Condition"] == "SignalledFromAzure"
+    assert written()["Conditions"]["SignalledFromAzure"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "AzurePrincipal"}, ""]}]
+    }
+    assert all(written()["Parameters"][name]["Default"] == "" for name in ("AzureTenant", "AzurePrincipal"))
+    trust = json.loads(role["Properties"]["AssumeRolePolicyDocument"]["Fn::Sub"])
+    provider = "sts.windows.net/${AzureTenant}/"
+    assert trust["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:oidc-provider/{provider}"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {f"{provider}:aud": "${AzureAudience}", f"{provider}:sub": "${AzurePrincipal}"}
+            },
+        }
+    ]
+    [policy] = role["Properties"]["Policies"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "events:PutEvents"
+    bus = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"
+    assert statement["Resource"] == {"Fn::Sub": bus}
+    only = {"events:source": SIGNAL_SOURCE, "events:detail-type": eventbridge.SIGNAL}
+    assert statement["Condition"] == {"StringEquals": only}
+    assert written()["Outputs"]["SignalRole"]["Condition"] == "SignalledFromAzure"
 
 
 def test_queues_table_and_topic_refuse_plain_transport() -> None:

@@ -39,6 +39,9 @@ TABLES = {
     "DeploymentTable": "`[deployment]`",
     "SignalSourceTable": "`[deployment]` `signal_sources`",
     "TellTable": "`[[tell]]`",
+    "AcrossTable": "`[across]`",
+    "AzureSideTable": "`[across.azure]`",
+    "AwsSideTable": "`[across.aws]`",
     "WorkloadTable": "`[workload]`",
     "JobTable": "`[[workload.jobs]]`",
 }

@@ -1,0 +1,45 @@
+"""Signals to followers on Azure: one request of HTTP to the function app there, with a key of its function `refresh`.
+
+The key opens that one function (https://learn.microsoft.com/azure/azure-functions/function-keys-how-to). The shell only
+posts, and fetches the secret.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from msgspec.structs import replace
+
+from shared.destinations import Destination
+from shared.outcomes.answers import Trouble, trouble_of
+from shared.outcomes.formats import Letter
+from shared.outcomes.webhook import Post, Secrets
+
+KEY_HEADER = "x-functions-key"
+"""The header in which the Functions host looks for a key: one in the address would stand in logs."""
+
+
+class FunctionApp:
+    """Posts signals to our function app."""
+
+    def __init__(self, post: Post, secrets: Secrets) -> None:
+        self._post = post
+        self._secrets = secrets
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Post a signal to `/api/refresh/{target}`. Only the app itself refuses for good: where it has no such target.
+
+        Any other refusal, a wrong key or an app that is not there included, is mended by somebody, and so waits.
+        """
+        key = self._secrets.read(destination.key_secret)
+        if isinstance(key, Trouble):
+            return key
+        if not key:
+            return Trouble(f"the secret {destination.key_secret} is empty")
+        headers = {KEY_HEADER: key, "Content-Type": letter.content_type}
+        try:
+            status = self._post(f"{destination.url}/api/refresh/{destination.follower}", headers, letter.body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the key
+            return Trouble(f"no answer: {type(error).__name__}")
+        trouble = trouble_of(status)
+        return replace(trouble, for_good=status == HTTPStatus.GONE) if trouble else None
