@@ -136,6 +136,12 @@ class Spared(Value, frozen=True):
     moment: datetime
 
 
+class SourcesHeard(Value, frozen=True):
+    """A look found out whether a source of the target has given no answer for three of its intervals (section 10)."""
+
+    is_silent: bool
+
+
 class Told(Value, frozen=True):
     """Followers were told of the success whose run ended at `at`: all up to this key, or all there are.
 
@@ -178,6 +184,7 @@ Input = (
     | Proven
     | Disproved
     | Spared
+    | SourcesHeard
     | Told
     | Delivered
 )

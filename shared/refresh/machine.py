@@ -42,6 +42,7 @@ from shared.refresh.inputs import (
     Reported,
     ResumeAsked,
     Signalled,
+    SourcesHeard,
     Spared,
     Told,
     Unsent,
@@ -244,6 +245,11 @@ def _apply_disproof(state: State, given: Disproved, context: Context, now: datet
     return Folded(replace(signalled, disproved=signalled.owed is not None))
 
 
+def _note_silence(state: State, given: SourcesHeard, _context: Context, _now: datetime) -> Folded:
+    """Section 10: a target whose sources cannot be read is as good as held, and released when they can."""
+    return Folded(replace(state, told_silent=given.is_silent))
+
+
 def _note_told(state: State, given: Told, _context: Context, _now: datetime) -> Folded:
     """Rule 10: how far followers were told, put into whatever the record has become meanwhile."""
     return Folded(replace(state, outbox=note_told(state.outbox, given)))
@@ -255,7 +261,11 @@ def _note_delivered(state: State, given: Delivered, _context: Context, _now: dat
 
 
 def _note_plan(state: State, given: Planned, _context: Context, _now: datetime) -> Folded:
-    """Keep what the current edition planned the record for, and up to when schedules were turned into signals."""
+    """Keep what the current edition planned the record for, and up to when schedules were turned into signals.
+
+    With other sources, or without looks, nobody may come to say that what was silent speaks again.
+    """
+    is_heard_of = given.definition == state.definition and given.judged_by.look is not None
     return Folded(
         replace(
             state,
@@ -264,6 +274,7 @@ def _note_plan(state: State, given: Planned, _context: Context, _now: datetime) 
             again_at=given.again_at,
             edition=given.edition,
             judged_by=given.judged_by,
+            told_silent=state.told_silent and is_heard_of,
         )
     )
 
@@ -908,6 +919,7 @@ def _anytime(situation: Situation) -> dict[type, Row]:
         Proven: _apply_proof,
         Disproved: _apply_disproof,
         Spared: _apply_spare,
+        SourcesHeard: _note_silence,
         Told: _note_told,
         Delivered: _note_delivered,
     }

@@ -74,11 +74,21 @@ def _ends(ended: Sequence[Ended]) -> Iterator[Change]:
 
 
 def _holds(before: State, after: State, now: datetime) -> Iterator[Change]:
-    """A hold that is set, ends, or becomes another kind of hold; the new reason of a block is no event."""
-    if after.hold is None and before.hold is not None:
+    """A hold that is set, ends, or becomes another kind of hold; the new reason of a block is no event.
+
+    Sources that give no answer hold a target, too: nobody knows whether it is fresh.
+    """
+    were, are = _kinds_of_hold(before), _kinds_of_hold(after)
+    if were and not are:
         yield Change("released", now)
-    elif after.hold is not None and type(after.hold) is not type(before.hold):
+    elif are - were:
         yield Change("held", now)
+
+
+def _kinds_of_hold(state: State) -> frozenset[str]:
+    """Everything that holds a target, by kind."""
+    hold = {type(state.hold).__name__} if state.hold else set()
+    return frozenset(hold | ({"silent sources"} if state.told_silent else set()))
 
 
 def _lateness(told_late: bool, now: datetime, *, late: bool) -> Iterator[Change]:  # noqa: FBT001 - a fact of the record

@@ -275,6 +275,8 @@ class State(Value, frozen=True):
     """All that a run's end still has to tell; a record from before there were outboxes has nothing to tell."""
     told_late: bool = False
     """Whether the outcome event was sent that says that the target is beyond its objective, and not yet its end."""
+    told_silent: bool = False
+    """Whether a look found a source of the target without an answer for so long that its verdict is unknown."""
     place: Place | None = None
     """Its number in the queue of its identity (design, section 4.1), while it waits to start or to poll a run."""
     today: Day | None = None

@@ -9,7 +9,7 @@ the one that saves first counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from shared.refresh import machine, records
 from shared.refresh.engine import LogEvent, Reconcile
 from shared.refresh.failure import Failure, FailureKind
-from shared.refresh.inputs import Disproved, Input, Proven, Signalled, Spared
+from shared.refresh.inputs import Disproved, Input, Proven, Signalled, SourcesHeard, Spared
 from shared.refresh.owed import covers
 from shared.refresh.ports import Clock, Conflict, Document, Phase, Platform, Store
 from shared.refresh.state import Signal, State
@@ -37,7 +37,8 @@ from shared.sources.memory import GroupRecord, SourceMemory, read_group, version
 from shared.sources.ports import Known, Seen, Sources, ViewSeen
 from shared.sources.proof import Disproof, Proof, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
-from shared.sources.rhythm import next_look, shortest
+from shared.sources.rhythm import is_silent, next_look, shortest
+from shared.sources.standing import source_statuses
 from shared.targets import LakeViews, Target
 from shared.values import Value
 
@@ -168,12 +169,43 @@ class Looking:
         if isinstance(answer, Failure):
             self._failed(group, answer)
             failed = remember_failure(record, answer, now)
+            self._hear(group, record, failed)
             self._save(document, replace(failed, due_at=next_look(failed, interval, now, complete=True)))
             return
         told = self._tell(Looked(group, document, record, answer))
+        self._hear(group, record, told)
         complete = answer.complete and told.sources.keys() <= record.sources.keys()
         self._save(document, replace(told, due_at=next_look(told, interval, now, complete=complete)))
         self._say(str(group), "throttled" if answer.throttled else "answered")
+
+    def _hear(self, group: Group, before: GroupRecord, after: GroupRecord) -> None:
+        """Section 10: say to each target with a silent source whether any is silent still, before that is remembered.
+
+        A target whose view names other sources now may have lost its silent one.
+        """
+        now = self._clock.now()
+        renamed = (name for name in before.views if before.views[name].sources != after.views[name].sources)
+        answers = self._answers(group, before)
+        concerned = {target.key: target for target, when in answers if _is_silent(target, when, now)}
+        concerned |= {target.key: target for name in renamed if (target := self._views.get(SourceTable(group, name)))}
+        if not concerned:
+            return
+        found = source_statuses(concerned.values(), self._store, now, at_hand={group: after})
+        for key, document in zip(concerned, self._store.load_many(list(concerned)), strict=True):
+            heard = SourcesHeard(any(source.silent for source in found[key]))
+            if records.read_state(document.body).told_silent != heard.is_silent:
+                self._reconcile(concerned[key], (heard,))
+
+    def _answers(self, group: Group, record: GroupRecord) -> Iterator[tuple[Target, datetime | None]]:
+        """Whom each source and view of a group concerns, with the last answer about it."""
+        for memory in record.sources.values():
+            for reader in memory.readers:
+                if reader in self._targets:
+                    yield self._targets[reader], memory.when
+        for name, view in record.views.items():
+            target = self._views.get(SourceTable(group, name))
+            if target:
+                yield target, view.when
 
     def _failed(self, group: Group, failure: Failure) -> None:
         outcome = "throttled" if failure.kind is FailureKind.THROTTLED else "failed"
@@ -396,6 +428,11 @@ def _decided(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> In
             return Disproved(at, source)
         case _:
             return None
+
+
+def _is_silent(target: Target, when: datetime | None, now: datetime) -> bool:
+    """Whether what was answered then is too old for a target that is looked at."""
+    return target.policy.look is not None and is_silent(when, target.policy.look, now)
 
 
 def _was_read(target: Target, source: SourceTable, memory: SourceMemory, claimed_at: datetime) -> bool:

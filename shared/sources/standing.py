@@ -12,12 +12,21 @@ from shared.sources.memory import GroupRecord, SourceMemory, read_group, version
 from shared.sources.rhythm import SILENT_INTERVALS, is_silent
 from shared.targets import Target
 
+NOTHING_AT_HAND: Mapping[Group, GroupRecord] = {}
+"""The default: every record is read."""
 
-def source_statuses(targets: Iterable[Target], store: Store, now: datetime) -> Mapping[str, tuple[SourceStatus, ...]]:
-    """The sources of each target that is looked at, by the target's key; two reads of many records."""
+
+def source_statuses(
+    targets: Iterable[Target], store: Store, now: datetime, *, at_hand: Mapping[Group, GroupRecord] = NOTHING_AT_HAND
+) -> Mapping[str, tuple[SourceStatus, ...]]:
+    """The sources of each target that is looked at, by the target's key; two reads of many records.
+
+    `at_hand` has records that are newer than the store's.
+    """
     looked_at = [target for target in targets if target.policy.look]
     views = {target.key: view for target in looked_at if (view := view_of(target))}
-    records = _read(store, {view.group for view in views.values()})
+    records = {**at_hand}
+    records |= _read(store, {view.group for view in views.values()} - records.keys())
     named = {target.key: (*sources_of(target), *_named_by(views.get(target.key), records)) for target in looked_at}
     others = {source.group for sources in named.values() for source in sources} - records.keys()
     records |= _read(store, others)

@@ -31,6 +31,7 @@ from shared.refresh.inputs import (
     Reported,
     ResumeAsked,
     Signalled,
+    SourcesHeard,
     Spared,
     Told,
     Unsent,
@@ -91,6 +92,7 @@ JUDGED_BY = JudgedBy("daily", None, None, seconds(30), seconds(600))
 EVERYWHERE: tuple[Input, ...] = (
     Signalled(Signal(at(5), "new")),
     Planned("d.s", at(5), None, 2, JUDGED_BY),
+    SourcesHeard(is_silent=True),
     WakeSpent(at(5)),
     Hinted(),
     PauseAsked(),
@@ -269,6 +271,16 @@ def test_planned_and_spent_are_noted() -> None:
     assert planned == State(
         definition="d.s", planned_until=at(7), again_at=at(8), wakes=(at(9),), edition=2, judged_by=JUDGED_BY
     )
+
+
+def test_what_was_silent_is_forgotten_with_the_sources() -> None:
+    """Another configuration, or one without looks: nobody may come to say that a source speaks again."""
+    silent = folded(State(definition="d.s"), SourcesHeard(is_silent=True)).state
+    assert silent.told_silent
+    looked = replace(JUDGED_BY, look=seconds(300))
+    assert folded(silent, Planned("d.s", at(7), None, 2, looked)).state.told_silent
+    assert not folded(silent, Planned("another", at(7), None, 2, looked)).state.told_silent
+    assert not folded(silent, Planned("d.s", at(7), None, 2, replace(looked, look=None))).state.told_silent
 
 
 @pytest.mark.parametrize("situation", list(S))

@@ -74,6 +74,23 @@ def test_a_hold_is_told_and_its_end(before: Any, after: Any, kinds: list[str]) -
     assert made(State(hold=before), State(hold=after)) == kinds
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [
+        (State(), State(told_silent=True), ["held"]),
+        (State(told_silent=True), State(), ["released"]),
+        (State(told_silent=True), State(told_silent=True), []),
+        (State(told_silent=True), State(told_silent=True, hold=BLOCKED), ["held"]),
+        (State(told_silent=True, hold=BLOCKED), State(told_silent=True), []),
+        (State(told_silent=True, hold=BLOCKED), State(hold=BLOCKED), []),
+    ],
+    ids=["silent", "heard", "still silent", "blocked, too", "silent yet", "blocked yet"],
+)
+def test_silent_sources_hold_a_target(before: State, after: State, kinds: list[str]) -> None:
+    """Nobody knows whether it is fresh; it is released when nothing is left that holds it."""
+    assert made(before, after) == kinds
+
+
 def test_lateness_is_told_once_and_so_is_its_end() -> None:
     """By the save just beyond the objective; the one that ends it tells of the recovery."""
     late = note_changes(STALE, STALE, [], PROMISED, NOON, wanted=ALL)

@@ -134,6 +134,60 @@ def due(made: Lookout, group: Group = SALES) -> Any:
     return due_at
 
 
+# --- Who is told of silence ------------------------------------------------------------------------------------------
+
+
+def silence(made: Lookout, is_silent: bool) -> None:
+    """Whether the catalog answers nothing, from now on."""
+    made.clouds.catalog.failures = {"get_tables": DENIED} if is_silent else {}
+
+
+def told_silent(made: Lookout) -> bool:
+    """Whether the view's record says that a source of it is silent."""
+    return made.stage.state().told_silent
+
+
+@pytest.fixture
+def silenced(lookout: Lookout) -> Lookout:
+    """A view whose second database answers nothing any more, for three intervals and a second."""
+    lookout.clouds.before = lambda group, _known: silence(lookout, group == RAW)
+    lookout.stage.at(1000 + 901)
+    lookout.round()
+    return lookout
+
+
+def test_a_target_with_a_silent_source_is_as_good_as_held(silenced: Lookout) -> None:
+    """Section 10: said by the look that fails when three intervals are over, and by the one that is answered again.
+
+    A look at the other sources, which speak, says nothing.
+    """
+    assert told_silent(silenced)
+    saves = silenced.stage.store.saves
+    silenced.stage.at(1000 + 901 + 300)
+    silenced.round()
+    assert told_silent(silenced)
+    assert silenced.stage.store.saves == saves + 2, "what the two looks remember, and nothing else"
+    silenced.clouds.before = lambda *_: silence(silenced, False)
+    silenced.stage.at(1000 + 901 + 600)
+    silenced.round()
+    assert not told_silent(silenced)
+
+
+def test_a_short_failure_holds_nothing(lookout: Lookout) -> None:
+    """Three intervals, as `status` has it."""
+    silence(lookout, True)
+    lookout.round()
+    assert not told_silent(lookout)
+
+
+def test_who_does_not_read_the_silent_source_any_more_is_released(silenced: Lookout) -> None:
+    """The view names other sources: the look at the view says so."""
+    put_view(silenced, 11, names=("sales/orders",))
+    silenced.stage.at(1000 + 901 + 300)
+    silenced.round()
+    assert not told_silent(silenced)
+
+
 # --- Who reads what --------------------------------------------------------------------------------------------------
 
 
