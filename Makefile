@@ -11,6 +11,9 @@ ENVIRONMENT = default
 # The SAM CLI and MiniStack want other versions of the SDK than the tests, so they live apart.
 E2E_AWS = .venv-e2e-aws
 
+# The Azure CLI alone is twice as large as everything else here.
+E2E_AZ = .venv-e2e-az
+
 # What looks vulnerabilities up comes from the network that it asks, and is no part of any other environment.
 AUDIT = .venv-audit
 
@@ -43,7 +46,7 @@ COMPILE_AZURE = --no-config pip compile --quiet --generate-hashes --no-header --
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format types mutants house bench azurite audit package-aws package-azure e2e-aws e2e-azure lock lock-azurite clean
+.PHONY: help env demo test lint format types mutants house bench azurite audit package-aws package-azure e2e-aws e2e-az e2e-azure lock lock-azurite clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +90,9 @@ package-azure: $(VENV)/demo.stamp ## build/azure.zip for the function app, and i
 e2e-aws: $(VENV)/dev.stamp $(E2E_AWS)/stamp ## a real `sam deploy` into an AWS on loopback; a few minutes
 	@E2E_AWS=$(E2E_AWS)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_aws.py $(ARGS)
 
+e2e-az: $(VENV)/dev.stamp $(E2E_AZ)/stamp ## the real azure-cli parses each command line of `az` that a deployment types; nothing is sent
+	@E2E_AZ=$(E2E_AZ)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_az.py $(ARGS)
+
 e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves out of the Azure Function: wheels from the index, a run that is cancelled, the mutants of its stage; some minutes
 	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/infra/test_package_azure.py tests/e2e/test_azure.py $(ARGS)
 
@@ -103,7 +109,7 @@ lock: ## works the Python locks out again; ARGS="--upgrade" for newer versions
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra all --group dev --output-file requirements/dev.txt $(ARGS); \
 	"$$work/bin/uv" $(COMPILE) pyproject.toml --extra demo --group build --constraints requirements/dev.txt \
 	  --output-file requirements/demo.txt $(ARGS); \
-	for group in installer locker audit e2e-aws; do \
+	for group in installer locker audit e2e-aws e2e-az; do \
 	  "$$work/bin/uv" $(COMPILE) --group $$group --output-file requirements/$$group.txt $(ARGS); done; \
 	"$$work/bin/uv" $(COMPILE) --group mutants --constraints requirements/dev.txt \
 	  --output-file requirements/mutants.txt $(ARGS); \
@@ -116,7 +122,7 @@ lock-azurite: $(VENV)/dev.stamp ## works the lock of tests/azurite out again
 	@cd tests/azurite && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## removes everything that make made
-	rm -rf $(VENV) $(E2E_AWS) mutants $(AUDIT) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(E2E_AWS) $(E2E_AZ) mutants $(AUDIT) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pip.stamp: requirements/installer.txt
@@ -142,6 +148,10 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/pip.stamp
 $(E2E_AWS)/stamp: requirements/e2e-aws.txt requirements/installer.txt
 	@echo "installing the SAM CLI and MiniStack into $(E2E_AWS): a minute or two, only this once" >&2
 	@$(call APART,$(E2E_AWS),e2e-aws)
+
+$(E2E_AZ)/stamp: requirements/e2e-az.txt requirements/installer.txt
+	@echo "installing the Azure CLI into $(E2E_AZ): a minute or two, only this once" >&2
+	@$(call APART,$(E2E_AZ),e2e-az)
 
 $(AUDIT)/stamp: requirements/audit.txt requirements/installer.txt
 	@echo "installing pip-audit into $(AUDIT): some seconds, only this once" >&2

@@ -20,6 +20,11 @@ def build(cloud: str) -> Path:
     return (ROOT if is_clone() else Path()) / "build" / cloud
 
 
+def deployed_from(cloud: str) -> Path:
+    """The folder of the templates from which a deployment is made: where `templates` puts what is written."""
+    return (ROOT if is_clone() else Path()) / "infra" / cloud
+
+
 def templates(cloud: str, *, written: bool) -> Path:
     """The folder of the templates and of the parameters of each environment; `written`: it is about to be written to.
 

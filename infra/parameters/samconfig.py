@@ -59,6 +59,13 @@ def region_of(document: Mapping[str, Any], environment: str) -> str:
     return str(found)
 
 
+def stack_of(document: Mapping[str, Any], environment: str) -> str:
+    """Name the stack of an environment: as its table has it, else as `write` would name it."""
+    tables = (_inside(document, (environment, *section)) for section in (DEPLOY, GLOBAL))
+    found = next((str(table["stack_name"]) for table in tables if table.get("stack_name")), "")
+    return found or ("unstale" if environment == "default" else f"unstale-{environment}")
+
+
 def _region_of_the_sdk() -> str | None:
     """The Region of AWS_DEFAULT_REGION or of the profile; raises `ParameterError` where there is no such profile."""
     try:

@@ -17,7 +17,7 @@ from msgspec import structs
 from local.checks.finding import Finding
 from local.cli import stack
 from local.cli.console import print_json, print_table
-from local.cli.deployment import PLACES, read_config, read_file
+from local.cli.deployment import PLACES, clouds_of, read_config, read_file
 from local.cli.errors import NotWellError, UsageError
 from local.cli.variables import aws_session
 from shared.config.load import Configuration, json_schema, load, warnings
@@ -101,10 +101,10 @@ def _askers(configuration: Configuration) -> str:
 # --- check --live --------------------------------------------------------------------------------------------------
 
 
-def check_live(config: Path, *, as_json: bool) -> None:
+def check_live(config: Path, *, as_json: bool, only: Cloud | None = None) -> None:
     """Print what was found; raises `NotWellError` if anything is missing, or could not be looked at."""
     configuration = read_config(config)
-    clouds = {target.cloud for target in configuration.targets}
+    clouds = clouds_of(configuration, only)
     looks = {Cloud.AWS: _on_aws, Cloud.AZURE: _on_azure}
     findings = [each for cloud in looks if cloud in clouds for each in _findings(cloud, configuration, looks[cloud])]
     _show(findings, as_json=as_json)

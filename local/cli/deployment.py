@@ -86,16 +86,30 @@ class Side:
     """Reads which messages wait in this cloud, and for how long."""
 
 
-def each_side(configuration: Configuration, path: Path, work: Callable[[Side], T]) -> tuple[list[T], Away]:
+def each_side(
+    configuration: Configuration, path: Path, work: Callable[[Side], T], only: Cloud | None = None
+) -> tuple[list[T], Away]:
     """Do something with each cloud's records, as `each_cloud` does."""
-    return each_cloud(configuration, lambda cloud: reach(open_side(cloud, configuration, path), work))
+    return each_cloud(configuration, lambda cloud: reach(open_side(cloud, configuration, path), work), only)
 
 
-def each_cloud(configuration: Configuration, ask: Callable[[Cloud], T]) -> tuple[list[T], Away]:
+def clouds_of(configuration: Configuration, only: Cloud | None = None) -> tuple[Cloud, ...]:
+    """The clouds that have targets, or the one that `--cloud` names. Raises `UsageError` where that one has none."""
+    clouds = tuple(dict.fromkeys(target.cloud for target in configuration.targets))
+    if only is None:
+        return clouds
+    if only not in clouds:
+        raise UsageError(f"no target is on {PLACES[only]}: leave --cloud out, or name the other one")
+    return (only,)
+
+
+def each_cloud(
+    configuration: Configuration, ask: Callable[[Cloud], T], only: Cloud | None = None
+) -> tuple[list[T], Away]:
     """Ask each cloud that has targets. One that is away does not keep the other from it; if all are, it raises."""
     answers: list[T] = []
     away: dict[Cloud, NotWellError | UsageError] = {}
-    for cloud in dict.fromkeys(target.cloud for target in configuration.targets):
+    for cloud in clouds_of(configuration, only):
         try:
             answers.append(ask(cloud))
         except (NotWellError, UsageError) as failure:

@@ -23,6 +23,7 @@ from local.cli.errors import MisusedError, NotWellError, UsageError
 from local.cli.samples import KINDS as SAMPLES
 from shared.config.load import ConfigurationError
 from shared.config.schema import duration_of
+from shared.targets import Cloud
 from shared.version import VERSION
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
@@ -80,7 +81,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.schema:
         check.print_schema()
     elif arguments.live:
-        check.check_live(_config(arguments), as_json=arguments.json)
+        check.check_live(_config(arguments), as_json=arguments.json, only=_cloud(arguments))
+    elif arguments.cloud:
+        raise UsageError("check: --cloud goes with --live")
     else:
         check.check(_config(arguments), as_json=arguments.json, strict=arguments.strict)
 
@@ -161,9 +164,9 @@ def _status(arguments: argparse.Namespace) -> None:
     from local.cli import status
 
     if arguments.watch:
-        status.watch(_config(arguments), as_json=arguments.json, seconds=arguments.watch)
+        status.watch(_config(arguments), as_json=arguments.json, seconds=arguments.watch, only=_cloud(arguments))
     else:
-        status.status(_config(arguments), as_json=arguments.json)
+        status.status(_config(arguments), as_json=arguments.json, only=_cloud(arguments))
 
 
 def _completion(arguments: argparse.Namespace) -> None:
@@ -257,6 +260,14 @@ def _package(arguments: argparse.Namespace) -> None:
     package.package(arguments.cloud, _config(arguments), arguments.environment, arguments.into)
 
 
+def _deploy(arguments: argparse.Namespace) -> None:
+    """`unstale deploy`, with `--dry-run` for its steps alone."""
+    from local.cli import deploy
+
+    asked = deploy.Asked(_config(arguments), arguments.environment, arguments.location)
+    deploy.deploy(Cloud(arguments.cloud), asked, dry_run=arguments.dry_run)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "check": _check,
     "plan": _plan,
@@ -274,6 +285,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "redrive": _redrive,
     "infra": _infra,
     "package": _package,
+    "deploy": _deploy,
     "login": _login,
 }
 """The function of each command."""
@@ -287,6 +299,11 @@ def _config(arguments: argparse.Namespace) -> Path:
 def _state(arguments: argparse.Namespace) -> Path:
     """The file with the state of `unstale run`: the option, else the variable, else beside the configuration."""
     return Path(arguments.state or os.environ.get("UNSTALE_STATE") or _config(arguments).with_name("unstale.db"))
+
+
+def _cloud(arguments: argparse.Namespace) -> Cloud | None:
+    """The cloud that `--cloud` names, or None for all that have targets."""
+    return Cloud(arguments.cloud) if arguments.cloud else None
 
 
 def _one_or_all(arguments: argparse.Namespace) -> str | None:
@@ -335,6 +352,7 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
+    _add_cloud(check)
     _add_plan(commands)
     demo = _command(commands, "demo", "the whole system on this machine, in less than a minute", json=True)
     demo.add_argument("do", nargs="*", metavar="do WHAT [TARGET]", help="let something happen in a demo that is kept")
@@ -358,6 +376,12 @@ def _add_packaging(commands: argparse._SubParsersAction[_Parser]) -> None:
     package.add_argument("cloud", choices=["aws", "azure"])
     package.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
     package.add_argument("--into", type=Path, metavar="FOLDER", help="default: build/<cloud>; the zip is beside it")
+    deploy = _command(commands, "deploy", "package, deploy, publish and look, each step printed before it runs")
+    deploy.add_argument("cloud", choices=["aws", "azure"])
+    deploy.add_argument("--environment", default="default", help="of infra/<cloud> (default: default)")
+    deploy.add_argument("--location", default="", metavar="REGION", help="Azure: make the resource group there")
+    deploy.add_argument("--dry-run", action="store_true", help="only print the steps")
+    _add_stack(deploy)
 
 
 def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -394,6 +418,7 @@ def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="SECONDS",
         help="again and again, until Ctrl-C; 10 seconds apart where no number is given",
     )
+    _add_cloud(status)
     explain = _online(commands, "explain", "why a target stands as it does, and what you can do now", json=True)
     explain.add_argument("target", metavar="TARGET")
     history = _online(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
@@ -440,6 +465,13 @@ def _positive(text: str) -> int:
 def _online(commands: argparse._SubParsersAction[_Parser], name: str, what: str, *, json: bool = False) -> _Parser:
     """A command that asks a deployment, which may have a name."""
     parser = _command(commands, name, what, json=json)
+    _add_stack(parser)
+    _add_state(parser)
+    return parser
+
+
+def _add_stack(parser: _Parser) -> None:
+    """The option for the name of a deployment."""
     parser.add_argument(
         "--stack",
         metavar="NAME",
@@ -448,8 +480,11 @@ def _online(commands: argparse._SubParsersAction[_Parser], name: str, what: str,
         help="the deployment: a CloudFormation stack, or subscription/group/deployment on Azure; once for each cloud "
         "(default: $UNSTALE_STACK, the variables of this shell, [deployment] stack)",
     )
-    _add_state(parser)
-    return parser
+
+
+def _add_cloud(parser: _Parser) -> None:
+    """The option for one cloud of a configuration that has targets on both."""
+    parser.add_argument("--cloud", choices=["aws", "azure"], help="only this one; default: all that have targets")
 
 
 def _add_state(parser: _Parser) -> None:

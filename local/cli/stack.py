@@ -85,6 +85,11 @@ def environment(cloud: Cloud, configuration: Configuration) -> dict[str, str]:
     return here
 
 
+def name_of(cloud: Cloud, configuration: Configuration) -> str:
+    """The name that the option, the variable or the file gives a cloud's half of the deployment; empty for none."""
+    return _of(cloud, os.environ.get(VARIABLE, "")) or _of(cloud, configuration.deployment.stack)
+
+
 def find(cloud: Cloud, configuration: Configuration) -> dict[str, str]:
     """The variables of this shell, and those of one cloud's stack where one is named.
 

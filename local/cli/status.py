@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console
 
 from local.cli.console import print_json, print_table
-from local.cli.deployment import PLACES, Side, each_side, read_config, state_of, tell
+from local.cli.deployment import PLACES, Side, clouds_of, each_side, read_config, state_of, tell
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
@@ -46,15 +46,18 @@ STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", 
 """How a terminal colours a line, by its verdict."""
 
 
-def status(path: Path, *, as_json: bool) -> None:
+def status(path: Path, *, as_json: bool, only: Cloud | None = None) -> None:
     """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything."""
     configuration = read_config(path)
-    seen, away = each_side(configuration, path, look)
+    asked = clouds_of(configuration, only)
+    seen, away = each_side(configuration, path, look, only)
     summaries = [summary for one in seen for summary in one.summaries]
     dead = sum(summary.count for summary in summaries)
     found = {each.target.name: row(each) for one in seen for each in one.evidence(dead)}
-    rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in configuration.targets]
-    sign_in = Standing() if Cloud.AZURE in away else _sign_in(configuration, path)
+    targets_there = [target for target in configuration.targets if target.cloud in asked]
+    rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in targets_there]
+    is_silent = Cloud.AZURE in away or Cloud.AZURE not in asked
+    sign_in = Standing() if is_silent else _sign_in(configuration, path)
     if as_json:
         told = {"away": {PLACES[cloud]: str(failure) for cloud, failure in away.items()}} if away else {}
         targets = [msgspec.to_builtins(one) for one in rows]
@@ -75,14 +78,21 @@ def status(path: Path, *, as_json: bool) -> None:
         raise NotWellError
 
 
-def watch(path: Path, *, as_json: bool, seconds: int, sleep: Callable[[float], object] = time.sleep) -> NoReturn:
+def watch(
+    path: Path,
+    *,
+    as_json: bool,
+    seconds: int,
+    only: Cloud | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> NoReturn:
     """Show the status again and again, until Ctrl-C; what is not well, or away, is shown and asked for again."""
     console = Console()
     while True:
         if console.is_terminal:
             console.clear()
         try:
-            status(path, as_json=as_json)
+            status(path, as_json=as_json, only=only)
         except NotWellError as failure:
             if str(failure):
                 print(failure)

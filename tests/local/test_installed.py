@@ -114,7 +114,7 @@ def a_working_folder(tmp_path: Path) -> Path:
 
 COMMANDS = (
     "check", "plan", "init", "demo", "status", "explain", "history", "refresh", "pause", "resume", "redrive", "infra",
-    "package", "login", "completion", "run", "page",
+    "package", "login", "completion", "run", "page", "deploy",
 )  # fmt: skip
 
 
