@@ -128,6 +128,11 @@ def _filled(word: str, kept: Mapping[str, str]) -> str:
     return word
 
 
+def _typed(path: Path) -> str:
+    """A path as a person would type it: from this folder, where it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 # --- Steps of both clouds --------------------------------------------------------------------------------------------
 
 
@@ -206,7 +211,7 @@ def _steps_of_aws(configuration: Configuration, asked: Asked) -> tuple[list[Step
         region, name = name.split(":")[3], name.split("/")[1]
     name = name or samconfig.stack_of(document, asked.environment)
     region = region or samconfig.region_of(document, asked.environment)
-    options = ("--template-file", str(folder / "template.yaml"), "--config-env", asked.environment)
+    options = ("--template-file", _typed(folder / "template.yaml"), "--config-env", asked.environment)
     where = ("--stack-name", name, "--region", region)
     steps = [
         _package(Cloud.AWS, asked),
@@ -265,7 +270,7 @@ def _group(where: tuple[str, ...], group: str, location: str) -> Step:
 
 def _deployment(where: tuple[str, ...], group: str, deployment: str, parameters: Path) -> Step:
     """The step that deploys the template."""
-    named = ("--resource-group", group, "--name", deployment, "--parameters", str(parameters))
+    named = ("--resource-group", group, "--name", deployment, "--parameters", _typed(parameters))
     output = ("--query", "properties.outputs.functionAppName.value", "--output", "tsv")
     return Step(
         "deploy the template",
@@ -282,6 +287,6 @@ def _publication(where: tuple[str, ...], group: str) -> Step:
     publish = ("az", "functionapp", "deployment", "source", "config-zip")
     return Step(
         "publish the package",
-        (*publish, *where, "--resource-group", group, "--name", "$app", "--src", str(archive)),
+        (*publish, *where, "--resource-group", group, "--name", "$app", "--src", _typed(archive)),
         "The template is deployed, the app has the package of before: type the command again. Nothing is lost",
     )

@@ -78,6 +78,7 @@ COMMANDS = (
     "unstale redrive --dry-run",
     "unstale infra aws --environment 'x y'",
     "unstale package aws --environment 'x y'",
+    "unstale deploy aws --location westeurope",
     "unstale login",
     "unstale status --stack sales/unstale",
     "unstale status --watch 0",

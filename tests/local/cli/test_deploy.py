@@ -79,6 +79,12 @@ def lines(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if not line.startswith("#")]
 
 
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are typed from the folder in which a clone is."""
+    monkeypatch.chdir(places.ROOT)
+
+
 def run(*words: str) -> int:
     """`unstale deploy ...` with the example's configuration."""
     return main(["deploy", *words, "--config", str(EXAMPLE)])
@@ -117,12 +123,21 @@ def test_on_aws_the_steps_run_in_their_order(
         *[(n, "unstale-staging") for n in ("tick", "status")],
     ]
     [sam] = calls()
-    template = str(places.deployed_from("aws") / "template.yaml")
+    template = "infra/aws/template.yaml"
     assert sam == [
         "sam", "deploy", "--template-file", template, "--config-env", "staging", "--stack-name", "unstale-staging",
         "--region", "eu-central-1", "--no-confirm-changeset", "--no-fail-on-empty-changeset",
     ]  # fmt: skip
     assert shlex.split(lines(capsys.readouterr().out)[1]) == sam
+
+
+def test_from_another_folder_paths_are_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what is printed can be typed there."""
+    monkeypatch.chdir(tmp_path)
+    assert run("azure", "--dry-run") == 0
+    assert str(places.ROOT / "infra" / "azure" / "main.bicepparam") in capsys.readouterr().out
 
 
 def test_on_aws_an_arn_names_stack_and_region(
@@ -148,9 +163,9 @@ def test_on_azure_what_a_step_tells_is_what_the_next_ones_use(
         "group", "create", "--subscription", subscription, "--name", "unstale",
         "--location", "westeurope", "--output", "none",
     ]  # fmt: skip
-    assert deploying[deploying.index("--parameters") + 1] == str(places.deployed_from("azure") / "main.bicepparam")
+    assert deploying[deploying.index("--parameters") + 1] == "infra/azure/main.bicepparam"
     assert publishing[publishing.index("--name") + 1] == "unstale-4x2"
-    assert publishing[publishing.index("--src") + 1] == str(places.build("azure").with_suffix(".zip"))
+    assert publishing[publishing.index("--src") + 1] == "build/azure.zip"
     assert 'app=$(az deployment group create --subscription "$subscription"' in capsys.readouterr().out
 
 
