@@ -13,6 +13,7 @@ import pytest
 from infra.packaging import azure as packaging
 from infra.parameters import places
 from local.cli import check, deploy, main, stack, status
+from shared.targets import Cloud
 from tests.infra.test_azure import bicep
 from tests.local.cli.test_deploy import EXAMPLE, stand_ins  # noqa: F401 - a fixture
 
@@ -48,4 +49,4 @@ def test_the_first_deployment_of_an_environment_compiles(clone: Path, calls: Cal
     assert parameters["sources"]["value"][0]["account"] == "contosolake"
     assert parameters["name"]["value"] == "unstale-staging"
     [taken] = OUTPUT.findall(" ".join(deploying))
-    assert {taken, stack.OUTPUTS[deploy.Cloud.AZURE]} <= json.loads(built["templateJson"])["outputs"].keys()
+    assert {taken, stack.OUTPUTS[Cloud.AZURE]} <= json.loads(built["templateJson"])["outputs"].keys()

@@ -14,6 +14,7 @@ import pytest
 
 from infra.parameters import places
 from local.cli import check, deploy, main, package, stack, status
+from local.cli.deployment import read_config
 from local.cli.errors import NotWellError, UsageError
 from shared.refresh import records
 from shared.refresh.state import Deployment, Edition
@@ -302,7 +303,7 @@ def test_what_cannot_be_is_wrong_usage(
 
 def test_the_first_tick_of_the_new_configuration_is_waited_for(deployed: Deployed) -> None:  # noqa: F811 - a fixture
     """One of before, or of another configuration, does not count: `status` would say what was."""
-    configuration = deploy.read_config(deployed.config)
+    configuration = read_config(deployed.config)
     now = configuration.package(Cloud.AWS).fingerprint
     later = datetime.now(UTC) + timedelta(seconds=30)
     come = iter([(later, "another"), (later, now)])
