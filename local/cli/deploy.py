@@ -110,7 +110,7 @@ def _carry_out(step: Step, kept: Mapping[str, str]) -> dict[str, str]:
     if step.own:
         step.own(kept)
         return {}
-    program, *words = (_filled(word, kept) for word in step.words)
+    program, *words = (_fill(word, kept) for word in step.words)
     found = shutil.which(program) or program  # Windows has az.cmd
     done = subprocess.run([found, *words], check=False, text=True, stdout=subprocess.PIPE if step.keeps else None)
     if done.returncode:
@@ -121,14 +121,14 @@ def _carry_out(step: Step, kept: Mapping[str, str]) -> dict[str, str]:
     return {step.keeps: answer} if step.keeps else {}
 
 
-def _filled(word: str, kept: Mapping[str, str]) -> str:
-    """A word with what earlier steps kept in its place."""
+def _fill(word: str, kept: Mapping[str, str]) -> str:
+    """Put what earlier steps kept into a word, each in the place of its name."""
     for name, value in kept.items():
         word = word.replace(f"${name}", value)
     return word
 
 
-def _typed(path: Path) -> str:
+def _short_path(path: Path) -> str:
     """A path as a person would type it: from this folder, where it lies below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -152,11 +152,11 @@ def _looks(cloud: Cloud, asked: Asked, name: str, *before: str) -> Iterator[Step
     explained = shlex.join(("unstale", "explain", "TARGET"))
 
     def is_connected(kept: Mapping[str, str]) -> None:
-        with stack.named([_filled(name, kept)]):
+        with stack.named([_fill(name, kept)]):
             check.check_live(asked.config, as_json=False, only=cloud)
 
     def is_fresh(kept: Mapping[str, str]) -> None:
-        with stack.named([_filled(name, kept)]):
+        with stack.named([_fill(name, kept)]):
             wait_for_tick(asked.config, cloud)
             status.status(asked.config, as_json=False, only=cloud)
 
@@ -211,7 +211,7 @@ def _steps_of_aws(configuration: Configuration, asked: Asked) -> tuple[list[Step
         region, name = name.split(":")[3], name.split("/")[1]
     name = name or samconfig.stack_of(document, asked.environment)
     region = region or samconfig.region_of(document, asked.environment)
-    options = ("--template-file", _typed(folder / "template.yaml"), "--config-env", asked.environment)
+    options = ("--template-file", _short_path(folder / "template.yaml"), "--config-env", asked.environment)
     where = ("--stack-name", name, "--region", region)
     steps = [
         _package(Cloud.AWS, asked),
@@ -270,7 +270,7 @@ def _group(where: tuple[str, ...], group: str, location: str) -> Step:
 
 def _deployment(where: tuple[str, ...], group: str, deployment: str, parameters: Path) -> Step:
     """The step that deploys the template."""
-    named = ("--resource-group", group, "--name", deployment, "--parameters", _typed(parameters))
+    named = ("--resource-group", group, "--name", deployment, "--parameters", _short_path(parameters))
     output = ("--query", "properties.outputs.functionAppName.value", "--output", "tsv")
     return Step(
         "deploy the template",
@@ -287,6 +287,6 @@ def _publication(where: tuple[str, ...], group: str) -> Step:
     publish = ("az", "functionapp", "deployment", "source", "config-zip")
     return Step(
         "publish the package",
-        (*publish, *where, "--resource-group", group, "--name", "$app", "--src", _typed(archive)),
+        (*publish, *where, "--resource-group", group, "--name", "$app", "--src", _short_path(archive)),
         "The template is deployed, the app has the package of before: type the command again. Nothing is lost",
     )
