@@ -111,7 +111,7 @@ def test_loopback_is_open(family: socket.AddressFamily, host: str) -> None:
     with socket.socket(family) as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        with socket.create_connection((host, server.getsockname()[1]), timeout=5) as client:
+        with socket.create_connection((host, server.getsockname()[1]), timeout=60) as client:
             assert client.getpeername()[1] == server.getsockname()[1]
 
 

@@ -25,6 +25,7 @@ import urllib3
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import Answer, LoopbackServer, Request
+from tests.support.waiting import PATIENCE_SECONDS
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "eu-central-1"
@@ -216,7 +217,7 @@ def _ministack(binaries: Path, port: int, functions_call: str, log: Path) -> Ite
             yield
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_SECONDS)
 
 
 def _answers(port: int) -> bool:

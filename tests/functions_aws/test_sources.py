@@ -30,6 +30,7 @@ from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, 
 from shared.sources.memory import IcebergVersion, SourceMemory
 from shared.sources.ports import Known, Observation, Seen
 from tests.support.core import NOON, HandClock
+from tests.support.waiting import PATIENCE_SECONDS
 
 SALES = GlueDatabase("123456789012", "sales")
 LAKE = TableBucket("123456789012", "tables", "raw")
@@ -150,7 +151,7 @@ def test_a_view_says_what_its_last_refresh_read(aws: LocalAws) -> None:
     start = {"CatalogId": aws.account, "DatabaseName": "sales", "TableName": "daily"}
     aws.client("glue").start_materialized_view_refresh_task_run(**start)
     aws.commit("sales", "orders")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not view.ids and time.monotonic() < deadline:
         seen = look(SALES, views=("daily",))
         assert isinstance(seen, Seen)

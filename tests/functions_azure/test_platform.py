@@ -30,6 +30,7 @@ from shared.refresh.ports import Phase, Report, Started
 from shared.targets import ItemJob, LakeViews, Target
 from tests.support import swagger
 from tests.support.revocation import revoke
+from tests.support.waiting import PATIENCE_SECONDS
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
 LAKEHOUSE = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
@@ -354,7 +355,7 @@ def test_what_is_sent_is_the_request_and_the_token(
         platform = adapter(f"{server.url}/v1", Hand(lambda: "good"), clock)
         platform.get(VIEWS, RUN)
         platform.get(VIEWS, RUN)
-        requests.get(server.url, timeout=5)
+        requests.get(server.url, timeout=PATIENCE_SECONDS)
     *ours, bare = [request.headers["authorization"] for request in servers.asked]
     assert ours == ["Bearer good"] * 2
     assert bare.startswith("Basic "), "the file must be one that would be read"

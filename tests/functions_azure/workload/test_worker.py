@@ -20,6 +20,7 @@ from shared.workload.api import BODY_LIMIT
 from tests.support.azure_host import SALES, WORKSPACE
 from tests.support.azure_worker import Worker, one_package  # noqa: F401 - fixture
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
+from tests.support.waiting import PATIENCE_SECONDS
 
 IDENTITY = Identity(
     "5e7d9b30-0000-4000-8000-000000000001", "5e7d9b30-0000-4000-8000-00000000000a", system_assigned=True
@@ -54,7 +55,6 @@ JOB = {
     "jobInstanceId": "63f77191-432d-4ee6-9c5f-31a1a6987072",
 }
 SCHEDULED = '{"invokeType": "Scheduled"}'
-PATIENCE_SECONDS = 60
 
 
 def utc_now() -> datetime:

@@ -6,15 +6,17 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from local.emulators.faults import Slow
 from local.emulators.journal import Arrival, lost, overlapping
-from local.process.process import is_unheard
+from local.process.process import GRACE_SECONDS, PAUSE_SECONDS, Process, is_unheard
 from local.process.show import JsonLines
 from local.process.store import StateFile, Store
 from shared.config.load import load
@@ -25,7 +27,7 @@ from shared.refresh.state import Edition
 from shared.targets import Cloud
 from tests.support.core import NOON, HandClock
 from tests.support.one_machine import APP, COMMAND, LAKE, US, OneMachine, glue_view, one_machine
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture(name="machine")
@@ -108,6 +110,16 @@ def test_commands_work_on_the_state_of_a_process(machine: OneMachine) -> None:
         ["new in the configuration"],
     ]
     assert machine.end(process)[0] == 0
+
+
+def test_an_end_waits_for_what_is_under_way_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever does not answer, the process is over within the ten seconds that are promised."""
+    assert GRACE_SECONDS + PAUSE_SECONDS < 10
+    monkeypatch.setattr("local.process.process.GRACE_SECONDS", 0.01)
+    with StateFile(tmp_path / "unstale.db") as file:
+        process = Process(file, (), Event())
+        process._under_way = {Future()}
+        assert process.end() is False
 
 
 def _history(machine: OneMachine) -> list[dict[str, object]]:
@@ -310,7 +322,7 @@ def test_a_terminal_shows_a_line_for_each_target(machine: OneMachine) -> None:
         env={**machine.environment, "PYTHONPATH": str(Path(__file__).parents[3]), "TERM": "xterm"},
         encoding="utf-8",
         dimensions=(30, 160),
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     try:
         child.expect("target.*verdict.*stale since.*fresh as of.*why")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,6 +79,13 @@ class Deployed:
         return code, {row["name"]: (row["verdict"], row["why"]) for row in json.loads(out)["targets"]}
 
 
+def minutes(said: str, begins: str) -> int:
+    """The number of minutes in a text that begins so; a busy machine may let one pass between two lines of a test."""
+    found = re.match(re.escape(begins).replace(r"\{\}", r"(\d+)"), said)
+    assert found, said
+    return int(found[1])
+
+
 @pytest.fixture
 def deployed(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     """A deployment whose function nobody calls: this test is the only one that works."""
@@ -107,11 +115,11 @@ def test_objects_that_wait_for_a_poller_that_is_off_leave_everything_unknown(dep
     deployed.clock.behind = timedelta(0)
     code, found = deployed.verdicts()
     assert code == 1
-    assert found["daily"] == found["weekly"] == ("unknown", "50 messages wait in events, the oldest for 10 min")
+    assert found["daily"] == found["weekly"]
+    assert minutes(found["daily"][1], "50 messages wait in events, the oldest for {} min") >= 10
     code, out = deployed.run("status")
-    assert out.startswith(
-        "warning: AWS: 50 messages wait in events, the oldest for 10 min: is the function (or unstale run) on"
-    )
+    warning = "warning: AWS: 50 messages wait in events, the oldest for {} min: is the function (or unstale run) on"
+    assert minutes(out, warning) >= 10
     [queue, _] = json.loads(deployed.run("status", "--json")[1])["deployments"][0]["queues"]
     assert (queue["queue"], queue["waiting"]) == ("events", 50)
     sqs = deployed.aws.client("sqs")
@@ -152,9 +160,12 @@ def test_ticks_that_stopped_leave_everything_unknown(deployed: Deployed) -> None
     deployed.keep(timedelta(minutes=4), fresh_as_of=datetime.now(UTC))
     code, found = deployed.verdicts()
     assert code == 1
-    assert set(found.values()) == {("unknown", "no tick came for 4 min, and one is due each minute")}
-    assert deployed.run("status")[1].startswith("warning: AWS: no tick came for 4 min, and one is due each minute: is")
-    deployed.keep(timedelta(minutes=2), fresh_as_of=datetime.now(UTC))
+    [(verdict, why)] = set(found.values())
+    assert verdict == "unknown"
+    assert minutes(why, "no tick came for {} min, and one is due each minute") >= 4
+    out = deployed.run("status")[1]
+    assert minutes(out, "warning: AWS: no tick came for {} min, and one is due each minute: is") >= 4
+    deployed.keep(timedelta(minutes=1), fresh_as_of=datetime.now(UTC))
     assert deployed.verdicts()[0] == 0
 
 
@@ -193,7 +204,7 @@ def test_records_that_are_past_due_are_unknown(deployed: Deployed) -> None:
     code, found = deployed.verdicts()
     assert code == 1
     assert found["daily"][0] == "unknown"
-    assert found["daily"][1].startswith("it was due 12 min ago and nobody came: is the function (or")
+    assert minutes(found["daily"][1], "it was due {} min ago and nobody came: is the function (or") >= 12
 
 
 def test_a_file_that_is_not_deployed_is_warned_of_and_its_targets_are_unknown(deployed: Deployed) -> None:

@@ -30,6 +30,7 @@ from local.emulators.http_server import LoopbackServer, json_answer
 from local.emulators.journal import PlatformRun
 from shared.config.load import Configuration, load
 from shared.targets import LakeViews
+from tests.support.waiting import PATIENCE_SECONDS
 
 CONFIGURATION = Path(demo.__file__).with_name("demo.toml")
 START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
@@ -89,7 +90,7 @@ def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path) -> None:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         assert not children.exists() or children.read_text() == ""
         running.send_signal(signal.SIGINT)
-        _, complaints = running.communicate(timeout=60)
+        _, complaints = running.communicate(timeout=PATIENCE_SECONDS)
     assert (running.returncode, complaints) == (130, "")
     assert list(tmp_path.iterdir()) == []
 
@@ -134,9 +135,8 @@ def test_a_schedule_starts_a_fabric_refresh_after_ours(clock: FastClock, configu
             fabric.add_item(item)
         place = f"{fabric.url}/workspaces/{views.workspace}/lakehouses/{views.lakehouse}"
         token = tokens.issue(Caller("us", "our app"), FABRIC, timedelta(hours=1))
-        accepted = requests.post(
-            f"{place}/jobs/{LAKE_VIEWS}/instances", headers={"Authorization": f"Bearer {token}"}, timeout=30
-        )
+        url, headers = f"{place}/jobs/{LAKE_VIEWS}/instances", {"Authorization": f"Bearer {token}"}
+        accepted = requests.post(url, headers=headers, timeout=PATIENCE_SECONDS)
         assert accepted.status_code == requests.codes.accepted
         stage.someone_else_starts("stock_lakehouse")
         ours, theirs = runs_of(stage)

@@ -25,7 +25,7 @@ from local.emulators.memory import MemoryStore
 from shared.refresh.ports import Document, StoreDownError
 from tests.support.one_machine import COMMAND
 from tests.support.store_contract import LATER, NOON, VIEW, StoreContract, body
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PLAYED = ("returns", "stock_lakehouse")
 """A target on either cloud."""
@@ -49,7 +49,7 @@ class Demo:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -121,7 +121,7 @@ def test_every_command_works_in_a_second_terminal(tmp_path: Path) -> None:
         assert "there is no target 'nobody'" in demo.do("demo", "do", "file", "nobody")[2]
         assert demo.do("demo", "do", "drop-event")[0] == 0
         demo.process.send_signal(signal.SIGINT)
-        assert demo.process.wait(60) == 0
+        assert demo.process.wait(PATIENCE_SECONDS) == 0
         assert list(demo.folder.iterdir()) == []
     assert any("nothing of it is left" in line for line in demo.shown)
     assert not any("Traceback" in line for line in demo.shown)

@@ -173,8 +173,8 @@ def test_loopback_authority_is_known_to_instance_discovery(entra: Entra, http: r
 
 def test_keys_are_published(entra: Entra, http: requests.Session) -> None:
     """Whoever verifies tokens finds the key where the OpenID configuration says, and tokens verify with it."""
-    configuration = http.get(f"{true_authority(entra)}/v2.0/.well-known/openid-configuration", timeout=5).json()
-    (key,) = http.get(configuration["jwks_uri"], timeout=5).json()["keys"]
+    configuration = http.get(f"{true_authority(entra)}/v2.0/.well-known/openid-configuration", timeout=60).json()
+    (key,) = http.get(configuration["jwks_uri"], timeout=60).json()["keys"]
     token = entra.tokens.issue(SYSTEM_ASSIGNED.caller, FABRIC, timedelta(hours=1))
     claims = jwt.decode(token, jwt.PyJWK(key).key, algorithms=["RS256"], audience=FABRIC)
     assert (claims["oid"], claims["tid"]) == (SYSTEM_ASSIGNED.object_id, entra.tenant_id)
@@ -261,11 +261,11 @@ def test_identity_endpoint_wants_its_header_and_version(entra: Entra, http: requ
     """Who does not know the header of the environment, or speaks another version, gets nothing."""
     url, header = entra.identity_environment["IDENTITY_ENDPOINT"], entra.identity_environment["IDENTITY_HEADER"]
     wanted = {"resource": FABRIC, "api-version": "2019-08-01"}
-    assert http.get(url, params=wanted, timeout=5).status_code == 401
+    assert http.get(url, params=wanted, timeout=60).status_code == 401
     told = {"X-IDENTITY-HEADER": header}
-    assert http.get(url, params={**wanted, "api-version": "2017-09-01"}, headers=told, timeout=5).status_code == 400
-    assert http.get(url, params={**wanted, "resource": "x"}, headers=told, timeout=5).status_code == 500
-    assert http.get(url, params=wanted, headers=told, timeout=5).status_code == 200
+    assert http.get(url, params={**wanted, "api-version": "2017-09-01"}, headers=told, timeout=60).status_code == 400
+    assert http.get(url, params={**wanted, "resource": "x"}, headers=told, timeout=60).status_code == 500
+    assert http.get(url, params=wanted, headers=told, timeout=60).status_code == 200
 
 
 # --- Tokens that are no good -----------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ def test_scripted_throttle(entra: Entra, http: requests.Session) -> None:
         assert app.acquire_token_for_client(SCOPES)["error"] == "temporarily_unavailable"
     assert len(entra.asked) == 1
     entra.faults.add(Throttle(7), "token")
-    refused = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={}, timeout=5)
+    refused = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={}, timeout=60)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
 
 
@@ -405,8 +405,8 @@ def test_scripted_slowness(entra: Entra, http: requests.Session) -> None:
 def test_unknown_paths_are_reported(clock: Clock) -> None:
     """What no identity platform answers is a 404 and is kept, so that a test can say that nothing of it happened."""
     with Entra(clock) as tenant, session_of(tenant) as session:
-        assert session.get(f"{true_authority(tenant)}/oauth2/token", timeout=5).status_code == 404
-        assert session.post(f"{true_authority(tenant)}/discovery/v2.0/keys", timeout=5).status_code == 404
+        assert session.get(f"{true_authority(tenant)}/oauth2/token", timeout=60).status_code == 404
+        assert session.post(f"{true_authority(tenant)}/discovery/v2.0/keys", timeout=60).status_code == 404
         assert tenant.unplanned == (
             f"GET /{tenant.tenant_id}/oauth2/token",
             f"POST /{tenant.tenant_id}/discovery/v2.0/keys",
@@ -416,7 +416,7 @@ def test_unknown_paths_are_reported(clock: Clock) -> None:
 
 def test_grants_that_are_not_offered(entra: Entra, http: requests.Session) -> None:
     """A grant that the tenant does not know is `unsupported_grant_type`."""
-    answer = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={"grant_type": "password"}, timeout=5)
+    answer = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={"grant_type": "password"}, timeout=60)
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
 
 
@@ -455,7 +455,7 @@ def test_device_code(entra: Entra, public: Any) -> None:
 def test_authorization_code_needs_its_verifier_and_redirect(entra: Entra, public: Any, http: requests.Session) -> None:
     """PKCE: whoever has the code alone has nothing; and a code is good once."""
     flow = public.initiate_auth_code_flow(WANTED, redirect_uri="http://localhost:5000", response_mode="form_post")
-    page = http.get(flow["auth_uri"], timeout=5).text
+    page = http.get(flow["auth_uri"], timeout=60).text
     fields = {name: page.split(f'name="{name}" value="')[1].split('"')[0] for name in ("code", "state")}
     stolen = {**flow, "code_verifier": "a" * 64}
     assert public.acquire_token_by_auth_code_flow(stolen, fields)["error_codes"] == [50148]
@@ -472,7 +472,7 @@ def test_an_authorization_without_pkce_is_refused(entra: Entra, public: Any, htt
         "redirect_uri": "http://localhost:5000",
         "scope": WANTED[0],
     }
-    page = http.get(f"{true_authority(entra)}/oauth2/v2.0/authorize", params=query, timeout=5).text
+    page = http.get(f"{true_authority(entra)}/oauth2/v2.0/authorize", params=query, timeout=60).text
     assert 'value="invalid_request"' in page
 
 

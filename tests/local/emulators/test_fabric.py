@@ -295,7 +295,7 @@ def test_job_type_is_decoded(fabric: FabricEmulator, client: Client, http: reque
     """A job type may need percent-encoding, in the path and in the query."""
     client.run(NOTEBOOK, "Default/Job 1")
     url = f"{fabric.url}/workspaces/{WORKSPACE}/items/{NOTEBOOK}/jobs/instances?jobType=Default%2FJob%201"
-    assert http.post(url, timeout=5).status_code == 202
+    assert http.post(url, timeout=60).status_code == 202
     assert [run.resource for run in fabric.journal().entries()] == [f"{WORKSPACE}/{NOTEBOOK}/Default/Job 1"] * 2
 
 
@@ -311,7 +311,7 @@ def test_job_type_is_decoded(fabric: FabricEmulator, client: Client, http: reque
 )
 def test_every_form_of_a_start(fabric: FabricEmulator, http: requests.Session, path: str) -> None:
     """Both forms of the address, of the lakehouse and of the item, start the same job; ids have no case."""
-    assert http.post(f"{fabric.url}/workspaces/{WORKSPACE}/{path}", timeout=5).status_code == 202
+    assert http.post(f"{fabric.url}/workspaces/{WORKSPACE}/{path}", timeout=60).status_code == 202
     assert [run.resource for run in fabric.journal().entries()] == [f"{WORKSPACE}/{LAKEHOUSE}/{LAKE_VIEWS}"]
 
 
@@ -319,7 +319,7 @@ def test_execution_definition(fabric: FabricEmulator, http: requests.Session) ->
     """The lake views' run takes the id of an execution definition, as the guide to the public API shows."""
     body = {"executionData": {"mlvExecutionDefinitionId": DEFINITION}}
     url = f"{fabric.url}/workspaces/{WORKSPACE}/lakehouses/{LAKEHOUSE}/jobs/refreshMaterializedLakeViews/instances"
-    assert http.post(url, json=body, timeout=5).status_code == 202
+    assert http.post(url, json=body, timeout=60).status_code == 202
     assert fabric.journal().entries()[0].resource == resource_name(WORKSPACE, LAKEHOUSE, LAKE_VIEWS, body)
 
 
@@ -338,10 +338,10 @@ def test_location_forms(clock: Clock, tokens: Tokens, http: requests.Session, fo
     """
     with FabricEmulator(clock, tokens.validate, settings=FabricSettings(location_form=form)) as fabric:
         fabric.add_item(ITEMS[0])
-        answer = http.post(f"{fabric.url.removesuffix('/v1')}{JOBS}/{LAKE_VIEWS}/instances", timeout=5)
+        answer = http.post(f"{fabric.url.removesuffix('/v1')}{JOBS}/{LAKE_VIEWS}/instances", timeout=60)
         (run,) = fabric.journal().entries()
         assert answer.headers["Location"] == f"{fabric.url}/workspaces/{WORKSPACE}{path}{run.run_id}"
-        assert http.get(answer.headers["Location"], timeout=5).json()["id"] == run.run_id
+        assert http.get(answer.headers["Location"], timeout=60).json()["id"] == run.run_id
         assert fabric.unplanned == ()
 
 
@@ -441,15 +441,15 @@ def shape_of(answer: requests.Response) -> tuple[set[str], set[str]]:
 def test_answers_have_the_shapes_of_the_wire(fabric: FabricEmulator, http: requests.Session, clock: Clock) -> None:
     """Header names and members of start, poll, cancel and refusal are those of the golden exchanges."""
     jobs = f"{fabric.url}/workspaces/{WORKSPACE}/items/{LAKEHOUSE}/jobs"
-    started = http.post(f"{jobs}/instances?jobType={LAKE_VIEWS}", timeout=5)
+    started = http.post(f"{jobs}/instances?jobType={LAKE_VIEWS}", timeout=60)
     assert shape_of(started) == shape_on_the_wire("start")
     run = started.headers["Location"]
-    assert shape_of(http.get(run, timeout=5)) == shape_on_the_wire("poll_not_started_with_retry_after")
-    assert shape_of(http.get(run, timeout=5)) == shape_on_the_wire("poll_not_started_without_retry_after")
-    assert shape_of(http.post(f"{run}/cancel", timeout=5)) == shape_on_the_wire("cancel")
+    assert shape_of(http.get(run, timeout=60)) == shape_on_the_wire("poll_not_started_with_retry_after")
+    assert shape_of(http.get(run, timeout=60)) == shape_on_the_wire("poll_not_started_without_retry_after")
+    assert shape_of(http.post(f"{run}/cancel", timeout=60)) == shape_on_the_wire("cancel")
     clock.turn(minutes=5)
-    assert shape_of(http.get(run, timeout=5)) == shape_on_the_wire("poll_cancelled")
-    refused = http.post(f"{jobs}/instances?jobType=Nothing", timeout=5)
+    assert shape_of(http.get(run, timeout=60)) == shape_on_the_wire("poll_cancelled")
+    refused = http.post(f"{jobs}/instances?jobType=Nothing", timeout=60)
     assert shape_of(refused) == shape_on_the_wire("error_invalid_job_type")
 
 
@@ -662,9 +662,9 @@ def test_list_keeps_its_place(fabric: FabricEmulator, client: Client, http: requ
     fabric.settings = FabricSettings(page_size=2)
     runs = [client.refresh() for _ in range(4)]
     url = f"{fabric.url}/workspaces/{WORKSPACE}/items/{LAKEHOUSE}/jobs/instances"
-    first = http.get(url, timeout=5).json()
+    first = http.get(url, timeout=60).json()
     client.refresh()
-    second = http.get(url, params={"continuationToken": first["continuationToken"]}, timeout=5).json()
+    second = http.get(url, params={"continuationToken": first["continuationToken"]}, timeout=60).json()
     assert [one["id"] for one in first["value"] + second["value"]] == runs[::-1]
     assert first["continuationUri"].startswith(f"{url}?continuationToken=")
     assert (second["continuationToken"], second["continuationUri"]) == (None, None)
@@ -861,7 +861,7 @@ def test_bad_tokens_stop_in_front(fabric: FabricEmulator, tokens: Tokens, clock:
 
 def test_no_token(fabric: FabricEmulator) -> None:
     """Without a token there is nothing to be had."""
-    answer = requests.get(f"{fabric.url}/workspaces/{WORKSPACE}/items/{LAKEHOUSE}/jobs/instances", timeout=5)
+    answer = requests.get(f"{fabric.url}/workspaces/{WORKSPACE}/items/{LAKEHOUSE}/jobs/instances", timeout=60)
     assert answer.status_code == 401
 
 
@@ -910,7 +910,7 @@ def test_what_the_api_does_not_have(
     method, path, body = asked
     with FabricEmulator(clock, tokens.validate) as fabric:
         fabric.add_item(ITEMS[0])
-        answer = http.request(method, fabric.url.removesuffix("/v1") + path, json=body, timeout=5)
+        answer = http.request(method, fabric.url.removesuffix("/v1") + path, json=body, timeout=60)
         assert answer.status_code == status
         assert answer.json()["errorCode"] == ("NotFound" if status == 404 else "InvalidInput")
         assert len(fabric.unplanned) == 1
@@ -926,7 +926,7 @@ def test_bodies_that_are_no_json(
     with FabricEmulator(clock, tokens.validate) as fabric:
         fabric.add_item(ITEMS[0])
         url = f"{fabric.url.removesuffix('/v1')}{JOBS}/{LAKE_VIEWS}/instances"
-        assert http.post(url, data=body, headers={"Content-Type": content_type}, timeout=5).status_code == 400
+        assert http.post(url, data=body, headers={"Content-Type": content_type}, timeout=60).status_code == 400
         assert len(fabric.unplanned) == 1
 
 
@@ -936,7 +936,7 @@ def test_a_mistake_of_the_script_is_not_passed_over(clock: Clock, tokens: Tokens
     fabric.add_item(ITEMS[0])
     fabric.faults.add(Refuse("NoSuchError"), "list")
     with pytest.raises(RuntimeError, match="NoSuchError"), fabric:
-        assert http.get(f"{fabric.url.removesuffix('/v1')}{JOBS}/instances", timeout=5).status_code == 500
+        assert http.get(f"{fabric.url.removesuffix('/v1')}{JOBS}/instances", timeout=60).status_code == 500
 
 
 # --- The judge itself ------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from local.emulators.aws.lambda_host import Every, Function, Pump, Queue, failed
 from local.emulators.faults import LoseResponse, Slow
 from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, lost
+from tests.support.waiting import PATIENCE_SECONDS
 
 # From https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html; `version-id` is there with versioning only.
 PUBLISHED_EVENT = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
@@ -308,7 +309,7 @@ def test_a_slow_answer_holds_up_nobody(no_world: None) -> None:
         world.client("s3").put_object(Bucket="landing", Key="k", Body=b"")
         assert not slow.done()
         world.__exit__(None, None, None)
-        assert slow.exception(timeout=20) is None
+        assert slow.exception(timeout=PATIENCE_SECONDS) is None
 
 
 def test_the_journals_of_a_world_show_what_is_lost(no_world: None) -> None:
@@ -493,7 +494,7 @@ def visible(world: LocalAws) -> int:
 def test_workers_take_batches_at_the_same_time(world: LocalAws) -> None:
     """Two workers are in the handler at once."""
     together = threading.Barrier(2)
-    function = world.function(lambda *_: together.wait(timeout=20) and None)
+    function = world.function(lambda *_: together.wait(timeout=PATIENCE_SECONDS) and None)
     send(world, "a", "b")
     with world.pump("events", function, batch_size=1, workers=2):
         wait_until(lambda: function.invocations == 2 and not together.n_waiting)
@@ -639,7 +640,7 @@ def test_an_interrupted_process_ends_cleanly(tmp_path: Path) -> None:
             while b"ready" not in (line := process.stdout.readline()):
                 assert line, process.communicate()[1].decode()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
     assert (process.returncode, errors) == (130, b"")

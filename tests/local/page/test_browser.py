@@ -20,9 +20,12 @@ from local.page.document import document, values_of
 from shared.refresh.state import Outcome, Owed, Paused, State
 from tests.support.core import NOON, at
 from tests.support.pages import drawn, line, many
+from tests.support.waiting import PATIENCE_SECONDS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SIZES = {"phone": (360, 740), "desk": (1280, 900), "wall": (2000, 1100)}
+PATIENCE = 1000 * PATIENCE_SECONDS
+"""In milliseconds, as Playwright has it."""
 NOW = 20_000.0
 """Seconds after noon at which these pages are written."""
 
@@ -43,7 +46,7 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -52,6 +55,7 @@ def chromium() -> Iterator[Any]:
 def watched_tab(browser: Any) -> Iterator[Any]:
     """A page of the browser that may say nothing on its console, and ask nobody but where it came from."""
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.set_default_timeout(PATIENCE)
     said: list[str] = []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
@@ -161,6 +165,7 @@ def test_it_is_readable_at_each_size(browser: Any, bundle: str, tmp_path: Path, 
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     width, height = SIZES[size]
     tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    tab.set_default_timeout(PATIENCE)
     tab.goto(write(tmp_path, bundle))
     tab.locator("svg").nth(5).wait_for()
     tab.get_by_role("button").first.click()
@@ -182,7 +187,7 @@ def test_the_served_page_renews_itself(tab: Any, bundle: str) -> None:
             tab.goto(f"http://127.0.0.1:{serving.server_port}/")
             assert tab.locator("#glance tbody tr").count() == 1
             shown += pictures()[1:]
-            tab.locator("#glance tbody tr").nth(2).wait_for(timeout=30_000)
+            tab.locator("#glance tbody tr").nth(2).wait_for()
         finally:
             tab.goto("about:blank")
             serving.shutdown()

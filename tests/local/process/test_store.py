@@ -19,6 +19,7 @@ from shared.refresh.ports import Conflict, Document, StoreDownError
 from shared.targets import Cloud
 from tests.support.core import HandClock
 from tests.support.store_contract import LATER, NOON, OTHER, VIEW, StoreContract, body
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROUNDS = 25
 """Saves of each process in the race of three."""
@@ -141,7 +142,7 @@ def test_of_processes_at_once_none_loses_a_write(path: Path) -> None:
     """Three processes make the file and count up in one record: each save that was told as done is in the sum."""
     racers = [start_python(RACE, path, ROUNDS) for _ in range(3)]
     for racer in racers:
-        _, said = racer.communicate(timeout=60)
+        _, said = racer.communicate(timeout=PATIENCE_SECONDS)
         assert (racer.returncode, said) == (0, "")
     with StateFile(path) as file:
         assert store_in(file).load("counter").body == b"%d" % (3 * ROUNDS)
@@ -171,7 +172,7 @@ os.kill(os.getpid(), 9)
 def test_a_killed_process_leaves_what_it_was_told_is_saved(path: Path, when: str) -> None:
     """... and nothing of a write that it was in: the next process opens the file as if nothing had happened."""
     dying = start_python(DIES, path, when)
-    version, _ = dying.communicate(timeout=60)
+    version, _ = dying.communicate(timeout=PATIENCE_SECONDS)
     assert dying.returncode == -9
     with StateFile(path) as file:
         assert store_in(file).load("view") == Document("view", version, b"told")
@@ -303,7 +304,7 @@ def test_a_disk_that_takes_no_more_bytes_is_a_store_that_is_down(path: Path) -> 
         "except StoreDownError as down:\n    print(type(down).__name__, store.load('view').body)\n"
     )
     child = start_python(code, path)
-    said, errors = child.communicate(timeout=60)
+    said, errors = child.communicate(timeout=PATIENCE_SECONDS)
     assert (said, errors) == ("StoreDownError b'small'\n", "")
     with StateFile(path) as file:
         assert store_in(file).load("view").body == b"small"

@@ -40,6 +40,7 @@ from local.emulators.entra.tokens import ANY_TENANT, Tokens
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.workload import tokens as workload_tokens
 from shared.workload.tokens import CHECKS, FABRIC_APPS, LONGEST_HEADER, Expected, Pair
+from tests.support.waiting import PATIENCE_SECONDS
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 T = int(NOW.timestamp())
@@ -608,13 +609,13 @@ def test_an_unknown_key_id_holds_up_nobody_else(server: KeyServer) -> None:
 
     def slow() -> Answer:
         asked.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_SECONDS)
         return Answer(500)
 
     server.answer = slow
     with ThreadPoolExecutor(1) as pool:
         unknown = pool.submit(keys.find, "unknown")
-        assert asked.wait(10)
+        assert asked.wait(PATIENCE_SECONDS)
         assert keys.find("loopback")
         assert not unknown.done()
         go_on.set()
@@ -715,14 +716,14 @@ def test_keys_come_while_another_thread_asks_for_the_first(server: KeyServer) ->
 
     def slow() -> Answer | None:
         asked.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_SECONDS)
         return good()
 
     server.answer = slow
     keys = Keys(server.url)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(keys.find, "loopback")
-        assert asked.wait(10)
+        assert asked.wait(PATIENCE_SECONDS)
         second = pool.submit(keys.find, "loopback")
         go_on.set()
         assert first.result()
@@ -739,13 +740,13 @@ def test_the_key_server_holds_up_nobody_but_the_call_that_asks(server: KeyServer
 
     def slow() -> Answer:
         asked.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_SECONDS)
         return Answer(500)
 
     server.answer = slow
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(keys.find, "loopback")
-        assert asked.wait(10)
+        assert asked.wait(PATIENCE_SECONDS)
         assert keys.find("loopback")
         assert keys.find("unknown") is None
         assert not asking.done()
