@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import re
+import shutil
 import socket
+import tempfile
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import wraps
+from functools import partial, wraps
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")  # how long an example takes tells how busy the machine is, and nothing of the code
 
+FOLDER = "FOLDER_OF_THE_TEST_SESSION"
+"""The variable that tells all workers of a session where to put what they share (`tests/support/once.py`)."""
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -161,6 +165,9 @@ def pytest_configure(config: pytest.Config) -> None:
         patch.setattr(socket.socket, name, guarded_connect(getattr(socket.socket, name)))
     patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo(socket.getaddrinfo))
     if not hasattr(config, "workerinput"):  # a worker of xdist has it
+        folder = tempfile.mkdtemp(prefix="unstale-tests-")
+        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
+        patch.setenv(FOLDER, folder)
         config.pluginmanager.register(SkipPolicy(list(allowances(ALLOWED_SKIPS.read_text(encoding="utf-8")))))
 
 

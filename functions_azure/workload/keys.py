@@ -188,7 +188,7 @@ def _read_key(entry: dict[str, Any]) -> RSAPublicKey | None:
 
 def _is_strong(key: RSAPublicKey) -> bool:
     exponent = key.public_numbers().e
-    return key.key_size >= LEAST_BITS and LEAST_EXPONENT <= exponent < 2**EXPONENT_BITS and exponent % 2 == 1
+    return key.key_size >= LEAST_BITS and LEAST_EXPONENT <= exponent < 2**EXPONENT_BITS
 
 
 class Gate:

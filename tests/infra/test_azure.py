@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -36,6 +37,7 @@ from shared.targets import BlobCreated, LakeViews, Target
 from shared.workload.api import BODY_LIMIT
 from tests.support.azure_host import SALES, WORKSPACE, function_names
 from tests.support.locks import pins
+from tests.support.once import once
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "azure"
@@ -108,15 +110,30 @@ PLACED = (
 @cache
 def deployed(config: str, parameters: str, group: str = "unstale") -> tuple[dict[str, Any], ...]:
     """All that is deployed for a configuration, with parameters beside the sources."""
-    with TemporaryDirectory() as made:
-        folder = Path(made) / "azure"
+
+    def make(made: Path) -> None:
+        folder = made / "azure"
         shutil.copytree(FOLDER, folder)
         (folder / "default.json").write_text(json.dumps(inputs(load(config))[0]), encoding="utf-8")
         (folder / "test.bicepparam").write_text(
             "using 'main.bicep'\nparam sources = loadJsonContent('default.json').sources\n" + parameters,
             encoding="utf-8",
         )
-        return tuple(predicted(folder, "test.bicepparam", group)["predictedResources"])
+        predicted(folder, "test.bicepparam", group)
+
+    digest = hashlib.sha256(f"{config}\n{parameters}\n{group}".encode()).hexdigest()
+    snapshot = once(f"bicep {digest[:16]}", make) / "azure" / "test.snapshot.json"
+    return tuple(json.loads(snapshot.read_text(encoding="utf-8"))["predictedResources"])
+
+
+def built(file: str) -> dict[str, Any]:
+    """The template that a file of ours becomes."""
+
+    def make(made: Path) -> None:
+        (made / "template.json").write_text(bicep("build", FOLDER / file, "--stdout"), encoding="utf-8")
+
+    found: dict[str, Any] = json.loads((once(f"bicep {file}", make) / "template.json").read_text(encoding="utf-8"))
+    return found
 
 
 def resources(variant: str) -> tuple[dict[str, Any], ...]:
@@ -257,10 +274,10 @@ def test_the_app_is_told_its_cloud_and_only_addresses_that_were_given_by_hand() 
 
 def test_the_template_knows_the_clouds_that_the_code_knows() -> None:
     """As values of one parameter, which is an output, too; the command line is told it with the rest."""
-    built = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))
-    assert built["parameters"]["cloud"]["allowedValues"] == list(CLOUDS)
-    assert built["outputs"]["cloud"]["value"] == "[parameters('cloud')]"
-    named = re.findall(r"export (\w+)=", built["outputs"]["environment"]["value"])
+    template = built("main.bicep")
+    assert template["parameters"]["cloud"]["allowedValues"] == list(CLOUDS)
+    assert template["outputs"]["cloud"]["value"] == "[parameters('cloud')]"
+    named = re.findall(r"export (\w+)=", template["outputs"]["environment"]["value"])
     assert {"UNSTALE_CLOUD", *BY_HAND} <= set(named)
 
 
@@ -280,7 +297,7 @@ def test_the_settings_are_those_that_the_code_reads() -> None:
 
 def test_the_output_for_the_command_line_is_what_it_reads() -> None:
     """Pasted into a shell, it says where the deployment is: each variable of it is read, none holds a secret."""
-    value = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))["outputs"]["environment"]["value"]
+    value = built("main.bicep")["outputs"]["environment"]["value"]
     named = set(re.findall(r"export (\w+)=", value))
     assert named <= asked_for()
     storage = {f"UNSTALE_STORAGE__{kind}ServiceUri" for kind in ("table", "queue", "blob")}
@@ -766,12 +783,12 @@ def passes(resource: dict[str, Any], account: str, kind: str, subject: str) -> b
 
 def test_push_delivers_the_same_events_to_the_function_that_takes_them() -> None:
     """Deployed after publishing, beside the queue: it names a function that the app has, and the queue's kinds."""
-    text = bicep("build", FOLDER / "push.bicep", "--stdout")
-    [push] = [each for each in json.loads(text)["resources"].values() if "eventSubscriptions" in each["type"]]
+    template = built("push.bicep")
+    [push] = [each for each in template["resources"].values() if "eventSubscriptions" in each["type"]]
     [ours, *_] = subscriptions("plain")
     assert push["properties"]["filter"]["isSubjectCaseSensitive"] is ours["filter"]["isSubjectCaseSensitive"]
     kinds = {tuple(each["filter"]["includedEventTypes"]) for each in subscriptions("plain")}
-    listed = re.findall(r"createArray\('(Microsoft\.Storage[^)]*)'\)", text)
+    listed = re.findall(r"createArray\('(Microsoft\.Storage[^)]*)'\)", json.dumps(template))
     assert {tuple(each.split("', '")) for each in listed} == kinds
     for part in ("retryPolicy", "eventDeliverySchema"):
         assert push["properties"][part] == ours[part]
@@ -817,7 +834,7 @@ def test_what_the_page_has_one_type_works_in_that_order() -> None:
     assert first(lines, "az functionapp deploy") < first(lines, "export UNSTALE_STACK=") < first(lines, "unstale check")
     text = PAGE.read_text(encoding="utf-8")
     assert text.index("param operators =") < text.index("$ az deployment group create")
-    outputs = json.loads(bicep("build", FOLDER / "main.bicep", "--stdout"))["outputs"]
+    outputs = built("main.bicep")["outputs"]
     assert set(re.findall(r"properties\.outputs\.(\w+)\.value", text)) <= outputs.keys()
     for command in {
         line.split()[1] for page in (PAGE, FABRIC_PAGE) for line in typed(page) if line.startswith("unstale ")

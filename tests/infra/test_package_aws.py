@@ -24,6 +24,7 @@ from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.config import generation
+from tests.support.once import once
 from tests.support.runtime_api import RuntimeApi
 from tests.support.staged import HERE, command, installed_here, run, runtime, staged
 from tests.support.waiting import PATIENCE_SECONDS
@@ -33,9 +34,9 @@ CONFIG = ROOT / "local" / "demo" / "demo.toml"
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package() -> Path:
     """The staged folder; the zip is beside it."""
-    return staged(tmp_path_factory.mktemp("package") / "aws", CONFIG)
+    return once("package for AWS", lambda folder: staged(folder / "aws", CONFIG)) / "aws"
 
 
 # --- What is in it ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The function app's package, staged once for a test process, and worker processes with it in them.
+"""The function app's package, staged once for a test session, and worker processes with it in them.
 
 A module that wants it imports the fixture: `from tests.azure_worker import one_package  # noqa: F401`.
 """
@@ -11,30 +11,25 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 from infra.packaging.azure import SITE_PACKAGES
+from tests.support.once import once
 from tests.support.staged import command, staged_azure
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "unstale.example.toml"
 DRIVER = Path(__file__).with_name("functions_worker.py")
 
 
 @pytest.fixture(name="package", scope="session")
-def one_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_package() -> Path:
     """The staged folder; the zip is beside it."""
     pytest.importorskip("azure_functions_runtime", reason="the worker library needs Python 3.13")
-    return _staged(tmp_path_factory.getbasetemp())
-
-
-@cache
-def _staged(folder: Path) -> Path:
-    """Once, although each module that imports the fixture has one of its own."""
-    return staged_azure(folder / "staged" / "azure", ROOT / "unstale.example.toml")
+    return once("package for Azure", lambda folder: staged_azure(folder / "azure", EXAMPLE)) / "azure"
 
 
 PATIENCE = 10.0
