@@ -329,6 +329,26 @@ LOOK_MUTANTS = (
         looking:
         ~ ends_at = self._clock.monotonic() + LOOK_TIME.total_seconds() => ends_at = float("inf")
         """),
+    LookMutant("neither asked nor full", sentences.asked_starts_at_once, """
+        engine:
+        ~ if action.full or _owed(snapshot.state).asked: => if action.full:
+        """),
+    LookMutant("... nor full", sentences.asked_starts_at_once, """
+        engine:
+        ~ if action.full or _owed(snapshot.state).asked: => if _owed(snapshot.state).asked:
+        """),
+    LookMutant("one that is overdue by two minutes is not looked at", sentences.overdue_starts_at_once, """
+        engine:
+        ~ return since is not None and snapshot.now - since <= decide.OVERDUE => return since is not None
+        """),
+    LookMutant("... counted from when it was known and possible", sentences.overdue_starts_at_once, """
+        decide:
+        ~ return max(at, state.startable_since or at) => return at
+        """),
+    LookMutant("a tick does what needs no look first", sentences.a_tick_in_its_order, """
+        sweep:
+        ~ self._reconcile(key, errors, may_look=False) => self._reconcile(key, errors)
+        """),
     # --- 8. The ratio ------------------------------------------------------------------------------------------------
     LookMutant("a throttled look doubles the interval of its group", sentences.throttled_looks, """
         rhythm:

@@ -13,13 +13,15 @@ from msgspec.structs import replace
 
 from local.emulators.memory import MemoryStore
 from shared.refresh.inputs import Proven
-from shared.refresh.state import Blocked, Owed, Paused, State
+from shared.refresh.ports import Started
+from shared.refresh.state import Blocked, Owed, Paused, Situation, State
 from shared.sources.groups import DeltaTable, GlueDatabase, SourceTable
 from shared.sources.memory import DeltaVersion, GroupRecord, IcebergVersion, SourceMemory, write_group
 from shared.sources.ports import NEVER, Known, Observation, Seen, ViewSeen
 from shared.targets import GlueView, ItemJob, LakeViews, OneLakeChanged, Target
 from tests.simulation.core import Core
-from tests.support.core import GLUE, NOON, POLICY, HandClock, ScriptedPlatform, at, seconds
+from tests.support.core import GLUE, NOON, POLICY, HandClock, ScriptedPlatform, a_run, a_target, at, seconds
+from tests.support.looks import LookStage
 from tests.support.sources import (
     DENIED,
     THROTTLED,
@@ -342,3 +344,47 @@ def throttled_by_the_rest_catalog(core: Core) -> list[str]:
         ended=catalog.names().count("load_table") == 1,
         no_problem=not any(observed.problem for observed in seen.sources.values()),
     )
+
+
+# --- The loop that starts --------------------------------------------------------------------------------------------
+
+
+def _looks_before(core: Core, *, after: float = 60, startable: float = -10, **owed: Any) -> bool:
+    """Whether a look comes before a start of what was owed a minute before noon."""
+    stage = LookStage(make=core.engine.Engine)
+    stage.at(after)
+    stage.put(State(owed=Owed(at(-60), at(-30), **owed), wake_at=NOON, startable_since=at(startable)))
+    stage.engine.reconcile(stage.target())
+    return bool(stage.looks.looked_before)
+
+
+def asked_starts_at_once(core: Core) -> list[str]:
+    """Rule 7: a look comes before a start that nobody asked for, once."""
+    return _say(
+        of_an_event=_looks_before(core),
+        asked=not _looks_before(core, asked=True),
+        full=not _looks_before(core, full=True),
+    )
+
+
+def overdue_starts_at_once(core: Core) -> list[str]:
+    """Rule 7: two minutes after it was known and possible a start is not looked at any more."""
+    return _say(
+        in_time=_looks_before(core, after=110),
+        late=not _looks_before(core, after=121),
+        counted_from_when_it_was_possible=_looks_before(core, after=1000, startable=900),
+    )
+
+
+def a_tick_in_its_order(core: Core) -> list[str]:
+    """Rule 7: a tick does what needs no look first: a look takes three seconds, and polls would wait for it."""
+    names = ("a", "b", "polled")
+    stage = LookStage(*(a_target(name, identity=name) for name in names), make=core.engine.Engine)
+    stage.platform.answers["start"] = [Started("r1"), Started("r2")]
+    for name in names[:2]:
+        stage.put(State(owed=Owed(at(-60), at(-30)), wake_at=NOON, startable_since=at(-10)), name)
+    stage.put(State(run=a_run(Situation.RUNNING, next_look_at=at(1)), wake_at=at(1)), "polled")
+    stage.plan()
+    stage.at(60)
+    core.sweep.Sweep(stage.engine).tick()
+    return _say(polled_first=stage.calls() == ["get", "start", "start"], looked=stage.looks.looked_before == ["a", "b"])

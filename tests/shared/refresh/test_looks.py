@@ -2,70 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from shared.refresh import records
 from shared.refresh.engine import Engine
-from shared.refresh.inputs import Input, Proven, Reported, Signalled
+from shared.refresh.inputs import Proven, Reported, Signalled
 from shared.refresh.ports import Phase, Started
 from shared.refresh.state import Blocked, Deployment, Edition, Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep
 from shared.targets import Cloud, Target
-from tests.support.core import NOON, ScriptedPlatform, Stage, a_run, a_target, at, in_situation, report
+from tests.support.core import NOON, Stage, a_run, a_target, at, in_situation, report
+from tests.support.looks import LookStage
 
 GROUP = records.group_key("glue-database", "1", "sales")
 OWED = Owed(at(-60), at(-30), reasons=("event",))
-
-
-class ScriptedLooks:
-    """What looks at sources, as a test says."""
-
-    def __init__(self) -> None:
-        self.found: Any = None
-        self.enrolled: list[str] = []
-        self.looked_before: list[str] = []
-        self.looked_at: list[str] = []
-        self.failures: list[Exception] = []
-        self.editions: set[int] = set()
-
-    def enrol(self, target: Target, edition: int) -> None:
-        """Keep who was."""
-        self.editions.add(edition)
-        self.enrolled.append(target.name)
-
-    def look_at(self, keys: Sequence[str], is_over: Callable[[], bool], edition: int) -> list[Exception]:
-        """Keep what was."""
-        self.editions.add(edition)
-        self.looked_at += [key for key in keys if not is_over()]
-        return self.failures
-
-    def read_by(self, target: Target, claimed_at: datetime) -> dict[str, str]:
-        """Some version of a source."""
-        return {f"{target.name}'s source": f"as of {claimed_at:%H:%M:%S}"}
-
-    def before_start(self, target: Target, state: State) -> Input | None:
-        """As the test says."""
-        assert state.owed
-        self.looked_before.append(target.name)
-        if isinstance(self.found, Exception):
-            raise self.found
-        return self.found
-
-
-class LookStage(Stage):
-    """A stage on which looks are scripted."""
-
-    def __init__(self, *targets: Target, ends_at: float = 1e9) -> None:
-        platform = ScriptedPlatform(start=[Started("r1")], get=[report(Phase.ACTIVE)])
-        super().__init__(*targets, platform=platform, ends_at=ends_at)
-        self.looks = ScriptedLooks()
-        self.world = replace(self.world, looks=lambda _targets, _reconcile: self.looks)
-        self.engine = Engine(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
 
 
 @pytest.fixture
