@@ -19,13 +19,16 @@ from urllib.parse import urlsplit
 
 from functions_azure import settings as variables
 from functions_azure.clouds import CLOUDS
+from functions_azure.dead_letters import DeadLetters
 from functions_azure.settings import Settings, SettingsError
+from functions_azure.wiring import Parts
 from infra.parameters.azure import Filter, directories_for, filters_for
 from local import azure_login
 from local.checks import fabric
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
 from shared.config.load import Configuration
+from shared.refresh.ports import StoreDownError
 from shared.targets import BlobCreated, Cloud, OneLakeChanged, Target
 
 SUBSCRIPTIONS, RESOURCES, STORAGE, EVENT_GRID, ROLES, WEB = (
@@ -189,6 +192,7 @@ def _deployment(
     if here.well:
         account = azure.account(name)
         yield from (_try(each, partial(look, azure, account, each)) for each, look in _PARTS.items())
+        yield _dead_letters(Parts(found, lambda: configuration, azure_login.storage(environ)))
         yield from _app_findings(azure, account, _functions(environ))
     else:
         account = ""
@@ -199,6 +203,18 @@ def account_of(found: Settings) -> str:
     """The account's name: the first label of its host, or what the connection string says."""
     named = re.search(r"(?:^|;)AccountName=([^;]+)", found.storage)
     return named[1] if named else (urlsplit(found.table_url).hostname or "").partition(".")[0]
+
+
+def _dead_letters(parts: Parts) -> Finding:
+    """Count what nobody could read, as `status` does: in the poison queues and in the container."""
+    what = "dead letters"
+    try:
+        count = sum(summary.count for summary in DeadLetters(parts.clients).summaries())
+    except StoreDownError as down:
+        cure = "be one of the parameter operators, as for unstale status: docs/azure.md"
+        return Finding(what, f"could not look: {down}", cure, known=False)
+    cure = "unstale redrive --dry-run says why; once the cause is mended: unstale redrive" if count else ""
+    return Finding(what, f"{count}", cure)
 
 
 def _queues(azure: Azure, account: str, what: str) -> Finding:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
+from azure.storage.queue import QueueClient
 from microsoft_fabric_api.client import FabricClient
 
 from functions_azure import settings as variables
@@ -121,6 +122,7 @@ def test_what_the_template_deploys_is_in_order(cloud: Cloud) -> None:
         "queues",
         "state table",
         "dead-letter container",
+        "dead letters",
         "function app",
         "roles of the app",
         "system topic of contosolake",
@@ -128,6 +130,19 @@ def test_what_the_template_deploys_is_in_order(cloud: Cloud) -> None:
         "roles of the topic of contosolake",
     ]
     assert "managed-identity, service-principal, user (since 2026-06" in found["identities for sales"]["found"]
+
+
+def test_dead_letters_count(cloud: Cloud, account: Account) -> None:
+    """Signals may be among them, so all is not well; what cannot be counted is not known."""
+    dead = QueueClient.from_connection_string(account.connection_string, variables.EVENTS_QUEUE + variables.POISON)
+    dead.send_message("what nobody can read")
+    found = cloud.finds()["dead letters"]
+    assert (found["well"], found["found"]) == (False, "1")
+    assert "unstale redrive" in found["cure"]
+    dead.delete_queue()
+    found = cloud.finds()["dead letters"]
+    assert not found["well"]
+    assert found["found"].startswith("could not look: ")
 
 
 @pytest.mark.parametrize("refused", ["token", "subscriptions"])
