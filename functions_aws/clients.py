@@ -103,6 +103,11 @@ class Clients:
         return self._client("sqs", PATIENT)
 
     @cached_property
+    def s3(self) -> Any:
+        """S3, where a bucket holds an excerpt of the records."""
+        return self._client("s3", PATIENT)
+
+    @cached_property
     def cloudwatch(self) -> Any:
         """The client for figures of queues, which only the command asks for."""
         return self._client("cloudwatch", PATIENT)

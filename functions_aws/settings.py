@@ -39,6 +39,8 @@ class Settings(Value, frozen=True):
     """The dimension `service` of all metrics: the stack's name, where the template sets it."""
     fingerprint: str = ""
     """Digest of the configuration that the rules were made from; empty where nobody deployed them."""
+    page_bucket: str = ""
+    """Name of the bucket that ticks write an excerpt of the records to; empty where they write none."""
     region: str = ""
     """The Region of all calls; empty where the SDK is to find it by itself."""
 
@@ -53,6 +55,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         events_queue_url=environ.get("UNSTALE_EVENTS_QUEUE_URL", ""),
         service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
         fingerprint=environ.get("UNSTALE_CONFIG_FINGERPRINT", ""),
+        page_bucket=environ.get("UNSTALE_PAGE_BUCKET", ""),
         region=environ.get("AWS_REGION", ""),
     )
 

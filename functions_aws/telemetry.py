@@ -52,6 +52,7 @@ LEVELS: Mapping[str, str] = {
     "not told": "warning",
     "outcome not sent": "warning",
     "outcome refused": "warning",
+    "excerpt not written": "warning",
 }
 """Levels of the log by what happened; everything else is `info`. Warnings are what the dashboard's list shows."""
 

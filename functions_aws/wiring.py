@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from functions_aws import settings
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
+from functions_aws.page import PageBucket
 from functions_aws.platform import Platform
 from functions_aws.settings import Settings, SettingsError
 from functions_aws.shell import Shell
@@ -30,6 +31,7 @@ from shared.outcomes.sending import Office, Sending
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.excerpt import Excerpts
 from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
 from shared.sources.standing import source_statuses
@@ -85,15 +87,20 @@ def world(
 ) -> Ports:
     """Make the ports of the engine. None of them has been called yet, so nothing is connected."""
     store, waker = Store(clients, found.table), Waker(clients, found.queue_url)
-    return ports(
+    clock = clock or SystemClock()
+    made = ports(
         store,
         waker,
         clients=clients,
         emit=emit,
-        clock=clock or SystemClock(),
+        clock=clock,
         redactor=redactor,
         service=found.service,
     )
+    if not found.page_bucket:
+        return made
+    place = PageBucket(clients, found.page_bucket)
+    return replace(made, excerpt=Excerpts(store, place, clock, emit, source_statuses))
 
 
 def ports(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from functions_azure.sessions import session
-from functions_azure.settings import SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
+from functions_azure.settings import PAGE_BLOB, SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
 from shared.redaction import plain
 from shared.refresh.ports import Conflict, StoreDownError
 
@@ -140,12 +140,20 @@ class Clients:
     @cached_property
     def sign_in(self) -> BlobClient:
         """The container that keeps a signed-in user's tokens."""
+        return self._blob(SIGN_IN_CONTAINER, SIGN_IN_BLOB)
+
+    @cached_property
+    def page(self) -> BlobClient:
+        """The blob that holds an excerpt of the records."""
+        return self._blob(self._settings.page_container, PAGE_BLOB)
+
+    def _blob(self, container: str, name: str) -> BlobClient:
+        """The blob of that name in a container."""
         from azure.storage.blob import BlobClient
 
-        place = (SIGN_IN_CONTAINER, SIGN_IN_BLOB)
         if self._settings.storage:
-            return BlobClient.from_connection_string(self._settings.storage, *place, **self._common())
-        return BlobClient(self._settings.blob_url, *place, credential=self._credential(), **self._common())
+            return BlobClient.from_connection_string(self._settings.storage, container, name, **self._common())
+        return BlobClient(self._settings.blob_url, container, name, credential=self._credential(), **self._common())
 
     def _common(self) -> dict[str, Any]:
         return {"retry_total": 0, "transport": self._transport}

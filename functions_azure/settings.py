@@ -28,6 +28,8 @@ SIGN_IN_CONTAINER, SIGN_IN_BLOB, SIGN_IN_KEY = "sign-in", "user", "sign-in"
 """Where the token cache of a signed-in user is kept, and the name of the Key Vault's key that opens it."""
 POISON = "-poison"
 """The suffix that the host appends to the name of a queue for the messages that it gives up."""
+PAGE_BLOB = "page.json"
+"""Name of the blob that holds an excerpt of the records, in the container that UNSTALE_PAGE_CONTAINER names."""
 UNDELIVERED = "dead-letters"
 """The container for events that Event Grid could not deliver."""
 
@@ -69,6 +71,8 @@ class Settings(Value, frozen=True):
     """The account's queue service: events, wakes, dead letters."""
     blob_url: str = ""
     """The account's blob service: what Event Grid could not deliver, a sealed sign-in. Empty where neither is read."""
+    page_container: str = ""
+    """Name of the account's container that ticks write an excerpt of the records to; empty where they write none."""
     storage_client_id: str = ""
     """Client id of the user-assigned identity that opens storage; empty for the system-assigned one."""
     cloud: AzureCloud = PUBLIC
@@ -117,6 +121,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         table_url="" if storage else _endpoint(environ, f"{STORAGE}__tableServiceUri"),
         queue_url="" if storage else _endpoint(environ, f"{STORAGE}__queueServiceUri"),
         blob_url="" if storage else endpoint(environ, f"{STORAGE}__blobServiceUri"),
+        page_container=environ.get("UNSTALE_PAGE_CONTAINER", ""),
     )
 
 

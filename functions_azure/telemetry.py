@@ -30,6 +30,7 @@ LEVELS: Mapping[str, int] = {
     "not told": logging.WARNING,
     "outcome not sent": logging.WARNING,
     "outcome refused": logging.WARNING,
+    "excerpt not written": logging.WARNING,
 }
 
 QUIET = ("azure.core.pipeline.policies.http_logging_policy", "urllib3.connectionpool")

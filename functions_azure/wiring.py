@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
+from functions_azure.page import PageBlob
 from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import session
 from functions_azure.settings import Settings
@@ -42,6 +43,7 @@ from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.excerpt import Excerpts
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
@@ -197,9 +199,12 @@ def world(
     """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
     clock = clock or SystemClock()
     store, waker = Store(parts.clients, clock.now, deadline), Waker(parts.clients, deadline)
-    return ports(
+    made = ports(
         store, waker, found=found, configuration=configuration, parts=parts, emit=emit, clock=clock, deadline=deadline
     )
+    if not found.page_container:
+        return made
+    return replace(made, excerpt=Excerpts(store, PageBlob(parts.clients, deadline), clock, emit, source_statuses))
 
 
 def ports(

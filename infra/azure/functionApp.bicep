@@ -35,6 +35,8 @@ param cloud string
 param addresses { UNSTALE_AUTHORITY: string, UNSTALE_FABRIC_URL: string, UNSTALE_ONELAKE_URL: string }
 @description('Whether Event Grid calls the function itself, beside the queue (push.bicep).')
 param push bool
+@description('Container that ticks write what the page shows into; null for none.')
+param pageContainer string?
 @description('Subnet through which the app calls; null for none.')
 param subnetId string?
 @description('Where the key of a signed-in user is; null for other identities.')
@@ -135,7 +137,8 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       fabricSettings,
       workloadSettings,
       streamSettings,
-      pushSettings
+      pushSettings,
+      pageSettings
     )
   }
 }
@@ -204,6 +207,9 @@ var streamSettings = stream == null
 
 // The function that Event Grid calls is there only where it is to be called.
 var pushSettings = push ? { UNSTALE_PUSH: 'true' } : {}
+
+// It is in reach of the host's role already.
+var pageSettings = pageContainer == null ? {} : { UNSTALE_PAGE_CONTAINER: pageContainer! }
 
 @description('Name of the app.')
 output appName string = app.name

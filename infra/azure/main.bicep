@@ -4,6 +4,7 @@ import {
   customerManagedKeyType
   fabricType
   operatorType
+  pageType
   placementType
   sourceType
   streamType
@@ -65,6 +66,9 @@ param alertEmail string = ''
 @description('Who may use the command line on this deployment: keys open nothing, and an owner reads no data.')
 param operators operatorType[] = []
 
+@description('Makes a container into which a tick writes, every five minutes, what `unstale page` shows, and names who may read that without the table; null for none.')
+param page pageType?
+
 @description('Days that the log is kept.')
 @minValue(30)
 @maxValue(730)
@@ -98,6 +102,7 @@ var eventsQueue = 'unstale-events'
 var eventHubName = 'unstale-events'
 var deadLetterContainer = 'dead-letters'
 var packageContainer = 'package'
+var pageContainer = 'page'
 var signInContainer = 'sign-in'
 var signInKey = 'sign-in'
 
@@ -136,6 +141,7 @@ module storage 'storage.bicep' = {
     eventsQueue: eventsQueue
     deadLetterContainer: deadLetterContainer
     packageContainer: packageContainer
+    pageContainer: page == null ? null : pageContainer
     location: location
     workspaceId: monitoring.outputs.workspaceId
     encryption: customerManagedKey == null
@@ -199,6 +205,8 @@ module roles 'roles.bicep' = {
     eventHubNamespaceName: stream.kind == 'own' ? uniqueName : null
     clientSecret: fabric.kind == 'service-principal' ? fabric.?secret : null
     operators: operators
+    pageContainer: pageContainer
+    pageReaders: page.?readers ?? []
     signIn: fabric.kind == 'user' ? { vault: storageName, key: signInKey, container: signInContainer } : null
   }
   dependsOn: [storage, eventHub, monitoring, userSignIn]
@@ -246,6 +254,7 @@ module functionApp 'functionApp.bicep' = {
     cloud: cloud
     addresses: addresses
     push: push
+    pageContainer: page == null ? null : pageContainer
     subnetId: fabric.kind == 'user' ? vaultAccess.?subnetId : null
     keyVaultUrl: fabric.kind == 'user' ? userSignIn!.outputs.vaultUrl : null
     workload: workload
@@ -301,6 +310,7 @@ output environment string = join(
     'export UNSTALE_CLIENT_ID=${fabric.kind == 'managed-identity' ? identity.properties.clientId : fabric.clientId}'
     'export UNSTALE_TENANT_ID=${fabric.kind == 'managed-identity' ? tenant().tenantId : fabric.tenantId}'
     'export UNSTALE_PUSH=${push ? 'true' : ''}'
+    'export UNSTALE_PAGE_CONTAINER=${page == null ? '' : pageContainer}'
     'export UNSTALE_KEY_VAULT_URL=${fabric.kind == 'user' ? userSignIn!.outputs.vaultUrl : ''}'
     'export UNSTALE_EVENTS__fullyQualifiedNamespace=${stream.kind == 'own' ? eventHub!.outputs.fullyQualifiedNamespace : stream.kind == 'eventstream' ? stream.fullyQualifiedNamespace : ''}'
   ],

@@ -27,6 +27,10 @@ param eventHubName string
 param clientSecret keyVaultSecretType?
 @description('Who may use the command line on this deployment.')
 param operators operatorType[]
+@description('Container for what the page shows.')
+param pageContainer string
+@description('Who may read the page\'s data, and nothing else of the account.')
+param pageReaders operatorType[]
 @description('Vault, key and container of a signed-in user; null for other identities.')
 param signIn {
   vault: string
@@ -37,6 +41,7 @@ param signIn {
 // https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 var roles = {
   storageBlobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+  storageBlobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
   storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
   storageQueueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   storageQueueDataMessageSender: 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
@@ -61,6 +66,10 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
 
     resource packages 'containers' existing = {
       name: packageContainer
+    }
+
+    resource pages 'containers' existing = if (!empty(pageReaders)) {
+      name: pageContainer
     }
 
     resource signIns 'containers' existing = if (signIn != null) {
@@ -299,6 +308,19 @@ resource returns 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
         'Microsoft.Authorization/roleDefinitions',
         roles.storageBlobDataContributor
       )
+    }
+  }
+]
+
+// Whoever may see the page alone reads what ticks write for it.
+resource readsPage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for reader in pageReaders: {
+    name: guid(account::blobs::pages.id, reader.principalId, roles.storageBlobDataReader)
+    scope: account::blobs::pages
+    properties: {
+      principalId: reader.principalId
+      principalType: reader.principalType
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
     }
   }
 ]

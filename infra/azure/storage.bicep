@@ -13,6 +13,8 @@ param eventsQueue string
 param deadLetterContainer string
 @description('Container for the package of the function app.')
 param packageContainer string
+@description('Container for what the page shows; null for none.')
+param pageContainer string?
 @description('Log Analytics workspace that is told of messages put and deleted.')
 param workspaceId string
 @description('The key that encrypts the account, and as whom the account uses it; null for Microsoft\'s own key.')
@@ -77,7 +79,7 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
     name: 'default'
 
     resource containers 'containers' = [
-      for container in [deadLetterContainer, packageContainer]: {
+      for container in concat([deadLetterContainer, packageContainer], pageContainer == null ? [] : [pageContainer!]): {
         name: container
         properties: {
           publicAccess: 'None'

@@ -112,6 +112,13 @@ type operatorType = {
 }
 
 @export()
+@description('Who may see the page without reading the table.')
+type pageType = {
+  @description('Who may read what ticks write for the page, and nothing else of the account.')
+  readers: operatorType[]
+}
+
+@export()
 @description('A secret in a Key Vault of this resource group.')
 type keyVaultSecretType = {
   @description('Name of the vault.')

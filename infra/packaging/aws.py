@@ -39,6 +39,7 @@ OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
             "StopMaterializedViewRefreshTaskRun",
         }
     ),
+    "s3": frozenset({"PutObject"}),
     "s3tables": frozenset({"GetTableMetadataLocation", "ListTables"}),
     "secretsmanager": frozenset({"GetSecretValue"}),
     "sns": frozenset({"Publish"}),
@@ -128,6 +129,8 @@ def trim_model(model: Mapping[str, Any], operations: Iterable[str]) -> dict[str,
         open_shapes.update(set(_shapes(reached[name])) - reached.keys())
     shapes = {name: reached[name] for name in sorted(reached)}
     found: dict[str, Any] = _undocumented({**model, "operations": kept, "shapes": shapes})
+    for parameter in found.get("clientContextParams", {}).values():
+        parameter["documentation"] = ""  # botocore.model.ServiceModel.client_context_parameters reads these texts
     return found
 
 

@@ -14,11 +14,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from local.cli import stack
 from local.cli.errors import NotWellError, UsageError
+from local.cli.excerpt import read_blob, read_object
 from shared.config.load import Configuration, load
 from shared.inbound.dead_letters import DeadLetterSummary
 from shared.refresh.edition import COMMAND
@@ -84,6 +86,8 @@ class Side:
     """Reads the dead letters of this cloud."""
     backlogs: Callable[[datetime], Sequence[Backlog]]
     """Reads which messages wait in this cloud, and for how long."""
+    excerpt: Callable[[], bytes] | None = None
+    """Reads the excerpt of the records that ticks write for readers who may not read the table; None where none do."""
 
 
 def each_side(
@@ -180,7 +184,8 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     here = world(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
     waiting = Backlogs(clients, settings.events_queue_url, settings.queue_url)
-    return Side(Cloud.AWS, _engine(configuration, here), here, dead.summaries, waiting.read)
+    page = partial(read_object, clients, settings.page_bucket) if settings.page_bucket else None
+    return Side(Cloud.AWS, _engine(configuration, here), here, dead.summaries, waiting.read, page)
 
 
 def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
@@ -194,7 +199,8 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
     here = world(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
-    return Side(Cloud.AZURE, _engine(configuration, here), here, dead.summaries, Backlogs(parts.clients).read)
+    page = partial(read_blob, parts.clients) if settings.page_container else None
+    return Side(Cloud.AZURE, _engine(configuration, here), here, dead.summaries, Backlogs(parts.clients).read, page)
 
 
 def _engine(configuration: Configuration, ports: Ports) -> Engine:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,22 +16,31 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import MsgspecError, structs
+
 from local.cli.deployment import PLACES, Side, each_side, read_config
 from local.cli.errors import NotWellError, UsageError
 from local.cli.status import Look, look
 from local.page.document import chart_bundle, document, values_of
 from local.page.picture import Picture, picture, unread
 from shared.endpoints import is_loopback
-from shared.refresh.evidence import Evidence
+from shared.refresh.evidence import Evidence, Liveness
+from shared.refresh.excerpt import EVERY, Excerpt, read_excerpt
+from shared.refresh.ports import StoreDownError
 from shared.refresh.records import read_ended
+from shared.refresh.state import State
 from shared.refresh.status import unknown
+from shared.times import span
 from shared.version import VERSION
 
 LINES = 1000
 """Of each target's history: as many as one page of DynamoDB's answer holds."""
 
-Reading = tuple[Look, list[Picture]]
-"""What one cloud says: its records, and the picture of each of its targets."""
+OVERDUE = 3 * EVERY
+"""An excerpt older than this is no picture of now: no tick has written the next one."""
+
+Reading = tuple[Look, list[Picture], str]
+"""What one cloud says: its records, the picture of each of its targets, and what to know of how that was read."""
 
 
 def write(path: Path, into: Path) -> None:
@@ -115,26 +126,73 @@ def _read(path: Path, *, renewed: bool = False) -> dict[str, Any]:
     """The values of the page. A cloud that is away does not hide the other: its targets are unknown, and why."""
     configuration = read_config(path)
     seen, away = each_side(configuration, path, read_side)
-    found = {each.status.name: each for _, pictures in seen for each in pictures}
+    found = {each.status.name: each for _, pictures, _ in seen for each in pictures}
     missing = [target for target in configuration.targets if target.name not in found]
     pictures = [*found.values(), *(unread(unknown(t, str(away[t.cloud])), t.policy.objective) for t in missing)]
-    doubts = [warning for one, _ in seen for warning in one.warnings]
+    doubts = [warning for one, _, _ in seen for warning in one.warnings]
+    doubts += [doubt for _, _, doubt in seen if doubt]
     doubts += [f"{PLACES[cloud]}: {failure}" for cloud, failure in away.items()]
-    doubts += _dead_letters([one for one, _ in seen])
-    return values_of(pictures, doubts, seen[0][0].side.world.clock.now(), renewed=renewed)
+    doubts += _dead_letters([one for one, _, _ in seen])
+    now = max(one.side.world.clock.now() for one, _, _ in seen)
+    return values_of(pictures, doubts, now, renewed=renewed)
 
 
 def read_side(side: Side) -> Reading:
-    """The records and the history of one cloud."""
-    one = look(side)
-    dead = sum(summary.count for summary in one.summaries)
-    return one, [_picture(side, evidence) for evidence in one.evidence(dead)]
+    """The records and the history of one cloud; an excerpt of them where the store does not let the reader in."""
+    try:
+        one = look(side)
+        dead = sum(summary.count for summary in one.summaries)
+        return one, [_picture(side, evidence) for evidence in one.evidence(dead)], ""
+    except StoreDownError as down:
+        if side.excerpt is None:
+            raise
+        return _from_excerpt(side, _read_excerpt(side.excerpt, down), str(down))
 
 
 def _picture(side: Side, evidence: Evidence) -> Picture:
     """The picture of one target, by all the history that one answer holds."""
     lines = [read_ended(body) for body in side.world.store.history(evidence.target.key, LINES)]
     return picture(evidence, lines)
+
+
+# --- What a tick wrote for readers who may not read the store --------------------------------------------------------
+
+
+def _read_excerpt(read: Callable[[], bytes], down: StoreDownError) -> Excerpt:
+    """The excerpt. Raises `StoreDownError` where the reader may not read that either, or there is none yet."""
+    try:
+        return read_excerpt(read())
+    except (StoreDownError, MsgspecError) as failure:
+        raise StoreDownError(f"{down}; and of what ticks write for the page: {failure}") from failure
+
+
+def _from_excerpt(side: Side, found: Excerpt, why: str) -> Reading:
+    """What an excerpt says: as of its moment, or as of now where the next one should long have come."""
+    now = side.world.clock.now()
+    at = found.at if now - found.at < OVERDUE else now
+    side = replace(side, world=structs.replace(side.world, clock=StoppedClock(at)))
+    states = [found.states.get(key, State()) for key in side.engine.targets]
+    liveness = Liveness(is_asked=True, ticked_at=found.deployment.ticked_at)
+    one = Look(side, (), found.deployment, states, found.sources, liveness, found.identities)
+    pictures = [picture(each, found.history.get(each.target.key, ())) for each in one.evidence(0)]
+    wrote = f"{PLACES[side.cloud]}: as a tick wrote it down {span(now - found.at)} ago, without queues and dead letters"
+    return one, pictures, f"{wrote}, because {why}"
+
+
+class StoppedClock:
+    """A clock that stands at one moment: `shared.refresh.ports.Clock`."""
+
+    def __init__(self, at: datetime) -> None:
+        """The moment."""
+        self._at = at
+
+    def now(self) -> datetime:
+        """Always the moment."""
+        return self._at
+
+    def monotonic(self) -> float:
+        """The same, in seconds."""
+        return self._at.timestamp()
 
 
 def _dead_letters(seen: list[Look]) -> list[str]:

@@ -152,7 +152,8 @@ def _outputs_of_aws(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     except BotoCoreError as error:
         raise UsageError(f"cannot read the outputs of stack {name}: {plain(str(error))}") from error
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
-    return {"AWS_REGION": region, **_variables(name, outputs.get("Environment"))}
+    page = _variables(name, outputs["PageEnvironment"]) if "PageEnvironment" in outputs else {}
+    return {"AWS_REGION": region, **_variables(name, outputs.get("Environment")), **page}
 
 
 # --- Azure -----------------------------------------------------------------------------------------------------------

@@ -89,7 +89,8 @@ class Ports(Value, frozen=True):
 
     `looks` makes what looks at the sources of some targets; without it nothing is looked at. `outcomes` makes what
     sends outcome events to some destinations; without it none are recorded. `pause(most)` stands still for a random
-    part of that time, so that workers that met over one record do not meet again.
+    part of that time, so that workers that met over one record do not meet again. `excerpt` writes an excerpt of the
+    records at the end of a tick where one is due, and must not raise; without it none is written.
     """
 
     cloud: Cloud
@@ -102,6 +103,7 @@ class Ports(Value, frozen=True):
     looks: Callable[[Mapping[str, Target], Reconcile], Looks] | None = None
     outcomes: Callable[[Package], Outcomes] | None = None
     pause: Pause = lambda _most: None
+    excerpt: Callable[[Sequence[Target], Callable[[], bool]], None] | None = None
 
 
 class About(Value, frozen=True):

@@ -342,6 +342,8 @@ class Deployment(Value, frozen=True):
     """Until when each identity must send nothing."""
     version: str = ""
     """The release of the current edition's package, noted by its ticks; empty until one of a release that notes it."""
+    excerpt_at: datetime | None = None
+    """When an excerpt of the records was begun last (`shared.refresh.excerpt`)."""
 
 
 class Wake(Value, frozen=True):

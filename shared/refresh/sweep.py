@@ -39,9 +39,16 @@ class Sweep:
                 self._reconcile(target.key, errors, in_hand=saved)
         if self._engine.looks and self._engine.standing.is_current:
             errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time, self._engine.standing.number)
+        self._excerpt()
         if errors:
             message = f"{len(errors)} targets could not be looked at"
             raise ExceptionGroup(message, errors)
+
+    def _excerpt(self) -> None:
+        """Have an excerpt of the records written where one is wanted and due, by the current package alone."""
+        engine = self._engine
+        if self._ports.excerpt and engine.standing.is_current and not engine.is_out_of_time():
+            self._ports.excerpt(tuple(engine.targets.values()), engine.is_out_of_time)
 
     def _reconcile_due(self, errors: list[Exception]) -> list[str]:
         """Reconcile what is due while there is time, each record once; the groups that are due are left and named.

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import tomlkit
 
-from functions_aws import settings, store
+from functions_aws import page, settings, store
 from functions_aws.telemetry import COUNTED, GAUGES, NAMESPACE, Telemetry
 from infra.packaging import aws as packaging
 from infra.parameters.aws import LONGEST_PARAMETER, as_many_as_fit, glue_resources, inputs
@@ -197,7 +197,8 @@ def test_the_variables_are_those_that_the_settings_read() -> None:
 def test_no_secret_is_in_the_environment() -> None:
     """Names of resources and a digest, no more: nothing comes from a parameter that could hold a secret."""
     named = refers_to(function()["Environment"]["Variables"])
-    known = {*resources("AWS::SQS::Queue"), *resources("AWS::DynamoDB::Table"), "AWS::StackName", "ConfigFingerprint"}
+    kinds = ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::S3::Bucket")
+    known = {name for kind in kinds for name in resources(kind)} | {"AWS::StackName", "ConfigFingerprint"}
     assert named <= known
     assert not any("NoEcho" in parameter for parameter in written()["Parameters"].values())
     assert "{{resolve:" not in TEMPLATE.read_text(encoding="utf-8")
@@ -458,6 +459,9 @@ def test_queues_table_and_topic_refuse_plain_transport() -> None:
             assert in_plain_text(refusal)
     assert refused["AWS::SQS::QueuePolicy"] == set(resources("AWS::SQS::Queue"))
     assert refused["AWS::SNS::TopicPolicy"] == set(resources("AWS::SNS::Topic"))
+    [bucket] = resources("AWS::S3::BucketPolicy").values()
+    [refusal] = bucket["PolicyDocument"]["Statement"]
+    assert in_plain_text(refusal)
     for table in resources("AWS::DynamoDB::Table").values():
         [refusal] = table["ResourcePolicy"]["PolicyDocument"]["Statement"]
         assert refusal["Effect"] == "Deny"
@@ -496,6 +500,27 @@ def test_one_key_of_ones_own_keeps_all_that_is_stored() -> None:
         assert using[1]["Resource"] == {"Ref": "EncryptionKey"}
         assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(using[1]["Action"])
     assert written()["Parameters"]["EncryptionKey"]["Default"] == ""
+
+
+def test_the_page_has_a_private_bucket_that_is_there_only_where_it_is_wanted() -> None:
+    """Off by default. Nothing of it is public; the function writes one object, and reads none."""
+    assert written()["Parameters"]["WritePage"]["Default"] == "false"
+    [(name, bucket)] = resources("AWS::S3::Bucket").items()
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert refers_to(bucket["BucketEncryption"]) == {"EncryptionKey", "AWS::NoValue"}
+    made = deployed()["Resources"]
+    for each in (name, "PageBucketPolicy"):
+        assert made[each]["Condition"] == "WritesPage"
+    variable = function()["Environment"]["Variables"]["UNSTALE_PAGE_BUCKET"]
+    assert variable == {"Fn::If": ["WritesPage", {"Ref": name}, ""]}
+    [statement] = [one for one in statements() if "s3:PutObject" in listed(one["Action"])]
+    assert statement["Resource"] == {"Fn::Sub": f"${{{name}.Arn}}/{page.KEY}"}
+    output = written()["Outputs"]["PageEnvironment"]
+    assert (output["Condition"], output["Value"]) == (
+        "WritesPage",
+        {"Fn::Sub": f"export UNSTALE_PAGE_BUCKET=${{{name}}}"},
+    )
 
 
 BY_SERVICES = {

@@ -83,6 +83,7 @@ KEY = (
     "param customerManagedKey = { vault: 'ours', name: 'k' }\nparam push = true\nparam cloud = 'usgov'\n"
     "param authority = 'https://login.test/t'\nparam fabricUrl = 'https://fabric.test/v1'\n"
     "param oneLakeUrl = 'https://onelake.test'\nparam logDailyCapGb = 3\n"
+    "param page = { readers: [{ principalId: 'o', principalType: 'Group' }] }\n"
 )
 ACCESS = (
     "param vaultAccess = { subnetId: '/subscriptions/s/subnets/app', allowedAddresses: ['203.0.113.7']"
@@ -504,6 +505,7 @@ TABLES, METRICS = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "3913510d-42f4-4e42-8a
 HUB_SENDER, HUB_RECEIVER = "2b629674-e913-4c01-ae53-ef4638d8f975", "a638d3c7-ab3a-418d-83e6-5f17a39d4fde"
 SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
 UNWRAPS, READS_KEYS = "e147488a-f6f5-4113-8e2d-b22465e65bf6", "21090545-7ca7-4776-b22c-e363652d74d2"
+READS_BLOBS = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
 SIGN_IN_KEY = rf"vaults/unstale\w+/keys/{settings.SIGN_IN_KEY}"
 
 Grant = tuple[str, str, str]
@@ -571,7 +573,13 @@ def test_the_vault_of_a_sign_in_is_as_closed_as_it_was_asked_to_be() -> None:
 
 GRANTS = {
     "plain": APP + BURIES + DELIVERS,
-    "own key, push, another cloud": [*APP, *BURIES, *DELIVERS, ("encryption", UNWRAPS, r"vaults/ours/keys/k")],
+    "own key, push, another cloud": [
+        *APP,
+        *BURIES,
+        *DELIVERS,
+        ("encryption", UNWRAPS, r"vaults/ours/keys/k"),
+        ("o", READS_BLOBS, r"containers/page"),
+    ],
     "event hub, secret": [
         *APP,
         *BURIES,

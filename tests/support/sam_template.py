@@ -60,11 +60,11 @@ def resources(kind: str, template: dict[str, Any] | None = None) -> dict[str, Re
 
 
 def statements() -> Iterator[Resource]:
-    """What all roles grant, and what the policies of queues, table and topic allow and refuse."""
+    """What all roles grant, and what the policies of queues, table, topic and bucket allow and refuse."""
     for role in resources("AWS::IAM::Role").values():
         for policy in role.get("Policies", ()):
             yield from policy_statements(policy["PolicyDocument"])
-    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
+    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy"):
         for policy in resources(kind).values():
             yield from policy_statements(policy["PolicyDocument"])
     for table in resources("AWS::DynamoDB::Table").values():

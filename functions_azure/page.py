@@ -1,0 +1,27 @@
+"""The blob for the page's data, which each excerpt of the records replaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functions_azure.clients import AbsentError, Clients, Deadline, ask
+from shared.refresh.ports import StoreDownError
+
+
+class PageBlob:
+    """Writes the blob: `shared.refresh.excerpt.Place`."""
+
+    def __init__(self, clients: Clients, deadline: Deadline) -> None:
+        self._clients = clients
+        self._deadline = deadline
+
+    def put(self, body: bytes) -> None:
+        """Put Blob. Raises `StoreDownError`, also where there is no such container."""
+
+        def upload(**limits: Any) -> None:
+            self._clients.page.upload_blob(body, overwrite=True, **limits)
+
+        try:
+            ask("writing the page's data", self._deadline, upload)
+        except AbsentError as absent:
+            raise StoreDownError(str(absent)) from absent

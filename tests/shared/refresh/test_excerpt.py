@@ -1,0 +1,179 @@
+"""The excerpt of the records that a tick writes for readers who may not read the store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec import MsgspecError
+from msgspec.structs import replace
+
+from shared.refresh import excerpt, records
+from shared.refresh.engine import Engine
+from shared.refresh.evidence import SourceStatus
+from shared.refresh.excerpt import EVERY, MOST_BYTES, MOST_LINES, Excerpt, Excerpts, TooLargeError, encode, read_excerpt
+from shared.refresh.identity import Identity
+from shared.refresh.ports import StoreDownError
+from shared.refresh.state import Deployment, Ended, Outcome, State
+from shared.refresh.sweep import Sweep
+from tests.support.core import NOON, Stage, a_target, at
+
+SOURCE = SourceStatus("sales.orders", version="7", since=NOON)
+LINE = Ended("t1", Outcome.SUCCEEDED, at(10), at(20), signals=3, reasons=("data",))
+
+
+class Shelf:
+    """The place, in memory; it refuses where a test says so."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.refusal: Exception | None = None
+
+    def put(self, body: bytes) -> None:
+        """Keep it."""
+        if self.refusal:
+            raise self.refusal
+        self.bodies.append(body)
+
+
+class Deployed(Stage):
+    """Two targets whose deployment has a place for excerpts."""
+
+    def __init__(self, ends_at: float = 1e9) -> None:
+        super().__init__(a_target("daily"), a_target("weekly"), ends_at=ends_at)
+        self.shelf = Shelf()
+        self.world = replace(self.world, excerpt=self.excerpts())
+        self.engine = self.engine_by(ends_at)
+        self.plan()
+
+    def excerpts(self) -> Excerpts:
+        """What writes one."""
+
+        def statuses(*_: object) -> dict[str, tuple[SourceStatus, ...]]:
+            return {self.target().key: (SOURCE,)}
+
+        return Excerpts(self.store, self.shelf, self.clock, self.told.append, statuses)
+
+    def engine_by(self, ends_at: float) -> Engine:
+        """Another invocation of the same package, which ends then."""
+        return Engine(self.engine.package, self.world, ends_at=ends_at)
+
+    def tick(self, minutes: float) -> None:
+        """A tick, so many minutes after noon, of a new invocation."""
+        self.at(minutes * 60)
+        Sweep(self.engine_by(1e12)).tick()
+
+
+def test_a_tick_writes_what_the_page_is_made_of() -> None:
+    """The records of deployment, targets and identities, how sources stand, and history with the newest line first."""
+    stage = Deployed()
+    stage.put(State(fresh_as_of=NOON))
+    target = stage.target()
+    for number in range(3):
+        line = replace(LINE, token=f"t{number}")
+        stage.store.append(target.key, f"{number}", records.write(line), at(1e6))
+    stage.tick(1)
+    [body] = stage.shelf.bodies
+    found = read_excerpt(body)
+    assert found.at == at(60)
+    assert found.deployment.ticked_at == at(60)
+    assert found.states[target.key].fresh_as_of == NOON
+    assert found.states.keys() == {each.key for each in stage.configuration.targets}
+    assert found.identities == {target.identity: Identity()}
+    assert found.sources == {target.key: (SOURCE,)}
+    assert [line.token for line in found.history[target.key]] == ["t2", "t1", "t0"]
+
+
+def test_no_more_than_one_is_written_in_five_minutes() -> None:
+    """However many ticks come, and from however many workers."""
+    stage = Deployed()
+    for minute in (1, 1, 2, 5.9, 6, 7, 12):
+        stage.tick(minute)
+    assert [read_excerpt(body).at for body in stage.shelf.bodies] == [at(60), at(360), at(720)]
+    assert timedelta(minutes=5) == EVERY
+
+
+def test_of_two_workers_one_writes() -> None:
+    """Whoever finds that the record moved on leaves it to a later tick."""
+    stage = Deployed()
+
+    def interfere(key: str) -> None:
+        stage.store.before_save = lambda _key: None
+        other = stage.store.load(key)
+        stage.store.save(other, other.body, None)
+
+    stage.store.before_save = interfere
+    stage.excerpts()(stage.configuration.targets, lambda: False)
+    assert not stage.shelf.bodies
+    stage.excerpts()(stage.configuration.targets, lambda: False)
+    assert len(stage.shelf.bodies) == 1
+
+
+def test_a_place_that_refuses_disturbs_no_tick() -> None:
+    """It is logged, and tried again when the next one is due: a bucket that is gone costs no history each minute."""
+    stage = Deployed()
+    stage.shelf.refusal = StoreDownError("no bucket")
+    stage.tick(1)
+    stage.tick(2)
+    assert [(one.what, one.fields) for one in stage.told if one.what == "excerpt not written"] == [
+        ("excerpt not written", {"error": "no bucket"})
+    ]
+    stage.shelf.refusal = None
+    stage.tick(6)
+    assert len(stage.shelf.bodies) == 1
+
+
+def test_an_older_package_and_one_without_time_write_none() -> None:
+    """Its states are not the current package's; and a tick's own work comes first."""
+    stage = Deployed()
+    known = Deployment(edition=replace(stage.engine.note_tick().edition, generation=at(1e6)))  # type: ignore[type-var]
+    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), records.write(known), None)
+    stage.tick(1)
+    late = Deployed()
+    Sweep(late.engine_by(0)).tick()
+    assert not stage.shelf.bodies + late.shelf.bodies
+    spent = Deployed()
+    spent.excerpts()(spent.configuration.targets, lambda: True)
+    assert not spent.shelf.bodies
+
+
+def test_lines_are_shared_out_among_many_targets() -> None:
+    """A deployment of twenty thousand targets reads one line of each."""
+    asked: list[int] = []
+    stage = Deployed()
+    history = stage.store.history
+
+    def note(key: str, limit: int) -> object:
+        asked.append(limit)
+        return history(key, limit)
+
+    stage.store.history = note  # type: ignore[method-assign, assignment]
+    stage.excerpts()(stage.configuration.targets * MOST_LINES, lambda: False)
+    assert set(asked) == {1}
+
+
+def test_an_excerpt_is_bounded() -> None:
+    """Half of the lines are left out until it fits, the oldest; records that do not fit alone are told."""
+    lines = tuple(replace(LINE, token=f"t{number}", error="x" * 1000) for number in range(3000))
+    long = Excerpt(NOON, Deployment(), {"a": State()}, {}, {}, {"a": lines, "b": lines[:1]})
+    body = encode(long)
+    assert MOST_BYTES / 3 < len(body) <= MOST_BYTES
+    kept = read_excerpt(body).history
+    assert kept == {"a": lines[: len(kept["a"])], "b": lines[:0] if len(kept["a"]) < 3000 else lines[:1]}
+    with pytest.raises(TooLargeError, match="the records alone"):
+        encode(replace(long, states={f"{number}": State(last_error="x" * 10_000) for number in range(500)}))
+
+
+def test_what_is_no_excerpt_is_refused() -> None:
+    """And one of a later release is left alone."""
+    with pytest.raises(MsgspecError):
+        read_excerpt(b"{}")
+    with pytest.raises(records.NewerRecordError):
+        read_excerpt(b'{"format":%d,"record":{}}' % (records.FORMAT + 1))
+
+
+def test_begin_is_noted_once() -> None:
+    """The record of a deployment that never had one says nothing."""
+    begun = excerpt.begin(Deployment(), NOON)
+    assert begun.excerpt_at == NOON
+    assert excerpt.begin(begun, NOON + EVERY - timedelta(seconds=1)) is begun
