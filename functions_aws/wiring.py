@@ -100,7 +100,7 @@ def world(
     if not found.page_bucket:
         return made
     place = PageBucket(clients, found.page_bucket)
-    return replace(made, excerpt=Excerpts(store, place, clock, emit, source_statuses))
+    return replace(made, excerpt=Excerpts(store, place, emit, source_statuses))
 
 
 def ports(

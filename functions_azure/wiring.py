@@ -204,7 +204,7 @@ def world(
     )
     if not found.page_container:
         return made
-    return replace(made, excerpt=Excerpts(store, PageBlob(parts.clients, deadline), clock, emit, source_statuses))
+    return replace(made, excerpt=Excerpts(store, PageBlob(parts.clients, deadline), emit, source_statuses))
 
 
 def ports(

@@ -173,7 +173,7 @@ def _exports(config: Path, state: Path, address: str) -> str:
     lines = [f"export {name}={quote(value)}" for name, value in sorted(known.items())]
     script = config.with_name("env")
     script.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    what = ", ".join(DEEDS)
+    what = ", ".join((*DEEDS, *COMMANDS, *HIDDEN))
     return "\n".join(
         [
             "# Both clouds run. In a second terminal:",

@@ -103,7 +103,7 @@ class Ports(Value, frozen=True):
     looks: Callable[[Mapping[str, Target], Reconcile], Looks] | None = None
     outcomes: Callable[[Package], Outcomes] | None = None
     pause: Pause = lambda _most: None
-    excerpt: Callable[[Sequence[Target], Callable[[], bool]], None] | None = None
+    excerpt: Callable[[Sequence[Target], datetime, Callable[[], bool]], None] | None = None
 
 
 class About(Value, frozen=True):

@@ -17,7 +17,7 @@ from shared.refresh import records
 from shared.refresh.engine import LogEvent
 from shared.refresh.evidence import SourceStatus
 from shared.refresh.identity import Identity
-from shared.refresh.ports import Clock, Conflict, Store
+from shared.refresh.ports import Conflict, Store
 from shared.refresh.records import DEPLOYMENT_KEY, identity_key, read_deployment, read_ended, read_identity, read_state
 from shared.refresh.state import Deployment, Ended, State
 from shared.targets import Target
@@ -72,19 +72,16 @@ class Excerpts:
         self,
         store: Store,
         place: Place,
-        clock: Clock,
         emit: Callable[[LogEvent], None],
         sources: SourceStatuses,
     ) -> None:
         self._store = store
         self._place = place
-        self._clock = clock
         self._emit = emit
         self._sources = sources
 
-    def __call__(self, targets: Sequence[Target], is_over: Callable[[], bool]) -> None:
+    def __call__(self, targets: Sequence[Target], now: datetime, is_over: Callable[[], bool]) -> None:
         """Write an excerpt of these targets' records where one is due and there is time; raises nothing."""
-        now = self._clock.now()
         try:
             excerpt = self._read(targets, now, is_over) if self._begin(now) else None
             if excerpt:

@@ -48,7 +48,7 @@ class Sweep:
         """Have an excerpt of the records written where one is wanted and due, by the current package alone."""
         engine = self._engine
         if self._ports.excerpt and engine.standing.is_current and not engine.is_out_of_time():
-            self._ports.excerpt(tuple(engine.targets.values()), engine.is_out_of_time)
+            self._ports.excerpt(tuple(engine.targets.values()), self._ports.clock.now(), engine.is_out_of_time)
 
     def _reconcile_due(self, errors: list[Exception]) -> list[str]:
         """Reconcile what is due while there is time, each record once; the groups that are due are left and named.

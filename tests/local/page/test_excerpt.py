@@ -125,7 +125,7 @@ def test_on_azure_a_container_of_the_account_holds_it(
 
     def write() -> None:
         assert world.excerpt
-        world.excerpt(configuration.targets, lambda: False)
+        world.excerpt(configuration.targets, world.clock.now(), lambda: False)
 
     engine = Engine(configuration.package(world.cloud), world)
     Sweep(engine).tick()

@@ -52,7 +52,7 @@ class Deployed(Stage):
         def statuses(*_: object) -> dict[str, tuple[SourceStatus, ...]]:
             return {self.target().key: (SOURCE,)}
 
-        return Excerpts(self.store, self.shelf, self.clock, self.told.append, statuses)
+        return Excerpts(self.store, self.shelf, self.told.append, statuses)
 
     def engine_by(self, ends_at: float) -> Engine:
         """Another invocation of the same package, which ends then."""
@@ -103,9 +103,9 @@ def test_of_two_workers_one_writes() -> None:
         stage.store.save(other, other.body, None)
 
     stage.store.before_save = interfere
-    stage.excerpts()(stage.configuration.targets, lambda: False)
+    stage.excerpts()(stage.configuration.targets, at(0), lambda: False)
     assert not stage.shelf.bodies
-    stage.excerpts()(stage.configuration.targets, lambda: False)
+    stage.excerpts()(stage.configuration.targets, at(0), lambda: False)
     assert len(stage.shelf.bodies) == 1
 
 
@@ -133,7 +133,7 @@ def test_an_older_package_and_one_without_time_write_none() -> None:
     Sweep(late.engine_by(0)).tick()
     assert not stage.shelf.bodies + late.shelf.bodies
     spent = Deployed()
-    spent.excerpts()(spent.configuration.targets, lambda: True)
+    spent.excerpts()(spent.configuration.targets, at(0), lambda: True)
     assert not spent.shelf.bodies
 
 
@@ -148,7 +148,7 @@ def test_lines_are_shared_out_among_many_targets() -> None:
         return history(key, limit)
 
     stage.store.history = note  # type: ignore[method-assign, assignment]
-    stage.excerpts()(stage.configuration.targets * MOST_LINES, lambda: False)
+    stage.excerpts()(stage.configuration.targets * MOST_LINES, at(0), lambda: False)
     assert set(asked) == {1}
 
 
