@@ -1,8 +1,12 @@
-"""Where outcome events arrive in a simulated world: a place that always answers, and one that is dead for a while."""
+"""Where outcome events arrive in a simulated world: a place that always answers, and two that are dead for a while.
+
+One of the two is a follower of every target on another cloud, whose function does not even know it at times.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -18,6 +22,7 @@ from tests.simulation.worker import Worker
 from tests.simulation.world import Simulation, seconds
 
 BUS, HOOK = Destination("eventbridge"), Destination("webhook", url="https://example.com")
+FOLLOWER = Destination("azure", ("refreshed",), "signal", url="https://app.example", follower="elsewhere")
 
 
 PATIENCE = 3600.0 + 120.0
@@ -30,22 +35,32 @@ class PostOffice:
     def __init__(self, random: Random, hub: Hub, *, lost: float = 0.1) -> None:
         """`lost` is how often a letter arrives and its sender does not learn of it."""
         self.random, self.hub, self.lost = random, hub, lost
-        self.destinations = (BUS, HOOK)
+        self.destinations = (BUS, HOOK, FOLLOWER)
         self.dead_until = 300.0 + 2.0 ** random.uniform(4, 13)
         self.taken: dict[str, list[tuple[str, int, str, str]]] = {BUS.to: [], HOOK.to: []}
+        self.signals: dict[str, list[str]] = {}
 
     def senders(self, worker: Worker) -> Mapping[str, Any]:
         """Who sends for one worker, which may freeze or die before and after a letter."""
         sender = _Sender(self, worker)
-        return {BUS.to: sender, HOOK.to: sender}
+        return {BUS.to: sender, HOOK.to: sender, FOLLOWER.to: sender}
 
     def take(self, to: str, letter: Letter) -> Trouble | None:
         """Take a letter; the webhook takes none while it is dead."""
         if to == HOOK.to and self.hub.now < self.dead_until:
             return Trouble("status 503")
         key, _, number = letter.id.rpartition("/")
+        if to == FOLLOWER.to:
+            return self._signal(key, letter)
         run = msgspec.json.decode(letter.body)["data"].get("run", {})
         self.taken[to].append((key, int(number), letter.type.removeprefix("unstale."), run.get("run_id", "")))
+        return Trouble("no answer") if self.random.random() < self.lost else None
+
+    def _signal(self, key: str, letter: Letter) -> Trouble | None:
+        """Take a signal; the other cloud takes none while it is dead, or says that it knows no such follower."""
+        if self.hub.now < self.dead_until:
+            return Trouble("status 410", for_good=True) if self.random.random() < 0.5 else Trouble("status 503")
+        self.signals.setdefault(key, []).append(msgspec.json.decode(letter.body)["time"])
         return Trouble("no answer") if self.random.random() < self.lost else None
 
 
@@ -83,6 +98,7 @@ def _wrong_of(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
     if swings != (["late", "recovered"] * len(swings))[: len(swings)]:
         yield f"UNTRUE: {key} was {swings}"
     yield from _ends_wrong(sim, post, key)
+    yield from _signals_wrong(sim, post, key)
 
 
 def _ends_wrong(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
@@ -96,3 +112,12 @@ def _ends_wrong(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
         kind = ENDS.get(ended.outcome, "")
         if about == key and kind in BUS.kinds and not ended.foreign and told.get(ended.run_id) != kind:
             yield f"LOST: {ended} of {key} was told as {told.get(ended.run_id)}"
+
+
+def _signals_wrong(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
+    """The follower on another cloud was signalled at the end of the last run of ours that succeeded, or later."""
+    lines = [records.read_ended(body) for (about, _), body in sim.store.history.items() if about == key]
+    ends = [ended.ended_at for ended in lines if ENDS.get(ended.outcome) == "refreshed" and not ended.foreign]
+    signals = [datetime.fromisoformat(time) for time in post.signals.get(key, ())]
+    if ends and (not signals or max(signals) < max(ends)):
+        yield f"LOST: the end of {key} at {max(ends)} was not told to its follower, which heard of {signals}"

@@ -49,7 +49,7 @@ MUTANTS = {
         """,
     "delivered at least once": """
         sending:
-        - return number, self._leave_alone(destination, now)
+        - return number, self._leave_alone(destination, now, trouble.why)
         + pass
         """,
     "in order for one target": """
@@ -66,6 +66,20 @@ MUTANTS = {
         outbox:
         - return replace(rest, next_at=delivered.next_at if has_more(rest) else None)
         + return replace(rest, next_at=None)
+        """,
+    "a follower on another cloud is told the last end": """
+        sending:
+        ~ numbers[-1:] => numbers[:1]
+        """,
+    "a follower that is not known there is told again": """
+        sending:
+        - if trouble and trouble.for_good and destination.follower:
+        + if False:
+        """,
+    "a success is noted for followers on another cloud": """
+        notices:
+        - Outcome.SUCCEEDED: "refreshed",
+        + Outcome.SUCCEEDED: "",
         """,
     "the number counts the events of the target": """
         outbox:

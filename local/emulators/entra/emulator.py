@@ -244,7 +244,7 @@ class Entra:
         identity = self.directory.identity(query)
         client_id = identity.client_id if identity else ""
         fault = self.faults.take("token", client_id)
-        outcome = _refused_by(fault) or identity_granted(identity, query)
+        outcome = _refused_by(fault) or identity_granted(identity, query, self.directory.resources)
         self._note("managed_identity", client_id, query.get("resource", ""), outcome)
         if isinstance(outcome, OAuthError):
             return deliver(fault, page_or(outcome, identity_refused(outcome.status, outcome.text)))

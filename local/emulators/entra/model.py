@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,6 +55,8 @@ class App:
     """Addresses that a browser may be sent to."""
     consented: frozenset[str] = frozenset()
     """Delegated scopes that somebody has consented to."""
+    uris: tuple[str, ...] = ()
+    """Its Application ID URIs, for which tokens can be asked as for a resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Directory:
         self.identities = tuple(identities)
         self._tokens = tokens
 
+    @property
+    def resources(self) -> frozenset[str]:
+        """Resources for which tokens are issued: Microsoft's own, and the tenant's apps that have a URI."""
+        return RESOURCES | {uri for app in self.apps.values() for uri in app.uris}
+
     def client_credentials(self, form: Form) -> Granted | OAuthError:
         """Grant a token to an app that proves itself, or say why not."""
         app = self.apps.get(form.get("client_id", ""))
@@ -128,7 +135,7 @@ class Directory:
         audience, dot, _ = form.get("scope", "").rpartition("/.default")
         if not dot:
             return OAuthError("invalid_scope", 1002012, "The scope must end in /.default.")
-        if audience.rstrip("/") not in RESOURCES:
+        if audience.rstrip("/") not in self.resources:
             return OAuthError("invalid_resource", 500011, "The resource principal was not found in the tenant.")
         return Granted(Caller(app.object_id, app.client_id), audience)
 
@@ -167,11 +174,11 @@ class Directory:
         return None
 
 
-def identity_granted(identity: Identity | None, query: Form) -> Granted | OAuthError:
+def identity_granted(identity: Identity | None, query: Form, resources: Collection[str]) -> Granted | OAuthError:
     """Grant a managed identity a token for the resource of its request, or say why not."""
     if identity is None:
         return OAuthError("no_identity", 0, "No User Assigned or Delegated Managed Identity found for specified id.")
     resource = query.get("resource", "")
-    if resource.rstrip("/") not in RESOURCES:
+    if resource.rstrip("/") not in resources:
         return OAuthError("invalid_resource", 0, "An unexpected error occurred while fetching the token.", 500)
     return Granted(identity.caller, resource)
