@@ -39,6 +39,7 @@ from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
+from shared.inbound.wakes import wake_message
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.records import read_state
 from shared.refresh.state import State
@@ -52,6 +53,8 @@ AUDIENCE = "api://unstale-aws"
 TRUSTED = App("0a4f1c2e-0000-4000-8000-000000000009", "0a4f1c2e-0000-4000-8000-00000000000c", uris=(AUDIENCE,))
 ROLE = "arn:aws:iam::123456789012:role/unstale-SignalRole-1"
 KEY = "planted-function-key-0123456789"
+NAMES = ("orders", "local", "report", "summary")
+"""All targets, each after those that it follows."""
 SERVICES = count(1)
 
 TEXT = """
@@ -128,10 +131,16 @@ class Account:
         self._entra = entra
         self._aws = aws
         self._sessions: dict[str, Credentials] = {}
+        self._tokens: set[str] = set()
         self.principal = US.object_id
         self.away = False
         self.refusals: list[str] = []
         self.entries: list[dict[str, Any]] = []
+
+    @property
+    def secrets(self) -> set[str]:
+        """Every token and every secret of a session that was seen."""
+        return self._tokens.union(*((each.secret_key, each.token) for each in self._sessions.values()))
 
     def respond(self, request: Request) -> Answer | None:
         """One of the two services, by what is asked."""
@@ -144,6 +153,7 @@ class Account:
     def _assume(self, form: Mapping[str, str]) -> Answer:
         """https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html."""
         assert (form["Action"], form["Version"]) == ("AssumeRoleWithWebIdentity", "2011-06-15")
+        self._tokens.add(form["WebIdentityToken"])
         claims = self._entra.tokens.claims(form["WebIdentityToken"])
         if isinstance(claims, TokenRefusal) or claims["iss"] != f"https://sts.windows.net/{TENANT}/":
             return self._refused(400, "InvalidIdentityToken")
@@ -248,6 +258,14 @@ class AzureSide:
         """What is known of a target."""
         return read_state(self.store.load(self.configuration.by_name[name].key).body)
 
+    def bodies(self) -> Iterator[str]:
+        """All that is stored."""
+        return (self.store.load(key).body.decode() for key in self.store.keys("", 100)[0])
+
+    def forget_sessions(self) -> None:
+        """Begin a new process."""
+        self._parts = wiring.Parts(self._found, lambda: self.configuration)
+
     def starts(self) -> int:
         """Runs that Fabric saw."""
         return len(self.fabric.journal().entries())
@@ -260,31 +278,67 @@ class TwoClouds:
         self.host, self.account, self.aws, self.azure = host, account, aws, azure
         self.clock = azure.clock
 
-    def minutes(self, number: int) -> None:
-        """Let time pass: every ten seconds what waits in queues is taken, every minute both sides tick."""
-        for _ in range(number):
-            self.aws.tick()
-            self.azure.tick()
-            for _ in range(6):
-                self.clock.move_on(seconds=10)
-                self.aws.poll()
-                for wake in self.azure.waker.take_due():
-                    self.azure.shell.deliver("unstale-wakes", wake_bytes(wake))
+    def seconds(self, number: int) -> None:
+        """Let time pass; both sides tick, and take what waits in their queues."""
+        self.clock.move_on(seconds=number)
+        self.aws.tick()
+        self.azure.tick()
+        self.aws.poll()
+        for wake in self.azure.waker.take_due():
+            self.azure.shell.deliver("unstale-wakes", wake_message(wake).encode())
+
+    def minutes(self, number: int, *, coarse: bool = False) -> None:
+        """Let minutes pass, in steps of twenty seconds or, where only the outcome counts, of five minutes."""
+        step = 300 if coarse else 20
+        for _ in range(0, number * 60, step):
+            self.seconds(step)
+
+    def settle(self) -> None:
+        """Let time pass until no target owes anything, or has anything to tell."""
+        for _ in range(60):
+            if not any(map(_is_busy, map(self.state, NAMES))):
+                return
+            self.seconds(20)
+        raise AssertionError({name: self.state(name) for name in NAMES})
+
+    def mend(self) -> None:
+        """Have everybody answer, and forget what was asked."""
+        self.host.key, self.host.away = KEY, False
+        self.account.principal, self.account.away = US.object_id, False
+        self.settle_backoff()
+        for seen in (self.host.requests, self.account.entries, self.account.refusals, self.azure.told):
+            seen.clear()
+
+    def settle_backoff(self) -> None:
+        """Let the hour pass for which a side that failed is left alone."""
+        if any(self.state(name).outbox.notices for name in ("orders", "report")):
+            self.minutes(65, coarse=True)
+
+    def state(self, name: str) -> State:
+        """What is known of a target, wherever it is."""
+        return self.azure.state(name) if name == "report" else self.aws.state(name)
 
     def arrive(self) -> None:
         """Let data for `orders` come."""
+        self.clock.move_on(seconds=90)  # the minimum interval is over
         self.aws.deliver(aws_host.object_created("orders/1", self.clock.now()))
 
     def starts(self, table: str) -> int:
         """Runs that Glue saw of a view."""
         return sum(table in entry.resource for entry in self.aws.aws.glue.journal().entries())
 
+    def forget_sessions(self) -> None:
+        """Have the function on Azure assume its role anew, as a new process does."""
+        self.azure.forget_sessions()
 
-def wake_bytes(wake: Any) -> bytes:
-    """A wake as its queue has it."""
-    from shared.inbound.wakes import wake_message
+    def request(self, path: str, body: bytes, headers: Mapping[str, str]) -> Request:
+        """A call of somebody's."""
+        return Request("POST", path, (), headers, body, secure=True)
 
-    return wake_message(wake).encode()
+
+def _is_busy(state: State) -> bool:
+    """Whether something is owed, goes on, or waits to be told."""
+    return bool(state.owed or state.run or state.outbox.telling or state.outbox.notices)
 
 
 @contextmanager
@@ -316,7 +370,6 @@ def two_clouds() -> Iterator[TwoClouds]:
         azure.configuration = replace(load(text), generation=T0)
         lambda_host.deploy(azure.configuration)
         here = TwoClouds(front, account, lambda_host, azure)
-        here.minutes(24)
-        front.requests.clear()
-        account.entries.clear()
+        for _ in range(24):
+            here.seconds(60)
         yield here
