@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -78,17 +79,33 @@ class SignedIn:
         self._path = path
         self._http = http
         self._lock = Lock()
+        self._cache = msal.SerializableTokenCache()
+
+    @cached_property
+    def _app(self) -> msal.PublicClientApplication:
+        """The app registration, kept for the process: making one asks Entra for its endpoints."""
+        return public_client(self._found, self._cache, self._http)
 
     def acquire(self, audience: str) -> Answer:
-        """A token out of the cache, or one that Entra renews for it."""
+        """Give a token out of the file, or one that Entra renews for it.
+
+        The file is read each time, since another process may have renewed it, or somebody signed out.
+        """
         with self._lock:
-            cache = read_cache(self._path)
-            app = public_client(self._found, cache, self._http)
-            accounts = app.get_accounts()
-            answer = app.acquire_token_silent_with_error(self._scopes[audience], accounts[0]) if accounts else None
-            if cache.has_state_changed:
-                write_cache(self._path, cache)
+            try:
+                self._cache.deserialize(self._path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return NOT_SIGNED_IN
+            accounts = self._app.get_accounts()
+            answer = self._silent(audience, accounts[0]) if accounts else None
         return answer or NOT_SIGNED_IN
+
+    def _silent(self, audience: str, account: dict[str, str]) -> Answer | None:
+        """Ask msal, which asks Entra for what its cache has not; what that gave is in the file before it is used."""
+        answer: Answer | None = self._app.acquire_token_silent_with_error(self._scopes[audience], account)
+        if self._cache.has_state_changed:
+            write_cache(self._path, self._cache)
+        return answer
 
 
 class OneAudience:
