@@ -29,9 +29,9 @@ LONGEST_SUBJECT = 99
 (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html)."""
 
 
-def senders(clients: Clients, clock: Clock) -> Mapping[str, Sender]:
+def senders(clients: Clients, secrets: Secrets, clock: Clock) -> Mapping[str, Sender]:
     """Make who sends, by the kind of destination. Nothing is asked yet."""
-    post, secrets = partial(_post, clients), secrets_of(clients, clock)
+    post = partial(_post, clients)
     return {
         "eventbridge": EventBridge(clients),
         "sns": Topic(clients),

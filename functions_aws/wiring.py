@@ -22,12 +22,13 @@ from functions_aws.shell import Shell
 from functions_aws.sources import Sources
 from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
-from functions_aws.tell import senders
+from functions_aws.tell import secrets_of, senders
 from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from shared.config.generation import read_generation
 from shared.config.load import Configuration, load
-from shared.outcomes.sending import Office, Sending
+from shared.outcomes.sending import Office, Sender, Sending
+from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
@@ -113,14 +114,17 @@ def ports(
     redactor: Redactor = NOTHING_KNOWN,
     looks_clock: Clock | None = None,
     service: str = "unstale",
+    secrets: Secrets | None = None,
 ) -> Ports:
     """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
-    `service` is how outcome events name the deployment.
+    `service` is how outcome events name the deployment. `secrets` are those of webhooks, from whoever makes ports more
+    than once and keeps what was read; without them these ports have their own.
     """
     platform, looks_clock = Platform(clients, redactor), looks_clock or clock
     sources = Sources(clients, looks_clock, redactor=redactor)
+    post = senders(clients, secrets or secrets_of(clients, clock), clock)
     return Ports(
         cloud=Cloud.AWS,
         store=store,
@@ -139,18 +143,22 @@ def ports(
             emit=emit,
         ),
         pause=stand_still,
-        outcomes=partial(Sending, _office(service, clients, store, clock, emit)),
+        outcomes=partial(Sending, _office(service, store, clock, emit, post)),
     )
 
 
 def _office(
-    service: str, clients: Clients, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
+    service: str,
+    store: ports_of_core.Store,
+    clock: Clock,
+    emit: Callable[[LogEvent], None],
+    post: Mapping[str, Sender],
 ) -> Office:
-    """Make what sending outcome events works with; secrets are kept by it, so it lives as long as the process."""
+    """Make what sending outcome events works with."""
     return Office(
         store=store,
         clock=clock,
-        senders=senders(clients, clock),
+        senders=post,
         source=f"/unstale/aws/{service}",
         capabilities=Platform.capabilities,
         emit=emit,

@@ -42,6 +42,8 @@ CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
+_ACCOUNT = re.compile(r"(?:^|;)(?:AccountName=|(?:Table|Queue|Blob)Endpoint=https?://)([^.:/;]+)", re.IGNORECASE)
+"""The parts of a connection string that name the account; one with a shared access signature has endpoints alone."""
 _CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"usedevelopmentstorage"})
 """The parts that a connection string must name."""
 
@@ -93,6 +95,12 @@ class Settings(Value, frozen=True):
     """AWS's STS, where a role is assumed for followers there; empty for that of the role's Region."""
     events_url: str = ""
     """AWS's EventBridge, where these are signalled; empty likewise."""
+
+    @property
+    def account(self) -> str:
+        """Name of the storage account: what the connection string says, or the first label of a host; "" for none."""
+        named = _ACCOUNT.search(self.storage)
+        return named[1] if named else (urlsplit(self.table_url).hostname or "").partition(".")[0]
 
     def __repr__(self) -> str:
         """Without what is in it: two of the fields are secrets."""

@@ -11,7 +11,6 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -200,7 +199,15 @@ def world(
     clock = clock or SystemClock()
     store, waker = Store(parts.clients, clock.now, deadline), Waker(parts.clients, deadline)
     made = ports(
-        store, waker, found=found, configuration=configuration, parts=parts, emit=emit, clock=clock, deadline=deadline
+        store,
+        waker,
+        found=found,
+        configuration=configuration,
+        parts=parts,
+        emit=emit,
+        clock=clock,
+        deadline=deadline,
+        service=found.account,
     )
     if not found.page_container:
         return made
@@ -218,10 +225,12 @@ def ports(
     clock: Clock,
     looks_clock: Clock | None = None,
     deadline: Deadline = NEVER,
+    service: str = "unstale",
 ) -> Ports:
     """The same on any store and waker: the deployment's, or those of one machine.
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
+    `service` is how outcome events name the deployment.
     """
     looks_clock, parts.http.deadline = looks_clock or clock, deadline
     sources = _sources(found, parts, looks_clock, deadline)
@@ -245,20 +254,19 @@ def ports(
             each=partial(_some_at_once, parts.http, deadline),
         ),
         pause=stand_still,
-        outcomes=partial(Sending, _office(found, parts, store, clock, emit)),
+        outcomes=partial(Sending, _office(service, parts, store, clock, emit)),
     )
 
 
 def _office(
-    found: Settings, parts: Parts, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
+    service: str, parts: Parts, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
 ) -> Office:
-    """Make what sending outcome events works with. The storage account, which is the deployment's own, names it."""
-    account = (urlsplit(found.table_url).hostname or "local").partition(".")[0]
+    """Make what sending outcome events works with."""
     return Office(
         store=store,
         clock=clock,
         senders=senders(parts.http, parts.grid_tokens, parts.secrets, parts.bus, clock),
-        source=f"/unstale/azure/{account}",
+        source=f"/unstale/azure/{service}",
         capabilities=Platform.capabilities,
         emit=emit,
         sources=lambda target, now: source_statuses([target], store, now).get(target.key, ()),

@@ -75,7 +75,7 @@ def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Itera
         yield from fabric.looked_at(configuration, None, environ)
         yield Finding("deployment", str(bad), f"{DEPLOY}; then paste its output environment into this shell")
         return
-    caller = _try("caller", partial(_caller, azure, account_of(found)))
+    caller = _try("caller", partial(_caller, azure, found.account))
     yield caller
     yield from _cloud(found)
     if not azure.lets_in:  # said once: who is not signed in can ask nobody anything
@@ -182,7 +182,7 @@ def _deployment(
     azure: Azure, configuration: Configuration, found: Settings, environ: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Look at the deployment's storage account and all that lies in it, then at the app and at the sources."""
-    name = account_of(found)
+    name = found.account
     what = f"storage account {name or '?'}"
     if not ACCOUNT.fullmatch(name):
         yield Finding(what, "its address names no storage account of Azure's", DEPLOY, known=False)
@@ -197,12 +197,6 @@ def _deployment(
     else:
         account = ""
     yield from _sources(azure, configuration, account, environ)
-
-
-def account_of(found: Settings) -> str:
-    """The account's name: the first label of its host, or what the connection string says."""
-    named = re.search(r"(?:^|;)AccountName=([^;]+)", found.storage)
-    return named[1] if named else (urlsplit(found.table_url).hostname or "").partition(".")[0]
 
 
 def _dead_letters(parts: Parts) -> Finding:

@@ -168,8 +168,8 @@ def side_on(file: StateFile, cloud: Cloud, configuration: Configuration) -> Side
     """One cloud's records in a state. The process has no queues, and so no dead letters: what comes is done at once."""
     from local.process.clouds import NoWaker, open_cloud
 
-    here = open_cloud(cloud, configuration, file, os.environ)(NoWaker(), lambda _: None)
-    return Side(cloud, Engine(configuration.package(cloud), here), here, lambda: (), lambda _: ())
+    here = open_cloud(cloud, configuration, file, os.environ)(NoWaker(), emit=lambda _: None)
+    return Side(cloud, _engine(configuration, here), here, lambda: (), lambda _: ())
 
 
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msal
 
-from functions_azure.settings import SettingsError, read_without_storage
+from functions_azure.settings import read_without_storage
 from local.cli.console import print_json
 from local.cli.deployment import read_config
 from local.cli.errors import NotWellError, UsageError
 from local.cli.login import answer_of_entra
+from local.cli.variables import wrong_usage
 from local.process.caller import cache_of, read_cache, write_cache
 from shared import sign_in as entra
 from shared.redaction import escaped
@@ -28,10 +29,8 @@ def run(path: Path, state: Path, *, browser: bool) -> None:
     wanted = entra.scopes(read_config(path).targets)
     if not wanted:
         raise UsageError(f"{path}: nobody needs to sign in: there is no Fabric target")
-    try:
+    with wrong_usage():
         settings = read_without_storage(os.environ)
-    except SettingsError as bad:
-        raise UsageError(str(bad)) from bad
     if not (settings.client_id and settings.authority):
         raise UsageError(
             "set UNSTALE_CLIENT_ID and UNSTALE_TENANT_ID to the app registration that the user signs in to, "

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
+from typing import Protocol
 
 from local.cli.errors import UsageError
+from local.cli.variables import wrong_usage
 from local.process.store import StateFile, Store
 from shared.config.load import Configuration
 from shared.redaction import Redactor
@@ -18,12 +21,17 @@ from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import StoreDownError, Waker
 from shared.refresh.state import Wake
 from shared.sign_in import scopes
-from shared.targets import Cloud
+from shared.targets import Cloud, GlueView
 
 Emit = Callable[[LogEvent], None]
 """Takes what the engine tells."""
-MakePorts = Callable[[Waker, Emit], Ports]
-"""Makes the ports for one piece of work; connections live as long as the process."""
+
+
+class MakePorts(Protocol):
+    """Makes the ports for one piece of work; connections, tokens and secrets live as long as the process."""
+
+    def __call__(self, waker: Waker, *, emit: Emit) -> Ports:
+        """Make them with this waker, and tell what happens to `emit`."""
 
 
 class NoWaker:
@@ -41,22 +49,38 @@ class NoWaker:
 
 def open_cloud(cloud: Cloud, configuration: Configuration, file: StateFile, environ: Mapping[str, str]) -> MakePorts:
     """Prepare the calls to one cloud; nothing is sent. Raises `UsageError` where a variable is wrong."""
-    return _open_aws(file, environ) if cloud is Cloud.AWS else _open_azure(configuration, file, environ)
+    return _open_aws(configuration, file, environ) if cloud is Cloud.AWS else _open_azure(configuration, file, environ)
 
 
-def _open_aws(file: StateFile, environ: Mapping[str, str]) -> MakePorts:
+def service_of(cloud: Cloud, configuration: Configuration, environ: Mapping[str, str]) -> str:
+    """Name the process in its outcome events: by the account or the tenant of its targets, and as `local`.
+
+    Receivers tell events apart by this and by their ids, which two processes for two accounts may share. Whoever signed
+    in with `az login` may have named no tenant; then the first workspace, by its id, stands for that.
+    """
+    targets = [target.resource for target in configuration.targets if target.cloud is cloud]
+    places = [each.catalog_id.partition(":")[0] if isinstance(each, GlueView) else each.workspace for each in targets]
+    tenant = environ.get("UNSTALE_TENANT_ID") if cloud is Cloud.AZURE else ""
+    return f"{tenant or min(places, default='none')}/local"
+
+
+def _open_aws(configuration: Configuration, file: StateFile, environ: Mapping[str, str]) -> MakePorts:
     """Prepare the calls to Glue, S3 Tables and the Iceberg catalog."""
-    from functions_aws import settings, wiring
+    from functions_aws import settings, tell, wiring
     from functions_aws.clients import Clients
 
-    try:
+    with wrong_usage():
         settings.refuse_unsafe_endpoints(environ)
-    except settings.SettingsError as bad:
-        raise UsageError(str(bad)) from bad
     clients, clock = Clients(environ.get("AWS_REGION", "")), wiring.SystemClock()
-    redactor = Redactor(settings.secrets(environ))
-    store = Store(file, Cloud.AWS, clock)
-    return lambda waker, emit: wiring.ports(store, waker, clients=clients, emit=emit, clock=clock, redactor=redactor)
+    return partial(
+        wiring.ports,
+        Store(file, Cloud.AWS, clock),
+        clients=clients,
+        clock=clock,
+        redactor=Redactor(settings.secrets(environ)),
+        service=service_of(Cloud.AWS, configuration, environ),
+        secrets=tell.secrets_of(clients, clock),
+    )
 
 
 def _open_azure(configuration: Configuration, file: StateFile, environ: Mapping[str, str]) -> MakePorts:
@@ -64,16 +88,19 @@ def _open_azure(configuration: Configuration, file: StateFile, environ: Mapping[
     from functions_azure import settings, wiring
     from local.process.caller import caller_of
 
-    try:
+    with wrong_usage():
         found = settings.read_without_storage(environ)
-    except settings.SettingsError as bad:
-        raise UsageError(str(bad)) from bad
     redactor, clock = Redactor(settings.secrets(environ)), wiring.SystemClock()
     caller = caller_of(found, scopes(configuration.targets), file.path, environ)
     parts = wiring.Parts(found, lambda: configuration, caller=caller, redactor=redactor)
-    store = Store(file, Cloud.AZURE, clock)
-    return lambda waker, emit: wiring.ports(
-        store, waker, found=found, configuration=configuration, parts=parts, emit=emit, clock=clock
+    return partial(
+        wiring.ports,
+        Store(file, Cloud.AZURE, clock),
+        found=found,
+        configuration=configuration,
+        parts=parts,
+        clock=clock,
+        service=service_of(Cloud.AZURE, configuration, environ),
     )
 
 

@@ -28,7 +28,8 @@ from shared.inbound.messages import Message, Ticked, Woken
 from shared.refresh import deployment
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.ports import StoreDownError
-from shared.targets import Cloud, GlueView, IcebergChanged, OneLakeChanged, Target
+from shared.sources.groups import files_of, view_of
+from shared.targets import Cloud, Target
 
 TICK_SECONDS = 60.0
 """Between two ticks, as in the clouds; a tick begins nothing new when the next one is due."""
@@ -43,10 +44,10 @@ GRACE_SECONDS = 6.0
 THREADS = 8
 """Wakes at once, of all clouds; each waits for a platform most of its time."""
 UNHEARD = (
-    "its sources tell of arrivals by events, which `unstale run` does not receive: "
-    "give it onelake_changed, iceberg_changed or a schedule"
+    "nothing tells of arrivals in some of its sources: `unstale run` receives no events, and looks at tables alone. "
+    "Give it a schedule, or onelake_changed of a table, with look on"
 )
-"""What is said of a target that nothing would ever refresh here."""
+"""What is said of a target that arrivals would not refresh here."""
 
 
 class Half:
@@ -54,7 +55,7 @@ class Half:
 
     def __init__(self, cloud: Cloud, configuration: Configuration, make_ports: MakePorts, emit: Emit) -> None:
         """Take what was opened for this cloud. Nothing is begun. Raises `StoreDownError`."""
-        ports = make_ports(NoWaker(), emit)
+        ports = make_ports(NoWaker(), emit=emit)
         self.cloud = cloud
         self._make_ports = make_ports
         self._clock = ports.clock
@@ -67,7 +68,7 @@ class Half:
 
     def take(self, message: Message) -> bool:
         """Take a tick or a wake, as the deployed function does; False where it met trouble, which is told."""
-        ports = self._make_ports(self._waker, self._emit)
+        ports = self._make_ports(self._waker, emit=self._emit)
         engine = Engine(self._package, ports, ends_at=self._clock.monotonic() + TICK_SECONDS)
         self._engines.add(engine)
         if self._ending.is_set():  # after `end` went through the engines that it knew
@@ -84,10 +85,10 @@ class Half:
 
     def is_due(self) -> bool:
         """Whether any record is to be reconciled by now."""
-        return any(self._make_ports(self._waker, self._emit).store.due(self._clock.now(), 1))
+        return any(self._make_ports(self._waker, emit=self._emit).store.due(self._clock.now(), 1))
 
     def warn(self) -> None:
-        """Tell of each target that nothing would ever refresh here."""
+        """Tell of each target that arrivals would not refresh here."""
         for target in self._package.targets:
             if is_unheard(target):
                 self._emit(LogEvent("not heard", target.name, self._clock.now(), {"why": UNHEARD}))
@@ -110,12 +111,13 @@ def generation_of(configuration: Configuration, ports: Ports) -> datetime:
 
 
 def is_unheard(target: Target) -> bool:
-    """Whether a target's sources tell by events alone: none is looked at, and no schedule or target comes before it."""
-    looks = isinstance(target.resource, GlueView) or any(
-        isinstance(s, IcebergChanged | OneLakeChanged) for s in target.on
-    )
-    looks = looks and target.policy.look is not None
-    return bool(target.on) and not (looks or target.schedule or target.full_schedule or target.after)
+    """Whether some source of a target tells by events alone: no look sees it, and no schedule or target helps.
+
+    Of a view on Glue the looks see the tables that the view itself names, whatever tells of arrivals there.
+    """
+    sees_all = view_of(target) is not None or not files_of(target)
+    is_seen = sees_all and target.policy.look is not None
+    return bool(target.on) and not (is_seen or target.schedule or target.full_schedule or target.after)
 
 
 def _in_one_line(judged: dispatch.Judged) -> str:

@@ -26,6 +26,7 @@ from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.destinations import Destination
 from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import Letter
+from shared.outcomes.sending import Sender
 from tests.support.aws_host import CONFIGURATION, NOON, HandClock, Host, clients_to_nowhere, living_in, object_created
 
 SERVICES = count(1)
@@ -97,6 +98,11 @@ def host_in_a_world() -> Iterator[Host]:
         events.put_rule(Name="outcomes", EventPattern=json.dumps({"source": ["unstale"]}))
         events.put_targets(Rule="outcomes", Targets=[{"Id": "queue", "Arn": arn}])
         yield Host(aws, clock, f"unstale-tell-{next(SERVICES)}")
+
+
+def webhook_of(host: Host) -> Sender:
+    """The sender of webhooks."""
+    return senders(host.clients, secrets_of(host.clients, host.clock), host.clock)["webhook"]
 
 
 BUS = '\n[[tell]]\nto = "eventbridge"\n'
@@ -272,7 +278,7 @@ def test_libraries_show_no_secret_at_the_level_of_debug(
     for name in ("botocore", "urllib3"):
         caplog.set_level(logging.NOTSET, name)
     Telemetry(f"unstale-tell-{next(SERVICES)}")
-    webhook = senders(host.clients, host.clock)["webhook"]
+    webhook = webhook_of(host)
     logging.getLogger("another.library").debug("this line is seen")
     assert webhook.send(Destination("webhook", url_secret="slack", signing_secret="signing"), A_LETTER) is None
     assert "this line is seen" in caplog.text
@@ -342,7 +348,7 @@ def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Recei
 
 def test_a_secret_that_is_not_there_is_no_refusal(host: Host) -> None:
     """The letter waits for somebody to make the secret."""
-    webhook = senders(host.clients, host.clock)["webhook"]
+    webhook = webhook_of(host)
     trouble = webhook.send(Destination("webhook", url_secret="missing"), A_LETTER)
     assert trouble
     assert (trouble.for_good, "missing" in trouble.why) == (False, True)
@@ -352,7 +358,7 @@ def test_a_binary_secret_signs_nothing(host: Host, receiver: tuple[Receiver, str
     """Secrets Manager gives no text for one: the letter is not sent without its signature."""
     took, url = receiver
     host.aws.client("secretsmanager").create_secret(Name="binary", SecretBinary=b"planted")
-    webhook = senders(host.clients, host.clock)["webhook"]
+    webhook = webhook_of(host)
     trouble = webhook.send(Destination("webhook", url=f"{url}/hook", signing_secret="binary"), A_LETTER)
     assert trouble == Trouble("the secret binary is empty: nothing is sent unsigned")
     assert took.requests == []
@@ -365,7 +371,7 @@ def test_a_binary_secret_signs_nothing(host: Host, receiver: tuple[Receiver, str
 def test_a_secret_without_a_safe_address_is_posted_to_nowhere(host: Host, address: str) -> None:
     """https, or this machine; the address is not repeated."""
     host.aws.client("secretsmanager").create_secret(Name="odd", SecretString=address)
-    webhook = senders(host.clients, host.clock)["webhook"]
+    webhook = webhook_of(host)
     assert webhook.send(Destination("webhook", url_secret="odd"), A_LETTER) == Trouble(
         "the secret odd holds no https address"
     )

@@ -14,6 +14,7 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from functions_azure import settings, wiring
 from functions_azure.clients import Deadline
 from functions_azure.tell import Vault, senders
 from functions_azure.tokens import BoundedHttp
@@ -293,3 +294,24 @@ def test_a_refresh_is_told_by_the_app_that_made_it(site: Site, monkeypatch: pyte
         assert {event["type"] for event in topics} == {"unstale.refreshed"}
         assert sorted(event["id"] for event in hooks) == sorted(event["id"] for event in topics)
         assert host.state("sales").outbox.notices == ()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"UNSTALE_STORAGE": "DefaultEndpointsProtocol=https;AccountName=shop;AccountKey=cGxhbnRlZA=="},
+        {
+            "UNSTALE_STORAGE": "TableEndpoint=https://shop.table.core.windows.net/;SharedAccessSignature=sv=1&sig=planted"
+        },
+        {
+            "UNSTALE_STORAGE__tableServiceUri": "https://shop.table.core.windows.net",
+            "UNSTALE_STORAGE__queueServiceUri": "https://shop.queue.core.windows.net",
+        },
+    ],
+)
+def test_the_storage_account_names_the_deployment(environ: dict[str, str]) -> None:
+    """However it is opened; deployments with a connection string all had the name `local`."""
+    found = settings.read(environ)
+    parts = wiring.Parts(found, lambda: Configuration(()))
+    ports: Any = wiring.world(found, Configuration(()), parts, lambda _: None)
+    assert ports.outcomes(())._office.source == "/unstale/azure/shop"

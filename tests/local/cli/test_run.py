@@ -29,6 +29,8 @@ from tests.support.core import NOON, HandClock
 from tests.support.one_machine import APP, COMMAND, LAKE, US, OneMachine, glue_view, one_machine
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
+ELSEWHERE = "0d1b7a5c-7f3a-4f0e-9a7e-2f6c1f1f8a10"
+
 
 @pytest.fixture(name="machine")
 def clouds_and_a_folder(tmp_path: Path) -> Iterator[OneMachine]:
@@ -347,17 +349,25 @@ def test_lines_hold_no_secret_and_no_control_characters(capsys: pytest.CaptureFi
     assert (line["level"], line["detail"]["code"]) == ("warning", 7)
 
 
+TABLE, FILES = (
+    f'{{ onelake_changed = {{ workspace = "{ELSEWHERE}", item = "{ELSEWHERE}", path = "{path}" }} }}'
+    for path in ("Tables/orders", "Files/landing")
+)
+
+
 @pytest.mark.parametrize(
     ("on", "unheard"),
     [
         ('[{ blob_created = { account = "contosolake", container = "sales" } }]', True),
-        ('[{ onelake_changed = { workspace = "%s", item = "%s", path = "Tables/orders" } }]', False),
+        (f"[{TABLE}]", False),
+        (f"[{FILES}]", True),
+        (f"[{TABLE}, {FILES}]", True),
     ],
 )
 def test_a_target_that_only_events_tell_of_is_named(on: str, unheard: bool) -> None:
-    """No event reaches this process: such a target would never be refreshed again, and nobody would know why."""
-    other = "0d1b7a5c-7f3a-4f0e-9a7e-2f6c1f1f8a10"
-    on = on % (other, other) if "%s" in on else on
+    """No event reaches this process, and looks see tables alone: without a word, nobody would know why such a target is
+    not refreshed when data arrives in its files.
+    """
     (target,) = load(f"{LAKE}on = {on}\n").targets
     assert is_unheard(target) is unheard
     (scheduled,) = load(f'{LAKE}on = {on}\nschedule = {{ cron = "0 6 * * *" }}\n').targets

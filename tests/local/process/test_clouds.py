@@ -1,0 +1,89 @@
+"""What a process on one's own machine opens once, and how its outcome events name it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.cli.deployment import side_on
+from local.process.clouds import NoWaker, open_cloud, service_of
+from local.process.store import StateFile
+from shared.config.load import load
+from shared.outcomes.sending import Office
+from shared.refresh import deployment, edition
+from shared.refresh.inputs import Signalled
+from shared.refresh.records import read_state
+from shared.refresh.state import Signal
+from shared.targets import Cloud
+from tests.support.one_machine import ACCOUNT, LAKE, WORKSPACE, glue_view
+
+TENANT = "0a4f1c2e-0000-4000-8000-00000000000f"
+BOTH = load(glue_view() + LAKE)
+
+
+def office_of(cloud: Cloud, file: StateFile, environ: Mapping[str, str]) -> Office:
+    """What sending outcome events works with, in the ports for one message."""
+    ports = open_cloud(cloud, BOTH, file, environ)(NoWaker(), emit=lambda _: None)
+    sending: Any = ports.outcomes
+    office: Office = sending(())._office
+    return office
+
+
+@pytest.mark.parametrize(
+    ("cloud", "environ", "name"),
+    [
+        (Cloud.AWS, {"AWS_REGION": "eu-central-1"}, f"/unstale/aws/{ACCOUNT}/local"),
+        (Cloud.AZURE, {}, f"/unstale/azure/{WORKSPACE}/local"),
+        (Cloud.AZURE, {"UNSTALE_TENANT_ID": TENANT}, f"/unstale/azure/{TENANT}/local"),
+    ],
+)
+def test_outcome_events_name_the_account_or_the_tenant(
+    tmp_path: Path, cloud: Cloud, environ: Mapping[str, str], name: str
+) -> None:
+    """All processes on machines had one name, so that receivers took events of two accounts for repetitions."""
+    with StateFile(tmp_path / "unstale.db") as file:
+        assert office_of(cloud, file, environ).source == name
+
+
+def test_a_nested_catalog_is_in_its_account() -> None:
+    """The account alone counts, wherever in it the views lie."""
+    nested = glue_view().replace(ACCOUNT, f"{ACCOUNT}:s3tablescatalog/lake")
+    assert service_of(Cloud.AWS, load(nested), {}) == f"{ACCOUNT}/local"
+
+
+@pytest.mark.parametrize("cloud", list(Cloud))
+def test_secrets_are_kept_from_one_message_to_the_next(tmp_path: Path, cloud: Cloud) -> None:
+    """Each message has ports of its own; secrets that these kept were read anew for each."""
+    with StateFile(tmp_path / "unstale.db") as file:
+        make_ports = open_cloud(cloud, BOTH, file, {"AWS_REGION": "eu-central-1"})
+        first, second = (make_ports(NoWaker(), emit=lambda _: None) for _ in range(2))
+        kept = [sending(())._office.senders["webhook"]._secrets for sending in _sendings(first, second)]
+    assert kept[0] is kept[1]
+
+
+def _sendings(*ports: Any) -> list[Any]:
+    return [each.outcomes for each in ports]
+
+
+def test_a_command_on_a_state_plans_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file may be another one than the process works by, as on a deployment: what it writes for a person is a
+    signal that is due at once, and no more.
+    """
+    for name in tuple(os.environ):
+        if name.startswith("UNSTALE_"):
+            monkeypatch.delenv(name)
+    configuration = load(LAKE)
+    (target,) = configuration.targets
+    with StateFile(tmp_path / "unstale.db") as file:
+        side = side_on(file, Cloud.AZURE, configuration)
+        package, now = configuration.package(Cloud.AZURE), side.world.clock.now()
+        deployment.change(side.world.store, lambda known: edition.join(known, package))
+        side.engine.reconcile(target, (Signalled(Signal(now, "a person", asked=True)),), may_call=False)
+        state = read_state(side.world.store.load(target.key).body)
+    assert (state.owed and state.owed.reasons, state.definition) == (("a person",), "")
+    assert state.wake_at is not None
+    assert state.wake_at <= side.world.clock.now()
