@@ -18,6 +18,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from shared.redaction import NOTHING_KNOWN, TEXT_LIMIT, Redactor
 from shared.refresh.engine import LogEvent
+from shared.refresh.levels import level_of
 from shared.version import VERSION
 
 NAMESPACE = "unstale"
@@ -40,21 +41,6 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "source_ahead_seconds": ("SourceAhead", "Seconds"),
 }
 """How a target stands, by the field of a `saved` happening: name and unit of the metric."""
-
-LEVELS: Mapping[str, str] = {
-    "signalled": "debug",  # one for every target of every batch: the metrics count them
-    "trouble": "warning",
-    "held": "warning",
-    "looked": "debug",  # several for every tick: the metrics count them
-    "look failed": "warning",
-    "run failed": "warning",
-    "wake not sent": "warning",
-    "not told": "warning",
-    "outcome not sent": "warning",
-    "outcome refused": "warning",
-    "excerpt not written": "warning",
-}
-"""Levels of the log by what happened; everything else is `info`. Warnings are what the dashboard's list shows."""
 
 QUIET = ("botocore", "urllib3")
 """Libraries whose lines count from a warning on, whatever LogLevel says: at DEBUG they show the answers of Secrets
@@ -95,7 +81,8 @@ class Telemetry:
             self._standings[happened.target] = {
                 name: float(value) for name, value in happened.fields.items() if isinstance(value, int | float)
             }
-        log = getattr(self._logger, LEVELS.get(happened.what, "info"))
+        # Looks are several for every tick: the metrics count them.
+        log = getattr(self._logger, "debug" if happened.what == "looked" else level_of(happened.what))
         log(happened.what, extra={"target": happened.target, "detail": dict(happened.fields)})
 
     def ignored(self, what: str) -> None:

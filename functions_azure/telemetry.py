@@ -18,20 +18,11 @@ from typing import Any
 from functions_azure.correlation import current
 from shared.redaction import Redactor, plain
 from shared.refresh.engine import LogEvent
+from shared.refresh.levels import Level, level_of
 from shared.version import VERSION
 
-LEVELS: Mapping[str, int] = {
-    "signalled": logging.DEBUG,  # one for every target of every message: requests to the function count them already
-    "trouble": logging.WARNING,
-    "held": logging.WARNING,
-    "look failed": logging.WARNING,
-    "run failed": logging.WARNING,
-    "wake not sent": logging.WARNING,
-    "not told": logging.WARNING,
-    "outcome not sent": logging.WARNING,
-    "outcome refused": logging.WARNING,
-    "excerpt not written": logging.WARNING,
-}
+LEVELS: Mapping[Level, int] = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+"""The levels of Python's logging, by the words of `shared.refresh.levels`."""
 
 QUIET = ("azure.core.pipeline.policies.http_logging_policy", "urllib3.connectionpool")
 """Loggers that tell of each request, in several lines; where nobody chose a level, only their warnings are kept."""
@@ -71,8 +62,7 @@ class Telemetry:
             self._tell_looks()
             if happened.fields["outcome"] == "answered":
                 return
-        level = LEVELS.get(happened.what, logging.INFO)
-        _write(level, happened.what, target=happened.target, detail=dict(happened.fields))
+        _write(LEVELS[level_of(happened.what)], happened.what, target=happened.target, detail=dict(happened.fields))
 
     def ignored(self, what: str) -> None:
         """An event of a kind that nobody acts on."""

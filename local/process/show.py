@@ -18,11 +18,10 @@ from local.cli.console import table
 from local.cli.status import STYLES
 from shared.redaction import NOTHING_KNOWN, TEXT_LIMIT, Redactor
 from shared.refresh.engine import LogEvent
+from shared.refresh.levels import level_of
 from shared.refresh.status import TargetStatus
 from shared.version import VERSION
 
-WARNINGS = frozenset({"trouble", "trouble of ours", "held", "look failed", "run failed", "wake not sent", "not heard"})
-"""What happened that somebody may have to act on; everything else is `info`."""
 UNSEEN = frozenset({"saved", "looked", "signalled"})
 """What happens all the time: on a terminal the line of its target shows what came of it."""
 LONGEST_TEXT = 20_000
@@ -44,7 +43,7 @@ class JsonLines:
         """Write one line."""
         line = {
             "timestamp": happened.at.isoformat().replace("+00:00", "Z"),
-            "level": "warning" if happened.what in WARNINGS else "info",
+            "level": "warning" if level_of(happened.what) == "warning" else "info",
             "message": happened.what,
             "target": happened.target,
             "detail": {name: self._safe(value) for name, value in happened.fields.items()},
@@ -76,7 +75,7 @@ class Terminal:
             return
         detail = " ".join(f"{name}={value}" for name, value in _worth_showing(happened.fields))
         text = f"{happened.at:%H:%M:%S}Z  {happened.target}  {happened.what}  {detail}"
-        style = "yellow" if happened.what in WARNINGS else "dim"
+        style = "yellow" if level_of(happened.what) == "warning" else "dim"
         safe = self._redactor.plain(text, TEXT_LIMIT)
         self._live.console.print(safe, style=style, markup=False, highlight=False)
 
