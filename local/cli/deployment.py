@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from local.cli import stack
 from local.cli.errors import NotWellError, UsageError
@@ -34,9 +35,11 @@ from shared.targets import Cloud, Target
 if TYPE_CHECKING:
     from functions_aws.settings import Settings as AwsSettings
     from functions_azure.settings import Settings as AzureSettings
+    from local.process.clouds import MakePorts
     from local.process.store import StateFile
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 PLACES = {Cloud.AWS: "AWS", Cloud.AZURE: "Azure"}
 """How a sentence names each cloud."""
@@ -90,11 +93,63 @@ class Side:
     """Reads the excerpt of the records that ticks write for readers who may not read the table; None where none do."""
 
 
+class Kept:
+    """The parts that a command opened, from one renewal of what it shows to the next: clients, tokens in their caches.
+
+    Safe between threads. A changed configuration has all of them opened anew.
+    """
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._lock = Lock()
+        self._configuration: Configuration | None = None
+        self._parts: dict[str, Any] = {}
+
+    def use(self, name: str, configuration: Configuration, make: Callable[[], T], work: Callable[[T], U]) -> U:
+        """Do something with the part of this name, which `make` opens where there is none.
+
+        A part that did not answer is dropped: who reads credentials anew may have better ones by the next time.
+        """
+        part = self._part(name, configuration, make)
+        try:
+            return work(part)
+        except NotWellError:
+            self._parts.pop(name, None)
+            raise
+
+    def _part(self, name: str, configuration: Configuration, make: Callable[[], T]) -> T:
+        with self._lock:
+            if configuration != self._configuration:
+                self._configuration, self._parts = configuration, {}
+            if name not in self._parts:
+                self._parts[name] = make()
+            part: T = self._parts[name]
+            return part
+
+
 def each_side(
-    configuration: Configuration, path: Path, work: Callable[[Side], T], only: Cloud | None = None
+    configuration: Configuration,
+    path: Path,
+    work: Callable[[Side], T],
+    only: Cloud | None = None,
+    *,
+    kept: Kept | None = None,
 ) -> tuple[list[T], Away]:
-    """Do something with each cloud's records, as `each_cloud` does."""
-    return each_cloud(configuration, lambda cloud: reach(open_side(cloud, configuration, path), work), only)
+    """Do something with each cloud's records, as `each_cloud` does, on what is kept of an earlier time.
+
+    A state is opened each time, which costs no call: by then another file may have its name.
+    """
+    opened = kept or Kept()
+
+    def do(cloud: Cloud) -> T:
+        """Do it with the records of one cloud."""
+        if state_of(cloud):
+            return reach(open_side(cloud, configuration, path), work)
+        return opened.use(
+            cloud, configuration, lambda: open_side(cloud, configuration, path), lambda side: reach(side, work)
+        )
+
+    return each_cloud(configuration, do, only)
 
 
 def clouds_of(configuration: Configuration, only: Cloud | None = None) -> tuple[Cloud, ...]:
@@ -166,10 +221,17 @@ def open_state(path: Path) -> StateFile:
 
 def side_on(file: StateFile, cloud: Cloud, configuration: Configuration) -> Side:
     """One cloud's records in a state. The process has no queues, and so no dead letters: what comes is done at once."""
-    from local.process.clouds import NoWaker, open_cloud
+    from local.process.clouds import open_cloud
 
-    here = open_cloud(cloud, configuration, file, os.environ)(NoWaker(), emit=lambda _: None)
-    return Side(cloud, _engine(configuration, here), here, lambda: (), lambda _: ())
+    return local_side(open_cloud(cloud, configuration, file, os.environ), configuration)
+
+
+def local_side(make_ports: MakePorts, configuration: Configuration) -> Side:
+    """Make the same of what was opened already."""
+    from local.process.clouds import NoWaker
+
+    here = make_ports(NoWaker(), emit=lambda _: None)
+    return Side(here.cloud, _engine(configuration, here), here, lambda: (), lambda _: ())
 
 
 def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from msgspec import MsgspecError, structs
 
-from local.cli.deployment import PLACES, Side, each_side, read_config
+from local.cli.deployment import PLACES, Kept, Side, each_side, read_config
 from local.cli.errors import NotWellError, UsageError
 from local.cli.status import Look, look
 from local.page.document import chart_bundle, document, values_of
@@ -62,9 +62,9 @@ def write_values(values: dict[str, Any], bundle: str, into: Path) -> int:
 
 def serve(path: Path, port: int) -> None:
     """Show the page on loopback until Ctrl-C; each renewal reads the records anew."""
-    bundle = chart_bundle()
-    _read(path)  # what is wrong with the configuration or the deployment is said before anything is served
-    with server(lambda: _read(path, renewed=True), bundle, port) as serving:
+    bundle, kept = chart_bundle(), Kept()
+    _read(path, kept)  # what is wrong with the configuration or the deployment is said before anything is served
+    with server(lambda: _read(path, kept, renewed=True), bundle, port) as serving:
         print(f"http://127.0.0.1:{serving.server_port}/ shows the page; Ctrl-C ends it", flush=True)
         serving.serve_forever()
 
@@ -122,10 +122,10 @@ def server(read: Callable[[], dict[str, Any]], bundle: str, port: int) -> Thread
         raise UsageError(f"port {port}: {failure.strerror}. Name another one with --port") from failure
 
 
-def _read(path: Path, *, renewed: bool = False) -> dict[str, Any]:
+def _read(path: Path, kept: Kept | None = None, *, renewed: bool = False) -> dict[str, Any]:
     """The values of the page. A cloud that is away does not hide the other: its targets are unknown, and why."""
     configuration = read_config(path)
-    seen, away = each_side(configuration, path, read_side)
+    seen, away = each_side(configuration, path, read_side, kept=kept)
     found = {each.status.name: each for _, pictures, _ in seen for each in pictures}
     missing = [target for target in configuration.targets if target.name not in found]
     pictures = [*found.values(), *(unread(unknown(t, str(away[t.cloud])), t.policy.objective) for t in missing)]

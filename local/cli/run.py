@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import Any
 
-from local.cli.deployment import STATE_CURE, open_state, read_config, side_on
+from local.cli.deployment import STATE_CURE, Side, local_side, open_state, read_config
 from local.cli.errors import NotWellError
 from local.cli.status import look
 from local.process.clouds import check_region, open_cloud, secrets_of
@@ -57,8 +57,9 @@ def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFi
     """Run the process to its end: whether all went well, and whether all that was under way is over."""
     stop = Event()
     redactor = Redactor(secrets_of(clouds, os.environ))
-    with _stopped_by_signals(stop), shown(lambda: _rows(configuration, clouds, file), redactor) as show:
-        opened = {cloud: open_cloud(cloud, configuration, file, os.environ) for cloud in clouds}
+    opened = {cloud: open_cloud(cloud, configuration, file, os.environ) for cloud in clouds}
+    sides = [local_side(make_ports, configuration) for make_ports in opened.values()]
+    with _stopped_by_signals(stop), shown(lambda: _rows(sides), redactor) as show:
         halves = [Half(cloud, configuration, make_ports, show.emit) for cloud, make_ports in opened.items()]
         for half in halves:
             half.warn()
@@ -80,10 +81,9 @@ def _step_until(stop: Event, process: Process, show: Show) -> bool:
     return True
 
 
-def _rows(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFile) -> list[TargetStatus]:
+def _rows(sides: Sequence[Side]) -> list[TargetStatus]:
     """How each target stands by the state; nothing while the file does not answer, since the ticks tell of that."""
     with suppress(StoreDownError):
-        sides = [side_on(file, cloud, configuration) for cloud in clouds]
         return [row(evidence) for side in sides for evidence in look(side).evidence(0)]
     return []
 

@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console
 
 from local.cli.console import print_json, print_table
-from local.cli.deployment import PLACES, Side, clouds_of, each_side, read_config, state_of, tell
+from local.cli.deployment import PLACES, Kept, Side, clouds_of, each_side, read_config, state_of, tell
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
@@ -46,18 +46,21 @@ STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", 
 """How a terminal colours a line, by its verdict."""
 
 
-def status(path: Path, *, as_json: bool, only: Cloud | None = None) -> None:
-    """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything."""
-    configuration = read_config(path)
+def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept | None = None) -> None:
+    """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything.
+
+    `kept` is what was opened at an earlier time, where the status is shown again and again.
+    """
+    configuration, kept = read_config(path), kept or Kept()
     asked = clouds_of(configuration, only)
-    seen, away = each_side(configuration, path, look, only)
+    seen, away = each_side(configuration, path, look, only, kept=kept)
     summaries = [summary for one in seen for summary in one.summaries]
     dead = sum(summary.count for summary in summaries)
     found = {each.target.name: row(each) for one in seen for each in one.evidence(dead)}
     targets_there = [target for target in configuration.targets if target.cloud in asked]
     rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in targets_there]
     is_silent = Cloud.AZURE in away or Cloud.AZURE not in asked
-    sign_in = Standing() if is_silent else _sign_in(configuration, path)
+    sign_in = Standing() if is_silent else _sign_in(configuration, path, kept)
     if as_json:
         told = {"away": {PLACES[cloud]: str(failure) for cloud, failure in away.items()}} if away else {}
         targets = [msgspec.to_builtins(one) for one in rows]
@@ -87,12 +90,12 @@ def watch(
     sleep: Callable[[float], object] = time.sleep,
 ) -> NoReturn:
     """Show the status again and again, until Ctrl-C; what is not well, or away, is shown and asked for again."""
-    console = Console()
+    console, kept = Console(), Kept()
     while True:
         if console.is_terminal:
             console.clear()
         try:
-            status(path, as_json=as_json, only=only)
+            status(path, as_json=as_json, only=only, kept=kept)
         except NotWellError as failure:
             if str(failure):
                 print(failure)
@@ -113,7 +116,7 @@ class Standing:
     """False where somebody must sign in."""
 
 
-def _sign_in(configuration: Configuration, path: Path) -> Standing:
+def _sign_in(configuration: Configuration, path: Path, opened: Kept) -> Standing:
     """How the sign-in stands, where Fabric is called as a user; one that cannot be read is not well."""
     if state_of(Cloud.AZURE):
         return Standing()  # that identity counts only where the function is deployed
@@ -123,7 +126,9 @@ def _sign_in(configuration: Configuration, path: Path) -> Standing:
     from shared.sign_in import NOBODY, age
 
     try:
-        kept = login.Deployment(configuration, path).kept()
+        kept = opened.use(
+            "sign-in", configuration, lambda: login.Deployment(configuration, path), lambda here: here.kept()
+        )
     except (NotWellError, UsageError) as failure:
         return Standing(f"{failure}\n", {"sign_in": {"error": str(failure)}}, well=False)
     told = age(kept, datetime.now(UTC)) if kept else NOBODY.message

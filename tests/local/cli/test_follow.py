@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.httpsession import URLLib3Session
 
+from functions_aws import clients
 from local.cli import refresh, status
 from local.cli.errors import NotWellError
 from local.cli.main import main, parser
@@ -107,22 +110,38 @@ def test_nobody_waits_for_a_function_that_is_gone(scene: Scene, monkeypatch: pyt
 def test_watching_goes_on_while_things_are_not_well(
     scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until Ctrl-C; what cannot be asked is said, and asked for again."""
+    """Until Ctrl-C; what cannot be asked is said, and asked for again. Clients are opened once, and anew after they got
+    no answer, since whoever renewed his credentials meanwhile has others.
+    """
+    opened: list[int] = []
+    away: list[int] = []
     naps: list[float] = []
+    session, send = clients.session, URLLib3Session.send
+
+    def open_session(region: str) -> Any:
+        opened.append(len(naps))
+        return session(region)
+
+    def send_unless_away(self: URLLib3Session, request: Any) -> Any:
+        if len(naps) in away:
+            raise EndpointConnectionError(endpoint_url=request.url)
+        return send(self, request)
 
     def nap(seconds: float) -> None:
         naps.append(seconds)
-        if len(naps) == 1:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        if len(naps) == 2:
+        if len(naps) == 4:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(clients, "session", open_session)
+    monkeypatch.setattr(URLLib3Session, "send", send_unless_away)
+    away.append(2)
     with pytest.raises(KeyboardInterrupt):
         status.watch(scene.path, as_json=False, seconds=7, sleep=nap)
     said = capsys.readouterr().out
-    assert naps == [7, 7]
-    assert said.count("every 7 s; Ctrl-C ends it") == 2
-    assert "127.0.0.1:9" in said
+    assert naps == [7] * 4
+    assert said.count("every 7 s; Ctrl-C ends it") == 4
+    assert said.count("Could not connect to the endpoint URL") == 1
+    assert opened == [0, 3]
 
 
 # --- Errors in JSON ---------------------------------------------------------------------------------------------------

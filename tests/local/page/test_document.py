@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,6 +149,33 @@ def test_the_served_page_reads_its_values_anew() -> None:
         status, text = get(connection, "/data.json")
         assert (status, json.loads(text)["now"]) == (200, int(NOON.timestamp()) + 60)
         assert get(connection, "/unstale.toml")[0] == 404
+
+
+def test_each_cloud_is_opened_once_for_a_page_that_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page renews itself each few seconds: clients and tokens last, unless the configuration changes."""
+    config = tmp_path / "unstale.toml"
+    config.write_text(LAKE)
+    opened: list[str] = []
+
+    @contextmanager
+    def renewed_by(read: Any, _bundle: str, _port: int) -> Iterator[Any]:
+        read()
+        read()
+        config.write_text(f'[defaults]\nobjective = "1h"\n{LAKE}')
+        read()
+        yield SimpleNamespace(server_port=0, serve_forever=lambda: None)
+
+    with StateFile(tmp_path / "unstale.db") as file:
+
+        def open_side(cloud: Cloud, configuration: Any, _: Path) -> Any:
+            opened.append(configuration.fingerprint)
+            return side_on(file, cloud, configuration)
+
+        monkeypatch.setattr("local.cli.deployment.open_side", open_side)
+        monkeypatch.setattr(page, "chart_bundle", lambda: BUNDLE)
+        monkeypatch.setattr(page, "server", renewed_by)
+        page.serve(config, 0)
+    assert len(opened) == 2
 
 
 def test_another_site_cannot_read_the_page() -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.cli import run
 from local.cli.deployment import side_on
 from local.process.clouds import NoWaker, open_cloud, service_of
+from local.process.show import JsonLines
 from local.process.store import StateFile
 from shared.config.load import load
 from shared.outcomes.sending import Office
+from shared.redaction import Redactor
 from shared.refresh import deployment, edition
 from shared.refresh.inputs import Signalled
 from shared.refresh.records import read_state
 from shared.refresh.state import Signal
+from shared.refresh.status import TargetStatus
 from shared.targets import Cloud
 from tests.support.one_machine import ACCOUNT, LAKE, WORKSPACE, glue_view
 
@@ -87,3 +92,28 @@ def test_a_command_on_a_state_plans_nothing(tmp_path: Path, monkeypatch: pytest.
     assert (state.owed and state.owed.reasons, state.definition) == (("a person",), "")
     assert state.wake_at is not None
     assert state.wake_at <= side.world.clock.now()
+
+
+def test_a_terminal_that_is_renewed_opens_nothing_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`unstale run` renews the lines of its targets each second: each renewal made clients and sessions of its own."""
+    opened: list[Cloud] = []
+    renewed: list[list[TargetStatus]] = []
+
+    def count(cloud: Cloud, *others: Any) -> Any:
+        opened.append(cloud)
+        return open_cloud(cloud, *others)
+
+    @contextmanager
+    def shown(rows: Callable[[], list[TargetStatus]], _: Redactor) -> Iterator[JsonLines]:
+        renewed.extend(rows() for _ in range(3))
+        yield JsonLines()
+
+    (tmp_path / "unstale.toml").write_text(LAKE)
+    monkeypatch.setenv("PATH", "")  # there is no az
+    monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
+    monkeypatch.setattr("local.process.clouds.open_cloud", count)
+    monkeypatch.setattr(run, "open_cloud", count)
+    monkeypatch.setattr(run, "shown", shown)
+    run.run(tmp_path / "unstale.toml", tmp_path / "unstale.db", once=True)
+    assert [[each.name for each in rows] for rows in renewed] == [["lake"]] * 3
+    assert opened == [Cloud.AZURE]
