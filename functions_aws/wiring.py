@@ -119,8 +119,7 @@ def ports(
     """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
-    `service` is how outcome events name the deployment. `secrets` are those of webhooks, from whoever makes ports more
-    than once and keeps what was read; without them these ports have their own.
+    `service` names the deployment in outcome events. `secrets` are kept by whoever makes ports more than once.
     """
     platform, looks_clock = Platform(clients, redactor), looks_clock or clock
     sources = Sources(clients, looks_clock, redactor=redactor)

@@ -227,13 +227,11 @@ def ports(
     deadline: Deadline = NEVER,
     service: str = "unstale",
 ) -> Ports:
-    """The same on any store and waker: the deployment's, or those of one machine.
+    """The same on any store and waker: the deployment's, or those of one machine, called `service` in outcome events.
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
-    `service` is how outcome events name the deployment.
     """
     looks_clock, parts.http.deadline = looks_clock or clock, deadline
-    sources = _sources(found, parts, looks_clock, deadline)
     platform = _platform(found, configuration, parts, clock, deadline)
     return Ports(
         cloud=Cloud.AZURE,
@@ -246,7 +244,7 @@ def ports(
         looks=lambda targets, reconcile: Looking(
             targets,
             store=store,
-            sources=sources,
+            sources=_sources(found, parts, looks_clock, deadline),
             platform=platform,
             clock=looks_clock,
             reconcile=reconcile,
