@@ -10,12 +10,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from functions_aws.clients import Clients, ask
 from functions_aws.waker import Waker
 from shared.redaction import plain
 from shared.refresh.evidence import Backlog
+from shared.refresh.ports import StoreDownError
 
 EVENTS_LIMIT = timedelta(minutes=5)
 """Age from which on nobody is known to take events: three minutes, and two that CloudWatch's figure is late."""
@@ -58,9 +57,9 @@ class Backlogs:
         if not waiting:
             return Backlog(name, 0, limit=limit)
         try:
-            age = self._age(name, now)
-        except (ClientError, BotoCoreError) as failure:
-            return Backlog(name, waiting, limit=limit, unreadable=plain(str(failure)))
+            age = ask("asking for the age of the oldest", lambda: self._age(name, now))
+        except StoreDownError as down:
+            return Backlog(name, waiting, limit=limit, unreadable=plain(str(down)))
         return Backlog(name, waiting, age, limit, "" if age is not None else "CloudWatch has no figure of it yet")
 
     def _age(self, name: str, now: datetime) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""The SDK's clients, each built when it is first used, and the table from the SDK's exceptions to those of the ports.
+"""The SDK's clients, each built when it is first used, and what its exceptions become: facts, or those of the ports.
 
 botocore alone does all of it; boto3 on top of it would cost a cold start a quarter more.
 """
@@ -16,6 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError, InvalidConfigError
 from botocore.httpsession import URLLib3Session, create_urllib3_context, get_cert_path
 from botocore.utils import get_environ_proxies
 
+from shared.platforms import glue
+from shared.platforms.failures import Operation, broken
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Conflict, StoreDownError
 
 T = TypeVar("T")
@@ -174,6 +177,20 @@ def _ask_to_close(request: Any, **_: object) -> None:
     A connection that a frozen Lambda kept is dead when it thaws, and a start lost on it has an unknown outcome.
     """
     request.headers["Connection"] = "close"
+
+
+def attempt(operation: Operation, send: Callable[[], T], words: Callable[[str], str]) -> T | Failure:
+    """Make one call of a platform, and turn whatever is raised into facts: an answer that refuses, or none.
+
+    botocore lets through what urllib3 raises over an address of a proxy, so nothing is known of what may come. Clients
+    are built, and requests signed, by `send` itself: that fails, too. `words` takes secrets out of what is said.
+    """
+    try:
+        return send()
+    except ClientError as error:
+        return glue.failure(operation, error.response)
+    except Exception as error:  # noqa: BLE001 - as above
+        return broken(operation, error, words)
 
 
 def ask(what: str, send: Callable[[], T]) -> T:

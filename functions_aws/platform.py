@@ -10,9 +10,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions_aws.clients import Clients
+from functions_aws.clients import Clients, attempt
 from shared.platforms import glue
-from shared.platforms.failures import Operation, broken
+from shared.platforms.failures import Operation
 from shared.platforms.paging import Page, gather
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
@@ -63,25 +63,21 @@ class Platform:
         parameters = glue.stop_parameters(_view(target))
         if isinstance(parameters, Failure):
             return parameters
+        return attempt(Operation.CANCEL, lambda: self._stop(parameters), self._redactor.plain)
+
+    def _stop(self, parameters: Answer) -> Failure | None:
+        """Stop a view's run. One refusal is none: a run that is being stopped already will end."""
         try:
             self._clients.glue.stop_materialized_view_refresh_task_run(**parameters)
         except ClientError as error:
             return glue.stop_answer(error.response)
-        except Exception as error:  # noqa: BLE001 - as below
-            return broken(Operation.CANCEL, error, self._redactor.plain)
         return glue.stop_answer()
 
     def _ask(self, operation: Operation, method: str, parameters: Answer | Failure) -> Answer | Failure:
         """Make one call. Only here, where the SDK's exceptions end, is it known what was sent, so they become facts."""
         if isinstance(parameters, Failure):
             return parameters
-        try:
-            answer: Answer = getattr(self._clients.glue, method)(**parameters)
-        except ClientError as error:
-            return glue.failure(operation, error.response)
-        except Exception as error:  # noqa: BLE001 - botocore lets through what urllib3 raises over an address of a proxy
-            return broken(operation, error, self._redactor.plain)
-        return answer
+        return attempt(operation, lambda: getattr(self._clients.glue, method)(**parameters), self._redactor.plain)
 
 
 def _view(target: Target) -> GlueView:

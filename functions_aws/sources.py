@@ -14,12 +14,11 @@ from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
-from functions_aws.clients import Clients
+from functions_aws.clients import Clients, attempt
 from shared.platforms import glue
-from shared.platforms.failures import MISCONFIGURED, NOT_CONNECTED, Operation, broken
+from shared.platforms.failures import MISCONFIGURED, NOT_CONNECTED, Operation
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -67,32 +66,40 @@ class Sources:
         found: Reply[Answer] | Failure = self._ask(lambda: self._clients.glue.get_tables(**parameters))
         return found
 
-    def list_tables(self, parameters: Answer) -> Reply[Answer] | Failure:
-        """ListTables of S3 Tables, for any bucket."""
-        found: Reply[Answer] | Failure = self._ask(lambda: self._clients.s3tables.list_tables(**parameters))
+    def list_tables(self, parameters: Answer, bucket: TableBucket | None = None) -> Reply[Answer] | Failure:
+        """ListTables of S3 Tables, for this bucket; without one the parameters name it."""
+        found: Reply[Answer] | Failure = self._ask(
+            lambda: self._clients.s3tables.list_tables(**parameters, **self._arn_of(bucket))
+        )
         return found
 
-    def get_table_metadata_location(self, parameters: Answer) -> Reply[Answer] | Failure:
-        """GetTableMetadataLocation of S3 Tables, for any bucket."""
+    def get_table_metadata_location(
+        self, parameters: Answer, bucket: TableBucket | None = None
+    ) -> Reply[Answer] | Failure:
+        """GetTableMetadataLocation of S3 Tables, likewise."""
         found: Reply[Answer] | Failure = self._ask(
-            lambda: self._clients.s3tables.get_table_metadata_location(**parameters)
+            lambda: self._clients.s3tables.get_table_metadata_location(**parameters, **self._arn_of(bucket))
         )
         return found
 
     def load_table(self, path: str) -> Reply[bytes] | Failure:
         """GET of the REST catalog, streamed and bounded: metadata has 0.73 kB a snapshot, and nobody bounds those."""
-        request = AWSRequest("GET", self._clients.glue.meta.endpoint_url + path, stream_output=True)
-        SigV4Auth(self._clients.credentials, "glue", self._clients.glue.meta.region_name).add_auth(request)
-        found: Reply[bytes] | Failure = self._ask(lambda: self._send(request))
+        found: Reply[bytes] | Failure = self._ask(lambda: self._send(path))
         return found if isinstance(found, Failure) else _failed(found) or found
 
-    def table_bucket_arn(self, group: TableBucket) -> str:
-        """The ARN of a table bucket in our own Region and partition."""
+    def _arn_of(self, bucket: TableBucket | None) -> Answer:
+        """The parameter that names a table bucket in our own Region and partition."""
+        if bucket is None:
+            return {}
         meta = self._clients.s3tables.meta
-        return f"arn:{meta.partition}:s3tables:{meta.region_name}:{group.account}:bucket/{group.bucket}"
+        arn = f"arn:{meta.partition}:s3tables:{meta.region_name}:{bucket.account}:bucket/{bucket.bucket}"
+        return {"tableBucketARN": arn}
 
-    def _send(self, request: AWSRequest) -> Any:
-        """Send a signed request; the answer in the form of the clients' answers."""
+    def _send(self, path: str) -> Any:
+        """Sign a request and send it; the answer in the form of the clients' answers."""
+        meta = self._clients.glue.meta
+        request = AWSRequest("GET", meta.endpoint_url + path, stream_output=True)
+        SigV4Auth(self._clients.credentials, "glue", meta.region_name).add_auth(request)
         response = self._clients.iceberg.send(request.prepare())
         with closing(StreamingBody(response.raw, None)) as stream:
             body = stream.read(METADATA_LIMIT + 1)
@@ -107,13 +114,8 @@ class Sources:
         self._sleep(pause)
         began, asked_at = self._clock.monotonic(), self._clock.now()
         self._next_at = began + SPACING_SECONDS
-        try:
-            answer = send()
-        except ClientError as error:
-            return glue.failure(Operation.LIST, error.response)
-        except BotoCoreError as error:
-            return broken(Operation.LIST, error, self._redactor.plain)
-        return _reply(answer, asked_at, self._clock, began)
+        answer = attempt(Operation.LIST, send, self._redactor.plain)
+        return answer if isinstance(answer, Failure) else _reply(answer, asked_at, self._clock, began)
 
 
 def _reply(answer: Any, asked_at: datetime, clock: Clock, began: float) -> Reply[Any]:
@@ -140,17 +142,17 @@ def _failed(found: Reply[bytes]) -> Failure | None:
 
 
 class _Bucket:
-    """The calls for one table bucket: its ARN is part of each."""
+    """The calls for one table bucket, which each of them names."""
 
     def __init__(self, sources: Sources, group: TableBucket) -> None:
         self._sources = sources
-        self._arn = {"tableBucketARN": sources.table_bucket_arn(group)}
+        self._bucket = group
         self.get_tables, self.load_table = sources.get_tables, sources.load_table
 
     def list_tables(self, parameters: Answer) -> Reply[Answer] | Failure:
         """As `Sources` has it."""
-        return self._sources.list_tables({**parameters, **self._arn})
+        return self._sources.list_tables(parameters, self._bucket)
 
     def get_table_metadata_location(self, parameters: Answer) -> Reply[Answer] | Failure:
         """As `Sources` has it."""
-        return self._sources.get_table_metadata_location({**parameters, **self._arn})
+        return self._sources.get_table_metadata_location(parameters, self._bucket)

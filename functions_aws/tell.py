@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from functions_aws.clients import Clients
 from shared.destinations import Destination
@@ -112,7 +112,7 @@ def _asked(send: Callable[[], Any]) -> Any:
         said = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return trouble_of_aws(status, said.get("Code", ""), said.get("Message", ""))
-    except BotoCoreError as error:
+    except Exception as error:  # noqa: BLE001 - more than botocore's own: see `clients.attempt`
         return Trouble(f"{type(error).__name__}: {error}")
 
 

@@ -89,7 +89,7 @@ class Sources:
             return NO_TIME_LEFT
         try:
             reply = self._get(path, {**onelake.HEADERS, **headers}, token, limit, read_seconds)
-        except requests.RequestException as error:
+        except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
             return broken(Operation.LIST, error, self._redactor.plain)
         if onelake.token_refused(reply.status):
             self._tokens.refused(token)

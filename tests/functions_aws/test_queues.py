@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from functions_aws.backlog import Backlogs
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.visibility import Returns
@@ -64,6 +65,19 @@ def expect_count(stub: Stubber, count: int) -> None:
     """How many there are."""
     asked = {"QueueUrl": f"{URL}-dead", "AttributeNames": ["ApproximateNumberOfMessages"]}
     stub.add_response("get_queue_attributes", {"Attributes": {"ApproximateNumberOfMessages": str(count)}}, asked)
+
+
+# --- What waits ------------------------------------------------------------------------------------------------------
+
+
+def test_an_age_that_cannot_be_asked_for_is_said(nowhere: Clients, stub: Stubber) -> None:
+    """Messages wait; how long, CloudWatch does not say: the words are those of every call that fails."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "QueueArn"]
+    counts = dict(zip(names, ("2", "1", f"{ARN}:wakes"), strict=True))
+    stub.add_response("get_queue_attributes", {"Attributes": counts}, {"QueueUrl": URL, "AttributeNames": names})
+    _, wakes = Backlogs(nowhere, "", URL).read(NOON)
+    assert (wakes.queue, wakes.waiting, wakes.age) == ("wakes", 3, None)
+    assert wakes.unreadable.startswith("asking for the age of the oldest: ")
 
 
 # --- Wakes -----------------------------------------------------------------------------------------------------------

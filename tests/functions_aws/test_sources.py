@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -220,6 +221,29 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, aws: LocalAws) -> None:
     for found in (sources.load_table("/iceberg/v1/x"), sources.get_tables({"DatabaseName": "sales"})):
         assert isinstance(found, Failure)
         assert found.retry_safe
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [
+        (("AWS_REGION", "AWS_DEFAULT_REGION"), "NoRegionError"),
+        (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "NoCredentialsError"),
+    ],
+)
+def test_what_cannot_be_signed_or_sent_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, aws: LocalAws, tmp_path: Path, missing: tuple[str, ...], code: str
+) -> None:
+    """Clients that cannot be built and requests that cannot be signed were exceptions: no look was told as failed, its
+    interval was not doubled, and the tick failed.
+    """
+    for name in missing:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for found in (look(SALES, "orders"), look(LAKE, "events"), Sources(Clients(), SystemClock()).load_table("/x")):
+        assert isinstance(found, Failure)
+        assert (found.code, found.delivery) == (code, Delivery.NOT_SENT)
 
 
 def test_metadata_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch, aws: LocalAws) -> None:
