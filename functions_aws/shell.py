@@ -16,9 +16,9 @@ from shared.inbound import eventbridge
 from shared.inbound.dispatch import DONE, NO_TIME, Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor
-from shared.refresh import records, status
+from shared.refresh import status
 from shared.refresh.engine import Engine, Ports
-from shared.refresh.evidence import Evidence
+from shared.refresh.evidence import evidence_on
 from shared.refresh.ports import StoreDownError
 
 MARGIN_SECONDS = 5.0
@@ -146,19 +146,11 @@ class Shell:
     def _row(self, asked: Asked) -> dict[str, Any]:
         """Say how the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
         target = self._configuration.by_name[asked.target]
+        here = self._world
         try:
-            state, deployment = self._world.store.load_many([target.key, records.DEPLOYMENT_KEY])
-        except StoreDownError as down:  # what was asked for is stored all the same
-            return {"name": target.name, "verdict": "unknown", "why": self._redactor.plain(str(down))}
-        row = status.row(
-            Evidence(
-                target=target,
-                state=records.read_state(state.body),
-                deployment=records.read_deployment(deployment.body),
-                capabilities=self._world.platform.capabilities,
-                now=self._world.clock.now(),
-            )
-        )
+            row = status.row(evidence_on(target, here.store, here.platform.capabilities, here.clock.now()))
+        except Exception as failure:  # noqa: BLE001 - what was asked for is stored all the same, whatever this is
+            return {"name": target.name, "verdict": "unknown", "why": self._redactor.plain(str(failure))}
         answer: dict[str, Any] = msgspec.to_builtins(row)
         return answer
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from functions_azure.clients import NEVER, AbsentError, Clients, Deadline, ask
+from functions_azure.clients import NEVER, Clients, Deadline, ask_existing
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
 from shared.refresh.evidence import Backlog
-from shared.refresh.ports import StoreDownError
 
+WHAT = "looking at messages that wait"
+"""The words of both calls in an error."""
 PEEKED = 32
 """The most that Peek Messages shows (https://learn.microsoft.com/rest/api/storageservices/peek-messages)."""
 
@@ -54,20 +55,15 @@ class Backlogs:
 
     def _peek(self, queue: str) -> list[Any]:
         """Peek Messages: the oldest that can be taken, which stay as they are."""
-        return list(self._ask(lambda **limits: self._clients.queue(queue).peek_messages(PEEKED, **limits)))
+        client = self._clients.queue(queue)
+        return list(ask_existing(WHAT, self._deadline, lambda **limits: client.peek_messages(PEEKED, **limits)))
 
     def _count(self, queue: str, peeked: list[Any]) -> int:
         """Get Queue Metadata where there may be more than were peeked at."""
         if len(peeked) < PEEKED:
             return len(peeked)
-        found: Any = self._ask(self._clients.queue(queue).get_queue_properties)
+        found: Any = ask_existing(WHAT, self._deadline, self._clients.queue(queue).get_queue_properties)
         return int(found.approximate_message_count or len(peeked))
-
-    def _ask(self, send: Any) -> Any:
-        try:
-            return ask("looking at messages that wait", self._deadline, send)
-        except AbsentError as absent:
-            raise StoreDownError(str(absent)) from absent
 
 
 def _due_of(message: Any) -> datetime | None:

@@ -68,6 +68,14 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
         raise StoreDownError(f"{what}: {plain(_why(error))}") from error
 
 
+def ask_existing(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
+    """Make one call as `ask` does, about what the deployment made: absent, it is trouble of ours like any other."""
+    try:
+        return ask(what, deadline, send)
+    except AbsentError as absent:
+        raise StoreDownError(str(absent)) from absent
+
+
 def _why(error: AzureError) -> str:
     """The words of urllib3, taken out of those of `requests`, which begin with the whole URL."""
     inner = getattr(error.inner_exception, "args", ())[:1]

@@ -14,14 +14,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from functions_azure.clients import NEVER, AbsentError, Clients, Deadline, ask
+from functions_azure.clients import NEVER, Clients, Deadline, ask_existing
 from functions_azure.queue_messages import UnfitMessageError, message_text, xml_text
 from functions_azure.settings import EVENTS_QUEUE, POISON, WAKES_QUEUE
 from functions_azure.undelivered import Undelivered
 from functions_azure.waker import FOREVER
 from shared.inbound.dead_letters import GIVEN_UP, LOOKED_AT, DeadLetterSummary, Move
 from shared.redaction import plain
-from shared.refresh.ports import StoreDownError
 
 MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""
@@ -136,10 +135,7 @@ class DeadLetters:
         )
 
     def _ask(self, what: str, send: Callable[..., _T]) -> _T:
-        try:
-            return ask(what, self._deadline, send)
-        except AbsentError as absent:
-            raise StoreDownError(str(absent)) from absent
+        return ask_existing(what, self._deadline, send)
 
 
 def _sealed(body: bytes, why: str) -> str:

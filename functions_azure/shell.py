@@ -23,9 +23,9 @@ from shared.inbound import eventgrid
 from shared.inbound.dispatch import Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Malformed, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor, plain
-from shared.refresh import records, status
+from shared.refresh import status
 from shared.refresh.engine import Engine, Ports
-from shared.refresh.evidence import Evidence
+from shared.refresh.evidence import evidence_on
 from shared.refresh.failure import Failure
 from shared.refresh.ports import StoreDownError
 from shared.targets import Target
@@ -310,16 +310,7 @@ def _asked(name: str, body: bytes, now: datetime) -> Message:
 def _standing(world: Ports, target: Target) -> dict[str, Any]:
     """How the target stands after it was asked for, where it can be read; dead letters are left to `unstale status`."""
     try:
-        state, deployment = world.store.load_many([target.key, records.DEPLOYMENT_KEY])
-        row = status.row(
-            Evidence(
-                target=target,
-                state=records.read_state(state.body),
-                deployment=records.read_deployment(deployment.body),
-                capabilities=world.platform.capabilities,
-                now=world.clock.now(),
-            )
-        )
+        row = status.row(evidence_on(target, world.store, world.platform.capabilities, world.clock.now()))
     except Exception:  # noqa: BLE001 - the request is stored, and that is what the answer says
         return {}
     standing: dict[str, Any] = msgspec.to_builtins(row)

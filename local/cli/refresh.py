@@ -14,10 +14,10 @@ from pathlib import Path
 from local.cli.deployment import Side, ask, open_side, reach, read_config, side_of
 from local.cli.errors import NotWellError, UsageError
 from local.cli.progress import Progress
-from shared.refresh.evidence import PAST_DUE, WORK_CURE, Evidence
+from shared.refresh.evidence import PAST_DUE, WORK_CURE, Evidence, evidence_on
 from shared.refresh.explain import held_because, step
 from shared.refresh.inputs import ProbeAsked, Signalled
-from shared.refresh.records import DEPLOYMENT_KEY, read_deployment, read_ended, read_state
+from shared.refresh.records import read_ended, read_state
 from shared.refresh.state import Blocked, Ended, Outcome, Paused, Signal
 from shared.targets import Cloud, Target
 from shared.times import span
@@ -39,7 +39,7 @@ def refresh(
     before = reach(side, lambda here: _tokens(here, target))
     signal = Signal(side.world.clock.now(), "asked on the command line", full=full, asked=True)
     ask(side, target, Signalled(signal), ProbeAsked())
-    evidence = reach(side, lambda here: evidence_on(here, target))
+    evidence = reach(side, lambda here: _read(here, target))
     if _is_paused(evidence):
         print(f"{name}: asked, but nothing will start: {held_because(evidence)}")
         if wait:
@@ -52,16 +52,10 @@ def refresh(
         print(f"{name}: asked; `unstale status` shows how it goes")
 
 
-def evidence_on(side: Side, target: Target) -> Evidence:
+def _read(side: Side, target: Target) -> Evidence:
     """Read what the records say of a target now."""
-    state, deployment = side.world.store.load_many([target.key, DEPLOYMENT_KEY])
-    return Evidence(
-        target=target,
-        state=read_state(state.body),
-        deployment=read_deployment(deployment.body),
-        capabilities=side.world.platform.capabilities,
-        now=side.world.clock.now(),
-    )
+    world = side.world
+    return evidence_on(target, world.store, world.platform.capabilities, world.clock.now())
 
 
 def _is_paused(evidence: Evidence) -> bool:
@@ -86,7 +80,7 @@ def _follow(side: Side, target: Target, before: frozenset[str], sleep: Callable[
             ended = reach(side, lambda here: _ended(here, target, before))
             if ended:
                 break
-            evidence = reach(side, lambda here: evidence_on(here, target))
+            evidence = reach(side, lambda here: _read(here, target))
             _give_up(evidence)
             run = evidence.state.run
             took = evidence.now - run.claimed_at if run and run.token not in before else None

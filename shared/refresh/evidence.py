@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from shared.refresh import records
 from shared.refresh.identity import Identity
-from shared.refresh.ports import Capabilities
+from shared.refresh.ports import Capabilities, Store
 from shared.refresh.state import Deployment, JudgedBy, Owed, State
 from shared.targets import Limits, Policy, Target
 from shared.times import span
@@ -117,6 +118,18 @@ class Evidence(Value, frozen=True):
         """Everything that no finished run covers: what is owed, and what the run that goes on is to cover."""
         run = self.state.run
         return tuple(debt for debt in (self.state.owed, run.covering if run else None) if debt)
+
+
+def evidence_on(target: Target, store: Store, capabilities: Capabilities, now: datetime) -> Evidence:
+    """Read what the records of a target and of the deployment say now; nothing else is asked, dead letters included."""
+    state, deployment = store.load_many([target.key, records.DEPLOYMENT_KEY])
+    return Evidence(
+        target=target,
+        state=records.read_state(state.body),
+        deployment=records.read_deployment(deployment.body),
+        capabilities=capabilities,
+        now=now,
+    )
 
 
 def deployed_fingerprint(deployment: Deployment) -> str:
