@@ -7,7 +7,7 @@ import hmac
 import json
 import logging
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -18,6 +18,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from msgspec.structs import replace
 
+from functions_aws.clients import Clients
 from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
 from local.emulators.aws.emulator import LocalAws
@@ -100,9 +101,9 @@ def host_in_a_world() -> Iterator[Host]:
         yield Host(aws, clock, f"unstale-tell-{next(SERVICES)}")
 
 
-def webhook_of(host: Host) -> Sender:
-    """The sender of webhooks."""
-    return senders(host.clients, secrets_of(host.clients, host.clock), host.clock)["webhook"]
+def senders_of(clients: Clients, clock: HandClock) -> Mapping[str, Sender]:
+    """Who sends, with secrets that are kept for this test."""
+    return senders(clients, secrets_of(clients, clock), clock)
 
 
 BUS = '\n[[tell]]\nto = "eventbridge"\n'
@@ -184,7 +185,7 @@ def test_a_subject_is_one_that_sns_takes(headline: str, subject: str) -> None:
     with Stubber(clients.sns) as stub:
         stub.add_response("publish", {"MessageId": "m"}, expected)
         place = Destination("sns", topic=topic)
-        assert senders(clients, HandClock())["sns"].send(place, replace(A_LETTER, headline=headline)) is None
+        assert senders_of(clients, HandClock())["sns"].send(place, replace(A_LETTER, headline=headline)) is None
         stub.assert_no_pending_responses()
 
 
@@ -198,7 +199,7 @@ def test_a_first_in_first_out_topic_keeps_order_and_drops_repetitions(host: Host
     named = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topic = sns.create_topic(Name="views.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=named, Attributes={"RawMessageDelivery": "true"})
-    sender, place = senders(host.clients, host.clock)["sns"], Destination("sns", topic=topic)
+    sender, place = senders_of(host.clients, host.clock)["sns"], Destination("sns", topic=topic)
     for subject, number in (("daily", 1), ("daily", 2), ("weekly", 1), ("daily", 1)):
         letter = replace(A_LETTER, id=f"{subject}/{number}", subject=subject, body=f"{subject}/{number}".encode())
         assert sender.send(place, letter) is None
@@ -218,7 +219,7 @@ def test_an_entry_that_the_bus_refuses_is_not_taken_for_told(code: str, for_good
     with Stubber(clients.events) as stub:
         answer = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": code, "ErrorMessage": "words"}]}
         stub.add_response("put_events", answer)
-        trouble = senders(clients, HandClock())["eventbridge"].send(Destination("eventbridge"), A_LETTER)
+        trouble = senders_of(clients, HandClock())["eventbridge"].send(Destination("eventbridge"), A_LETTER)
     assert trouble == Trouble(f"{code}: words", for_good)
 
 
@@ -278,7 +279,7 @@ def test_libraries_show_no_secret_at_the_level_of_debug(
     for name in ("botocore", "urllib3"):
         caplog.set_level(logging.NOTSET, name)
     Telemetry(f"unstale-tell-{next(SERVICES)}")
-    webhook = webhook_of(host)
+    webhook = senders_of(host.clients, host.clock)["webhook"]
     logging.getLogger("another.library").debug("this line is seen")
     assert webhook.send(Destination("webhook", url_secret="slack", signing_secret="signing"), A_LETTER) is None
     assert "this line is seen" in caplog.text
@@ -348,7 +349,7 @@ def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Recei
 
 def test_a_secret_that_is_not_there_is_no_refusal(host: Host) -> None:
     """The letter waits for somebody to make the secret."""
-    webhook = webhook_of(host)
+    webhook = senders_of(host.clients, host.clock)["webhook"]
     trouble = webhook.send(Destination("webhook", url_secret="missing"), A_LETTER)
     assert trouble
     assert (trouble.for_good, "missing" in trouble.why) == (False, True)
@@ -358,7 +359,7 @@ def test_a_binary_secret_signs_nothing(host: Host, receiver: tuple[Receiver, str
     """Secrets Manager gives no text for one: the letter is not sent without its signature."""
     took, url = receiver
     host.aws.client("secretsmanager").create_secret(Name="binary", SecretBinary=b"planted")
-    webhook = webhook_of(host)
+    webhook = senders_of(host.clients, host.clock)["webhook"]
     trouble = webhook.send(Destination("webhook", url=f"{url}/hook", signing_secret="binary"), A_LETTER)
     assert trouble == Trouble("the secret binary is empty: nothing is sent unsigned")
     assert took.requests == []
@@ -371,7 +372,7 @@ def test_a_binary_secret_signs_nothing(host: Host, receiver: tuple[Receiver, str
 def test_a_secret_without_a_safe_address_is_posted_to_nowhere(host: Host, address: str) -> None:
     """https, or this machine; the address is not repeated."""
     host.aws.client("secretsmanager").create_secret(Name="odd", SecretString=address)
-    webhook = webhook_of(host)
+    webhook = senders_of(host.clients, host.clock)["webhook"]
     assert webhook.send(Destination("webhook", url_secret="odd"), A_LETTER) == Trouble(
         "the secret odd holds no https address"
     )
