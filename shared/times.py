@@ -32,6 +32,11 @@ def sortable(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
+def minute(time: datetime) -> str:
+    """A time as people read it, to the minute: `2026-11-23 09:30Z`."""
+    return f"{time:%Y-%m-%d %H:%M}Z"
+
+
 def span(duration: timedelta) -> str:
     """A duration in words of one unit, rounded down: `90 s`, `12 min`, `3 h`, `4 days`."""
     seconds = max(0, int(duration.total_seconds()))

@@ -170,11 +170,6 @@ class Configuration(Value, frozen=True, dict=True):
         return {target.name: target for target in self.targets}
 
     @cached_property
-    def by_key(self) -> Mapping[str, Target]:
-        """The targets by the key of their record."""
-        return {target.key: target for target in self.targets}
-
-    @cached_property
     def by_output(self) -> Mapping[Place, tuple[Target, ...]]:
         """The targets by the table or item that they refresh (see `places`)."""
         return by_output(self.targets)

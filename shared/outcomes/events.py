@@ -16,6 +16,7 @@ from shared.refresh.explain import explain
 from shared.refresh.state import Ended, Notice
 from shared.refresh.status import TargetStatus, row
 from shared.targets import Target
+from shared.times import minute
 from shared.values import Value
 
 TYPE_PREFIX = "unstale."
@@ -107,8 +108,3 @@ def cloud_event(found: Outcome) -> dict[str, Any]:
         "datacontenttype": "application/json",
         "data": data,
     }
-
-
-def minute(time: datetime) -> str:
-    """A time as people read it."""
-    return f"{time:%Y-%m-%d %H:%M}Z"

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from shared.outcomes.events import Outcome, cloud_event, minute
+from shared.outcomes.events import Outcome, cloud_event
 from shared.outcomes.lineage import run_event
+from shared.times import minute
 from shared.values import Value
 
 CLOUD_EVENT = "application/cloudevents+json"

@@ -23,6 +23,7 @@ from shared.refresh.inputs import Delivered
 from shared.refresh.outbox import position_of
 from shared.refresh.ports import Capabilities, Clock, Conflict, Store
 from shared.refresh.state import Addressee, Ended, Notice, Position, State
+from shared.refresh.timing import backoff
 from shared.targets import Limits, Package, Target
 from shared.text import printable
 
@@ -130,7 +131,7 @@ class Sending:
 
     def _leave_alone(self, destination: Destination, now: datetime, why: str) -> datetime:
         failures = self._addressee(destination).failures + 1
-        until = now + min(ALONE_LAST, ALONE_FIRST * (1 << min(failures - 1, 10)))
+        until = now + backoff(failures, ALONE_FIRST, ALONE_LAST)
         self._note(destination, Addressee(failures, until, printable(why, WHY_CHARACTERS)))
         return until
 

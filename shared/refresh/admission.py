@@ -22,7 +22,7 @@ from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.identity import Call, Identity, Place, RunningClaim
 from shared.refresh.ports import Clock, Conflict, Document, Store
 from shared.refresh.state import Run
-from shared.refresh.timing import throttled_until
+from shared.refresh.timing import backoff, throttled_until
 from shared.targets import Limits
 from shared.values import Value
 
@@ -134,7 +134,7 @@ class Admission:
                 if after != before:
                     document = self._store.save(document, records.write(after), None)
             except Conflict:
-                self._pause(min(PAUSE_LAST, PAUSE_FIRST * (1 << tried)))
+                self._pause(backoff(tried + 1, PAUSE_FIRST, PAUSE_LAST))
                 document = self._store.load(document.key)
                 continue
             gate = Gate(known.gate.paused, known.gate.quiet_until, after, self._limits)

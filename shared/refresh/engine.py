@@ -45,7 +45,7 @@ from shared.refresh.planning import plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
 from shared.refresh.proven import note_startable
 from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
-from shared.refresh.telling import Outcomes, Teller
+from shared.refresh.telling import Outcomes, Reconcile, Teller
 from shared.targets import Cloud, Package, Target
 from shared.values import Value
 
@@ -78,10 +78,6 @@ class Looks(Protocol):
 
     def read_by(self, target: Target, claimed_at: datetime) -> dict[str, str]:
         """The versions of sources that a run claimed then is known to have read, by the sources' names."""
-
-
-Reconcile = Callable[[Target, Sequence[Input]], object]
-"""Fold inputs into a target's record, save it, and send nothing to the platform."""
 
 
 class Ports(Value, frozen=True):

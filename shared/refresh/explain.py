@@ -17,7 +17,7 @@ from shared.refresh.identity import Call
 from shared.refresh.owed import covers
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation
 from shared.refresh.timing import SPREAD, Context
-from shared.times import span
+from shared.times import minute, span
 from shared.values import Value
 
 SENTENCES: Mapping[Situation, str] = {
@@ -73,7 +73,7 @@ def why(evidence: Evidence, verdict: str) -> str:
         case "stale":
             return _stale_because(evidence)
         case "proven":
-            return f"by the platform's own metadata, as of {_minute(_shown_proof(evidence))}"
+            return f"by the platform's own metadata, as of {minute(_shown_proof(evidence))}"
     held = held_because(evidence)
     return f"nothing is owed; {held}" if held else "nothing is owed"
 
@@ -82,14 +82,14 @@ def held_because(evidence: Evidence) -> str:
     """The hold in words, with its cure; empty where there is none."""
     match evidence.state.hold:
         case Paused(since):
-            return f"paused since {_minute(since)}: unstale resume {evidence.target.name}"
+            return f"paused since {minute(since)}: unstale resume {evidence.target.name}"
         case Blocked(since, reason):
-            return f"blocked since {_minute(since)}: {reason}"
+            return f"blocked since {minute(since)}: {reason}"
         case Cancelled(since):
-            return f"somebody cancelled its run at {_minute(since)}: waits for new data or unstale resume"
+            return f"somebody cancelled its run at {minute(since)}: waits for new data or unstale resume"
         case _:
             since_all = evidence.deployment.paused_since
-            return f"all paused since {_minute(since_all)}: unstale resume --all" if since_all else ""
+            return f"all paused since {minute(since_all)}: unstale resume --all" if since_all else ""
 
 
 def source_ahead(evidence: Evidence) -> SourceStatus | None:
@@ -129,7 +129,7 @@ def _stale_because(evidence: Evidence) -> str:
 
 
 def _ahead_in_words(source: SourceStatus) -> str:
-    since = f" since {_minute(source.since)}" if source.since else ""
+    since = f" since {minute(source.since)}" if source.since else ""
     return f"{source.title} has version {source.version}{since}"
 
 
@@ -142,7 +142,7 @@ def step(evidence: Evidence) -> str:
     """Name what goes on, or what comes next: the run, the next try after a failure, or the next start."""
     run, state = evidence.state.run, evidence.state
     if run:
-        return f"{SENTENCES[run.situation]}, since {_minute(run.claimed_at)} ({span(evidence.now - run.claimed_at)})"
+        return f"{SENTENCES[run.situation]}, since {minute(run.claimed_at)} ({span(evidence.now - run.claimed_at)})"
     until = _starts_at(evidence)
     start = f"a refresh starts in {span(until - evidence.now)}" if until else "a refresh is due"
     if state.failures:
@@ -344,10 +344,6 @@ def _shown_proof(evidence: Evidence) -> datetime:
     """A proof's time as people are shown it: what came within the visibility lag before it may not be in the view."""
     assert evidence.state.proven_as_of, "only what was proven has a time of its proof"
     return evidence.state.proven_as_of - evidence.target.policy.visibility_lag
-
-
-def _minute(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M}Z"
 
 
 def _second(time: datetime) -> str:

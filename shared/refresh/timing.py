@@ -79,9 +79,9 @@ def settled(capabilities: Capabilities) -> timedelta:
     return capabilities.listing_delay + CLOCK_DIFFERENCE
 
 
-def backoff(tries: int) -> timedelta:
-    """30 s, 1 min, 2 min ... one hour."""
-    return min(BACKOFF_LAST, BACKOFF_FIRST * (1 << min(tries - 1, 10)))
+def backoff(tries: int, first: timedelta = BACKOFF_FIRST, last: timedelta = BACKOFF_LAST) -> timedelta:
+    """How long to wait after so many failures, doubling: of a target 30 s, 1 min, 2 min ... one hour."""
+    return min(last, first * (1 << min(tries - 1, 10)))
 
 
 def spread(key: str) -> timedelta:

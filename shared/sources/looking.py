@@ -16,12 +16,13 @@ from functools import partial
 from msgspec.structs import replace
 
 from shared.refresh import machine, records
-from shared.refresh.engine import LogEvent, Reconcile
+from shared.refresh.engine import LogEvent
 from shared.refresh.failure import Failure, FailureKind
 from shared.refresh.inputs import Disproved, Input, Proven, Signalled, SourcesHeard, Spared
 from shared.refresh.owed import covers
 from shared.refresh.ports import Clock, Conflict, Document, Phase, Platform, Store
 from shared.refresh.state import Signal, State
+from shared.refresh.telling import Reconcile
 from shared.refresh.timing import Context
 from shared.sources.groups import (
     Group,
@@ -33,7 +34,7 @@ from shared.sources.groups import (
     sources_of,
     view_of,
 )
-from shared.sources.memory import GroupRecord, SourceMemory, read_group, version_of, write_group
+from shared.sources.memory import GroupRecord, SourceMemory, read_group, read_groups, version_of, write_group
 from shared.sources.ports import Known, Seen, Sources, ViewSeen
 from shared.sources.proof import Disproof, Proof, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
@@ -293,11 +294,7 @@ class Looking:
     ) -> dict[SourceTable, SourceMemory]:
         """What is remembered of all sources of these views; of this group by the record in hand."""
         sources = tuple(dict.fromkeys(source for view in views for source in view.sources))
-        others = sorted({source.group for source in sources} - {group}, key=lambda each: each.key)
-        documents = self._store.load_many([other.key for other in others]) if others else ()
-        found = {group: record} | {
-            other: read_group(document.body) for other, document in zip(others, documents, strict=True)
-        }
+        found = {group: record} | read_groups(self._store, {source.group for source in sources} - {group})
         return {
             source: memory for source in sources if (memory := found[source.group].sources.get(source.name)) is not None
         }
@@ -380,9 +377,7 @@ class Looking:
             return {}
         view = view_of(target)
         sources = dict.fromkeys((*sources_of(target), *(self._named_by(view) if view else ())))
-        groups = list(dict.fromkeys(source.group for source in sources))
-        documents = self._store.load_many([group.key for group in groups]) if groups else ()
-        records_of = {group: read_group(document.body) for group, document in zip(groups, documents, strict=True)}
+        records_of = read_groups(self._store, {source.group for source in sources})
         found = {source: records_of[source.group].sources.get(source.name, SourceMemory()) for source in sources}
         return {
             source.title: version_of(memory)

@@ -8,11 +8,14 @@ no member of a target's that it would clear, and a format that it leaves alone.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
 
 from shared.refresh import records
+from shared.refresh.ports import Store
+from shared.sources.groups import Group
 from shared.values import Value
 
 IDS_KEPT = 20
@@ -104,10 +107,6 @@ class GroupRecord(Value, frozen=True):
         """Of what is no mapping."""
         return hash((self.doublings, self.throttled_at, self.problem, self.failing_since))
 
-    def read_by(self, target: str) -> tuple[str, ...]:
-        """Names of the sources that a target reads."""
-        return tuple(name for name, memory in self.sources.items() if target in memory.readers)
-
 
 def version_of(memory: SourceMemory) -> str:
     """A source's version as people are shown it: a snapshot's id, or the number of a Delta version."""
@@ -123,6 +122,13 @@ def version_of(memory: SourceMemory) -> str:
 def read_group(body: bytes) -> GroupRecord:
     """The record of a group; an absent one is a group of which nothing is known."""
     return records.read_as(body, GroupRecord) if body else GroupRecord()
+
+
+def read_groups(store: Store, groups: Collection[Group]) -> dict[Group, GroupRecord]:
+    """Read the records of several groups, in one read of many; the store is not asked for none."""
+    ordered = sorted(groups, key=lambda group: group.key)
+    documents = store.load_many([group.key for group in ordered]) if ordered else ()
+    return {group: read_group(document.body) for group, document in zip(ordered, documents, strict=True)}
 
 
 def write_group(record: GroupRecord) -> bytes:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared.refresh.evidence import SourceStatus
 from shared.refresh.ports import Store
 from shared.sources.groups import Group, SourceTable, decode, files_of, sources_of, view_of
-from shared.sources.memory import GroupRecord, SourceMemory, read_group, version_of
+from shared.sources.memory import GroupRecord, SourceMemory, read_groups, version_of
 from shared.sources.rhythm import SILENT_INTERVALS, is_silent
 from shared.targets import Target
 
@@ -26,10 +26,10 @@ def source_statuses(
     looked_at = [target for target in targets if target.policy.look]
     views = {target.key: view for target in looked_at if (view := view_of(target))}
     records = {**at_hand}
-    records |= _read(store, {view.group for view in views.values()} - records.keys())
+    records |= read_groups(store, {view.group for view in views.values()} - records.keys())
     named = {target.key: (*sources_of(target), *_named_by(views.get(target.key), records)) for target in looked_at}
     others = {source.group for sources in named.values() for source in sources} - records.keys()
-    records |= _read(store, others)
+    records |= read_groups(store, others)
     return {
         target.key: tuple(
             _status(source, records[source.group].sources.get(source.name), target.policy.look, now)
@@ -39,12 +39,6 @@ def source_statuses(
         + tuple(SourceStatus(name, cannot="files, of which only events tell") for name in files_of(target))
         for target in looked_at
     }
-
-
-def _read(store: Store, groups: set[Group]) -> dict[Group, GroupRecord]:
-    ordered = sorted(groups, key=lambda group: group.key)
-    documents = store.load_many([group.key for group in ordered]) if ordered else ()
-    return {group: read_group(document.body) for group, document in zip(ordered, documents, strict=True)}
 
 
 def _named_by(view: SourceTable | None, records: Mapping[Group, GroupRecord]) -> tuple[SourceTable, ...]:

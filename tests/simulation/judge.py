@@ -124,7 +124,7 @@ def _overlaps(sim: Simulation) -> Iterator[str]:
 
 def _given_up(sim: Simulation, run: PlatformRun, time: float) -> bool:
     """Rule 8: a run adopted as foreign is given up if its status is one that nobody knows past the timeout."""
-    target = sim.configuration.by_key.get(run.key)
+    target = next((target for target in sim.configuration.targets if target.key == run.key), None)
     past = (target.policy.timeout.total_seconds() if target else 0.0) - 2 * CLOCKS
     start, end = run.fate.odd
     return start < end and end > past and time - run.created > max(start, past)

@@ -269,8 +269,8 @@ MUTANTS = (
         """),
     Mutant(5, "capped at an hour", scenarios.failing, """
         timing:
-        - return min(BACKOFF_LAST, BACKOFF_FIRST * (1 << min(tries - 1, 10)))
-        + return BACKOFF_FIRST * (1 << tries - 1)
+        - return min(last, first * (1 << min(tries - 1, 10)))
+        + return first * (1 << tries - 1)
         """),
     Mutant(5, "after every after_failures failures one full refresh is tried", scenarios.escalating, """
         decide:

@@ -29,11 +29,11 @@ from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
 from shared.destinations import Destination
 from shared.redaction import Redactor
-from shared.refresh.engine import LogEvent, Ports, Reconcile
+from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import Document, StoreDownError
 from shared.refresh.records import read_state
 from shared.refresh.state import State
-from shared.refresh.telling import Outcomes
+from shared.refresh.telling import Outcomes, Reconcile
 from shared.sources.looking import Looking
 from shared.targets import Cloud, Target
 from tests.support import swagger
