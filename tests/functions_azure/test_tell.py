@@ -29,6 +29,7 @@ from shared.outcomes.webhook import Secrets
 from shared.platforms import fabric
 from shared.platforms.failures import MISCONFIGURED
 from shared.refresh.failure import Failure
+from shared.targets import Cloud
 from tests.support.azure_host import T0, TEXT, HandClock, blob_created, hosted, packed
 
 EVENT = {
@@ -314,4 +315,4 @@ def test_the_storage_account_names_the_deployment(environ: dict[str, str]) -> No
     found = settings.read(environ)
     parts = wiring.Parts(found, lambda: Configuration(()))
     ports: Any = wiring.world(found, Configuration(()), parts, lambda _: None)
-    assert ports.outcomes(())._office.source == "/unstale/azure/shop"
+    assert ports.outcomes(Configuration(()).package(Cloud.AZURE))._office.source == "/unstale/azure/shop"

@@ -34,7 +34,7 @@ def office_of(cloud: Cloud, file: StateFile, environ: Mapping[str, str]) -> Offi
     """What sending outcome events works with, in the ports for one message."""
     ports = open_cloud(cloud, BOTH, file, environ)(NoWaker(), emit=lambda _: None)
     sending: Any = ports.outcomes
-    office: Office = sending(())._office
+    office: Office = sending(BOTH.package(cloud))._office
     return office
 
 
@@ -66,12 +66,12 @@ def test_secrets_are_kept_from_one_message_to_the_next(tmp_path: Path, cloud: Cl
     with StateFile(tmp_path / "unstale.db") as file:
         make_ports = open_cloud(cloud, BOTH, file, {"AWS_REGION": "eu-central-1"})
         first, second = (make_ports(NoWaker(), emit=lambda _: None) for _ in range(2))
-        kept = [sending(())._office.senders["webhook"]._secrets for sending in _sendings(first, second)]
+        kept = [_senders(ports, cloud)["webhook"]._secrets for ports in (first, second)]
     assert kept[0] is kept[1]
 
 
-def _sendings(*ports: Any) -> list[Any]:
-    return [each.outcomes for each in ports]
+def _senders(ports: Any, cloud: Cloud) -> Any:
+    return ports.outcomes(BOTH.package(cloud))._office.senders
 
 
 def test_a_command_on_a_state_plans_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
