@@ -44,11 +44,11 @@ def run(path: Path, state: Path, *, once: bool) -> None:
     try:
         with open_state(state) as file:
             well, is_over = _live(configuration, clouds, file, once=once)
+            if not is_over:  # a thread in a call would hold the process up, and the file with it: dying loses nothing
+                sys.stdout.flush()
+                os._exit(0 if well else 1)
     except StoreDownError as down:
         raise NotWellError(f"{down}. {STATE_CURE}") from down
-    if not is_over:  # a thread in a call to a platform would hold the process up: to die here loses nothing
-        sys.stdout.flush()
-        os._exit(0 if well else 1)
     if not well:
         raise NotWellError("not all that is due was done, as the lines above say")
 
@@ -66,7 +66,8 @@ def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFi
         process = Process(file, halves, stop)
         well = process.once() if once else _step_until(stop, process, show)
         is_over = process.end()
-        show.renew()
+        if is_over:  # else the file may be what is waited for
+            show.renew()
     return well, is_over
 
 

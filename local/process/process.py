@@ -73,11 +73,22 @@ class Half:
         self._engines.add(engine)
         if self._ending.is_set():  # after `end` went through the engines that it knew
             engine.end_by(self._clock.monotonic())
-        (judged,) = dispatch.take(engine, self._configuration, [message])
+        judged = self._judge(engine, message)
         self._engines.discard(engine)
         if judged.verdict is not dispatch.Verdict.DONE:
             self._emit(LogEvent("trouble of ours", "", self._clock.now(), {"why": _in_one_line(judged)}))
         return judged.verdict is dispatch.Verdict.DONE
+
+    def _judge(self, engine: Engine, message: Message) -> dispatch.Judged:
+        """Judge one message; what is raised beside it, as a function's invocation would fail, is trouble all the same.
+
+        Nobody sees the exception of a thread: the next tick would come as if this one had been well.
+        """
+        try:
+            (judged,) = dispatch.take(engine, self._configuration, [message])
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told, and the record is due still
+            return dispatch.Judged(dispatch.Verdict.RETRY, f"{type(failure).__name__}: {failure}", failure)
+        return judged
 
     def take_wakes(self) -> list[Message]:
         """The wakes that are due now."""

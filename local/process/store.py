@@ -36,6 +36,8 @@ WAIT_SECONDS = 5.0
 """For another process's write, before the store counts as down. A write takes some milliseconds."""
 DUE_AT_ONCE = 500
 """Keys of what is due in one SELECT: little enough to hold up no other process."""
+LOOK_SECONDS = 0.5
+"""For its turn, before a look for changes gives way: it comes each second, in the thread that must end in time."""
 KEYS_AT_ONCE = 500
 """Keys in one SELECT; SQLite takes 999 parameters at least: https://sqlite.org/limits.html#max_variable_number."""
 
@@ -108,14 +110,25 @@ class StateFile:
 
     def execute(self, what: str, statement: str, *values: object) -> tuple[list[tuple[object, ...]], int]:
         """Run one statement; its rows, and how many rows it changed. Raises `StoreDownError`, which says `what`."""
-        with self._lock, self._in_words(what):
+        with self._turn(what, WAIT_SECONDS), self._in_words(what):
             cursor = self._connection.execute(statement, values)
             return cursor.fetchall(), cursor.rowcount
 
+    @contextmanager
+    def _turn(self, what: str, seconds: float) -> Iterator[None]:
+        """Wait for this thread's turn. Each thread before it may wait for the file as long as SQLite lets it."""
+        if not self._lock.acquire(timeout=seconds):
+            raise StoreDownError(f"{what}: other calls have waited for {self.path} for {seconds:g} s")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def changes_of_others(self) -> int:
         """A number that another process's write changes, and ours do not: https://sqlite.org/pragma.html#pragma_data_version."""
-        rows, _ = self.execute("asking for changes", "PRAGMA data_version")
-        return int(str(rows[0][0]))
+        what = "asking for changes"
+        with self._turn(what, LOOK_SECONDS), self._in_words(what):
+            return self._pragma("data_version")
 
     def close(self) -> None:
         """Close the file; the last process to close it folds the log into it."""

@@ -308,3 +308,17 @@ def test_a_disk_that_takes_no_more_bytes_is_a_store_that_is_down(path: Path) -> 
     assert (said, errors) == ("StoreDownError b'small'\n", "")
     with StateFile(path) as file:
         assert store_in(file).load("view").body == b"small"
+
+
+def test_nobody_waits_for_ever_for_the_other_threads(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread before may wait seconds for a file that another program holds: eight of them were forty seconds, in
+    which a process that was told to end did not.
+    """
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    with file._lock:
+        with pytest.raises(StoreDownError, match="reading deployment: other calls have waited for"):
+            store_in(file).load("deployment")
+        with pytest.raises(StoreDownError, match="asking for changes"):
+            file.changes_of_others()
+    assert store_in(file).load("deployment") == Document("deployment")
