@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
+from threading import Thread
 from typing import Any
 
 from botocore.awsrequest import AWSRequest
@@ -27,6 +29,12 @@ from shared.refresh.ports import Clock
 LONGEST_SUBJECT = 99
 """Characters of a subject of SNS, which must be less than 100 and hold no control character; mail wants them in ASCII
 (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html)."""
+
+POST_SECONDS = 4.0
+"""Seconds of a whole post, as the time-outs of `clients.BRIEF` together: less than an invocation keeps back.
+
+Those bound each wait for bytes, so a receiver that sends one a second is never late, and no look-up of its name.
+"""
 
 
 def senders(clients: Clients, secrets: Secrets, clock: Clock) -> Mapping[str, Sender]:
@@ -97,6 +105,26 @@ def _fetch_secret(clients: Clients, name: str) -> str | Trouble:
 
 
 def _post(clients: Clients, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    """POST within `POST_SECONDS`. Raises `TimeoutError`, or what botocore raises."""
+    return _in_time(POST_SECONDS, lambda: _send(clients, url, headers, body))
+
+
+def _in_time(seconds: float, work: Callable[[], int]) -> int:
+    """Wait for work as long as it may take; work that takes longer is left behind, in a thread of its own."""
+    done: Future[int] = Future()
+
+    def run() -> None:
+        """Do it, whoever still waits for it."""
+        try:
+            done.set_result(work())
+        except BaseException as failure:  # noqa: BLE001 - whoever waits is handed it
+            done.set_exception(failure)
+
+    Thread(target=run, daemon=True).start()
+    return done.result(seconds)
+
+
+def _send(clients: Clients, url: str, headers: Mapping[str, str], body: bytes) -> int:
     """POST with botocore's own session, which follows no redirect."""
     request = AWSRequest("POST", url, headers=headers, data=body, stream_output=True)
     response = clients.web(url).send(request.prepare())

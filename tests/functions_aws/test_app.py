@@ -32,6 +32,7 @@ from shared.inbound.wakes import wake_message
 from shared.platforms import glue
 from shared.redaction import Redactor
 from shared.refresh.ports import StoreDownError
+from shared.refresh.records import NewerRecordError
 from shared.refresh.state import Situation, Wake
 from tests.support.aws_host import CONFIGURATION, HandClock, Host, living_in, object_created
 
@@ -350,6 +351,18 @@ def test_a_refresh_that_is_stored_is_no_error_where_only_the_answer_fails(host: 
     breaking(host, "dynamodb", "BatchGetItem")
     answer = host.invoke({"refresh": "daily"})
     assert (answer["name"], answer["verdict"]) == ("daily", "unknown")
+    assert host.state("daily").owed
+
+
+def test_nor_is_it_where_the_answer_cannot_be_worked_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later release may have written a record between: the request is stored, and a caller's retry is another one."""
+
+    def fail(*_: object) -> None:
+        raise NewerRecordError("format 99")
+
+    monkeypatch.setattr("functions_aws.shell.evidence_on", fail)
+    answer = host.invoke({"refresh": "daily"})
+    assert (answer["name"], answer["verdict"], answer["why"]) == ("daily", "unknown", "format 99")
     assert host.state("daily").owed
 
 

@@ -10,6 +10,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import count
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from msgspec.structs import replace
 
+from functions_aws import tell
 from functions_aws.clients import Clients
 from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
@@ -327,6 +330,35 @@ def test_a_redirect_is_not_followed(host: Host, receiver: tuple[Receiver, str]) 
     took.status = REDIRECTED
     World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
     assert {request.path for request in took.requests} == {"/hook"}
+
+
+def test_a_receiver_that_does_not_end_is_left_behind(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK bounds each wait for bytes, not the answer: a receiver could outlast the invocation, and all its messages
+    came back.
+    """
+    monkeypatch.setattr(tell, "POST_SECONDS", 0.1)
+    over = Event()
+
+    def hold(_: Request) -> Answer:
+        over.wait(10)
+        return Answer(200)
+
+    with LoopbackServer(hold, HandClock().now) as server:
+        place = Destination("webhook", url=f"{server.url}/hook")
+        trouble = senders_of(host.clients, host.clock)["webhook"].send(place, A_LETTER)
+        over.set()
+    assert trouble == Trouble("no answer: TimeoutError")
+
+
+def test_whatever_a_client_raises_is_trouble(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Botocore lets through what urllib3 raises over an address of a proxy; the destinations behind have their turn."""
+
+    def fail(**_: object) -> None:
+        raise ValueError("Failed to parse: nothing")
+
+    monkeypatch.setattr(host.clients, "events", SimpleNamespace(put_events=fail))
+    trouble = senders_of(host.clients, host.clock)["eventbridge"].send(Destination("eventbridge"), A_LETTER)
+    assert trouble == Trouble("ValueError: Failed to parse: nothing")
 
 
 def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Receiver, str]) -> None:
