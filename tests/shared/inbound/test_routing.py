@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from shared.config.load import Configuration
 from shared.inbound.arrivals import Arrival, BlobArrived, JobSucceeded, ObjectArrived, OneLakeArrived, TableChanged
 from shared.inbound.messages import FabricRunEnded, GlueRunEnded
 from shared.inbound.routing import LONGEST_REASON, _listeners_to, ended, place_of, reason, signals_of, targets_of
+from shared.places import Affixes, Listener, listeners
 from shared.targets import (
     BlobCreated,
     GlueJobSucceeded,
@@ -248,6 +250,56 @@ def test_an_event_is_not_compared_with_a_thousand_targets() -> None:
         many = Configuration(tuple(target(f"t{n}", sources[n], resource=views[n]) for n in range(1000)))
         met = [listener.target.name for listener in _listeners_to(arrival, many.listeners[place_of(arrival)])]
         assert met == names(targets_of(arrival, many)) == ["t7"]
+
+
+FOLDERS = [
+    BlobCreated("a", "c", prefix, suffix) for prefix in ("", "a", "a/", "a/b", "a/b/", "b/") for suffix in ("", "x")
+]
+
+
+@given(st.sets(st.sampled_from(FOLDERS)), st.text("ab/", max_size=6))
+def test_the_index_finds_what_comparing_each_source_with_a_folder_would(sources: set[BlobCreated], key: str) -> None:
+    """Those whose prefix holds the folder, or lies inside it, whatever the suffix."""
+    folder, numbered = f"{key}/", dict(enumerate(sources))
+    every = Configuration(
+        tuple(
+            target(str(number), source, resource=GlueView(ACCOUNT, "sales", str(number)))
+            for number, source in numbered.items()
+        )
+    )
+    compared = [
+        str(number)
+        for number, source in numbered.items()
+        if folder.startswith(source.prefix) or source.prefix.startswith(folder)
+    ]
+    assert names(targets_of(BlobArrived(NOW, "a", "c", folder, folder=True), every)) == compared
+
+
+class Counted(dict[Affixes, tuple[Listener, ...]]):
+    """An index that counts how often it is asked."""
+
+    asked = 0
+
+    def get(self, affixes: Affixes, default: Any = None) -> Any:
+        """Once more."""
+        self.asked += 1
+        return super().get(affixes, default)
+
+
+def test_an_event_costs_as_many_look_ups_at_ten_thousand_targets_as_at_ten() -> None:
+    """In one bucket that all of them share: a look-up for each length of a prefix and a suffix, none for a target."""
+    counts = []
+    for size in (10, 10_000):
+        every = tuple(
+            Target(f"t{n}", GlueView(ACCOUNT, "sales", f"t{n}"), on=(S3ObjectCreated("all", f"{n:05}/", ".json"),))
+            for n in range(size)
+        )
+        place = listeners(every)["bucket", "all"]
+        counted = Counted(place.found)
+        found = list(_listeners_to(ObjectArrived(NOW, "all", "00007/x.json"), place._replace(found=counted)))
+        assert [listener.target.name for listener in found] == ["t7"]
+        counts.append(counted.asked)
+    assert counts == [1, 1]
 
 
 def test_the_end_of_a_run_concerns_what_it_may_have_refreshed() -> None:
