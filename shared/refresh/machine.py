@@ -72,6 +72,7 @@ from shared.refresh.timing import (
     lease,
     past_timeout,
     poll_at,
+    poll_at_usual_end,
     probe_at,
     settled,
     spread,
@@ -290,8 +291,11 @@ def _ignore_hint(state: State, _given: Hinted, _context: Context, _now: datetime
 
 
 def _look_now(state: State, run: Run, _given: Hinted, _context: Context, now: datetime) -> Folded:
-    """A hint that the run ended brings the next poll forward; only the poll itself says how the run ended."""
-    return _look_at(state, run, min(run.next_look_at, now))
+    """A hint that the run ended brings the next poll forward; only the poll itself says how the run ended.
+
+    The platform may show the end later than it tells it, so the polls after that one do not wait for the usual end.
+    """
+    return _look_at(state, replace(run, hinted=True), min(run.next_look_at, now))
 
 
 def _look_at(state: State, run: Run, moment: datetime) -> Folded:
@@ -394,8 +398,8 @@ def _accept(state: State, run: Run, answer: Started, context: Context, now: date
     hold = None if isinstance(state.hold, Blocked) else state.hold
     state, run = _lower_claim(state, run, answer.created_at, context)
     if answer.run_id:
-        look_at = poll_at(run, now, answer.retry_after)
-        run = replace(run, situation=Situation.RUNNING, run_id=answer.run_id, next_look_at=look_at)
+        run = replace(run, situation=Situation.RUNNING, run_id=answer.run_id)
+        run = replace(run, next_look_at=_next_poll(state, run, answer.retry_after, context, now))
     return Folded(replace(state, run=_cancel_if_unwanted(run, now), hold=hold, refusals=0, not_before=None))
 
 
@@ -502,7 +506,18 @@ def _go_on(state: State, run: Run, report: Report, context: Context, now: dateti
         due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
     if due:
         return _look_at(state, replace(run, situation=Situation.OVERDUE), now)
-    return _look_at(state, run, poll_at(run, now, report.retry_after))
+    return _look_at(state, run, _next_poll(state, run, report.retry_after, context, now))
+
+
+def _next_poll(state: State, run: Run, retry_after: timedelta | None, context: Context, now: datetime) -> datetime:
+    """When to poll a run that goes on: one of ours seldom before the last ones were over, or before its timeout.
+
+    Not so if somebody asked for it, who may wait for the end.
+    """
+    awaited = run.hinted or (run.covering is not None and run.covering.asked)
+    if run.situation is not Situation.RUNNING or awaited or not state.run_times:
+        return poll_at(run, now, retry_after)
+    return poll_at_usual_end(run, now, retry_after, min(*state.run_times, context.policy.timeout))
 
 
 def _succeed(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
@@ -520,7 +535,7 @@ def _succeed(state: State, run: Run, report: Report, context: Context, now: date
         not_before=state.not_before if foreign else None,
         last_error="",
     )
-    if context.policy.start == "just-in-time" and not foreign:
+    if not foreign:
         done = note_run_time(done, (report.ended_at or now) - run.claimed_at)
     return Folded(done, _entry(run, Outcome.SUCCEEDED, report, now, full=full))
 

@@ -16,7 +16,7 @@ from shared.refresh.state import Cancelled, Ended, Outcome, Owed, State
 from shared.targets import Policy
 
 RUN_TIMES_KEPT = 5
-"""Run times remembered of a target: enough to know a slow one, few enough to forget one (design, just-in-time)."""
+"""Run times remembered of a target: enough to know a slow one, few enough to forget one (design, section 9)."""
 
 
 def drop(state: State, at: datetime, lag: timedelta) -> tuple[State, Owed | None]:

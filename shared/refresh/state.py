@@ -124,6 +124,8 @@ class Run(Value, frozen=True):
     the run is to be cancelled."""
     failing_since: datetime | None = None
     """Since when polls and look-ups of the run fail; None while the platform answers them."""
+    hinted: bool = False
+    """Whether an event told that the run may be over, so that its polls no longer wait for its usual end."""
 
 
 class Paused(Value, frozen=True, tag="paused", tag_field="hold"):

@@ -18,6 +18,9 @@ START_WINDOW = timedelta(seconds=5)
 """A start is sent within this time of the moment its `claimed_at` was read, or not at all (design, rule 4)."""
 POLL_FLOOR, POLL_CEILING = timedelta(seconds=5), timedelta(seconds=60)
 """Fabric answers Retry-After 0 to 60 and budgets 50 polls a minute an identity (throttling article, job scheduler)."""
+EARLY_POLL, EARLY_POLL_MOST = timedelta(seconds=30), timedelta(minutes=10)
+"""How often a run is polled before the time at which the last ones ended: after as long again as it has run, within
+these bounds. So one that fails, or is skipped, at once is noticed soon (`SKIP_KNOWN`), and any within ten minutes."""
 LOOK_AGAIN = timedelta(seconds=15)
 """How soon to list again for a run that the platform speaks of and does not show yet."""
 NOT_FOUND_GRACE = timedelta(minutes=5)
@@ -108,6 +111,21 @@ def poll_at(run: Run, now: datetime, retry_after: timedelta | None) -> datetime:
     """When to poll: as the platform says, else after a fifth of the time that it has run."""
     wanted = (now - run.claimed_at) / 5 if retry_after is None else retry_after
     return now + clamp(wanted, POLL_FLOOR, POLL_CEILING)
+
+
+def poll_at_usual_end(run: Run, now: datetime, retry_after: timedelta | None, usual: timedelta) -> datetime:
+    """When to poll a run of which the last ones took `usual` at least: seldom before that, then as any other.
+
+        claimed  30 s  1 min   2 min           usual
+           |------+-----+-------+--------- ... --+--+--+--   a fifth of the time, or as the platform says
+
+    The platform's Retry-After is waited for in any case.
+    """
+    ran = now - run.claimed_at
+    if ran >= usual:
+        return poll_at(run, now, retry_after)
+    told = clamp(retry_after or timedelta(0), POLL_FLOOR, POLL_CEILING)
+    return now + max(told, min(clamp(ran, EARLY_POLL, EARLY_POLL_MOST), usual - ran))
 
 
 def probe_at(blocked_since: datetime, now: datetime) -> datetime:

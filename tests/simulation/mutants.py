@@ -283,6 +283,31 @@ MUTANTS = (
         +     return _vanish(state, run, failure, context, now)
         + return _look_at(state, run, poll_at(run, now, None))
         """),
+    Mutant(5, "a run is polled seldom before the last ones were over", scenarios.polled_by_the_last_runs, """
+        machine:
+        - if run.situation is not Situation.RUNNING or awaited or not state.run_times:
+        + if True:
+        """),
+    Mutant(5, "... but then, too, so that one that fails is noticed", scenarios.polled_by_the_last_runs, """
+        timing:
+        ~ min(clamp(ran, EARLY_POLL, EARLY_POLL_MOST), usual - ran) => (usual - ran)
+        """),
+    Mutant(5, "... and when they were over", scenarios.polled_by_the_last_runs, """
+        timing:
+        ~ min(clamp(ran, EARLY_POLL, EARLY_POLL_MOST), usual - ran) => clamp(ran, EARLY_POLL, EARLY_POLL_MOST)
+        """),
+    Mutant(5, "... and at the timeout, if that is sooner", scenarios.polled_by_the_last_runs, """
+        machine:
+        ~ min(*state.run_times, context.policy.timeout) => min(state.run_times)
+        """),
+    Mutant(5, "... not so after a hint, since states lag the end", scenarios.polled_by_the_last_runs, """
+        machine:
+        ~ awaited = run.hinted or (run => awaited = (run
+        """),
+    Mutant(5, "... nor where somebody asked", scenarios.polled_by_the_last_runs, """
+        machine:
+        ~ awaited = run.hinted or (run.covering is not None and run.covering.asked) => awaited = run.hinted
+        """),
     Mutant(5, "404 within a grace period included", seeds("unlisted", kind="lax"), """
         machine:
         ~  and now - run.claimed_at > NOT_FOUND_GRACE =>

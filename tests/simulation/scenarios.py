@@ -265,6 +265,41 @@ def escalating(core: Core) -> list[str]:
     return told(sim, full != [False, False, True, False] and f"STUCK: full {full}")
 
 
+def polled_by_the_last_runs(core: Core) -> list[str]:
+    """A run like the last ones is polled seldom while it lasts as long as they did, and soon after."""
+    hour = _polls(core, 3630.0)
+    hinted = _polls(core, 3630.0, hinted=True)
+    asked = _polls(core, 3630.0, covering=Owed(at(-60), at(-60), asked=True))
+    overdue = _polls(core, 300.0, timeout=300.0)
+    wrong = {
+        f"UNBOUNDED: {len(hour)} polls of an hour": len(hour) > 20,
+        f"STUCK: an end may be noticed {max(_waits(hour)):.0f} s late": max(_waits(hour)) > 600,
+        f"STUCK: the last polls of an hour came at {hour[-2:]}": hour[-1] > 3700,
+        f"STUCK: after a hint, polls only at {hinted}": max(_waits(hinted)) > 60,
+        f"STUCK: somebody waits, polls only at {asked}": max(_waits(asked)) > 60,
+        f"STUCK: past the timeout, polls at {overdue}": overdue[-1] > 310,
+    }
+    return [said for said, is_wrong in wrong.items() if is_wrong]
+
+
+def _polls(core: Core, lasts: float, timeout: float = 6 * HOUR, **known: Any) -> list[float]:
+    """When a run that lasts so long is polled, if the last one took an hour, until a poll meets its end."""
+    run = Run("claim", at(0), Situation.RUNNING, at(5), run_id="run-1", created_at=at(0), **known)
+    state = State(run=run, run_times=(timedelta(hours=1),))
+    context = terms(core, policy=replace(POLICY, timeout=timedelta(seconds=timeout)))
+    times = [5.0]
+    while times[-1] < lasts:
+        report = Reported(Report("run-1", Phase.ACTIVE, "RUNNING", created_at=at(0)))
+        state = core.machine.fold(state, report, context, at(times[-1])).state
+        times.append((state.run.next_look_at - at(0)).total_seconds())
+    return times
+
+
+def _waits(times: list[float]) -> list[float]:
+    """How long after the poll before each poll comes."""
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
 def one_is_throttled(core: Core) -> list[str]:
     """Throttled is the identity: nothing of its other targets is sent before the platform's time is over."""
     throttled = CallFault(failure="throttled", retry_after=400.0)

@@ -288,8 +288,9 @@ def test_a_hint_makes_a_followed_run_be_looked_at_now(situation: Situation) -> N
     """... and never later than planned; a list is not asked sooner, because it is not there sooner."""
     state = in_situation(situation)
     after = folded(state, Hinted(), at(5)).state
-    looked_at = at(5) if situation in {*FOLLOWED, S.FOREIGN} else at(LEASE)
-    assert after == (replace(state, run=replace(state.run, next_look_at=looked_at)) if state.run else state)
+    heard = situation in {*FOLLOWED, S.FOREIGN}
+    hinted = {"next_look_at": at(5) if heard else at(LEASE), "hinted": heard}
+    assert after == (replace(state, run=replace(state.run, **hinted)) if state.run else state)
     assert folded(after, Hinted(), at(500)).state == after
 
 
@@ -416,6 +417,66 @@ def refused(answer: Failure, **before: Any) -> State:
     return after
 
 
+def polls(state: State, lasts: float, context: Context = ON_GLUE) -> list[float]:
+    """When a run that was accepted at noon, and lasts so long, is polled, until a poll meets its end."""
+    after = folded(state, Answered(Started("r1", NOON)), NOON, context).state
+    times = list[float]()
+    while after.run and after.run.situation is S.RUNNING and (not times or times[-1] < lasts):
+        times.append((after.run.next_look_at - NOON).total_seconds())
+        after = folded(after, Reported(report(Phase.ACTIVE)), at(times[-1]), context).state
+    return times
+
+
+@pytest.mark.parametrize(
+    ("lasted", "lasts", "polled"),
+    [
+        ([60], 60, [30, 60]),
+        ([70, 62, 66], 66, [30, 60, 65, 78]),
+        ([3600], 3600, [30, 60, 120, 240, 480, 960, 1560, 2160, 2760, 3360, 3600]),
+        ([3600], 50, [30, 60]),
+        ([8], 8, [8]),
+        ([2], 2, [5]),
+    ],
+)
+def test_a_run_is_polled_when_the_last_ones_were_over(lasted: list[float], lasts: float, polled: list[float]) -> None:
+    """Seldom before the shortest of them: only so that one that ends at once, or fails, is noticed in its time."""
+    state = replace(in_situation(S.CLAIMED, claimed_at=NOON), run_times=tuple(map(seconds, lasted)))
+    assert polls(state, lasts) == polled
+
+
+def test_how_often_runs_are_polled_at_most() -> None:
+    """With run times known: five polls of a minute and twenty of an hour, also where the run is a tenth longer."""
+    for minutes, most in ((1, 5), (60, 20)):
+        state = replace(in_situation(S.CLAIMED, claimed_at=NOON), run_times=(seconds(60 * minutes),))
+        assert len(polls(state, 60 * minutes)) <= most
+        assert len(polls(state, 66 * minutes)) <= most
+    assert (len(polls(in_situation(S.CLAIMED, claimed_at=NOON), 60))) == 10
+
+
+def test_a_run_is_polled_as_if_nothing_were_known_where_somebody_waits() -> None:
+    """Who asked may wait for the end, and after a hint it is near; a foreign run has times of its own."""
+    asked = Owed(at(-100), at(-50), asked=True)
+    for running in (
+        in_situation(S.RUNNING, claimed_at=NOON, covering=asked),
+        in_situation(S.RUNNING, claimed_at=NOON, hinted=True),
+        in_situation(S.FOREIGN, claimed_at=NOON, created_at=NOON),
+    ):
+        known = replace(running, run_times=(seconds(3600),))
+        after = folded(known, Reported(report(Phase.ACTIVE)), at(100)).state
+        assert after.run
+        assert after.run.next_look_at == at(120)
+
+
+def test_no_run_is_left_alone_beyond_its_timeout_or_before_the_platform_s_time() -> None:
+    """However long the last ones took; and Retry-After is waited for before the usual end, too."""
+    claimed = in_situation(S.CLAIMED, claimed_at=NOON)
+    context = replace(ON_GLUE, policy=replace(POLICY, timeout=seconds(45)))
+    assert polls(replace(claimed, run_times=(seconds(3600),)), 46, context)[:2] == [30, 45]
+    after = folded(replace(claimed, run_times=(seconds(50),)), Answered(Started("r1", NOON, seconds(55))), NOON).state
+    assert after.run
+    assert after.run.next_look_at == at(55)
+
+
 @pytest.mark.parametrize(("retry_after", "wait"), [(None, 60), (20, 20), (400, 400)])
 def test_a_throttled_start_waits_as_told(retry_after: float | None, wait: float) -> None:
     """60 s where the platform names no time; its place comes no sooner, and is kept; and no refusal is counted."""
@@ -467,7 +528,8 @@ def test_a_success_covers_from_the_claim(situation: Situation) -> None:
     later = Owed(at(5), at(5))
     state = replace(in_situation(situation), owed=later, failures=2, not_before=at(9), last_error="x")
     done = folded(state, Reported(report(Phase.SUCCEEDED, ended_at=at(50), dpu_seconds=7.5)), at(60))
-    assert done.state == State(owed=later, fresh_as_of=NOON, last_claim_at=NOON, known_over=("r1",))
+    known = State(owed=later, fresh_as_of=NOON, last_claim_at=NOON, known_over=("r1",), run_times=(seconds(50),))
+    assert done.state == known
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at, done.ended.dpu_seconds) == (Outcome.SUCCEEDED, at(50), 7.5)
     assert (done.ended.signals, done.ended.reasons, done.ended.run_id) == (2, ("a",), "r1")
@@ -1152,9 +1214,9 @@ def test_a_record_takes_no_more_jobs_than_it_can_hold() -> None:
     assert folded(State(owed=full), Signalled(signal), at(1)).state == State(owed=full)
 
 
-def test_how_long_runs_take_is_remembered_where_a_start_waits_for_it() -> None:
-    """`just-in-time` keeps the times of our own successful runs, and nobody else's."""
-    context = replace(ON_GLUE, policy=replace(POLICY, start="just-in-time"))
+def test_how_long_runs_take_is_remembered() -> None:
+    """Those of our own successful runs, and nobody else's: polls and just-in-time starts go by them."""
     ended = Reported(report(Phase.SUCCEEDED, ended_at=at(50)))
-    assert folded(in_situation(S.RUNNING), ended, at(60), context).state.run_times == (seconds(50),)
-    assert folded(in_situation(S.RUNNING), ended, at(60)).state.run_times == ()
+    assert folded(in_situation(S.RUNNING), ended, at(60)).state.run_times == (seconds(50),)
+    assert folded(in_situation(S.FOREIGN), ended, at(60)).state.run_times == ()
+    assert folded(in_situation(S.RUNNING), Reported(report(Phase.FAILED)), at(60)).state.run_times == ()

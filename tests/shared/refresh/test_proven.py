@@ -220,8 +220,8 @@ def test_what_a_person_or_a_schedule_asks_does_not_wait(changes: dict[str, bool]
     assert start_at(Owed(NOON, at(100)), 300, policy=replace(JIT, objective=None)) == 120
 
 
-def test_run_times_are_kept_where_they_are_used() -> None:
-    """Five at most, of successful runs of ours, and only with just-in-time."""
+def test_five_run_times_are_kept() -> None:
+    """The last ones."""
     state = State()
     for number in range(7):
         state = proven.note_run_time(state, seconds(number))
