@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shared.config import generation
@@ -15,6 +15,10 @@ PACKAGE_ROOT = Path(__file__).parent.parent
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 """Variables of the SDK whose values must never be seen in a log."""
 
+
+METRICS = ("per-view", "total", "off")
+"""What metrics are written: counts, and how each view stands; counts, and how all views stand together, which is what
+alarms watch; or none. The first is the default."""
 
 GENERATION = PACKAGE_ROOT / generation.FILE
 """When the package was made; a package that nobody packaged, such as a checkout, has no such file."""
@@ -41,6 +45,8 @@ class Settings(Value, frozen=True):
     """Digest of the configuration that the rules were made from; empty where nobody deployed them."""
     page_bucket: str = ""
     """Name of the bucket that ticks write an excerpt of the records to; empty where they write none."""
+    metrics: str = "per-view"
+    """What metrics are written, one of `METRICS`."""
     region: str = ""
     """The Region of all calls; empty where the SDK is to find it by itself."""
 
@@ -56,6 +62,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
         fingerprint=environ.get("UNSTALE_CONFIG_FINGERPRINT", ""),
         page_bucket=environ.get("UNSTALE_PAGE_BUCKET", ""),
+        metrics=_one_of(METRICS, environ, "UNSTALE_METRICS"),
         region=environ.get("AWS_REGION", ""),
     )
 
@@ -69,6 +76,14 @@ def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
     value = environ.get(name, "")
     if not value:
         raise SettingsError(f"{name} is not set: it must be {what}")
+    return value
+
+
+def _one_of(allowed: Sequence[str], environ: Mapping[str, str], name: str) -> str:
+    """The value of a variable that takes few; the first of them where it is not set."""
+    value = environ.get(name) or allowed[0]
+    if value not in allowed:
+        raise SettingsError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
     return value
 
 

@@ -53,9 +53,10 @@ LONGEST_TEXT = 20_000
 class Telemetry:
     """One for a process. Counts are kept until the invocation ends, and then written as one line of metrics."""
 
-    def __init__(self, service: str, redactor: Redactor = NOTHING_KNOWN) -> None:
-        """`redactor` takes secrets out of each line."""
+    def __init__(self, service: str, redactor: Redactor = NOTHING_KNOWN, metrics: str = "per-view") -> None:
+        """`redactor` takes secrets out of each line; `metrics` is one of `settings.METRICS`."""
         self._service = service
+        self._metrics = metrics
         self._redactor = redactor
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._standings: dict[str, dict[str, float]] = {}
@@ -121,10 +122,16 @@ class Telemetry:
             self._write_metrics()
 
     def _write_metrics(self) -> None:
-        """Write a line of counts, and one for each target that was saved; then begin to count anew.
+        """Write the metrics that are wanted, if any; then begin to count anew."""
+        if self._metrics != "off":
+            self._write_counts()
+            self._write_standings()
+        self._counts.clear()
+        self._looks.clear()
+        self._standings.clear()
 
-        A target's line has two sets of dimensions: of the deployment alone, which alarms watch, and with the target.
-        """
+    def _write_counts(self) -> None:
+        """Write a line of counts, and one for each outcome of looks."""
         if self._counts:
             metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
             for name, count in self._counts.items():
@@ -135,16 +142,20 @@ class Telemetry:
             metrics.add_dimensions(service=self._service, outcome=outcome)
             metrics.add_metric("Looks", "Count", count)
             metrics.flush_metrics()
+
+    def _write_standings(self) -> None:
+        """Write a line for each target that was saved.
+
+        It is of the deployment, which alarms watch the worst of; and of the target, too, unless that costs too much.
+        """
         for target, standing in self._standings.items():
             metrics = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
-            metrics.add_dimensions(service=self._service, target=target)
+            if self._metrics == "per-view":
+                metrics.add_dimensions(service=self._service, target=target)
             for field, (name, unit) in GAUGES.items():
                 if field in standing:
                     metrics.add_metric(name, unit, standing[field])
             metrics.flush_metrics()
-        self._counts.clear()
-        self._looks.clear()
-        self._standings.clear()
 
     def _line(self, record: Mapping[str, Any]) -> str:
         """Write a record of the log as one line of JSON, made safe to show."""

@@ -170,7 +170,7 @@ def shell(environ: Mapping[str, str]) -> Shell:
     found = settings.read(environ)
     read = configuration(found)
     redactor = Redactor(settings.secrets(environ))
-    telemetry = Telemetry(found.service, redactor)
+    telemetry = Telemetry(found.service, redactor, found.metrics)
     clients = Clients(found.region)
     clients.build()
     here = world(found, clients, telemetry.emit, redactor=redactor)

@@ -31,6 +31,14 @@ def test_every_variable_is_read() -> None:
     )
 
 
+def test_metrics_are_one_of_three() -> None:
+    """Those of each view by default; another word is refused with those that there are."""
+    assert settings.read(NEEDED).metrics == "per-view"
+    assert settings.read(NEEDED | {"UNSTALE_METRICS": "total"}).metrics == "total"
+    with pytest.raises(SettingsError, match=r"UNSTALE_METRICS is 'none': it must be one of per-view, total, off"):
+        settings.read(NEEDED | {"UNSTALE_METRICS": "none"})
+
+
 @pytest.mark.parametrize("name", NEEDED)
 @pytest.mark.parametrize("value", [{}, {"": ""}])
 def test_what_is_missing_is_named(name: str, value: dict[str, str]) -> None:

@@ -81,6 +81,31 @@ def test_how_a_target_stands_is_told_for_it_and_for_all(telemetry: Callable[[], 
     assert (weekly["target"], weekly["OwedAge"], "FreshAge" in weekly) == ("weekly", [9], False)
 
 
+@pytest.mark.parametrize(("metrics", "lines"), [("per-view", 4), ("total", 4), ("off", 0)])
+def test_metrics_cost_as_much_as_is_wanted(
+    metrics: str, lines: int, capsys: pytest.CaptureFixture[str], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`total` writes the same values without the view, so that there are five metrics however many views; `off` none.
+
+    The log has the same lines each time.
+    """
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
+    tells = Telemetry(f"telemetry-{next(SERVICES)}", metrics=metrics)
+    with tells.invocation("id"):
+        tells.emit(happened("signalled", signals=1, absorbed=0))
+        tells.emit(happened("looked", "", outcome="answered"))
+        for number in range(2):
+            tells.emit(happened("saved", f"v{number}", owed_age_seconds=number, held=0, fresh_age_seconds=7.0, late=0))
+    written = told()
+    measured = [line for line in written if "_aws" in line]
+    assert len(written) - len(measured) == 4
+    assert len(measured) == lines
+    standings = [line for line in measured if "OwedAge" in line]
+    assert [line["OwedAge"] for line in standings] == ([[0], [1]] if lines else [])
+    names = {name for line in standings for name in line["_aws"]["CloudWatchMetrics"][0]["Dimensions"][-1]}
+    assert names == {"per-view": {"service", "target"}, "total": {"service"}, "off": set()}[metrics]
+
+
 def test_an_invocation_leaves_nothing_to_the_next(telemetry: Callable[[], Telemetry], told: Told) -> None:
     """Metrics are written even where the invocation fails; then counts and the correlation id begin anew."""
     tells = telemetry()

@@ -198,7 +198,7 @@ def test_no_secret_is_in_the_environment() -> None:
     """Names of resources and a digest, no more: nothing comes from a parameter that could hold a secret."""
     named = refers_to(function()["Environment"]["Variables"])
     kinds = ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::S3::Bucket")
-    known = {name for kind in kinds for name in resources(kind)} | {"AWS::StackName", "ConfigFingerprint"}
+    known = {name for kind in kinds for name in resources(kind)} | {"AWS::StackName", "ConfigFingerprint", "Metrics"}
     assert named <= known
     assert not any("NoEcho" in parameter for parameter in written()["Parameters"].values())
     assert "{{resolve:" not in TEMPLATE.read_text(encoding="utf-8")
@@ -231,9 +231,9 @@ def test_the_table_is_the_one_that_the_store_writes() -> None:
     assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
 
 
-def emitted(capsys: pytest.CaptureFixture[str]) -> dict[str, set[frozenset[str]]]:
+def emitted(capsys: pytest.CaptureFixture[str], metrics: str) -> dict[str, set[frozenset[str]]]:
     """Every metric that the telemetry can write, with the sets of dimensions that it is written under."""
-    telemetry = Telemetry("test")
+    telemetry = Telemetry("test", metrics=metrics)
     fields: dict[str, Any] = {field: 1 for counts in COUNTED.values() for field in counts.values() if field}
     with telemetry.invocation("id"):
         for what in COUNTED:
@@ -253,14 +253,15 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> dict[str, set[frozenset[str]]
     return found
 
 
-def test_alarms_and_dashboard_watch_what_is_really_told(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("metrics", ["per-view", "total"])
+def test_alarms_and_dashboard_watch_what_is_really_told(metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A metric of ours that an alarm or the dashboard names is written by the telemetry, under those dimensions."""
-    found = emitted(capsys)
+    found = emitted(capsys, metrics)
     ours = [alarm for alarm in resources("AWS::CloudWatch::Alarm").values() if alarm["Namespace"] == NAMESPACE]
     assert ours
     for alarm in ours:
         assert frozenset(dimension["Name"] for dimension in alarm["Dimensions"]) in found[alarm["MetricName"]]
-    searches = re.findall(r"SEARCH\('\{([^}]*)\} MetricName=\\\"(\w+)\\\"", dashboard())
+    searches = re.findall(r"SEARCH\('\{([^}]*)\} MetricName=\\\"(\w+)\\\"", dashboard(metrics))
     assert {metric for _, metric in searches} >= {"OwedAge", "SourceAhead", "Looks"}
     for schema, metric in searches:
         namespace, *dimensions = schema.split(",")
@@ -271,10 +272,37 @@ def test_alarms_and_dashboard_watch_what_is_really_told(capsys: pytest.CaptureFi
     assert all(frozenset({"service"}) in found[name] for name in names)
 
 
-def dashboard() -> str:
-    """The body, with what CloudFormation fills in left as it is."""
+def test_without_metrics_nothing_waits_for_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """`off` writes none; the dashboard and the alarms that would watch them are not made, and the others are."""
+    assert emitted(capsys, "off") == {}
+    made = deployed()
+    assert made["Conditions"]["WritesMetrics"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "Metrics"}, "off"]}]}
+    ours = {n for n, alarm in resources("AWS::CloudWatch::Alarm").items() if alarm["Namespace"] == NAMESPACE}
+    conditional = {name for name, each in made["Resources"].items() if each.get("Condition") == "WritesMetrics"}
+    assert conditional == ours | set(resources("AWS::CloudWatch::Dashboard"))
+    assert made["Outputs"]["DashboardUrl"]["Condition"] == "WritesMetrics"
+    rest = {**made["Resources"], **made["Outputs"]}
+    others = {name: each for name, each in rest.items() if each.get("Condition") != "WritesMetrics"}
+    assert not refers_to(others) & conditional
+    assert set(written()["Parameters"]["Metrics"]["AllowedValues"]) == set(settings.METRICS)
+    assert written()["Parameters"]["Metrics"]["Default"] == settings.METRICS[0]
+
+
+def test_the_function_starts_from_a_snapshot_if_somebody_wants_that() -> None:
+    """SnapStart is off until its parameter says otherwise, and is of versions, which the alias names."""
+    assert written()["Parameters"]["SnapStart"]["Default"] == "off"
+    choice = {"Fn::If": ["StartsFromSnapshot", "PublishedVersions", "None"]}
+    assert resources("AWS::Lambda::Function")["Function"]["SnapStart"] == {"ApplyOn": choice}
+    assert deployed()["Conditions"]["StartsFromSnapshot"] == {"Fn::Equals": [{"Ref": "SnapStart"}, "on"]}
+
+
+def dashboard(metrics: str = "per-view") -> str:
+    """The body with these metrics, with what else CloudFormation fills in left as it is."""
     [found] = resources("AWS::CloudWatch::Dashboard").values()
-    return str(found["DashboardBody"]["Fn::Sub"])
+    body, names = found["DashboardBody"]["Fn::Sub"]
+    [condition, per_view, otherwise] = names["PerView"]["Fn::If"]
+    assert deployed()["Conditions"][condition] == {"Fn::Equals": [{"Ref": "Metrics"}, "per-view"]}
+    return str(body).replace("${PerView}", per_view if metrics == "per-view" else otherwise)
 
 
 def widgets() -> list[dict[str, Any]]:
