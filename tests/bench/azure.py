@@ -1,18 +1,12 @@
-"""The Azure side: how long the staged function app takes to start, what a storm costs the store, and in dollars."""
+"""A storm of blob events on Azure: what it costs the store, and in dollars; time is simulated."""
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
-import subprocess
-import sys
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -24,7 +18,6 @@ from functions_azure.shell import Shell
 from functions_azure.store import PARTITIONS
 from functions_azure.telemetry import Telemetry
 from functions_azure.waker import Waker
-from infra.packaging.azure import SITE_PACKAGES
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
 from shared.inbound.wakes import wake_message
@@ -35,15 +28,8 @@ from shared.refresh.ports import Phase, Report, Started
 from shared.targets import Cloud
 from tests.bench import costs_azure
 from tests.bench.costs_azure import Counted
+from tests.bench.events import blob_event, lake_targets
 from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
-from tests.support.azurite_server import Azurite
-from tests.support.staged import staged_azure
-
-ROOT = Path(__file__).parent.parent.parent
-
-STARTS = 9
-START_LIMIT = 0.5
-"""Own part of a start beyond `azure.functions`, against that of the obvious app."""
 
 EVENTS, TARGETS, BATCH = 10_000, 10, 300
 STORM = timedelta(minutes=5)
@@ -54,85 +40,9 @@ STEP = QUIET / 4
 
 def measure() -> Iterator[Measured]:
     """Everything; takes about a minute."""
-    yield from starts()
     yield from storm("one event a call", 1)
     yield from storm(f"batches of {BATCH} from an event hub", BATCH)
     yield from prices()
-
-
-# --- Starting --------------------------------------------------------------------------------------------------------
-
-START = """
-import json, time
-import azure.functions
-begun = time.perf_counter()
-from {entry} import app
-app.get_functions()
-print(json.dumps(time.perf_counter() - begun))
-"""
-
-
-def starts() -> Iterator[Measured]:
-    """Importing the entry and indexing its functions, in new processes, ours and the obvious one's in turn.
-
-    Ours is the staged package, on a Python that sees nothing else. It imports what it needs when it is first called, so
-    the first tick is told as well: what was put off is in there.
-    """
-    if not (find_spec("azure.identity") and find_spec("pydantic") and find_spec("azure_functions_runtime")):
-        print("no azure-identity, pydantic or worker library here: starts cannot be measured", file=sys.stderr)
-        return
-    with TemporaryDirectory() as folder:
-        package = staged_azure(Path(folder) / "azure", ROOT / "unstale.example.toml")
-        paths = {
-            "function_app": f"{package}{os.pathsep}{package / SITE_PACKAGES}",
-            "tests.bench.obvious_azure": f"{Path(func.__file__).parents[2]}{os.pathsep}{ROOT}",
-        }
-        times: dict[str, list[float]] = {entry: [] for entry in paths}
-        for _ in range(STARTS):
-            for entry, path in paths.items():
-                times[entry].append(_timed(START.format(entry=entry), {"PYTHONPATH": path}))
-        ours, obvious = (statistics.median(found) for found in times.values())
-        yield Measured("start of the staged function app, beyond azure.functions", ours * 1000, "ms")
-        yield Measured("start of the obvious one, beyond azure.functions", obvious * 1000, "ms")
-        yield Measured("ours against the obvious one", ours / obvious, "times", START_LIMIT)
-        first_tick = _first_tick(paths["function_app"])
-        yield Measured("start and first tick of the staged one, beyond azure.functions", first_tick * 1000, "ms")
-        size = package.with_suffix(".zip").stat().st_size
-        yield Measured("size of the zip", size / 1e6, "MB")
-
-
-def _timed(program: str, environment: Mapping[str, str]) -> float:
-    """What a program tells of itself; no site and no current folder, and nothing is written beside the modules."""
-    found = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    command = [sys.executable, "-S", "-P", "-c", program]
-    seconds: float = json.loads(subprocess.run(command, capture_output=True, check=True, env=found).stdout)
-    return seconds
-
-
-FIRST_TICK = """
-import json, time
-import azure.functions
-begun = time.perf_counter()
-from function_app import app
-app.get_functions()
-from functions_azure.app import tick
-tick(None)
-print(json.dumps(time.perf_counter() - begun))
-"""
-
-
-def _first_tick(path: str) -> float:
-    """On Azurite, with ten targets that are all idle."""
-    with Azurite() as azurite, TemporaryDirectory() as folder:
-        config = Path(folder, "unstale.toml")
-        config.write_text(_configuration(), encoding="utf-8")
-        environment = {
-            "PYTHONPATH": path,
-            "UNSTALE_CONFIG": str(config),
-            "UNSTALE_STORAGE": azurite.account().connection_string,
-        }
-        times = [_timed(FIRST_TICK, environment) for _ in range(4)]
-    return statistics.median(times[1:])  # the first one plans the configuration
 
 
 # --- A storm ---------------------------------------------------------------------------------------------------------
@@ -218,18 +128,44 @@ def prices() -> Iterator[Measured]:
     yield from costs_azure.priced("batches from an event hub", hub, hub=True)
     yield from costs_azure.obvious()
     same_size = costs_azure.obvious_dollars(costs_azure.MEMORY_GB)
-    yield Measured("one event a call against the obvious", costs_azure.dollars(one, hub=False) / same_size, "times")
     part = costs_azure.dollars(hub, hub=True) / same_size
     yield Measured("batches from an event hub against the obvious", part, "times", HUB_PART)
     yield from costs_azure.standing()
 
 
+class Lines(logging.Handler):
+    """Counts the bytes of all lines of the log, and keeps none."""
+
+    bytes = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one."""
+        self.bytes += len(record.getMessage().encode())
+
+
+@contextmanager
+def _logged() -> Iterator[Lines]:
+    """The lines that the app's logger writes meanwhile, at the level that the function app has."""
+    logger, lines = logging.getLogger("unstale"), Lines()
+    with patch.object(logger, "level", logging.INFO), patch.object(logger, "propagate", new=False):
+        logger.addHandler(lines)
+        try:
+            yield lines
+        finally:
+            logger.removeHandler(lines)
+
+
 def _counted(batch: int) -> Counted:
+    with _logged() as lines:
+        return _storm_counted(batch, lines)
+
+
+def _storm_counted(batch: int, lines: Lines) -> Counted:
     clock, store = Clock(), TableStore()
     waker, platform = CountingWaker(clock, reach=Waker.reach, relays=Waker.relays), QuickFabric(clock)
     with patch.dict(app._made, {"shell": _shell(load(_configuration()), clock, store, waker, platform)}):
         _settle(clock, waker)
-        store.reads = store.writes = waker.sent = platform.calls = 0
+        store.reads = store.writes = waker.sent = platform.calls = lines.bytes = 0
         platform.begun.clear()
         begins, wakes, ticks, calls = clock.time, 0, 0, 0
         while clock.time < begins + STORM + AFTER:
@@ -254,6 +190,7 @@ def _counted(batch: int) -> Counted:
         store.writes,
         platform.calls,
         len(platform.begun),
+        lines.bytes,
     )
 
 
@@ -321,27 +258,8 @@ def _shell(
 
 def _configuration() -> str:
     """As many targets, each with a container of its own."""
-    target = """
-[targets.t{n}]
-kind = "fabric-lake-views"
-workspace = "4b218778-e7a5-4d73-8187-f10824047715"
-lakehouse = "431e8d7b-4a95-4c02-8ccd-{n:012}"
-on = [{{ blob_created = {{ account = "contosolake", container = "landing{n}" }} }}]
-"""
-    return f'[defaults]\nquiet_period = "{QUIET.seconds}s"\n' + "".join(target.format(n=n) for n in range(TARGETS))
+    return lake_targets(TARGETS, f'[defaults]\nquiet_period = "{QUIET.seconds}s"\n')
 
 
 def _event(number: int, at: datetime) -> bytes:
-    container = f"landing{number % TARGETS}"
-    return json.dumps(
-        {
-            "topic": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/contosolake",
-            "subject": f"/blobServices/default/containers/{container}/blobs/part-{number}.parquet",
-            "eventType": "Microsoft.Storage.BlobCreated",
-            "eventTime": at.isoformat(),
-            "id": f"{number}",
-            "data": {"api": "PutBlob", "url": f"https://contosolake.blob.core.windows.net/{container}/{number}"},
-            "dataVersion": "",
-            "metadataVersion": "1",
-        }
-    ).encode()
+    return blob_event(number % TARGETS, f"part-{number}", at).encode()

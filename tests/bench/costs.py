@@ -17,9 +17,12 @@ SQS_REQUEST = 0.40 / MILLION
 """https://cloudburn.io/blog/amazon-sqs-pricing, March 2026: standard queues, each 64 KB of a request."""
 LAMBDA_REQUEST = 0.20 / MILLION
 LAMBDA_GB_SECOND = 0.0000133334
-"""arm64: https://aws.amazon.com/lambda/pricing/."""
-LAMBDA_GB_SECOND_X86 = 0.0000166667
-"""The default architecture, which the obvious function has."""
+"""arm64, which both functions run on: https://aws.amazon.com/lambda/pricing/."""
+PROCESSOR_GB = 1.769
+"""Memory at which a function has one whole processor; with less it has a part of one, and takes longer.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+"""
 WRITE_UNIT = 0.625 / MILLION
 READ_UNIT = 0.125 / MILLION
 """https://airbyte.com/data-engineering-resources/dynamodb-pricing, July 2025: on demand, 1 KB written or 4 KB read."""
@@ -40,8 +43,6 @@ MINUTES_A_MONTH = 43_800
 IDLE_RECEIVES = 15
 """A minute and queue: five pollers that wait 20 s each. AWS says only that Lambda polls long; the metrics of somebody's
 queues said this: https://github.com/getlift/lift/issues/132, November 2021."""
-TICK_LOG_BYTES = 1_000
-"""Assumed: the line of metrics has some 300."""
 
 POLL_BATCH = 10
 """Messages of one ReceiveMessage or DeleteMessageBatch, of which Lambda makes its larger batches."""
@@ -57,7 +58,7 @@ INDEX_WRITES = 2
 
 
 class Counted(NamedTuple):
-    """What a storm took. `cpu_seconds` is measured here, on another processor than Lambda's."""
+    """What a storm took. `cpu_seconds` is measured here, on another processor than Lambda's, clients included."""
 
     arrivals: int
     batches: int
@@ -65,8 +66,11 @@ class Counted(NamedTuple):
     ticks: int
     reads: int
     writes: int
-    platform_calls: int
+    sent: int
+    starts: int
+    polls: int
     cpu_seconds: float
+    log_bytes: int
 
 
 class ObviousCounted(NamedTuple):
@@ -75,10 +79,11 @@ class ObviousCounted(NamedTuple):
     store_writes: float
     starts: float
     cpu_seconds: float
+    log_bytes: float
 
 
 class StandingCounted(NamedTuple):
-    """What is there when nothing arrives. `reads` and `cpu_seconds` are of one tick, `metrics_a_view` of each view."""
+    """What is there when nothing arrives: of the template, of one tick, and `metrics_a_view` of each view."""
 
     queues: int
     alarms: int
@@ -86,14 +91,16 @@ class StandingCounted(NamedTuple):
     metrics: int
     metrics_a_view: int
     reads: int
+    writes: int
     cpu_seconds: float
+    log_bytes: int
 
 
 def standing(counted: StandingCounted) -> Iterator[Measured]:
     """Dollars a month: for the deployment, of which for what watches it, and for each view besides."""
-    seconds = counted.cpu_seconds + CALL_SECONDS * counted.reads
-    tick = TICK + LAMBDA_REQUEST + seconds * MEMORY_GB * LAMBDA_GB_SECOND + counted.reads * READ_UNIT
-    tick += TICK_LOG_BYTES / 1e9 * LOG_GB
+    seconds = _lasts(counted.cpu_seconds, MEMORY_GB) + CALL_SECONDS * (counted.reads + counted.writes)
+    tick = TICK + LAMBDA_REQUEST + seconds * MEMORY_GB * LAMBDA_GB_SECOND
+    tick += counted.reads * READ_UNIT + counted.writes * WRITE_UNIT + counted.log_bytes / 1e9 * LOG_GB
     runs = MINUTES_A_MONTH * (tick + counted.queues * IDLE_RECEIVES * SQS_REQUEST)
     watches = counted.alarms * ALARM + counted.dashboards * DASHBOARD + counted.metrics * METRIC
     yield Measured("list price a month without arrivals: ticks, their log, polls", runs, "$")
@@ -101,54 +108,55 @@ def standing(counted: StandingCounted) -> Iterator[Measured]:
     yield Measured(f"... and for each view {counted.metrics_a_view} metrics", counted.metrics_a_view * METRIC, "$")
 
 
-def priced(ours: Counted, obvious: ObviousCounted) -> Iterator[Measured]:
-    """Requests and dollars per million arrivals, side by side."""
-    scale = MILLION / ours.arrivals
-    requests = _requests(ours)
-    dollars = _dollars(ours)
-    theirs = _obvious_dollars(obvious)
-    yield Measured("requests per million arrivals: SQS, Lambda, DynamoDB, Glue", requests * scale, "")
-    yield Measured("the obvious topology's, one call an event", _obvious_requests(obvious) * MILLION, "")
-    yield Measured("list price per million arrivals", dollars * scale, "$")
-    yield Measured("the obvious topology's", theirs * MILLION, "$")
-    yield Measured("ours against the obvious one", dollars * scale / (theirs * MILLION), "times", 1.0)
+def requests(counted: Counted) -> float:
+    """Requests to SQS, Lambda, DynamoDB and Glue."""
+    platform_calls = counted.starts + counted.polls
+    return _sqs_requests(counted) + _invocations(counted) + counted.reads + counted.writes + platform_calls
 
 
-def _sqs_requests(counted: Counted) -> float:
-    """Each arrival is sent once; messages are received and deleted by tens; wakes are sent, received and deleted."""
-    return counted.arrivals * (1 + 2 / POLL_BATCH) + 3 * counted.wakes
-
-
-def _requests(counted: Counted) -> float:
-    invocations = counted.batches + counted.wakes + counted.ticks
-    return _sqs_requests(counted) + invocations + counted.reads + counted.writes + counted.platform_calls
-
-
-def _dollars(counted: Counted) -> float:
-    invocations = counted.batches + counted.wakes + counted.ticks
-    waited_seconds = CALL_SECONDS * (counted.reads + counted.writes + counted.wakes)
-    seconds = counted.cpu_seconds + waited_seconds + START_SECONDS * counted.platform_calls
+def dollars(counted: Counted) -> float:
+    """List price of all of it."""
+    waited_seconds = CALL_SECONDS * (counted.reads + counted.writes + counted.sent)
+    waited_seconds += START_SECONDS * (counted.starts + counted.polls)
     return (
         _sqs_requests(counted) * SQS_REQUEST
-        + invocations * LAMBDA_REQUEST
-        + seconds * MEMORY_GB * LAMBDA_GB_SECOND
+        + _invocations(counted) * LAMBDA_REQUEST
+        + (_lasts(counted.cpu_seconds, MEMORY_GB) + waited_seconds) * MEMORY_GB * LAMBDA_GB_SECOND
         + counted.reads * READ_UNIT
         + counted.writes * (1 + INDEX_WRITES) * WRITE_UNIT
         + counted.ticks * TICK
+        + counted.log_bytes / 1e9 * LOG_GB
         + counted.arrivals * EVENT_OF_AWS
     )
 
 
-def _obvious_requests(counted: ObviousCounted) -> float:
+def obvious_requests(counted: ObviousCounted) -> float:
+    """Of one event."""
     return 1 + counted.store_writes + counted.starts
 
 
-def _obvious_dollars(counted: ObviousCounted) -> float:
-    """A rule calls the function for each event: one invocation, what `@idempotent` writes, one start."""
-    seconds = counted.cpu_seconds + CALL_SECONDS * counted.store_writes + START_SECONDS * counted.starts
+def obvious_dollars(counted: ObviousCounted) -> float:
+    """Of one event: a rule calls the function, which writes what `@idempotent` writes, and starts a refresh."""
+    seconds = _lasts(counted.cpu_seconds, OBVIOUS_MEMORY_GB)
+    seconds += CALL_SECONDS * counted.store_writes + START_SECONDS * counted.starts
     return (
         LAMBDA_REQUEST
-        + seconds * OBVIOUS_MEMORY_GB * LAMBDA_GB_SECOND_X86
+        + seconds * OBVIOUS_MEMORY_GB * LAMBDA_GB_SECOND
         + counted.store_writes * WRITE_UNIT
+        + counted.log_bytes / 1e9 * LOG_GB
         + EVENT_OF_AWS
     )
+
+
+def _lasts(cpu_seconds: float, memory_gb: float) -> float:
+    """Seconds that CPU seconds take on the part of a processor that comes with the memory."""
+    return cpu_seconds / min(1.0, memory_gb / PROCESSOR_GB)
+
+
+def _invocations(counted: Counted) -> int:
+    return counted.batches + counted.wakes + counted.ticks
+
+
+def _sqs_requests(counted: Counted) -> float:
+    """Each arrival is sent once; messages are received and deleted by tens; wakes are sent, received and deleted."""
+    return counted.arrivals * (1 + 2 / POLL_BATCH) + counted.sent + 2 * counted.wakes

@@ -30,8 +30,14 @@ EVENT_HUB_EVENT = 0.03 / MILLION
 EVENT_HUB_HOUR = 0.03
 """The same tests (event_hubs_namespace_test.golden): Standard, one throughput unit."""
 
+LOG_GB = 2.30
+"""Azure Monitor, Analytics Logs, pay as you go, East US: https://azure.microsoft.com/pricing/details/monitor/, not looked
+up again."""
+
 EVENT_GRID_OPERATIONS = 2
 """An event is taken in, and delivered (https://learn.microsoft.com/answers/questions/5830137/azure-event-grid-pricing)."""
+OBVIOUS_LOG_BYTES = 150
+"""A line with the event's subject and the answer's status; what the host writes of each execution is in no sum."""
 MESSAGES_TAKEN_AT_ONCE = 16
 """`batchSize` in host.json: one Get Messages."""
 MEMORY_GB, DEFAULT_MEMORY_GB = 0.5, 2.0
@@ -42,6 +48,10 @@ MONTH_SECONDS = 30 * 86_400
 POLLS_A_SECOND = 2 / 2
 """Two idle queues, each looked at every two seconds (`maxPollingInterval`) while an instance is up."""
 TICK_READS = 9
+
+
+MOST_DOLLARS = 3.0
+"""For a million arrivals, one event a message."""
 
 
 class Counted(NamedTuple):
@@ -57,6 +67,7 @@ class Counted(NamedTuple):
     writes: int
     platform_calls: int
     starts: int
+    log_bytes: int
 
     @property
     def executions(self) -> int:
@@ -70,13 +81,20 @@ def priced(way: str, counted: Counted, *, hub: bool) -> Iterator[Measured]:
     yield Measured(f"{way}: requests per million arrivals", _requests(counted, hub=hub) * scale, "")
     yield Measured(f"{way}: executions per million arrivals", counted.executions * scale, "")
     yield Measured(f"{way}: refreshes started per million arrivals", counted.starts * scale, "")
-    yield Measured(f"{way}: list price per million arrivals", dollars(counted, hub=hub), "$")
+    others = {
+        "obvious": obvious_dollars(MEMORY_GB),
+        "obvious without idempotency": obvious_dollars(MEMORY_GB, idempotent=False),
+    }
+    limit = None if hub else MOST_DOLLARS
+    name = f"{way}: list price per million arrivals"
+    yield Measured(name, dollars(counted, hub=hub), "$", limit, others=others)
 
 
 def obvious() -> Iterator[Measured]:
-    """A function for each event: Event Grid, queue, one execution, one start. Nothing is stored."""
+    """A function for each event: Event Grid, queue, one execution, one start; a row of a table where idempotent."""
     requests = EVENT_GRID_OPERATIONS + _queue_operations(1, 0) + 1 + 1
-    yield Measured("the obvious: requests per million arrivals", requests * MILLION, "")
+    yield Measured("the obvious: requests per million arrivals", (requests + 1) * MILLION, "")
+    yield Measured("the obvious without idempotency: requests per million arrivals", requests * MILLION, "")
     yield Measured("the obvious: refreshes started per million arrivals", MILLION, "")
     for size in (MEMORY_GB, DEFAULT_MEMORY_GB):
         name = f"the obvious on {size * 1024:,.0f} MB: list price per million arrivals"
@@ -103,17 +121,20 @@ def dollars(counted: Counted, *, hub: bool) -> float:
         + (counted.reads + counted.writes) * TABLE_OPERATION
         + counted.executions * EXECUTION
         + gb_seconds * GB_SECOND
+        + counted.log_bytes / 1e9 * LOG_GB
     )
     return spent * MILLION / counted.arrivals
 
 
-def obvious_dollars(memory_gb: float) -> float:
-    """Per million arrivals; the start is over within the second that is billed."""
+def obvious_dollars(memory_gb: float, *, idempotent: bool = True) -> float:
+    """Per million arrivals; the start is over within the second that is billed, and each event writes one line."""
     each = (
         EVENT_GRID_OPERATIONS * EVENT_GRID_OPERATION
         + _queue_operations(1, 0) * QUEUE_OPERATION
         + EXECUTION
         + LEAST_SECONDS * memory_gb * GB_SECOND
+        + TABLE_OPERATION * idempotent
+        + OBVIOUS_LOG_BYTES / 1e9 * LOG_GB
     )
     return each * MILLION
 

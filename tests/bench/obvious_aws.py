@@ -1,10 +1,15 @@
-"""The obvious Lambda handler: clients and Powertools at import, pydantic for what comes in, `@idempotent`."""
+"""The obvious Lambda handler: clients and Powertools at import, pydantic for what comes in, a start for each event.
 
+`handler` keeps an event from being acted on twice by `@idempotent_function`; `handler_without` does not.
+"""
+
+import json
 import os
 from typing import Any
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.idempotency import (
     DynamoDBPersistenceLayer,
     IdempotencyConfig,
@@ -31,28 +36,45 @@ class View(BaseModel):
     table: str
 
 
-VIEWS = [View(bucket="landing", prefix="orders/", catalog_id="123456789012", database="sales", table="daily")]
+VIEWS = [
+    View(bucket="landing", prefix=f"t{n}/", catalog_id="123456789012", database="sales", table=f"t{n}")
+    for n in range(int(os.environ.get("VIEWS", "50")))
+]
 
 
-@idempotent_function(
+def refresh(event: dict[str, Any]) -> None:
+    """Start a refresh of each view that an event concerns."""
+    arrived = parse(event=event, model=S3EventNotificationEventBridgeModel)
+    for view in VIEWS:
+        if arrived.detail.bucket.name == view.bucket and arrived.detail.object.key.startswith(view.prefix):
+            answer = glue.start_materialized_view_refresh_task_run(
+                CatalogId=view.catalog_id, DatabaseName=view.database, TableName=view.table
+            )
+            logger.info("started", extra={"view": view.table, "run": answer["MaterializedViewRefreshTaskRunId"]})
+            metrics.add_metric(name="Started", unit=MetricUnit.Count, value=1)
+
+
+refresh_once = idempotent_function(
+    refresh,
     data_keyword_argument="event",
     persistence_store=persistence,
     config=IdempotencyConfig(event_key_jmespath="id"),
 )
-def refresh(event: dict[str, Any]) -> None:
-    """Start a refresh for one event."""
-    arrived = parse(event=event, model=S3EventNotificationEventBridgeModel)
-    for view in VIEWS:
-        if arrived.detail.object.key.startswith(view.prefix):
-            glue.start_materialized_view_refresh_task_run(
-                CatalogId=view.catalog_id, DatabaseName=view.database, TableName=view.table
-            )
 
 
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: Any) -> None:
-    """Take an SQS batch."""
+    """Take an SQS batch, each event once."""
     for record in event["Records"]:
-        refresh(event=record["body"])
+        refresh_once(event=json.loads(record["body"]))
+
+
+@metrics.log_metrics
+@tracer.capture_lambda_handler
+@logger.inject_lambda_context
+def handler_without(event: dict[str, Any], _context: Any) -> None:
+    """Take an SQS batch, without idempotency."""
+    for record in event["Records"]:
+        refresh(event=json.loads(record["body"]))

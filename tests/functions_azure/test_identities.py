@@ -11,15 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-import trustme
-from azure.core.credentials import AzureNamedKeyCredential
-from azure.data.tables import TableServiceClient
-from azure.storage.queue import QueueServiceClient
 
-from functions_azure.settings import EVENTS_QUEUE, POISON, TABLE, WAKES_QUEUE
 from functions_azure.tokens import STORAGE
 from local.emulators.entra.emulator import App, Entra, Federation, Identity
 from local.emulators.entra.tokens import Caller
@@ -29,7 +24,7 @@ from local.emulators.faults import IssueFor
 from tests.support import swagger
 from tests.support.azure_host import SALES, WORKSPACE, blob_created
 from tests.support.azure_worker import Worker, one_package  # noqa: F401 - fixture
-from tests.support.azurite_server import KEY, Azurite
+from tests.support.azurite_server import SecureAzurite
 from tests.support.revocation import revoke
 
 ROOT = Path(__file__).parents[2]
@@ -103,34 +98,6 @@ class NotingEntra(Entra):
     def set_ahead(self, by: timedelta) -> None:
         """Let time pass for Entra, and for whoever judges its tokens."""
         self._time.ahead = by
-
-
-class SecureAzurite(Azurite):
-    """Storage that takes Entra's tokens; it wants https for that, and judges time, issuer and audience."""
-
-    def __init__(self, folder: Path) -> None:
-        authority, self.certificate = trustme.CA(), folder / "authority.pem"
-        authority.cert_pem.write_to_path(str(self.certificate))
-        issued, secret, chain = authority.issue_cert("127.0.0.1"), folder / "azurite.key", folder / "azurite.pem"
-        issued.private_key_pem.write_to_path(str(secret))
-        issued.cert_chain_pems[0].write_to_path(str(chain))
-        super().__init__("--oauth", "basic", "--cert", str(chain), "--key", str(secret))
-
-    def new_account(self) -> dict[str, str]:
-        """One with its table and queues; its addresses, by kind."""
-        name = f"account{next(self._numbers)}"
-        urls = {kind: f"https://127.0.0.1:{port}/{name}" for kind, port in self.ports.items()}
-        options: dict[str, Any] = {
-            "credential": AzureNamedKeyCredential(name, KEY),
-            "connection_verify": str(self.certificate),
-        }
-        with TableServiceClient(urls["table"], **options) as tables:
-            tables.create_table(TABLE)
-        with QueueServiceClient(urls["queue"], **options) as queues:
-            for queue in (EVENTS_QUEUE, WAKES_QUEUE):
-                queues.create_queue(queue)
-                queues.create_queue(queue + POISON)
-        return urls
 
 
 class There:

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -105,6 +105,45 @@ class Azurite:
         """End it."""
         self._process.kill()
         self._process.wait()
+
+
+class SecureAzurite(Azurite):
+    """Storage that takes Entra's tokens; it wants https for that, and judges time, issuer and audience."""
+
+    def __init__(self, folder: Path) -> None:
+        import trustme
+
+        authority, self.certificate = trustme.CA(), folder / "authority.pem"
+        authority.cert_pem.write_to_path(str(self.certificate))
+        issued, secret, chain = authority.issue_cert("127.0.0.1"), folder / "azurite.key", folder / "azurite.pem"
+        issued.private_key_pem.write_to_path(str(secret))
+        issued.cert_chain_pems[0].write_to_path(str(chain))
+        super().__init__("--oauth", "basic", "--cert", str(chain), "--key", str(secret))
+
+    def new_account(self) -> dict[str, str]:
+        """One with its table and queues; its addresses, by kind."""
+        from azure.core.credentials import AzureNamedKeyCredential
+        from azure.data.tables import TableServiceClient
+        from azure.storage.queue import QueueServiceClient
+
+        name = f"account{next(self._numbers)}"
+        urls = {kind: f"https://127.0.0.1:{port}/{name}" for kind, port in self.ports.items()}
+        options: dict[str, Any] = {
+            "credential": AzureNamedKeyCredential(name, KEY),
+            "connection_verify": str(self.certificate),
+        }
+        with TableServiceClient(urls["table"], **options) as tables:
+            tables.create_table(TABLE)
+        with QueueServiceClient(urls["queue"], **options) as queues:
+            for queue in (EVENTS_QUEUE, WAKES_QUEUE):
+                queues.create_queue(queue)
+                queues.create_queue(queue + POISON)
+        return urls
+
+
+def is_installed() -> bool:
+    """Whether there is an Azurite here, and what runs it."""
+    return _node() is not None and SCRIPT.exists()
 
 
 def _node() -> str | None:

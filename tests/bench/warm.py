@@ -1,0 +1,125 @@
+"""Batches of the warm handler: CPU of everything that it does, its clients over TLS included, beside the obvious ones'.
+
+Each handler has a process of its own, and the services another one, so that CPU is the handler's alone. Each batch
+finds nothing that would absorb it, which is the most that it can cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from tests.bench import before, effort
+from tests.bench.cold_aws import OBVIOUS, OURS, PLAIN, WITHOUT, environment
+from tests.bench.loopback import Loopback
+from tests.bench.parts import Curve, Measured, Row, Skipped
+from tests.bench.processes import ROOT
+
+HANDLERS = {
+    OURS: "ours",
+    OBVIOUS: "tests.bench.obvious_aws:handler",
+    WITHOUT: "tests.bench.obvious_aws:handler_without",
+    PLAIN: "tests.bench.plain_aws:handler",
+}
+TEN_LIMIT = 0.12
+"""CPU of a batch of ten events for one target, over the obvious handler's."""
+GLUE_LIMIT = 0.14
+"""CPU of a call to Glue, over the same at the earlier commit."""
+
+
+class Warm(NamedTuple):
+    """What was measured: CPU seconds and bytes of log of a batch by handler and shape, CPU seconds of our calls."""
+
+    batches: Mapping[str, Mapping[tuple[int, int], tuple[float, float]]]
+    calls: Mapping[str, float]
+    operations: Mapping[str, dict[str, float]]
+    """Calls that each handler made for one event, by the operation's name."""
+    glue_before: float | None
+    """CPU seconds of a call to Glue at the earlier commit; None where there is no such history."""
+
+
+def measure() -> Iterator[Row]:
+    """All of it; takes one to two minutes."""
+    found = warm()
+    for events, targets in shapes():
+        ours, *others = ((name, of[events, targets][0] * 1000) for name, of in found.batches.items())
+        limit = TEN_LIMIT if (events, targets) == (10, 1) else None
+        what = f"batch of {events:,} events over {targets} targets, CPU"
+        yield Measured(what, ours[1], "ms", others=dict(others), ratio_limit=limit)
+    for name, of in found.batches.items():
+        points = tuple((events, of[events, 50][0] * 1000) for events in effort.chosen.batches)
+        yield Curve("CPU of a batch over 50 targets", "ms", name, points)
+    for name, what in (("read", "read"), ("write", "write"), ("send", "message sent")):
+        yield Measured(f"client CPU of a {what}", found.calls[name] * 1000, "ms")
+    what = "client CPU of a call to Glue, with a connection of its own"
+    if found.glue_before is None:
+        yield Measured(what, found.calls["glue"] * 1000, "ms")
+        yield Skipped("a call to Glue against the earlier commit", f"no history with {before.COMMIT}")
+    else:
+        others = {before.COMMIT: found.glue_before * 1000}
+        yield Measured(what, found.calls["glue"] * 1000, "ms", others=others, ratio_limit=GLUE_LIMIT)
+
+
+def shapes() -> list[tuple[int, int]]:
+    """Events of a batch, and targets that they are spread over."""
+    return [(events, targets) for targets in (1, 50) for events in effort.chosen.batches]
+
+
+@cache
+def warm() -> Warm:
+    """Measure each handler once; prices are worked out from the same figures."""
+    with Loopback() as services, TemporaryDirectory() as folder:
+        variables = {**environment(services), "AWS_CA_BUNDLE": str(services.roots)}
+        answers, operations = {}, {}
+        for name, handler in HANDLERS.items():
+            counted = services.counts()
+            answers[name] = _run(handler, Path(folder), variables)
+            made = services.counts() - counted
+            operations[name] = {each: times / answers[name]["events"] for each, times in made.items()}
+        glue_before = _glue_before(variables)
+    batches = {
+        name: {shape: (seconds, logged) for shape, (seconds, logged) in zip(shapes(), of["batches"], strict=True)}
+        for name, of in answers.items()
+    }
+    return Warm(batches, answers[OURS]["calls"], operations, glue_before)
+
+
+def _run(handler: str, folder: Path, variables: Mapping[str, str]) -> Any:
+    """One handler's process, whose log goes to a file."""
+    answer, log = folder / "answer.json", folder / "log"
+    arguments = [handler, json.dumps(shapes()), str(effort.chosen.repetitions), str(answer)]
+    with log.open("wb") as out:
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "tests.bench.warm_process", *arguments],
+            check=True,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **variables},
+            stdout=out,
+        )
+    return json.loads(answer.read_text(encoding="utf-8"))
+
+
+GLUE = """
+import json, statistics, time
+from functions_aws.clients import Clients
+clients, found = Clients(), []
+view = {"CatalogId": "123456789012", "DatabaseName": "sales", "TableName": "t0"}
+for _ in range(31):
+    begun = time.process_time()
+    clients.glue.start_materialized_view_refresh_task_run(**view)
+    found.append(time.process_time() - begun)
+print(json.dumps(statistics.median(found)))
+"""
+
+
+def _glue_before(variables: Mapping[str, str]) -> float | None:
+    """CPU seconds of a call to Glue at the earlier commit."""
+    with before.checked_out() as folder:
+        return float(before.tell(folder, GLUE, environment=variables)) if folder else None
