@@ -78,7 +78,7 @@ house: $(VENV)/dev.stamp ## measures of the house: explanation, lengths and name
 	@$(PY) -m tests.support.house
 	@$(PY) -m tests.support.ways
 
-bench: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## cold start, batches, storms and looks, against the obvious handler
+bench: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## first events, batches, growth and prices against the obvious handlers; ARGS="--quick" or names of parts for less
 	@$(PY) -m tests.bench $(ARGS)
 
 package-aws: $(VENV)/demo.stamp ## build/aws.zip for Lambda, and its parameters; CONFIG=unstale.toml ENVIRONMENT=default

@@ -18,7 +18,20 @@ from importlib import import_module
 from tests.bench import effort, picture
 from tests.bench.parts import Curve, Measured, Row, Skipped
 
-PARTS = ("cold_aws", "cold_azure", "warm", "curves", "due", "calls", "limits", "latency", "aws", "azure", "looks", "page")
+PARTS = (
+    "cold_aws",
+    "cold_azure",
+    "warm",
+    "curves",
+    "due",
+    "calls",
+    "limits",
+    "latency",
+    "aws",
+    "azure",
+    "looks",
+    "page",
+)
 
 
 def main() -> int:
@@ -73,9 +86,8 @@ def _summary(rows: Iterable[Row], seconds: float) -> int:
     print(f"{len(kept)} limits kept, {len(missed)} missed, in {seconds / 60:.0f} minutes")
     for row in missed:
         print(_line(row))
-    for row in rows:
-        if isinstance(row, Skipped):
-            print(f"  skipped: {row.what}: {row.why}")
+    for skipped in [row for row in rows if isinstance(row, Skipped)]:
+        print(f"  skipped: {skipped.what}: {skipped.why}")
     return 1 if missed else 0
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from functions_aws.telemetry import COUNTED, GAUGES
 from tests.bench import effort
+from tests.bench.cold_aws import OBVIOUS, WITHOUT
 from tests.bench.costs import (
     Counted,
     ObviousCounted,
@@ -31,7 +32,7 @@ from tests.bench.events import glue_targets, policy, s3_event
 from tests.bench.parts import Measured, Row
 from tests.bench.processes import ROOT
 from tests.bench.simulated import Deployment
-from tests.bench.warm import OBVIOUS, WITHOUT, warm
+from tests.bench.warm import warm
 
 TARGETS = 50
 STORM = timedelta(minutes=10)

@@ -31,8 +31,7 @@ EVENT_HUB_HOUR = 0.03
 """The same tests (event_hubs_namespace_test.golden): Standard, one throughput unit."""
 
 LOG_GB = 2.30
-"""Azure Monitor, Analytics Logs, pay as you go, East US: https://azure.microsoft.com/pricing/details/monitor/, not looked
-up again."""
+"""Analytics Logs, pay as you go, East US: https://azure.microsoft.com/pricing/details/monitor/, not looked up again."""
 
 EVENT_GRID_OPERATIONS = 2
 """An event is taken in, and delivered (https://learn.microsoft.com/answers/questions/5830137/azure-event-grid-pricing)."""

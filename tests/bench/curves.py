@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -159,7 +160,7 @@ def loading(folder: Path | None) -> Iterator[Row]:
             file = Path(package, "unstale.toml")
             file.write_text(glue_targets(size), encoding="utf-8")
             settings = Settings(config=file, table="unstale", queue_url="https://sqs/wakes")
-            points[size] = least(3, lambda settings=settings: configuration(settings)) * 1000
+            points[size] = least(3, partial(configuration, settings)) * 1000
     yield from curve("loading a configuration at start, targets", "ms", points, LINEAR)
     what, largest = "loading, against the same at an earlier commit", max(points)
     if folder is None:

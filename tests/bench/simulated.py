@@ -127,7 +127,6 @@ class Deployment:
             self.clock.time += timedelta(minutes=2)
             self.deliver_wakes()
 
-
     def have_all_fresh(self) -> None:
         """Write all records as they are when every target was planned, and refreshed just now; nothing is on its way.
 
