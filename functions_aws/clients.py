@@ -81,7 +81,7 @@ def session(region: str = "") -> Any:
 
 
 class Clients:
-    """One client per service. Building one reads its model from disk (some 50 ms), so none is built in vain."""
+    """The clients, one per service. Building one reads its model from disk, so none is built in vain."""
 
     def __init__(self, region: str = "") -> None:
         """Build nothing yet; `region` is as for `session`."""

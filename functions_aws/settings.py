@@ -17,7 +17,7 @@ SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZ
 
 
 METRICS = ("per-view", "total", "off")
-"""What metrics are written: counts, and how each view stands; counts, and how all views stand together, which is what
+"""Metrics that are written: counts, and how each view stands; counts, and how all views stand together, which is what
 alarms watch; or none. The first is the default."""
 
 GENERATION = PACKAGE_ROOT / generation.FILE
@@ -46,7 +46,7 @@ class Settings(Value, frozen=True):
     page_bucket: str = ""
     """Name of the bucket that ticks write an excerpt of the records to; empty where they write none."""
     metrics: str = "per-view"
-    """What metrics are written, one of `METRICS`."""
+    """The metrics that are written, one of `METRICS`."""
     region: str = ""
     """The Region of all calls; empty where the SDK is to find it by itself."""
 

@@ -107,7 +107,7 @@ class Sources:
         return {"body": body, "ResponseMetadata": {"HTTPStatusCode": response.status_code, "HTTPHeaders": headers}}
 
     def _ask(self, send: Callable[[], Any]) -> Any:
-        """One call between two readings of the clocks, no sooner than the pace allows, and not after the look's end."""
+        """Call between two readings of the clocks, no sooner than the pace allows, and not after the look's end."""
         pause = max(0.0, self._next_at - self._clock.monotonic())
         if self._clock.monotonic() + pause > self._ends_at:
             return NOT_CONNECTED.failure("NoTimeLeft", "not sent: the time for this look was over")

@@ -31,7 +31,7 @@ COUNTED: Mapping[str, Mapping[str, str]] = {
     "run cancelled": {"DPUSeconds": "dpu_seconds"},
     "trouble": {"PlatformTroubles": ""},
 }
-"""What happened: the metrics that it adds to, each with the field that says how much; without one it adds 1."""
+"""Events of the engine by name: the metrics that each adds to, with the field that says how much; without one, 1."""
 
 GAUGES: Mapping[str, tuple[str, str]] = {
     "owed_age_seconds": ("OwedAge", "Seconds"),
@@ -51,7 +51,7 @@ LONGEST_TEXT = 20_000
 
 
 class Telemetry:
-    """One for a process. Counts are kept until the invocation ends, and then written as one line of metrics."""
+    """The log and the metrics of the process. Counts are kept until the invocation ends, and written as one line."""
 
     def __init__(self, service: str, redactor: Redactor = NOTHING_KNOWN, metrics: str = "per-view") -> None:
         """`redactor` takes secrets out of each line; `metrics` is one of `settings.METRICS`."""

@@ -114,7 +114,7 @@ def _in_time(seconds: float, work: Callable[[], int]) -> int:
     done: Future[int] = Future()
 
     def run() -> None:
-        """Do it, whoever still waits for it."""
+        """Carry out a call, whoever still waits for its answer."""
         try:
             done.set_result(work())
         except BaseException as failure:  # noqa: BLE001 - whoever waits is handed it

@@ -30,7 +30,7 @@ _made: dict[str, Shell] = {}
 
 
 def shell() -> Shell:
-    """One for a process; nothing is kept of a failure, so that every invocation says what is wrong."""
+    """The shell of the process. Nothing is kept of a failure, so that every invocation says what is wrong."""
     if "shell" not in _made:
         from functions_azure import wiring
 

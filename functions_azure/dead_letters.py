@@ -25,7 +25,8 @@ from shared.redaction import plain
 MOVED_AT_ONCE = 32
 """The most that Get Messages takes."""
 HIDDEN_SECONDS = 60
-"""While it is moved. If the mover dies, it is there again, at worst in both queues, and taking it twice is free."""
+"""How long a message is hidden while it is moved. If the mover dies, it is there again, at worst in both queues, and
+taking it twice is free."""
 
 _T = TypeVar("_T")
 
@@ -93,7 +94,7 @@ class DeadLetters:
         return map(self._heap, (EVENTS_QUEUE, WAKES_QUEUE))
 
     def _moved(self, queue: str) -> Iterator[str]:
-        """Those that were there when it began: what is dead again comes later, and waits for the next time."""
+        """Move the dead letters that were there when the move began: what is dead again comes later, and waits."""
         poison, began = queue + POISON, time.time()
         while letters := self._take(poison):
             for letter in letters:

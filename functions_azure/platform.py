@@ -123,7 +123,7 @@ class Platform:
         return answer if isinstance(answer, Failure) else fabric.cancelled(*answer, self._clock.now())
 
     def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Failure:
-        """One call. Refused for its token, it is sent once more with a new one: a 401 takes no effect, ever."""
+        """Send a request; where it is refused for its token, send it once more with a new one: a 401 has no effect."""
         ends_at = time.monotonic() + self._deadline.left(self.capabilities.call_timeout.total_seconds())
         answer = self._send(operation, request, ends_at)
         if isinstance(answer, Answer) and fabric.token_refused(answer.status):

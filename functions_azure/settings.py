@@ -246,7 +246,7 @@ def endpoint(environ: Mapping[str, str], name: str, default: str = "") -> str:
 
 
 def _connection_string(value: str) -> str:
-    """As it is, if the SDKs can read it; they would try at the first call. What is wrong with it is not shown."""
+    """A connection string that the SDKs can read; they would try at the first call. Its mistakes are not shown."""
     parts = [part.partition("=") for part in value.split(";") if part]
     names = {name.lower() for name, _, _ in parts}
     if value and not (all(sign for _, sign, _ in parts) and any(needed <= names for needed in _CONNECTED_BY)):

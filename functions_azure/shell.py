@@ -165,7 +165,7 @@ class Shell:
             return self._unavailable(failure)
 
     def job(self, request: Request) -> Answer:
-        """One of the three calls that Fabric makes of a workload."""
+        """Answer a call that Fabric makes of a workload: create, get or cancel a job."""
         from functions_azure.workload import shell as workload
 
         deadline = Deadline(INVOCATION_SECONDS)

@@ -74,7 +74,7 @@ class Sources:
         return self._ask(list_path(table, continuation), {}, ANSWER_LIMIT)
 
     def _ask(self, path: str, headers: dict[str, str], limit: int) -> Reply[bytes] | Failure:
-        """One call. Refused for its token, it is sent once more with a new one."""
+        """Send a request; where it is refused for its token, send it once more with a new one."""
         reply = self._send(path, headers, limit)
         if isinstance(reply, Reply) and onelake.token_refused(reply.status):
             reply = self._send(path, headers, limit)

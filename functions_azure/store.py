@@ -80,7 +80,10 @@ class Store:
             return Document(key)
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
-        """One transaction, on the condition that the record is still at the version that was read."""
+        """Replace the record in one transaction, on the condition that it is still at the version that was read.
+
+        The row in the index of due records goes with it, so the two never disagree: both change, or neither does.
+        """
         etag, _, known = document.version.partition(" ")
         due = sortable(wake_at) if wake_at else ""
         record = _row(document.key, RECORD + _escaped(document.key)) | {"body": _checked(body)}
@@ -96,7 +99,7 @@ class Store:
         return Document(document.key, f"{answers[0]['etag']} {due}", body)
 
     def remove(self, document: Document) -> None:
-        """One transaction, as a save. What is not there any more has moved on."""
+        """Remove the record in one transaction, as a save. A record that is not there any more has moved on."""
         etag, _, known = document.version.partition(" ")
         if not etag:
             raise Conflict(document.key)
@@ -113,14 +116,14 @@ class Store:
             raise Conflict(document.key) from None
 
     def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
-        """One query for each page of each partition, which are merged: no row is read twice."""
+        """The keys that are due, by a query for each page of each partition, which are merged: no row is read twice."""
         size = min(limit or DUE_AT_ONCE, DUE_AT_ONCE)
         partitions = [self._due_rows(str(partition), now, size) for partition in range(PARTITIONS)]
         rows = heapq.merge(*partitions, key=lambda row: str(row["RowKey"]))
         return (row["key"] for row in islice(rows, limit))
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
-        """One partition after the other; the cursor is `<partition> <row to go on at>`."""
+        """A page of keys, partition after partition; the cursor is `<partition> <row to go on at>`."""
         first, _, row = cursor.partition(" ")
         for partition in range(int(first or 0), PARTITIONS):
             rows = self._query("listing the records", str(partition), row or RECORD, RECORD[:-1] + AFTER, limit + 1)
@@ -133,7 +136,7 @@ class Store:
         return [], ""
 
     def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
-        """One query for each partition that is concerned, over the range that holds all the keys."""
+        """Read many records: a query for each partition that is concerned, over the range that holds all the keys."""
         wanted = list(keys)
         rows: dict[str, list[str]] = {}
         for key in wanted:
@@ -146,7 +149,7 @@ class Store:
         return [found.get(key, Document(key)) for key in wanted]
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
-        """One transaction; then a few old lines, of whatever record in the partition, are removed."""
+        """Keep a line in one transaction; then remove a few old lines, of whatever record in the partition."""
         name = f"{RUN}{_escaped(key)}!{_newest_first(entry_id)}"
         line = _row(key, name) | {"body": _checked(body)}
         old = _row(key, f"{OLD}{sortable(expires_at)}!{name}") | {"row": name}
@@ -154,7 +157,7 @@ class Store:
         self._forget(_partition(key))
 
     def history(self, key: str, limit: int) -> Sequence[bytes]:
-        """One query: the rows are in the order that is asked for."""
+        """The newest lines, by one query: rows are stored in the order that is asked for."""
         start = f"{RUN}{_escaped(key)}!"
         rows = self._query(f"reading the history of {key}", _partition(key), start, start[:-1] + AFTER, limit)
         return [row["body"] for row in rows]

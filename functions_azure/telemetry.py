@@ -48,7 +48,7 @@ log = logging.getLogger("unstale")
 
 
 class Telemetry:
-    """One for a process."""
+    """The log of the process, one JSON line for each thing that happens; Application Insights counts the lines."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""

@@ -67,7 +67,7 @@ class Tokens(Protocol):
 
 
 class Issuer(Protocol):
-    """One way to a token; both may raise whatever the network does."""
+    """A way to a token; both methods may raise whatever the network does."""
 
     def acquire(self) -> Answer | Failure:
         """A token out of its cache, or a new one; a trouble where the issuer knows more of it than `refusal` does."""
@@ -108,7 +108,7 @@ class EntraTokens:
         return AccessToken(self._latest, int(time.time()) + int(answer["expires_in"]))
 
     def refused(self, token: str) -> None:
-        """Forget it, unless another thread has a newer one already."""
+        """Forget a token that a service refused, unless another thread has a newer one already."""
         with self._lock:
             if token == self._latest:
                 self._issuer.forget()

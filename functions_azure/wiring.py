@@ -1,4 +1,11 @@
-"""Puts the parts of this cloud together into what the engine needs of the world."""
+"""Puts the parts of this cloud together into what the engine needs of the world.
+
+    for the process      Parts: sessions, tokens in their caches, clients, secrets      made when first used
+    for an invocation    Ports: store, waker, platform, looks, outcomes                 all keep its deadline
+
+This is the one place that knows every class of the room. A test, the demo and `unstale run` build the same `Ports` with
+other parts in some places, and run the same engine on them.
+"""
 
 from __future__ import annotations
 
@@ -180,7 +187,10 @@ def configuration(found: Settings) -> Configuration:
 
 
 def generation(config: Path) -> datetime:
-    """When the package was made; without a package, when its configuration was written."""
+    """When the package was made; without a package, when its configuration was written.
+
+    Of two packages that run at once the one that was made later is current, and it alone plans (rule 12).
+    """
     if settings.GENERATION.exists():
         return read_generation(settings.GENERATION.read_bytes())
     return datetime.fromtimestamp(config.stat().st_mtime, UTC)
@@ -272,6 +282,7 @@ def _office(
 
 
 def _sources(found: Settings, parts: Parts, clock: Clock, deadline: Deadline) -> Sources:
+    """Make what looks at OneLake: over the session of the process, in the time of this invocation."""
     return Sources(
         parts.onelake_tokens,
         clock,
@@ -285,6 +296,7 @@ def _sources(found: Settings, parts: Parts, clock: Clock, deadline: Deadline) ->
 def _platform(
     found: Settings, configuration: Configuration, parts: Parts, clock: Clock, deadline: Deadline
 ) -> Platform:
+    """Make what calls Fabric's job API: over the connection of the process, in the time of this invocation."""
     return Platform(
         parts.connection,
         parts.tokens,

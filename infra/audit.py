@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 LOCKS: Final = Path(__file__).parents[1] / "requirements"
+"""Every lock of the repository. Tools are looked up as well as what is deployed: they run where secrets are at hand."""
 
 PATIENCE_SECONDS: Final = 120
-"""For one lock. Some hundred packages are asked for one after the other, at some 0.2 s each."""
+"""The longest that one lock may take: its packages, some hundred, are asked for one after the other."""
 
 
 class Exit(IntEnum):
@@ -28,7 +29,7 @@ class Exit(IntEnum):
 
 
 class Audit(NamedTuple):
-    """What is known about one lock: vulnerabilities found, packages that were looked up, and those that were not."""
+    """An answer about one lock: vulnerabilities found, packages that were looked up, and those that were not."""
 
     found: tuple[str, ...] = ()
     known: int = 0
@@ -55,7 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def audit_of(command: str, lock: Path) -> Audit:
-    """Ask `pip-audit` about one lock, which has all versions and hashes, so that nothing is resolved or installed."""
+    """Ask `pip-audit` about one lock, which has all versions and hashes, so that nothing is resolved or installed.
+
+    Its exit code says only that there is something to tell, so what counts is the JSON; without any, its last line.
+    """
     call = [command, "--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json", "-r", str(lock)]
     try:
         done = subprocess.run(call, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)

@@ -32,7 +32,7 @@ Place = tuple[str, ...]
 
 
 class Listener(NamedTuple):
-    """One source of one target."""
+    """A source of a target, which listens for arrivals there."""
 
     position: int
     """Where the target stands in the configuration."""

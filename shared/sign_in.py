@@ -29,7 +29,7 @@ LASTS_UNUSED = timedelta(days=90)
 RENEWED_EVERY = timedelta(days=7)
 """Idle, too: twelve attempts before the end of what it lasts."""
 FORMAT = 1
-"""Raise it when an older release would misread what this one writes."""
+"""The format of the stored sign-in. It is raised when an older release would misread what this one writes."""
 
 
 # --- Scopes ----------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class SignIn(Value, frozen=True):
 
     @property
     def lasts_until(self) -> datetime:
-        """When it ends if it is not used, at the latest: a policy may end it sooner."""
+        """When a sign-in ends if it is not used, at the latest: a policy may end it sooner."""
         return self.renewed_at + LASTS_UNUSED
 
     def outdates(self, kept: SignIn) -> bool:
@@ -168,7 +168,7 @@ class Remedy(StrEnum):
 
 
 class Refusal(Value, frozen=True):
-    """One row of the tables: what happened, for a person, and what is to be done."""
+    """A row of the tables: what happened, for a person, and what is to be done."""
 
     because: str
     remedy: Remedy

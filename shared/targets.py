@@ -183,7 +183,7 @@ def _digest(part: object) -> str:
 
 
 class Target(Value, frozen=True, dict=True):
-    """One thing that can be refreshed, with everything that its configuration says."""
+    """A thing that can be refreshed, with everything that its configuration says."""
 
     name: str
     resource: Resource
@@ -231,7 +231,7 @@ class Target(Value, frozen=True, dict=True):
 
 
 def target_of(key: str) -> Target:
-    """What the key of a record says of its target, which no configuration names any more: its resource, no name."""
+    """A target as the key of its record says, when no configuration names it any more: its resource, no name."""
     kind, first, second, third, *_ = (*map(unquote, key.split(":")), "")
     if kind == "glue-view":
         return Target(key, GlueView(first, second, third))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.house import PRODUCT, Source, extent, is_participle, sources,
 FILES = sources(PRODUCT)
 Rule = Callable[[Iterable[Source]], Iterator[str]]
 
-AT_MOST = {"participles": 150, "leaning_sentences": 150}
+AT_MOST = {"participles": 150, "leaning_sentences": 5}
 """How many places may break a rule that older names and sentences do not keep yet. Numbers only go down."""
 
 PLANTED = {
@@ -124,12 +125,19 @@ def test_explanation_is_measured() -> None:
     assert extent(Source("planted.py", "\n".join(lines))) == (7, 4)
 
 
-EXPLAINED = {"shared": (17, 30), "functions_aws": (18, 30), "functions_azure": (18, 30), "local": (13, 30)}
-"""Percent of the non-blank lines that explain: at least, at most. 20 is the aim; what is below it may only rise."""
+EXPLAINED = (18.5, 30)
+"""Percent of a room's non-blank lines that explain: at least, at most. 20 is the aim of each room; the least is a
+little below, so that a change may come before its last sentence."""
+SMALL_ROOM = 100
+"""Lines. In a smaller room a single docstring is several percent."""
+ROOMS = sorted({source.room for source in FILES} | set(PRODUCT))
+measured = cache(extent)
 
 
-@pytest.mark.parametrize("top", EXPLAINED)
-def test_explanation_has_its_share(top: str) -> None:
-    """Neither riddles nor sermons."""
-    least, most = EXPLAINED[top]
-    assert least <= total(map(extent, sources([top]))).percent <= most
+@pytest.mark.parametrize("room", ROOMS)
+def test_explanation_has_its_share(room: str) -> None:
+    """Neither riddles nor sermons, in any room; `make house` prints the share of each."""
+    files = [source for source in FILES if room in {source.room, source.path.partition("/")[0]}]
+    least, most = EXPLAINED
+    found = total(map(measured, files))
+    assert found.lines < SMALL_ROOM or least <= found.percent <= most

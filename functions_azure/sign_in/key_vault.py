@@ -47,7 +47,7 @@ class VaultRefusedError(Exception):
 
 
 class KeyVault:
-    """One vault. `url` is the only place that its token is sent to. Both operations may raise `VaultRefusedError`."""
+    """A vault. `url` is the only place that its token is sent to. Both operations may raise `VaultRefusedError`."""
 
     def __init__(self, url: str, tokens: Tokens, http: BoundedHttp) -> None:
         """`tokens` are for https://vault.azure.net."""
@@ -69,7 +69,7 @@ class KeyVault:
         return _bytes(answer["value"])
 
     def _asked(self, send: _Send) -> dict[str, Any]:
-        """One call. Refused for its token, it is sent once more with a new one."""
+        """Send a request; where it is refused for its token, send it once more with a new one."""
         answer = self._sent(send)
         if token_refused(answer.status_code):
             answer = self._sent(send)

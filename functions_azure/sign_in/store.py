@@ -140,7 +140,10 @@ class SignIns:
         return Opened(etag, kept.sign_in, cache.decode(), data_key, wrapped)
 
     def save(self, mine: Opened) -> Opened | None:
-        """Put it in the place of what was read, or leave a newer one; what is there then, None if nobody is."""
+        """Put a sign-in in the place of the one that was read, or leave a newer one; gives what is there then.
+
+        None: nobody is signed in any more, and a sign-out is never undone by whoever was still at work.
+        """
         for _ in range(ATTEMPTS):
             try:
                 return replace(mine, etag=self._put(mine, if_still=mine.etag))
@@ -177,7 +180,10 @@ class SignIns:
         return True
 
     def _put(self, mine: Opened, *, if_still: str) -> str:
-        """One Put Blob, under this ETag where there is one; the new ETag. Raises `Conflict`."""
+        """Put Blob, under this ETag where there is one; gives the new ETag. Raises `Conflict`.
+
+        Each save has a nonce of its own: AES-GCM gives its key away if two texts have the same one.
+        """
         seal = Seal(mine.wrapped.version, mine.wrapped.value, os.urandom(NONCE_BYTES))
         head = entra.write_head(mine.sign_in, seal)
         file = head + b"\n" + AESGCM(mine.data_key).encrypt(seal.nonce, mine.cache.encode(), head)

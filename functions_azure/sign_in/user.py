@@ -1,6 +1,13 @@
 """Tokens of a user whom nobody sees sign in: `functions_azure.tokens.Issuer` by the refresh token that is kept.
 
 Imported only where `fabric.identity` is "user".
+
+    a person: unstale login ──> the sealed file ──> any worker: opens it, asks Entra with the refresh token it holds
+                                      ^                                     |
+                                      └── saved before the answer is used ──┘   Entra gives a newer one each time
+
+Entra gives a new refresh token with each answer, and ends one that lies idle for 90 days. So what was got is saved
+first, and an idle sign-in is renewed each week, by whichever tick comes first.
 """
 
 from __future__ import annotations
@@ -102,7 +109,7 @@ class SignedInUser:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether it became this thread's turn before its invocation is over."""
+        """Take turns: gives whether this thread came to its turn before its invocation is over."""
         mine = self._turn.acquire(timeout=max(self._http.deadline.left(TURN_SECONDS), 0.0))
         try:
             yield mine
@@ -122,6 +129,10 @@ class SignedInUser:
             return NO_CREDENTIALS_NOW.failure("NewerSignIn", str(newer))
 
     def _acquire(self) -> Answer | Failure:
+        """A token by what this process knows; where that fails, once more by what the file says by now.
+
+        Another worker may have renewed the sign-in, or a person signed in again, since this process read the file.
+        """
         self._settle()
         looked = time.monotonic() >= self._look_at
         if looked:
@@ -156,6 +167,7 @@ class SignedInUser:
         self._look_at = time.monotonic() + LOOK_SECONDS
 
     def _take(self, opened: Opened | None) -> None:
+        """Go on with what was read or saved; msal's cache in memory is exactly what the file holds."""
         self._opened = opened
         self._pending = None
         self._cache.deserialize(opened.cache if opened else "{}")
@@ -183,6 +195,7 @@ class SignedInUser:
         return answer
 
     def _silent(self, *, force: bool) -> Answer:
+        """Ask without a person: from the cache, or by the refresh token. Raises `DamagedSignInError` without either."""
         accounts = self._app.get_accounts()
         if not accounts:
             raise DamagedSignInError("it holds no account of this app registration")
@@ -193,6 +206,7 @@ class SignedInUser:
         return answer
 
     def _pend(self, answer: Answer, opened: Opened) -> None:
+        """Keep what Entra gave until it is saved. An answer ends what a refusal before it said."""
         at = issued_at(answer, self._now())
         sign_in = replace(opened.sign_in, scopes=self._wanted, renewed_at=at, refusal="", claims="")
         self._pending = replace(opened, sign_in=sign_in, cache=self._cache.serialize())

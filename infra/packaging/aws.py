@@ -1,4 +1,11 @@
-"""The Lambda's package: `build/aws` and, from it, `build/aws.zip`, which the SAM template names."""
+"""The Lambda's package: `build/aws` and, from it, `build/aws.zip`, which the SAM template names.
+
+    unstale.toml, unstale.generation, sbom.cdx.json      the configuration, when it was made, the parts
+    shared/, functions_aws/                              our code
+    boto3/, botocore/, msgspec/, ...                     third-party code, at the root, where Lambda's path finds it
+
+What a cold start reads is what it costs, so the models of botocore are cut down to what is called.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +29,12 @@ LAMBDA: Final = Platform(("manylinux_2_28_aarch64", "manylinux2014_aarch64"), "3
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 """
 TASK_ROOT: Final = PurePosixPath("/var/task")
-"""Where Lambda unpacks it."""
+"""The folder into which Lambda unpacks the package: tracebacks name it."""
 
 LOCK: Final = ROOT / "requirements" / "aws.txt"
+"""The lock of what is installed, worked out for arm64 and Python 3.13, whatever machine packages it (`make lock`)."""
 PACKAGES: Final = ("shared", "functions_aws")
+"""Our folders that run there. Neither the other cloud nor the command is among them."""
 
 OPERATIONS: Final[Mapping[str, frozenset[str]]] = {
     "dynamodb": frozenset({"BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan"}),
@@ -60,6 +69,8 @@ of its own: Glue's 272 operations cost a cold start more than everything else to
 """
 
 GOAL_BYTES: Final = 6_000_000
+"""The size of the zip above which `package` says so. A goal of ours, no limit of AWS's, which is 250 MB unpacked: what
+grows a package unnoticed grows its cold starts."""
 
 
 def package(
@@ -98,7 +109,10 @@ def package(
 
 
 def trim_botocore(folder: Path) -> None:
-    """Leave of botocore's data what `OPERATIONS` needs, and what it reads for every client (files, not folders)."""
+    """Leave of botocore's data what `OPERATIONS` needs, and what it reads for every client (files, not folders).
+
+    Each model is stored unpacked: the zip compresses it anyway, and unpacking it twice would cost each cold start.
+    """
     data = folder / "botocore" / "data"
     for entry in data.iterdir():
         if entry.is_dir() and entry.name not in OPERATIONS:

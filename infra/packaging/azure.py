@@ -31,8 +31,10 @@ https://learn.microsoft.com/azure/azure-functions/run-functions-from-deployment-
 """
 
 LOCK: Final = ROOT / "requirements" / "azure.txt"
+"""The lock of what is installed, worked out for x86-64 and Python 3.13, whatever machine packages it (`make lock`)."""
 PACKAGES: Final = ("shared", "functions_azure")
 AT_THE_ROOT: Final = ("host.json", "function_app.py")
+"""Files of `functions_azure` that the host looks for at the root of the package."""
 
 
 def package(

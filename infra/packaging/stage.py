@@ -1,4 +1,8 @@
-"""How a package comes about, on either cloud: locked third-party code, own code, bytecode, a zip that never varies."""
+"""How a package comes about, on either cloud: locked third-party code, own code, bytecode, a zip.
+
+The zip of the same files is the same zip, byte for byte: one order, one time, one set of permissions. So two packages
+of one source differ in `unstale.generation` alone, and whoever compares two sees at once what is different in them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ TRACES: Final = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 """Files of pip's own in a `.dist-info`. METADATA stays: scanners for vulnerabilities read it."""
 
 Told = Callable[[str], object]
+"""Says a line to whoever packages: a note, or the size in the end."""
 
 
 class Platform(NamedTuple):

@@ -1,4 +1,14 @@
-"""Parameters that the SAM template takes from the configuration."""
+"""Parameters that the SAM template takes from the configuration.
+
+    EventPattern1..6, SignalPattern      what the rules let through (`event_patterns`)
+    GlueResources, SourceResources       what the role may refresh, and whose metadata it may read
+    TellBuses, TellTopics, TellSecrets   what it may tell
+    Buckets                              whose events must go to EventBridge: for people, nothing is granted by it
+    ConfigFingerprint                    the package must have the same, or the function refuses to work
+
+Everything is exact as long as it fits into a parameter of CloudFormation. Beyond that it names more than is needed,
+which costs deliveries or grants reading, never an event; `notes` says so, and the way out.
+"""
 
 from __future__ import annotations
 
@@ -189,6 +199,7 @@ def _arns(view: GlueView, region: str, tables: Iterable[str]) -> list[str]:
 
 
 def _table_parts(view: GlueView) -> list[str]:
+    """Database and table as an ARN has them: as the file has them, and in lower case, as Glue stores names."""
     names = zip(_spellings(view.database), _spellings(view.table), strict=True)
     return list(dict.fromkeys(f"{_literal(database)}/{_literal(table)}" for database, table in names))
 
@@ -198,10 +209,12 @@ def _any_table_parts(view: GlueView) -> list[str]:
 
 
 def _spellings(name: str) -> tuple[str, str]:
+    """A name as the file has it, and as Glue stores it, which is in lower case."""
     return name, name.lower()
 
 
 def _account(view: GlueView) -> str:
+    """The account of a catalog's id: what stands before the colon of an S3 Tables catalog, or all of it."""
     return view.catalog_id.partition(":")[0]
 
 

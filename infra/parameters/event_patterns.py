@@ -22,6 +22,7 @@ LONGEST_PATTERN: Final = 2048
 SLOTS: Final = 6
 """How many patterns the template takes, as the parameters EventPattern1 and so on."""
 
+# Envelopes: what all events of a kind have in common. EventBridge compares source and detail type before the detail.
 OBJECTS: Final = {"source": ["aws.s3"], "detail-type": ["Object Created"]}
 TABLES: Final = {
     "source": ["aws.glue"],
@@ -29,6 +30,7 @@ TABLES: Final = {
 }
 """The second tells of tables that are created: `changedTables` of a database."""
 SIGNALS: Final = {"detail-type": ["unstale.signal"]}
+"""No source: anybody's custom events pass, unless the configuration names who may send them."""
 JOBS: Final = {"source": ["aws.glue"], "detail-type": ["Glue Job State Change"]}
 
 Pattern = Mapping[str, Any]
@@ -90,6 +92,7 @@ _ANY = {"prefix": ""}
 
 
 def _objects(sources: Iterable[Source]) -> _Kind:
+    """Objects, in three widths: prefixes and suffixes of each bucket; whole buckets; everything that S3 tells of."""
     named = [source for source in sources if isinstance(source, S3ObjectCreated)]
     buckets = tuple(dict.fromkeys(source.bucket for source in named))
     all_of_s3 = _Kind(OBJECTS, (("", _ANY),), lambda *_: ({},), None, "every object of every bucket that sends events")
@@ -120,6 +123,7 @@ def _literal(text: str) -> str:
 
 
 def _object_clauses(bucket: str, keys: Sequence[Matcher]) -> Iterator[Pattern]:
+    """A bucket with its keys in one clause; where one of its sources names every key, the others say nothing more."""
     named = {"bucket": {"name": [bucket]}}
     yield named if _ANY in keys else named | {"object": {"key": list(keys)}}
 
@@ -149,6 +153,7 @@ def _tables(sources: Iterable[Source]) -> _Kind:
 
 
 def _table_clauses(database: str, tables: Sequence[Matcher]) -> Iterator[Pattern]:
+    """Two clauses, since a change of a table names `tableName`, and one of its database `changedTables`."""
     for field in ("tableName", "changedTables"):
         yield {"databaseName": [_whatever_case(database)], field: list(tables)}
 
@@ -194,6 +199,7 @@ def _texts(kind: _Kind) -> list[str]:
 
 
 def _text(kind: _Kind, entries: Iterable[Entry]) -> str:
+    """A pattern as JSON: one clause for each group of entries, of which one must hold (`$or`)."""
     groups = groupby(entries, key=itemgetter(0))
     clauses = [clause for name, group in groups for clause in kind.clauses(name, [matcher for _, matcher in group])]
     detail = {"$or": clauses} if len(clauses) > 1 else clauses[0]

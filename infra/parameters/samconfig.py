@@ -1,4 +1,11 @@
-"""`samconfig.toml`: where `sam deploy` reads the parameters of each environment, and where they are put."""
+"""`samconfig.toml`: where `sam deploy` reads the parameters of each environment, and where they are put.
+
+    [staging.global.parameters]      stack_name, region
+    [staging.deploy.parameters]      parameter_overrides: a list of `Name="value"`, ours and those of the file's owner
+
+The file belongs to whoever deploys. Only the values of our own parameters are replaced; comments, order and every other
+key come back as they were (`tomlkit` keeps them), and a file that cannot be read is left alone.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +88,7 @@ def overrides_of(document: Mapping[str, Any], environment: str) -> dict[str, str
 
 
 def _inside(document: Mapping[str, Any], path: Iterable[str]) -> Mapping[str, Any]:
+    """The table at a path; an empty one where the document has none, or something else than a table there."""
     found: Any = document
     for name in path:
         found = found.get(name, {}) if isinstance(found, Mapping) else {}
@@ -121,6 +129,7 @@ def _new_environment(environment: str) -> Any:
 
 
 def _quote(value: str) -> str:
+    """A value as the SAM CLI takes it. Backslashes stay single: `plain_json` has none that would need another."""
     return '"' + value.replace('"', '\\"') + '"'
 
 
@@ -146,5 +155,6 @@ def overrides(found: Any) -> dict[str, str]:
 
 
 def _unquote(value: str) -> str:
+    """The value that a pair means, by the SAM CLI's own rule: quotes around, and three escapes inside."""
     inner = value[1:-1] if value[:1] in {'"', "'"} and value[-1:] == value[:1] and len(value) > 1 else value
     return inner.replace("\\ ", " ").replace('\\"', '"').replace("\\'", "'")

@@ -3,6 +3,14 @@
 It asks with the credentials of whoever runs it, changes nothing and starts nothing. Whether the function's role
 suffices is asked of IAM's simulator, call by call.
 
+    a bucket ──> the default bus ──> rules ──> events queue ──> poller ──┐
+                                                  wakes queue ──> poller ──┤
+                                                             schedule ──┴──> function, its role ──> Glue
+    each arrow, and each thing at its ends, is one look and one finding: ok, MISSING, or "?" where nobody could look
+
+Looks are small functions that let the SDK's errors through; `_try` turns an error into a finding with its cure, so that
+one refusal never hides what comes after it.
+
 First comes who asks and where, since most of what seems to be missing is in another account or Region; then the views
 and buckets that the configuration names; then the deployment: its table, its queues and their dead letters, the rules
 that feed them, the pollers and the schedule that call the function, and the role that it has.
@@ -61,14 +69,15 @@ REPAIR = (
 """A deployment brings back only what it changes (CloudFormation's guide on drift)."""
 
 ABSENT = frozenset({"EntityNotFoundException", "NoSuchBucket", "404", "QueueDoesNotExist", "ResourceNotFoundException"})
-"""Codes of "there is no such thing"; SQS's comes with a prefix."""
+"""Codes of "there is no such thing"; SQS's comes with a prefix. Whatever is missing is cured by making it, whatever is
+refused by a right, so the two must be told apart."""
 
 FORBIDDEN = frozenset({"403", "AccessDenied"})
 """Codes of S3's refusals; the answer to a HEAD has no body, so that its status is all that is known."""
 
 
 ALLOWS = {"HeadBucket": "s3:ListBucket", "GetBucketNotificationConfiguration": "s3:GetBucketNotification"}
-"""Operations that IAM knows by another name."""
+"""Operations that IAM knows by another name; a cure must name the permission, and not the call."""
 
 Client = Callable[[str], Any]
 """From the name of a service to its client, as `boto3.session.Session.client` is one."""
@@ -134,7 +143,10 @@ def _deployment(
 
 
 def _elsewhere(caller: Caller, url: str) -> Finding | None:
-    """Say where the deployment is by the address of its queue, https://sqs.<region>.amazonaws.com/<account>/<name>."""
+    """Say where the deployment is by the address of its queue, https://sqs.<region>.amazonaws.com/<account>/<name>.
+
+    In a wrong account or Region each look would say that its thing is missing. That is said once, and is all.
+    """
     parts = urlsplit(url)
     account, host = parts.path.split("/")[1], (parts.hostname or "").split(".")
     region = host[1] if host[0] == "sqs" else ""
@@ -168,7 +180,11 @@ def _try(
 
 
 def _view_for(caller: Caller, glue: Any, target: Target) -> Finding:
-    """Look at a view; where it is in another account's catalog and not to be seen, that is what is said."""
+    """Look at a view; where it is in another account's catalog and not to be seen, that is what is said.
+
+    Glue answers alike for a view that is not there and one that Lake Formation hides, so neither is claimed of a view
+    elsewhere.
+    """
     what, view = f"view of {target.name}", target.resource
     assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
     account = view.catalog_id.partition(":")[0]
@@ -180,7 +196,7 @@ def _view_for(caller: Caller, glue: Any, target: Target) -> Finding:
 
 
 def _view(glue: Any, what: str, view: GlueView) -> Finding:
-    """GetTable says whether a table is a materialized view."""
+    """GetTable says whether a table is a materialized view; a refresh of any other table would fail each time."""
     table = glue.get_table(CatalogId=view.catalog_id, DatabaseName=view.database, Name=view.table)["Table"]
     if not (table.get("IsMaterializedView") or table.get("TableType") == "MATERIALIZED_VIEW"):
         return Finding(what, "a table, but no materialized view", "CREATE MATERIALIZED VIEW in Spark, or name another")
@@ -249,7 +265,7 @@ def _queue(sqs: Any, name: str, url: str) -> Finding:
 
 
 def _dead_letters(sqs: Any, name: str, url: str) -> Finding:
-    """Count what lies in the dead-letter queue that a queue names."""
+    """Count what lies in the dead-letter queue that a queue names. SQS counts approximately; none is none."""
     policy = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
     *_, account, queue = json.loads(policy)["deadLetterTargetArn"].split(":")
     dead = sqs.get_queue_url(QueueName=queue, QueueOwnerAWSAccountId=account)["QueueUrl"]
@@ -283,7 +299,10 @@ def _connections(
 
 
 def _rules(events: Any, configuration: Configuration, queue: Mapping[str, str]) -> Finding:
-    """The patterns that the configuration gives now, against those of the enabled rules that the queue lets send."""
+    """The patterns that the configuration gives now, against those of the enabled rules that the queue lets send.
+
+    Rules are found from the queue's end: whatever sends to it counts, under any name and from any stack.
+    """
     senders = signal_pattern(configuration.deployment.signal_sources)
     wanted = {_canonical(text) for text in (*patterns_for(configuration).texts, senders)}
     pages = _pages(events.list_rule_names_by_target, "RuleNames", TargetArn=queue["QueueArn"])
@@ -319,7 +338,7 @@ def _pages(call: Callable[..., Any], key: str, **parameters: Any) -> Iterator[li
 
 
 def _poller(function: Any, name: str, arn: str) -> Finding:
-    """ListEventSourceMappings of the queue."""
+    """ListEventSourceMappings of the queue: a mapping that is off takes nothing, and nothing else complains of that."""
     mappings = function.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]
     states = sorted({str(mapping.get("State")) for mapping in mappings})
     what = f"poller of {name}"
@@ -363,7 +382,11 @@ def _function_of(function: Any, arn: str) -> Mapping[str, Any]:
 
 
 def _deployed_configuration(configuration: Configuration, function: Mapping[str, Any]) -> Finding:
-    """Compare the fingerprint that the deployed function has with the file's."""
+    """Compare the fingerprint that the deployed function has with the file's.
+
+    The stack sets it beside the package, so one that differs is a package without its parameters, or the other way
+    round.
+    """
     variables = function.get("Environment", {}).get("Variables", {})
     deployed = variables.get("UNSTALE_CONFIG_FINGERPRINT", "")
     if deployed == configuration.fingerprint:
@@ -386,7 +409,10 @@ def _tick(scheduler: Any, function: str) -> Finding:
 
 
 def _role_finding(iam: Any, role: str, target: Target, region: str) -> Finding:
-    """SimulatePrincipalPolicy: each call on each of the view's resources. Lake Formation's grants are not in it."""
+    """SimulatePrincipalPolicy: each call on each of the view's resources. Lake Formation's grants are not in it.
+
+    Nor are policies of the organization. So "may" is not the last word; the target's last run is.
+    """
     view = target.resource
     assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
     resources, _ = glue_resources([view], region)

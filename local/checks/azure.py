@@ -6,6 +6,12 @@ source accounts. Nothing is changed or started.
 The order is that in which one mends things: the identity's calls to Fabric, the storage account and what lies in it,
 the function app and its roles, then each source account: its system topic, the subscriptions that let through what the
 configuration names, and the roles of the topic at the place where they deliver.
+
+    blob ──> system topic ──> subscription, its filter ──> events queue ──> app ──> Fabric
+                   its role ──────────────────────────────────^    its roles ──^
+
+Looks are small functions that raise `NoAnswerError`; `_try` turns that into a finding with its cure, so that one
+refusal never hides what comes after it.
 """
 
 from __future__ import annotations
@@ -42,7 +48,10 @@ QUEUES: Final = tuple(
 )
 """The queues of the deployment, each with the one into which the host moves what it gives up."""
 FUNCTIONS: Final = frozenset({"events", "wakes", "tick", "refresh"})
-"""Functions that every deployment has; the host finds them in the package."""
+"""Functions that every deployment has; the host finds them in the package. Fewer are a package of another version, or
+one that failed to load: the app runs then, and does nothing."""
+# The template makes two subscriptions a source: of files, by prefix and suffix, and of directories, whose names have no
+# suffix. Each is held against the event types that it must let through.
 FILE_TYPES: Final = frozenset({"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"})
 DIRECTORY_TYPES: Final = frozenset({"Microsoft.Storage.DirectoryRenamed"})
 """Event types which say that data is there; a rename is how some writers commit, a directory of files at once."""
@@ -56,7 +65,8 @@ SENDS: Final = {"c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": "Storage Queue Data Mess
 BURIES: Final = {"ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor"}
 STREAMS: Final = {"2b629674-e913-4c01-ae53-ef4638d8f975": "Azure Event Hubs Data Sender"}
 RECEIVES: Final = {"a638d3c7-ab3a-418d-83e6-5f17a39d4fde": "Azure Event Hubs Data Receiver"}
-"""By id, as infra/azure/roles.bicep grants them."""
+"""Roles by id, as infra/azure/roles.bicep grants them: the app at its own storage; a topic at a queue, at the container
+of what it could not deliver, or at an event hub; the app at that hub. Built-in roles have one id in every tenant."""
 
 DEPLOY: Final = "deploy: az deployment group create --parameters infra/azure/main.bicepparam"
 """The cure of whatever the template creates and is not there."""
@@ -65,7 +75,10 @@ ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
 def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Everything, in the order in which one mends it. Raises `SettingsError` for an address that is not safe."""
+    """Everything, in the order in which one mends it. Raises `SettingsError` for an address that is not safe.
+
+    Where nothing says which deployment is meant, Fabric's part is looked at all the same: it needs no deployment.
+    """
     management = variables.cloud(environ).management_url
     url = variables.endpoint(environ, "UNSTALE_MANAGEMENT_URL", management)
     azure = Azure(Rest(url, azure_login.tokens(management)))
@@ -97,7 +110,7 @@ class Azure:
         self.lets_in = True
 
     def subscriptions(self) -> Mapping[str, Mapping[str, Any]]:
-        """What whoever is signed in may read, by id; notes where nobody is signed in."""
+        """The subscriptions that whoever is signed in may read, by id; notes where nobody is signed in."""
         try:
             return {str(each["subscriptionId"]): each for each in self.arm.every("/subscriptions", **SUBSCRIPTIONS)}
         except NoAnswerError as failure:
@@ -261,12 +274,15 @@ def _app_findings(azure: Azure, account: str, functions: frozenset[str]) -> Iter
 
 
 def _raise(failure: NoAnswerError) -> Finding:
-    """Fail as a look failed before, so that `_try` words both the same way."""
+    """Fail as a look failed before, so that `_try` words both the same way and gives the same cure."""
     raise failure
 
 
 def _state(azure: Azure, site: Mapping[str, Any], what: str, wanted: Iterable[str]) -> Finding:
-    """Whether it runs, and which functions the host found in the package."""
+    """Whether the function app runs, and which functions the host found in the package.
+
+    A timer or trigger that somebody disabled in the portal is a function that is missing, for whoever waits for it.
+    """
     name = str(site["name"])
     state = str(site["properties"].get("state"))
     if state != "Running":
@@ -304,7 +320,10 @@ def _principal(site: Mapping[str, Any]) -> str:
 
 
 def _missing_role(azure: Azure, what: str, principal: str, wanted: Mapping[str, Mapping[str, str]]) -> Finding:
-    """By scope the roles that a principal must have: which one it has not, with the command."""
+    """The first role that a principal lacks at one of the scopes, with the command that grants it.
+
+    The command names the principal by its object id: so it needs no right to look anybody up in the directory.
+    """
     for scope, roles in wanted.items():
         there = azure.roles(scope, principal)
         for role, name in roles.items():
@@ -442,7 +461,10 @@ def _topic_finding(azure: Azure, name: str, what: str) -> Finding:
 
 
 def _let_through(what: str, blobs: Iterable[BlobCreated], subscriptions: list[dict[str, Any]]) -> Finding:
-    """Whether every event that a target names passes a subscription that works."""
+    """Whether every event that a target names passes a subscription that works.
+
+    Coarser is well: the function drops what no target names. So a filter of a person's own making may be wider.
+    """
     if not subscriptions:
         return Finding(what, "no subscription of the topic delivers to us", DEPLOY)
     broken = [_ill(each) for each in subscriptions if _ill(each)]
@@ -476,7 +498,10 @@ def _ill(subscription: Mapping[str, Any]) -> str:
 
 
 def _passes(subscription: Mapping[str, Any], wanted: Filter, kinds: frozenset[str]) -> bool:
-    """Whether all events of these kinds that the wanted filter passes pass this subscription's, too."""
+    """Whether all events of these kinds that the wanted filter passes pass this subscription's, too.
+
+    Advanced filters are not read: what they let through cannot be told from here, so they count as shut.
+    """
     found = subscription["properties"].get("filter") or {}
     begins, ends = found.get("subjectBeginsWith") or "", found.get("subjectEndsWith") or ""
     if not found.get("isSubjectCaseSensitive"):
@@ -488,7 +513,7 @@ def _passes(subscription: Mapping[str, Any], wanted: Filter, kinds: frozenset[st
 
 
 def _topic_roles(account: str, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, str]]:
-    """By scope, what the topic's identity needs: to deliver, and to bury."""
+    """The roles that the topic's identity needs, by scope: to deliver, and to put away what it cannot deliver."""
     wanted: dict[str, Mapping[str, str]] = {}
     for destination in map(_destination, subscriptions):
         if destination.get("endpointType") == "StorageQueue":

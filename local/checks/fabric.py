@@ -5,6 +5,11 @@ identity may *run* the job shows in its role, and in the last run of the deploym
 
 A managed identity can only be had beside it, so from a person's machine it is the person who looks at the items: what
 the identity itself may, the record's last run shows.
+
+    who calls               may be this machine where                     else the person looks
+    managed-identity        it runs on Azure, beside the identity         yes
+    service-principal       UNSTALE_CLIENT_SECRET is in this shell        yes
+    user                    never: the sign-in is sealed                  yes, and the sign-in's age is told
 """
 
 from __future__ import annotations
@@ -53,16 +58,17 @@ https://learn.microsoft.com/rest/api/fabric/lakehouse/background-jobs/run-on-dem
 https://learn.microsoft.com/rest/api/fabric/dataflow/background-jobs
 """
 ANY_OTHER: Final = (EVERYBODY, "since 2025-07; the documents before know users only")
-"""https://learn.microsoft.com/rest/api/fabric/core/job-scheduler/run-on-demand-item-job"""
+"""Whom every other job takes: https://learn.microsoft.com/rest/api/fabric/core/job-scheduler/run-on-demand-item-job."""
 
 MAY_RUN: Final = frozenset({"Admin", "Member", "Contributor"})
-"""https://learn.microsoft.com/fabric/fundamentals/roles-workspaces: a viewer may execute nothing."""
+"""Roles whose holder may start jobs; a viewer may execute nothing:
+https://learn.microsoft.com/fabric/fundamentals/roles-workspaces."""
 
 TENANT_SETTING: Final = (
     "an administrator of Fabric must allow the identity, or a group that it is in, the tenant setting "
     '"Service principals can call Fabric public APIs" (before: "Service principals can use Fabric APIs")'
 )
-"""The cure of Fabric's refusal of a principal whose token is good."""
+"""The cure of Fabric's refusal of a principal whose token is good. Only an administrator can see or set it."""
 SAYS_READER: Final = "sign in with `az login` as Member of the workspace"
 """The cure where the person who asks sees too little."""
 
@@ -219,7 +225,10 @@ def _item(what: str, path: str, resource: LakeViews | ItemJob, caller: Caller) -
 
 
 def _identities(what: str, kind: str, resource: LakeViews | ItemJob, identity: str) -> Finding:
-    """Whom the documents name for this job, and who is configured."""
+    """Whom the documents name for this job, and who is configured.
+
+    Documents change, and tenants get what they say at different times, so the finding says since when they say it.
+    """
     job = "refreshmaterializedlakeviews" if isinstance(resource, LakeViews) else resource.job_type.lower()
     kind = "lakehouse" if isinstance(resource, LakeViews) else kind.lower()
     accepted, note = DOCUMENTED.get((kind, job), ANY_OTHER)

@@ -1,4 +1,7 @@
-"""Findings of `unstale check --live`: one line for each thing that was looked at, and the cure of what is not well."""
+"""Findings of `unstale check --live`: one line for each thing that was looked at, and the cure of what is not well.
+
+A cure is a command to paste, or the name of what to change and where: whoever reads it should not have to look it up.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ class Finding(Value, frozen=True):
     cure: str = ""
     """The step that mends it; empty where all is well."""
     known: bool = True
-    """False where it could not be looked at, so that nothing is known of it."""
+    """Whether the thing could be looked at; False: nothing is known of it."""
 
     @property
     def well(self) -> bool:

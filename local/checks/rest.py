@@ -2,6 +2,9 @@
 
 A token is sent to the one address that it was asked for, over the same session as the function's: no redirect is
 followed, and addresses of next pages are taken apart and asked for at the base.
+
+Every way in which an answer can fail to come is one exception with a text for people, so that looks need no `except` of
+their own: no token, no connection, a refusal, something else than JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ TIMEOUT_SECONDS: Final = (5.0, 30.0)
 """To connect, and to read. Resource Manager takes a second or two for a list over a whole subscription."""
 
 MOST_PAGES: Final = 100
-"""A list that is longer is a mistake of somebody's."""
+"""Pages of one list at most, so that a service that pages in circles ends somewhere; an honest list has a few."""
 
 
 class NoAnswerError(Exception):
@@ -36,7 +39,7 @@ class NoAnswerError(Exception):
 
 
 class NotFoundError(NoAnswerError):
-    """404: there is no such thing, or none that may be seen."""
+    """404: there is no such thing, or none that may be seen. Azure hides what one may not read in this way as well."""
 
 
 class Rest:

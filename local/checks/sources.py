@@ -1,6 +1,9 @@
 """`unstale check --live`, the sources: each is looked at once, as the function looks, and what cannot be is named.
 
 Views are looked at first, since they name their sources. Nothing is remembered, so nothing is signalled.
+
+The calls are those of the function, made by whoever runs the command: that a person may look does not prove that the
+function's identity may. What a person is refused, the identity most often is as well, so each finding has that cure.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ Look = Callable[[Group, Known], Seen | Failure]
 
 ROUNDS: Final = 100
 """Looks at one group at most: each loads 40 tables, so this is enough for the largest database."""
+# The cures of a source that gives no answer. Neither cloud tells "gone" from "forbidden", so both are named.
 ON_AWS: Final = (
     "correct its name; or allow glue:GetTable and glue:GetTables on it, and under Lake Formation grant DESCRIBE "
     "(docs/aws.md, the parameter SourceResources)"
@@ -32,6 +36,7 @@ IN_ONELAKE: Final = (
 )
 NO_TABLE: Final = "only events and schedules tell of it: an entry of `on` for its files, or a schedule"
 """The cure for a source that is no table where nothing else refreshes the target."""
+# For an `iceberg_changed` that names a table which the view does not read.
 NOT_READ: Final = "remove it: each of its commits starts a refresh that reads nothing of it; or name the right table"
 
 
@@ -52,7 +57,7 @@ def source_findings(targets: Iterable[Target], look: Look) -> Iterator[Finding]:
 
 
 def _views(targets: Sequence[Target], look: Look) -> tuple[Mapping[str, ViewSeen], Mapping[Group, Failure]]:
-    """What each view says of itself, by the target's name; one look at each database, and those that failed."""
+    """The views by their targets' names, as a look at each database shows them; and the looks that failed."""
     named = {target.name: view for target in targets if (view := view_of(target))}
     seen: dict[str, ViewSeen] = {}
     troubles: dict[Group, Failure] = {}
@@ -70,7 +75,7 @@ def _views(targets: Sequence[Target], look: Look) -> tuple[Mapping[str, ViewSeen
 
 
 def _readers(targets: Sequence[Target], views: Mapping[str, ViewSeen]) -> dict[SourceTable, list[Target]]:
-    """The sources that can be looked at, each with the targets that read it."""
+    """The sources that can be looked at, each with the targets that read it: a finding names all of them."""
     found: dict[SourceTable, list[Target]] = {}
     for target in targets:
         view = views.get(target.name)
@@ -80,7 +85,10 @@ def _readers(targets: Sequence[Target], views: Mapping[str, ViewSeen]) -> dict[S
 
 
 def _group(group: Group, readers: Mapping[SourceTable, list[Target]], look: Look) -> Iterator[Finding]:
-    """Look at the sources of a group until each was followed to its end."""
+    """Look at the sources of a group until each was followed to its end.
+
+    A look of the function stops after some tables or commits, and goes on at the next one. Here nobody comes again.
+    """
     found: dict[str, Observation] = {}
     left = {source.name: SourceMemory(readers=("check",)) for source in readers}
     for _ in range(ROUNDS):
@@ -102,7 +110,7 @@ def _group(group: Group, readers: Mapping[SourceTable, list[Target]], look: Look
 
 
 def _source(source: SourceTable, what: str, observed: Observation) -> Finding:
-    """One source: its version and since when, or why there is no answer."""
+    """A line about a source: its version and since when, or why there is no answer."""
     if observed.problem:
         return Finding(what, f"cannot be looked at: {observed.problem}", _cure(source.group))
     if not observed.when:
@@ -113,7 +121,7 @@ def _source(source: SourceTable, what: str, observed: Observation) -> Finding:
 
 
 def _of_target(target: Target, view: ViewSeen | None) -> Iterator[Finding]:
-    """What no look can see of a target's sources, and what it is looked at for in vain."""
+    """The part of a target's sources that no look can see, and what is looked at in vain."""
     told = target.on or target.schedule or target.full_schedule or target.after
     for name in view.unreadable if view else ():
         yield Finding(_what(name, target), "cannot be looked at: it is no table", "" if told else NO_TABLE)
@@ -140,5 +148,5 @@ def _trouble(what: str, failure: Failure, group: Group) -> Finding:
 
 
 def _cure(group: Group) -> str:
-    """What mends a source that gives no answer."""
+    """The cure of a source that gives no answer."""
     return IN_ONELAKE if isinstance(group, DeltaTable) else ON_AWS

@@ -24,11 +24,11 @@ from shared.config.load import Configuration, json_schema, load, warnings
 from shared.targets import Cloud, Target
 
 CORRECT = "correct that variable in this shell"
-"""The cure where a variable says what it must not say."""
+"""The cure where a variable says what it must not say: an endpoint that is not https, say."""
 
 
 def print_schema() -> None:
-    """The JSON Schema of `unstale.toml`."""
+    """Print the JSON Schema of `unstale.toml`, as `unstale init` writes it beside the file."""
     print_json(json_schema())
 
 
@@ -56,12 +56,12 @@ def check(path: Path, *, as_json: bool, strict: bool = False) -> None:
 
 
 def _workload_of(configuration: Configuration) -> dict[str, Any]:
-    """The table `[workload]` as scripts read it; nothing where there is none."""
+    """The table `[workload]` as scripts read it; no key at all where the file has no such table."""
     return {"workload": {"tenants": configuration.workload.tenants}} if configuration.workload else {}
 
 
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
-    """A target's line: its name, kind and key, and all that makes it refresh."""
+    """A target's line: its name, kind and key, and all that makes it refresh. The key is that of its stored record."""
     when = [*_when(target), *_jobs_of(target, configuration)] or ["on request only"]
     return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
 
@@ -72,7 +72,10 @@ def _kind(target: Target) -> str:
 
 
 def _when(target: Target) -> Iterator[str]:
-    """Everything that refreshes a target by itself: its sources, the targets before it, its schedules."""
+    """Everything that refreshes a target by itself: its sources, the targets before it, its schedules.
+
+    A source is written as the file writes it, with what it leaves out left out, so that the two can be compared.
+    """
     for source in target.on:
         fields = ", ".join(f"{name}={value}" for name, value in structs.asdict(source).items() if value)
         yield f"{type(source).__struct_config__.tag} ({fields})"
@@ -84,7 +87,7 @@ def _when(target: Target) -> Iterator[str]:
 
 
 def _jobs_of(target: Target, configuration: Configuration) -> Iterator[str]:
-    """By Fabric, as a workload's job."""
+    """The jobs by which Fabric itself asks for the target, where `[workload]` names some."""
     for job in configuration.workload.jobs if configuration.workload else ():
         if job.target == target.name:
             yield f"Fabric's job {job.job_type} of {job.item or 'any'} {job.item_type}"
@@ -156,7 +159,7 @@ def _on_azure(configuration: Configuration, environ: Mapping[str, str]) -> list[
 
 
 def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
-    """Print them; raises `NotWellError` if anything is missing, or could not be looked at."""
+    """Print the findings; raises `NotWellError` if anything is missing, or could not be looked at."""
     if as_json:
         print_json({"findings": [_plain(finding) for finding in findings]})
     else:

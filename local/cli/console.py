@@ -26,7 +26,7 @@ WIDEST = 100_000
 TEXT_COLUMNS = 24
 """How narrow the last column may get, which has the sentences, before rows are blocks. The others are never folded."""
 GAP = 2
-"""Columns between two columns of a table."""
+"""Blanks between two columns of a table: one is lost among those of a sentence, three cost a narrow terminal a word."""
 
 
 class Answers:

@@ -4,6 +4,12 @@ A step is a command that a person could type. Commands of ours are carried out i
 `package`, `check --live` and `status` are; `sam` and `az` are programs, whose own words are shown. A step may keep what
 a program answers under a name, as a shell does (`app=$(az ...)`), for the steps after it. The first step that fails
 ends the command with a sentence that names the step, and the cure.
+
+    package ──> the template, by sam or az ──> publication (az) ──> check --live ──> the first tick, status
+
+So `--dry-run` is a script: whoever wants a step otherwise copies the lines and changes one. Each step may be repeated,
+and the whole as well: a template that changes nothing is no failure, and a package that is published twice is the later
+one.
 """
 
 from __future__ import annotations
@@ -37,7 +43,7 @@ PROGRAMS = {
 TICK_SECONDS = 300
 """Seconds that the first tick may take: one comes each minute, but a published app on Azure starts anew, in minutes."""
 PAUSE_SECONDS = 5
-"""Seconds between two looks for that tick."""
+"""Seconds between two looks for that tick, each of which reads one record."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Step:
     words: tuple[str, ...]
     """The command; `$name` in a word stands for what an earlier step keeps under that name."""
     cure: str
-    """What to do where it fails."""
+    """The cure where the step fails: what a person can do, in the words of the pages."""
     own: Callable[[Mapping[str, str]], None] | None = None
     """The function of a command of ours; it gets what earlier steps kept. None for a program."""
     keeps: str = ""
@@ -64,7 +70,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command was asked for."""
+    """The arguments of the command."""
 
     config: Path
     """The file of the configuration."""
@@ -90,7 +96,11 @@ def deploy(cloud: Cloud, asked: Asked, *, dry_run: bool) -> None:
 
 
 def _carry_out_all(steps: Sequence[Step], *, dry_run: bool) -> None:
-    """Print and carry out one step after the other, to the first that fails."""
+    """Print and carry out one step after the other, to the first that fails.
+
+    Nothing is rolled back: what is deployed so far is what a second try begins with, and the cloud undoes its own
+    halves.
+    """
     kept: dict[str, str] = {}
     for number, step in enumerate(steps, start=1):
         print(f"# step {number} of {len(steps)}: {step.what}\n{step.line}", flush=True)
@@ -137,7 +147,7 @@ def _short_path(path: Path) -> str:
 
 
 def _package(cloud: Cloud, asked: Asked) -> Step:
-    """The step that writes the parameters of the template and makes the package."""
+    """The step that writes the parameters of the template and makes the package: one configuration for both."""
     return Step(
         "write the parameters of the template, and make the package",
         ("unstale", "package", cloud.value, "--config", str(asked.config), "--environment", asked.environment),
@@ -178,11 +188,14 @@ GRANTS = {
     Cloud.AWS: "a grant of Lake Formation is yours to make",
     Cloud.AZURE: "role assignments take some minutes to hold, and the identity's role in Fabric is yours to give",
 }
-"""What a first look most often misses, which no template can give."""
+"""Things that a first look most often misses, and that no template can give: others own what they are granted on."""
 
 
 def wait_for_tick(config: Path, cloud: Cloud, sleep: Callable[[float], object] = time.sleep) -> None:
-    """Wait until a tick of this configuration comes, later than this moment; raises `NotWellError` where none does."""
+    """Wait until a tick of this configuration comes, later than this moment; raises `NotWellError` where none does.
+
+    A tick of before, or of the package before, would show how things stood, and the deployment is what was asked about.
+    """
     configuration, begun = read_config(config), datetime.now(UTC)
     side = open_side(cloud, configuration, config)
     for _ in range(TICK_SECONDS // PAUSE_SECONDS):
@@ -198,7 +211,11 @@ def wait_for_tick(config: Path, cloud: Cloud, sleep: Callable[[float], object] =
 
 
 def _steps_of_aws(configuration: Configuration, asked: Asked) -> tuple[list[Step], str]:
-    """The steps, and the Region; `sam deploy` publishes the package together with everything else."""
+    """The steps, and the Region; `sam deploy` publishes the package together with everything else.
+
+    Stack and Region are said in the command although `sam` would find them in its file: the steps after it ask the same
+    stack, whatever the shell or a profile says, and a reader of the printed lines sees where they lead.
+    """
     from infra.parameters import samconfig
 
     if asked.location:
@@ -230,7 +247,11 @@ def _steps_of_aws(configuration: Configuration, asked: Asked) -> tuple[list[Step
 
 
 def _steps_of_azure(configuration: Configuration, asked: Asked) -> tuple[list[Step], str]:
-    """The steps; where no subscription/group/deployment is named, the group follows from the environment."""
+    """The steps; where no subscription/group/deployment is named, the group follows from the environment.
+
+    The subscription is asked for once and named in each step, so that an `az account set` in another shell moves
+    nothing.
+    """
     bicep.check_environment(asked.environment)
     is_default = asked.environment == "default"
     name = stack.name_of(Cloud.AZURE, configuration)

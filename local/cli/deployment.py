@@ -6,6 +6,10 @@ command: AWS's usual ones, and `az login` for Azure.
 
 Commands write what a person wants into the record, and send the wake that makes the deployed function act on it: from
 here nothing is ever sent to Glue or Fabric.
+
+    side        a cloud with an engine on its records: what every command works on
+    reach       runs a question, and turns a store that is down into a sentence with a question to ask oneself
+    each_side   the same question to each cloud; those that cannot be asked are told, and hide no other
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 PLACES = {Cloud.AWS: "AWS", Cloud.AZURE: "Azure"}
-"""How a sentence names each cloud."""
+"""How a sentence names each cloud: as people say, where the configuration and the records say `aws` and `azure`."""
 
 CURES = {
     Cloud.AWS: "Are AWS_REGION, the credentials (AWS_PROFILE) and UNSTALE_TABLE those of the deployment?",
@@ -142,7 +146,7 @@ def each_side(
     opened = kept or Kept()
 
     def do(cloud: Cloud) -> T:
-        """Do it with the records of one cloud."""
+        """Carry out a deed with the records of one cloud."""
         if state_of(cloud):
             return reach(open_side(cloud, configuration, path), work)
         return opened.use(
@@ -220,7 +224,7 @@ def open_state(path: Path) -> StateFile:
 
 
 def side_on(file: StateFile, cloud: Cloud, configuration: Configuration) -> Side:
-    """One cloud's records in a state. The process has no queues, and so no dead letters: what comes is done at once."""
+    """The records of one cloud in a state. The process has no queues, and so no dead letters: what comes is done."""
     from local.process.clouds import open_cloud
 
     return local_side(open_cloud(cloud, configuration, file, os.environ), configuration)

@@ -1,4 +1,12 @@
-"""Events as people have them at hand: files of tools and queues, unwrapped to what the functions would be given."""
+"""Events as people have them at hand: files of tools and queues, unwrapped to what the functions would be given.
+
+A wrapper is known by fields that no event has at its top level, and wrappers may lie in each other:
+
+    aws sqs receive-message      {"Messages": [{"MessageId", "Body": "<event>"}]}
+    az storage message peek      [{"content": "<base64 of an event>", "insertionTime", "dequeueCount"}]
+    a batch of Lambda's          {"Records": [{"eventSource": "aws:sqs", "body": "<event>"}]}
+    a dead letter of ours        {"why": "...", "body": "<event>"}
+"""
 
 from __future__ import annotations
 
@@ -27,7 +35,10 @@ def events_of(file: str) -> list[Event]:
 
 
 def _parsed(content: bytes) -> Any:
-    """JSON in any of its encodings; where it is none as a whole, each of its lines."""
+    """JSON in any of its encodings; where it is none as a whole, each of its lines.
+
+    Logs and `jq -c` give a line each, and PowerShell writes UTF-16: both are what people have at hand.
+    """
     try:
         return json.loads(content)
     except ValueError:
@@ -55,7 +66,7 @@ def _unwrapped(content: Any) -> Iterator[Event]:
 
 
 def _inside(content: Mapping[str, Any]) -> Any:
-    """What a wrapper holds; None where the object is no wrapper but an event."""
+    """The content of a wrapper; None where the object is no wrapper but an event."""
     records = content.get("Records")
     if isinstance(records, list) and records and all(_is_of_sqs(record) for record in records):
         return [record.get("body", "") for record in records]  # a batch, as the function is given it
@@ -90,7 +101,7 @@ def _in_text(text: str) -> Iterator[Event]:
 
 
 def through_eventbridge(event: Event) -> list[Event]:
-    """What EventBridge would tell of the objects that an S3 notification, sent straight to the queue, tells of."""
+    """The events that EventBridge would send for an S3 notification, which came straight to the queue."""
     records = event.get("Records") if isinstance(event, dict) else None
     return [
         {

@@ -1,6 +1,7 @@
 """`unstale explain`: why a target stands as it does, and what the reader can do now.
 
-The sentences are made in `shared.refresh.explain`; `status` shows the first of them.
+The sentences are made in `shared.refresh.explain`; `status` shows the first of them. Each has a topic, and topics come
+in the order in which a person asks: what is not known, what arrived, what it waits for, what runs, what to do.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ HEADINGS = {
     "freshness": "What the view holds",
     "do": "What you can do",
 }
-"""The heading of each topic; the sentence on why stands above them all."""
+"""The heading of each topic; the sentence on why stands above them all, without one."""
 
 
 def explain(path: Path, name: str, *, as_json: bool) -> None:
@@ -51,13 +52,16 @@ def explain(path: Path, name: str, *, as_json: bool) -> None:
 
 
 def _evidence_on(seen: Look, target: Target) -> Evidence:
-    """Gather what is known of one target, the dead letters of its cloud included."""
+    """Gather what is known of one target, the dead letters of its cloud included.
+
+    The whole cloud was read for it: whether anybody works there, and what is paused, concerns each target.
+    """
     dead_letters = sum(summary.count for summary in seen.summaries)
     return next(each for each in seen.evidence(dead_letters) if each.target.key == target.key)
 
 
 def _print(title: str, sentences: tuple[Sentence, ...]) -> None:
-    """Print the sentences below the heading of their topic."""
+    """Print the sentences below the heading of their topic; topics that have nothing to say have no heading."""
     why, *others = sentences
     print(f"{title}\n{why.text}")
     topic = ""

@@ -2,6 +2,8 @@
 
 Lines are written when a run ends and kept for a while; they are for people and decide nothing. A run that somebody else
 started is among them where a start of ours had to give way to it.
+
+A line has what the run was to cover, by its number and a few reasons, since a storm of a million events has one line.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def _read(side: Side, target: Target, limit: int) -> tuple[Run | None, Sequence[
 
 
 def _running_cells(run: Run) -> tuple[object, ...]:
-    """The line of a run that goes on."""
+    """The line of a run that goes on: it has no end yet, and no error."""
     covering = run.covering
     whose = "someone else's" if run.situation is Situation.FOREIGN else "ours"
     reasons = ", ".join(covering.reasons) if covering else ""
@@ -54,7 +56,7 @@ def _running_cells(run: Run) -> tuple[object, ...]:
 
 
 def _ended_cells(line: Ended) -> tuple[object, ...]:
-    """The line of a run that ended."""
+    """The line of a run that ended, with what the platform said where it failed."""
     return (
         line.claimed_at,
         line.ended_at,
@@ -68,5 +70,5 @@ def _ended_cells(line: Ended) -> tuple[object, ...]:
 
 
 def _versions_of(line: Ended) -> str:
-    """The versions of its sources that a run is known to have read; only where looks tell."""
+    """The versions of its sources that a run is known to have read; only where looks tell: a snapshot, a commit."""
     return ", ".join(f"{source} {version}" for source, version in line.versions.items())

@@ -2,6 +2,12 @@
 
 What the parameters are is decided in `infra.parameters`. With `--write` they go into samconfig.toml, of which all else
 stays as it is, or into the parameter files of Bicep. Printed alone they show what would change.
+
+    unstale.toml ──> infra.parameters ──┬── aws:   infra/aws/samconfig.toml, the table of the environment
+                                        └── azure: infra/azure/<environment>.json, and a .bicepparam of the user's own
+
+An environment is a stack, or a deployment, of its own: `--config unstale.staging.toml --environment staging`. `package`
+does the same as `--write` before it packages, so that rules and package are of one configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +32,11 @@ def aws(
     environment: str = "default",
     samconfig: Path | None = None,
 ) -> None:
-    """Print the parameters; with `write`, put them where `sam deploy --config-env <environment>` reads them."""
+    """Print the parameters; with `write`, put them where `sam deploy --config-env <environment>` reads them.
+
+    What was there before counts: a configuration that changed turns the gradual rollout off, and a parameter that the
+    template had once is named with the place where its value goes now.
+    """
     import tomlkit
 
     from infra.parameters import aws as sam
@@ -60,7 +70,8 @@ def azure(
 ) -> None:
     """Print the parameters; with `write`, put them where the parameter file of this environment reads them.
 
-    An environment that has no parameter file gets one.
+    An environment that has no parameter file gets one, which is its owner's from then on: only the JSON beside it,
+    which has nothing but what follows from the configuration, is written anew each time.
     """
     from infra.parameters import azure as bicep
 
@@ -82,7 +93,7 @@ def azure(
 
 @contextmanager
 def _as_wrong_usage() -> Iterator[None]:
-    """Word what keeps parameters from being made as the command's own error."""
+    """Word what keeps parameters from being made as the command's own error: exit code 2, and nothing is written."""
     try:
         yield
     except ParameterError as error:

@@ -2,6 +2,9 @@
 
 With `--glue-database` it has each materialized view with the tables that the view reads, with `--fabric-workspace` each
 lakehouse; without either it asks. What is written passes `unstale check`. Nothing that is there already is replaced.
+
+The texts below are what a newcomer reads first. So each value that stands there is the built-in one or a safe one, each
+option has its reason beside it, and what nobody can find out from here is named as what is left to do.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ min_interval = "5m"            # at least this long between two starts
 # stack = "unstale"            # how `unstale status` finds the deployment, once there is one
 """
 
+# A view in Glue names its sources itself, so its table is complete as it is; `on` only makes a refresh come sooner.
 GLUE = """
 [targets.{name}]
 kind       = "glue-view"
@@ -42,6 +46,7 @@ database   = {database}
 table      = {table}
 """
 LOOKED_AT = "# The tables that it reads are found in the view itself, and looked at every 5 minutes, events or not.\n"
+# Lake views do not say what they read, so a schedule keeps them from being forgotten until somebody names that.
 FABRIC = """
 [targets.{name}]               # {title}
 kind      = "fabric-lake-views"
@@ -54,7 +59,11 @@ schedule  = {{ cron = "0 6 * * *", timezone = "UTC" }} # until its sources are n
 
 
 def init(path: Path, databases: Sequence[str], workspaces: Sequence[str]) -> None:
-    """Write the file, and the schema beside it; raises `UsageError` where there is one already."""
+    """Write the file, and the schema beside it; raises `UsageError` where there is one already.
+
+    The text is loaded before it is written: a name in a cloud that the file cannot hold is an error here, with nothing
+    written, and not at the first `check`.
+    """
     if path.exists():
         raise UsageError(f"{path} is there already, and stays as it is: name another with --config")
     if not (databases or workspaces):
@@ -88,6 +97,7 @@ def _ask() -> tuple[list[str], list[str]]:
 
 
 def _answer(question: str) -> str:
+    """Ask a person for a name; an empty answer is wrong usage."""
     answer = input(question).strip()
     if not answer:
         raise UsageError("without a name there is nothing to look for")
@@ -95,7 +105,7 @@ def _answer(question: str) -> str:
 
 
 def text_of(views: Sequence[View], lakehouses: Sequence[Lakehouse]) -> str:
-    """The configuration with its comments."""
+    """The configuration with its comments, as a person would have written it, targets as the clouds list them."""
     names: set[str] = set()
     parts = [HEAD]
     parts += [_of_view(view, _name(view.table, names)) for view in views]
@@ -104,7 +114,10 @@ def text_of(views: Sequence[View], lakehouses: Sequence[Lakehouse]) -> str:
 
 
 def _of_view(view: View, name: str) -> str:
-    """The table of a view, with an entry of `on` for each source that Glue tells of."""
+    """The table of a view, with an entry of `on` for each source that Glue tells of.
+
+    Tables of S3 Tables have none, since nothing tells of these: they are found by looking alone.
+    """
     values = {"catalog": view.catalog_id, "database": view.database, "table": view.table}
     head = GLUE.format(name=name, **{key: _text(value) for key, value in values.items()})
     told = [entry for source in view.sources if (entry := event_of(source))]
@@ -128,7 +141,10 @@ def _of_lakehouse(lakehouse: Lakehouse, name: str) -> str:
 
 
 def _name(title: str, taken: set[str]) -> str:
-    """A name for a target, of the characters that one may have, which no other has."""
+    """A name for a target, of the characters that one may have, which no other has.
+
+    At most 60 characters, so that a number that tells two apart still fits into the 64 that the schema takes.
+    """
     base = re.sub("[^A-Za-z0-9_-]+", "_", title).strip("_")[:60] or "target"
     name, number = base, 2
     while name in taken:
@@ -138,12 +154,12 @@ def _name(title: str, taken: set[str]) -> str:
 
 
 def _text(value: str) -> str:
-    """A string of TOML; JSON's escapes are TOML's."""
+    """A string of TOML; JSON's escapes are TOML's. Names of tables may hold quotes, backslashes and any script."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _comment(text: str) -> str:
-    """Text that may stand in a comment: on one line, without control characters."""
+    """Text that may stand in a comment: on one line, without control characters, which would end it."""
     return re.sub(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]", "?", text)
 
 

@@ -2,6 +2,14 @@
 
 The token cache goes sealed into the deployment's storage, where only the function can open it: from here it can be
 replaced, shown (who and when) and removed, not read.
+
+    unstale login ──> Entra: device code or browser ──> refresh token ──> sealed for the key of the vault ──> a blob
+                                                                           here: its public half alone encrypts
+                                                                           the function: Unwrap Key decrypts
+
+So whoever steals this machine later, or may read the storage account, has nothing in hand. What stands beside the
+sealed part in the open is who signed in, when, for which scopes, and what Entra last refused: `--show` and `status`
+read that.
 """
 
 from __future__ import annotations
@@ -35,13 +43,17 @@ from shared.sign_in import DamagedSignInError, Remedy, SignIn
 from shared.targets import Cloud
 
 PATIENCE_SECONDS = 300
-"""For a browser; a device code says itself how long it lasts."""
+"""The longest wait for a person at a browser; a device code says itself how long it lasts."""
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
-"""Of a call to Entra from wherever a person is."""
+"""Time-outs of a call to Entra from wherever a person is: longer than in the cloud, where a queue waits meanwhile."""
 
 
 class Deployment:
-    """The parts of a deployment whose user signs in."""
+    """The parts of a deployment whose user signs in.
+
+    They are the function's own, opened by the person at the command line instead of the managed identity: the same
+    store reads and writes the sign-in from both ends, so that its form is known in one place.
+    """
 
     def __init__(self, configuration: Configuration, path: Path, *, everything: bool = False) -> None:
         """Raises `UsageError` where the configuration or the variables do not speak of a user.
@@ -76,7 +88,11 @@ class Deployment:
 
 
 def run(path: Path, *, browser: bool) -> None:
-    """Sign a user in and keep it; blocked targets are tried at once."""
+    """Sign a user in and keep the sign-in; blocked targets are tried at once.
+
+    The scopes are printed first: whoever signs in should know what for. They are exactly those that the configured
+    targets need, so a target of another kind, added later, may need another sign-in, and `status` says so.
+    """
     deployment = Deployment(read_config(path), path, everything=True)
     telemetry.install(Redactor(secrets(deployment.environ)))
     fabric = deployment.settings.cloud.fabric_audience
@@ -106,7 +122,7 @@ def show(path: Path, *, as_json: bool) -> None:
 
 
 def remove(path: Path) -> None:
-    """Sign out."""
+    """Sign out: the file goes, and each process of the function notices at its next look, every five minutes."""
     deployment = Deployment(read_config(path), path)
     try:
         was_there = deployment.sign_ins.remove()
@@ -116,7 +132,7 @@ def remove(path: Path) -> None:
 
 
 def as_data(sign_in: SignIn | None) -> dict[str, Any] | None:
-    """For scripts."""
+    """The sign-in as scripts read it: never a token, nor anything that is sealed."""
     if sign_in is None:
         return None
     names = ("account", "scopes", "signed_in_at", "renewed_at", "lasts_until", "refusal")
@@ -134,7 +150,11 @@ def answer_of_entra(
     *,
     browser: bool,
 ) -> Answer:
-    """Entra's answer. `NotWellError` says what happened, and the cure, if that is not all that was asked for."""
+    """Entra's answer. `NotWellError` says what happened, and the cure, if that is not all that was asked for.
+
+    Entra may grant fewer scopes than it was asked for, and call that a success. A refresh would fail with it later,
+    when nobody looks, so it counts as a failure now, while the person who can mend it is there.
+    """
     try:
         answer = _ask(settings, wanted, cache, claims, browser=browser)
     except BrowserInteractionTimeoutError:
@@ -185,7 +205,11 @@ def _ask(
 
 
 def _claims(deployment: Deployment) -> str | None:
-    """Claims that a policy asked for when Entra last refused the function; nothing where what is kept is damaged."""
+    """Claims that a policy asked for when Entra last refused the function; nothing where what is kept is damaged.
+
+    A policy of conditional access may want another factor. Entra says so in its refusal, and asks for it only of a
+    sign-in that brings those claims along.
+    """
     try:
         found = deployment.sign_ins.look()
     except DamagedSignInError:
@@ -199,7 +223,7 @@ def _claims(deployment: Deployment) -> str | None:
 
 
 def _keep(deployment: Deployment, sign_in: SignIn, cache: str) -> None:
-    """Seal the token cache into the deployment's storage."""
+    """Seal the token cache into the deployment's storage, in the place of whatever sign-in was there."""
     from functions_azure.sign_in.key_vault import VaultRefusedError
 
     try:

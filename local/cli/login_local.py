@@ -1,6 +1,7 @@
 """`unstale login --local`: a user signs in for `unstale run` on this machine, where there is no `az login`.
 
-The token cache is a file beside the state that only its owner reads. Nothing of a deployment is asked or changed.
+The token cache is a file beside the state that only its owner reads (mode 600), not sealed: whoever can read it can
+also read the state and use the machine as its user. Nothing of a deployment is asked or changed.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from shared import sign_in as entra
 from shared.redaction import escaped
 
 NOBODY = "nobody is signed in beside this state: unstale login --local, or az login"
-"""What is said where there is no file."""
+"""The answer where there is no file with a sign-in."""
 
 
 def run(path: Path, state: Path, *, browser: bool) -> None:
-    """Sign a user in and keep the token cache beside the state."""
+    """Sign a user in and keep the token cache beside the state.
+
+    The scopes are those that the file's targets need, as for a deployment; `[fabric] identity` does not count here.
+    """
     wanted = entra.scopes(read_config(path).targets)
     if not wanted:
         raise UsageError(f"{path}: nobody needs to sign in: there is no Fabric target")
@@ -56,7 +60,7 @@ def show(state: Path, *, as_json: bool) -> None:
 
 
 def _accounts(state: Path) -> list[str]:
-    """The names of the accounts in the file; none where there is no file."""
+    """The names of the accounts in the file; none where there is no file. msal keeps one for each who signed in."""
     file = cache_of(state)
     if not file.exists():
         return []
@@ -65,7 +69,10 @@ def _accounts(state: Path) -> list[str]:
 
 
 def remove(state: Path) -> None:
-    """Delete the sign-in; a process that has a token goes on with that for an hour at most."""
+    """Delete the sign-in; a process that has a token goes on with that for an hour at most.
+
+    That is how long Entra's tokens last by default; only the refresh token, which is deleted here, lasts longer.
+    """
     file = cache_of(state)
     if not file.exists():
         print("nobody was signed in")

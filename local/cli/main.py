@@ -1,6 +1,17 @@
 """The `unstale` command: arguments in, the one function that does it, an exit code out.
 
-Exit codes: 0 done; 1 the thing asked about is not well (late, held, invalid, dead letters); 2 wrong usage.
+Exit codes: 0 done; 1 the thing asked about is not well (late, held, invalid, dead letters); 2 wrong usage; 130 ended by
+Ctrl-C. Scripts go by them, so they do not change.
+
+    argv ──> parser ──> _COMMANDS[name] ──> local.cli.<name>: reads, asks, prints
+                                                  |
+                          UsageError, NotWellError, ConfigurationError ──> standard error, exit code
+
+A command raises what went wrong as one of these three, with a text that names the place and the cure, and never ends
+the process itself. Everything else that is raised is a bug of ours, and is shown as such: with its traceback.
+
+To add a command: a module with its function here beside, `_name` below, a line in `_COMMANDS`, its arguments in one of
+the `_add_...` functions, and its line in docs/commands.md, which a test asks for.
 """
 
 from __future__ import annotations
@@ -27,13 +38,17 @@ from shared.targets import Cloud
 from shared.version import VERSION
 
 DONE, NOT_WELL, WRONG_USAGE = 0, 1, 2
-"""The exit codes that the head of this file explains."""
+"""The exit codes that the head of this file explains. Cron, CI and `unstale status && ...` go by them."""
 INTERRUPTED = 128 + signal.SIGINT
-"""The exit code by which shells know that Ctrl-C ended a command."""
+"""The exit code by which shells know that Ctrl-C ended a command: 128 and the number of the signal, 130."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; nothing that a user can cause ends in a traceback."""
+    """Run one command; nothing that a user can cause ends in a traceback.
+
+    Whether JSON is wanted is looked up in the words themselves, because a mistake in the arguments leaves nothing
+    parsed, and a script that said `--json` wants to read that, too.
+    """
     as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     answered = Answers.printed
     try:
@@ -61,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _complain(failure: Exception, code: int, *, as_json: bool) -> None:
     """Say on standard error why the command ends as it does, after all that was printed before.
 
-    With `as_json`, a command that has printed no JSON yet prints an object with `error`, of one shape for all.
+    With `as_json`, a command that has printed no JSON yet prints an object with `error`, of one shape for all. One that
+    has printed its answer prints no second object: a reader of standard output takes one.
     """
     if as_json:
         problems = [structs.asdict(each) for each in getattr(failure, "problems", ())]
@@ -72,6 +88,8 @@ def _complain(failure: Exception, code: int, *, as_json: bool) -> None:
 
 
 # --- Commands: each imports what it needs, so that `check` does not wait for the SDKs of two clouds ------------------
+# Each takes the parsed arguments apart and calls one function with plain values, so that tests and other commands can
+# call the same function without a command line.
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -89,7 +107,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    """`unstale plan`."""
+    """`unstale plan`: of a file of events, a sample to begin with, or a while (`--since`)."""
     from local.cli import plan
 
     if arguments.since is not None:
@@ -113,14 +131,14 @@ def _since(arguments: argparse.Namespace) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    """`unstale init`."""
+    """`unstale init`, with names of databases and workspaces, or with questions."""
     from local.cli import init
 
     init.init(_config(arguments), arguments.glue_database, arguments.fabric_workspace)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    """`unstale demo`."""
+    """`unstale demo`: the story to its verdict; with `--keep` without a story; `demo do` in a second terminal."""
     from local.demo import demo
 
     if arguments.do:
@@ -134,7 +152,10 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _demo_do(words: Sequence[str]) -> None:
-    """`unstale demo do`, in a second terminal."""
+    """`unstale demo do`, in a second terminal.
+
+    argparse cannot say that words come after `do` alone, so whoever leaves it out is told what was meant.
+    """
     from local.demo import keep
 
     if words[0] != "do":
@@ -143,7 +164,7 @@ def _demo_do(words: Sequence[str]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    """`unstale run`."""
+    """`unstale run`, until told to stop, or once."""
     from local.cli import run
 
     run.run(_config(arguments), _state(arguments), once=arguments.once)
@@ -160,7 +181,7 @@ def _page(arguments: argparse.Namespace) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    """`unstale status`, once or again and again."""
+    """`unstale status`, once or again and again; of one cloud alone with `--cloud`."""
     from local.cli import status
 
     if arguments.watch:
@@ -170,28 +191,28 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _completion(arguments: argparse.Namespace) -> None:
-    """`unstale completion`: the script that a shell reads."""
+    """`unstale completion`: the script that a shell reads, made of the parser itself by a library."""
     import shtab
 
     print(shtab.complete(parser(), shell=arguments.shell))
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    """`unstale explain`."""
+    """`unstale explain`: of one target, at length."""
     from local.cli import explain
 
     explain.explain(_config(arguments), arguments.target, as_json=arguments.json)
 
 
 def _history(arguments: argparse.Namespace) -> None:
-    """`unstale history`."""
+    """`unstale history`: the last twenty lines, or as many as `--limit` says."""
     from local.cli import history
 
     history.history(_config(arguments), arguments.target, limit=arguments.limit, as_json=arguments.json)
 
 
 def _refresh(arguments: argparse.Namespace) -> None:
-    """`unstale refresh`."""
+    """`unstale refresh`; with `--wait` it ends as the run ends."""
     from local.cli import refresh
 
     refresh.refresh(_config(arguments), arguments.target, full=arguments.full, wait=arguments.wait)
@@ -255,6 +276,7 @@ def _infra(arguments: argparse.Namespace) -> None:
 
 
 def _package(arguments: argparse.Namespace) -> None:
+    """`unstale package aws` and `unstale package azure`."""
     from local.cli import package
 
     package.package(arguments.cloud, _config(arguments), arguments.environment, arguments.into)
@@ -288,16 +310,22 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "deploy": _deploy,
     "login": _login,
 }
-"""The function of each command."""
+"""The function of each command, by the name that is typed; `parser` below knows the same names."""
 
 
 def _config(arguments: argparse.Namespace) -> Path:
-    """The configuration's file: the option, else the variable, else the usual name in this folder."""
+    """The configuration's file: the option, else the variable, else the usual name in this folder.
+
+    A file elsewhere is never searched for: which one counts must be plain to see from the folder one stands in.
+    """
     return Path(arguments.config or os.environ.get("UNSTALE_CONFIG") or "unstale.toml")
 
 
 def _state(arguments: argparse.Namespace) -> Path:
-    """The file with the state of `unstale run`: the option, else the variable, else beside the configuration."""
+    """The file with the state of `unstale run`: the option, else the variable, else beside the configuration.
+
+    Beside the file, and not in the folder one stands in: the state belongs to a configuration.
+    """
     return Path(arguments.state or os.environ.get("UNSTALE_STATE") or _config(arguments).with_name("unstale.db"))
 
 
@@ -307,7 +335,7 @@ def _cloud(arguments: argparse.Namespace) -> Cloud | None:
 
 
 def _one_or_all(arguments: argparse.Namespace) -> str | None:
-    """The target's name, or None for all."""
+    """The target's name, or None for all. Neither and both are refused: `pause` alone must not stop everything."""
     if bool(arguments.target) == arguments.all:
         message = f"{arguments.command}: name one target, or say --all"
         raise UsageError(message)
@@ -319,7 +347,10 @@ def _one_or_all(arguments: argparse.Namespace) -> str | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are exceptions, so that `--json` has JSON for them, too."""
+    """A parser whose errors are exceptions, so that `--json` has JSON for them, too.
+
+    argparse would print usage and end the process with 2. `main` does the same in the end, after it had its say.
+    """
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print before it ended the process."""
@@ -327,7 +358,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every command with its options, and what `--help` says of each."""
+    """Every command with its options, and what `--help` says of each.
+
+    `unstale completion` reads this, too, so shells complete exactly what is parsed.
+    """
     parser = _Parser(
         prog="unstale",
         description="Keeps materialized views fresh: is this view fresh, and if not, since when and why?",
@@ -341,7 +375,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
-    """Commands that need no deployment."""
+    """Commands that need no deployment, in the order in which a newcomer meets them.
+
+    A help text begins in lower case and names what one gets, not what the command does inside: it is the line that
+    `unstale --help` shows for the command, and the first sentence of the command's own help.
+    """
     init = _command(commands, "init", "write the first unstale.toml, from what is in the cloud; it asks")
     for option, what in (
         ("--glue-database", "its materialized views, with the tables that they read"),
@@ -367,7 +405,7 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_packaging(commands: argparse._SubParsersAction[_Parser]) -> None:
-    """Commands that prepare a deployment."""
+    """Commands that prepare a deployment: both take the same environment, and `package` writes what `infra` prints."""
     infra = _command(commands, "infra", "what the templates take from the configuration", json=True)
     infra.add_argument("cloud", choices=["aws", "azure"])
     infra.add_argument("--write", action="store_true", help="put it where the deployment reads it")
@@ -385,7 +423,10 @@ def _add_packaging(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
-    """The command `plan`, with its two other uses: samples, and a while of events."""
+    """The command `plan`, with its two other uses: samples, and a while of events.
+
+    They share a command because they share a question, what would events do, and the reading of files of events.
+    """
     plan = _online(commands, "plan", "what would these events do? Nothing is sent", json=True)
     plan.add_argument(
         "event",
@@ -408,7 +449,7 @@ def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
-    """Commands that read or write the deployment's records."""
+    """Commands that read or write the records of a deployment, which each finds in the same way (`local.cli.stack`)."""
     status = _online(commands, "status", "is every view fresh, and if not, since when and why", json=True)
     status.add_argument(
         "--watch",

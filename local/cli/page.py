@@ -1,6 +1,8 @@
 """`unstale page`: how fresh every view is and was, written as one file or shown on loopback and renewed.
 
 The page is made of the records and the history, as `status` and `history` read them; what cannot be read is said on it.
+It is one file without a request to anywhere: it can be mailed, kept, and opened where there is no network. `--serve`
+binds to loopback alone, since the page shows names of views and errors to whoever can reach it.
 """
 
 from __future__ import annotations
@@ -37,14 +39,15 @@ LINES = 1000
 """Of each target's history: as many as one page of DynamoDB's answer holds."""
 
 OVERDUE = 3 * EVERY
-"""An excerpt older than this is no picture of now: no tick has written the next one."""
+"""An excerpt older than this is no picture of now: no tick has written the next one. So views are judged by the clock
+of the reader then, and become `unknown` for want of ticks instead of staying fresh for ever."""
 
 Reading = tuple[Look, list[Picture], str]
-"""What one cloud says: its records, the picture of each of its targets, and what to know of how that was read."""
+"""The words of one cloud: its records, the picture of each of its targets, and what to know of how that was read."""
 
 
 def write(path: Path, into: Path) -> None:
-    """Write the page to a file."""
+    """Write the page to a file, whatever was there: it is made anew from the records each time."""
     bundle = chart_bundle()
     size = write_values(_read(path), bundle, into)
     print(f"{into}: {size / 1_000_000:.1f} MB; open it in a browser")
@@ -167,7 +170,7 @@ def _read_excerpt(read: Callable[[], bytes], down: StoreDownError) -> Excerpt:
 
 
 def _from_excerpt(side: Side, found: Excerpt, why: str) -> Reading:
-    """What an excerpt says: as of its moment, or as of now where the next one should long have come."""
+    """The reading of an excerpt: as of its moment, or as of now where the next one should long have come."""
     now = side.world.clock.now()
     at = found.at if now - found.at < OVERDUE else now
     side = replace(side, world=structs.replace(side.world, clock=StoppedClock(at)))
@@ -196,6 +199,6 @@ class StoppedClock:
 
 
 def _dead_letters(seen: list[Look]) -> list[str]:
-    """What to say of messages that nobody could read."""
+    """A sentence about messages that nobody could read."""
     count = sum(summary.count for one in seen for summary in one.summaries)
     return [f"{count} dead letters: a signal may be among them (unstale redrive)"] if count else []

@@ -36,7 +36,7 @@ from shared.refresh.timing import Context
 from shared.targets import Cloud, GlueView, IcebergChanged, LakeViews, Source, Target
 
 SHOWN_SOURCES = 3
-"""Sources that a line names, of those that an arrival just missed."""
+"""Sources that a line names, of those that an arrival just missed: three show the way, of hundreds perhaps."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def _lines(configuration: Configuration, event: Event, now: datetime) -> Iterato
 
 
 def read_event(event: Event, now: datetime) -> Message:
-    """Read an event by its cloud's reader: Event Grid's schemas are known by their own fields."""
+    """Read an event by its cloud's reader: Event Grid's schemas are known by their own fields.
+
+    A function knows its cloud; a file on a person's disk does not say where its events came from.
+    """
     of_event_grid = isinstance(event, Mapping) and bool({"specversion", "eventType"} & event.keys())
     body = event if isinstance(event, str) else dict(event)
     return eventgrid.read(body, now) if of_event_grid else eventbridge.read(body, now)
@@ -128,7 +131,10 @@ def _arrival_lines(configuration: Configuration, arrival: Arrival) -> Iterator[P
 
 
 def why_nobody(arrival: Arrival, configuration: Configuration) -> str:
-    """Why an arrival signals no target: what the sources at its place want instead, if there are any."""
+    """Why an arrival signals no target: what the sources at its place want instead, if there are any.
+
+    Most files that start nothing miss by a prefix, so the prefixes that would have matched are what helps.
+    """
     here = [
         (target, source)
         for target in configuration.targets
@@ -167,7 +173,10 @@ def _line_and_after(
 
 
 def _line(event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime) -> Planned:
-    """Fold the signal into a state that knows nothing else, and ask when that starts."""
+    """Fold the signal into a state that knows nothing else, and ask when that starts.
+
+    The same two functions that decide in the cloud are asked, so the plan cannot promise what they would not do.
+    """
     capabilities = glue.CAPABILITIES if target.cloud is Cloud.AWS else fabric.CAPABILITIES
     terms = Context(target.key, target.policy, capabilities)
     state = fold(State(), Signalled(signal), terms, now).state

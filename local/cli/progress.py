@@ -1,4 +1,8 @@
-"""How a refresh goes: a bar in a terminal, a line for each change in a pipe."""
+"""How a refresh goes: a bar in a terminal, a line for each change in a pipe.
+
+Nobody knows how far a refresh is: platforms tell that it runs, not how much is left. So the bar goes by the time that
+such a refresh took before, stops just short of its end, and never says that something is done.
+"""
 
 from __future__ import annotations
 
@@ -45,5 +49,5 @@ class Progress:
 
 
 def _without_times(step: str) -> str:
-    """A step without its times, which change all the time."""
+    """A step without its times, which change all the time: a pipe gets a line where something happened."""
     return step.partition(", since ")[0].partition(" in ")[0]

@@ -23,7 +23,8 @@ from shared.targets import Cloud, Target
 from shared.times import span
 
 POLL_SECONDS = 2.0
-"""Between two reads of the record while a refresh is followed. A run takes a minute or more; a read costs little."""
+"""Between two reads of the record while a refresh is followed. A run takes a minute or more; a read costs little: a
+minute of watching is thirty of them."""
 LINES = 5
 """Lines of history that are looked at: one run ends at a time, and the read comes every two seconds."""
 
@@ -31,7 +32,11 @@ LINES = 5
 def refresh(
     path: Path, name: str, *, full: bool, wait: bool = False, sleep: Callable[[float], object] = time.sleep
 ) -> None:
-    """Owe the target a refresh; a blocked one is tried at once. With `wait`, raises `NotWellError` if it fails."""
+    """Owe the target a refresh; a blocked one is tried at once. With `wait`, raises `NotWellError` if it fails.
+
+    The runs that are known already are noted before the question is asked: the one that ends next may be one of those,
+    which read its sources too early to count for whoever asks now.
+    """
     side, target = side_of(path, name)
     if full and side.cloud is Cloud.AZURE:
         message = f"{name}: Fabric decides by itself whether a refresh is full; an execution definition can say so"
@@ -59,7 +64,7 @@ def _read(side: Side, target: Target) -> Evidence:
 
 
 def _is_paused(evidence: Evidence) -> bool:
-    """Whether a person wants no starts, of this target or of all."""
+    """Whether a person wants no starts, of this target or of all: then `refresh` is remembered and starts nothing."""
     return isinstance(evidence.state.hold, Paused) or evidence.deployment.paused_since is not None
 
 
@@ -93,7 +98,10 @@ def _follow(side: Side, target: Target, before: frozenset[str], sleep: Callable[
 
 
 def _ended(side: Side, target: Target, before: frozenset[str]) -> Ended | None:
-    """The first run that ended since, and is ours. What a look found to be fresh or not needed was no run."""
+    """The first run that ended since, and is ours. What a look found to be fresh or not needed was no run.
+
+    A run of somebody else does not count: nobody knows whether it read what this refresh was asked for.
+    """
     lines = map(read_ended, reversed(side.world.store.history(target.key, LINES)))
     no_run = {Outcome.PROVEN, Outcome.SPARED}
     ours = (line for line in lines if not line.foreign and line.outcome not in no_run)
@@ -101,7 +109,11 @@ def _ended(side: Side, target: Target, before: frozenset[str]) -> Ended | None:
 
 
 def _give_up(evidence: Evidence) -> None:
-    """Raise where nothing is to be waited for: a hold, or nobody who works."""
+    """Raise where nothing is to be waited for: a hold, or nobody who works.
+
+    Waiting has no limit of its own. A refresh may take hours, and whoever waits may press Ctrl-C: it goes on all the
+    same.
+    """
     state, name = evidence.state, evidence.target.name
     held = held_because(evidence)
     if held and not (state.run or _is_tried(evidence)):
@@ -120,7 +132,10 @@ def _is_tried(evidence: Evidence) -> bool:
 
 
 def try_blocked(path: Path) -> list[str]:
-    """Let the blocked Fabric targets be tried at once, because what blocked them may be mended; their names."""
+    """Let the blocked Fabric targets be tried at once, because what blocked them may be mended; their names.
+
+    All of them, since the record does not say which were blocked for the sign-in; a probe too many is one call.
+    """
     configuration = read_config(path)
     side = open_side(Cloud.AZURE, configuration, path)
     targets = list(side.engine.targets.values())

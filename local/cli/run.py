@@ -2,6 +2,12 @@
 
 Signals come from looking at sources, from schedules and from people; events need a deployment. The process ends within
 ten seconds of SIGTERM or Ctrl-C, and `--once` does what is due and ends, for cron.
+
+    main thread     opens the state, then every 0.2 s: wakes that are due, a tick a minute, the lines of the terminal
+    other threads   one for each wake or tick under way, since each waits for a platform most of its time
+    a signal        sets `stop`: nothing new is begun, what is under way gets six seconds, then the process ends
+
+`local.process` has the loop; this module opens and closes things around it.
 """
 
 from __future__ import annotations
@@ -54,7 +60,10 @@ def run(path: Path, state: Path, *, once: bool) -> None:
 
 
 def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFile, *, once: bool) -> tuple[bool, bool]:
-    """Run the process to its end: whether all went well, and whether all that was under way is over."""
+    """Run the process to its end: whether all went well, and whether all that was under way is over.
+
+    Secrets of the variables are known to the redactor before anything is shown, since errors quote what was sent.
+    """
     stop = Event()
     redactor = Redactor(secrets_of(clouds, os.environ))
     opened = {cloud: open_cloud(cloud, configuration, file, os.environ) for cloud in clouds}
@@ -91,7 +100,10 @@ def _rows(sides: Sequence[Side]) -> list[TargetStatus]:
 
 @contextmanager
 def _stopped_by_signals(stop: Event) -> Iterator[None]:
-    """Let the signals set `stop`; the second one of a kind ends the process as it does without this."""
+    """Let the signals set `stop`; the second one of a kind ends the process as it does without this.
+
+    So Ctrl-C twice ends a process that hangs in a call, and loses nothing: each step is saved before the next one.
+    """
 
     def tell(number: int, _frame: FrameType | None) -> None:
         """Note the signal."""

@@ -3,6 +3,13 @@
 With a file or a folder of events, each is read and routed as the function does, and the machine itself is played over
 the signals, target by target: so quiet periods, minimum intervals and `after` have their say. How long a refresh takes
 and how many workers it has is assumed, and said. Without events, the deployment's own history tells what was.
+
+    signals of a target, in order of time
+    |  |||   |         ||                      each is folded in when the played clock comes to it
+    '--quiet--> start == run ==> success       `decide` says when to start; `fold` what the success covers
+                                     '-------> a signal for each target that follows it, before those are played
+
+Nothing waits and nothing is called: a day of events is played in the time that reading them takes.
 """
 
 from __future__ import annotations
@@ -101,7 +108,7 @@ def _show(lines: list[Line], assumed: Assumed | None, *, as_json: bool) -> None:
 
 
 def _price(dollars: float | None) -> str:
-    """A price for people; a dash where nobody knows it."""
+    """A price for people; a dash where nobody knows it. Refreshes on Fabric have none: capacity is paid by the hour."""
     return "-" if dollars is None else f"${dollars:,.2f}"
 
 
@@ -109,7 +116,10 @@ def _price(dollars: float | None) -> str:
 
 
 def _from_history(side: Side, begin: datetime) -> Iterator[Line]:
-    """Read what the runs that ended since tell: their signals, their price by the platform's own DPU-seconds."""
+    """Read what the runs that ended since tell: their signals, their price by the platform's own DPU-seconds.
+
+    Runs of others, and looks that spared a run, started nothing of ours: they count for signals, and not as refreshes.
+    """
     for target in side.engine.targets.values():
         every = map(read_ended, side.world.store.history(target.key, HISTORY))
         lines = [line for line in every if line.ended_at >= begin]
@@ -135,7 +145,10 @@ def _events_in(place: str) -> Iterator[Event]:
 def _from_events(
     configuration: Configuration, events: Iterable[Event], begin: datetime, until: datetime, assumed: Assumed
 ) -> Iterator[Line]:
-    """Play the events of the while, target by target, those that others follow first."""
+    """Play the events of the while, target by target, those that others follow first.
+
+    Events of before the while, or of after it, are read and left out: a folder of a month may be asked about a day.
+    """
     signals: dict[str, list[Signal]] = {target.name: [] for target in configuration.targets}
     total = 0
     for event in events:
@@ -184,7 +197,7 @@ def _in_order(configuration: Configuration) -> list[Target]:
 
 
 def _scheduled(target: Target, begin: datetime, until: datetime) -> Iterator[Signal]:
-    """The target's own schedule times in the while."""
+    """The target's own schedule times in the while: they start a refresh whether or not an event came."""
     for schedule, full in ((target.schedule, False), (target.full_schedule, True)):
         due = next_after(schedule, begin) if schedule else None
         while schedule and due is not None and due <= until:
@@ -193,7 +206,11 @@ def _scheduled(target: Target, begin: datetime, until: datetime) -> Iterator[Sig
 
 
 def _ends(target: Target, signals: list[Signal], run_time: timedelta) -> Iterator[datetime]:
-    """When each run of the target ends, if the machine is given these signals and every run succeeds."""
+    """When each run of the target ends, if the machine is given these signals and every run succeeds.
+
+    The played clock only jumps: to the end of a run, to the next signal, or to when `decide` wants to look again. No
+    limit of an identity is played (an open `Gate`), and no failure: both would need more assumptions than they tell.
+    """
     capabilities = glue.CAPABILITIES if target.cloud is Cloud.AWS else fabric.CAPABILITIES
     context = Context(target.key, target.policy, capabilities)
     state, waiting = State(), list(signals)
@@ -220,7 +237,7 @@ def _ends(target: Target, signals: list[Signal], run_time: timedelta) -> Iterato
 
 
 def _claimed(state: State, context: Context, now: datetime, *, full: bool) -> State:
-    """The state after a start that the platform accepted."""
+    """The state after a start that the platform accepted: the claim, then the answer, as the engine folds them."""
     state = fold(state, Claimed(f"{now:%Y%m%dT%H%M%S%f}", now, full), context, now).state
     return fold(state, Answered(Started("run")), context, now).state
 

@@ -3,6 +3,12 @@
 Each template has one output that holds what the command wants to know, as lines for a shell. A name without a slash (or
 an ARN) is a stack in the Region of this shell; `subscription/group/deployment` is a deployment of a resource group. An
 option or a variable names them for one call or one shell, the table `[deployment]` for everybody who has the file.
+
+    --stack, else UNSTALE_STACK ──> the outputs of that stack               whatever else this shell says
+    variables of this shell     ──> as they are                             pasted from an output, or set by the demo
+    [deployment] stack          ──> the outputs of that stack               where the shell says nothing
+
+Only names and addresses come out of it: the credentials are those of whoever runs the command.
 """
 
 from __future__ import annotations

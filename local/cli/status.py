@@ -3,6 +3,12 @@
 The records of all targets are read at once, cloud by cloud. A cloud that does not answer does not hide the other: its
 targets are told as unknown, and the command ends with why. Dead letters count against every target of the deployment,
 because a signal may be among them, and so does a sign-in that somebody must renew.
+
+    look      the records of all targets, of the deployment and of the identities; queues; dead letters     per cloud
+    evidence  all that bears on one target, as a value                                                      per target
+    row       verdict, since when, why: `shared.refresh.status` decides, nothing here does
+
+So what `status`, `explain`, the page and `unstale run` say of a target is one and the same.
 """
 
 from __future__ import annotations
@@ -40,10 +46,10 @@ from shared.targets import Cloud
 from shared.times import span
 
 DEPLOY = "package and deploy it, or name the deployed one with --config"
-"""The cure where the file and what is deployed differ."""
+"""The cure where the file and what is deployed differ: one of the two is not what its reader thinks."""
 
 STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", "held": "red", "unknown": "yellow"}
-"""How a terminal colours a line, by its verdict."""
+"""How a terminal colours a line, by its verdict; a pipe has no colours. `stale` has none: it passes by itself."""
 
 
 def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept | None = None) -> None:
@@ -152,7 +158,7 @@ class Look:
     liveness: Liveness
     """Whether anybody works there."""
     identities: Mapping[str, Identity]
-    """The record of each identity that calls the platform."""
+    """The record of each identity that calls the platform: by it `status` says that a start waits for a place."""
 
     @property
     def differs(self) -> bool:
@@ -160,7 +166,10 @@ class Look:
         return deployed_fingerprint(self.deployment) not in {"", self.side.engine.package.fingerprint}
 
     def evidence(self, dead_letters: int) -> Iterator[Evidence]:
-        """Gather what the verdict on each target rests on."""
+        """Gather what the verdict on each target rests on.
+
+        `dead_letters` are those of all clouds: an event that nobody could read may have been for any target.
+        """
         for target, state in zip(self.side.engine.targets.values(), self.states, strict=True):
             yield Evidence(
                 target=target,
@@ -178,7 +187,7 @@ class Look:
 
     @property
     def warnings(self) -> Iterator[str]:
-        """Warn of what to know of this cloud before anything that the table says."""
+        """Warn of what to know of this cloud before anything that the table says: without it the table may mislead."""
         if self.differs:
             yield f"{PLACES[self.side.cloud]} runs another configuration than this file: {DEPLOY}"
         for doubt in doubts_of_deployment(self.liveness, self.side.world.clock.now()):
@@ -205,7 +214,7 @@ def look(side: Side) -> Look:
 
 
 def _deployment(one: Look) -> dict[str, Any]:
-    """Make the entry of one cloud as scripts read it."""
+    """Make the entry of one cloud as scripts read it; ages in seconds, None where the cloud tells none."""
     queues = [
         {
             "queue": each.queue,
@@ -238,7 +247,7 @@ def _work_in_words(one: Look) -> str:
 
 
 def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:
-    """Dead letters as scripts read them."""
+    """Dead letters as scripts read them: how many a queue has, since when, and for which reasons."""
     return [
         {"queue": summary.queue, "count": summary.count, "oldest": summary.oldest, "reasons": list(summary.reasons)}
         for summary in summaries
@@ -246,7 +255,10 @@ def _plain(summaries: list[DeadLetterSummary]) -> list[dict[str, Any]]:
 
 
 def _print_status(rows: list[TargetStatus], summaries: list[DeadLetterSummary]) -> None:
-    """Print a line for each target, and below them the dead letters, since a signal may be among those."""
+    """Print a line for each target, and below them the dead letters, since a signal may be among those.
+
+    The order is that of the file: a reader looks for a name, and `grep late` finds what is late.
+    """
     columns = ("target", "verdict", "stale since", "fresh as of", "why")
     cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
     print_table(columns, cells, [STYLES[one.verdict] for one in rows])

@@ -1,4 +1,4 @@
-"""What a command makes of a variable that says what it must not say: wrong usage, before anything leaves for there."""
+"""A variable that says what it must not say, as commands see it: wrong usage, before anything leaves for there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""The AWS half of the demo: the real Lambda handler, or the obvious one, among moto's queues and the Glue emulator."""
+"""The AWS half of the demo: the real Lambda handler, or the obvious one, among moto's queues and the Glue emulator.
+
+    the story ──> S3, Glue's catalog ──> EventBridge ──> SQS ──> poller ──> Lambda's handler ──> Glue's emulator
+                                                 schedule, wakes ──────────^                          |
+                                                                          its journal: what ran, what each run read
+
+The story puts files with the ordinary client of S3, and everything after that is by events, as in the cloud. Nothing is
+told to the handler on a way of the demo's own, and the verdict is the journal's.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +50,7 @@ GLUE = GlueSettings(
 QUIET = {"POWERTOOLS_METRICS_DISABLED": "true"}
 """Metrics are lines on standard output, which is the show's here."""
 LATE = timedelta(hours=1)
-"""How much older than its delivery a late event is."""
+"""How much older than its delivery a late event is: covered long ago, so that it must start nothing."""
 TICK = timedelta(seconds=60)
 """How often the one-minute timer fires, in the demo's time."""
 

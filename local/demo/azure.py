@@ -1,6 +1,14 @@
 """The Azure half of the demo: the function app's own triggers, or the obvious one, before the Fabric emulator.
 
 State and wakes are in memory here, so that the demo needs no storage server; tests run the same triggers on Azurite.
+
+    the story ──> Event Grid's queue, OneLake's event hub ──> app.py's triggers ──> engine ──> Fabric's emulator
+                                                 a timer, ──^                          |            |
+                                                 wakes ─────^──────────────────────────'            v
+                                                                          its journal: what ran, what each run read
+
+What is not Azure's or Fabric's own here is the code that ships: triggers, shell, engine, HTTP to Fabric, tokens by
+msal.
 """
 
 from __future__ import annotations
@@ -46,11 +54,11 @@ FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10),
 RUN_TIME = timedelta(seconds=40)
 """How long a job runs, in the demo's time: as long as a refresh on the other cloud."""
 TICK = timedelta(seconds=60)
-"""How often the one-minute timer fires, in the demo's time."""
+"""How often the one-minute timer fires, in the demo's time: every six seconds for whoever watches."""
 LATE = timedelta(hours=1)
 """How much older than its delivery a late event is."""
 PAUSE_SECONDS = 0.05
-"""Of real time, between two looks into a queue."""
+"""Real seconds between two looks into a queue: half a second of the demo's time, as the host looks every two."""
 REGISTRATION = Registration(
     "api://contoso.com/unstale", "7a1d0000-0000-4000-8000-000000000001", "7a1d0000-0000-4000-8000-000000000002"
 )
@@ -72,7 +80,7 @@ class Grave:
         self.buried: list[str] = []
 
     def send(self, queue: str, body: bytes, why: str) -> None:
-        """Keep it in sight."""
+        """Keep a message in sight."""
         self.buried.append(f"{queue}: {why}: {body[:200]!r}")
 
     def return_to(self, queue: str, body: bytes) -> None:
@@ -360,7 +368,7 @@ def _call(function: Any, argument: Any) -> None:
 
 
 def _try(function: Any, argument: Any) -> None:
-    """Call it, and leave what would come back to the next tick."""
+    """Call a function, and leave what would come back to the next tick."""
     with suppress(ComesBackError):
         _call(function, argument)
 

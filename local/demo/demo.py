@@ -144,14 +144,14 @@ def _play(stages: Stages, clock: FastClock, show: Show, patience: Patience, *, h
 
 
 def _pass_time(clock: FastClock, until: datetime, show: Show, stop: Event) -> None:
-    """Wait until a moment of the demo's time, and move the bar meanwhile."""
+    """Wait until a moment of the demo's time, and move the bar meanwhile, in steps of a tenth of a real second."""
     while clock.now() < until and not stop.is_set():
         show.progress(clock.now())
         clock.wait_until(min(until, clock.now() + A_MOMENT), stop)
 
 
 def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *, hopeful: bool) -> None:
-    """Until nothing runs and nothing is missing for a while, or the time is over.
+    """Wait until nothing runs and nothing is missing for a while, or the time is over.
 
     Without hope what is missing is not waited for: the obvious handler has forgotten it.
     """
@@ -169,7 +169,10 @@ def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *,
 
 
 def _judge(stage: Stage, name: str) -> Judged:
-    """Work one target's line out of what the platform saw and what arrived."""
+    """Work one target's line out of what the platform saw and what arrived.
+
+    Nothing of ours is asked: a product that lost an arrival would hardly know of it.
+    """
     resource = stage.resource_of(name)
     runs = [run for run in stage.journal.entries() if run.resource == resource]
     ours = [run for run in runs if not run.foreign]
@@ -198,7 +201,7 @@ def _time(moment: datetime | None) -> str:
 
 
 def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool) -> None:
-    """`jobs`: what Fabric was told of those that it asked for."""
+    """Print the verdict, a line for each target. `jobs`: what Fabric was told of those that it asked for."""
     if as_json:
         targets = [asdict(one) for one in judged]
         print_json({"handler": "naive" if naive else "unstale", "targets": targets, "jobs": jobs})

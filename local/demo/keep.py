@@ -2,7 +2,8 @@
 
 The first terminal shows what happens; in a second one the exported variables lead every command here: on AWS by the
 emulated table and queues, on Azure by a state file, since nothing on loopback speaks for Azure's storage. Time is
-true time. What a person lets happen goes over one more loopback server, whose address has a secret in it.
+true time. What a person lets happen goes over one more loopback server, whose address has a secret in it, since any web
+page in a browser here could otherwise send the same request.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from shared.refresh.ports import Document, StoreDownError
 from shared.targets import Cloud
 
 ADDRESS = "UNSTALE_DEMO_URL"
-"""The variable by which `demo do` finds the demo."""
+"""The variable by which `demo do` finds the demo: an address on loopback, with the secret as its path."""
 GLUE = GlueSettings(
     starting=timedelta(seconds=1),
     run_time=timedelta(seconds=10),
@@ -56,17 +57,20 @@ GLUE = GlueSettings(
 )
 FABRIC = FabricSettings(start_retry_after_seconds=5, poll_hints=(5,), listing_delay=timedelta(seconds=1))
 RUN_TIME = timedelta(seconds=10)
-"""Platforms whose runs, hints and delays are no trial of a person's patience."""
+"""Platforms whose runs, hints and delays are no trial of a person's patience: true ones take a minute and more."""
 NOTICE = timedelta(seconds=1)
 """Between two questions whether a command wrote into the state of the Azure half."""
 EXPORTED = ("AWS_", "UNSTALE_", "IDENTITY_")
-"""What the variables begin with that lead a second terminal here."""
+"""Beginnings of the variables that lead a second terminal here."""
 TIMEOUT_SECONDS = 60.0
 """For what `demo do` lets happen: a start of somebody else's waits for ours to end."""
 
 
 class HidableStore:
-    """A store that does not answer while it is hidden: `shared.refresh.ports.Store`."""
+    """A store that does not answer while it is hidden: `shared.refresh.ports.Store`.
+
+    Hidden is not empty. Whoever asks is told that the store is down, and comes back, as when a table is throttled.
+    """
 
     def __init__(self, store: ports.Store, hidden: Event) -> None:
         """`hidden` says whether the store is out of sight."""
@@ -92,7 +96,7 @@ class HidableStore:
         self._seen().remove(document)
 
     def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
-        """What is due."""
+        """The keys that are due."""
         return self._seen().due(now, limit)
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
@@ -116,7 +120,11 @@ class HidableStore:
 
 
 def keep() -> None:
-    """Build both clouds, print what leads here, and show what happens until Ctrl-C."""
+    """Build both clouds, print what leads here, and show what happens until Ctrl-C.
+
+    The lines for the second terminal are also in a file that `.` reads, since pasting twenty lines is nobody's
+    pleasure.
+    """
     logging.disable(logging.CRITICAL)  # the handlers' JSON lines are for the clouds; what matters is shown
     stop = Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -132,7 +140,7 @@ def keep() -> None:
 
 @contextmanager
 def _clouds(folder: Path) -> Iterator[str]:
-    """Both clouds with their handlers, until the context is left; gives the lines for a second terminal."""
+    """Keep both clouds and their handlers until the context is left; gives the lines for a second terminal."""
     config, state = folder / "unstale.toml", folder / "unstale.db"
     config.write_bytes(Path(__file__).with_name("demo.toml").read_bytes())
     configuration = load(config.read_bytes(), config.name)
@@ -163,7 +171,7 @@ def _notice(file: StateFile, store: ports.Store, clock: FastClock, known: list[i
 
 
 def _exports(config: Path, state: Path, address: str) -> str:
-    """What a second terminal needs to know, as lines that a shell reads."""
+    """The variables that a second terminal needs, as lines that a shell reads."""
     known = {
         name: value
         for name, value in os.environ.items()
@@ -213,14 +221,14 @@ DEEDS: Mapping[str, tuple[str, Callable[[Stage, str], str]]] = {
     "drop-event": ("clicks_by_hour", _drop_event),
     "hang": ("returns", _hang),
 }
-"""What can be let happen to a target: the target where none is named, and what does it."""
+"""The things that can be let happen to a target: the target where none is named, and what does it."""
 COMMANDS = ("pause", "resume")
-"""What `demo do` does by the command of that name, in its own terminal."""
+"""The things that the command of the same name does, in its own terminal."""
 HIDDEN = {
     "hide-store": (True, "the handlers' stores do not answer any more: messages come back, and nothing is lost"),
     "show-store": (False, "the handlers' stores answer again: the next ticks make up for it"),
 }
-"""What happens to the stores of both clouds, and what is said of it."""
+"""The things that happen to the stores of both clouds, and the sentence for each."""
 
 
 class Control:
@@ -233,7 +241,7 @@ class Control:
         self._hidden = hidden
 
     def respond(self, request: Request) -> Answer:
-        """Let it happen, and say what happens; what cannot be is said, too."""
+        """Let a thing happen, and say what happens; what cannot be is said, too."""
         secret, _, rest = request.path.removeprefix("/").partition("/")
         what, _, target = rest.partition("/")
         if request.method != "POST" or not secrets.compare_digest(secret, self.secret):

@@ -20,7 +20,7 @@ from shared.targets import Target
 Tell = Callable[[LogEvent], None]
 """Shows, or counts, what the engine tells of a target."""
 SPARED = frozenset({"run spared", "run proven"})
-"""What the engine tells of a refresh that would have read nothing new."""
+"""The engine's words for a refresh that would have read nothing new."""
 START = datetime(2026, 1, 31, 6, 0, tzinfo=UTC)
 """A fixed morning, so that the schedule at 06:05 falls into the story."""
 SPEED = 10.0
@@ -57,7 +57,7 @@ class Patience:
         self._ended.set()
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Return once it happened. `TimeoutError` says what did not: without it the story cannot go on."""
+        """Wait until something happened. `TimeoutError` says what did not: without it the story cannot go on."""
         latest = time.monotonic() + PATIENCE_SECONDS
         while not happened() and not self._ended.wait(LOOK_SECONDS):
             if time.monotonic() > latest:
@@ -126,7 +126,7 @@ class Incident:
     """A thing that happens; `says` is told when it does."""
 
     at: timedelta
-    """When it happens, counted from the story's beginning."""
+    """When the incident happens, counted from the story's beginning."""
     target: str
     """The target that it concerns."""
     says: str
@@ -141,7 +141,7 @@ def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> 
 
 
 def both(tell: Tell, hear: Tell) -> Tell:
-    """One listener made of two."""
+    """Make one listener of two: each hears every event."""
 
     def told(happened: LogEvent) -> None:
         """Tell both."""
@@ -181,7 +181,7 @@ def _and_arrive(target: str, before: Callable[[Stage], None]) -> Callable[[Stage
     """An incident that prepares something and then lets an object arrive."""
 
     def both(stage: Stage) -> None:
-        """Prepare it, then let the object arrive."""
+        """Prepare the incident, then let the object arrive."""
         before(stage)
         stage.arrive(target)
 
@@ -195,7 +195,7 @@ def _and_spared(target: str, before: Callable[[Stage], None]) -> Callable[[Stage
     """
 
     def both(stage: Stage) -> None:
-        """Let it happen once no refresh goes on, then wait for the word."""
+        """Let the incident happen once no refresh goes on, then wait for the word."""
         spared = stage.spared(target)
         for _ in range(TRIES if stage.hopeful else 1):
             stage.patience.until(lambda: _was_refreshed(stage, target), f"end of a refresh of {target}")

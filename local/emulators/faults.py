@@ -125,7 +125,7 @@ class PlannedFault:
     resource: str | None
     """The resource that it waits for; None for any."""
     times: int | None
-    """How often it is still used; None for always."""
+    """How often the fault is still used; None for always."""
 
 
 class FaultScript:

@@ -43,7 +43,7 @@ class Request:
     method: str
     """In upper case."""
     path: str
-    """As it was sent, percent-encoded."""
+    """The path as the caller sent it, percent-encoded."""
     query: tuple[tuple[str, str], ...]
     """Names and values, decoded and in order."""
     headers: Mapping[str, str]
@@ -51,7 +51,7 @@ class Request:
     body: bytes
     """Empty where there is none."""
     secure: bool
-    """Whether it came over https."""
+    """Whether the request came over https."""
 
     @property
     def host(self) -> str:
@@ -70,7 +70,7 @@ class Answer:
     body: bytes = b""
     """Empty for none."""
     slow_seconds: float = 0.0
-    """How long it is held back, by the true clock."""
+    """How long the answer is held back, by the true clock."""
 
 
 def json_answer(status: int, body: Mapping[str, Any]) -> Answer:

@@ -46,11 +46,11 @@ class PlatformRun:
     created_at: datetime
     """When its start was accepted."""
     read_at: datetime
-    """When it read its sources."""
+    """When the run read its sources."""
     ended_at: datetime | None = None
-    """When it ended; None while it goes on."""
+    """When the run ended; None while the run goes on."""
     outcome: Outcome = "running"
-    """Where it stands."""
+    """The status of the run."""
     full: bool = False
     """Whether a full refresh was asked for."""
     foreign: bool = False
@@ -66,7 +66,7 @@ class RefusedStart:
     resource: str
     """The resource that was to be refreshed."""
     at: datetime
-    """When it was refused."""
+    """When the start was refused."""
     code: str
     """The vendor's name of the error."""
     token: str | None = None

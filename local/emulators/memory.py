@@ -98,7 +98,7 @@ class MemoryWaker:
         self._heap: list[tuple[datetime, int, Wake]] = []
 
     def send(self, wake: Wake, delay: timedelta) -> None:
-        """Keep it until `delay` is over."""
+        """Keep a message until `delay` is over."""
         with self._lock:
             heapq.heappush(self._heap, (self._clock.now() + delay, next(self._order), wake))
 

@@ -58,7 +58,7 @@ def _file(name: str) -> str:
 def values_of(
     pictures: Sequence[Picture], doubts: Sequence[str], now: datetime, *, renewed: bool = False
 ) -> dict[str, Any]:
-    """What the page's script reads: times in seconds since 1970, the worst targets first."""
+    """The values that the page's script reads: times in seconds since 1970, the worst targets first."""
     worst_first = ["late", "held", "unknown", "stale", "proven", "fresh"]
     ordered = sorted(pictures, key=lambda each: worst_first.index(each.status.verdict))
     return {
@@ -72,7 +72,7 @@ def values_of(
 
 
 def _target(picture: Picture) -> dict[str, Any]:
-    """One target. A mark whose reason stands with a run does not repeat it."""
+    """A target, as the script reads it. A mark whose reason stands with a run does not repeat it."""
     status = picture.status
     told = {bar.oldest for bar in picture.bars}
     return {
@@ -91,7 +91,7 @@ def _target(picture: Picture) -> dict[str, Any]:
 
 
 def _run(bar: Bar) -> list[Any]:
-    """One run, in the order that the script reads."""
+    """A run, in the order that the script reads."""
     return [
         _seconds(bar.begins),
         _seconds(bar.ends),
@@ -108,7 +108,7 @@ def _run(bar: Bar) -> list[Any]:
 
 
 def _mark(mark: Mark, told: Container[datetime | None]) -> list[Any]:
-    """One arrival: when, what told of it, and why, where no run says so."""
+    """An arrival: when, what told of it, and why, where no run says so."""
     short = [_seconds(mark.at), mark.told_by]
     return short if mark.at in told else [*short, _short(mark.reason)]
 

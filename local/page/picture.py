@@ -1,4 +1,4 @@
-"""What the page shows, as values: the saw-tooth of each target, its runs and arrivals, and figures of three windows.
+"""The page as values: the saw-tooth of each target, its runs and arrivals, and figures of three windows.
 
 Worked out from the lines of history and the record, so that whatever draws the page decides nothing. A view is as old
 as the oldest data that it lacks, and holds everything when it lacks none:
@@ -44,7 +44,7 @@ MARKS = (
     ("its sources changed", "configuration"),
     ("what arrived during", "configuration"),
 )
-"""What tells of data, by how its reason begins; every other reason is an event's."""
+"""The ways in which data is told of, by how the reason begins; every other reason is an event's."""
 
 
 class Tooth(Value, frozen=True):
@@ -59,28 +59,28 @@ class Tooth(Value, frozen=True):
 
 
 class Bar(Value, frozen=True):
-    """One run, or what was spared."""
+    """A run, or a refresh that was spared."""
 
     begins: datetime
-    """When it was claimed, or when the look was sent."""
+    """When the run was claimed, or when the look was sent."""
     ends: datetime
-    """When it ended, or now."""
+    """When the run ended, or now."""
     outcome: str
     """Succeeded, failed and so on, or running."""
     foreign: bool
     """Whether somebody else started it."""
     full: bool
-    """Whether it was a full refresh."""
+    """Whether the run was a full refresh."""
     signals: int
     """How many signals it was to cover, at least."""
     reasons: tuple[str, ...]
-    """Why it was started."""
+    """Why the run was started."""
     oldest: datetime | None
     """When the oldest of these signals came, where the line says so."""
     run_id: str
     """The platform's id."""
     error: str
-    """What the platform said of a failure."""
+    """The platform's own words of a failure."""
     versions: tuple[tuple[str, str], ...] = ()
     """The sources that it is known to have read, each with its version; empty where nobody looks."""
 
@@ -89,15 +89,15 @@ class Mark(Value, frozen=True):
     """The oldest arrival that a run was for."""
 
     at: datetime
-    """When it came, by its source."""
+    """When the arrival came, by its source."""
     told_by: str
-    """What told of it: event, look, schedule, person, other target, configuration."""
+    """The way in which the arrival was told of: event, look, schedule, person, other target, configuration."""
     reason: str
     """In words."""
 
 
 class Figures(Value, frozen=True):
-    """What one window comes to."""
+    """The sums of one window."""
 
     within: float | None
     """Share of the time within the objective; None without an objective, or where nothing is known."""
@@ -110,9 +110,9 @@ class Figures(Value, frozen=True):
     failed: int
     """Runs of ours that failed."""
     dpu_hours: float | None
-    """What Glue says that these took; None where the platform says nothing."""
+    """The DPU-hours that Glue says that these took; None where the platform says nothing."""
     run_seconds: float
-    """How long they went on, all together: what Fabric's capacity was used for."""
+    """How long these runs went on, all together: what Fabric's capacity was used for."""
     median_lag: timedelta | None
     """From the oldest arrival to the end of the run that covered it, half of the runs were quicker."""
     worst_lag: timedelta | None
@@ -120,20 +120,20 @@ class Figures(Value, frozen=True):
 
 
 class Picture(Value, frozen=True):
-    """One target on the page."""
+    """A target on the page."""
 
     status: TargetStatus
-    """How it stands now."""
+    """How the target stands now."""
     objective: timedelta | None
-    """How stale it may be."""
+    """How stale the target may be."""
     teeth: tuple[Tooth, ...]
-    """When it lacked something, in order."""
+    """When the target lacked something, in order."""
     bars: tuple[Bar, ...]
     """Its runs, the oldest first."""
     marks: tuple[Mark, ...]
     """Arrivals, the oldest first."""
     figures: tuple[Figures, ...]
-    """One for each of `WINDOWS`."""
+    """The sums for each of `WINDOWS`."""
 
 
 def picture(evidence: Evidence, lines: Sequence[Ended]) -> Picture:
@@ -232,7 +232,7 @@ def _marks(bars: Sequence[Bar], evidence: Evidence) -> list[Mark]:
 
 
 def told_by(reason: str) -> str:
-    """What told of data, by the words of the signal's reason."""
+    """The way in which data was told of, by the words of the signal's reason."""
     if reason.endswith(" has what the view lacks"):
         return "look"
     return next((what for words, what in MARKS if reason.startswith(words)), "event")
@@ -244,7 +244,7 @@ def told_by(reason: str) -> str:
 def _figures(
     since: datetime, now: datetime, lines: Sequence[Ended], teeth: Sequence[Tooth], objective: timedelta | None
 ) -> Figures:
-    """What the lines and the teeth of one window come to; a window begins no sooner than what is known."""
+    """The sums of the lines and the teeth of one window; a window begins no sooner than what is known."""
     inside = [line for line in lines if line.ended_at >= since]
     ours = [line for line in inside if not line.foreign and line.outcome not in SPARED]
     begins = max(since, min((tooth.begins for tooth in teeth), default=now))

@@ -25,7 +25,7 @@ NOT_SIGNED_IN: Answer = {
     "error": "not_signed_in",
     "error_description": "the sign-in beside the state is over: unstale login --local",
 }
-"""What is answered instead of a token where the cache has nobody, or Entra renews nothing any more."""
+"""The answer instead of a token where the cache has nobody, or Entra renews nothing any more."""
 
 
 def cache_of(state: Path) -> Path:

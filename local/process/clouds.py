@@ -1,4 +1,4 @@
-"""What the process has of each cloud: the deployed function's own calls, on the state and the wakes of this machine.
+"""The process and each cloud: the deployed function's own calls, on the state and the wakes of this machine.
 
 Glue is called by the credentials that every AWS tool finds. Fabric is called with the token of `az login`, or of
 whoever signed in by `unstale login --local`, or of a managed identity where this runs beside one (a container on
@@ -31,7 +31,7 @@ class MakePorts(Protocol):
     """Makes the ports for one piece of work; connections, tokens and secrets live as long as the process."""
 
     def __call__(self, waker: Waker, *, emit: Emit) -> Ports:
-        """Make them with this waker, and tell what happens to `emit`."""
+        """Make the ports with this waker, and tell what happens to `emit`."""
 
 
 class NoWaker:

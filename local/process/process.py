@@ -47,11 +47,11 @@ UNHEARD = (
     "nothing tells of arrivals in some of its sources: `unstale run` receives no events, and looks at tables alone. "
     "Give it a schedule, or onelake_changed of a table, with look on"
 )
-"""What is said of a target that arrivals would not refresh here."""
+"""The warning about a target that arrivals would not refresh here."""
 
 
 class Half:
-    """One cloud's half of the process."""
+    """The half of the process that serves one cloud."""
 
     def __init__(self, cloud: Cloud, configuration: Configuration, make_ports: MakePorts, emit: Emit) -> None:
         """Take what was opened for this cloud. Nothing is begun. Raises `StoreDownError`."""
@@ -132,7 +132,7 @@ def is_unheard(target: Target) -> bool:
 
 
 def _in_one_line(judged: dispatch.Judged) -> str:
-    """What went wrong, each target's own trouble included."""
+    """The trouble in one line, each target's own included."""
     cause: BaseException | None = judged.cause
     leaves = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
     return "; ".join([judged.why, *(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)])

@@ -1,4 +1,4 @@
-"""What the process shows: on a terminal a line for each target and what happens to it, otherwise a line of JSON each.
+"""The lines of the process: on a terminal a line for each target and what happens to it, otherwise a line of JSON each.
 
 A line of JSON has the fields of the deployed functions' lines: `message`, `target`, `detail`, `version`.
 """
@@ -23,7 +23,7 @@ from shared.refresh.status import TargetStatus
 from shared.version import VERSION
 
 UNSEEN = frozenset({"saved", "looked", "signalled"})
-"""What happens all the time: on a terminal the line of its target shows what came of it."""
+"""Events that happen all the time: on a terminal the line of its target shows what came of it."""
 LONGEST_TEXT = 20_000
 """Characters of one text in a line of JSON, as on AWS."""
 
@@ -93,7 +93,7 @@ def _worth_showing(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]
 
 
 Show = JsonLines | Terminal
-"""Either of them."""
+"""An output of either form."""
 
 
 @contextmanager

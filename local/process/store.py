@@ -65,7 +65,7 @@ class UnusableFileError(Exception):
 
 
 class StateFile:
-    """One open SQLite file, safe between threads; a context that closes it."""
+    """An open SQLite file, safe between threads; a context that closes it."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it. Raises `UnusableFileError` or `StoreDownError`."""

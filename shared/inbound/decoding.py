@@ -1,4 +1,9 @@
-"""The decoding that the readers of both clouds share: bounded bodies, and errors that name the place in a message."""
+"""The decoding that the readers of both clouds share: bounded bodies, and errors that name the place in a message.
+
+Readers raise `msgspec.ValidationError`, in msgspec's own words ("Expected `str`, got `int` - at `$.detail.key`"), and
+`read_guarded` turns every way in which bytes can be wrong into `Malformed` with that text as the reason. The reason is
+stored with the dead letter and shown by `unstale redrive`, so it passes `redaction.plain` first: it quotes what came.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,10 @@ _T = TypeVar("_T")
 
 
 def read_guarded(read: Callable[[bytes, datetime], Message], body: object, received_at: datetime) -> Message:
-    """Run a reader over a body (JSON text, its bytes, or what a runtime parsed already). Raises nothing."""
+    """Run a reader over a body (JSON text, its bytes, or what a runtime parsed already). Raises nothing.
+
+    A reader that raised would let a queue deliver the same message again, for days, to the same end.
+    """
     try:
         return read(_encoded(body), received_at)
     except msgspec.ValidationError as error:
@@ -46,6 +54,7 @@ def read_array(read: Callable[[bytes, datetime], Single], encoded: bytes, receiv
 
 
 _RAWS = list[msgspec.Raw]
+"""An array whose entries stay bytes: one that is no event becomes a dead letter as it came, beside others that are."""
 
 
 def _read_part(read: Callable[[bytes, datetime], Single], encoded: bytes, received_at: datetime) -> Single:

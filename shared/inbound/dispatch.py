@@ -70,7 +70,7 @@ Concerns = Sequence[tuple[Target, Input]]
 
 
 class _Delivery(Value, frozen=True):
-    """One message: the parts that are taken, each with whom it concerns, and those that can never be, with the reason.
+    """A message: the parts that are taken, each with whom it concerns, and those that can never be, with the reason.
 
     Of a message with several events the readable arrivals are taken whatever the others are. Requests that come
     together are taken all or none, so that who repeats a refused message repeats nothing that was done.

@@ -3,6 +3,13 @@
 Decoded in two steps with types: the envelope first, its `detail` only by the kind that the envelope names. Formats:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html and
 https://docs.aws.amazon.com/glue/latest/dg/automating-awsglue-with-cloudwatch-events.html
+
+    SQS record ── body ──> envelope ──┬── wake, rest, refresh, tick ──────> one of our own messages (`wakes`)
+                                      ├── source and detail type known ──> its reader, for the detail
+                                      ├── another detail type ───────────> `Ignored`: nothing is wrong with it
+                                      └── no detail type ────────────────> `Malformed`, by its name (`misdelivered`)
+
+Fields that nobody here reads are skipped without being decoded, so a new one of AWS's breaks nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +51,9 @@ class _Event(Own, rename={"detail_type": "detail-type", "event_source": "eventSo
     detail: msgspec.Raw = msgspec.Raw(b"{}")
     event_source: str = ""
     body: str = ""
+
+
+# Details, with the fields that decide what arrived. A field without a default must be there: the error names its place.
 
 
 class _Bucket(msgspec.Struct):
@@ -129,16 +139,18 @@ def _unknown(event: _Event, _received_at: datetime) -> Single:
 
 
 def _what(event: _Event, kind: str) -> Ignored:
+    """An event of a kind that brings no data, with that kind in its name, for whoever reads the log at `debug`."""
     return Ignored(plain(f"{event.source} {event.detail_type}: {kind}", 100))
 
 
 def _object_arrived(event: _Event, _received_at: datetime) -> Arrived:
-    """Keys as they are: only S3's own notifications are documented as URL-encoded, these events are not."""
+    """An object was created. Its key is taken as it is: S3's own notifications alone are said to URL-encode theirs."""
     created = decode_part(_object_created, event.detail, "$.detail")
     return Arrived((ObjectArrived(time_at(event.time, "$.time"), created.bucket.name, created.object.key),))
 
 
 def _table_changed(event: _Event, _received_at: datetime) -> Single:
+    """A table of the catalog changed, whoever changed it: a crawler, a job, an engine that commits to Iceberg."""
     change = decode_part(_table_change, event.detail, "$.detail")
     return _changed(event, change.type_of_change, change.database_name, (change.table_name,))
 
@@ -150,6 +162,7 @@ def _database_changed(event: _Event, _received_at: datetime) -> Single:
 
 
 def _changed(event: _Event, kind: str, database: str, tables: tuple[str, ...] | None) -> Single:
+    """Tables that changed are arrivals, each by itself; a change that brings no data, or names no table, is none."""
     if kind in NO_NEW_DATA or not tables:
         return _what(event, kind)
     time = time_at(event.time, "$.time")
@@ -165,6 +178,7 @@ def _job_changed(event: _Event, _received_at: datetime) -> Single:
 
 
 def _signalled(event: _Event, received_at: datetime) -> Asked:
+    """A custom event asks for a target. `sender` is kept: `[deployment] signal_sources` may name who may ask."""
     signal = decode_part(_signal, event.detail, "$.detail")
     found = asked(signal.target, received_at, full=signal.full, reason=signal.reason or SIGNAL)
     if signal.upstream:
@@ -178,6 +192,9 @@ def _ticked(_event: _Event, _received_at: datetime) -> Ticked:
 
 
 # --- Glue's own refresh events: the detail is published nowhere, so it is read in any spelling, and only as a hint ---
+
+# What is found is compared with the views of the configuration, and makes the run known to be over a little sooner. A
+# poll, which comes anyway, decides how it ended: a wrong guess here costs one poll.
 
 _DATABASE = frozenset({"database", "databasename", "dbname"})
 _TABLE = frozenset({"table", "tablename", "viewname", "materializedviewname"})

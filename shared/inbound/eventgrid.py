@@ -28,10 +28,12 @@ ONLY_OPENED = frozenset({"CreateFile", "SftpCreate"})
 SftpCommit) say that data is there. One added later counts, too: a signal too many costs one refresh."""
 
 NOT_AN_END = frozenset({"notstarted", "inprogress"})
+"""States of Fabric's jobs, in lower case, after which a poll would find a run that still goes on. Any other counts as
+an end, those of later releases of Fabric included: the poll that follows tells which."""
 
 
 class _Event(Own, rename="camel"):
-    """Both schemas at once: Event Grid's (topic, eventType, eventTime) and that of CloudEvents (source, type, time)."""
+    """The envelope in both schemas: Event Grid's (topic, eventType, eventTime), CloudEvents' (source, type, time)."""
 
     event_type: str = ""
     type: str = ""
@@ -47,7 +49,7 @@ class _Event(Own, rename="camel"):
         return (self.event_type or self.type).replace(" ", "")
 
     def at(self) -> datetime:
-        """When it happened, by its source's clock."""
+        """The time of the event by its source's clock, which the schema of the envelope has under its own name."""
         if self.event_type:
             return time_at(self.event_time, "$.eventTime")
         return time_at(self.time, "$.time")
@@ -103,7 +105,7 @@ def _read(encoded: bytes, received_at: datetime) -> Message:
 
 
 def _unpacked(encoded: bytes) -> bytes:
-    """JSON as it is, else what base64 holds. No JSON of an object or array is base64: it begins with a bracket."""
+    """Take JSON as it came, and decode base64: that has no brackets, with which objects and arrays of JSON begin."""
     text = encoded.removeprefix(b"\xef\xbb\xbf").strip()
     if text[:1] in (b"{", b"["):
         return text
@@ -131,11 +133,13 @@ def _unknown(event: _Event) -> Ignored:
 
 
 def _what(event: _Event, detail: str) -> Ignored:
+    """An event that brings no data, with what says so in its name, for whoever reads the log at `debug`."""
     return Ignored(plain(f"{event.kind}: {detail}", 100))
 
 
 # --- Azure Storage ---------------------------------------------------------------------------------------------------
 
+# Resource ids have no case, and Event Grid spells their parts in more than one way.
 _ACCOUNT = re.compile(r"/storageAccounts/([^/]+)", re.IGNORECASE)
 _BLOB_SUBJECT = re.compile(r"/blobServices/[^/]+/containers/([^/]+)/blobs/(.+)", re.DOTALL)
 

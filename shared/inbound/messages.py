@@ -90,7 +90,7 @@ class Malformed(Value, frozen=True):
 
 
 class Part(Value, frozen=True):
-    """One event of a message that has several, with its own bytes for the dead letters."""
+    """An event of a message that has several, with its own bytes for the dead letters."""
 
     reading: Single
     body: bytes

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+# Each function below knows one kind of message by fields that no EventBridge event has at its top level.
+
 SWITCH_ON = "switch on Amazon EventBridge for the bucket (its properties, Event notifications)"
 
 

@@ -1,4 +1,4 @@
-"""Whom it concerns: which targets an arrival signals, and which the end of a run is about.
+"""Whom an arrival concerns: which targets an arrival signals, and which the end of a run is about.
 
 The sources of one place, such as a bucket, are found by what their prefixes and suffixes say, by hash, so that an event
 costs as many look-ups as these have different lengths, however many targets there are. Nothing is decoded or normalised

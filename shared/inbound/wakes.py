@@ -1,6 +1,9 @@
 """The messages that this product sends to itself, the same on both clouds.
 
 They are wakes, ticks, requests for a target, and what is left of an event that concerns many.
+
+Two releases read each other's messages during an update, and a queue keeps them for days (rule 12). So a field may come
+with a default, and none may go or change its meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from shared.redaction import plain
 from shared.refresh.state import Wake
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-"""Of a target. The configuration allows fewer characters."""
+"""The name of a target. The configuration allows fewer characters; a longer one is a target that nobody has."""
 
 
 class Own(msgspec.Struct):

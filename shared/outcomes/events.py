@@ -46,7 +46,7 @@ class Outcome(Value, frozen=True):
     target: Target
     """The target that it is about."""
     at: datetime
-    """When it happened."""
+    """When the event happened."""
     status: TargetStatus
     """How the target stands when the event is sent."""
     run: Ended | None
@@ -68,7 +68,7 @@ class Outcome(Value, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """All of it in one sentence or two: the view, since when it is stale, why, and what to do."""
+        """The whole event in one sentence or two: the view, since when it is stale, why, and what to do."""
         since = self.status.stale_since
         stale = f" It has been stale since {minute(since)}." if since else ""
         failed = f" {self.run.error}." if self.kind == "failed" and self.run and self.run.error else ""

@@ -37,7 +37,7 @@ class Letter(Value, frozen=True):
     subject: str
     """The name of the target."""
     at: datetime
-    """When it happened."""
+    """When the event happened."""
     content_type: str
     """How the body is to be read."""
     body: bytes

@@ -28,7 +28,7 @@ class Credentials(Value, frozen=True):
     token: str
     """The session's token, which goes with each request."""
     expires_at: datetime
-    """When they end."""
+    """When the credentials end."""
 
     def __repr__(self) -> str:
         """Without what is in it: two of the fields are secrets."""

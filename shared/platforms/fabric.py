@@ -71,7 +71,7 @@ _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class Request(Value, frozen=True):
-    """One call. `path` and `query` are percent-encoded, and relative to the base URL, which ends in `/v1`."""
+    """A call of Fabric. `path` and `query` are percent-encoded, and relative to the base URL, which ends in `/v1`."""
 
     method: Literal["GET", "POST"]
     path: str
@@ -312,7 +312,7 @@ EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
     (Operation.GET, "ItemNotFound"): GONE,  # what is asked for is the instance
     (Operation.CANCEL, "ItemNotFound"): GONE,
 }
-"""Where it matters what was asked."""
+"""Codes whose meaning depends on what was asked."""
 
 STATUSES: Mapping[int, FailureFacts] = {
     HTTPStatus.UNAUTHORIZED: PERMANENT,  # the token was renewed once by then: see `token_refused`

@@ -68,7 +68,7 @@ class Operation(StrEnum):
 
 
 class FailureFacts(Value, frozen=True):
-    """One row of a table of errors: a `Failure` without its words."""
+    """A row of a table of errors: a `Failure` without its words."""
 
     fault: Fault
     delivery: Delivery

@@ -256,7 +256,7 @@ ERRORS: Mapping[str, FailureFacts] = {
 EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
     (Operation.GET, "EntityNotFoundException"): GONE,  # the run, not the view
 }
-"""Where it matters what was asked."""
+"""Codes whose meaning depends on what was asked."""
 
 
 def failure(operation: Operation, error: Mapping[str, Any]) -> Failure:

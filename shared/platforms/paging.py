@@ -22,7 +22,7 @@ _Request = TypeVar("_Request")
 
 
 class Page(Value, Generic[_Request], frozen=True):
-    """One page of a listing, and what asks for the next; None after the last.
+    """A page of a listing, and what asks for the next page; None after the last.
 
     `created`: when each of its runs was created, in the order of the page, those that nobody needs included.
     """

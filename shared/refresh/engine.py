@@ -56,7 +56,7 @@ Fields = Mapping[str, str | int | float | None]
 
 
 class LogEvent(Value, frozen=True):
-    """One thing worth telling, for logs, metrics and the demo. `fields` are plain values, and never secrets."""
+    """An event of the engine, for logs, metrics and the demo. `fields` are plain values, and never secrets."""
 
     what: str
     target: str
@@ -147,7 +147,7 @@ class Turn(Value, frozen=True):
 
 
 class Snapshot(Value, frozen=True):
-    """One turn's view of a target."""
+    """A target as one turn of the loop has it in hand."""
 
     target: Target
     context: timing.Context

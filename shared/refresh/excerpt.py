@@ -37,7 +37,7 @@ class Excerpt(Value, frozen=True):
     """The records of a deployment at one moment, and its newest history."""
 
     at: datetime
-    """When it was read."""
+    """When the excerpt was read."""
     deployment: Deployment
     """The record of the deployment."""
     states: dict[str, State]

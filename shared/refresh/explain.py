@@ -275,7 +275,7 @@ def _platform(evidence: Evidence) -> Iterator[str]:
 
 
 def _failures(evidence: Evidence) -> Iterator[str]:
-    """How often it failed, and when it is tried again."""
+    """How often the target failed, and when it is tried again."""
     state = evidence.state
     if state.failures:
         yield f"{state.failures} refreshes failed in a row"

@@ -894,7 +894,7 @@ RunStep = Callable[[State, Run, Any, Context, datetime], Folded]
 
 
 class Row(Value, frozen=True):
-    """One row of the table: the step that folds an input in, and all situations that the step may lead to."""
+    """A row of the table: the step that folds an input in, and all situations that the step may lead to."""
 
     step: Step
     leads_to: frozenset[Situation]

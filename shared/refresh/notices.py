@@ -38,7 +38,7 @@ class Change(Value, frozen=True):
     kind: str
     """The last part of the event's type."""
     at: datetime
-    """When it happened."""
+    """When the event happened."""
     token: str = ""
     """The token of the run that ended, where it is about one."""
 

@@ -70,7 +70,7 @@ def of_gone(outbox: Outbox) -> Outbox:
 
 
 def take(outbox: Outbox, now: datetime) -> Outbox:
-    """Take it upon oneself to tell, where it is time to: nobody else does for a while after this was saved."""
+    """Take on the telling, where it is time to tell: nobody else does for a while after this was saved."""
     if not has_more(outbox) or (outbox.next_at is not None and now < outbox.next_at):
         return outbox
     return replace(outbox, next_at=now + TELL_AGAIN)

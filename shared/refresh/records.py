@@ -15,7 +15,7 @@ from shared.refresh.state import Deployment, Ended, State
 from shared.values import Value
 
 FORMAT = 2
-"""Raise it when an older release would misread what this one writes."""
+"""The format of records. It is raised when an older release would misread what this one writes."""
 
 DEPLOYMENT_KEY = "deployment"
 """The record of the deployment lies beside those of the targets, whose keys all have a colon."""
@@ -77,7 +77,7 @@ def job_key(item: str, instance: str) -> str:
 
 
 def is_job(key: str) -> bool:
-    """Whether it is the key of a job's record."""
+    """Whether a key is that of a job's record."""
     return key.startswith(_JOB_PREFIX)
 
 
@@ -87,7 +87,7 @@ def group_key(kind: str, *parts: str) -> str:
 
 
 def is_group(key: str) -> bool:
-    """Whether it is the key of a record of a group of sources."""
+    """Whether a key is that of the record of a group of sources."""
     return key.startswith(_GROUP_PREFIX)
 
 
@@ -108,7 +108,7 @@ def group_parts(key: str) -> tuple[str, ...]:
 
 
 def read_ended(body: bytes) -> Ended:
-    """One line of history."""
+    """A line of history, from its stored bytes."""
     return read_as(body, Ended)
 
 

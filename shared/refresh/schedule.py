@@ -138,7 +138,7 @@ def _after_gap(wall: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _in_order(instants: Iterable[tuple[datetime, ...]]) -> Iterator[datetime]:
-    """One moment after the other: what is due the second time in a repeated hour comes after all of the first time."""
+    """The moments in order: what is due the second time in a repeated hour comes after all of the first time."""
     second_time: deque[datetime] = deque()
     for due in instants:
         while due and second_time and second_time[0] < due[0]:

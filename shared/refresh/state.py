@@ -31,7 +31,7 @@ class Signal(Value, frozen=True):
     looked: bool = False
     """Whether the source is looked at, so that a look can say later if a run read what the signal tells of."""
     prompt: bool = False
-    """It is not to wait for the last moment that the objective allows: a schedule came due."""
+    """Whether the signal must not wait for the last moment that the objective allows: a schedule came due."""
     unseen: bool = False
     """No run in the record, nor the last success, is known to have read what it tells of: its time is raised beyond
     what those cover. A later run covers it, whoever starts that."""
@@ -101,7 +101,7 @@ class Run(Value, frozen=True):
     full: bool = False
     """Whether the run refreshes everything; of a foreign run only if the platform says so."""
     covering: Owed | None = None
-    """What the run will have read when it succeeds, and what is owed again when it does not."""
+    """The signals that the run will have read when it succeeds, and that are owed again when it does not."""
     prior_claim_at: datetime | None = None
     """`State.last_claim_at` before this claim, which counts again for the minimum interval if nothing was started."""
     created_at: datetime | None = None
@@ -177,7 +177,7 @@ class Notice(Value, frozen=True):
     kind: str
     """The outcome, as the last part of the event's type: `refreshed`, `failed`, `held` and so on."""
     at: datetime
-    """When it happened."""
+    """When the event happened."""
     token: str = ""
     """The token of the run that it is about, or the beginning of a long one; empty where it is about none."""
 
@@ -209,10 +209,10 @@ class Outbox(Value, frozen=True):
 
 
 class JudgedBy(Value, frozen=True):
-    """What `status` judges a target by, as the current edition has it."""
+    """The measure by which `status` judges a target, as the current edition has it."""
 
     name: str
-    """What the configuration calls the target."""
+    """The name of the target in the configuration."""
     objective: timedelta | None
     """How stale the view may be; None: no objective."""
     look: timedelta | None
@@ -270,7 +270,7 @@ class State(Value, frozen=True):
     edition: int = 0
     """The number of the edition that planned this record last; 0 in records of release 1, which had no editions."""
     judged_by: JudgedBy | None = None
-    """What `status` judges by; None until an edition planned this record."""
+    """The measure by which `status` judges the target; None until an edition planned this record."""
     run_times: tuple[timedelta, ...] = ()
     """How long the last successful runs of ours took, the newest last; five at most."""
     outbox: Outbox = Outbox()
@@ -282,7 +282,7 @@ class State(Value, frozen=True):
     place: Place | None = None
     """Its number in the queue of its identity (design, section 4.1), while it waits to start or to poll a run."""
     today: Day | None = None
-    """How often it was started on the last day of UTC that had a start, for `max_starts_per_day`."""
+    """How often the target was started on the last day of UTC that had a start, for `max_starts_per_day`."""
 
     @property
     def situation(self) -> Situation:
@@ -322,7 +322,7 @@ class Addressee(Value, frozen=True):
     alone_until: datetime | None = None
     """Until when nothing is sent there."""
     why: str = ""
-    """What went wrong the last time, in words without a secret; empty while nothing does."""
+    """The last trouble, in words without a secret; empty while there is none."""
 
 
 class Deployment(Value, frozen=True):
@@ -395,7 +395,7 @@ class Ended(Value, frozen=True):
     error: str = ""
     """Why the run failed, in the platform's words; empty where it did not."""
     dpu_seconds: float | None = None
-    """What Glue charges the run by; None where the platform tells no cost."""
+    """The seconds of DPUs that Glue charges the run by; None where the platform tells no cost."""
     jobs: tuple[str, ...] = ()
     """Ids of Fabric's jobs whose signals the run was to cover."""
     oldest: datetime | None = None

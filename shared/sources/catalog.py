@@ -41,13 +41,16 @@ SETTLED_AFTER = timedelta(seconds=5)
 cut to the second, so a commit right after the look may have the same one."""
 
 GONE = "gone, or not allowed to be seen"
-"""What a list that leaves a table out says of it."""
+"""The problem of a table that a list leaves out: catalogs tell what is gone and what is forbidden alike."""
 
 Answer = Mapping[str, Any]
 
 
 class _Listed(Value, frozen=True):
-    """One table as a list shows it. `location` is None where only GetTableMetadataLocation tells it."""
+    """A table as a list shows it. `location` is None where only GetTableMetadataLocation tells it.
+
+    `stamp` is when the platform says that the table changed; `settled`, that no later commit can have the same stamp.
+    """
 
     location: str | None
     stamp: datetime | None
@@ -58,7 +61,7 @@ class _Listed(Value, frozen=True):
 
 
 class _Load(Value, frozen=True):
-    """What loading a table takes: how it is addressed, and what the list and the memory say of it.
+    """The facts that loading a table takes: its address, and what the list and the memory say of it.
 
     `dated`: the location came with the list, so the list's stamp is that of the location's commit.
     """
@@ -104,7 +107,10 @@ def _chunks(names: list[str]) -> list[list[str]]:
 
 
 def _expression(names: list[str]) -> str:
-    """A pattern that finds the names; it is not anchored, for whether Glue wants that is not documented."""
+    """A pattern that finds the names. It has no anchors, because no document says whether Glue takes them.
+
+    Without them `orders` finds `orders_by_region` as well, which costs a few lines of an answer and is left aside.
+    """
     return "|".join(re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", name) for name in names)
 
 
@@ -136,7 +142,10 @@ def _table(table: Answer, answer: Reply[Answer]) -> _Listed:
 
 
 def _view(definition: Answer, answer: Reply[Answer]) -> ViewSeen | None:
-    """`{SubObjects: [ARN, ...], SubObjectVersionIds: [63-bit, ...], ViewVersionId: 63-bit}`; absent of a table."""
+    """`{SubObjects: [ARN, ...], SubObjectVersionIds: [63-bit, ...], ViewVersionId: 63-bit}`; absent of a table.
+
+    The ids are the snapshots that the last refresh read of the sources: by them a view is proven fresh (`proof`).
+    """
     if not definition:
         return None
     sources, unreadable = named_by_view(text for text in definition.get("SubObjects") or () if isinstance(text, str))
@@ -271,7 +280,7 @@ def _observe(known: Known, found: Mapping[str, _Listed], to_load: ToLoad, catalo
 
 
 def _told_of(failure: Failure) -> Observation:
-    """A source without an answer. To be throttled is no problem of the source's."""
+    """A source without an answer. Throttling is no problem of the source: the group as a whole is asked later."""
     return Observation(problem="" if failure.kind is FailureKind.THROTTLED else str(failure))
 
 
@@ -289,11 +298,15 @@ def _observe_one(
 
 
 def _unchanged(known: IcebergVersion, listed: _Listed) -> Observation:
+    """The same metadata file as last time is the same table: no call is needed, and there are no news."""
     return Observation(known, listed.when, listed.moment)
 
 
 def _loaded(load: _Load, answer: Reply[bytes]) -> Observation:
-    """What `loadTable` shows. Where it names another location than was known before, it shows a later commit."""
+    """An observation made of `loadTable`. Where that names another location than the list did, a commit came between.
+
+    Then the stamp of the list belongs to the commit before, so the news is dated by the answer's own moment.
+    """
     metadata = read_table(answer.body)
     if isinstance(metadata, str):
         return Observation(problem=plain(metadata))
@@ -306,5 +319,6 @@ def _loaded(load: _Load, answer: Reply[bytes]) -> Observation:
 
 
 def _part(answer: Answer, name: str) -> Answer:
+    """An object inside an answer; an empty one where the platform leaves the field out, or has another type there."""
     value = answer.get(name)
     return value if isinstance(value, Mapping) else {}

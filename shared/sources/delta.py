@@ -35,13 +35,18 @@ LIST_PAGES = 20
 """Pages of 5,000 names of the log at most."""
 
 OK, PARTIAL, NOT_MODIFIED, NOT_FOUND, UNSATISFIABLE = 200, 206, 304, 404, 416
+"""Statuses of HTTP by their names in RFC 9110. 416 answers a range of an empty file."""
 GONE = "gone, or not allowed to be seen"
+"""The problem of a table without a log: OneLake answers 404 to whoever may not read, as it does where nothing is."""
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 
 
 class Commit(Value, frozen=True):
-    """What counts of one file of the log: did it change data, and which shape did it give the table, if any."""
+    """The two facts that count of a file of the log: did it change data, and which shape did it give the table, if any.
+
+    OPTIMIZE writes commits whose files say `dataChange: false`: a refresh after those would read nothing new.
+    """
 
     data: bool
     shape: str = ""
@@ -107,7 +112,10 @@ def list_path(table: DeltaTable, continuation: str) -> str:
 
 
 def read_commit(body: bytes, *, whole: bool) -> Commit | None:
-    """What a commit is, from its beginning; None where only more of it can tell."""
+    """A commit, as far as its beginning tells; None where only more of the file can.
+
+    The first file that changes data decides, so of a commit with thousands of files a few lines are enough.
+    """
     *lines, rest = body.split(b"\n")
     shape = ""
     for line in (*lines, rest) if whole else lines:
@@ -180,7 +188,10 @@ def look_at_table(table: DeltaTable, known: Known, files: LogFiles) -> Seen | Fa
 
 
 def _observed(trail: _Trail) -> Observation:
-    """What the trail says of the source. A trail that did not reach the end gives no `when`: it is no look."""
+    """The observation that a trail makes. A trail that did not reach the end has no `when`: it is no look.
+
+    Its version is remembered all the same, so that the next look goes on where this one ended.
+    """
     news = trail.news
     return Observation(
         version=trail.version,
@@ -207,6 +218,7 @@ def _begin(table: DeltaTable, files: LogFiles) -> _Trail | Failure | None:
 
 
 def _checkpoint_version(reply: Reply[bytes]) -> int:
+    """The version of the last checkpoint, whose commit is there; 0, the first one, where the file cannot be read."""
     try:
         return max(0, _checkpoint.decode(reply.body).version)
     except msgspec.MsgspecError:
@@ -288,7 +300,10 @@ def _step(trail: _Trail, commit: Commit, reply: Reply[bytes]) -> _Trail:
 
 
 def _read_on(table: DeltaTable, name: str, reply: Reply[bytes], files: LogFiles) -> Commit | Failure:
-    """What a commit is; read on where its beginning does not tell, as far as it is bearable."""
+    """Read a commit to its end where its beginning does not tell what it is, up to `COMMIT_LIMIT`.
+
+    Beyond the limit the commit counts as a change of data: a signal too many costs one refresh.
+    """
     if reply.status not in {OK, PARTIAL}:
         return Commit(data=True)  # 416: the file is there and empty, which no commit is
     body, size = reply.body, _size(reply)

@@ -48,7 +48,7 @@ class GlueDatabase(Value, frozen=True, tag="glue-database", tag_field="kind"):
 
 
 class TableBucket(Value, frozen=True, tag="s3-table-bucket", tag_field="kind"):
-    """One namespace of an S3 table bucket."""
+    """A namespace of an S3 table bucket."""
 
     account: str
     bucket: str
@@ -70,7 +70,7 @@ class TableBucket(Value, frozen=True, tag="s3-table-bucket", tag_field="kind"):
 
 
 class DeltaTable(Value, frozen=True, tag="delta-table", tag_field="kind"):
-    """One Delta table of a Fabric item; `path` is `Tables/<table>` or `Tables/<schema>/<table>`."""
+    """A Delta table of a Fabric item; `path` is `Tables/<table>` or `Tables/<schema>/<table>`."""
 
     workspace: str
     item: str
@@ -90,14 +90,14 @@ Group = GlueDatabase | TableBucket | DeltaTable
 
 
 class SourceTable(Value, frozen=True):
-    """One source: a table by its name within its group; a Delta table is its whole group, and has no name in it."""
+    """A source: a table by its name within its group; a Delta table is its whole group, and has no name in it."""
 
     group: Group
     name: str = ""
 
     @property
     def title(self) -> str:
-        """What people are shown: `sales.orders`, or the path of a Delta table."""
+        """The name that people are shown: `sales.orders`, or the path of a Delta table."""
         if isinstance(self.group, DeltaTable):
             return self.group.path
         space = self.group.database if isinstance(self.group, GlueDatabase) else self.group.namespace

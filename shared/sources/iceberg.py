@@ -30,7 +30,7 @@ class _Summary(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct, rename="kebab"):
-    """One entry of `snapshots`."""
+    """An entry of `snapshots` in the metadata."""
 
     snapshot_id: int
     parent_snapshot_id: int | None = None
@@ -65,7 +65,7 @@ class _Answer(msgspec.Struct, rename="kebab"):
 
 
 class Metadata(Value, frozen=True):
-    """What counts of an Iceberg table's metadata: its id, current snapshot, snapshots by id, and log."""
+    """The part of an Iceberg table's metadata that counts: its id, current snapshot, snapshots by id, and log."""
 
     location: str
     uuid: str
@@ -160,7 +160,7 @@ def _logged_since(metadata: Metadata, known: IcebergVersion) -> Iterable[int]:
 
 
 def to_version(metadata: Metadata, known: IcebergVersion | None) -> IcebergVersion:
-    """What to remember. Ids that hold the same data stay known, the oldest above all: a view may have read it."""
+    """The version to remember. Ids of the same data stay known, the oldest above all: a view may have read it."""
     ids = metadata.same_data(metadata.current) if metadata.current is not None else ()
     same = known is not None and known.uuid == metadata.uuid and not set(ids).isdisjoint(known.ids)
     if same and known:

@@ -59,7 +59,10 @@ def one_by_one(call: Callable[[str], None], keys: Sequence[str]) -> None:
 
 
 class Looked(Value, frozen=True):
-    """One look at a group: the record as it was read and as it will be saved, and what was seen."""
+    """A look at a group: the record as it was read and as it will be saved, and what was seen.
+
+    The document is the condition of the save: a record that somebody changed meanwhile stays as that one left it.
+    """
 
     group: Group
     document: Document
@@ -118,7 +121,11 @@ class Looking:
         return _decode_all(record.views[view.name].sources) if view.name in record.views else ()
 
     def _change(self, group: Group, change: Callable[[GroupRecord], GroupRecord], edition: int = 0) -> None:
-        """Change a group's record, which is due at once if that changes more than the number of the edition."""
+        """Change a group's record, which is due at once if that changes more than the number of the edition.
+
+        Readers and views are changed by many workers, each its own. So a conflict is read and tried again, and only
+        after `TRIES` of them the change waits for the next tick's enrolment, which asks for the same.
+        """
         for _ in range(TRIES):
             document = self._store.load(group.key)
             record = read_group(document.body)
@@ -220,7 +227,7 @@ class Looking:
         return shortest(target.policy.look for target in (*targets, *views))
 
     def _known(self, group: Group, record: GroupRecord) -> Known:
-        """What to look at: sources that somebody here reads, and views that somebody here refreshes."""
+        """The sources that a target here reads, and the views that one here refreshes; others are not asked for."""
         known = known_of(record)
         read = {
             name: memory
@@ -230,7 +237,12 @@ class Looking:
         return Known(read, frozenset(name for name in known.views if SourceTable(group, name) in self._views))
 
     def _tell(self, looked: Looked) -> GroupRecord:
-        """Signals, then proofs; the record to be saved after them."""
+        """Signal the readers of what is new, then judge the views; the record to be saved after both.
+
+        In this order a crash repeats what was told, and a proof is judged against a memory that has the news in it:
+
+            signal daily_revenue: new data in sales.orders ── the view read an older snapshot ──> disproved, if at all
+        """
         for news in news_of(looked.group, looked.record, looked.seen):
             for reader in news.readers:
                 target = self._targets.get(reader)
@@ -292,7 +304,10 @@ class Looking:
     def _memories(
         self, views: Iterable[ViewSeen], group: Group, record: GroupRecord
     ) -> dict[SourceTable, SourceMemory]:
-        """What is remembered of all sources of these views; of this group by the record in hand."""
+        """The memories of all sources of these views; those of this group are taken from the record in hand.
+
+        A source without a memory is left out, and a view that names one can be neither proven nor disproved.
+        """
         sources = tuple(dict.fromkeys(source for view in views for source in view.sources))
         found = {group: record} | read_groups(self._store, {source.group for source in sources} - {group})
         return {
@@ -342,7 +357,7 @@ class Looking:
         return given if isinstance(given, Proven) else None
 
     def _look_anew(self, sources: Sequence[SourceTable], ends_at: float) -> dict[SourceTable, SourceMemory] | None:
-        """What a new look shows of these sources; None where one gives no answer, or not in time."""
+        """The memories that a new look gives of these sources; None where a source gives no answer, or not in time."""
         found: dict[SourceTable, SourceMemory] = {}
         for group in dict.fromkeys(source.group for source in sources):
             record = read_group(self._store.load(group.key).body)
@@ -386,7 +401,10 @@ class Looking:
         }
 
     def _say(self, group: str, outcome: str, target: str = "", why: str = "") -> None:
-        """Tell what a look led to."""
+        """Tell what a look led to: `answered`, `failed` or `throttled`; before a start, `spared` or `not spared`.
+
+        Metrics have these words as a dimension, so they stay from release to release.
+        """
         fields = {"group": group, "outcome": outcome} | ({"why": why} if why else {})
         self._emit(LogEvent("looked", target, self._clock.now(), fields))
 
@@ -415,7 +433,7 @@ def _reads(target: Target, source: SourceTable) -> bool:
 
 
 def _decided(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> Input | None:
-    """What a view's ids say, as an input of the machine."""
+    """The input of the machine that follows from a view's ids; None where they prove nothing, either way."""
     match judge(view, memories):
         case Proof(at, version):
             return Proven(at, version, view.moment)

@@ -1,4 +1,4 @@
-"""What is remembered of each source: the record of a group, in the same store and the same due index as the targets'.
+"""The memory of each source: the record of a group, in the same store and the same due index as the targets'.
 
     {"format": 2, "record": {"sources": {"orders": {...}}, "views": {"daily": {...}}, ...}}
 
@@ -23,7 +23,7 @@ IDS_KEPT = 20
 
 
 class IcebergVersion(Value, frozen=True, tag="iceberg", tag_field="format"):
-    """What is known of an Iceberg table's version."""
+    """The version of an Iceberg table, as far as looks have shown it."""
 
     location: str
     """Where the table's metadata file lies."""
@@ -40,7 +40,7 @@ class IcebergVersion(Value, frozen=True, tag="iceberg", tag_field="format"):
 
 
 class DeltaVersion(Value, frozen=True, tag="delta", tag_field="format"):
-    """What is known of a Delta table's version."""
+    """The version of a Delta table, as far as looks have shown it."""
 
     file: int
     """The number of the newest log file seen."""
@@ -56,7 +56,7 @@ Version = IcebergVersion | DeltaVersion
 
 
 class SourceMemory(Value, frozen=True):
-    """What is remembered of one source."""
+    """The memory of one source."""
 
     readers: tuple[str, ...] = ()
     """Keys of the targets that read the source."""
@@ -73,7 +73,7 @@ class SourceMemory(Value, frozen=True):
 
 
 class ViewMemory(Value, frozen=True):
-    """What a view named as its sources when it was last seen: sources as keys of groups with names, and the rest."""
+    """The sources that a view named when it was last seen: those that can be looked at, and the rest."""
 
     sources: tuple[str, ...] = ()
     """Sources that can be looked at, as keys of groups with names."""
@@ -84,7 +84,7 @@ class ViewMemory(Value, frozen=True):
 
 
 class GroupRecord(Value, frozen=True):
-    """What is remembered of a group's sources and views, and of the looks at it."""
+    """The memory of a group: its sources, its views, and the looks at it."""
 
     sources: dict[str, SourceMemory] = msgspec.field(default_factory=dict)
     """The group's sources by name."""

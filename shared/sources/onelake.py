@@ -45,7 +45,7 @@ def token_refused(status: int) -> bool:
 
 
 def failure(reply: Reply[bytes]) -> Failure | None:
-    """What went wrong, if anything: `{"error": {"code", "message"}}`, whatever of it is there."""
+    """The failure that an answer is, if any: `{"error": {"code", "message"}}`, as far as the answer has that."""
     if reply.status in ANSWERS:
         return None
     detail = _detail(reply.body)
@@ -57,7 +57,7 @@ def failure(reply: Reply[bytes]) -> Failure | None:
 
 
 _ADVICE = {403: ". The identity needs Contributor in the workspace, or ReadAll or a OneLake data role on the table"}
-"""What a person can do: no role of Azure opens OneLake."""
+"""Advice to a person, by the status of the answer: no role of Azure opens OneLake."""
 
 
 def _detail(body: bytes) -> _Detail:

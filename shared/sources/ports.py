@@ -1,4 +1,4 @@
-"""What looking needs of the world: the port `Sources`, what it gives, and the single calls that its adapters make."""
+"""The needs of looking: the port `Sources`, what it gives, and the single calls that its adapters make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEVER = float("inf")
 
 
 class Observation(Value, frozen=True):
-    """What a look says of one source.
+    """The words of a look about one source.
 
     `version` and `when` are None where there is no answer; `problem` says why. `news_at`: the time of the signal, if
     the data changed. `moment`: of the answer. `complete` is false for a trace that was cut off.
@@ -32,7 +32,7 @@ class Observation(Value, frozen=True):
 
 
 class ViewSeen(Value, frozen=True):
-    """What a view says of itself.
+    """A view, by its own metadata.
 
     `sources` are the tables that it names, `unreadable` the names that are no tables, `ids` the Iceberg snapshots that
     its last refresh read (a set: their order is not documented), `version` its own snapshot.
@@ -47,7 +47,7 @@ class ViewSeen(Value, frozen=True):
 
 
 class Seen(Value, frozen=True):
-    """What a look at a group shows, by name; `throttled`: the platform asked for fewer calls."""
+    """The answer to a look at a group, by name; `throttled`: the platform asked for fewer calls."""
 
     sources: Mapping[str, Observation]
     views: Mapping[str, ViewSeen] = {}
@@ -60,7 +60,7 @@ class Seen(Value, frozen=True):
 
 
 class Known(Value, frozen=True):
-    """What to look at in a group: sources with what is remembered of them, and views, by name."""
+    """The part of a group that is looked at: sources with what is remembered of them, and views, by name."""
 
     sources: Mapping[str, SourceMemory]
     views: frozenset[str] = frozenset()
@@ -99,4 +99,4 @@ class LogFiles(Protocol):
         """Bytes `first` to `last` of a file of the log; with `etag` only if the file has another by now."""
 
     def list_files(self, table: DeltaTable, continuation: str) -> Reply[bytes] | Failure:
-        """One page of the names in the log."""
+        """A page of the names in the log."""

@@ -1,4 +1,4 @@
-"""What a view's own metadata says of its freshness: proven, ahead, or nothing (design, section 9, rule 6).
+"""The freshness of a view by its own metadata: proven, ahead, or nothing (design, section 9, rule 6).
 
 sources read . . . . . . . . . view read
 T (the earliest `when`)        SubObjectVersionIds
@@ -16,7 +16,7 @@ from shared.sources.ports import ViewSeen
 from shared.values import Value
 
 NO_SNAPSHOT = -1
-"""What stands among a view's ids for a source without a snapshot (the model allows it; inferred)."""
+"""The number among a view's ids that stands for a source without a snapshot (Glue's model allows -1; inferred)."""
 
 
 class Proof(Value, frozen=True):

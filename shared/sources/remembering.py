@@ -1,4 +1,8 @@
-"""What an answer means against the memory of a group: what is news to whom, and what to remember (rules 2 to 5)."""
+"""An answer, held against the memory of a group: which versions are news to whom, and what to remember (rules 2 to 5).
+
+Pure functions, each from a record to a record. Whoever calls them tells the news first and saves afterwards, so that a
+crash between the two tells the same news again instead of never.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,10 @@ class News(Value, frozen=True):
 
 
 def known_of(record: GroupRecord) -> Known:
-    """What to look at in a group: sources that somebody reads, and its views."""
+    """The sources of a group that somebody reads, and its views: a look asks for exactly these.
+
+    A source without readers keeps its memory until the record is next enrolled, in case a reader comes back.
+    """
     read = {name: memory for name, memory in record.sources.items() if memory.readers}
     return Known(read, frozenset(record.views))
 
@@ -74,7 +81,7 @@ def _remember_source(memory: SourceMemory, observed: Observation) -> SourceMemor
 
 
 def remember_view(view: ViewSeen) -> ViewMemory:
-    """What a view named as its sources."""
+    """The memory of a view, made of its answer: the sources that it names, sorted, so that equal ones compare equal."""
     return ViewMemory(tuple(sorted(encode(source) for source in view.sources)), view.unreadable, view.when)
 
 
@@ -97,5 +104,6 @@ def enrol(record: GroupRecord, target: str, sources: Mapping[str, object], views
 
 
 def _with_reader(memory: SourceMemory, target: str, *, reads: bool) -> SourceMemory:
+    """The memory with a target among its readers, or without it; its version stays, so nothing becomes news by that."""
     readers = {*memory.readers, target} if reads else {*memory.readers} - {target}
     return replace(memory, readers=tuple(sorted(readers)))

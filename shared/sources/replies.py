@@ -1,4 +1,4 @@
-"""One answer of a platform with the clocks around it: what looking needs to say when a version was there.
+"""An answer of a platform with the clocks around it: looking needs them to say when a version was there.
 
     our clock        :  asked_at . . . . . . . . . . answered_at
     monotonic        :     |--------- took ---------|
@@ -24,7 +24,7 @@ Body = TypeVar("Body")
 
 
 class Reply(Value, Generic[Body], frozen=True):
-    """One answer: its body, its HTTP status and headers, and the clocks around the request."""
+    """An answer: its body, its HTTP status and headers, and the clocks around the request."""
 
     body: Body
     asked_at: datetime

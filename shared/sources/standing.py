@@ -1,4 +1,11 @@
-"""How the sources of targets stand, for `status`: which version each has, since when, and which gives no answer."""
+"""How the sources of targets stand, for `status`: which version each has, since when, and which gives no answer.
+
+Nothing is looked at here: what the looks remembered is read and judged by the clock. Three kinds of lines come out:
+
+    silent    three intervals without an answer, so nobody knows whether the target is fresh (`unknown`)
+    cannot    the last look could not tell, or no look can see this source: that is shown, and no verdict by itself
+    neither   the version, and since when the source has it
+"""
 
 from __future__ import annotations
 
@@ -21,7 +28,9 @@ def source_statuses(
 ) -> Mapping[str, tuple[SourceStatus, ...]]:
     """The sources of each target that is looked at, by the target's key; two reads of many records.
 
-    `at_hand` has records that are newer than the store's.
+    The first read is of the groups of views, whose records say which tables a view names; the second is of the groups
+    of those tables, as far as they are others. So a thousand targets take as many round trips as one. `at_hand` has
+    records that are newer than the store's.
     """
     looked_at = [target for target in targets if target.policy.look]
     views = {target.key: view for target in looked_at if (view := view_of(target))}
@@ -42,6 +51,7 @@ def source_statuses(
 
 
 def _named_by(view: SourceTable | None, records: Mapping[Group, GroupRecord]) -> tuple[SourceTable, ...]:
+    """The tables that a view named when it was last seen, without kinds that only a later release knows."""
     memory = records[view.group].views.get(view.name) if view else None
     return tuple(source for text in (memory.sources if memory else ()) if (source := decode(text)))
 
@@ -62,7 +72,7 @@ def _view_status(
 def _status(source: SourceTable, memory: SourceMemory | None, look: timedelta | None, now: datetime) -> SourceStatus:
     if memory is None or look is None:
         return SourceStatus(source.title, silent=_why("", None))
-    silent = is_silent(memory.when, look, now)
+    silent = is_silent(memory.when, look, now)  # one failed look is no news: networks and quotas recover within a few
     return SourceStatus(
         title=source.title,
         version=version_of(memory),

@@ -120,7 +120,7 @@ def refused(status: HTTPStatus, code: str, message: str, *parameters: str, detai
 
 
 def later(status: HTTPStatus, code: str, message: str) -> Answer:
-    """One that may be made again."""
+    """A refusal of a call that may be made again."""
     problem = Problem(code, message, Source.SYSTEM, False)  # noqa: FBT003 - isPermanent
     return Answer(status, problem, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 

@@ -106,10 +106,12 @@ _TOLD = (
         ("CancelledOnPlatform", "Somebody cancelled the refresh on the platform."),
     ),
 )
-"""Ends of runs that are ends of their jobs. A success counts even if a cancel was asked for: it came too late."""
+"""Ends of runs that are ends of their jobs, with the error that Fabric shows. A success counts even if a cancel was
+asked for: it came too late. A failure is missing here: a job fails only after `RUNS_TRIED` of them (`_given_up`)."""
 
 
 def _first_claim(instance: str, state: State, mine: Sequence[Ended]) -> datetime | None:
+    """When a run was first claimed that was to cover the job: from then on Fabric is told `InProgress`."""
     claims = [line.claimed_at for line in mine]
     run = state.run
     if run and instance in (*run.withdrawn, *(run.covering.jobs if run.covering else ())):
@@ -118,11 +120,13 @@ def _first_claim(instance: str, state: State, mine: Sequence[Ended]) -> datetime
 
 
 def _cancelled(mine: Sequence[Ended], asked_at: datetime) -> Final:
+    """The end of a job whose signal was taken back: when its run ended, or, if none had begun, when the cancel came."""
     ends = [line.ended_at for line in mine if line.outcome is Outcome.CANCELLED]
     return Final(JobStatus.CANCELLED, max(ends, default=asked_at), ("Cancelled", "The job was cancelled."))
 
 
 def _failures(mine: Sequence[Ended]) -> list[Ended]:
+    """Runs for the job that failed. Those that were cancelled or lost count for nothing: they are tried again."""
     return [line for line in mine if line.outcome is Outcome.FAILED]
 
 

@@ -142,6 +142,9 @@ PRONOUN = re.compile(
 )
 """How a first sentence must not begin: with a word that stands for a noun of some other sentence."""
 
+PRONOUN_TOO_SOON = re.compile(r"(?:[\w'`.]+,? ){1,2}(?:it|they|them|he|him|she)\b", re.IGNORECASE)
+"""The same a word or two later, before a noun can have come: "When it ends.", "Keep them." """
+
 
 class Docstring(NamedTuple):
     """Where it stands, and what it says."""
@@ -158,7 +161,7 @@ class Docstring(NamedTuple):
     @property
     def stands_alone(self) -> bool:
         """Whether its first sentence can be read without another, as far as a machine can tell."""
-        return bool(self.first) and not PRONOUN.match(self.first)
+        return bool(self.first) and not PRONOUN.match(self.first) and not PRONOUN_TOO_SOON.match(self.first)
 
 
 def docstrings(source: Source) -> Iterator[Docstring]:

@@ -11,7 +11,8 @@ Five things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back
 - Events, messages and the catalog go by the clock that is given, and so does the Date of every answer. Hooks:
   `unix_time`, `unix_time_millis` and `utcnow` where moto reads the time.
 
-Everything is in memory and in daemon threads, which leaving it ends: an interrupted demo leaves nothing behind.
+Everything is in memory and in daemon threads, which leaving it ends: an interrupted demo leaves nothing behind. A newer
+moto may need fewer of these, or other ones: the emulators' tests hold each against what AWS publishes.
 """
 
 from __future__ import annotations

@@ -46,11 +46,13 @@ from local.emulators.http_server import Answer, Clock, LoopbackServer, Request, 
 __all__ = ["App", "Entra", "Federation", "Identity", "TokenRequest"]
 
 TRUE_HOST: Final = "login.microsoftonline.com"
-"""Where the true Entra is; instance discovery knows it as its own."""
+"""Where the true Entra is; instance discovery knows it as its own. No call goes there: a test fails on any that leaves
+this machine."""
 
 
 IDENTITY_API_VERSION: Final = "2019-08-01"
-"""https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference."""
+"""The version that callers must name:
+https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class Identity:
     resource_id: str = ""
     """Its id as an Azure resource."""
     system_assigned: bool = False
-    """Whether it is the app's own, which is meant where a request names none."""
+    """Whether the identity is the app's own, which is meant where a request names none."""
 
     @property
     def caller(self) -> Caller:

@@ -84,7 +84,7 @@ class Refresh:
     wish: Wish
     """The request that was agreed to."""
     issued_at: datetime
-    """When it was issued; unused, it ends some time after."""
+    """When the token was issued; unused, it ends some time after."""
 
 
 @dataclass(slots=True)
@@ -94,11 +94,11 @@ class Code:
     wish: Wish
     """The request that the code was given for."""
     ends_at: datetime
-    """When it is good no more."""
+    """When the code is good no more."""
     does: Does = "signs in"
     """The deed of its user."""
     spent: bool = field(default=False)
-    """Whether it was used: each is good once."""
+    """Whether the code was used: each is good once."""
 
 
 class Users:

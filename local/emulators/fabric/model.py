@@ -52,9 +52,9 @@ class JobType:
     name: str
     """The name by which it is started."""
     run_time: timedelta = timedelta(seconds=3)
-    """How long it runs."""
+    """How long the run goes on."""
     queue_time: timedelta = timedelta(milliseconds=200)
-    """How long it waits before it runs."""
+    """How long the run waits before it begins."""
     takes_parameters: bool = False
     """Whether a start may carry parameters."""
     told_as: str = ""
@@ -157,15 +157,15 @@ class Instance:
     created_at: datetime
     """When the start was accepted."""
     begins_at: datetime
-    """When it begins to run, and reads its sources."""
+    """When the run begins, and reads its sources."""
     ends_at: datetime | None
-    """When it ends; None for never."""
+    """When the run ends; None for never."""
     ends_as: Ending = "Completed"
-    """How it ends."""
+    """How the run ends."""
     skipped: bool = False
-    """Whether it never runs, because another one did."""
+    """Whether the run never begins, because another one went on."""
     error: str = ""
-    """Why it failed."""
+    """Why the run failed."""
     told_apart: timedelta = timedelta(0)
     """The time that a scripted clock adds to all its times."""
     told_status: str = ""
@@ -192,7 +192,7 @@ class Instance:
         return max(self.ends_at, self.starts_at(now)) if self.inexact.start_late else self.ends_at
 
     def over(self, now: datetime) -> bool:
-        """Whether it has ended."""
+        """Whether the run has ended."""
         return self.ends_at is not None and self.ends_at <= now
 
     def told_over(self, now: datetime) -> bool:
@@ -200,7 +200,7 @@ class Instance:
         return self.told_end(now) is not None
 
     def status(self, now: datetime) -> Status:
-        """Where it stands, as callers are told: InProgress for a while after its end, where times are inexact."""
+        """The status of the run, as callers are told: InProgress for a while after its end, where times are inexact."""
         if self.told_over(now):
             return self.ends_as
         return "NotStarted" if now < self.begins_at else "InProgress"

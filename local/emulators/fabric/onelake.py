@@ -38,7 +38,7 @@ class File:
 
     @property
     def etag(self) -> str:
-        """Another one for each time of writing."""
+        """A tag that is another one after each writing."""
         return f'"0x8D{int(self.at.timestamp() * 1_000_000):X}"'
 
 
@@ -65,7 +65,7 @@ class OneLake:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address at which the emulator answers."""
         return self.server.url
 
     def __enter__(self) -> Self:

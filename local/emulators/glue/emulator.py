@@ -156,7 +156,7 @@ class GlueEmulator:
         return lambda catalog: _backend(account, region, catalog)
 
     def told_of_view(self, table: Mapping[str, Any]) -> dict[str, Any]:
-        """What the catalog says of a view's last refresh: the snapshots that it read, and the view's own."""
+        """The words of the catalog about a view's last refresh: the snapshots that it read, and the view's own."""
         place = (table["CatalogId"], table["DatabaseName"], table["Name"])
         with self._lock:
             now = self._clock()

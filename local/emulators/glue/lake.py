@@ -1,4 +1,4 @@
-"""What looking asks of AWS, on loopback: Iceberg tables in moto's Glue and S3, and the calls that moto has none of.
+"""The calls that looking makes of AWS, on loopback: Iceberg tables in moto's Glue and S3, and calls that moto lacks.
 
     GetTables            moto's, with pages, whole-second times, and what each view's last refresh read
     loadTable            GET /iceberg/v1/catalogs/<catalog>/namespaces/<database>/tables/<table>, and /iceberg/v1/config
@@ -34,7 +34,9 @@ PAGE: Final = 100
 """Tables a page at most (MaxResults of GetTables)."""
 
 THROTTLED: Final = "ThrottlingException"
+"""The code by which each of these calls asks for fewer calls."""
 
+# Paths as the SDK and our own signed requests send them: names and ARNs are percent-encoded, so none holds a slash.
 _LOAD = re.compile(r"/iceberg/v1/catalogs/(?P<catalog>[^/]+)/namespaces/(?P<database>[^/]+)/tables/(?P<table>[^/]+)")
 _CONFIG = re.compile(r"/iceberg/v1/config")
 _LIST = re.compile(r"/tables/(?P<bucket>arn[^/]+/[^/]+)")
@@ -42,7 +44,7 @@ _LOCATION = re.compile(r"/tables/(?P<bucket>arn[^/]+/[^/]+)/(?P<namespace>[^/]+)
 
 
 class RefusedError(Exception):
-    """A refusal as the REST catalog and S3 Tables word it."""
+    """A refusal as the REST catalog and S3 Tables word it: a status, a code, and a message for people."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
         self.status, self.code, self.message = status, code, message
@@ -66,14 +68,14 @@ _EMPTY: Final = {
     "snapshots": [],
     "snapshot-log": [],
 }
-"""What the specification demands of a table without a snapshot."""
+"""The metadata that the specification demands of a table without a snapshot (https://iceberg.apache.org/spec/)."""
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------
 
 
 def read_metadata(account: str, location: str) -> dict[str, Any] | None:
-    """The metadata that lies there; None where nothing does."""
+    """The metadata that lies there; None where nothing does: a catalog may name a file that somebody removed."""
     bucket, _, key = location.removeprefix("s3://").partition("/")
     try:
         stored = s3_backends[account]["aws"].get_object(bucket, key)
@@ -84,14 +86,17 @@ def read_metadata(account: str, location: str) -> dict[str, Any] | None:
 
 
 def current_snapshot(account: str, table: Mapping[str, Any]) -> int | None:
-    """The snapshot that a refresh would read of a table now."""
+    """The snapshot that a refresh would read of a table now; None for a table without data, or without metadata."""
     location = table.get("Parameters", {}).get("metadata_location", "")
     metadata = read_metadata(account, location) if location else None
     return metadata.get("current-snapshot-id") if metadata else None
 
 
 def next_metadata(before: Mapping[str, Any] | None, operation: str, number: int, now: datetime) -> dict[str, Any]:
-    """Metadata after one more commit: a snapshot of this operation, or `rollback` to the one before."""
+    """Metadata after one more commit: a snapshot of this operation, or `rollback` to the one before.
+
+    A rollback makes no snapshot. It only adds a line to `snapshot-log`, which is how a look can tell it from nothing.
+    """
     found = dict(before or _EMPTY | {"table-uuid": str(uuid.uuid4())})
     stamp = int(now.timestamp() * 1000)
     snapshots, current = found["snapshots"], found.get("current-snapshot-id")
@@ -116,7 +121,11 @@ def next_metadata(before: Mapping[str, Any] | None, operation: str, number: int,
 
 
 def subobjects_read(account: str, backend: Backend, view: Mapping[str, Any]) -> tuple[int, ...]:
-    """The snapshots that a refresh of a view reads now, -1 for a source without one [assumed]."""
+    """The snapshots that a refresh of a view reads now, -1 for a source without one [assumed].
+
+    They become the view's `SubObjectVersionIds`, by which the product proves a view fresh; so they are read at the
+    moment at which a run begins to read, and from the metadata itself.
+    """
     found = []
     for arn in view.get("ViewDefinition", {}).get("SubObjects", ()):
         parts = arn.partition(":table/")[2].split("/")
@@ -134,7 +143,7 @@ def subobjects_read(account: str, backend: Backend, view: Mapping[str, Any]) -> 
 
 
 def page_of_tables(tables: list[dict[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """One page of GetTables, with times cut to the second as Glue's are; moto gives all, with milliseconds."""
+    """A page of GetTables, with times cut to the second as Glue's are; moto gives all, with milliseconds."""
     size = min(parameters.get("MaxResults") or PAGE, PAGE)
     start = int(parameters.get("NextToken") or 0)
     page = [table | _whole_seconds(table) for table in tables[start : start + size]]

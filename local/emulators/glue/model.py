@@ -116,17 +116,17 @@ class Run:
     created_at: datetime
     """When the start was accepted; it reads its sources then."""
     starts_at: datetime
-    """When it leaves STARTING."""
+    """When the run leaves STARTING."""
     ends_at: datetime | None
-    """When it ends; None for never."""
+    """When the run ends; None for never."""
     ends_as: Literal["SUCCEEDED", "FAILED", "STOPPED"] = "SUCCEEDED"
-    """How it ends."""
+    """How the run ends."""
     processed_bytes: int = 0
     """The bytes that the run says to have processed."""
     error: str | None = None
-    """Why it failed."""
+    """Why the run failed."""
     stop_asked: bool = False
-    """Whether it is being stopped."""
+    """Whether the run is being stopped."""
     told_apart: timedelta = timedelta(0)
     """The time that a scripted clock adds to all its times."""
 
@@ -136,15 +136,15 @@ class Run:
         return resource_name(self.catalog, self.database, self.table)
 
     def over(self, now: datetime) -> bool:
-        """Whether it has ended."""
+        """Whether the run has ended."""
         return self.ends_at is not None and self.ends_at <= now
 
     def began(self, now: datetime) -> bool:
-        """Whether it has left STARTING for RUNNING; a run that is stopped at once never does."""
+        """Whether the run has left STARTING for RUNNING; a run that is stopped at once never does."""
         return self.starts_at <= now and (self.ends_at is None or self.starts_at <= self.ends_at)
 
     def status(self, now: datetime) -> Status:
-        """Where it stands. A run that is being stopped is still RUNNING: the documents list no other word [assumed]."""
+        """The status of the run; while a run is being stopped, RUNNING: the documents list no other word [assumed]."""
         if self.over(now):
             return self.ends_as
         return "RUNNING" if self.began(now) else "STARTING"

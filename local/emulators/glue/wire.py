@@ -60,7 +60,7 @@ class GlueEvent:
     resources: tuple[str, ...]
     """ARNs of what it concerns."""
     time: datetime
-    """When it happened."""
+    """When the event happened."""
     account: str
     """The account whose bus gets it."""
     region: str
