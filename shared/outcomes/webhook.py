@@ -6,6 +6,9 @@ The shells only post, and fetch secrets from where their cloud keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from msgspec.structs import replace
 
 from shared.destinations import Destination
 from shared.endpoints import is_private
@@ -16,6 +19,9 @@ from shared.refresh.ports import Clock
 
 SECRET_SECONDS = 300.0
 """How long a secret is kept: read at most every five minutes (design, section 10), so a new one is used that soon."""
+
+BY_SECRET = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+"""Refusals that another address or another signature would mend."""
 
 Fetch = Callable[[str], str | Trouble]
 """Fetches a secret by its name. One that cannot be read is no refusal of the destination's."""
@@ -31,12 +37,16 @@ class Secrets:
         self._clock = clock
         self._known: dict[str, tuple[float, str]] = {}
 
+    def keeps(self, name: str) -> bool:
+        """Whether the secret of that name was read a while ago: there may be another one by now."""
+        read_at, _ = self._known.get(name, (-SECRET_SECONDS, ""))
+        return self._clock.monotonic() - read_at < SECRET_SECONDS
+
     def read(self, name: str) -> str | Trouble:
         """Return the secret of that name, or why there is none now."""
+        if self.keeps(name):
+            return self._known[name][1]
         now = self._clock.monotonic()
-        read_at, value = self._known.get(name, (-SECRET_SECONDS, ""))
-        if now - read_at < SECRET_SECONDS:
-            return value
         found = self._fetch(name)
         if isinstance(found, str):
             self._known[name] = (now, found)
@@ -52,7 +62,11 @@ class Webhook:
         self._clock = clock
 
     def send(self, destination: Destination, letter: Letter) -> Trouble | None:
-        """Post a letter, signed where there is a secret for that. Its words never repeat a secret address."""
+        """Post a letter, signed where there is a secret for that. Its words never repeat a secret address.
+
+        A refusal counts for good only by secrets that were read for this letter: they may have been changed meanwhile.
+        """
+        may_be_old = any(self._secrets.keeps(name) for name in destination.secrets)
         url = self._secrets.read(destination.url_secret) if destination.url_secret else destination.url
         if isinstance(url, Trouble):
             return url
@@ -67,6 +81,8 @@ class Webhook:
         if secret:
             headers |= signed_headers(letter, secret, self._clock.now())
         try:
-            return trouble_of(self._post(url, headers, letter.body))
+            status = self._post(url, headers, letter.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the address
             return Trouble(f"no answer: {type(error).__name__}")
+        trouble = trouble_of(status)
+        return replace(trouble, for_good=False) if trouble and may_be_old and status in BY_SECRET else trouble

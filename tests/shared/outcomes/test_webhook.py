@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 
@@ -51,3 +52,32 @@ def test_a_letter_is_signed_where_a_secret_is_named_and_only_there() -> None:
     assert receiver.hook("whsec_c2VjcmV0").send(SIGNED, LETTER) is None
     assert receiver.hook("").send(Destination("webhook", url=SIGNED.url), LETTER) is None
     assert ["webhook-signature" in headers for headers in receiver.headers] == [True, False]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refusal_counts_for_good_by_fresh_secrets_alone(status: int) -> None:
+    """Whoever changes an address or a key has five minutes in which letters leave by the old one: they were dropped."""
+    clock, values = HandClock(), ["https://example.com/old"]
+    posted: list[str] = []
+
+    def post(url: str, _headers: Mapping[str, str], _body: bytes) -> int:
+        posted.append(url.rpartition("/")[2])
+        return 200 if url.endswith("/new") else status
+
+    hook = Webhook(post, Secrets(lambda _name: values[-1], clock), clock)
+    place = Destination("webhook", url_secret="the-address")
+    assert hook.send(place, LETTER) == Trouble(f"status {status}", for_good=True)
+    values.append("https://example.com/new")
+    clock.time += timedelta(seconds=299)
+    assert hook.send(place, LETTER) == Trouble(f"status {status}", for_good=False)
+    clock.time += timedelta(seconds=1)
+    assert hook.send(place, LETTER) is None
+    assert posted == ["old", "old", "new"]
+
+
+@pytest.mark.parametrize("place", [Destination("webhook", url_secret="the-address"), SIGNED])
+def test_what_no_secret_would_mend_is_refused_for_good(place: Destination) -> None:
+    """A body that the receiver does not take is the same body in five minutes."""
+    clock = HandClock()
+    hook = Webhook(lambda *_: 400, Secrets(lambda _name: "https://example.com/hook", clock), clock)
+    assert [hook.send(place, LETTER) for _ in range(2)] == [Trouble("status 400", for_good=True)] * 2
