@@ -51,10 +51,12 @@ def run(path: Path, state: Path, *, once: bool) -> None:
         with open_state(state) as file:
             well, is_over = _live(configuration, clouds, file, once=once)
             if not is_over:  # a thread in a call would hold the process up, and the file with it: dying loses nothing
-                sys.stdout.flush()
+                with suppress(OSError):
+                    sys.stdout.flush()
                 os._exit(0 if well else 1)
     except StoreDownError as down:
         raise NotWellError(f"{down}. {STATE_CURE}") from down
+    sys.stdout.flush()
     if not well:
         raise NotWellError("not all that is due was done, as the lines above say")
 
@@ -68,7 +70,7 @@ def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFi
     redactor = Redactor(secrets_of(clouds, os.environ))
     opened = {cloud: open_cloud(cloud, configuration, file, os.environ) for cloud in clouds}
     sides = [local_side(make_ports, configuration) for make_ports in opened.values()]
-    with _stopped_by_signals(stop), shown(lambda: _rows(sides), redactor) as show:
+    with _stopped_by_signals(stop), shown(lambda: _rows(sides), redactor, stop.set) as show:
         halves = [Half(cloud, configuration, make_ports, show.emit) for cloud, make_ports in opened.items()]
         for half in halves:
             half.warn()

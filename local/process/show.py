@@ -34,9 +34,10 @@ Rows = Callable[[], Sequence[TargetStatus]]
 class JsonLines:
     """A line of JSON for each thing that happens, written at once."""
 
-    def __init__(self, redactor: Redactor = NOTHING_KNOWN) -> None:
-        """`redactor` takes secrets out of each line."""
+    def __init__(self, redactor: Redactor = NOTHING_KNOWN, stop: Callable[[], None] = lambda: None) -> None:
+        """`redactor` takes secrets out of each line; `stop` ends the process where nobody reads them any more."""
         self._redactor = redactor
+        self._stop = stop
         self._lock = Lock()
 
     def emit(self, happened: LogEvent) -> None:
@@ -50,7 +51,16 @@ class JsonLines:
             "version": VERSION,
         }
         with self._lock:
-            print(json.dumps(line, separators=(",", ":")), flush=True)
+            self._write(json.dumps(line, separators=(",", ":")))
+
+    def _write(self, line: str) -> None:
+        """Write a line. Nothing is raised into the engine, whose claim would go without its start for want of a log."""
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:  # `unstale run | head`: nobody reads on, so the process ends, as others do
+            self._stop()
+        except OSError:  # a full disk: the work goes on, and the next line is tried
+            return
 
     def renew(self) -> None:
         """Do nothing: lines are written as things happen."""
@@ -97,11 +107,11 @@ Show = JsonLines | Terminal
 
 
 @contextmanager
-def shown(rows: Rows, redactor: Redactor = NOTHING_KNOWN) -> Iterator[Show]:
-    """Show on a terminal, or write lines of JSON where standard output is none."""
+def shown(rows: Rows, redactor: Redactor = NOTHING_KNOWN, stop: Callable[[], None] = lambda: None) -> Iterator[Show]:
+    """Show on a terminal, or write lines of JSON where standard output is none; `stop` is as for these."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:
-        yield JsonLines(redactor)
+        yield JsonLines(redactor, stop)
         return
     with Live(console=console, auto_refresh=False) as live:
         yield Terminal(live, rows, redactor)

@@ -17,7 +17,6 @@ from local.process.show import JsonLines
 from local.process.store import StateFile
 from shared.config.load import load
 from shared.outcomes.sending import Office
-from shared.redaction import Redactor
 from shared.refresh import deployment, edition
 from shared.refresh.inputs import Signalled
 from shared.refresh.records import read_state
@@ -104,7 +103,7 @@ def test_a_terminal_that_is_renewed_opens_nothing_anew(tmp_path: Path, monkeypat
         return open_cloud(cloud, *others)
 
     @contextmanager
-    def shown(rows: Callable[[], list[TargetStatus]], _: Redactor) -> Iterator[JsonLines]:
+    def shown(rows: Callable[[], list[TargetStatus]], *_: object) -> Iterator[JsonLines]:
         renewed.extend(rows() for _ in range(3))
         yield JsonLines()
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+from errno import ENOSPC
+from io import StringIO
 
 import pytest
 
@@ -30,3 +33,24 @@ def test_an_event_has_one_level_wherever_it_is_written(
     of_app = caplog.records[-1].levelname.lower()
     assert (of_lambda, of_app) == (level_of(what), level_of(what))
     assert (of_run == "warning") == (level_of(what) == "warning")
+
+
+@pytest.mark.parametrize(("failure", "stopped"), [(BrokenPipeError(), 1), (OSError(ENOSPC, "full"), 0)])
+def test_a_line_that_cannot_be_written_is_no_trouble_of_the_engine(
+    failure: OSError, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was raised between a claim and its start, again and again: nothing was refreshed, and nobody was told. Where
+    nobody reads the lines any more the process ends; on a full disk the work goes on.
+    """
+    stops: list[None] = []
+
+    class Broken(StringIO):
+        """What nothing can be written to."""
+
+        def write(self, _: str) -> int:
+            """Fail."""
+            raise failure
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    JsonLines(stop=lambda: stops.append(None)).emit(LogEvent("saved", "daily", NOON, {}))
+    assert len(stops) == stopped
