@@ -62,7 +62,7 @@ def _workload_of(configuration: Configuration) -> dict[str, Any]:
 
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
     """A target's line: its name, kind and key, and all that makes it refresh. The key is that of its stored record."""
-    when = [*_when(target), *_jobs_of(target, configuration)] or ["on request only"]
+    when = [*_when(target, configuration), *_jobs_of(target, configuration)] or ["on request only"]
     return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
 
 
@@ -71,7 +71,7 @@ def _kind(target: Target) -> str:
     return str(type(target.resource).__struct_config__.tag)
 
 
-def _when(target: Target) -> Iterator[str]:
+def _when(target: Target, configuration: Configuration) -> Iterator[str]:
     """Everything that refreshes a target by itself: its sources, the targets before it, its schedules.
 
     A source is written as the file writes it, with what it leaves out left out, so that the two can be compared.
@@ -80,10 +80,16 @@ def _when(target: Target) -> Iterator[str]:
         fields = ", ".join(f"{name}={value}" for name, value in structs.asdict(source).items() if value)
         yield f"{type(source).__struct_config__.tag} ({fields})"
     if target.after:
-        yield f"after {', '.join(target.after)}"
+        before = [configuration.by_name[name] for name in target.after]
+        yield f"after {', '.join(_upstream(each, target) for each in before)}"
     for schedule, word in ((target.schedule, "at"), (target.full_schedule, "in full at")):
         if schedule:
             yield f"{word} {schedule.cron} {schedule.timezone}"
+
+
+def _upstream(upstream: Target, follower: Target) -> str:
+    """The name of a target that another one comes after, and its cloud where that is the other one."""
+    return upstream.name if upstream.cloud is follower.cloud else f"{upstream.name} (on {upstream.cloud})"
 
 
 def _jobs_of(target: Target, configuration: Configuration) -> Iterator[str]:

@@ -28,6 +28,7 @@ HEADINGS = {
     "platform": "The platform says",
     "failures": "Failures",
     "freshness": "What the view holds",
+    "across": "Others",
     "do": "What you can do",
 }
 """The heading of each topic; the sentence on why stands above them all, without one."""

@@ -169,7 +169,8 @@ def _line_and_after(
                 seen.add(follower.name)
                 waiting.append(follower)
                 request = request_of(configuration, follower, full=False)
-                yield Planned("after", follower.name, f"after {upstream.name} was refreshed", None, request)
+                where = f" on {upstream.cloud}" if upstream.cloud is not follower.cloud else ""
+                yield Planned("after", follower.name, f"after {upstream.name} was refreshed{where}", None, request)
 
 
 def _line(event: str, configuration: Configuration, target: Target, signal: Signal, now: datetime) -> Planned:

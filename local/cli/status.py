@@ -28,6 +28,7 @@ from local.cli.deployment import PLACES, Kept, Side, clouds_of, each_side, read_
 from local.cli.errors import NotWellError, UsageError
 from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary
+from shared.outcomes.untold import Untold, untold
 from shared.refresh.evidence import (
     WORK_CURE,
     Evidence,
@@ -38,8 +39,16 @@ from shared.refresh.evidence import (
     doubts_of_deployment,
 )
 from shared.refresh.identity import Identity
-from shared.refresh.records import DEPLOYMENT_KEY, identity_key, read_deployment, read_identity, read_state
-from shared.refresh.state import Deployment, State
+from shared.refresh.records import (
+    DEPLOYMENT_KEY,
+    destination_key,
+    identity_key,
+    read_as,
+    read_deployment,
+    read_identity,
+    read_state,
+)
+from shared.refresh.state import Addressee, Deployment, State
 from shared.refresh.status import TargetStatus, row, unknown
 from shared.sources.standing import source_statuses
 from shared.targets import Cloud
@@ -62,7 +71,8 @@ def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept |
     seen, away = each_side(configuration, path, look, only, kept=kept)
     summaries = [summary for one in seen for summary in one.summaries]
     dead = sum(summary.count for summary in summaries)
-    found = {each.target.name: row(each) for one in seen for each in one.evidence(dead)}
+    unheard = unheard_by_name(seen)
+    found = {each.target.name: row(each) for one in seen for each in one.evidence(dead, unheard)}
     targets_there = [target for target in configuration.targets if target.cloud in asked]
     rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in targets_there]
     is_silent = Cloud.AZURE in away or Cloud.AZURE not in asked
@@ -141,6 +151,18 @@ def _sign_in(configuration: Configuration, path: Path, opened: Kept) -> Standing
     return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
 
 
+NOBODY: Mapping[str, Sequence[str]] = {}
+"""The default of `Look.evidence`: the other cloud was not asked, or told all followers."""
+
+
+def unheard_by_name(seen: Sequence[Look]) -> dict[str, list[str]]:
+    """List the sentences on followers that the other cloud did not tell, by the follower's name."""
+    found: dict[str, list[str]] = {}
+    for each in (each for one in seen for each in one.untold if each.destination.follower):
+        found.setdefault(each.destination.follower, []).append(each.sentence)
+    return found
+
+
 @dataclass(frozen=True)
 class Look:
     """Everything that one cloud has of a deployment. No target is fresh while either cloud has dead letters."""
@@ -159,16 +181,19 @@ class Look:
     """Whether anybody works there."""
     identities: Mapping[str, Identity]
     """The record of each identity that calls the platform: by it `status` says that a start waits for a place."""
+    untold: Sequence[Untold] = ()
+    """The events that wait for a destination for a while."""
 
     @property
     def differs(self) -> bool:
         """Whether another configuration than the file's is deployed; False where nobody knows which one is."""
         return deployed_fingerprint(self.deployment) not in {"", self.side.engine.package.fingerprint}
 
-    def evidence(self, dead_letters: int) -> Iterator[Evidence]:
+    def evidence(self, dead_letters: int, unheard: Mapping[str, Sequence[str]] = NOBODY) -> Iterator[Evidence]:
         """Gather what the verdict on each target rests on.
 
-        `dead_letters` are those of all clouds: an event that nobody could read may have been for any target.
+        `dead_letters` are those of all clouds: an event that nobody could read may have been for any target. `unheard`
+        is what the other cloud did not tell, by the follower's name.
         """
         for target, state in zip(self.side.engine.targets.values(), self.states, strict=True):
             yield Evidence(
@@ -182,6 +207,9 @@ class Look:
                 liveness=self.liveness,
                 identity=self.identities.get(target.identity),
                 limits=self.side.engine.package.limits,
+                elsewhere=tuple(n for n in target.after if n not in {t.name for t in self.side.engine.package.targets}),
+                untold=tuple(each.sentence for each in self.untold if each.target == target.name),
+                unheard=tuple(unheard.get(target.name, ())),
                 differs=difference(target, state, self.deployment, self.side.engine.package.fingerprint),
             )
 
@@ -192,6 +220,8 @@ class Look:
             yield f"{PLACES[self.side.cloud]} runs another configuration than this file: {DEPLOY}"
         for doubt in doubts_of_deployment(self.liveness, self.side.world.clock.now()):
             yield f"{PLACES[self.side.cloud]}: {doubt}: {WORK_CURE}"
+        for each in self.untold:
+            yield f"{PLACES[self.side.cloud]}: {each.sentence}"
 
 
 def look(side: Side) -> Look:
@@ -202,15 +232,29 @@ def look(side: Side) -> Look:
     found = side.world.store.load_many([identity_key(name) for name in names])
     identities = {name: read_identity(each.body) for name, each in zip(names, found, strict=True)}
     now, deployment = side.world.clock.now(), read_deployment(document)
+    states = [read_state(body) for body in documents]
     return Look(
         side,
         side.summaries(),
         deployment,
-        [read_state(body) for body in documents],
+        states,
         source_statuses(side.engine.targets.values(), side.world.store, now),
         Liveness(is_asked=True, ticked_at=deployment.ticked_at, backlogs=tuple(side.backlogs(now))),
         identities,
+        _untold(side, states, now),
     )
+
+
+def _untold(side: Side, states: Sequence[State], now: datetime) -> tuple[Untold, ...]:
+    """List the events that wait for a destination, with the reason in its record; read nothing where nothing waits."""
+    engine = side.engine
+    known = list(zip(engine.targets.values(), states, strict=True))
+    if not any(state.outbox.notices for state in states):
+        return ()
+    digests = list(dict.fromkeys(each.site_digest for each in engine.package.destinations))
+    bodies = [found.body for found in side.world.store.load_many([destination_key(digest) for digest in digests])]
+    addressees = {digest: read_as(body, Addressee) for digest, body in zip(digests, bodies, strict=True) if body}
+    return untold(engine.package.destinations, known, addressees, now)
 
 
 def _deployment(one: Look) -> dict[str, Any]:

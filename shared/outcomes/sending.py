@@ -90,7 +90,7 @@ class Sending:
     ) -> tuple[int, datetime | None]:
         """The number of the last event that the destination has now, and when to go on, if there is more."""
         number = position_of(state.outbox, destination.digest)
-        wanted = _numbers_for(destination, state.outbox.notices)
+        wanted = numbers_for(destination, state.outbox.notices)
         for notice in state.outbox.notices:
             if notice.number <= number:
                 continue
@@ -145,7 +145,7 @@ class Sending:
             return
 
 
-def _numbers_for(destination: Destination, notices: Sequence[Notice]) -> frozenset[int]:
+def numbers_for(destination: Destination, notices: Sequence[Notice]) -> frozenset[int]:
     """The numbers of the events that a destination is sent.
 
     A follower is sent the last one alone: what a signal at an earlier time asks for, one at a later time asks for, too.

@@ -88,7 +88,7 @@ class SignalBus:
         return _refusal(status, answer)
 
     def _credentials(self, destination: Destination) -> Credentials | Trouble:
-        """The credentials that are kept, or new ones."""
+        """Take the credentials that are kept, or assume the role for new ones."""
         kept = self._kept.get(destination.role)
         if kept and self._clock.now() < kept.expires_at - KEPT_BACK:
             return kept
@@ -137,7 +137,7 @@ def _entry(destination: Destination, letter: Letter) -> bytes:
 
 
 def _refusal(status: int, answer: bytes) -> Trouble | None:
-    """The failure of a signal that EventBridge did not take, by its code; None where it did."""
+    """Read the answer of EventBridge to a signal: trouble by its code, None where the signal was taken."""
     if status != HTTPStatus.OK:
         code = str(msgspec.json.decode(answer).get("__type", "")).rpartition("#")[2] if answer[:1] == b"{" else ""
         found = trouble_of(status)

@@ -96,6 +96,12 @@ class Evidence(Value, frozen=True):
     """The record of whoever calls the platform for the target; None where nobody read it."""
     limits: Limits = Limits()
     """How much that identity may send, as the file has it."""
+    elsewhere: tuple[str, ...] = ()
+    """Names of the targets on the other cloud that the target comes after."""
+    untold: tuple[str, ...] = ()
+    """Others that were not told of the target for a while, each in a sentence."""
+    unheard: tuple[str, ...] = ()
+    """Upstreams on the other cloud that did not tell the target of a refresh, as far as known; each in a sentence."""
     differs: str = ""
     """The difference between the file and what is deployed, in words; empty where both agree."""
 
@@ -167,6 +173,7 @@ def doubts(evidence: Evidence) -> tuple[str, ...]:
         *_doubts_of_letters(evidence.dead_letters),
         *doubts_of_deployment(evidence.liveness, evidence.now),
         *_doubts_of_record(evidence),
+        *evidence.unheard,
         *(f"{source.title}: {source.silent}" for source in evidence.sources if source.silent),
     )
 

@@ -40,7 +40,7 @@ class Sentence(Value, frozen=True):
     """A fact about a target, in words."""
 
     topic: str
-    """why, doubt, arrived, waits, run, platform, failures, freshness or do."""
+    """why, doubt, arrived, waits, run, platform, failures, freshness, across or do."""
     text: str
     """The sentence, without a period at its end."""
 
@@ -56,6 +56,7 @@ def explain(evidence: Evidence, verdict: str) -> tuple[Sentence, ...]:
         ("platform", _platform(evidence)),
         ("failures", _failures(evidence)),
         ("freshness", _freshness(evidence)),
+        ("across", _across(evidence)),
         ("do", _cures(evidence, verdict)),
     )
     return tuple(Sentence(topic, text) for topic, texts in found for text in texts)
@@ -298,6 +299,16 @@ def _freshness(evidence: Evidence) -> Iterator[str]:
             yield f"{source.title} {stands}: it has version {source.version}{_since(source.since)}"
     if not (state.fresh_as_of or state.proven_as_of):
         yield "no refresh of it is known to have succeeded"
+
+
+def _across(evidence: Evidence) -> Iterator[str]:
+    """Tell what comes before and after it on the other cloud, and what was not told in time."""
+    if evidence.elsewhere:
+        names = ", ".join(evidence.elsewhere)
+        yield f"it comes after {names} on the other cloud: unstale status says what was not told from there"
+    if evidence.target.followers_across:
+        yield f"targets on the other cloud come after it, and are signalled: {len(evidence.target.followers_across)}"
+    yield from evidence.untold
 
 
 def _since(time: datetime | None) -> str:

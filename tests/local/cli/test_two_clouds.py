@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from functions_aws.clients import Clients
 from functions_aws.settings import read as read_aws
@@ -23,8 +24,10 @@ from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
 from shared.refresh import records
+from shared.refresh.outbox import note_event
 from shared.refresh.ports import Document, Store
-from shared.refresh.state import Deployment, Ended, Outcome, State
+from shared.refresh.state import Addressee, Deployment, Ended, Outbox, Outcome, State
+from shared.targets import Cloud
 from tests.support.aws_host import NOON, living_in
 from tests.support.azure_host import TEXT
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
@@ -273,3 +276,54 @@ def test_a_live_check_without_a_region_looks_at_azure_all_the_same(
     assert said.code == 1
     assert "AWS_REGION" in found["AWS"]["cure"]
     assert "az login" in found["caller"]["cure"]
+
+
+# --- One comes after the other ----------------------------------------------------------------------------------------
+
+ACROSS = '\n[across.azure]\nurl = "https://unstale.azurewebsites.net"\nkey_secret = "unstale/azure"\n'
+
+
+@pytest.fixture(name="crossing")
+def a_follower_that_was_not_told(config: Path, stores: dict[str, Store]) -> None:
+    """`sales` comes after `glue`, and Azure has refused the signal of noon three times."""
+    text = config.read_text(encoding="utf-8").replace("[targets.sales]\n", '[targets.sales]\nafter = ["glue"]\n')
+    config.write_text(text + ACROSS, encoding="utf-8")
+    read, soon = load(text + ACROSS), datetime.now(UTC) + timedelta(minutes=10)
+    for cloud, names in TARGETS.items():
+        for name in names:
+            document = stores[cloud].load(read.by_name[name].key)
+            outbox = note_event(Outbox(), "refreshed", NOON, "", NOON) if name == "glue" else Outbox()
+            state = replace(records.read_state(document.body), definition=read.by_name[name].definition, outbox=outbox)
+            stores[cloud].save(document, records.write(state), soon)
+    [destination] = read.package(Cloud.AWS).destinations
+    refused = records.write(Addressee(3, soon, "status 401"))
+    stores["AWS"].save(Document(records.destination_key(destination.site_digest)), refused, None)
+
+
+UNTOLD = "sales on azure was not told that glue was refreshed, since 2026-01-31 12:00Z: status 401; tried again at "
+
+
+@pytest.mark.usefixtures("crossing")
+def test_a_follower_that_was_not_told_is_not_called_fresh(unstale: Command) -> None:
+    """Its own record knows of nothing; the upstream's does, and both clouds are asked. The upstream is fresh."""
+    said = unstale("status", "--json")
+    rows = {row["name"]: row for row in json.loads(said.out)["targets"]}
+    assert verdicts(said) == {"glue": "fresh", "sales": "unknown", "other": "fresh"}
+    assert rows["sales"]["why"].startswith(UNTOLD)
+    warned = {each["cloud"]: each["warnings"] for each in json.loads(said.out)["deployments"]}
+    [warning] = warned["AWS"]
+    assert warning.startswith(f"AWS: {UNTOLD}")
+    assert (said.code, warned["Azure"]) == (1, [])
+    assert f"warning: AWS: {UNTOLD}" in unstale("status").out
+
+
+@pytest.mark.usefixtures("crossing")
+def test_what_lies_across_is_shown_wherever_after_is(unstale: Command, tmp_path: Path) -> None:
+    """By `explain` of either target, by `check`, and by the plan of a refresh."""
+    assert UNTOLD in unstale("explain", "glue").out
+    assert "targets on the other cloud come after it, and are signalled: 1" in unstale("explain", "glue").out
+    assert "it comes after glue on the other cloud" in unstale("explain", "sales").out
+    assert "after glue (on aws)" in unstale("check").out
+    event = tmp_path / "event.json"
+    event.write_text('{"refresh": "glue"}', encoding="utf-8")
+    assert "after glue was refreshed on aws" in unstale("plan", str(event)).out
