@@ -16,12 +16,10 @@ from shared.refresh import records
 from shared.refresh.state import State
 from tests.support.arm_server import Fabric, serving
 from tests.support.aws_host import NOON
+from tests.support.az import sign_in
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
 WORKSPACE, LAKE, OTHER = (f"{number}b218778-e7a5-4d73-8187-f10824047715" for number in (5, 6, 7))
-AZ = """#!/bin/sh
-printf '{"accessToken": "token-for-%s", "expires_on": 4102444800}' "$4"
-"""
 
 
 def test_lakehouses(
@@ -29,9 +27,7 @@ def test_lakehouses(
 ) -> None:
     """`init --fabric-workspace`; a source is named; `check`, `plan`, `infra`; then the brakes on the deployment."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "az").write_text(AZ, encoding="utf-8")
-    (tmp_path / "az").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    sign_in(tmp_path, monkeypatch)
 
     def run(*arguments: str, code: int = 0) -> str:
         capsys.readouterr()

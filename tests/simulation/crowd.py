@@ -20,7 +20,6 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Protocol
 
-from local.emulators.memory import MemoryStore
 from shared.platforms import glue
 from shared.platforms.failures import THROTTLED, Operation
 from shared.refresh import records
@@ -33,6 +32,7 @@ from shared.targets import Limits, Package, Policy, Target
 from tests.simulation.core import Core, shipped
 from tests.simulation.platform import character
 from tests.simulation.world import MINUTE, at, make_target
+from tests.support.counting_store import CountingStore
 
 QUIET = 30.0
 POLICY = Policy(quiet_period=timedelta(seconds=QUIET), min_interval=timedelta(0), max_wait=timedelta(minutes=1))
@@ -146,24 +146,6 @@ class CountingPlatform:
     def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Nor to cancel one."""
         raise NotImplementedError(run_id)
-
-
-class CountingStore(MemoryStore):
-    """A store in memory that counts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads = self.writes = 0
-
-    def load(self, key: str) -> Document:
-        """Read one record."""
-        self.reads += 1
-        return super().load(key)
-
-    def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
-        """Save one record."""
-        self.writes += 1
-        return super().save(document, body, wake_at)
 
 
 @dataclass

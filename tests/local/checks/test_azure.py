@@ -30,6 +30,7 @@ from shared.refresh.records import write
 from shared.refresh.state import Blocked, State
 from tests.support.arm_server import APP, CLIENT_ID, TENANT, TOPIC, Arm, Fabric, answer, serving
 from tests.support.arm_server import SUBSCRIPTION as DEPLOYED_TO
+from tests.support.az import sign_in
 from tests.support.azure_host import function_names
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
 
@@ -44,9 +45,6 @@ on = [{{ blob_created = {{ account = "contosolake", container = "sales", prefix 
 """
 TABLE = f'on = [{{ onelake_changed = {{ workspace = "{WORKSPACE}", item = "{FLOW}", path = "Tables/a" }} }}, '
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-AZ = """#!/bin/sh
-printf '{"accessToken": "token-for-%s", "expires_on": 4102444800}' "$4"
-"""
 
 
 @dataclass
@@ -86,15 +84,13 @@ def a_cloud_in_order(
     """The deployment of the example configuration, with the identity in Fabric, and a run that succeeded."""
     arm, fabric = Arm(account.name), Fabric()
     fabric.items[LAKEHOUSE] = "Lakehouse"
-    (tmp_path / "az").write_text(AZ, encoding="utf-8")
-    (tmp_path / "az").chmod(0o755)
+    sign_in(tmp_path, monkeypatch)
     config = tmp_path / "unstale.toml"
     config.write_text(CONFIG, encoding="utf-8")
     settings = Settings(config, storage=account.connection_string)
     store = Store(Clients(settings, lambda: pytest.fail("no token")), lambda: NOW)
     with serving(arm, fabric) as (arm_url, fabric_url), OneLake(accepts=opens_onelake) as onelake:
         monkeypatch.setenv("UNSTALE_ONELAKE_URL", onelake.url)
-        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setenv("UNSTALE_STORAGE", account.connection_string)
         monkeypatch.setenv("UNSTALE_CLIENT_ID", CLIENT_ID)
         monkeypatch.setenv("UNSTALE_MANAGEMENT_URL", arm_url)

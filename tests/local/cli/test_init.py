@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -20,13 +19,11 @@ from shared.config.load import load, warnings
 from shared.targets import GlueTableChanged, GlueView, LakeViews
 from tests.support.arm_server import Fabric, serving
 from tests.support.aws_host import living_in
+from tests.support.az import sign_in
 
 WORKSPACE, LAKEHOUSE = "5b218778-e7a5-4d73-8187-f10824047715", "531e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
 OTHER = "arn:aws:s3:::landing/orders"
 """What a view might name that is no table."""
-AZ = """#!/bin/sh
-printf '{"accessToken": "token-for-%s", "expires_on": 4102444800}' "$4"
-"""
 
 
 @pytest.fixture(name="aws", scope="module")
@@ -47,9 +44,7 @@ def a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fab
     fabric = Fabric()
     fabric.workspaces = {WORKSPACE: "Sales", LAKEHOUSE: "Other"}
     fabric.lakehouses = {LAKEHOUSE: "Sales lake (Ü)", WORKSPACE: "Sales lake Ü"}
-    (tmp_path / "az").write_text(AZ, encoding="utf-8")
-    (tmp_path / "az").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    sign_in(tmp_path, monkeypatch)
     with serving(fabric) as [url]:
         monkeypatch.setenv("UNSTALE_FABRIC_URL", f"{url}/v1")
         yield fabric

@@ -18,6 +18,7 @@ from shared.config.load import Configuration, load
 from shared.targets import Cloud
 from tests.support.arm_server import SUBSCRIPTION, Arm, serving
 from tests.support.aws_host import CONFIGURATION, NOWHERE
+from tests.support.az import sign_in
 from tests.support.cloudformation_server import CloudFormation, environment_output
 
 KIND = "Microsoft.Resources/deployments"
@@ -28,9 +29,6 @@ VALUES = {
     "Wakes": "https://sqs.eu-west-1.amazonaws.com/1/wakes",
     "Events": "https://sqs.eu-west-1.amazonaws.com/1/events",
 }
-AZ = """#!/bin/sh
-printf '{"accessToken": "token-for-%s", "expires_on": 4102444800}' "$4"
-"""
 BICEP = Path(__file__).parents[3] / "infra" / "azure" / "main.bicep"
 EXPORTED = re.findall(r"'export (\w+)=", BICEP.read_text(encoding="utf-8"))
 """The variables that the template's output `environment` has."""
@@ -62,9 +60,7 @@ def a_deployment(aws: CloudFormation, tmp_path: Path, monkeypatch: pytest.Monkey
             "properties": {"outputs": {"environment": {"type": "String", "value": lines}}},
         }
     )
-    (tmp_path / "az").write_text(AZ, encoding="utf-8")
-    (tmp_path / "az").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    sign_in(tmp_path, monkeypatch)
     with serving(arm) as [url]:
         monkeypatch.setenv("UNSTALE_MANAGEMENT_URL", url)
         yield arm
