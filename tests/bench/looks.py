@@ -38,7 +38,8 @@ from shared.sources.memory import DeltaVersion, GroupRecord, IcebergVersion, Sou
 from shared.sources.ports import NEVER, Known, Seen
 from shared.targets import Cloud, GlueView, LakeViews, OneLakeChanged, Policy, Target
 from tests.bench.costs import LAMBDA_GB_SECOND, MEMORY_GB
-from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
+from tests.bench.parts import Clock, CountingWaker, Measured
+from tests.support.counting_store import CountingStore
 from tests.support.sources import FakeLog, data_commit, reply
 
 ACCOUNT = "123456789012"

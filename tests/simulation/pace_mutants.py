@@ -127,8 +127,7 @@ PACE_MUTANTS = (
         """),
     Mutant(15, "... at most once a minute", tales.rates, """
         pace:
-        - if queue.lowered_at and now - queue.lowered_at < MINUTE:
-        + if False:
+        ~ or (queue.lowered_at and now - queue.lowered_at < MINUTE): => :
         """),
     Mutant(15, "a minute without refusal raises it", tales.no_known_limit, """
         pace:
