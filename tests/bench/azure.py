@@ -29,7 +29,8 @@ from shared.targets import Cloud
 from tests.bench import costs_azure
 from tests.bench.costs_azure import Counted
 from tests.bench.events import blob_event, lake_targets
-from tests.bench.parts import Clock, CountingStore, CountingWaker, Measured
+from tests.bench.parts import Clock, CountingWaker, Measured
+from tests.support.counting_store import CountingStore
 
 EVENTS, TARGETS, BATCH = 10_000, 10, 300
 STORM = timedelta(minutes=5)

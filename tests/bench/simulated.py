@@ -24,7 +24,8 @@ from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import State, Wake
 from shared.targets import Cloud
 from tests.bench.events import batch
-from tests.bench.parts import Clock, CountingStore, CountingWaker
+from tests.bench.parts import Clock, CountingWaker
+from tests.support.counting_store import CountingStore
 
 WAKES = "arn:aws:sqs:eu-central-1:123456789012:wakes"
 
