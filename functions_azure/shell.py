@@ -32,6 +32,7 @@ from shared.targets import Target
 from shared.values import Value
 
 if TYPE_CHECKING:
+    from functions_azure.events_queue import Waiting
     from functions_azure.workload.shell import Gate, Request
     from shared.workload.api import Answer
 
@@ -65,6 +66,16 @@ class DeadLetterSink(Protocol):
 
     def return_to(self, queue: str, body: bytes) -> None:
         """Put an event into the queue. Raises `UnfitMessageError` where it can never be there."""
+
+
+class EventsBehind(Protocol):
+    """The port to what waits in the events queue; both methods may raise `StoreDownError`."""
+
+    def take(self) -> Sequence[Waiting]:
+        """Take some messages, which are hidden for a while and then there again."""
+
+    def remove(self, waiting: Waiting) -> None:
+        """Remove a message that was taken."""
 
 
 class Invocation(NamedTuple):
@@ -105,12 +116,14 @@ class Shell:
         renew: Callable[[Deadline], Failure | None] = lambda _: None,
         *,
         gate: Callable[[], Gate] | None = None,
+        behind: Callable[[Deadline], EventsBehind] | None = None,
         redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
         """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything.
 
         `renew` keeps what targets do not keep alive themselves: the sign-in of a user. `gate` lets Fabric's calls in;
-        it is only asked for where they are served. `redactor` takes secrets out of whatever is said of a trouble.
+        it is only asked for where they are served. `behind` gives an invocation more events; without it, each takes the
+        one that it was called for. `redactor` takes secrets out of whatever is said of a trouble.
         """
         self._configuration = configuration
         self._world = world
@@ -118,15 +131,36 @@ class Shell:
         self._telemetry = telemetry
         self._renew = renew
         self._gate = gate or _closed
+        self._behind = behind
         self._redactor = redactor
 
     def deliver(self, queue: str, body: bytes) -> None:
-        """Take one message. Raises `ComesBackError`."""
+        """Take one message and, if it is an event, those that wait behind it. Raises `ComesBackError` for the one."""
         deadline = Deadline(INVOCATION_SECONDS)
-        [judged] = self._take([body], deadline)
+        behind = self._behind(deadline) if self._behind and queue == EVENTS_QUEUE else None
+        others = self._more(behind) if behind else ()
+        judged, *rest = self._take([body, *(other.body for other in others)], deadline)
         why = self._settle(queue, body, judged, deadline)
+        for other, its in zip(others, rest, strict=True):
+            if behind and not self._settle(queue, other.body, its, deadline):
+                self._remove(behind, other)
         if why:
             raise ComesBackError(why) from None
+
+    def _more(self, behind: EventsBehind) -> Sequence[Waiting]:
+        """Take what waits behind an event; where that cannot be told, the host calls for each of it."""
+        try:
+            return behind.take()
+        except StoreDownError as down:
+            self._telemetry.returned(0, str(down), down)
+            return ()
+
+    def _remove(self, behind: EventsBehind, done: Waiting) -> None:
+        """Remove an event that is done. Where that fails it comes again, which changes nothing any more (G5)."""
+        try:
+            behind.remove(done)
+        except StoreDownError as down:
+            self._telemetry.returned(1, str(down), down)
 
     def tick(self) -> None:
         """The minute came round. Raises `ComesBackError`, so that a failed tick is seen; the next one comes anyway."""

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
+from functions_azure.events_queue import EventsQueue
 from functions_azure.page import PageBlob
 from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import session
@@ -358,5 +359,6 @@ def shell(environ: Mapping[str, str]) -> Shell:
         told,
         parts.renew,
         gate=cache(lambda: gate(environ, configured())),
+        behind=lambda deadline: EventsQueue(parts.clients, deadline),
         redactor=redactor,
     )

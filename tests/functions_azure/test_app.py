@@ -91,6 +91,53 @@ def test_a_batch_is_one_look_at_each_target(host: Host) -> None:
     assert host.state("other").owed
 
 
+def test_an_event_brings_along_what_waits_behind_it(host: Host) -> None:
+    """The host calls for one message: those behind it are judged with it, and each is removed when it is done."""
+    now = host.clock.now()
+    host.line.waiting = behind = [packed(blob_created(f"orders/{n}", now)) for n in range(32)]
+    host.queue(packed(blob_created("1", now, container="other")))
+    assert host.line.removed == behind
+    assert host.store.writes == 2
+    assert host.state("sales").owed
+    assert host.state("other").owed
+
+
+def test_what_waits_behind_an_event_is_settled_by_itself(host: Host) -> None:
+    """Done is removed, unreadable is buried and removed, and what meets trouble stays; so with the first one."""
+    now = host.clock.now()
+    good, bad = packed(blob_created("1", now, container="other")), packed(blob_created("orders/1", now))
+    sales = host.configuration().by_name["sales"].key
+    host.store.down_for = lambda key: key == sales
+    host.line.waiting = [bad, good, b"no JSON"]
+    host.queue(good)
+    assert host.line.removed == [good, b"no JSON"]
+    assert [body for _, body, _ in host.yard.buried] == [b"no JSON"]
+    host.line.waiting, host.line.removed = [good], []
+    with pytest.raises(ComesBackError):
+        host.queue(bad)
+    assert host.line.removed == [good]
+
+
+def test_a_queue_that_tells_nothing_holds_no_event_up(host: Host) -> None:
+    """Nothing more is taken, and what cannot be removed comes again: the event that the call is for is done."""
+    now = host.clock.now()
+    host.line.down = True
+    host.queue(packed(blob_created("1", now, container="other")))
+    assert host.state("other").owed
+    host.line.down, host.line.waiting = False, [packed(blob_created("orders/1", now))]
+    host.line.down_after_taking = True
+    host.queue(packed(blob_created("2", now, container="other")))
+    assert host.state("sales").owed
+    assert host.line.removed == []
+
+
+def test_a_wake_brings_nothing_along(host: Host) -> None:
+    """Wakes are for one target each, and events have calls of their own."""
+    host.line.waiting = [packed(blob_created("orders/1", host.clock.now()))]
+    host.queue(wake_message(Wake("k", host.clock.now(), "1")), name=WAKES_QUEUE)
+    assert len(host.line.waiting) == 1
+
+
 # --- Dead letters and trouble of ours --------------------------------------------------------------------------------
 
 UNREADABLE = [b"", b"no JSON", b"\xff\xfe", b"[]", b'{"type": 5}', b'{"refresh": "nobody"}', b'{"refresh": "glue"}']

@@ -16,6 +16,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from functions_azure.backlog import Backlogs
 from functions_azure.clients import Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
+from functions_azure.events_queue import EventsQueue
 from functions_azure.queue_messages import LONGEST_MESSAGE, UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, POISON, UNDELIVERED, WAKES_QUEUE, Settings
 from functions_azure.waker import Waker
@@ -99,6 +100,27 @@ def test_a_queue_that_is_down_is_the_store_being_down(clients: Clients, queue: Q
         Waker(clients).send(WAKE, timedelta(0))
     with pytest.raises(StoreDownError, match="no time is left"):
         Waker(clients, Deadline(0)).send(WAKE, timedelta(0))
+
+
+# --- Events
+
+
+def test_events_that_wait_are_taken_and_removed_one_by_one(clients: Clients, queue: Queue) -> None:
+    """32 at once, hidden for half a minute; what is not removed stays in the queue, and nothing is removed twice."""
+    bodies = {f"event <{number}> & more" for number in range(40)}
+    for body in bodies:
+        queue(EVENTS_QUEUE).send_message(body)
+    waiting = EventsQueue(clients).take()
+    taken = {each.body.decode() for each in waiting}
+    assert len(taken) == len(waiting) == 32
+    assert taken < bodies
+    assert {message.content for message in queue(EVENTS_QUEUE).receive_messages()} == bodies - taken
+    EventsQueue(clients).remove(waiting[0])
+    assert queue(EVENTS_QUEUE).get_queue_properties().approximate_message_count == 39
+    with pytest.raises(StoreDownError, match="removing an event"):
+        EventsQueue(clients).remove(waiting[0])
+    with pytest.raises(StoreDownError, match="no time is left"):
+        EventsQueue(clients, Deadline(0)).take()
 
 
 # --- Dead letters

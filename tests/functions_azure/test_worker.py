@@ -147,6 +147,27 @@ def test_an_event_is_stored_however_it_comes(worker: Worker, account: Account, w
     assert "new in the configuration" in owed(account)
 
 
+def test_an_event_brings_along_what_waits_and_a_death_loses_nothing_of_it(
+    package: Path, environment: dict[str, str], account: Account
+) -> None:
+    """A call for one message removes what waits behind it once that is stored; killed before, it leaves all there."""
+    from azure.storage.queue import QueueClient
+
+    with QueueClient.from_connection_string(account.connection_string, EVENTS_QUEUE) as queue:
+        for number in range(5):
+            queue.send_message(json.dumps(blob_created(f"orders/{number}.parquet", utc_now())))
+        with Worker(package, environment) as dying:
+            dying.die_at(3)
+            with pytest.raises(Died):
+                dying.queue("events", in_a_queue(an_event()))
+        assert queue.get_queue_properties().approximate_message_count == 5
+        queue.send_message(json.dumps(an_event()))  # the others are hidden for half a minute
+        with Worker(package, environment) as next_one:
+            assert next_one.queue("events", in_a_queue(an_event()))
+        assert queue.get_queue_properties().approximate_message_count == 5
+    assert "new in the configuration" in owed(account)
+
+
 def test_a_wake_is_taken(worker: Worker, account: Account) -> None:
     """The one that an event's signal sent; one that nobody waits for and one of an unknown target do nothing."""
     assert worker.queue("events", in_a_queue(an_event()))

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from functions_azure import app
 from functions_azure.clients import Deadline
+from functions_azure.events_queue import Waiting
 from functions_azure.platform import Connection, Platform
 from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
@@ -150,19 +151,47 @@ class Yard:
             raise StoreDownError("the queue is down, sig=planted-signature")
 
 
+class Line:
+    """What waits in the events queue behind the message that a call is for; it can be down, too."""
+
+    def __init__(self) -> None:
+        self.down = self.down_after_taking = False
+        self.waiting: list[bytes] = []
+        self.removed: list[bytes] = []
+
+    def take(self) -> list[Waiting]:
+        """Take all of it: it is hidden until a test says otherwise."""
+        if self.down:
+            raise StoreDownError("the queue is down")
+        taken, self.waiting = self.waiting, []
+        self.down = self.down_after_taking
+        return [Waiting(body, None) for body in taken]
+
+    def remove(self, waiting: Waiting) -> None:
+        """Note what need not come again."""
+        if self.down:
+            raise StoreDownError("the queue is down")
+        self.removed.append(waiting.body)
+
+
 class Host:
     """The triggers by their names, and all that stands around them."""
 
     def __init__(self, emulator: FabricEmulator, tokens: Tokens, clock: HandClock) -> None:
         self.clock, self.fabric, self.tokens = clock, emulator, tokens
-        self.store, self.waker, self.yard = Store(), MemoryWaker(clock), Yard()
+        self.store, self.waker, self.yard, self.line = Store(), MemoryWaker(clock), Yard(), Line()
         self.configuration: Callable[[], Configuration] = lambda: load(TEXT)
         self.told: list[LogEvent] = []
         self.onelake_url = ""
         self.outcomes: Callable[[Sequence[Destination]], Outcomes] | None = None
         self._connection = Connection()
         self.shell = Shell(
-            self._read, self._world, lambda _: self.yard, Telemetry(), redactor=Redactor([PLANTED_SECRET])
+            self._read,
+            self._world,
+            lambda _: self.yard,
+            Telemetry(),
+            behind=lambda _: self.line,
+            redactor=Redactor([PLANTED_SECRET]),
         )
 
     def _read(self) -> Configuration:
