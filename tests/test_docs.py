@@ -19,6 +19,7 @@ WANTED = {
     "commands",
     "aws",
     "azure",
+    "deploy",
     "fabric",
     "run",
     "security",

