@@ -1,5 +1,5 @@
-// For a key of the customer's own: the identity with which the storage account asks the vault, and the only role outside
-// roles.bicep, because the account cannot be made before it.
+// For a key of the customer's own: the identity with which the storage account asks the vault, and its role, which is not
+// in roles.bicep, because the account cannot be made before it.
 
 import { customerManagedKeyType } from 'types.bicep'
 

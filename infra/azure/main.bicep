@@ -8,6 +8,8 @@ import {
   placementType
   sourceType
   streamType
+  tellSecretType
+  tellTopicType
   vaultAccessType
   workloadType
 } from 'types.bicep'
@@ -84,6 +86,12 @@ param customerManagedKey customerManagedKeyType?
 
 @description('For a signed-in user: who reaches the vault over the network, and whether its log says who used it.')
 param vaultAccess vaultAccessType = {}
+
+@description('Topics that [[tell]] names with to = "eventgrid": the app may send to these.')
+param tellTopics tellTopicType[] = []
+
+@description('Secrets that [[tell]] names as url_secret or signing_secret: the app may read these.')
+param tellSecrets tellSecretType[] = []
 
 // Names that the whole of Azure shares.
 var suffix = uniqueString(resourceGroup().id, name)
@@ -211,6 +219,35 @@ module roles 'roles.bicep' = {
   }
   dependsOn: [storage, eventHub, monitoring, userSignIn]
 }
+
+module tellsTopics 'tell.bicep' = [
+  for (topic, index) in tellTopics: {
+    name: 'tell-topic-${index}-${suffix}'
+    scope: resourceGroup(
+      topic.?subscriptionId ?? subscription().subscriptionId,
+      topic.?resourceGroup ?? resourceGroup().name
+    )
+    params: {
+      identityPrincipalId: identity.properties.principalId
+      topic: topic.name
+    }
+  }
+]
+
+module readsTellSecrets 'tell.bicep' = [
+  for (secret, index) in tellSecrets: {
+    name: 'tell-secret-${index}-${suffix}'
+    scope: resourceGroup(
+      secret.?subscriptionId ?? subscription().subscriptionId,
+      secret.?resourceGroup ?? resourceGroup().name
+    )
+    params: {
+      identityPrincipalId: identity.properties.principalId
+      vault: secret.vault
+      secret: secret.name
+    }
+  }
+]
 
 module subscriptions 'subscriptions.bicep' = [
   for (source, index) in sources: {

@@ -1,5 +1,6 @@
 // Every role assignment of the deployment, each with its reason above it. Nothing else in these templates grants, but for
-// one role that must be there before the storage account is: encryption.bicep.
+// one role that must be there before the storage account is (encryption.bicep), and those at topics and secrets of yours
+// that outcome events need (tell.bicep).
 
 import { keyVaultSecretType, operatorType } from 'types.bicep'
 

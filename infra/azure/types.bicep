@@ -157,3 +157,27 @@ type vaultAccessType = {
   @description('Whether every use of the key goes into the log.')
   auditLog: bool?
 }
+
+@export()
+@description('A custom topic of Event Grid that outcome events are sent to (`[[tell]]`); it takes the schema CloudEvents 1.0.')
+type tellTopicType = {
+  @description('Name of the topic.')
+  name: string
+  @description('Its resource group, if not that of the deployment.')
+  resourceGroup: string?
+  @description('Id of its subscription, if not that of the deployment.')
+  subscriptionId: string?
+}
+
+@export()
+@description('A secret of a webhook that outcome events are sent to: its address, or what they are signed with (`[[tell]]`).')
+type tellSecretType = {
+  @description('Name of the vault, which has role-based access.')
+  vault: string
+  @description('Name of the secret.')
+  name: string
+  @description('The resource group of the vault, if not that of the deployment.')
+  resourceGroup: string?
+  @description('Id of the subscription of the vault, if not that of the deployment.')
+  subscriptionId: string?
+}

@@ -99,6 +99,13 @@ def _notes(configuration: Configuration, onelake: bool) -> Iterable[str]:  # noq
         yield f'fabric.identity is "{identity}": say so in the parameter fabric, too'
     if onelake:
         yield "OneLake's events come through an eventstream: name its custom endpoint in the parameter stream"
+    places = configuration.package(Cloud.AZURE).destinations
+    topics = list(dict.fromkeys(each.topic for each in places if each.to == "eventgrid"))
+    secrets = list(dict.fromkeys(name for each in places for name in each.secrets))
+    if topics:
+        yield f"outcome events go to {', '.join(topics)}: name each topic in the parameter tellTopics"
+    if secrets:
+        yield f"webhooks have the secrets {', '.join(secrets)}: name each in the parameter tellSecrets"
 
 
 def _by_account(sources: Iterable[object]) -> dict[str, list[BlobCreated]]:

@@ -89,9 +89,13 @@ ACCESS = (
     "param vaultAccess = { subnetId: '/subscriptions/s/subnets/app', allowedAddresses: ['203.0.113.7']"
     ", auditLog: true }\n"
 )
+TELL = (
+    "param tellTopics = [{ name: 'views', resourceGroup: 'events' }]\n"
+    "param tellSecrets = [{ vault: 'contoso', name: 'teams-webhook' }]\n"
+)
 VARIANTS = {
     "plain": "",
-    "own key, push, another cloud": KEY,
+    "own key, push, another cloud": KEY + TELL,
     "event hub, secret": f"param stream = {{ kind: 'own' }}\n{SECRET}",
     "eventstream, operators, user": (
         f"{EVENTSTREAM}{ACCESS}param operators = [{{ principalId: 'o', principalType: 'Group' }}]\n"
@@ -504,6 +508,7 @@ QUEUES, SENDER = "974c5e8b-45b9-4653-ba55-5f855dd0fb88", "c6a89b2d-59bc-44d0-989
 TABLES, METRICS = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "3913510d-42f4-4e42-8a64-420c390055eb"
 HUB_SENDER, HUB_RECEIVER = "2b629674-e913-4c01-ae53-ef4638d8f975", "a638d3c7-ab3a-418d-83e6-5f17a39d4fde"
 SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
+TOPIC_SENDER = "d5a91429-5739-47e2-a06b-3470a27159e7"
 UNWRAPS, READS_KEYS = "e147488a-f6f5-4113-8e2d-b22465e65bf6", "21090545-7ca7-4776-b22c-e363652d74d2"
 READS_BLOBS = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
 SIGN_IN_KEY = rf"vaults/unstale\w+/keys/{settings.SIGN_IN_KEY}"
@@ -579,6 +584,8 @@ GRANTS = {
         *DELIVERS,
         ("encryption", UNWRAPS, r"vaults/ours/keys/k"),
         ("o", READS_BLOBS, r"containers/page"),
+        ("app", TOPIC_SENDER, r"topics/views"),
+        ("app", SECRETS_USER, r"vaults/contoso/secrets/teams-webhook"),
     ],
     "event hub, secret": [
         *APP,
@@ -626,12 +633,34 @@ def test_each_role_is_for_its_principal_at_its_scope(variant: str) -> None:
     assert not expected
 
 
+def test_the_role_at_a_topic_is_assigned_where_the_topic_is() -> None:
+    """In the topic's resource group; the vault's is that of the deployment, where no other is named."""
+    ids = [each["id"] for each in of_type("own key, push, another cloud", ASSIGNMENTS)]
+    [topic] = [each for each in ids if "topics/views" in each]
+    [secret] = [each for each in ids if "secrets/teams-webhook" in each]
+    assert "'events'" in topic or "/resourceGroups/events/" in topic
+    assert "events" not in secret
+
+
+def test_what_outcome_events_need_is_noted() -> None:
+    """`unstale infra azure` says which topics and secrets are to be named, each once."""
+    telling = '[[tell]]\nto = "eventgrid"\ntopic = "https://views.westeurope-1.eventgrid.azure.net/api/events"\n'
+    secret = '[[tell]]\nto = "webhook"\nurl_secret = "https://contoso.vault.azure.net/secrets/teams"\n'
+    text = (ROOT / "unstale.example.toml").read_text(encoding="utf-8").partition("[[tell]]")[0]
+    notes = inputs(load(f"{text}\n{telling}{secret}"))[1]
+    assert [note for note in notes if "views.westeurope-1" in note and "tellTopics" in note]
+    assert [note for note in notes if "secrets/teams" in note and "tellSecrets" in note]
+    assert not [note for note in inputs(load(text))[1] if "tell" in note]
+
+
 def test_every_role_has_its_reason_above_it_in_one_file() -> None:
-    """A comment stands above each assignment; one is in another file, because storage cannot be made before it."""
+    """A comment stands above each assignment. Two are elsewhere: storage cannot be made before the one, the other is at
+    topics and secrets of the user's.
+    """
     for file in FOLDER.glob("*.bicep"):
         lines = file.read_text(encoding="utf-8").splitlines()
         found = [number for number, line in enumerate(lines) if "roleAssignments@" in line]
-        assert bool(found) == (file.name in {"roles.bicep", "encryption.bicep"})
+        assert bool(found) == (file.name in {"roles.bicep", "encryption.bicep", "tell.bicep"})
         assert all(lines[number - 1].startswith("//") for number in found)
 
 
