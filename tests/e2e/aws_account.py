@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
@@ -33,6 +35,22 @@ HOP_BY_HOP: Final = frozenset({"connection", "transfer-encoding", "content-lengt
 """What a proxy makes anew."""
 
 
+_CREDENTIAL: Final = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
+"""The scope of a signature, whose third part is the service.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+REST: Final = "GetTable"
+"""What IAM asks for a request to Glue's Iceberg REST catalog, the one API in use whose requests name no operation."""
+
+
+def _operation(request: Request) -> str:
+    """The operation: of a JSON API in a header, of SNS in a form."""
+    target = request.headers.get("x-amz-target", "").partition(".")[2]
+    form = parse_qs(request.body.decode(errors="replace")) if not target and request.body else {}
+    return target or form.get("Action", [REST])[0]
+
+
 @dataclass
 class Proxy:
     """Passes requests on, and answers back; a connection that is dropped behind it is dropped in front, too."""
@@ -41,10 +59,12 @@ class Proxy:
     _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
 
     def respond(self, request: Request) -> Answer | None:
-        """One request, by the service in its X-Amz-Target header."""
-        service, _, operation = request.headers.get("x-amz-target", "").partition(".")
-        self.note(SERVICES[service], operation)
-        return self.answer(SERVICES[service], operation, request)
+        """One request, by the service that its signature is for."""
+        signed = _CREDENTIAL.search(request.headers.get("authorization", ""))
+        assert signed, f"{request.method} {request.path} is not signed"
+        operation = _operation(request)
+        self.note(signed[1], operation)
+        return self.answer(signed[1], operation, request)
 
     def note(self, service: str, operation: str) -> None:
         """For those who want to know."""
@@ -125,10 +145,6 @@ def client(service: str, url: str) -> Any:
     """An ordinary client of this account."""
     session = boto3.session.Session(region_name=REGION)
     return session.client(service, endpoint_url=url, aws_access_key_id=ACCOUNT, aws_secret_access_key="none")
-
-
-SERVICES: Final = {"AWSGlue": "glue", "AmazonSQS": "sqs", "DynamoDB_20120810": "dynamodb"}
-"""By the prefix of X-Amz-Target. A call of any other service is a surprise, and fails the recorder."""
 
 
 @dataclass(frozen=True)

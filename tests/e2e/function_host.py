@@ -221,11 +221,10 @@ class FunctionHost:
 class Stage:
     """The function app, its storage on Azurite, Fabric and Entra on loopback; and what came, for the judges."""
 
-    def __init__(
-        self, host: FunctionHost, fabric: FabricEmulator, tables: Relay, clock: Clock, identity_endpoint: str
-    ) -> None:
+    def __init__(self, host: FunctionHost, fabric: FabricEmulator, tables: Relay, clock: Clock, entra: Entra) -> None:
         self.host, self.fabric, self.tables, self.clock = host, fabric, tables, clock
-        self.identity_endpoint = identity_endpoint
+        self.identity_endpoint = entra.identity_environment["IDENTITY_ENDPOINT"]
+        self.tokens = entra.tokens
         self.arrivals: list[Arrival] = []
 
     def arrive(self) -> None:
@@ -298,8 +297,10 @@ class Stage:
 
 
 @contextmanager
-def stage(package: Path, account: Account, config: Path, *, in_real_time: bool = False) -> Iterator[Stage]:
-    """Everything; over when the context is left."""
+def stage(
+    package: Path, account: Account, config: Path, *, in_real_time: bool = False, certificate: Path | None = None
+) -> Iterator[Stage]:
+    """Everything; over when the context is left. `certificate` is of a server that speaks https beside it."""
     clock = RealClock() if in_real_time else StandingClock()
     settings = FabricSettings(start_retry_after_seconds=1, poll_hints=(1,), listing_delay=timedelta(seconds=5))
     with ExitStack() as stack:
@@ -315,8 +316,9 @@ def stage(package: Path, account: Account, config: Path, *, in_real_time: bool =
             "UNSTALE_STORAGE": re.sub("TableEndpoint=[^;]*", through, account.connection_string),
             "UNSTALE_FABRIC_URL": fabric.url,
             **entra.identity_environment,
+            **({"REQUESTS_CA_BUNDLE": str(certificate)} if certificate else {}),
         }
         host = stack.enter_context(FunctionHost(package, environment, account, clock))
-        yield Stage(host, fabric, tables, clock, environment["IDENTITY_ENDPOINT"])
+        yield Stage(host, fabric, tables, clock, entra)
         assert not fabric.unplanned
         swagger.assert_as_published(fabric.exchanges)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import os
 import re
@@ -11,21 +13,24 @@ import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from infra.packaging import aws as packaging
+from infra.parameters import places
 from infra.parameters.aws import buckets, inputs
 from infra.parameters.samconfig import overrides
 from local.cli import infra, main
 from local.cli.deployment import read_config
 from local.emulators.faults import LoseResponse, NeverEnd
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from local.emulators.journal import PlatformRun, overlapping
 from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
 from tests.infra.test_aws import ACTION_OF, BY_SERVICES, granted, many
-from tests.support.staged import staged
+from tests.support.staged import HERE, installed_here, staged
 
 pytestmark = [
     pytest.mark.e2e,
@@ -63,6 +68,19 @@ kind       = "glue-view"
 catalog_id = "{ACCOUNT}"
 database   = "sales"
 table      = "unheard"
+
+[[tell]]
+to = "eventbridge"
+
+[[tell]]
+to    = "sns"
+topic = "arn:aws:sns:{REGION}:{ACCOUNT}:outcomes"
+
+[[tell]]
+to             = "webhook"
+url_secret     = "outcomes/address"
+signing_secret = "outcomes/key"
+format         = "slack"
 """
 VIEWS = ("daily_revenue", "stuck", "unheard")
 KEY = "orders, 'ä' + \"b\"/1.json"
@@ -74,6 +92,8 @@ class Deployed(NamedTuple):
     account: Account
     outputs: Mapping[str, str]
     config: Path
+    posted: list[Request]
+    """What came to the webhook."""
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +105,20 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """
     folder = tmp_path_factory.mktemp("deployment")
     config, here = _packaged(folder, CONFIG)
-    with account(WHERE, folder) as there, pytest.MonkeyPatch.context() as patch:
+    posted: list[Request] = []
+
+    def take(request: Request) -> Answer:
+        posted.append(request)
+        return Answer(200, {}, b"ok")
+
+    with (
+        account(WHERE, folder) as there,
+        LoopbackServer(take, lambda: datetime.now(UTC)) as webhook,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name, value in there.environment.items():
             patch.setenv(name, value)
+        _outcomes(there, webhook.url)
         infra.aws(config, as_json=False, write=True, samconfig=here / "samconfig.toml")
         guided = (str(WHERE / "sam"), "deploy", "--guided", "--no-confirm-changeset")
         done = there.run(*guided, cwd=here, answers="\n" * 80)  # Enter keeps what is proposed
@@ -97,7 +128,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         for pair in found["Environment"].removeprefix("export ").split():
             patch.setenv(*pair.split("=", 1))
         _sources(there)
-        yield Deployed(there, found, config)
+        yield Deployed(there, found, config, posted)
 
 
 def _packaged(folder: Path, text: str) -> tuple[Path, Path]:
@@ -128,6 +159,39 @@ def _sources(there: Account) -> None:
     there.world.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
     there.world.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
     there.client("s3").create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def _outcomes(there: Account, webhook: str) -> None:
+    """Make the topic, the secrets, and a queue for each of bus and topic, as others have them before a deployment."""
+    sqs, sns, events, secrets = map(there.client, ("sqs", "sns", "events", "secretsmanager"))
+    for name, secret in (("address", webhook), ("key", SIGNING_KEY)):
+        secrets.create_secret(Name=f"outcomes/{name}", SecretString=secret)
+    arns = {
+        name: sqs.get_queue_attributes(
+            QueueUrl=sqs.create_queue(QueueName=f"outcomes-by-{name}")["QueueUrl"], AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        for name in ("bus", "topic")
+    }
+    topic = sns.create_topic(Name="outcomes")["TopicArn"]
+    attributes = {"RawMessageDelivery": "true"}
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arns["topic"], Attributes=attributes)
+    events.put_rule(Name="outcomes", EventPattern=json.dumps({"source": ["unstale"]}))
+    events.put_targets(Rule="outcomes", Targets=[{"Id": "queue", "Arn": arns["bus"]}])
+
+
+SIGNING_KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"""A key as Standard Webhooks writes them: 24 bytes in base64."""
+
+
+def told(there: Account, name: str) -> list[dict[str, Any]]:
+    """The outcome events that lie in one of the two queues, each as the CloudEvent that it is."""
+    sqs = there.client("sqs")
+    url, found = sqs.get_queue_url(QueueName=f"outcomes-by-{name}")["QueueUrl"], []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+        found += [json.loads(message["Body"]) for message in messages]
+    for each in found if name == "bus" else ():
+        assert (each["source"], each["detail-type"]) == ("unstale", each["detail"]["type"])
+    return [each["detail"] if name == "bus" else each for each in found]
 
 
 def _sending(there: Account, bucket: str) -> None:
@@ -183,7 +247,8 @@ def test_check_live_says_what_is_missing_and_its_cure_cures(
     assert {"view of daily_revenue", "view of stuck", "poller of events", "poller of wakes", "role for stuck"} <= set(
         findings
     )
-    assert not ill, ill
+    assert {finding["what"] for finding in ill} == {"sources of stuck", "sources of unheard"}, ill
+    assert {finding["found"] for finding in ill} == {"the view names none"}
 
 
 def test_the_tick_fires_and_plans_what_is_new(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,12 +365,44 @@ def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed:
     assert overlapping(found) == 0
 
 
+def test_what_became_of_views_lies_in_a_queue(deployed: Deployed) -> None:
+    """By a rule of the bus and by a subscription of the topic: CloudEvents of the refreshes above, each at
+    least once and none left out; and the webhook got them as messages for people, signed.
+    """
+    here = deployed.account
+    found: dict[str, list[dict[str, Any]]] = {"bus": [], "topic": []}
+
+    def is_refreshed(name: str) -> bool:
+        found[name] += told(here, name)
+        return "unstale.refreshed" in {each["type"] for each in found[name] if each["subject"] == "daily_revenue"}
+
+    for name, events in found.items():
+        until(lambda name=name: is_refreshed(name), f"an outcome event by the {name}")  # type: ignore[misc]
+        assert {each["specversion"] for each in events} == {"1.0"}
+        assert {each["subject"] for each in events} <= set(VIEWS)
+        numbers = {int(each["id"].rpartition("/")[2]) for each in events if each["subject"] == "daily_revenue"}
+        assert numbers == set(range(1, max(numbers) + 1))
+    refreshed = next(each for each in found["bus"] if each["type"] == "unstale.refreshed")
+    assert (refreshed["data"]["run"]["outcome"], refreshed["data"]["name"]) == ("succeeded", refreshed["subject"])
+    until(lambda: deployed.posted, "a message at the webhook")
+    first = deployed.posted[0]
+    assert json.loads(first.body)["blocks"][0]["type"] == "header"
+    signed = f"{first.headers['webhook-id']}.{first.headers['webhook-timestamp']}.".encode() + first.body
+    key = base64.b64decode(SIGNING_KEY.removeprefix("whsec_"))
+    expected = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    assert first.headers["webhook-signature"] == f"v1,{expected}"
+
+
+TABLE_BUCKETS = {"s3tables:ListTables", "s3tables:GetTableMetadataLocation"}
+"""What looks at sources in table buckets ask for; MiniStack has none, and no view of this stage reads one."""
+
+
 def test_the_role_grants_what_was_called_no_more_and_no_fewer(deployed: Deployed) -> None:
     """Every call of the function that the record has is granted, and every grant was used; but for those that AWS's own
     services use in the function's name.
     """
-    called = deployed.account.recorder.called
-    assert granted() - BY_SERVICES == {ACTION_OF.get(call, call) for call in called}
+    called = {ACTION_OF.get(call, call) for call in deployed.account.recorder.called}
+    assert granted() - BY_SERVICES - TABLE_BUCKETS == called - BY_SERVICES
 
 
 def test_sam_finds_nothing_wrong(tmp_path: Path) -> None:
@@ -332,6 +429,54 @@ def test_the_package_for_lambda_is_for_arm64_and_does_not_vary(tmp_path: Path) -
     assert libraries
     for library in libraries:
         assert struct.unpack_from("<H", library.read_bytes(), 18) == (0xB7,)  # EM_AARCH64
+
+
+BY_COMMAND = f"""
+[defaults]
+look = "off"
+quiet_period = "1s"
+visibility_lag = "2s"
+min_interval = "1s"
+
+[targets.by_command]
+kind       = "glue-view"
+catalog_id = "{ACCOUNT}"
+database   = "sales"
+table      = "by_command"
+on         = [{{ s3_object_created = {{ bucket = "by-command" }} }}]
+"""
+
+
+def test_one_command_deploys_and_looks(
+    deployed: Deployed, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`unstale deploy aws`: a stack of its own by the real `sam deploy`, `check --live` without a finding, the first
+    tick waited for, and `status` of a view that was then asked to be refreshed; exit code 0. A template that `sam`
+    refuses ends it with the step.
+    """
+    there = deployed.account
+    config, _ = _packaged(tmp_path, BY_COMMAND)
+    (tmp_path / "pyproject.toml").touch()  # a clone, for whoever asks where templates and package are
+    there.world.create_view("sales", "by_command")
+    _sending(there, "by-command")
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    for_this_machine = partial(packaging.package, third_party=installed_here, python=HERE)
+    monkeypatch.setattr(packaging, "package", for_this_machine)
+    monkeypatch.setenv("PATH", f"{WHERE}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SAM_CLI_TELEMETRY", "0")
+    for name in [name for name in os.environ if name.startswith("UNSTALE_")]:
+        monkeypatch.delenv(name)
+    command = ["deploy", "aws", "--environment", "by-command", "--config", str(config)]
+    code = main(command)
+    printed = capfd.readouterr()
+    assert code == 0, printed
+    assert printed.out.count("\n# step ") + printed.out.startswith("# step ") == 4
+    assert outputs(there, "unstale-by-command")["Function"]
+    assert re.search(r"^by_command +(stale|fresh) ", printed.out, flags=re.MULTILINE), printed.out
+    template = tmp_path / "infra" / "aws" / "template.yaml"
+    template.write_text(template.read_text(encoding="utf-8").replace("Resources:", "Resourcen:", 1), encoding="utf-8")
+    assert main(command) == 1
+    assert "step 2 of 4 failed (deploy the stack" in capfd.readouterr().err
 
 
 PROMPT = '[defaults]\nquiet_period = "1s"\nvisibility_lag = "2s"\nmin_interval = "1s"\n'

