@@ -25,6 +25,7 @@ from local.cli.errors import NotWellError, UsageError
 from local.cli.page import read_side, write_values
 from local.demo.aws import AwsStage, aws_stage
 from local.demo.azure import AzureStage, azure_stage
+from local.demo.chat import Chat
 from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
 from local.emulators.journal import PlatformRun, lost, overlapping
@@ -79,9 +80,9 @@ def run(*, naive: bool, as_json: bool) -> None:
     """Play the story and judge it; raises `NotWellError` if anything is lost or overlaps, or a job did not complete."""
     logging.disable(logging.CRITICAL)  # the handler's JSON lines are for CloudWatch; what matters is shown
     file = Path(__file__).with_name("demo.toml")
-    configuration = load(file.read_text(encoding="utf-8"), file.name)
     clock, patience = FastClock(START, SPEED), Patience()
-    with _show(clock, quiet=as_json) as show:
+    with _show(clock, quiet=as_json) as show, Chat(clock, show.line) as chat:
+        configuration = load(file.read_text(encoding="utf-8") + chat.destination, file.name)
         teller = (lambda target, says: show.line(target, says, "dim")) if naive else None
         with (
             aws_stage(configuration, clock, patience, show.tell, teller) as aws,
@@ -92,7 +93,7 @@ def run(*, naive: bool, as_json: bool) -> None:
             judged = [_judge(stage, name) for name, stage in stages.items()]
             jobs = [*aws.asked_for(), *azure.asked_for()]
             page = "" if naive or as_json else _write_page(configuration, aws, azure)
-    _report(judged, jobs, naive=naive, as_json=as_json)
+    _report(judged, jobs, chat.messages, naive=naive, as_json=as_json)
     print(page, end="")
     if any(one.lost or one.overlapping for one in judged) or any(status != "Completed" for status in jobs):
         raise NotWellError
@@ -200,11 +201,15 @@ def _time(moment: datetime | None) -> str:
     return f"{moment:%H:%M:%S}Z" if moment else "never"
 
 
-def _report(judged: list[Judged], jobs: list[str], *, naive: bool, as_json: bool) -> None:
-    """Print the verdict, a line for each target. `jobs`: what Fabric was told of those that it asked for."""
+def _report(judged: list[Judged], jobs: list[str], messages: list[str], *, naive: bool, as_json: bool) -> None:
+    """Print the verdict, a line for each target. `jobs`: what Fabric was told of those that it asked for.
+
+    `messages` is what the chat was told.
+    """
     if as_json:
         targets = [asdict(one) for one in judged]
-        print_json({"handler": "naive" if naive else "unstale", "targets": targets, "jobs": jobs})
+        handler = "naive" if naive else "unstale"
+        print_json({"handler": handler, "targets": targets, "jobs": jobs, "messages": messages})
         return
     columns = ("target", "signals", "runs", "saved", "spared", "lost", "overlaps", "fresh as of")  # 80 columns at most
     rows = [(*tuple(asdict(one).values())[:-1], _time(one.fresh_as_of)) for one in judged]

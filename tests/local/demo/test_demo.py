@@ -61,6 +61,9 @@ def test_nothing_is_lost_and_nothing_overlaps() -> None:
     assert targets["daily_revenue"]["runs"] < 20
     assert targets["optimize_orders"]["runs"] >= targets["sales_lakehouse"]["runs"]  # it comes after
     assert all(target["fresh_as_of"] for target in targets.values())
+    [message] = said["messages"]  # the one refresh that fails is told to people, in a chat
+    assert message.startswith("A refresh of returns failed. executor lost")
+    assert "To do: " in message
     spared = {name for name, target in targets.items() if target["spared"]}
     assert {"clicks_by_hour", "visits_by_day", "sensor_lakehouse"} <= spared
 
@@ -70,7 +73,7 @@ def test_the_obvious_handler_loses_in_the_same_story() -> None:
     code, said = play("--naive")
     lost = {target["name"]: target["lost"] for target in said["targets"]}
     assert code == 1
-    assert said["jobs"] == []
+    assert (said["jobs"], said["messages"]) == ([], [])
     assert lost["stock_levels"] > 0  # refused while someone else's run went on
     assert lost["stock_lakehouse"] > 0  # accepted, and skipped
     assert lost["clicks_by_hour"] > 0  # EventBridge lost the only event
