@@ -198,7 +198,7 @@ def test_the_last_table_keeps_names_whole(capsys: pytest.CaptureFixture[str]) ->
     """In a pipe each target is one line, in eighty columns, as in every other table of the command."""
     moment = datetime(2026, 1, 31, 6, 5, tzinfo=UTC)
     judged = [demo.Judged(name, 503, 5, 498, 0, 0, 0, moment) for name in ("sensor_lakehouse", "orders_by_region")]
-    demo._report(judged, [], naive=False, as_json=False)
+    demo._report(judged, [], [], naive=False, as_json=False)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("sensor_lake", "orders_by"))]
     assert [line.split()[0] for line in lines] == ["sensor_lakehouse", "orders_by_region"]
     assert all(line.endswith("06:05:00Z") and len(line) <= 80 for line in lines)
