@@ -63,7 +63,9 @@ def views_of(database: str) -> list[View]:
             raise UsageError(f"no Glue database {database!r} in this account and Region: {why}") from error
         raise NotWellError(f"cannot list the tables of {database}: {why}") from error
     except BotoCoreError as error:
-        raise UsageError(f"cannot ask Glue: {plain(str(error))}. AWS_REGION and AWS_PROFILE say where") from error
+        raise UsageError(
+            f"cannot ask Glue: {plain(str(error)).rstrip('.')}. AWS_REGION and AWS_PROFILE say where"
+        ) from error
     views = [_view(database, table) for table in tables if _is_view(table)]
     if not views:
         raise UsageError(f"none of the {len(tables)} tables of the Glue database {database!r} is a materialized view")

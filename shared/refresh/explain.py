@@ -331,7 +331,7 @@ def _cures(evidence: Evidence, verdict: str) -> Iterator[str]:
         yield f"unstale history {name} shows the runs before; unstale refresh {name} asks for one at once"
     elif verdict == "stale":
         yield "nothing: it becomes fresh by itself"
-    elif verdict in {"fresh", "proven"}:
+    elif verdict in {"fresh", "proven"} and not any(_cures_of_hold(evidence)):
         yield "nothing"
 
 

@@ -192,6 +192,11 @@ def test_the_reader_is_told_what_to_do(state: State, others: dict[str, Any], wor
     assert said(state, **others)["do"][0].startswith(word)
 
 
+def test_a_fresh_target_that_is_held_has_one_thing_to_do() -> None:
+    """How the hold ends, and not "nothing" below it."""
+    assert said(replace(FRESH, hold=Paused(NOON)))["do"] == ["unstale resume daily lets it start again"]
+
+
 def test_a_source_without_data_is_ahead_of_nothing() -> None:
     """A look found the table, and no version in it yet."""
     assert source_ahead(judged(FRESH, sources=(SourceStatus("sales.new"),))) is None
