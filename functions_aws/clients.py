@@ -35,7 +35,8 @@ ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 
 
 
 BRIEF = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 1})
-"""For destinations of outcome events: what is told must not last longer than what an invocation keeps back."""
+"""For what comes after the work, which must not last longer than what an invocation keeps back: destinations of outcome
+events, and the page's data. Both have another turn."""
 
 
 class KeptRoots(URLLib3Session):  # type: ignore[misc]  # botocore ships no types
@@ -108,7 +109,7 @@ class Clients:
     @cached_property
     def s3(self) -> Any:
         """S3, where a bucket holds an excerpt of the records."""
-        return self._client("s3", PATIENT)
+        return self._client("s3", BRIEF)
 
     @cached_property
     def cloudwatch(self) -> Any:

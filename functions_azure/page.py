@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions_azure.clients import AbsentError, Clients, Deadline, ask
-from shared.refresh.ports import StoreDownError
+from functions_azure.clients import Clients, Deadline, ask_existing
 
 
 class PageBlob:
@@ -21,7 +20,4 @@ class PageBlob:
         def upload(**limits: Any) -> None:
             self._clients.page.upload_blob(body, overwrite=True, **limits)
 
-        try:
-            ask("writing the page's data", self._deadline, upload)
-        except AbsentError as absent:
-            raise StoreDownError(str(absent)) from absent
+        ask_existing("writing the page's data", self._deadline, upload)

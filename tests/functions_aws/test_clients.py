@@ -15,6 +15,7 @@ from botocore.exceptions import InvalidConfigError, ProxyConnectionError, SSLErr
 from botocore.httpsession import URLLib3Session
 
 from functions_aws.clients import ROOTS, Clients, KeptRoots, ask, context_with_roots
+from functions_aws.shell import MARGIN_SECONDS
 from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.refresh.ports import StoreDownError
 from tests.support.aws_host import NOWHERE
@@ -123,3 +124,15 @@ def test_the_roots_of_the_sdk_are_read_at_import() -> None:
     """Lambda gives an import a whole processor, whatever the function's memory."""
     assert len(ROOTS.get_ca_certs()) > 100
     assert ROOTS.verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize("name", ["events", "sns", "secretsmanager", "s3"])
+def test_what_comes_after_the_work_is_over_in_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call begins as long as there is time, and then has what the invocation keeps back: with the tries that records
+    have, a slow bucket outlasted it, and the tick was killed with its metrics.
+    """
+    for variable, value in NOWHERE.items():
+        monkeypatch.setenv(variable, value)
+    config = getattr(Clients(), name).meta.config
+    assert config.connect_timeout + config.read_timeout < MARGIN_SECONDS
+    assert config.retries["total_max_attempts"] == 1
