@@ -30,27 +30,53 @@ LONGEST_SUBJECT = 99
 """Characters of a subject of SNS, which must be less than 100 and hold no control character; mail wants them in ASCII
 (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html)."""
 
-POST_SECONDS = 4.0
-"""Seconds of a whole post, as the time-outs of `clients.BRIEF` together: less than an invocation keeps back.
+SEND_SECONDS = 4.0
+"""Seconds of a whole letter: less than an invocation keeps back. One call of `clients.BRIEF` has as much.
 
-Those bound each wait for bytes, so a receiver that sends one a second is never late, and no look-up of its name.
+A letter to a webhook may be three calls, two of them for secrets. And time-outs bound each wait for bytes: neither the
+look-up of a name, nor a receiver that sends a byte a second.
 """
 
 
 def senders(clients: Clients, secrets: Secrets, clock: Clock) -> Mapping[str, Sender]:
     """Make who sends, by the kind of destination. Nothing is asked yet."""
     post = partial(_post, clients)
-    return {
+    made: Mapping[str, Sender] = {
         "eventbridge": EventBridge(clients),
         "sns": Topic(clients),
         "webhook": Webhook(post, secrets, clock),
         "azure": FunctionApp(post, secrets),
     }
+    return {to: InTime(sender) for to, sender in made.items()}
 
 
 def secrets_of(clients: Clients, clock: Clock) -> Secrets:
     """Make who reads Secrets Manager."""
     return Secrets(partial(_fetch_secret, clients), clock)
+
+
+class InTime:
+    """A sender whose letters are over in time, or left behind in a thread of their own; then they may still arrive."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Send as the sender does, within `SEND_SECONDS`."""
+        done: Future[Trouble | None] = Future()
+
+        def run() -> None:
+            """Send the letter, whoever still waits for the answer."""
+            try:
+                done.set_result(self._sender.send(destination, letter))
+            except BaseException as failure:  # noqa: BLE001 - whoever waits is handed it
+                done.set_exception(failure)
+
+        Thread(target=run, daemon=True).start()
+        try:
+            return done.result(SEND_SECONDS)
+        except TimeoutError:
+            return Trouble(f"no answer in {SEND_SECONDS:g} s")
 
 
 class EventBridge:
@@ -105,26 +131,6 @@ def _fetch_secret(clients: Clients, name: str) -> str | Trouble:
 
 
 def _post(clients: Clients, url: str, headers: Mapping[str, str], body: bytes) -> int:
-    """POST within `POST_SECONDS`. Raises `TimeoutError`, or what botocore raises."""
-    return _in_time(POST_SECONDS, lambda: _send(clients, url, headers, body))
-
-
-def _in_time(seconds: float, work: Callable[[], int]) -> int:
-    """Wait for work as long as it may take; work that takes longer is left behind, in a thread of its own."""
-    done: Future[int] = Future()
-
-    def run() -> None:
-        """Carry out a call, whoever still waits for its answer."""
-        try:
-            done.set_result(work())
-        except BaseException as failure:  # noqa: BLE001 - whoever waits is handed it
-            done.set_exception(failure)
-
-    Thread(target=run, daemon=True).start()
-    return done.result(seconds)
-
-
-def _send(clients: Clients, url: str, headers: Mapping[str, str], body: bytes) -> int:
     """POST with botocore's own session, which follows no redirect."""
     request = AWSRequest("POST", url, headers=headers, data=body, stream_output=True)
     response = clients.web(url).send(request.prepare())

@@ -104,6 +104,12 @@ def host_in_a_world() -> Iterator[Host]:
         yield Host(aws, clock, f"unstale-tell-{next(SERVICES)}")
 
 
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is slow; one test is about the time that a letter may take."""
+    monkeypatch.setattr(tell, "SEND_SECONDS", 60.0)
+
+
 def senders_of(clients: Clients, clock: HandClock) -> Mapping[str, Sender]:
     """Who sends, with secrets that are kept for this test."""
     return senders(clients, secrets_of(clients, clock), clock)
@@ -336,7 +342,7 @@ def test_a_receiver_that_does_not_end_is_left_behind(host: Host, monkeypatch: py
     """The SDK bounds each wait for bytes, not the answer: a receiver could outlast the invocation, and all its messages
     came back.
     """
-    monkeypatch.setattr(tell, "POST_SECONDS", 0.1)
+    monkeypatch.setattr(tell, "SEND_SECONDS", 0.1)
     over = Event()
 
     def hold(_: Request) -> Answer:
@@ -347,7 +353,7 @@ def test_a_receiver_that_does_not_end_is_left_behind(host: Host, monkeypatch: py
         place = Destination("webhook", url=f"{server.url}/hook")
         trouble = senders_of(host.clients, host.clock)["webhook"].send(place, A_LETTER)
         over.set()
-    assert trouble == Trouble("no answer: TimeoutError")
+    assert trouble == Trouble("no answer in 0.1 s")
 
 
 def test_whatever_a_client_raises_is_trouble(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
