@@ -1,4 +1,4 @@
-"""What waits in the events queue: an invocation that the host called for one message takes more of it along.
+"""Messages that wait in the events queue: an invocation that the host called for one message takes more of it along.
 
 The host calls once for each message, and a call costs a second of 512 MB at least. So one call takes up to 33 messages,
 judges them together, as one look at each target, and removes each by itself. What it does not remove is seen again.

@@ -67,7 +67,7 @@ def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
 
 
 def _kind(target: Target) -> str:
-    """The kind of a target, as `unstale.toml` names it."""
+    """The kind of a target, as `unstale.toml` names it, so that a reader finds the line in the file."""
     return str(type(target.resource).__struct_config__.tag)
 
 

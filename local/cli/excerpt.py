@@ -1,4 +1,7 @@
-"""Reading what ticks write for readers who may not read the table: an object of S3, or a blob."""
+"""Reading what ticks write for readers who may not read the table: an object of S3, or a blob.
+
+Both are of the deployment's own making, and at most 4 MB. What is in them, `shared.refresh.excerpt` reads.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,10 @@ HEADINGS = {
 
 
 def explain(path: Path, name: str, *, as_json: bool) -> None:
-    """Print everything to know of a target; raises `NotWellError` if somebody needs to do anything."""
+    """Print everything to know of a target; raises `NotWellError` if somebody needs to do anything.
+
+    The exit code is that of `status` for this target alone, so a script may ask about the one view that it needs.
+    """
     side, target = side_of(path, name)
     seen = reach(side, look)
     evidence = _evidence_on(seen, target)

@@ -64,6 +64,9 @@ STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", 
 def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept | None = None) -> None:
     """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything.
 
+    A cloud that could not be asked has a row for each of its targets all the same: a table without them would look as
+    if they were well. Why it could not is said last, after everything that is known.
+
     `kept` is what was opened at an earlier time, where the status is shown again and again.
     """
     configuration, kept = read_config(path), kept or Kept()
@@ -156,7 +159,10 @@ NOBODY: Mapping[str, Sequence[str]] = {}
 
 
 def unheard_by_name(seen: Sequence[Look]) -> dict[str, list[str]]:
-    """List the sentences on followers that the other cloud did not tell, by the follower's name."""
+    """List the sentences on followers that the other cloud did not tell, by the follower's name.
+
+    A follower's own record knows nothing of such a signal, so it would look fresh: the upstream's record tells.
+    """
     found: dict[str, list[str]] = {}
     for each in (each for one in seen for each in one.untold if each.destination.follower):
         found.setdefault(each.destination.follower, []).append(each.sentence)
@@ -182,7 +188,7 @@ class Look:
     identities: Mapping[str, Identity]
     """The record of each identity that calls the platform: by it `status` says that a start waits for a place."""
     untold: Sequence[Untold] = ()
-    """The events that wait for a destination for a while."""
+    """The events that wait for a destination for a while, with what that destination answered last."""
 
     @property
     def differs(self) -> bool:
@@ -225,7 +231,11 @@ class Look:
 
 
 def look(side: Side) -> Look:
-    """Read all records of one cloud at once, count its dead letters, and see whether anybody works."""
+    """Read all records of one cloud at once, count its dead letters, and see whether anybody works.
+
+    Many records are one call, on AWS a hundred of them, so the calls hardly grow with the targets. Nothing is written,
+    and no platform is asked: what a refresh does is what the record says of it.
+    """
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
     document, *documents = (found.body for found in side.world.store.load_many(keys))
     names = sorted({target.identity for target in side.engine.targets.values()})

@@ -25,7 +25,7 @@ class Untold(Value, frozen=True):
     target: str
     """The target's name."""
     destination: Destination
-    """Where they go."""
+    """The destination of these events."""
     count: int
     """How many wait."""
     since: datetime
@@ -35,7 +35,7 @@ class Untold(Value, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """All of it in words."""
+        """The whole in words, for `status` and `explain`."""
         to, since, known = self.destination, minute(self.since), self.addressee
         what = f"that {self.target} was refreshed" if to.follower else f"{self.count} events of {self.target}"
         why = f": {known.why}" if known.why else ""
