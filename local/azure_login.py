@@ -9,6 +9,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Final
 
 from functions_azure import settings
@@ -31,20 +32,23 @@ class AzureCli:
         """Ask for tokens of this audience; none is asked for before it is needed."""
         self._resource = resource
         self._found: tuple[str, float] | None = None
+        self._turn = Lock()
 
     def acquire(self) -> Answer:
         """`az account get-access-token`; the CLI has a cache of its own, asking it costs a second."""
-        if self._found is None or self._found[1] - time.time() < SECONDS:
-            answer = _ask_cli(self._resource)
-            if "error" in answer:
-                return answer
-            self._found = (answer["accessToken"], float(answer["expires_on"]))
-        token, ends_at = self._found
+        with self._turn:
+            if self._found is None or self._found[1] - time.time() < SECONDS:
+                answer = _ask_cli(self._resource)
+                if "error" in answer:
+                    return answer
+                self._found = (answer["accessToken"], float(answer["expires_on"]))
+            token, ends_at = self._found
         return {"access_token": token, "expires_in": ends_at - time.time()}
 
     def forget(self) -> None:
         """The next one is asked of the CLI."""
-        self._found = None
+        with self._turn:
+            self._found = None
 
 
 def _ask_cli(resource: str) -> Answer:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_the_token_is_the_clis(az: Az) -> None:
     tokens.refused("from-az")
     tokens.token()
     assert asked.read_text().splitlines() == [line] * 2
+
+
+def test_threads_that_ask_at_once_ask_the_cli_once(az: Az) -> None:
+    """`unstale run` has eight of them, and each call of the CLI is a process of a second or two."""
+    asked = az(answer("from-az", 3600))
+    tokens = azure_login.tokens(STORAGE)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: tokens.token(), range(8))) == ["from-az"] * 8
+    assert len(asked.read_text().splitlines()) == 1
 
 
 def test_a_token_that_soon_ends_is_asked_for_again(az: Az) -> None:
