@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 import uuid
@@ -25,8 +26,10 @@ from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
 from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
+from shared.config.compiled import FILE as COMPILED
+from shared.config.compiled import read_configuration
 from shared.config.generation import read_generation
-from shared.config.load import Configuration, load
+from shared.config.load import Configuration
 from shared.outcomes.sending import Office, Sender, Sending
 from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
@@ -37,6 +40,8 @@ from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
 from shared.sources.standing import source_statuses
 from shared.targets import Cloud
+
+log = logging.getLogger("unstale")
 
 
 class SystemClock:
@@ -62,7 +67,7 @@ def configuration(found: Settings) -> Configuration:
     Raises `SettingsError` if the rules were made from another one: events of targets that it lacks would be ignored.
     Several environments are packaged in one folder, one after the other.
     """
-    read = load(found.config.read_bytes(), str(found.config))
+    read = _read(found.config)
     if found.fingerprint not in {"", read.fingerprint}:
         raise SettingsError(
             f"UNSTALE_CONFIG_FINGERPRINT is {found.fingerprint!r}, but that of {found.config} is "
@@ -70,6 +75,16 @@ def configuration(found: Settings) -> Configuration:
             "make package-aws for this environment, then sam deploy"
         )
     return replace(read, generation=generation(found.config))
+
+
+def _read(config: Path) -> Configuration:
+    """Read a configuration, by what packaging compiled of it; the log says where there is that, and it is not used."""
+    compiled = config.with_name(COMPILED)
+    beside = compiled.read_bytes() if compiled.exists() else None
+    read, unused = read_configuration(config.read_bytes(), beside, str(config))
+    if unused:
+        log.warning("%s", unused)
+    return read
 
 
 def generation(config: Path) -> datetime:

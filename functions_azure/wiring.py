@@ -9,6 +9,7 @@ other parts in some places, and run the same engine on them.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 import uuid
@@ -43,8 +44,10 @@ from functions_azure.tokens import (
     issuer_of,
 )
 from functions_azure.waker import Waker
+from shared.config.compiled import FILE as COMPILED
+from shared.config.compiled import read_configuration
 from shared.config.generation import read_generation
-from shared.config.load import Configuration, load
+from shared.config.load import Configuration
 from shared.outcomes.sending import Office, Sending
 from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
@@ -63,6 +66,9 @@ if TYPE_CHECKING:
     from functions_azure.sign_in.store import SignIns
     from functions_azure.sign_in.user import SignedInUser
     from functions_azure.workload.keys import Gate
+
+
+log = logging.getLogger("unstale")
 
 
 class SystemClock:
@@ -183,8 +189,18 @@ class Parts:
 
 def configuration(found: Settings) -> Configuration:
     """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file."""
-    read = load(found.config.read_bytes(), str(found.config))
+    read = _read(found.config)
     return replace(read, generation=generation(found.config))
+
+
+def _read(config: Path) -> Configuration:
+    """Read a configuration, by what packaging compiled of it; the log says where there is that, and it is not used."""
+    compiled = config.with_name(COMPILED)
+    beside = compiled.read_bytes() if compiled.exists() else None
+    read, unused = read_configuration(config.read_bytes(), beside, str(config))
+    if unused:
+        log.warning("%s", unused)
+    return read
 
 
 def generation(config: Path) -> datetime:

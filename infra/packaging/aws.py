@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
-from shared.config import generation
+from shared.config import compiled, generation
 from shared.config.load import load
 from shared.targets import Cloud
 
@@ -96,6 +96,7 @@ def package(
     stage.without_traces(folder)
     trim_botocore(folder)
     (folder / "unstale.toml").write_bytes(content)
+    (folder / compiled.FILE).write_bytes(compiled.compile_configuration(content, str(config)))
     (folder / generation.FILE).write_bytes(generation.write_generation(made_at or datetime.now(UTC)))
     sbom.put("unstale for AWS", LOCK, folder, folder)
     stage.with_bytecode(folder, python, TASK_ROOT, tell)

@@ -9,7 +9,7 @@ from typing import Final
 
 from infra.packaging import sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
-from shared.config import generation
+from shared.config import compiled, generation
 from shared.config.load import load
 from shared.targets import Cloud
 
@@ -62,6 +62,7 @@ def package(
     for name in AT_THE_ROOT:
         shutil.copyfile(ROOT / "functions_azure" / name, folder / name)
     (folder / "unstale.toml").write_bytes(content)
+    (folder / compiled.FILE).write_bytes(compiled.compile_configuration(content, str(config)))
     (folder / generation.FILE).write_bytes(generation.write_generation(made_at or datetime.now(UTC)))
     sbom.put("unstale for Azure", LOCK, folder / SITE_PACKAGES, folder)
     stage.with_bytecode(folder, python, WWWROOT, tell)

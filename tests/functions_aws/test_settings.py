@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from functions_aws import settings
+from functions_aws import settings, wiring
 from functions_aws.settings import Settings, SettingsError
+from shared.config import compiled
 from shared.endpoints import refusal
 
+EXAMPLE = Path(__file__).parents[2] / "unstale.example.toml"
 NEEDED = {"UNSTALE_TABLE": "t", "UNSTALE_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/wakes"}
 
 
@@ -83,3 +85,19 @@ def test_the_credentials_of_the_sdk_are_secrets() -> None:
     found = settings.secrets({"AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token, "AWS_REGION": "r" * 40})
     assert set(found) == {secret, token}
     assert settings.secrets({"AWS_SECRET_ACCESS_KEY": "none"}) == ()
+
+
+def test_what_packaging_compiled_is_read_and_another_s_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The TOML beside it counts: changed since, it is read itself, and the log says so; else it is not parsed."""
+    config, beside = tmp_path / "unstale.toml", tmp_path / compiled.FILE
+    config.write_bytes(EXAMPLE.read_bytes())
+    found = settings.read(NEEDED | {"UNSTALE_CONFIG": str(config)})
+    loaded = wiring.configuration(found)
+    beside.write_bytes(compiled.compile_configuration(EXAMPLE.read_bytes() + b"# before\n", "unstale.toml"))
+    assert wiring.configuration(found) == loaded
+    assert "unstale.compiled was not made from" in caplog.text
+    beside.write_bytes(compiled.compile_configuration(EXAMPLE.read_bytes(), "unstale.toml"))
+    monkeypatch.setattr(compiled, "load", lambda *_: pytest.fail("the TOML was parsed"))
+    assert wiring.configuration(found) == loaded

@@ -14,10 +14,11 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from functions_azure import app, settings
-from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, SettingsError
+from functions_azure import app, settings, wiring
+from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, Settings, SettingsError
 from functions_azure.shell import PAUSES_SECONDS, REFRESH_BODY_LIMIT, TURNS_BEFORE_QUEUE, ComesBackError, persist
 from local.emulators.faults import Refuse
+from shared.config import compiled
 from shared.config.load import load
 from shared.inbound.wakes import wake_message
 from shared.refresh.ports import Document, StoreDownError
@@ -578,3 +579,19 @@ def test_event_grid_finds_its_function_only_where_push_was_chosen(value: str, th
     functions = probe(UNSTALE_PUSH=value)["functions"]
     assert ("event_grid" in functions) is there
     assert "events" in functions
+
+
+def test_what_packaging_compiled_is_read_and_another_s_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The TOML beside it counts: changed since, it is read itself, and the log says so; else it is not parsed."""
+    config, beside = tmp_path / "unstale.toml", tmp_path / compiled.FILE
+    config.write_bytes(TEXT.encode())
+    found = Settings(config, storage="UseDevelopmentStorage=true")
+    loaded = wiring.configuration(found)
+    beside.write_bytes(compiled.compile_configuration(TEXT.encode() + b"# before\n", "unstale.toml"))
+    assert wiring.configuration(found) == loaded
+    assert "unstale.compiled was not made from" in caplog.text
+    beside.write_bytes(compiled.compile_configuration(TEXT.encode(), "unstale.toml"))
+    monkeypatch.setattr(compiled, "load", lambda *_: pytest.fail("the TOML was parsed"))
+    assert wiring.configuration(found) == loaded

@@ -23,7 +23,9 @@ from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.http_server import Answer, LoopbackServer, Request
-from shared.config import generation
+from shared.config import compiled, generation
+from shared.config.compiled import read_compiled
+from shared.config.load import load
 from tests.support.once import once
 from tests.support.runtime_api import RuntimeApi
 from tests.support.staged import HERE, command, installed_here, run, runtime, staged
@@ -63,9 +65,10 @@ def test_it_holds_what_runs_and_nothing_else(package: Path) -> None:
     with zipfile.ZipFile(package.with_suffix(".zip")) as made:
         names = made.namelist()
         assert made.read("unstale.toml") == CONFIG.read_bytes()
+        assert read_compiled(made.read(compiled.FILE), CONFIG.read_bytes()) == load(CONFIG.read_bytes())
     assert names == sorted(names)
     tops = {name.partition("/")[0] for name in names}
-    assert {"shared", "functions_aws", "botocore", "unstale.toml", generation.FILE, sbom.NAME} <= tops
+    assert {"shared", "functions_aws", "botocore", "unstale.toml", compiled.FILE, generation.FILE, sbom.NAME} <= tops
     assert not tops & {"tests", "local", "infra", "functions_azure", "boto3", "s3transfer", "bin"}
     own = {name for name in names if name.startswith(("shared/", "functions_aws/")) and name.endswith(".py")}
     assert own == {f.relative_to(ROOT).as_posix() for p in aws.PACKAGES for f in (ROOT / p).rglob("*.py")}

@@ -18,7 +18,9 @@ import pytest
 from infra.packaging import azure, sbom
 from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
-from shared.config import generation
+from shared.config import compiled, generation
+from shared.config.compiled import read_compiled
+from shared.config.load import load
 from tests.support.azure_worker import one_package  # noqa: F401 - fixture
 from tests.support.locks import pins
 from tests.support.staged import command, staged_azure
@@ -53,6 +55,7 @@ def test_it_is_laid_out_as_the_host_looks_for_it(package: Path) -> None:
     with zipfile.ZipFile(package.with_suffix(".zip")) as made:
         names = made.namelist()
         assert made.read("unstale.toml") == CONFIG.read_bytes()
+        assert read_compiled(made.read(compiled.FILE), CONFIG.read_bytes()) == load(CONFIG.read_bytes())
         assert json.loads(made.read("host.json"))["version"] == "2.0"
     assert names == sorted(names)
     expected = {
@@ -62,6 +65,7 @@ def test_it_is_laid_out_as_the_host_looks_for_it(package: Path) -> None:
         "shared",
         "functions_azure",
         "unstale.toml",
+        compiled.FILE,
         sbom.NAME,
         generation.FILE,
     }

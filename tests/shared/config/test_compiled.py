@@ -1,0 +1,66 @@
+"""The compiled configuration: the same values as the TOML's, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.config import compiled
+from shared.config.compiled import compile_configuration, read_compiled, read_configuration
+from shared.config.load import ConfigurationError, load
+
+EXAMPLE = Path(__file__).parents[3] / "unstale.example.toml"
+JOB = b"""
+[targets.job]
+kind = "fabric-item-job"
+workspace = "4b218778-e7a5-4d73-8187-f10824047715"
+item = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
+job_type = "DefaultJob"
+execution_data = { tables = ["a", { deep = [1, 2.5, true] }] }
+quiet_period = "20s"
+"""
+
+
+def test_what_is_compiled_is_what_the_toml_says() -> None:
+    """All values, and what follows from them, of the example, which has about everything, and of data sent as it is."""
+    for content in (EXAMPLE.read_bytes(), JOB):
+        made = compile_configuration(content, "unstale.toml")
+        read, loaded = read_compiled(made, content), load(content)
+        assert read == loaded
+        assert read is not None
+        assert read.fingerprint == loaded.fingerprint
+        assert [target.definition for target in read.targets] == [target.definition for target in loaded.targets]
+        assert compile_configuration(content, "unstale.toml") == made
+
+
+def test_a_bad_configuration_is_not_compiled() -> None:
+    """It is refused as when it is loaded, with its line."""
+    with pytest.raises(ConfigurationError, match=r"here\.toml:8: targets\.job\.quiet_period"):
+        compile_configuration(JOB.replace(b'"20s"', b"20"), "here.toml")
+
+
+def test_what_was_compiled_from_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another TOML, be it by a space; another release; a file that was cut, or is none."""
+    content = EXAMPLE.read_bytes()
+    made = compile_configuration(content, "unstale.toml")
+    assert read_compiled(made, content) == load(content)
+    assert read_compiled(made, content + b" ") is None
+    assert read_compiled(made[:-1], content) is None
+    assert read_compiled(b"", content) is None
+    monkeypatch.setattr(compiled, "VERSION", "0.0.0")
+    assert read_compiled(made, content) is None
+
+
+def test_the_toml_is_read_only_where_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was compiled from it, it is not even parsed; without that, or with another, it is judged as ever."""
+    content, bad = EXAMPLE.read_bytes(), EXAMPLE.read_bytes() + b"\n[unheard]\n"
+    made = compile_configuration(content, "unstale.toml")
+    loaded = load(content)
+    assert read_configuration(content, None, "unstale.toml") == (loaded, "")
+    unused = "unstale.compiled was not made from unstale.toml by this release, so unstale.toml is read"
+    assert read_configuration(content, b"something else", "unstale.toml") == (loaded, unused)
+    with pytest.raises(ConfigurationError, match="unheard"):
+        read_configuration(bad, made, "unstale.toml")
+    monkeypatch.setattr(compiled, "load", lambda *_: pytest.fail("the TOML was read"))
+    assert read_configuration(content, made, "unstale.toml") == (loaded, "")
