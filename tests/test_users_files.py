@@ -19,11 +19,14 @@ OF_USERS = (
     "infra/azure/default.json",
     "infra/azure/staging.bicepparam",
     "infra/azure/staging.json",
+    "infra/azure/azd/main.bicepparam",
+    ".azure/sales/.env",
 )
 EXAMPLES = (
     "unstale.example.toml",
     "infra/aws/samconfig.example.toml",
     "infra/azure/main.example.bicepparam",
+    "infra/azure/azd/main.example.bicepparam",
     "infra/azure/default.example.json",
     "infra/azure/bicepconfig.json",
     "infra/azure/main.snapshot.json",

@@ -137,15 +137,16 @@ class WsgiServer:
 class LoopbackServer(WsgiServer):
     """Serves `respond`, and keeps what it raises in `errors`. Use it as a context."""
 
-    def __init__(self, respond: Respond, clock: Clock, *, secure: bool = False) -> None:
-        """Bind a free port. `clock` is what the Date header tells."""
+    def __init__(self, respond: Respond, clock: Clock, *, secure: bool = False, names: Iterable[str] = ()) -> None:
+        """Bind a free port. `clock` is what the Date header tells; `names` has the certificate beside `localhost`."""
         self.respond = respond
         self.clock = clock
         self.errors: list[Exception] = []
         self.closing = threading.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="unstale-") if secure else None
         self.certificate = Path(self._folder.name, "certificate.pem") if self._folder else None
-        super().__init__(self._serve, tls=_tls_context(self.certificate) if self.certificate else None)
+        tls = _tls_context(self.certificate, names) if self.certificate else None
+        super().__init__(self._serve, tls=tls)
 
     @property
     def url(self) -> str:
@@ -200,10 +201,10 @@ def _request(environ: WSGIEnvironment) -> Request:
     )
 
 
-def _tls_context(path: Path) -> ssl.SSLContext:
+def _tls_context(path: Path, names: Iterable[str]) -> ssl.SSLContext:
     """Make an authority and a certificate for this run; leave the authority's, which callers trust, at `path`."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.issue_cert("localhost", "127.0.0.1", *names).configure_cert(context)
     return context

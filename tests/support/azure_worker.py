@@ -140,6 +140,10 @@ class Worker:
         found: list[str] = self._ask(sent=True)
         return found
 
+    def lead(self, host: str, port: int) -> None:
+        """Let the name of a host lead to a port of this machine."""
+        self._ask(lead=(host, port))
+
     def peak(self) -> int:
         """The most memory that the process had so far, in kilobytes."""
         found: int = self._ask(peak=True)

@@ -13,6 +13,7 @@ invocation or an order:
     {"die_at": n}                          the process ends when its n-th effect from now was done, the answer unseen
     {"sent": true}                         the requests that left the process since this was asked last
     {"unanswered": true}                   for how many seconds each request waited that got no answer, since then
+    {"lead": [host, port]}                 the name of that host leads to a port of this machine
     {"peak": true}                         the most memory that the process had so far, in kilobytes
 
 The body of a request over HTTP may be a list of texts, each with how often it is repeated.
@@ -27,6 +28,7 @@ import json
 import logging
 import os
 import resource
+import socket
 import sys
 import time
 import uuid
@@ -212,6 +214,17 @@ def set_ahead(seconds: float) -> None:
     clock_class.ahead = seconds
 
 
+def lead(where: tuple[str, int]) -> None:
+    """Let a host's name lead to a port of this machine; the name that a certificate must have stays."""
+    (host, port), ask = where, socket.getaddrinfo
+
+    def look_up(name: Any, service: Any, *options: Any, **named: Any) -> Any:
+        there = ("127.0.0.1", port) if name == host else (name, service)
+        return ask(*there, *options, **named)
+
+    socket.getaddrinfo = look_up
+
+
 def main() -> None:
     """Serve until standard input ends."""
     out, sys.stdout = sys.stdout, sys.stderr  # what a function prints is no answer
@@ -225,6 +238,7 @@ def main() -> None:
         "die_at": requests.die_at,
         "sent": lambda _: requests.told(),
         "unanswered": lambda _: requests.waited(),
+        "lead": lead,
         "peak": lambda _: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
     }
     print(json.dumps({name: worker.bindings(name) for name in worker.functions}), file=out, flush=True)
