@@ -217,12 +217,13 @@ def set_ahead(seconds: float) -> None:
 def lead(where: tuple[str, int]) -> None:
     """Let a host's name lead to a port of this machine; the name that a certificate must have stays."""
     (host, port), ask = where, socket.getaddrinfo
+    names: Any = socket
 
     def look_up(name: Any, service: Any, *options: Any, **named: Any) -> Any:
         there = ("127.0.0.1", port) if name == host else (name, service)
         return ask(*there, *options, **named)
 
-    socket.getaddrinfo = look_up
+    names.getaddrinfo = look_up
 
 
 def main() -> None:
