@@ -38,14 +38,16 @@ look-up of a name, nor a receiver that sends a byte a second.
 """
 
 
-def senders(clients: Clients, secrets: Secrets, clock: Clock) -> Mapping[str, Sender]:
-    """Make who sends, by the kind of destination. Nothing is asked yet."""
+def senders(
+    clients: Clients, secrets: Secrets, clock: Clock, other_cloud: Sender | None = None
+) -> Mapping[str, Sender]:
+    """Make who sends, by the kind of destination, or take who signals Azure. Nothing is asked yet."""
     post = partial(_post, clients)
     made: Mapping[str, Sender] = {
         "eventbridge": EventBridge(clients),
         "sns": Topic(clients),
         "webhook": Webhook(post, secrets, clock),
-        "azure": FunctionApp(post, secrets),
+        "azure": other_cloud or FunctionApp(post, secrets),
     }
     return {to: InTime(sender) for to, sender in made.items()}
 

@@ -130,15 +130,15 @@ def ports(
     looks_clock: Clock | None = None,
     service: str = "unstale",
     secrets: Secrets | None = None,
+    other_cloud: Sender | None = None,
 ) -> Ports:
     """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
-    `service` names the deployment in outcome events. `secrets` are kept by whoever makes ports more than once.
+    `service` names the deployment in events, `secrets` outlive these ports, `other_cloud` signals targets on Azure.
     """
     platform, looks_clock = Platform(clients, redactor), looks_clock or clock
-    sources = Sources(clients, looks_clock, redactor=redactor)
-    post = senders(clients, secrets or secrets_of(clients, clock), clock)
+    post = senders(clients, secrets or secrets_of(clients, clock), clock, other_cloud)
     return Ports(
         cloud=Cloud.AWS,
         store=store,
@@ -150,7 +150,7 @@ def ports(
         looks=lambda targets, reconcile: Looking(
             targets,
             store=store,
-            sources=sources,
+            sources=Sources(clients, looks_clock, redactor=redactor),
             platform=platform,
             clock=looks_clock,
             reconcile=reconcile,

@@ -31,7 +31,7 @@ BATCH = "application/cloudevents-batch+json"
 """An array of CloudEvents, which is what a topic of that schema takes."""
 
 
-def senders(http: BoundedHttp, grid: Tokens, secrets: Secrets, bus: SignalBus, clock: Clock) -> Mapping[str, Sender]:
+def senders(http: BoundedHttp, grid: Tokens, secrets: Secrets, bus: Sender, clock: Clock) -> Mapping[str, Sender]:
     """Make who sends, by the kind of destination. Nothing is asked yet."""
     webhook = Webhook(partial(_post, http), secrets, clock)
     return {"eventgrid": EventGrid(http, grid), "webhook": webhook, "aws": bus}

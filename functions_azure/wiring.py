@@ -48,7 +48,7 @@ from shared.config.compiled import FILE as COMPILED
 from shared.config.compiled import read_configuration
 from shared.config.generation import read_generation
 from shared.config.load import Configuration
-from shared.outcomes.sending import Office, Sending
+from shared.outcomes.sending import Office, Sender, Sending
 from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
@@ -122,9 +122,9 @@ class Parts:
         # Topics of Event Grid and the secrets of webhooks are the app's own, too.
         self.grid_tokens = EntraTokens(lambda: ManagedIdentity(own, EVENT_GRID, self.http), redactor)
         self.secrets = Secrets(Vault(self.http, self._vault).fetch, SystemClock())
-        # So are the tokens by which a role on AWS is assumed, for followers there.
+        # So are the tokens by which a role on AWS is assumed, for followers there; one machine signals these otherwise.
         aws_tokens = EntraTokens(lambda: ManagedIdentity(own, self._audience_on_aws(), self.http), redactor)
-        self.bus = signal_bus(self.http, aws_tokens, SystemClock(), found)
+        self.bus: Sender = signal_bus(self.http, aws_tokens, SystemClock(), found)
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None

@@ -25,7 +25,8 @@ from typing import Any
 from local.cli.deployment import STATE_CURE, Side, local_side, open_state, read_config
 from local.cli.errors import NotWellError
 from local.cli.status import look
-from local.process.clouds import check_region, open_cloud, secrets_of
+from local.emulators.clock import utc_now
+from local.process.clouds import Neighbour, check_region, open_cloud, secrets_of
 from local.process.process import PAUSE_SECONDS, Half, Process
 from local.process.show import Show, shown
 from local.process.store import StateFile
@@ -68,11 +69,13 @@ def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFi
     """
     stop = Event()
     redactor = Redactor(secrets_of(clouds, os.environ))
-    opened = {cloud: open_cloud(cloud, configuration, file, os.environ) for cloud in clouds}
+    ways = {cloud: Neighbour(utc_now) for cloud in clouds}
+    opened = {cloud: open_cloud(cloud, configuration, file, os.environ, ways[cloud]) for cloud in clouds}
     sides = [local_side(make_ports, configuration) for make_ports in opened.values()]
     with _stopped_by_signals(stop), shown(lambda: _rows(sides), redactor, stop.set) as show:
         halves = [Half(cloud, configuration, make_ports, show.emit) for cloud, make_ports in opened.items()]
         for half in halves:
+            ways[half.cloud].half = next((other for other in halves if other is not half), None)
             half.warn()
         process = Process(file, halves, stop)
         well = process.once() if once else _step_until(stop, process, show)

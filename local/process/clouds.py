@@ -8,14 +8,22 @@ Azure); `[fabric] identity` counts only for what is deployed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from local.cli.errors import UsageError
 from local.cli.variables import wrong_usage
+from local.emulators.clock import utc_now
 from local.process.store import StateFile, Store
 from shared.config.load import Configuration
+from shared.destinations import Destination
+from shared.inbound import eventbridge
+from shared.inbound.messages import Message
+from shared.outcomes.answers import Trouble
+from shared.outcomes.formats import Letter
 from shared.redaction import Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import StoreDownError, Waker
@@ -47,9 +55,43 @@ class NoWaker:
         raise StoreDownError(f"no wake for {wake.key} in {delay}: a command does not live that long")
 
 
-def open_cloud(cloud: Cloud, configuration: Configuration, file: StateFile, environ: Mapping[str, str]) -> MakePorts:
+class Takes(Protocol):
+    """The half of the process that serves another cloud, as far as its neighbour knows it."""
+
+    def take(self, message: Message) -> bool:
+        """Take a message, as the deployed function does; False where it met trouble."""
+
+
+class Neighbour:
+    """The way to followers on the other cloud within one process, in place of `[across]`.
+
+    `shared.outcomes.sending.Sender`. A command has no such neighbour, and tells nobody.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        """Know nobody yet: the halves are made one after the other."""
+        self.half: Takes | None = None
+        self._clock = clock
+
+    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+        """Hand a signal to the other half; what meets trouble there, or finds no other half, waits."""
+        if self.half is None:
+            return Trouble(f"this process does not serve {destination.to}")
+        signal = {"refresh": destination.follower, **msgspec.json.decode(letter.body)}
+        taken = self.half.take(eventbridge.read(signal, self._clock()))
+        return None if taken else Trouble(f"trouble in the half of the process that serves {destination.to}")
+
+
+def open_cloud(
+    cloud: Cloud,
+    configuration: Configuration,
+    file: StateFile,
+    environ: Mapping[str, str],
+    neighbour: Neighbour | None = None,
+) -> MakePorts:
     """Prepare the calls to one cloud; nothing is sent. Raises `UsageError` where a variable is wrong."""
-    return _open_aws(configuration, file, environ) if cloud is Cloud.AWS else _open_azure(configuration, file, environ)
+    open_one = _open_aws if cloud is Cloud.AWS else _open_azure
+    return open_one(configuration, file, environ, neighbour or Neighbour(utc_now))
 
 
 def service_of(cloud: Cloud, configuration: Configuration, environ: Mapping[str, str]) -> str:
@@ -64,7 +106,9 @@ def service_of(cloud: Cloud, configuration: Configuration, environ: Mapping[str,
     return f"{tenant or min(places, default='none')}/local"
 
 
-def _open_aws(configuration: Configuration, file: StateFile, environ: Mapping[str, str]) -> MakePorts:
+def _open_aws(
+    configuration: Configuration, file: StateFile, environ: Mapping[str, str], neighbour: Neighbour
+) -> MakePorts:
     """Prepare the calls to Glue, S3 Tables and the Iceberg catalog."""
     from functions_aws import settings, tell, wiring
     from functions_aws.clients import Clients
@@ -80,10 +124,13 @@ def _open_aws(configuration: Configuration, file: StateFile, environ: Mapping[st
         redactor=Redactor(settings.secrets(environ)),
         service=service_of(Cloud.AWS, configuration, environ),
         secrets=tell.secrets_of(clients, clock),
+        other_cloud=neighbour,
     )
 
 
-def _open_azure(configuration: Configuration, file: StateFile, environ: Mapping[str, str]) -> MakePorts:
+def _open_azure(
+    configuration: Configuration, file: StateFile, environ: Mapping[str, str], neighbour: Neighbour
+) -> MakePorts:
     """Prepare the calls to Fabric and OneLake."""
     from functions_azure import settings, wiring
     from local.process.caller import caller_of
@@ -93,6 +140,7 @@ def _open_azure(configuration: Configuration, file: StateFile, environ: Mapping[
     redactor, clock = Redactor(settings.secrets(environ)), wiring.SystemClock()
     caller = caller_of(found, scopes(configuration.targets), file.path, environ)
     parts = wiring.Parts(found, lambda: configuration, caller=caller, redactor=redactor)
+    parts.bus = neighbour
     return partial(
         wiring.ports,
         Store(file, Cloud.AZURE, clock),

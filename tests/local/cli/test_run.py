@@ -372,3 +372,18 @@ def test_a_target_that_only_events_tell_of_is_named(on: str, unheard: bool) -> N
     assert is_unheard(target) is unheard
     (scheduled,) = load(f'{LAKE}on = {on}\nschedule = {{ cron = "0 6 * * *" }}\n').targets
     assert not is_unheard(scheduled)
+
+
+def test_a_view_on_one_cloud_is_followed_on_the_other_within_the_process(machine: OneMachine) -> None:
+    """The functions that `[across]` names are others', and are asked nothing: nobody listens there."""
+    across = '\n[across.azure]\nurl = "https://127.0.0.1:9"\nkey_secret = "nobody-made-this"\n'
+    machine.configure(across, glue_view(), LAKE + 'after = ["daily"]\n')
+    process = machine.start("run")
+    (first,) = machine.wait_for_runs(1)
+    ended_at = first.ended_at
+    assert ended_at
+    wait_until(lambda: any(run.created_at > ended_at for run in machine.fabric.journal().entries()))
+    code, out, err = machine.end(process)
+    assert (code, err) == (0, "")
+    told = [line for line in lines(out) if line["message"] == "outcome sent"]
+    assert [(line["target"], line["detail"]["to"]) for line in told] == [("daily", "lake on azure")]  # type: ignore[index]

@@ -12,10 +12,14 @@ import pytest
 
 from local.cli import run
 from local.cli.deployment import side_on
-from local.process.clouds import NoWaker, open_cloud, service_of
+from local.process.clouds import Neighbour, NoWaker, open_cloud, service_of
 from local.process.show import JsonLines
 from local.process.store import StateFile
 from shared.config.load import load
+from shared.destinations import Destination
+from shared.inbound.messages import Asked, Message
+from shared.outcomes.answers import Trouble
+from shared.outcomes.formats import Letter
 from shared.outcomes.sending import Office
 from shared.refresh import deployment, edition
 from shared.refresh.inputs import Signalled
@@ -23,6 +27,7 @@ from shared.refresh.records import read_state
 from shared.refresh.state import Signal
 from shared.refresh.status import TargetStatus
 from shared.targets import Cloud
+from tests.support.core import NOON
 from tests.support.one_machine import ACCOUNT, LAKE, WORKSPACE, glue_view
 
 TENANT = "0a4f1c2e-0000-4000-8000-00000000000f"
@@ -117,3 +122,44 @@ def test_a_terminal_that_is_renewed_opens_nothing_anew(tmp_path: Path, monkeypat
     run.run(tmp_path / "unstale.toml", tmp_path / "unstale.db", once=True)
     assert [[each.name for each in rows] for rows in renewed] == [["lake"]] * 3
     assert opened == [Cloud.AZURE]
+
+
+# --- From one cloud to the other --------------------------------------------------------------------------------------
+
+FOLLOWER = Destination("azure", ("refreshed",), "signal", follower="lake", upstreams=("daily",))
+SIGNAL = b'{"upstream":"daily","time":"2026-01-31T12:00:00Z"}'
+LETTER = Letter("k/1", "unstale.refreshed", "/unstale", "daily", NOON, "application/json", SIGNAL, "")
+
+
+class OtherHalf:
+    """The half that serves the other cloud."""
+
+    def __init__(self, *, well: bool) -> None:
+        self.well = well
+        self.taken: list[Message] = []
+
+    def take(self, message: Message) -> bool:
+        """Take a message, or meet trouble."""
+        self.taken.append(message)
+        return self.well
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_follower_on_the_other_cloud_is_signalled_within_the_process(well: bool) -> None:
+    """As its own function would be: at the end of the upstream's run, and by nobody who asks. Trouble is no refusal."""
+    neighbour, half = Neighbour(lambda: NOON), OtherHalf(well=well)
+    neighbour.half = half
+    trouble = neighbour.send(FOLLOWER, LETTER)
+    assert trouble == (None if well else Trouble("trouble in the half of the process that serves azure"))
+    [asked] = half.taken
+    assert isinstance(asked, Asked)
+    assert (asked.target, asked.signal) == ("lake", Signal(NOON, "after daily"))
+
+
+@pytest.mark.parametrize("cloud", list(Cloud))
+def test_a_command_signals_nobody_on_the_other_cloud(tmp_path: Path, cloud: Cloud) -> None:
+    """Not the deployed function either, which may be of another file: what is to be told waits for the process."""
+    with StateFile(tmp_path / "unstale.db") as file:
+        ports = open_cloud(cloud, BOTH, file, {"AWS_REGION": "eu-central-1"})(NoWaker(), emit=lambda _: None)
+        sender = _senders(ports, cloud)["azure" if cloud is Cloud.AWS else "aws"]
+        assert sender.send(FOLLOWER, LETTER) == Trouble("this process does not serve azure")
