@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
 
 PORTION = 10_000
 """Cases of one test, so that the workers of a session share them."""
@@ -16,4 +21,10 @@ def portions(metafunc: pytest.Metafunc) -> None:
     if seed is not None:
         metafunc.parametrize(("first", "count"), [(seed, 1)])
     else:
-        metafunc.parametrize(("first", "count"), [(n, min(PORTION, total - n)) for n in range(0, total, PORTION)])
+        metafunc.parametrize(("first", "count"), [_portion(n, total) for n in range(0, total, PORTION)])
+
+
+def _portion(first: int, total: int) -> ParameterSet:
+    """The cases from this one on. Which lines they reach is measured for the first portion alone, for it takes time."""
+    marks = [pytest.mark.no_cover] if first else []
+    return pytest.param(first, min(PORTION, total - first), marks=marks)

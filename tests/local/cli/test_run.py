@@ -58,7 +58,7 @@ def test_a_view_is_kept_fresh(machine: OneMachine) -> None:
     runs = machine.wait_for_runs(2)
     assert lost([arrived], runs) == []
     assert overlapping(runs) == 0
-    wait_until(lambda: len(_history(machine)) == 2)
+    wait_until(lambda: machine.ended() == 2)
     code, out, err = machine.end(process)
     assert (code, err) == (0, "")
     told = [line["message"] for line in lines(out) if line["target"] == "daily"]
@@ -75,7 +75,7 @@ def test_three_commands_lead_from_nothing_to_a_fresh_view(machine: OneMachine) -
     assert (code, err) == (0, "")
     process = machine.start("run")
     machine.wait_for_runs(1)
-    wait_until(lambda: len(_history(machine)) == 1)
+    wait_until(lambda: machine.ended() == 1)
     assert machine.end(process)[0] == 0
 
 
@@ -106,7 +106,7 @@ def test_commands_work_on_the_state_of_a_process(machine: OneMachine) -> None:
     assert len(machine.runs()) == 1
     assert machine.do("resume", "daily", "--state", "unstale.db")[0] == 0
     machine.wait_for_runs(2)
-    wait_until(lambda: len(_history(machine)) == 2)
+    wait_until(lambda: machine.ended() == 2)
     assert [run["reasons"] for run in _history(machine)] == [
         ["asked on the command line"],
         ["new in the configuration"],
@@ -141,7 +141,8 @@ def test_an_end_in_the_middle_of_a_start_loses_nothing(machine: OneMachine) -> N
     (key,) = [key for key in machine.records() if key.startswith("glue-view")]
     machine.let_time_pass(key, timedelta(minutes=3))  # the lease of the claim
     machine.start("run")
-    wait_until(lambda: "succeeded" in machine.do("history", "daily", "--state", "unstale.db")[1])
+    wait_until(machine.ended)
+    assert "succeeded" in machine.do("history", "daily", "--state", "unstale.db")[1]
     assert _history(machine)[-1]["run_id"] == machine.runs()[0].run_id
     assert overlapping(machine.runs()) == 0
 
@@ -152,7 +153,7 @@ def test_once_does_what_is_due_and_ends(machine: OneMachine) -> None:
     assert (code, err) == (0, "")
     assert lines(out)
     assert machine.runs() == []  # the data of now can be read for certain in two seconds
-    for done in (machine.runs, lambda: _history(machine)):
+    for done in (machine.runs, machine.ended):
         wait_until(done, lambda: machine.do("run", "--once"))
     assert len(machine.runs()) == 1
 
@@ -182,7 +183,7 @@ def test_two_processes_share_one_state(machine: OneMachine) -> None:
     """... and start one run, not two."""
     processes = [machine.start("run"), machine.start("run")]
     machine.wait_for_runs(1)
-    wait_until(lambda: _history(machine))
+    wait_until(machine.ended)
     codes = [machine.end(process)[0] for process in processes]
     assert (codes, len(machine.runs())) == ([0, 0], 1)
 
