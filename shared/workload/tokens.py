@@ -198,7 +198,7 @@ def _lets_in(seen: Seen) -> bool:
 
 
 def _of_customer(claims: Claims, seen: Seen) -> bool:
-    return bool(seen.tenant) and _tenant(claims) == tenant_id(seen.tenant)
+    return _tenant(claims) == tenant_id(seen.tenant)
 
 
 def _from_the_same(claims: Claims, seen: Seen) -> bool:

@@ -197,8 +197,10 @@ OF_EITHER: list[tuple[str, str, dict[str, Any]]] = [
     ("an expiry that is true", "expiry", {"exp": True}),
     ("no expiry", "expiry", {"exp": MISSING}),
     ("not yet valid", "beginning", {"nbf": T + 61}),
+    ("a beginning that is true", "beginning", {"nbf": True}),
     ("no beginning", "beginning", {"nbf": MISSING}),
     ("issued tomorrow", "issue time", {"iat": T + 86_400}),
+    ("an issue time that is true", "issue time", {"iat": True}),
     ("no issue time", "issue time", {"iat": MISSING}),
 ]
 
