@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local.cli import main
+from tests.infra.test_azd import a_project, hook, outputs_of_azd  # noqa: F401 - a fixture
 from tests.infra.test_azure import FABRIC_PAGE, PAGE, typed
 from tests.infra.test_deploy import a_clone  # noqa: F401 - a fixture
 from tests.local.cli.test_deploy import EXAMPLE, stand_ins  # noqa: F401 - a fixture
@@ -73,6 +74,14 @@ def test_each_line_of_the_pages_is_one_of_azure_cli(az: Parse) -> None:
     calls = [shlex.split(words) for words in found if words != "login"]
     assert len(calls) >= 6
     assert all(each["command"] for each in values(az(calls)))
+
+
+def test_the_line_that_azds_hook_types_is_one_of_azure_cli(project: Path, az: Parse) -> None:
+    """After provisioning: the package into the app."""
+    _, calls = hook(project, "postprovision", **outputs_of_azd())
+    [published] = values(az([call[1:] for call in calls if call[0] == "az"]))
+    assert published["command"] == "functionapp deployment source config-zip"
+    assert (published["name"], published["src"]) == ("value-of-UNSTALE_APP", "build/azure.zip")
 
 
 def test_what_is_no_line_of_azure_cli_is_refused(az: Parse) -> None:

@@ -222,6 +222,10 @@ def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(h
 # --- Outcome events --------------------------------------------------------------------------------------------------
 
 
+TOPIC = "views.westeurope-1.eventgrid.azure.net"
+"""Host of a custom topic, which leads to this machine here."""
+
+
 class Listener:
     """A custom topic of Event Grid over https, and a webhook: each keeps what it took. The topic is away at first."""
 
@@ -264,15 +268,16 @@ def test_what_became_of_views_reaches_a_topic_and_a_webhook(package: Path, accou
     """
     listener = Listener()
     with (
-        LoopbackServer(listener.topic, lambda: datetime.now(UTC), secure=True) as topic,
+        LoopbackServer(listener.topic, lambda: datetime.now(UTC), secure=True, names=[TOPIC]) as topic,
         LoopbackServer(listener.webhook, lambda: datetime.now(UTC)) as webhook,
     ):
         config = tmp_path / "unstale.toml"
-        grid = f'[[tell]]\nto = "eventgrid"\ntopic = "{topic.url}/api/events"\n'
+        grid = f'[[tell]]\nto = "eventgrid"\ntopic = "https://{TOPIC}/api/events"\n'
         cards = f'[[tell]]\nto = "webhook"\nurl = "{webhook.url}/cards"\nformat = "teams"\n'
         config.write_text(f"{CONFIGURATION}\n{grid}\n{cards}", encoding="utf-8")
         with stage(package, account, config, certificate=topic.certificate) as here:
             listener.here = here
+            here.host.worker.lead(TOPIC, topic.port)
             here.settle()
             here.arrive()
             here.drive()

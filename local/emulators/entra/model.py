@@ -13,7 +13,15 @@ Form = Mapping[str, str]
 """The fields of a form, or of a query."""
 
 RESOURCES: Final = frozenset(
-    {FABRIC, POWER_BI, EXCHANGE, "https://storage.azure.com", "https://vault.azure.net", "https://eventhubs.azure.net"}
+    {
+        FABRIC,
+        POWER_BI,
+        EXCHANGE,
+        "https://storage.azure.com",
+        "https://vault.azure.net",
+        "https://eventhubs.azure.net",
+        "https://eventgrid.azure.net",
+    }
 )
 """Resources for which tokens are issued; asking for anything else is a mistake that a true tenant would name, too."""
 
