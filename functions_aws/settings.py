@@ -43,6 +43,8 @@ class Settings(Value, frozen=True):
     """The dimension `service` of all metrics: the stack's name, where the template sets it."""
     fingerprint: str = ""
     """Digest of the configuration that the rules were made from; empty where nobody deployed them."""
+    alarm_topic: str = ""
+    """ARN of the topic of the stack's alarms, where somebody gets mail from it; empty where nobody does."""
     page_bucket: str = ""
     """Name of the bucket that ticks write an excerpt of the records to; empty where they write none."""
     metrics: str = "per-view"
@@ -61,6 +63,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         events_queue_url=environ.get("UNSTALE_EVENTS_QUEUE_URL", ""),
         service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
         fingerprint=environ.get("UNSTALE_CONFIG_FINGERPRINT", ""),
+        alarm_topic=environ.get("UNSTALE_ALARM_TOPIC", ""),
         page_bucket=environ.get("UNSTALE_PAGE_BUCKET", ""),
         metrics=_one_of(METRICS, environ, "UNSTALE_METRICS"),
         region=environ.get("AWS_REGION", ""),

@@ -30,6 +30,7 @@ from shared.config.compiled import FILE as COMPILED
 from shared.config.compiled import read_configuration
 from shared.config.generation import read_generation
 from shared.config.load import Configuration
+from shared.destinations import with_alarms
 from shared.outcomes.sending import Office, Sender, Sending
 from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
@@ -74,7 +75,8 @@ def configuration(found: Settings) -> Configuration:
             f"{read.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
             "make package-aws for this environment, then sam deploy"
         )
-    return replace(read, generation=generation(found.config))
+    destinations = with_alarms(read.destinations, found.alarm_topic)
+    return replace(read, generation=generation(found.config), destinations=destinations)
 
 
 def _read(config: Path) -> Configuration:

@@ -19,8 +19,10 @@ ENDS = ("refreshed", "failed", "aborted")
 
 To = Literal["eventbridge", "sns", "eventgrid", "webhook", "azure", "aws"]
 """Kinds of places. The last two are our function on another cloud, for followers there."""
-Format = Literal["cloudevents", "slack", "teams", "openlineage", "signal"]
-"""Ways to write an event. The last one is what our function on another cloud reads."""
+Format = Literal["cloudevents", "slack", "teams", "openlineage", "signal", "text"]
+"""Ways to write an event. `signal` is what our function on another cloud reads, `text` what an alarm's mail says."""
+ALARMING = ("held", "late")
+"""Kinds of events beside which an alarm goes off that cannot name the view."""
 
 CLOUDS: Mapping[str, frozenset[str]] = {
     "eventbridge": frozenset({"aws"}),
@@ -109,3 +111,10 @@ class Destination(Value, frozen=True, dict=True):
     def secrets(self) -> tuple[str, ...]:
         """Names or ARNs of the secrets that are read for it."""
         return tuple(name for name in (self.url_secret, self.signing_secret, self.key_secret) if name)
+
+
+def with_alarms(destinations: tuple[Destination, ...], topic: str) -> tuple[Destination, ...]:
+    """Add the topic of the deployment's alarms, so that a mail names the view; not where the file names it already."""
+    if not topic or any(each.topic == topic for each in destinations):
+        return destinations
+    return (*destinations, Destination("sns", ALARMING, "text", topic=topic))

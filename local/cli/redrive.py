@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 
 from local.cli import stack
 from local.cli.console import print_json, print_table
-from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, tell, unreachable
+from local.cli.deployment import aws_settings, azure_settings, each_cloud, read_config, state_of, tell, unreachable
 from local.cli.errors import NotWellError
 from shared.config.load import Configuration
 from shared.inbound.dead_letters import DeadLetterSummary, Move
@@ -42,6 +42,21 @@ class DeadLetters(Protocol):
 
     def moves(self) -> Sequence[Move]:
         """How far that is."""
+
+
+class NoDeadLetters:
+    """The dead letters of `unstale run`, which has no queues: none."""
+
+    def summaries(self) -> Sequence[DeadLetterSummary]:
+        """Nothing."""
+        return ()
+
+    def redrive(self) -> None:
+        """Move nothing."""
+
+    def moves(self) -> Sequence[Move]:
+        """Nothing is on its way."""
+        return ()
 
 
 def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], object] = time.sleep) -> None:
@@ -85,6 +100,8 @@ def _move_back(letters: DeadLetters, queues: Container[str], sleep: Callable[[fl
 
 def _open(cloud: Cloud, configuration: Configuration, config: Path) -> DeadLetters:
     """The dead letters of one cloud."""
+    if state_of(cloud):
+        return NoDeadLetters()
     environ = {**stack.environment(cloud, configuration), "UNSTALE_CONFIG": str(config)}
     return _open_aws(environ) if cloud is Cloud.AWS else _open_azure(environ, configuration)
 

@@ -1,8 +1,8 @@
-"""Outcome events as messages for people: blocks of Slack, adaptive cards of Teams.
+"""Outcome events as messages for people: blocks of Slack, adaptive cards of Teams, mails.
 
-Both say by a colour whether somebody must act, name the view, since when and why it stands so, and set what is to be
-typed apart. Names and the platform's words come from outside, so nothing in them is taken for a link, a mention or
-markup.
+The first two say by a colour whether somebody must act, name the view, since when and why it stands so, and set what is
+to be typed apart. Names and the platform's words come from outside, so nothing in them is taken for a link, a mention
+or markup.
 """
 
 from __future__ import annotations
@@ -137,3 +137,13 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
 
 def _origin(outcome: Outcome) -> str:
     return f"{outcome.source}, {minute(outcome.at)}, event {outcome.id}"
+
+
+# --- Mail ------------------------------------------------------------------------------------------------------------
+
+
+def mail(outcome: Outcome) -> str:
+    """Lines for a mail that stands beside an alarm's: the view, since when, why, and the commands to type."""
+    facts = [f"{name}: {value}" for name, value in _facts(outcome)]
+    cures = [f"- {cure}" for cure in (*outcome.cures, f"unstale explain {outcome.target.name} says more")]
+    return "\n".join([f"{outcome.headline}.", "", *facts, "", "What to do:", *cures, "", _origin(outcome), ""])

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.outcomes.chat import slack, teams
+from shared.outcomes.chat import mail, slack, teams
 from shared.outcomes.events import Outcome, cloud_event
 from shared.outcomes.lineage import run_event
 from shared.values import Value
@@ -42,6 +42,7 @@ class Letter(Value, frozen=True):
 def letter(outcome: Outcome, format: str) -> Letter:  # noqa: A002 - the word of the configuration
     """Write an event in a format."""
     content_type, write = _FORMATS[format]
+    written = write(outcome)
     return Letter(
         id=outcome.id,
         type=outcome.type,
@@ -49,7 +50,7 @@ def letter(outcome: Outcome, format: str) -> Letter:  # noqa: A002 - the word of
         subject=outcome.target.name,
         at=outcome.at,
         content_type=content_type,
-        body=msgspec.json.encode(write(outcome)),
+        body=written.encode() if isinstance(written, str) else msgspec.json.encode(written),
         headline=outcome.headline,
     )
 
@@ -62,10 +63,11 @@ def _signal(outcome: Outcome) -> dict[str, Any]:
     return {"upstream": outcome.target.name, "time": outcome.at}
 
 
-_FORMATS: Mapping[str, tuple[str, Callable[[Outcome], dict[str, Any]]]] = {
+_FORMATS: Mapping[str, tuple[str, Callable[[Outcome], dict[str, Any] | str]]] = {
     "cloudevents": (CLOUD_EVENT, cloud_event),
     "slack": (JSON, slack),
     "teams": (JSON, teams),
     "openlineage": (JSON, run_event),
     "signal": (JSON, _signal),
+    "text": ("text/plain; charset=utf-8", mail),
 }

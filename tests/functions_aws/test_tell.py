@@ -10,6 +10,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,9 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from msgspec.structs import replace
 
-from functions_aws import tell
+from functions_aws import tell, wiring
 from functions_aws.clients import Clients
+from functions_aws.settings import read
 from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
 from local.emulators.aws.emulator import LocalAws
@@ -169,6 +171,36 @@ def test_a_refresh_is_published_to_a_topic(host: Host) -> None:
     assert {letter["MessageAttributes"]["type"]["Value"] for letter in letters} == {"unstale.refreshed"}
     event = JSONFormat().read(CloudEvent, letters[0]["Message"].encode())
     assert event.get_source().startswith("/unstale/aws/unstale-tell-")
+
+
+def test_beside_an_alarm_a_mail_names_the_view(host: Host, tmp_path: Path) -> None:
+    """To the topic of the alarms, where that sends mail: which view is late, since when, why, what to type."""
+    sns, sqs = host.aws.client("sns"), host.aws.client("sqs")
+    arn = sns.create_topic(Name="alarms")["TopicArn"]
+    queue = sqs.get_queue_url(QueueName="outcomes")["QueueUrl"]
+    named = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=named)
+    host.tick()
+    host.clock.move_on(minutes=1)
+    host.tick()
+    config = tmp_path / "unstale.toml"
+    config.write_text(
+        CONFIGURATION.replace('table = "daily"', 'table = "daily"\nobjective = "1m"\nmin_interval = "10m"')
+    )
+    variables = {"UNSTALE_CONFIG": str(config), "UNSTALE_ALARM_TOPIC": arn}
+    found = wiring.configuration(read({**host.aws.environment({}), **variables}))
+    host.deploy(replace(found, generation=host.clock.now()))
+    host.deliver(object_created("orders/1", host.clock.now()))
+    for _ in range(5):
+        host.tick()
+        host.clock.move_on(minutes=1)
+    [mail] = [
+        json.loads(each["Body"]) for each in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    ]
+    assert (mail["TopicArn"], mail["Subject"]) == (arn, "daily is late")
+    assert "View: daily\nStale since: 2026-01-31 12:01Z\n" in mail["Message"]
+    assert "Why: 60 s beyond its objective: a refresh" in mail["Message"]
+    assert "- unstale explain daily says more" in mail["Message"]
 
 
 @pytest.mark.parametrize(

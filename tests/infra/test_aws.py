@@ -197,7 +197,7 @@ def test_the_variables_are_those_that_the_settings_read() -> None:
 def test_no_secret_is_in_the_environment() -> None:
     """Names of resources and a digest, no more: nothing comes from a parameter that could hold a secret."""
     named = refers_to(function()["Environment"]["Variables"])
-    kinds = ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::S3::Bucket")
+    kinds = ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SNS::Topic")
     known = {name for kind in kinds for name in resources(kind)} | {"AWS::StackName", "ConfigFingerprint", "Metrics"}
     assert named <= known
     assert not any("NoEcho" in parameter for parameter in written()["Parameters"].values())
@@ -549,6 +549,17 @@ def test_the_page_has_a_private_bucket_that_is_there_only_where_it_is_wanted() -
         "WritesPage",
         {"Fn::Sub": f"export UNSTALE_PAGE_BUCKET=${{{name}}}"},
     )
+
+
+def test_beside_the_alarms_of_a_view_the_function_tells_which_one() -> None:
+    """Only where somebody gets mail from the topic: that topic alone, and a variable that names it."""
+    assert function()["Environment"]["Variables"]["UNSTALE_ALARM_TOPIC"] == {
+        "Fn::If": ["SendsEmail", {"Ref": "Alarms"}, ""]
+    }
+    [policy] = resources("AWS::IAM::Role")["FunctionRole"]["Policies"]
+    conditional = [one["Fn::If"] for one in policy["PolicyDocument"]["Statement"] if "Fn::If" in one]
+    [telling] = [one[1] for one in conditional if one[0] == "SendsEmail"]
+    assert (telling["Action"], telling["Resource"]) == ("sns:Publish", {"Ref": "Alarms"})
 
 
 BY_SERVICES = {

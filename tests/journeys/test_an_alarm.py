@@ -15,6 +15,7 @@ from local.emulators.faults import NeverEnd
 from local.emulators.http_server import LoopbackServer
 from tests.support.aws_host import CONFIGURATION, HandClock, Host, living_in, object_created
 from tests.support.cloudformation_server import CloudFormation, environment_output
+from tests.support.kept_demo import Demo
 
 TEXT = f'[defaults]\nlook = "off"\nobjective = "1h"\ntimeout = "2h"\n{CONFIGURATION}'
 
@@ -47,7 +48,8 @@ def test_a_run_hangs_at_night(
         aws.faults.add(NeverEnd(), "run")
         assert host.deliver(object_created("orders/1.parquet", clock.now())) == []
         pass_by(host, 1.5)
-        aws.client("sqs").send_message(QueueUrl=aws.queues["events-dead"].url, MessageBody="no event")
+        came_back_too_often = object_created("invoices/1.parquet", clock.now())
+        aws.client("sqs").send_message(QueueUrl=aws.queues["events-dead"].url, MessageBody=came_back_too_often)
 
         stacks = CloudFormation()
         values = {"AWS::Region": aws.region, "Table": aws.table}
@@ -67,7 +69,8 @@ def test_a_run_hangs_at_night(
             assert "running" in first
 
             assert "1" in run("redrive", "--dry-run", code=1)
-            aws.client("sqs").purge_queue(QueueUrl=aws.queues["events-dead"].url)  # what nobody will ever read
+            assert "events: 1 of 1 moved back, completed" in run("redrive")
+            assert host.poll() == 1
             pass_by(host, 5.6)
             while clock.now() < datetime.now(UTC):
                 pass_by(host, 0.1)
@@ -75,3 +78,15 @@ def test_a_run_hangs_at_night(
             outcomes = [line["outcome"] for line in json.loads(run("history", "daily", "--json"))["runs"]]
             assert outcomes[0] == "succeeded"
             assert set(outcomes[1:2]) & {"failed", "cancelled"}
+            [newest, *_] = json.loads(run("history", "weekly", "--json"))["runs"]
+            assert (newest["outcome"], newest["reasons"]) == ("succeeded", ["s3://landing/invoices/1.parquet"])
+
+
+def test_a_night_in_the_playground(demo: Demo) -> None:
+    """A run hangs: `status`, `explain` and `history` name it, since when, and when it is cancelled."""
+    assert "will not end" in demo.does("demo", "do", "hang", "orders_by_region")
+    demo.wait(lambda found: found["orders_by_region"]["situation"] == "running")
+    assert "a refresh is running, since" in demo.status()["orders_by_region"]["why"]
+    assert "it is cancelled if it goes on past" in demo.does("explain", "orders_by_region")
+    assert "running" in demo.does("history", "orders_by_region").splitlines()[1]
+    assert "events" in demo.does("redrive", "--dry-run")

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from functions_azure.settings import read
-from functions_azure.wiring import Parts, world
 from local.cli.main import main
-from shared.config.load import load
-from shared.refresh import records
-from shared.refresh.state import State
 from tests.support.arm_server import Fabric, serving
-from tests.support.aws_host import NOON
 from tests.support.az import sign_in
-from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
+from tests.support.kept_demo import Demo
 
 WORKSPACE, LAKE, OTHER = (f"{number}b218778-e7a5-4d73-8187-f10824047715" for number in (5, 6, 7))
 
 
-def test_lakehouses(
-    account: Account, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`init --fabric-workspace`; a source is named; `check`, `plan`, `infra`; then the brakes on the deployment."""
+def test_lakehouses(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`init --fabric-workspace`; a source is named; `check`, `plan`, `infra`."""
     monkeypatch.chdir(tmp_path)
     sign_in(tmp_path, monkeypatch)
 
@@ -51,14 +42,18 @@ def test_lakehouses(
     assert [line["target"] for line in planned] == ["lake"]
     assert json.loads(run("infra", "azure", "--json"))["notes"], "the eventstream is to be named in the parameters"
 
-    monkeypatch.setenv("UNSTALE_STORAGE", account.connection_string)
-    configuration, settings = load(named), read(os.environ)
-    store = world(settings, configuration, Parts(settings, lambda: configuration), lambda _: None).store
-    for target in configuration.targets:
-        state = State(fresh_as_of=NOON, definition=target.definition)
-        store.save(store.load(target.key), records.write(state), None)
-    assert "lake: asked" in run("refresh", "lake")
-    assert "lake: paused" in run("pause", "lake")
-    assert "held" in run("status", code=1)
-    assert "unstale resume lake lets it start again" in run("explain", "lake", code=1)
-    assert "lake: resumed" in run("resume", "lake")
+
+def test_a_day_of_lakehouses_in_the_playground(demo: Demo) -> None:
+    """The brakes of one lakehouse, by the records that its handlers write: paused, owed, resumed, refreshed."""
+    lake = "stock_lakehouse"
+    read = demo.status()[lake]["fresh_as_of"]
+    assert f"{lake}: paused" in demo.does("demo", "do", "pause", lake)
+    demo.does("demo", "do", "file", lake)
+    demo.wait(lambda found: found[lake]["verdict"] == "held")
+    code, said, _ = demo.do("explain", lake)
+    assert (code, f"unstale resume {lake} lets it start again" in said) == (1, True)
+    assert "nothing will start" in demo.does("refresh", lake)
+    assert f"{lake}: resumed" in demo.does("demo", "do", "resume", lake)
+    demo.wait(lambda found: found[lake]["fresh_as_of"] > read)
+    assert "succeeded after" in demo.does("refresh", lake, "--wait")
+    assert len(json.loads(demo.does("history", lake, "--json"))["runs"]) >= 3

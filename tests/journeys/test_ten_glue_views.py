@@ -11,6 +11,7 @@ import pytest
 from local.cli.main import main
 from local.emulators.aws.emulator import LocalAws
 from tests.support.aws_host import HandClock, Host, living_in
+from tests.support.kept_demo import Demo
 
 SOURCE = "arn:aws:glue:eu-central-1:123456789012:table/sales/orders"
 
@@ -59,3 +60,20 @@ def test_ten_glue_views(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
         assert verdicts() <= {"fresh", "proven"}
         newest = json.loads(run("history", "view_3", "--json"))["runs"][0]
         assert newest["outcome"] == "succeeded"
+
+
+def test_a_day_of_views_in_the_playground(demo: Demo) -> None:
+    """A file comes while the store is hidden, and is not lost; an event is lost, and the next look finds the commit."""
+    kinds = {target["kind"] for target in demo.status().values()}
+    assert {"glue-view", "fabric-lake-views", "fabric-item-job"} <= kinds
+    read = {name: demo.status()[name]["fresh_as_of"] for name in ("returns", "clicks_by_hour")}
+    assert "the next look finds it" in demo.does("demo", "do", "drop-event")
+    assert "nothing is lost" in demo.does("demo", "do", "hide-store")
+    demo.does("demo", "do", "file", "returns")
+    demo.does("demo", "do", "show-store")
+    demo.wait(lambda found: all(found[name]["fresh_as_of"] > before for name, before in read.items()))
+    assert "clicks_by_hour" in demo.does("plan", "--since", "1h")
+    assert "new data in web.clicks" in demo.does("history", "clicks_by_hour")
+    for words, said in ((("drop-event", "returns"), "try clicks_by_hour"), (("file", "nobody"), "no target 'nobody'")):
+        code, _, error = demo.do("demo", "do", *words)
+        assert (code, said in error) == (2, True)

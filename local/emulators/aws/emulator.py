@@ -1,6 +1,6 @@
 """AWS on one machine: moto's S3, EventBridge, SQS, DynamoDB and Glue behind one loopback port, in this process.
 
-Five things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back when it is left:
+Six things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back when it is left:
 
 - S3's EventBridge events get the shape that AWS publishes (moto: `eTag`, reason `ObjectCreated`, one id and one
   sequencer for all). Hook: `moto.s3.notifications._send_event_bridge_message`.
@@ -8,6 +8,7 @@ Five things of moto 5.2.5 are mended while a `LocalAws` is entered, and put back
 - Requests are served one at a time. moto takes no locks: a message sent while another is deleted could vanish, and two
   conditional writes could both win. A long poll gives way while it waits. Hook: `Condition` of `moto.sqs.models`.
 - CloudWatch has the age of each queue's oldest message. Hook: `CloudWatchBackend.aws_metric_data`.
+- SQS moves messages from one queue to another, as a redrive asks (`moves.py`).
 - Events, messages and the catalog go by the clock that is given, and so does the Date of every answer. Hooks:
   `unix_time`, `unix_time_millis` and `utcnow` where moto reads the time.
 
@@ -48,6 +49,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queue
 from local.emulators.aws.metrics import queue_ages
 from local.emulators.aws.model import create_queues, create_rules, create_table
+from local.emulators.aws.moves import MoveTasks
 from local.emulators.aws.wire import OneAtATime, Polled, QuietHandler, sending_as_is, session_without_profile
 from local.emulators.clock import utc_now
 from local.emulators.faults import FaultScript
@@ -235,11 +237,11 @@ class LocalAws:
         self.url = f"http://127.0.0.1:{server.port}"
 
     def _app(self) -> Any:
-        """Moto's application, behind what looking asks and moto does not know."""
+        """Moto's application, behind what looking and redriving ask and moto does not know."""
         app = DomainDispatcherApplication(create_backend_app)
         catalog = self.glue.catalog(self.account, self.region)
         self.lake = LakeCalls(app, self.account, catalog, self.faults, self._now)
-        return self.lake
+        return MoveTasks(self.lake, self.account, self.region)
 
     def commit(self, database: str, table: str, operation: str = "append", *, catalog: str | None = None) -> int:
         """Commit to an Iceberg table, which is made with its first commit; returns the current snapshot's id.

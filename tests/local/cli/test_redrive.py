@@ -116,3 +116,17 @@ def test_queues_that_do_not_answer_are_not_well(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(NotWellError, match="no credentials"):
         run(monkeypatch, Down(1))
+
+
+def test_a_process_has_no_dead_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose state is a file has no queues: nothing to move, and nothing that is missing."""
+    (tmp_path / "unstale.toml").write_text(CONFIG, encoding="utf-8")
+    monkeypatch.delenv("UNSTALE_TABLE", raising=False)
+    monkeypatch.setenv("UNSTALE_STATE", str(tmp_path / "unstale.db"))
+    redrive.run(tmp_path / "unstale.toml", dry_run=False, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"dead_letters": []}
+    none = redrive.NoDeadLetters()
+    none.redrive()
+    assert none.moves() == ()

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.facet_v2 import dataset_version_dataset, error_message_run, job_type_job
 
-from shared.destinations import ENDS, KINDS
+from shared.destinations import ENDS, KINDS, Destination, with_alarms
 from shared.outcomes.chat import LONGEST_HEADER
 from shared.outcomes.events import Outcome, cloud_event, outcome
 from shared.outcomes.formats import letter
@@ -129,6 +129,29 @@ def test_what_is_to_be_typed_is_set_as_code_in_slack() -> None:
         replace(made(), cures=("unstale resume --all lets all start; unstale resume other does not",)), "slack"
     )
     assert "`unstale resume --all` lets all start; `unstale resume` other" in found["blocks"][2]["text"]["text"]
+
+
+def test_a_mail_names_the_view_since_when_why_and_the_command() -> None:
+    """In plain lines, for whoever is woken by an alarm that cannot say so."""
+    found = letter(made("late", BLOCKED, FAILED), "text")
+    assert found.content_type.startswith("text/plain")
+    lines = found.body.decode().splitlines()
+    assert lines[0] == "daily_revenue is late."
+    assert "Stale since: 2026-01-31 11:00Z" in lines
+    assert any(line.startswith("Why: ") and "AccessDenied" in line for line in lines)
+    assert any("unstale resume daily_revenue" in line for line in lines)
+    assert "- unstale explain daily_revenue says more" in lines
+
+
+def test_the_topic_of_the_alarms_hears_of_what_alarms_go_off_for() -> None:
+    """Where there is one, and the file does not name it as a place of its own."""
+    topic = "arn:aws:sns:eu-central-1:123456789012:alarms"
+    [added] = with_alarms((), topic)
+    assert added.kinds == ("held", "late")
+    assert added.clouds == {"aws"}
+    own = (Destination("sns", topic=topic),)
+    assert with_alarms(own, topic) == own
+    assert with_alarms(own, "") == own
 
 
 @pytest.mark.parametrize("kind", KINDS)
