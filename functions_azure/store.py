@@ -43,6 +43,9 @@ LONGEST_BODY = 60_000
 LONGEST_KEY = 512
 """Characters of a row's key: 1 KiB in UTF-16."""
 
+FEW = 3
+"""Keys that are read one by one: as many as a wake reads together."""
+
 FORGOTTEN_AT_ONCE = 5
 """Old lines of history that one append removes: more than it adds, and few enough to be over in a moment."""
 
@@ -136,8 +139,13 @@ class Store:
         return [], ""
 
     def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
-        """Read many records: a query for each partition that is concerned, over the range that holds all the keys."""
+        """Read many records: a query for each partition, over the range that holds all the keys; a few one by one.
+
+        Between a few keys may lie thousands of others: those of the deployment and of a target, say.
+        """
         wanted = list(keys)
+        if len(wanted) <= FEW:
+            return [self.load(key) for key in wanted]
         rows: dict[str, list[str]] = {}
         for key in wanted:
             rows.setdefault(_partition(key), []).append(RECORD + _escaped(key))

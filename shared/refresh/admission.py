@@ -21,7 +21,7 @@ from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.identity import Call, Identity, Place, RunningClaim
 from shared.refresh.ports import Clock, Conflict, Document, Store
-from shared.refresh.state import Run
+from shared.refresh.state import Deployment, Run
 from shared.refresh.timing import backoff, throttled_until
 from shared.targets import Limits
 from shared.values import Value
@@ -53,7 +53,16 @@ class Admission:
     def load(self, identity: str) -> Known:
         """Read the records of the deployment and of an identity together."""
         first, document = self._store.load_many((records.DEPLOYMENT_KEY, records.identity_key(identity)))
+        return self._known(records.read_deployment(first.body), identity, document)
+
+    def load_with(self, identity: str, key: str) -> tuple[Deployment, Known, Document]:
+        """Read the record of a target together with those of the deployment and of the target's identity."""
+        keys = (records.DEPLOYMENT_KEY, records.identity_key(identity), key)
+        first, document, target = self._store.load_many(keys)
         deployment = records.read_deployment(first.body)
+        return deployment, self._known(deployment, identity, document), target
+
+    def _known(self, deployment: Deployment, identity: str, document: Document) -> Known:
         known = records.read_identity(document.body)
         quiet_until = deployment.quiet_until.get(identity)
         return Known(Gate(deployment.paused_since is not None, quiet_until, known, self._limits), document)

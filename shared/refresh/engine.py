@@ -143,7 +143,8 @@ class Turn(Value, frozen=True):
     may_look: bool = True
     """Whether there is time for a look before a start."""
     known: Known | None = None
-    """The records of deployment and identity as read when a place was taken; None: both are to be read."""
+    """The records of deployment and identity as read with the record of a wake, or when a place was taken; None: both
+    are to be read, as after each call and each look, which take time."""
 
 
 class Snapshot(Value, frozen=True):
@@ -245,6 +246,7 @@ class Engine:
         may_look: bool = True,
         force: bool = False,
         in_hand: Document | None = None,
+        known: Known | None = None,
     ) -> bool:
         """Fold what happened, then do what is due until nothing is; returns once everything is saved.
 
@@ -256,10 +258,11 @@ class Engine:
 
         Without `may_call` nothing is sent to the platform: the wake that the save sends sees to it. Without `may_look`
         a start that a look comes before is left due, and kept in `postponed` with the record, which is then `in_hand`.
+        `known` is what was read of deployment and identity together with the record in hand.
         With `force` it decides even if nothing happened and nothing is due.
         Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
-        turn = Turn(tuple(happened), in_hand, may_look=may_look)
+        turn = Turn(tuple(happened), in_hand, may_look=may_look, known=known)
         for _ in range(ATTEMPTS):
             turn = self._turn(target, turn, may_call=may_call, force=force)
             if turn.done:
@@ -324,7 +327,7 @@ class Engine:
         if turn.looked or not self._looks_before(snapshot, start):
             return self._start(snapshot, start, turn)
         pending = (*turn.pending, *self._look_first(snapshot))
-        return replace(turn, pending=pending, document=snapshot.document, looked=True)
+        return replace(turn, pending=pending, document=snapshot.document, looked=True, known=None)
 
     def _looks_before(self, snapshot: Snapshot, action: Action) -> bool:
         """Whether a look comes before this: a start that nobody asked for, and that is not late (section 9, rule 7)."""
@@ -576,13 +579,28 @@ class Engine:
             here:                        wake arrives: write v8
         """
         target = self.targets.get(wake.key)
-        document = self.ports.store.load(wake.key)
+        document, known = self._load_for_wake(target, wake.key)
         if document.version == wake.version:
             if self._touched(document):
                 return
             document = self.ports.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
-            self.reconcile(target, (WakeSpent(wake.due),), in_hand=document)
+            self.reconcile(target, (WakeSpent(wake.due),), in_hand=document, known=known)
+
+    def _load_for_wake(self, target: Target | None, key: str) -> tuple[Document, Known | None]:
+        """Read the record that a wake is about, in one request with all that is asked before a call.
+
+        A wake mostly leads to a call: so what stands to the current edition, who is paused, and when the identity may
+        call are read with the record, and are as old as the record in hand. A package that joins first does so only
+        when there is something to do.
+        """
+        if target is None:
+            return self.ports.store.load(key), None
+        read_at = self.ports.clock.now()
+        deployment_read, known, document = self._admission.load_with(target.identity, key)
+        if self._standing is None and edition.join(deployment_read, self.package) == deployment_read:
+            self._standing = edition.standing(deployment_read, self.package, read_at)
+        return document, known
 
     def note_gone(self, key: str, next_at: datetime) -> None:
         """Have `tell` tell the events of a target that is gone, as a save took it upon this invocation."""
@@ -668,7 +686,7 @@ def _hold_back(snapshot: Snapshot, action: HoldBack) -> tuple[Snapshot, Decision
 
 def _with_answer(turn: Turn, snapshot: Snapshot, answer: About) -> Turn:
     """The turn after a question to the platform: the record in hand stays, and the answer is pending with the rest."""
-    return replace(turn, pending=(*turn.pending, answer), document=snapshot.document)
+    return replace(turn, pending=(*turn.pending, answer), document=snapshot.document, known=None)
 
 
 def _ended_fields(ended: Ended) -> Fields:

@@ -704,7 +704,7 @@ MUTANTS = (
         """),
     Mutant(12, "a current tick wipes the note", scenarios.a_long_canary, """
         edition:
-        ~ return replace(known, older_since=None) => return known
+        ~ return replace(known, older_since=None, version=VERSION) => return replace(known, version=VERSION)
         """),
     Mutant(12, "a package that follows a rollback passes a number over", scenarios.put_back_for_a_while, """
         edition:

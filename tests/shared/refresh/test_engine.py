@@ -382,6 +382,35 @@ def test_a_wake_reads_its_target_s_record_once() -> None:
     assert reads.count(stage.target().key) == 1
 
 
+@pytest.mark.parametrize(
+    ("state", "call"),
+    [
+        (State(owed=OWED, wake_at=NOON, wakes=(NOON,)), "start"),
+        (replace(RUNNING, wakes=(NOON,)), "get"),
+    ],
+    ids=["start", "poll"],
+)
+def test_a_wake_asks_the_store_once_before_its_call(state: State, call: str) -> None:
+    """The records of deployment, identity and target come in one request: nothing else is read by a start or a poll."""
+    stage = planned(Stage(platform=ScriptedPlatform(start=[Started("r1", NOON)], get=[report(Phase.ACTIVE)])))
+    stage.put(state)
+    asked: list[str] = []
+    load = stage.store.load
+
+    def all_of(keys: Any) -> Any:
+        asked.append("together")
+        return [load(key) for key in keys]
+
+    def one(key: str) -> Any:
+        asked.append(key)
+        return load(key)
+
+    stage.store.load_many, stage.store.load = all_of, one  # type: ignore[method-assign]
+    stage.engine.wake(Wake(stage.target().key, NOON, "another version"))
+    assert stage.calls() == [call]
+    assert asked == ["together"]
+
+
 def test_who_is_told_to_stop_begins_nothing_new() -> None:
     """The earlier of two ends counts; a call to the platform must be over by then."""
     stage = Stage(platform=accepting(), ends_at=50)
