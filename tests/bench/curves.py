@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from functions_aws.settings import Settings
 from functions_aws.wiring import configuration
+from shared.config import compiled
 from shared.config.load import load
 from shared.inbound.arrivals import ObjectArrived
 from shared.inbound.routing import signals_of
@@ -153,12 +154,13 @@ print(json.dumps(min(found)))
 
 
 def loading(folder: Path | None) -> Iterator[Row]:
-    """The configuration, as the function reads it at its start from its package."""
+    """The configuration, as the function reads it at its start from its package, which has it compiled, too."""
     points = {}
     for size in effort.chosen.sizes:
         with TemporaryDirectory() as package:
             file = Path(package, "unstale.toml")
             file.write_text(glue_targets(size), encoding="utf-8")
+            file.with_name(compiled.FILE).write_bytes(compiled.compile_configuration(file.read_bytes()))
             settings = Settings(config=file, table="unstale", queue_url="https://sqs/wakes")
             points[size] = least(3, partial(configuration, settings)) * 1000
     yield from curve("loading a configuration at start, targets", "ms", points, LINEAR)
