@@ -160,7 +160,7 @@ def loading(folder: Path | None) -> Iterator[Row]:
         with TemporaryDirectory() as package:
             file = Path(package, "unstale.toml")
             file.write_text(glue_targets(size), encoding="utf-8")
-            file.with_name(compiled.FILE).write_bytes(compiled.compile_configuration(file.read_bytes()))
+            file.with_name(compiled.FILE).write_bytes(compiled.compile_configuration(file.read_bytes(), str(file)))
             settings = Settings(config=file, table="unstale", queue_url="https://sqs/wakes")
             points[size] = least(3, partial(configuration, settings)) * 1000
     yield from curve("loading a configuration at start, targets", "ms", points, LINEAR)
