@@ -6,6 +6,7 @@ from typing import Any
 
 from infra.parameters.aws import inputs
 from shared.config.load import load
+from tests.shared.config.test_compiled import TWO_CLOUDS
 from tests.shared.config.test_tell import TOPIC, VIEW, tell
 from tests.support.sam_template import resources, written
 
@@ -40,6 +41,15 @@ def test_each_place_and_each_secret_is_named_once() -> None:
         "TellTopics": TOPIC,
         "TellSecrets": f"{arn},arn:aws:secretsmanager:eu-central-1:210987654321:secret:unstale/key-??????",
     }
+
+
+def test_the_key_of_the_function_on_azure_is_a_secret_that_is_read() -> None:
+    """Once, however many followers there are; and the rule lets the signals of the function on Azure through."""
+    named = '[deployment]\nsignal_sources = [{ account = "210987654321", source = "contoso.etl" }]\n'
+    found = inputs(load(named + TWO_CLOUDS.read_text(encoding="utf-8")), "eu-central-1").parameters
+    assert found["TellSecrets"] == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:unstale/azure-??????"
+    assert (found["TellBuses"], found["TellTopics"]) == ("", "")
+    assert '"unstale.azure"' in found["SignalPattern"]
 
 
 def test_the_role_may_tell_those_and_nothing_else() -> None:

@@ -11,6 +11,7 @@ from shared.config.compiled import compile_configuration, read_compiled, read_co
 from shared.config.load import ConfigurationError, load
 
 EXAMPLE = Path(__file__).parents[3] / "unstale.example.toml"
+TWO_CLOUDS = Path(__file__).parents[2] / "golden" / "config" / "good" / "two-clouds.toml"
 JOB = b"""
 [targets.job]
 kind = "fabric-item-job"
@@ -23,8 +24,10 @@ quiet_period = "20s"
 
 
 def test_what_is_compiled_is_what_the_toml_says() -> None:
-    """All values, and what follows from them, of the example, which has about everything, and of data sent as it is."""
-    for content in (EXAMPLE.read_bytes(), JOB):
+    """All values, and what follows from them, of the example, which has about everything, of data sent as it is, and of
+    targets that follow each other across clouds.
+    """
+    for content in (EXAMPLE.read_bytes(), JOB, TWO_CLOUDS.read_bytes()):
         made = compile_configuration(content, "unstale.toml")
         read, loaded = read_compiled(made, content), load(content)
         assert read == loaded
