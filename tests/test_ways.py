@@ -7,7 +7,7 @@ from tests.support.ways import Way, ways
 
 def test_changes_are_between_neighbours() -> None:
     """Three files, and back to the first: three changes."""
-    way = Way(["a.py", "a.py", "b.py", "c.py", "a.py"], ["read", "other read", "write"])
+    way = Way(["a.py", "a.py", "b.py", "c.py", "a.py"], ["read", "other read", "write", "read"])
     assert (len(way.distinct), way.changes, way.reads) == (3, 3, 1)
 
 
@@ -23,7 +23,7 @@ def test_the_ways_are_gone_to_their_end() -> None:
     assert arrival.distinct[0] == start.distinct[0] == "functions_aws/app.py"
 
 
-MOST_FILES, MOST_CHANGES = 29, 62
+MOST_FILES, MOST_CHANGES = 28, 60
 """The most files, and changes of file, that an arrival crosses to a saved record: as many as now. They only go down.
 
 House rules ask for 12 and 30. Each of the files is a room of its own there: entry, shell, clock and telemetry;

@@ -299,7 +299,7 @@ WORLDS: dict[str, tuple[Callable[[], Limit], Limits]] = {
 }
 """Platforms with a steady limit, and what is configured about it."""
 MOST: dict[bool, tuple[float, int, float]] = {True: (8, 25, 1.2), False: (17, 70, 1.25)}
-"""Wakes on average and at most, and times the ideal, as issue 23 allows them: where a limit is configured, and not."""
+"""Wakes on average and at most, and times the ideal, that the bench allows: where a limit is configured, and not."""
 
 
 def play(world: str, size: int, core: Core | None = None) -> Outcome:
@@ -310,7 +310,7 @@ def play(world: str, size: int, core: Core | None = None) -> Outcome:
 
 
 def wrong(world: str, outcome: Outcome) -> list[str]:
-    """What is not as issue 23 wants it."""
+    """What is not within the limits of the bench."""
     mean, most, ratio = MOST[WORLDS[world][1].starts_per_minute is not None]
     found = [f"started {outcome.started} of {outcome.size}"] if outcome.started < outcome.size else []
     if outcome.mean > mean or outcome.most > most:

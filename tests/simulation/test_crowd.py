@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_crowd_behind_a_limit(world: str, size: int) -> None:
-    """Wakes of a target and times the ideal are as issue 23 allows them, whatever is known of the limit."""
+    """Wakes of a target and times the ideal are within the limits of the bench, whatever is known of the limit."""
     with unmeasured():
         outcome = play(world, size)
     assert not wrong(world, outcome), str(outcome)

@@ -66,11 +66,16 @@ class Way:
 
     @property
     def reads(self) -> int:
-        """How often the target's record was read."""
-        return self.calls.count("read")
+        """How often the target's record was read before it was written last; a look at sources may read it again."""
+        return self.calls[: _last(self.calls, "write")].count("read")
 
     def __str__(self) -> str:
         return f"{len(self.distinct)} files, {self.changes} changes of file, {self.reads} reads of the record"
+
+
+def _last(calls: list[str], name: str) -> int:
+    """Where a call came last; the end of the list if it never came."""
+    return max((place for place, call in enumerate(calls) if call == name), default=len(calls))
 
 
 class Table:
