@@ -135,6 +135,25 @@ def test_the_saw_tooth_is_drawn(tab: Any, bundle: str, tmp_path: Path) -> None:
     assert box.locator(".mark-rect.role-mark path").count() == 2 + 4  # two teeth; bars are rectangles, too
 
 
+def test_the_pointer_reads_the_numbers(tab: Any, bundle: str, tmp_path: Path) -> None:
+    """Over a run how it ended and for what, over the saw-tooth how far behind the view was, each with its time."""
+    tab.goto(write(tmp_path, bundle))
+    box = tab.locator("details", has_text="daily_revenue")
+    box.locator("svg").nth(1).wait_for()
+    said = [_said_over(tab, box.locator("svg").nth(number)) for number in (0, 1)]
+    assert any("behind" in text and "2 min" in text for text in said[0])
+    assert any("succeeded, full" in text and "7 signals or more" in text for text in said[1])
+
+
+def _said_over(tab: Any, chart: Any) -> list[str]:
+    """What the tooltip says over each point of a chart."""
+    texts = []
+    for point in chart.locator(".mark-symbol.role-mark path").all():
+        point.hover(force=True)
+        texts.append(tab.locator("#vg-tooltip-element").inner_text())
+    return texts
+
+
 def test_the_keyboard_reads_the_numbers(tab: Any, bundle: str, tmp_path: Path) -> None:
     """Arrow keys on the timeline go from one run or arrival to the other; what each says is announced."""
     tab.goto(write(tmp_path, bundle))
