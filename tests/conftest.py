@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import shutil
+import signal
 import socket
 import tempfile
 from dataclasses import dataclass, field
@@ -139,11 +140,13 @@ def guarded_getaddrinfo(getaddrinfo: Callable[..., Any]) -> Callable[..., Any]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How much the simulator plays (`test_simulator.py`)."""
     group = parser.getgroup("simulator")
-    group.addoption("--histories", type=int, default=2_000, help="play this many histories")
+    group.addoption("--histories", type=int, default=1_000, help="play this many histories")
     group.addoption("--seed", type=int, help="play only this one, and show what happens in it")
     group.addoption("--world", help="... in this world: ticks-and-wakes, ticks-dead, wakes-dead")
     group.addoption("--whole-worlds", action="store_true", help="explore the small worlds with all faults together")
     group.addoption("--crowd", type=int, default=1000, help="so many targets behind one limit (test_crowd.py)")
+    group.addoption("--playground", action="store_true", help="all journeys in `demo --keep`, not only a night there")
+    group.addoption("--every-crash", action="store_true", help="die at each effect in each manner (test_crashes.py)")
     group = parser.getgroup("fuzzers", "tokens and events by chance (test_fuzz_*.py)")
     group.addoption("--fuzz", type=int, default=100_000, help="try this many cases with each")
     group.addoption("--fuzz-seed", type=int, help="try only this one")
@@ -164,6 +167,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("connect", "connect_ex"):
         patch.setattr(socket.socket, name, guarded_connect(getattr(socket.socket, name)))
     patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo(socket.getaddrinfo))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell begins what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt processes, which inherit that
     if not hasattr(config, "workerinput"):  # a worker of xdist has it
         folder = tempfile.mkdtemp(prefix="unstale-tests-")
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))

@@ -24,6 +24,7 @@ ROOMS = ("shared", "functions_aws", "functions_azure", "infra", "local")
 CALLS = {"finditer", "findall", "fullmatch", "match", "search", "split", "sub", "subn"}
 NOT_OURS = {
     'Meta(pattern=f"^(?:{pattern})(?!\\\\n)$", extra={"expected": expected})',  # its texts are in a user's own file
+    r'commands = re.compile(rf"(unstale [a-z]+(?: --[a-z-]+| {name}(?![\w-]))*)")',  # the user's own name, escaped
     "re.fullmatch(route, request.path)",  # the routes of an emulator, which meet the requests of tests
     "re.fullmatch(pattern, str(value))",  # the Glue emulator asks with the patterns of AWS's own model
 }

@@ -9,7 +9,6 @@ The shell only posts, and gets the token.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -161,5 +160,6 @@ def _read_credentials(answer: str) -> Credentials | Trouble:
 
 def _member(answer: str, name: str) -> str:
     """The text of an element; "" where there is none. Neither keys nor tokens have characters that XML escapes."""
-    found = re.search(rf"<{name}>\s*([^<\s]+)\s*</{name}>", answer)
-    return found[1] if found else ""
+    _, _, rest = answer.partition(f"<{name}>")
+    text, closed, _ = rest.partition(f"</{name}>")
+    return text.strip() if closed else ""

@@ -115,8 +115,16 @@ def tell(
         return Told(here.wire, runs, here.crashes, here.violations(), here.planned)
 
 
-def tellings(story: str, storage: Storage, manner: Manner, only: str = "") -> Iterator[tuple[str, Told]]:
-    """One for each effect of the story as it goes undisturbed, or each `only` of this kind.
+SHARE = 4
+"""One effect of so many is told of in each manner by default: a telling takes a second of real requests."""
+REMAINDERS = {Manner.DIES_BEFORE: 0, Manner.UNANSWERED: 2}
+"""By the number of the effect divided by `SHARE`: which effects these are."""
+
+
+def tellings(
+    story: str, storage: Storage, manner: Manner, only: str = "", *, remainder: int | None = None
+) -> Iterator[tuple[str, Told]]:
+    """One for each effect of the story as it goes undisturbed, each `only` of this kind, or a share by number.
 
     Dying after an effect is dying before the next one, as nothing but reads lies between; so only what ends an
     invocation is worth another telling. The first tick plans the deployment: a crash in there is told of one story,
@@ -128,7 +136,8 @@ def tellings(story: str, storage: Storage, manner: Manner, only: str = "") -> It
     first = 1 if story == "an arrival during a run" else len(planned.effects) + 1
     for number, effect in enumerate(wire.effects[first - 1 :], first):
         told_by_another = manner is Manner.DIES_AFTER and number not in wire.last
-        if not told_by_another and only in {"", effect}:
+        left_out = remainder is not None and number % SHARE != remainder
+        if not (told_by_another or left_out) and only in {"", effect}:
             begins = planned if number > len(planned.effects) else None
             yield f"{manner} {number} ({effect})", tell(story, storage, Fault(number, manner), begins)
 
@@ -162,9 +171,14 @@ def test_the_stories_end_well_where_times_are_told_inexactly(story: str, seed: i
 
 @pytest.mark.parametrize("manner", Manner)
 @pytest.mark.parametrize("story", TOLD_WITH_CRASHES)
-def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage) -> None:
-    """Every save, append, wake and call to Fabric: nothing is lost, nothing overlaps, and it costs one run at most."""
-    for where, told in tellings(story, storage, manner):
+def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage, request: pytest.FixtureRequest) -> None:
+    """Every save, append, wake and call to Fabric: nothing is lost, nothing overlaps, and it costs one run at most.
+
+    By default the worker dies before each fourth effect, and is unanswered at each fourth; `--every-crash` does both
+    at each. `shared` dies at every effect in process (`tests/simulation`).
+    """
+    remainder = None if request.config.getoption("--every-crash") else REMAINDERS.get(manner)
+    for where, told in tellings(story, storage, manner, remainder=remainder):
         assert told.violations == [], where
         assert told.crashes == (manner is not Manner.UNANSWERED), where
         assert told.runs <= STORIES[story].runs + 1, where

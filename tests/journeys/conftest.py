@@ -18,3 +18,12 @@ def a_kept_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         demo.end()
     assert any("nothing of it is left" in line for line in demo.shown)
     assert not any("Traceback" in line for line in demo.shown)
+
+
+@pytest.fixture(scope="session")
+def demo_by_day(request: pytest.FixtureRequest) -> Demo:
+    """The same demo, for the journeys that make it in there only where somebody asks for it."""
+    if not request.config.getoption("--playground"):
+        pytest.skip("a minute more: --playground")
+    demo: Demo = request.getfixturevalue("demo")
+    return demo

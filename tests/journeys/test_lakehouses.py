@@ -43,8 +43,9 @@ def test_lakehouses(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert json.loads(run("infra", "azure", "--json"))["notes"], "the eventstream is to be named in the parameters"
 
 
-def test_a_day_of_lakehouses_in_the_playground(demo: Demo) -> None:
+def test_a_day_of_lakehouses_in_the_playground(demo_by_day: Demo) -> None:
     """The brakes of one lakehouse, by the records that its handlers write: paused, owed, resumed, refreshed."""
+    demo = demo_by_day
     lake = "stock_lakehouse"
     read = demo.status()[lake]["fresh_as_of"]
     assert f"{lake}: paused" in demo.does("demo", "do", "pause", lake)

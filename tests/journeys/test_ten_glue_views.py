@@ -62,8 +62,9 @@ def test_ten_glue_views(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
         assert newest["outcome"] == "succeeded"
 
 
-def test_a_day_of_views_in_the_playground(demo: Demo) -> None:
+def test_a_day_of_views_in_the_playground(demo_by_day: Demo) -> None:
     """A file comes while the store is hidden, and is not lost; an event is lost, and the next look finds the commit."""
+    demo = demo_by_day
     kinds = {target["kind"] for target in demo.status().values()}
     assert {"glue-view", "fabric-lake-views", "fabric-item-job"} <= kinds
     read = {name: demo.status()[name]["fresh_as_of"] for name in ("returns", "clicks_by_hour")}

@@ -158,6 +158,7 @@ def who_lost_its_turn(core: Core) -> list[str]:
         lambda *told_to: given.append(told_to),
         lambda _: sim.configuration.targets[1:],
         lambda: len(given) > 5,
+        is_current=lambda: True,
     )
     teller.note_save(target, Outbox(), replace(taken, next_at=at(10)), at(0))
     teller.tell()
@@ -178,6 +179,7 @@ def no_time_left(core: Core) -> list[str]:
         lambda target, inputs: given.append((target, *inputs)),
         lambda _target: sim.configuration.targets[1:],
         lambda: len(given) >= 4,
+        is_current=lambda: True,
     )
     teller.note_save(target, Outbox(), Outbox(Success(at(0)), next_at=at(10)), at(0))
     teller.tell()

@@ -20,6 +20,8 @@ class Histories(NamedTuple):
 
     focus: Focus = ANYWHERE
     world: str = BOTH
+    first: int = 0
+    """The seed to begin with; greater than 0 where it shows seldom, and was looked for."""
 
 
 class SmallWorld(NamedTuple):
@@ -39,9 +41,9 @@ class Mutant(NamedTuple):
     patch: str
 
 
-def seeds(*often: str, kind: str = "", world: str = BOTH) -> Histories:
-    """Histories in which these happen often."""
-    return Histories(Focus(kind, often), world)
+def seeds(*often: str, kind: str = "", world: str = BOTH, first: int = 0) -> Histories:
+    """Histories in which these happen often, from one seed on."""
+    return Histories(Focus(kind, often), world, first)
 
 
 # A mutant is read as a whole: the sentence, where it shows, and the lines that break it.
@@ -53,7 +55,7 @@ MUTANTS = (
         - return covers(run.claimed_at, time, context.policy.visibility_lag)
         + return True
         """),
-    Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", seeds(), """
+    Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", seeds(first=840), """
         owed:
         - return time + lag <= claimed_at
         + return time <= claimed_at
@@ -173,7 +175,7 @@ MUTANTS = (
         - return self._answered(saved, claimed, Answered(answer))
         + return self._answered(self._save_first(snapshot, claimed), claimed, Answered(answer))
         """),
-    Mutant(4, "what it cannot cover stays owed", seeds(), """
+    Mutant(4, "what it cannot cover stays owed", seeds(first=900), """
         machine:
         - covering, owed = split(state.owed, given.at - context.policy.visibility_lag)
         + covering, owed = state.owed, None
@@ -246,7 +248,7 @@ MUTANTS = (
         - if created_at < run.claimed_at:
         + if False:
         """),
-    Mutant(5, "and covering with it", seeds(), """
+    Mutant(5, "and covering with it", seeds(first=290), """
         machine:
         - covering, rest = split(run.covering, created_at - context.policy.visibility_lag)
         + covering, rest = run.covering, None

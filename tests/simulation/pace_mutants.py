@@ -45,7 +45,7 @@ PACE_MUTANTS = (
         """),
     Mutant(15, "... after a random pause", tales.two_at_once, """
         admission:
-        - self._pause(min(PAUSE_LAST, PAUSE_FIRST * (1 << tried)))
+        - self._pause(backoff(tried + 1, PAUSE_FIRST, PAUSE_LAST))
         + pass
         """),
     Mutant(15, "... and keeps it in its own record", tales.each_takes_one_place, """

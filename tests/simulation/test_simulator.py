@@ -28,7 +28,7 @@ PORTION = 100
 """Histories of one test: small enough to be shared out among the workers."""
 ON_SQLITE = 20
 """Histories in each world that are played over an SQLite file, each a new one."""
-ON_TABLES = 4
+ON_TABLES = 2
 """Histories in each world that are played over Azurite, where one takes a second or two."""
 
 

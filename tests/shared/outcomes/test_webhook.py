@@ -46,6 +46,14 @@ def test_an_empty_signing_secret_sends_nothing(secret: str) -> None:
     assert receiver.headers == []
 
 
+def test_a_signing_secret_that_cannot_be_read_sends_nothing() -> None:
+    """The letter waits, with the trouble of whoever read it."""
+    receiver, clock, trouble = Receiver(), HandClock(), Trouble("it may not be read")
+    hook = Webhook(receiver.post, Secrets(lambda _name: trouble, clock), clock)
+    assert hook.send(SIGNED, LETTER) == trouble
+    assert receiver.headers == []
+
+
 def test_a_letter_is_signed_where_a_secret_is_named_and_only_there() -> None:
     """Without `signing_secret` in the configuration nobody asked for a signature."""
     receiver = Receiver()

@@ -173,6 +173,18 @@ def test_a_target_with_a_silent_source_is_as_good_as_held(silenced: Lookout) -> 
     assert not told_silent(silenced)
 
 
+def test_readers_of_a_silent_source_that_another_package_names_are_left_to_it(lookout: Lookout) -> None:
+    """Their engine is that package's; the others are told."""
+    document, record = lookout.stage.store.load(RAW.key), lookout.group(RAW)
+    returns = replace(record.sources["returns"], readers=("another's", DAILY.key))
+    lookout.stage.store.save(document, write_group(replace(record, sources={"returns": returns})), record.due_at)
+    silence(lookout, True)
+    lookout.stage.at(1000 + 901)
+    lookout.round()
+    assert told_silent(lookout)
+    assert "another's" in lookout.group(RAW).sources["returns"].readers
+
+
 def test_a_short_failure_holds_nothing(lookout: Lookout) -> None:
     """Three intervals, as `status` has it."""
     silence(lookout, True)
