@@ -40,6 +40,10 @@ SERVICES = count(1)
 RUN_TIME = timedelta(seconds=40)
 
 
+NEW_AND_ONCE_MORE = (1, 1, 1, 1, 11, 1, 1, 1, 1, 1)
+"""Minutes between ticks until a new target was refreshed, and once more a quarter of an hour later (rule 12)."""
+
+
 @pytest.fixture(name="host")
 def host_in_a_world(capsys: pytest.CaptureFixture[str]) -> Iterator[Host]:
     """The shell in a world of its own, a while after both targets were refreshed for being new, and once more."""
@@ -49,9 +53,9 @@ def host_in_a_world(capsys: pytest.CaptureFixture[str]) -> Iterator[Host]:
         for view in ("daily", "weekly"):
             aws.create_view("sales", view)
         host = Host(aws, clock, f"unstale-{next(SERVICES)}")
-        for _ in range(20):
+        for minutes in NEW_AND_ONCE_MORE:
             host.tick()
-            clock.move_on(minutes=1)
+            clock.move_on(minutes=minutes)
         assert [run.outcome for run in aws.glue.journal().entries()] == ["succeeded"] * 4
         clock.move_on(minutes=10)
         capsys.readouterr()
