@@ -115,9 +115,9 @@ def tell(
         return Told(here.wire, runs, here.crashes, here.violations(), here.planned)
 
 
-SHARE = 4
+SHARE = 6
 """One effect of so many is told of in each manner by default: a telling takes a second of real requests."""
-REMAINDERS = {Manner.DIES_BEFORE: 0, Manner.UNANSWERED: 2}
+REMAINDERS = {Manner.DIES_BEFORE: 0, Manner.UNANSWERED: 3}
 """By the number of the effect divided by `SHARE`: which effects these are."""
 
 
@@ -174,7 +174,7 @@ def test_the_stories_end_well_where_times_are_told_inexactly(story: str, seed: i
 def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage, request: pytest.FixtureRequest) -> None:
     """Every save, append, wake and call to Fabric: nothing is lost, nothing overlaps, and it costs one run at most.
 
-    By default the worker dies before each fourth effect, and is unanswered at each fourth; `--every-crash` does both
+    By default the worker dies before each sixth effect, and is unanswered at each sixth; `--every-crash` does both
     at each. `shared` dies at every effect in process (`tests/simulation`).
     """
     remainder = None if request.config.getoption("--every-crash") else REMAINDERS.get(manner)
