@@ -470,9 +470,14 @@ class Engine:
         return About(machine.run_of(snapshot.state), Listed(answer), asked_at)
 
     def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> Turn:
-        """Rule 8: the intent is saved before the call."""
+        """Rule 8: the intent is saved before the call, which is sent in time or, like a start, not at all.
+
+        Glue stops whatever run the view has: a worker that froze after the save would stop a later one of ours.
+        """
         intended = machine.fold(snapshot.state, CancelIntended(), snapshot.context, snapshot.now).state
         saved = self._save_first(snapshot, intended)
+        if self.ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+            return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
         answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         self._heed(snapshot, Call.POLL, answer)
         return self._answered(saved, intended, CancelAnswered(answer))

@@ -454,6 +454,8 @@ MUTANTS = (
     Mutant(8, "the intent is saved before the call", scenarios.dies_after_a_cancel, """
         engine:
         - saved = self._save_first(snapshot, intended)
+        - if self.ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+        - return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
         - answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         + answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         + saved = self._save_first(snapshot, intended)

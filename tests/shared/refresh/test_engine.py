@@ -191,6 +191,26 @@ def test_a_run_past_its_timeout_is_cancelled_after_the_intent_is_saved() -> None
     assert stage.state().situation is Situation.CANCELLING
 
 
+def test_a_cancel_that_comes_too_late_is_not_sent() -> None:
+    """Glue stops whatever run the view has by then: who froze after the save would stop a later one of ours."""
+    stage = Stage(platform=ScriptedPlatform(get=[report(Phase.ACTIVE)] * 40, cancel=[None] * 9))
+    stage.put(RUNNING)
+    stage.at(3601)
+
+    def freeze(_key: str) -> None:
+        if "get" in stage.calls():
+            stage.store.before_save = lambda _key: None
+            stage.at(3607)
+
+    stage.store.before_save = freeze
+    stage.engine.reconcile(stage.target())
+    assert "cancel" not in stage.calls()
+    for time in range(3660, 5460, 60):  # it goes on, and is cancelled again
+        stage.at(time)
+        stage.engine.reconcile(stage.target())
+    assert stage.calls().count("cancel") >= 1
+
+
 # --- Trouble ---------------------------------------------------------------------------------------------------------
 
 
