@@ -288,8 +288,10 @@ def test_the_template_knows_the_clouds_that_the_code_knows() -> None:
 
 OF_THE_HOST = {f"{name}__{key}" for name in ("UNSTALE_STORAGE", "UNSTALE_EVENTS") for key in ("credential", "clientId")}
 """What the host reads of a connection, and we do not."""
-NEVER_SET = {"UNSTALE_CONFIG", "UNSTALE_STORAGE", "UNSTALE_EVENTS"}
-"""One whose default is right, and two that would be connection strings."""
+OF_AWS = {"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EVENTBRIDGE"}
+"""Where the other cloud is asked for credentials and told outcomes: botocore's names, for emulators only."""
+NEVER_SET = {"UNSTALE_CONFIG", "UNSTALE_STORAGE", "UNSTALE_EVENTS", *OF_AWS}
+"""One whose default is right, two that would be connection strings, and two that no deployment may turn elsewhere."""
 
 
 def test_the_settings_are_those_that_the_code_reads() -> None:
