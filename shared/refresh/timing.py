@@ -15,7 +15,8 @@ CLOCK_DIFFERENCE = timedelta(seconds=60)
 """Assumed: any two clocks (workers, sources, the platform) differ by at most this."""
 
 START_WINDOW = timedelta(seconds=5)
-"""A start is sent within this time of the moment its `claimed_at` was read, or not at all (design, rule 4)."""
+"""A start is sent within this time of the moment its `claimed_at` was read, or not at all (design, rule 4). So is a
+cancel, counted from the read of its record: later it could meet another run."""
 POLL_FLOOR, POLL_CEILING = timedelta(seconds=5), timedelta(seconds=60)
 """Fabric answers Retry-After 0 to 60 and budgets 50 polls a minute an identity (throttling article, job scheduler)."""
 EARLY_POLL, EARLY_POLL_MOST = timedelta(seconds=30), timedelta(minutes=10)

@@ -80,7 +80,7 @@ class Script(Weather):
 
     `pauses[("save<", 2)]` is how long the second save's answer takes, or `Crash`; `stores`, `calls`, `fates` likewise,
     and `otherwise` for all other calls of an operation. `clock` is how far workers that begin now are ahead of true
-    time. The worker that first pauses when `crash_when()` holds is gone.
+    time. The worker that first pauses when `crash_when()` holds is gone, or frozen for `freeze` seconds if there are any.
     """
 
     pauses: Mapping[tuple[str, int], float | type[Crash]] = field(default_factory=dict)
@@ -91,6 +91,7 @@ class Script(Weather):
     otherwise: dict[str, CallFault] = field(default_factory=dict)
     clock: float = 0.0
     crash_when: Callable[[], bool] | None = None
+    freeze: float = 0.0
     _seen: dict[str, int] = field(default_factory=dict)
 
     def called(self, operation: str) -> int:
@@ -105,6 +106,8 @@ class Script(Weather):
         """As written."""
         if self.crash_when and self.crash_when():
             self.crash_when = None
+            if self.freeze:
+                return self.freeze
             raise Crash
         pause = self.pauses.get((effect, self._number(effect)), SETTLED)
         if isinstance(pause, type):

@@ -460,6 +460,13 @@ MUTANTS = (
         + answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         + saved = self._save_first(snapshot, intended)
         """),
+    Mutant(8, "... and the call is sent in time or not at all", scenarios.freezes_before_a_cancel, """
+        engine:
+        - if self.ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
+        - return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
+        - answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
+        + answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
+        """),
     Mutant(8, "if it cannot be cancelled, the target is blocked", scenarios.endless_and_uncancellable, """
         machine:
         - reason = f"past its timeout and cannot be cancelled: {failure}"

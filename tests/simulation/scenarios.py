@@ -550,6 +550,21 @@ def dies_after_a_cancel(core: Core) -> list[str]:
     return told(sim)
 
 
+def freezes_before_a_cancel(core: Core) -> list[str]:
+    """A worker freezes between the intent to cancel and the call; when it thaws, the view has the next run of ours.
+
+    run 1      ---------- timeout ------ ends by itself
+    frozen          intent saved |. . . . . . . . . . . . . . . . . . . . . .| no cancel is sent any more
+    others                          polled, over, data arrives, run 2 ----------------------- ends by itself
+    """
+    script = Script(fates={1: Fate(seconds=650.0), 2: LONG}, freeze=200.0)
+    sim = deployed(core, "glue", script)
+    arrivals(sim, 1.0, 660.0)
+    script.crash_when = lambda: sim.state(sim.configuration.targets[0].key).situation is Situation.CANCELLING
+    sim.hub.run(REST)
+    return told(sim, script.crash_when is not None, any(run.cancelled_by for run in ours(sim)))
+
+
 def denied(core: Core) -> list[str]:
     """No permission for three hours: blocked, with the reason, and probed a few times; then it heals by itself."""
     sim = deployed(core)
