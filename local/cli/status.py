@@ -201,6 +201,10 @@ class Look:
         `dead_letters` are those of all clouds: an event that nobody could read may have been for any target. `unheard`
         is what the other cloud did not tell, by the follower's name.
         """
+        untold_of: dict[str, list[str]] = {}
+        for each in self.untold:
+            untold_of.setdefault(each.target, []).append(each.sentence)
+        here = {target.name for target in self.side.engine.package.targets}
         for target, state in zip(self.side.engine.targets.values(), self.states, strict=True):
             yield Evidence(
                 target=target,
@@ -213,8 +217,8 @@ class Look:
                 liveness=self.liveness,
                 identity=self.identities.get(target.identity),
                 limits=self.side.engine.package.limits,
-                elsewhere=tuple(n for n in target.after if n not in {t.name for t in self.side.engine.package.targets}),
-                untold=tuple(each.sentence for each in self.untold if each.target == target.name),
+                elsewhere=tuple(name for name in target.after if name not in here),
+                untold=tuple(untold_of.get(target.name, ())),
                 unheard=tuple(unheard.get(target.name, ())),
                 differs=difference(target, state, self.deployment, self.side.engine.package.fingerprint),
             )

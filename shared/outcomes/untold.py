@@ -51,12 +51,12 @@ def untold(
 ) -> tuple[Untold, ...]:
     """List the events that wait for longer than a few ticks take; `addressees` by the digest of what answers there."""
     found = []
-    for target, state in targets:
-        for each in destinations:
+    for target, state in ((target, state) for target, state in targets if state.outbox.notices):
+        for each in (each for each in destinations if each.serves(target.name)):
             number = position_of(state.outbox, each.digest)
             wanted = numbers_for(each, state.outbox.notices)
             waiting = [n.at for n in state.outbox.notices if n.number > number and n.number in wanted]
-            if each.serves(target.name) and waiting and now - min(waiting) > PAST_DUE:
+            if waiting and now - min(waiting) > PAST_DUE:
                 known = addressees.get(each.site_digest, Addressee())
                 found.append(Untold(target.name, each, len(waiting), min(waiting), known))
     return tuple(found)

@@ -83,36 +83,42 @@ class Excerpts:
     def __call__(self, targets: Sequence[Target], now: datetime, is_over: Callable[[], bool]) -> None:
         """Write an excerpt of these targets' records where one is due and there is time; raises nothing."""
         try:
-            excerpt = self._read(targets, now, is_over) if self._begin(now) else None
-            if excerpt:
-                self._place.put(encode(excerpt))
+            if begun := self._begin(now):
+                self._place.put(encode(self._read(targets, begun, now, is_over)))
         except Exception as failure:  # noqa: BLE001 - whatever it is, a tick has done its work and is not disturbed
             self._emit(LogEvent("excerpt not written", "", now, {"error": str(failure)}))
 
-    def _begin(self, now: datetime) -> bool:
-        """Note that an excerpt is begun; False where none is due, or the record moved on: a later tick sees to it."""
+    def _begin(self, now: datetime) -> Deployment | None:
+        """Note that an excerpt is begun; None where none is due, or the record moved on: a later tick sees to it."""
         document = self._store.load(DEPLOYMENT_KEY)
         known = read_deployment(document.body)
         begun = begin(known, now)
+        if begun == known:
+            return None
         try:
-            return begun != known and bool(self._store.save(document, records.write(begun), None))
+            self._store.save(document, records.write(begun), None)
         except Conflict:
-            return False
+            return None
+        return begun
 
-    def _read(self, targets: Sequence[Target], now: datetime, is_over: Callable[[], bool]) -> Excerpt | None:
-        """Read all that the page is made of; None where time runs out over it."""
-        first, *documents = self._store.load_many([DEPLOYMENT_KEY, *(target.key for target in targets)])
+    def _read(
+        self, targets: Sequence[Target], deployment: Deployment, now: datetime, is_over: Callable[[], bool]
+    ) -> Excerpt:
+        """Read all that the page is made of. Raises `TimeoutError` where time runs out over it."""
+        documents = self._store.load_many(target.key for target in targets)
         names = sorted({target.identity for target in targets})
         identities = self._store.load_many([identity_key(name) for name in names])
         most = min(MOST_LINES_OF_ONE, max(1, MOST_LINES // max(1, len(targets))))
         history: dict[str, tuple[Ended, ...]] = {}
         for target in targets:
             if is_over():
-                return None
+                raise TimeoutError(
+                    f"no time for the history of {target.name}: {len(history)} of {len(targets)} were read"
+                )
             history[target.key] = tuple(read_ended(body) for body in self._store.history(target.key, most))
         return Excerpt(
             at=now,
-            deployment=read_deployment(first.body),
+            deployment=deployment,
             states={target.key: read_state(each.body) for target, each in zip(targets, documents, strict=True)},
             identities={name: read_identity(each.body) for name, each in zip(names, identities, strict=True)},
             sources=dict(self._sources(targets, self._store, now)),

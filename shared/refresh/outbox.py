@@ -11,6 +11,7 @@ successes that end while one is being told only the latest need be told, too.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import starmap
 
@@ -96,14 +97,15 @@ def note_delivered(outbox: Outbox, delivered: Delivered) -> Outbox:
     known = {position.destination: position.number for position in outbox.positions}
     reached = {each.destination: max(each.number, known.get(each.destination, 0)) for each in delivered.positions}
     if not delivered.is_complete:
-        reached = known | reached
-    positions = tuple(starmap(Position, reached.items()))
-    if not delivered.is_complete:
-        return replace(outbox, positions=positions, next_at=delivered.next_at)
-    least = min((position.number for position in positions), default=outbox.last_number)
+        return replace(outbox, positions=_positions(known | reached), next_at=delivered.next_at)
+    least = min(reached.values(), default=outbox.last_number)
     notices = tuple(notice for notice in outbox.notices if notice.number > least)
-    rest = replace(outbox, notices=notices, positions=positions if notices else ())
+    rest = replace(outbox, notices=notices, positions=_positions(reached) if notices else ())
     return replace(rest, next_at=delivered.next_at if has_more(rest) else None)
+
+
+def _positions(reached: Mapping[str, int]) -> tuple[Position, ...]:
+    return tuple(starmap(Position, reached.items()))
 
 
 def position_of(outbox: Outbox, destination: str) -> int:

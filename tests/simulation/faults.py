@@ -80,7 +80,8 @@ class Script(Weather):
 
     `pauses[("save<", 2)]` is how long the second save's answer takes, or `Crash`; `stores`, `calls`, `fates` likewise,
     and `otherwise` for all other calls of an operation. `clock` is how far workers that begin now are ahead of true
-    time. The worker that first pauses when `crash_when()` holds is gone, or frozen for `freeze` seconds if there are any.
+    time. The worker that first pauses when `crash_when()` holds is gone, or frozen for `freeze` seconds where there are
+    any.
     """
 
     pauses: Mapping[tuple[str, int], float | type[Crash]] = field(default_factory=dict)

@@ -135,6 +135,9 @@ def test_an_older_package_and_one_without_time_write_none() -> None:
     spent = Deployed()
     spent.excerpts()(spent.configuration.targets, at(0), lambda: True)
     assert not spent.shelf.bodies
+    assert [(one.what, one.fields) for one in spent.told] == [
+        ("excerpt not written", {"error": "no time for the history of daily: 0 of 2 were read"})
+    ]
 
 
 def test_lines_are_shared_out_among_many_targets() -> None:
