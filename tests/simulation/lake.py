@@ -96,9 +96,10 @@ class Lake:
         self.commit(table)
 
     def current(self, table: str, time: float | None = None) -> Commit:
-        """What a table has, or had."""
+        """What a table has, or had; its first content since ever, for a slow clock may prove a time before time 0."""
         moment = self.hub.now if time is None else time
-        return [commit for commit in self.commits[table] if commit.time <= moment][-1]
+        first, *later = self.commits[table]
+        return [first, *(commit for commit in later if commit.time <= moment)][-1]
 
     def run_began(self, run: PlatformRun, view: str) -> None:
         """A run reads its sources when it is created."""

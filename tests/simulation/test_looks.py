@@ -38,6 +38,12 @@ def test_lakes_heal(first: int, count: int, request: pytest.FixtureRequest) -> N
         assert not verdict.violations, "\n".join(["", *lines, str(verdict)])
 
 
+def test_a_slow_clock_proves_a_time_before_the_history_begins() -> None:
+    """Seed 107752: the judge of proofs knew of no content at that time, and broke down."""
+    with unmeasured():
+        assert not play(107752).violations
+
+
 @pytest.mark.parametrize("mutant", LOOK_MUTANTS, ids=[mutant.says[:60] for mutant in LOOK_MUTANTS])
 def test_code_without_a_sentence_is_told(mutant: LookMutant) -> None:
     """A history shows what each sentence of section 9 is for; a patch whose text has left the code fails."""
