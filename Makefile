@@ -70,9 +70,8 @@ format: $(VENV)/dev.stamp ## mends what ruff can mend
 types: $(VENV)/dev.stamp ## mypy, strict
 	@$(PY) -m mypy
 
-mutants: $(VENV)/dev.stamp $(VENV)/mutants.stamp ## breaks shared/refresh in every way and tells what no test saw; an hour or more, ARGS="shared.refresh.decide*" for some
-	@$(VENV)/bin/mutmut run $(ARGS)
-	@$(PY) -m tests.support.surviving
+mutants: $(VENV)/dev.stamp $(VENV)/mutants.stamp ## breaks shared/refresh in every way and tells what no test saw; ARGS="shared.refresh.decide*" for some
+	@$(PY) -m tests.support.mutants $(ARGS)
 
 house: $(VENV)/dev.stamp ## measures of the house: explanation, lengths and names by room, ways through the files
 	@$(PY) -m tests.support.house

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.decide import OPEN, Action, Gate, Start, Wait, conclude, decide, next_wake, overdue_since
-from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Situation, State
+from shared.refresh.decide import OPEN, Action, Gate, LookUp, Start, Wait, conclude, decide, next_wake, overdue_since
+from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import PAUSE_LOOK, WATCH, Context, backoff, clamp, lease, settled, spread, throttled_until
 from shared.targets import Schedule
 from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, a_run, at, failure, seconds
@@ -57,7 +57,22 @@ def test_an_identity_that_must_be_silent_is_waited_for() -> None:
     """Rule 9: and starts that were held up together are spread."""
     gate = Gate(quiet_until=at(200))
     assert due(State(owed=OWED), at(100), gate=gate) == Wait(at(200) + spread(ON_GLUE.key))
+    assert isinstance(due(State(owed=OWED), at(200), gate=gate), Start)
     assert isinstance(due(State(owed=OWED), at(201), gate=gate), Start)
+
+
+@pytest.mark.parametrize(
+    ("run", "since"),
+    [
+        (a_run(Situation.CLAIMED), -60),
+        (a_run(Situation.SEEKING), -60),
+        (a_run(Situation.CANCEL_UNCLEAR), -300),
+        (a_run(Situation.CANCEL_UNCLEAR, created_at=at(7)), -293),
+    ],
+)
+def test_a_list_is_asked_for_as_far_back_as_what_is_sought_may_lie(run: Run, since: float) -> None:
+    """The claim less a minute between clocks; of what may have skipped ours, five minutes before ours was created."""
+    assert due(State(run=run), at(1000)) == LookUp(at(since))
 
 
 @pytest.mark.parametrize(("failures", "full"), [(0, False), (2, False), (3, True), (4, False), (6, True)])
@@ -129,6 +144,9 @@ def with_objective(objective: float | None) -> Context:
         ((10,), 10, None, (10,)),
         ((-1,), 10, 10, (-1, 10)),
         ((-901,), 10, 10, (10,)),
+        ((-900,), 10, 10, (10,)),
+        ((-899,), 10, 10, (-899, 10)),
+        ((0,), 10, 10, (0, 10)),
         ((20, 30), 10, 10, (10, 20, 30)),
         ((-4, -3, 20, 30, 40), 10, None, (-4, -3, 20, 30, 40)),
         ((20,), None, None, (20,)),

@@ -1,0 +1,316 @@
+"""A plugin of pytest that tries mutants instead of running tests: `mutants.py` starts it where they were written.
+
+    collect -> fork: all tests, noting which function each one calls, and how long it takes
+            -> fork for each mutant: the tests that call its function, the fastest first, until one fails
+
+A function that is called while modules are imported is mutated too late in a fork, so its mutants get a process each.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import wraps
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.surviving import NO_TEST, SURVIVED
+
+WHICH = "MUTANT_UNDER_TEST"
+"""The variable by which mutmut's own code chooses the mutant."""
+CAUGHT, TIMED_OUT, BROKEN = 1, 36, 70
+"""Exit codes: of mutmut's (its stats.py), and where it is not the mutant that failed."""
+PATIENCE, TIMES_SLOWER = 5, 4
+"""Seconds of the processor that a mutant may take in any case, and how many times as long as its tests take."""
+WALL = 20
+"""How many times as long it may take by the clock on the wall: it may wait for what never comes."""
+MEMORY = 4 << 30
+"""Bytes that a mutant may take, for a loop may never end."""
+
+Mutants = dict[str, Callable[..., Any]]
+"""What mutmut keeps of a function: its mutants by their names, and itself as `_mutmut_orig`."""
+
+
+@dataclass
+class Chosen:
+    """Chooses the mutant that this process tries, and notes calls; mutmut itself looks a variable up at each call."""
+
+    function: Callable[..., Any] = id
+    """The mutant."""
+    instead_of: Mutants | None = None
+    """The function that it stands for; None: the code is as it is."""
+    called: set[Callable[..., Any]] = field(default_factory=set)
+    """Functions that were called since this was cleared."""
+    known: list[tuple[str, Mutants]] = field(default_factory=list)
+    """All functions, with the modules that they are in."""
+
+    def choose(self, name: str) -> None:
+        """Let this mutant run from now on."""
+        module, _, short = name.rpartition(".")
+        self.instead_of = next(mutants for where, mutants in self.known if where == module and short in mutants)
+        self.function = self.instead_of[short]
+
+    def wrap(self, mutants: Mutants) -> Callable[..., Any]:
+        """Wrap a function as mutmut's `wrap_in_trampoline` does."""
+
+        def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.known.append((function.__module__, mutants))
+
+            @wraps(function)
+            def call(*args: Any, **named: Any) -> Any:
+                if self.instead_of is mutants:
+                    return self.function(*args, **named)
+                original = mutants["_mutmut_orig"]
+                self.called.add(original)
+                return original(*args, **named)
+
+            return call
+
+        return wrapped
+
+    def names(self) -> set[str]:
+        """The names of the functions that were called."""
+        return {function_of(f"{each.__module__}.{each.__name__}") for each in self.called}
+
+
+CHOSEN = Chosen()
+
+
+def function_of(mutant: str) -> str:
+    """`shared.refresh.decide.x_decide__mutmut_1` is one of `shared.refresh.decide.x_decide`."""
+    return mutant.partition("__mutmut_")[0]
+
+
+# --- Hooks -----------------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which mutants, and how many at once."""
+    group = parser.getgroup("mutants")
+    group.addoption("--mutants", action="append", default=[], help="names of mutants, stars are wild")
+    group.addoption("--children", type=int, default=1, help="try so many at once")
+    group.addoption("--anew", action="store_true", help="try those again that were caught")
+
+
+def pytest_load_initial_conftests() -> None:
+    """Be first: no module with mutants is imported yet."""
+    from mutmut.mutation import trampoline
+
+    vars(trampoline).update(wrap_in_trampoline=CHOSEN.wrap)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool:
+    """Try the mutants instead of running the tests once."""
+    if session.testsfailed:
+        raise session.Interrupted("not all tests can be collected")
+    imported = CHOSEN.names()
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory:
+        factory.getbasetemp()  # one for all forks
+    tests, took = tests_of_functions(session)
+    results = Results(Path.cwd())
+    results.load()
+    forks = Forks(results, session.config.getoption("--children"))
+    gc.freeze()
+    for name in results.wanted(session.config.getoption("--mutants"), anew=session.config.getoption("--anew")):
+        items = tests.get(function_of(name), [])
+        seconds = sum(took[item.nodeid] for item in items)
+        forks.begin(name, trial(session, name, items, seconds, by_import=function_of(name) in imported))
+    forks.wait_for_all()
+    return True
+
+
+# --- Tests, and what they call ---------------------------------------------------------------------------------------
+
+
+def run_tests(session: pytest.Session, items: Sequence[pytest.Item]) -> Iterator[tuple[pytest.Item, bool]]:
+    """Run tests in this order, and say of each whether all went well."""
+    failures = Failures()
+    session.config.pluginmanager.register(failures)
+    for item, following in zip_longest(items, items[1:]):
+        session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        yield item, not failures.seen
+
+
+@dataclass
+class Failures:
+    """Notes that a test failed."""
+
+    seen: bool = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Look at a test, its set-up or its end."""
+        self.seen |= report.failed
+
+
+def note_calls(session: pytest.Session, items: Sequence[pytest.Item], to: Path) -> int:
+    """Run tests, and write which functions each called and how long it took; 1 if one failed."""
+    CHOSEN.called.clear()
+    noted = {}
+    begun = time.process_time()
+    for item, passed in run_tests(session, items):
+        if not passed:
+            to.write_text(item.nodeid, encoding="utf-8")
+            return 1
+        took, begun = time.process_time() - begun, time.process_time()
+        noted[item.nodeid] = {"of": digest(item), "took": took, "calls": sorted(CHOSEN.names())}
+        CHOSEN.called.clear()
+    to.write_text(json.dumps(noted), encoding="utf-8")
+    return 0
+
+
+def digest(item: pytest.Item) -> str:
+    """What changes with the file of a test."""
+    return f"{zlib.crc32(item.path.read_bytes()):08x}"
+
+
+def tests_of_functions(session: pytest.Session) -> tuple[Mapping[str, list[pytest.Item]], Mapping[str, float]]:
+    """The tests that call each function, the fastest first, and the seconds that each test takes.
+
+    Tests whose file is as it was the last time are not run for that.
+    """
+    file, fresh = Path("calls.json"), Path("calls-new.json")
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    known = {item.nodeid: before[item.nodeid] for item in session.items if item.nodeid in before}
+    unknown = [item for item in session.items if known.get(item.nodeid, {}).get("of") != digest(item)]
+    _, status = os.waitpid(in_child(lambda: note_calls(session, unknown, fresh)), 0)
+    if status:
+        raise session.Interrupted(f"{fresh.read_text(encoding='utf-8')} fails without any mutant")
+    known |= json.loads(fresh.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(known), encoding="utf-8")
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in sorted(session.items, key=lambda item: known[item.nodeid]["took"]):
+        for function in known[item.nodeid]["calls"]:
+            tests.setdefault(function, []).append(item)
+    return tests, {test: noted["took"] for test, noted in known.items()}
+
+
+# --- One mutant ------------------------------------------------------------------------------------------------------
+
+
+def trial(
+    session: pytest.Session, name: str, items: Sequence[pytest.Item], seconds: float, *, by_import: bool
+) -> Callable[[], int]:
+    """What a child does to try a mutant; the exit code is its answer."""
+    if by_import:
+        return lambda: try_anew(name, session, seconds)
+    if not items:
+        return lambda: NO_TEST
+    return lambda: try_here(session, name, items, seconds)
+
+
+def try_here(session: pytest.Session, name: str, items: Sequence[pytest.Item], seconds: float) -> int:
+    """Run a mutant's tests in this process, a fork."""
+    limit(seconds)
+    CHOSEN.choose(name)
+    with suppress(BaseException):  # whatever a mutant raises
+        return SURVIVED if all(passed for _, passed in run_tests(session, items)) else CAUGHT
+    return CAUGHT
+
+
+def limit(seconds: float) -> None:
+    """Let this process end when it takes too long, or too much memory."""
+    most = math.ceil(PATIENCE + TIMES_SLOWER * seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.alarm(WALL * most)
+
+
+def try_anew(name: str, session: pytest.Session, seconds: float) -> int:
+    """Run all tests on a mutant in a new process."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *session.config.args]
+    patience = WALL * (PATIENCE + seconds)
+    which = os.environ | {WHICH: name}
+    try:
+        done = subprocess.run(command, env=which, capture_output=True, check=False, timeout=patience)
+    except subprocess.TimeoutExpired:
+        return TIMED_OUT
+    return SURVIVED if done.returncode == 0 else CAUGHT
+
+
+def in_child(do: Callable[[], int]) -> int:
+    """Do it in a child, and give the child's process id."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = BROKEN
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(BaseException):
+            code = do()
+        os._exit(code)
+    return child
+
+
+# --- All of them -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Results:
+    """What became of each mutant, in the files where mutmut keeps that."""
+
+    folder: Path
+    by_file: dict[Path, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    file_of: dict[str, Path] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Read the files."""
+        for file in sorted(self.folder.rglob("*.meta")):
+            self.by_file[file] = json.loads(file.read_text(encoding="utf-8"))
+            self.file_of |= dict.fromkeys(self.by_file[file]["exit_code_by_key"], file)
+
+    def note(self, name: str, code: int, seconds: float) -> None:
+        """Keep the exit code of a mutant, and how many seconds of the processor it took."""
+        file = self.file_of[name]
+        self.by_file[file]["exit_code_by_key"][name] = code
+        self.by_file[file]["durations_by_key"][name] = round(seconds, 3)
+        file.write_text(json.dumps(self.by_file[file], indent=4), encoding="utf-8")
+
+    def wanted(self, patterns: Sequence[str], *, anew: bool) -> list[str]:
+        """The mutants to try, in the order of the patterns: all with `anew`, else those that were not caught yet."""
+        named = dict.fromkeys(name for each in patterns for name in self.file_of if fnmatchcase(name, each))
+        codes = {name: self.by_file[self.file_of[name]]["exit_code_by_key"][name] for name in named}
+        return [name for name, code in codes.items() if anew or code in {None, SURVIVED, NO_TEST}]
+
+
+@dataclass
+class Forks:
+    """The mutants that are being tried."""
+
+    results: Results
+    at_once: int
+    running: dict[int, str] = field(default_factory=dict)
+
+    def begin(self, name: str, do: Callable[[], int]) -> None:
+        """Try one more, as soon as there is room."""
+        while len(self.running) >= self.at_once:
+            self.wait()
+        self.running[in_child(do)] = name
+
+    def wait(self) -> None:
+        """Wait for one of them. A signal ended it if it took too long."""
+        child, status, used = os.wait4(-1, 0)
+        code, name = os.waitstatus_to_exitcode(status), self.running.pop(child)
+        if code == BROKEN:
+            raise RuntimeError(f"{name} could not be tried")
+        self.results.note(name, TIMED_OUT if code < 0 else code, used.ru_utime + used.ru_stime)
+
+    def wait_for_all(self) -> None:
+        """Wait for the last ones."""
+        while self.running:
+            self.wait()
