@@ -142,8 +142,7 @@ def _in_turn(state: State, context: Context, action: Action, now: datetime, gate
     if isinstance(action, Start):
         return _start_in_turn(state, context, action, now, gate)
     if isinstance(action, Cancel):
-        silent_until = pace.silent_until(gate.identity, Call.POLL)
-        return Wait(silent_until) if silent_until and silent_until > now else action
+        return _after_silence(action, Call.POLL, gate.identity, now)
     return _by_place(state, action, Call.POLL, now, gate)
 
 
@@ -153,11 +152,15 @@ def _start_in_turn(state: State, context: Context, start: Start, now: datetime, 
     if not (state.owed and state.owed.by_person):
         reason = pace.cap_reached(state, context.policy.max_starts_per_day, gate.identity, gate.limits, now)
         return HoldBack(reason, pace.day_over(now)) if reason else _by_place(state, start, Call.START, now, gate)
-    action = _by_place(state, start, Call.START, now, gate)
-    silent_until = pace.silent_until(gate.identity, Call.START) or now
-    if isinstance(action, TakePlace):
-        return action
-    return start if silent_until <= now else Wait(silent_until)
+    if pace.may_call_at(gate.identity, state.place, Call.START, gate.limits, now) is None:
+        return TakePlace(Call.START)
+    return _after_silence(start, Call.START, gate.identity, now)
+
+
+def _after_silence(action: Action, call: Call, identity: Identity, now: datetime) -> Action:
+    """Let an action wait for nothing but the end of a silence that the platform asked for."""
+    silent_until = pace.silent_until(identity, call)
+    return Wait(silent_until) if silent_until and silent_until > now else action
 
 
 def _by_place(state: State, action: Action, call: Call, now: datetime, gate: Gate) -> Action:
@@ -221,8 +224,8 @@ def _last_moment(owed: Owed, policy: Policy, run_times: tuple[timedelta, ...]) -
 
 def overdue_since(state: State, context: Context) -> datetime | None:
     """Since when a start has been due, known and possible; None where none is."""
-    at, action = _next_start(state, context)
-    if at is None or not isinstance(action, Start) or state.run is not None:
+    at, _ = _next_start(state, context)
+    if at is None or state.run is not None:
         return None
     return max(at, state.startable_since or at)
 

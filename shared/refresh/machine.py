@@ -309,14 +309,14 @@ def _pause(state: State, _given: PauseAsked, _context: Context, now: datetime) -
     return Folded(state if isinstance(state.hold, Paused) else replace(state, hold=Paused(now)))
 
 
-def _resume(state: State, given: ResumeAsked, context: Context, now: datetime) -> Folded:
+def _resume(state: State, _given: ResumeAsked, _context: Context, now: datetime) -> Folded:
     """`resume` lifts a pause, and else does what `refresh` does to a hold."""
     if isinstance(state.hold, Paused):
         state = replace(state, hold=None)
-    return _probe(state, given, context, now)
+    return Folded(_probe(state, now))
 
 
-def _probe(state: State, _given: ProbeAsked | ResumeAsked, _context: Context, now: datetime) -> Folded:
+def _probe(state: State, now: datetime) -> State:
     """`refresh` and `resume`: a cancel is lifted, a block and a backoff are tried at once.
 
     A claim is not looked up sooner: before its lease is over, the list cannot show that nothing was started.
@@ -328,14 +328,14 @@ def _probe(state: State, _given: ProbeAsked | ResumeAsked, _context: Context, no
         hold = replace(hold, probe_at=now)
         if run and run.situation is not Situation.CLAIMED:
             run = replace(run, next_look_at=now)
-    return Folded(replace(state, hold=hold, run=run, not_before=None))
+    return replace(state, hold=hold, run=run, not_before=None)
 
 
-def _hurry(state: State, given: ProbeAsked, context: Context, now: datetime) -> Folded:
+def _hurry(state: State, _given: ProbeAsked, _context: Context, now: datetime) -> Folded:
     """A person's `refresh` does what `resume` does to a hold, and waits for no place and for no other day."""
     if state.owed:
         state = replace(state, owed=replace(state.owed, by_person=True))
-    return _probe(state, given, context, now)
+    return Folded(_probe(state, now))
 
 
 def _take_place(state: State, given: Placed, _context: Context, _now: datetime) -> Folded:
@@ -537,7 +537,7 @@ def _succeed(state: State, run: Run, report: Report, context: Context, now: date
     )
     if not foreign:
         done = note_run_time(done, (report.ended_at or now) - run.claimed_at)
-    return Folded(done, _entry(run, Outcome.SUCCEEDED, report, now, full=full))
+    return Folded(done, _entry_of_report(run, Outcome.SUCCEEDED, report, now, full=full))
 
 
 def _fail(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
@@ -547,7 +547,7 @@ def _fail(state: State, run: Run, report: Report, context: Context, now: datetim
     not_before = now + backoff(failures) + spread(context.key)
     error = report.error or report.status
     state = replace(_drop_run(state), owed=owed, failures=failures, not_before=not_before, last_error=error)
-    return Folded(state, _entry(run, Outcome.FAILED, report, now))
+    return Folded(state, _entry_of_report(run, Outcome.FAILED, report, now))
 
 
 def _judge_cancel(state: State, run: Run, report: Report, context: Context, now: datetime) -> Folded:
@@ -557,18 +557,18 @@ def _judge_cancel(state: State, run: Run, report: Report, context: Context, now:
     """
     if run.withdrawn and (run.cancel_asked or not run.covering):
         over = replace(_drop_run(state), owed=merge(run.covering, state.owed))
-        return Folded(over, _entry(run, Outcome.CANCELLED, report, now))
+        return Folded(over, _entry_of_report(run, Outcome.CANCELLED, report, now))
     if run.cancel_asked:
         timed_out = replace(report, error=f"cancelled by us: not done within {context.policy.timeout}")
         return _fail(state, run, timed_out, context, now)
     ended_at = report.ended_at or now
     if context.capabilities.skips:
-        unclear = replace(run, situation=Situation.CANCEL_UNCLEAR, ended_at=ended_at, status=report.status)
+        unclear = replace(run, situation=Situation.CANCEL_UNCLEAR, ended_at=ended_at)
         return _look_at(state, unclear, now)
-    return _respect_cancel(state, run, ended_at, now)
+    return _respect_cancel(state, run, ended_at)
 
 
-def _respect_cancel(state: State, run: Run, ended_at: datetime, now: datetime) -> Folded:
+def _respect_cancel(state: State, run: Run, ended_at: datetime) -> Folded:
     """Rule 9: the debt stays and the hold says so, unless a signal later than the end is owed already.
 
     `newest` is rounded up: in doubt a signal counts as later, because a refresh too many is the lesser evil.
@@ -577,13 +577,12 @@ def _respect_cancel(state: State, run: Run, ended_at: datetime, now: datetime) -
     state = replace(_drop_run(state), owed=merge(run.covering, state.owed), last_error="cancelled on the platform")
     if not later and not isinstance(state.hold, Paused):
         state = replace(state, hold=Cancelled(ended_at))
-    report = Report(run.run_id, Phase.CANCELLED, run.status, ended_at=ended_at)
-    return Folded(state, _entry(run, Outcome.CANCELLED, report, now))
+    return Folded(state, _entry(run, Outcome.CANCELLED, ended_at))
 
 
 def _skip(state: State, run: Run, report: Report, _context: Context, now: datetime) -> Folded:
     """The platform skipped our run, which is no success and no failure: look for the run that was in its way."""
-    return Folded(_seek(state, run, now), _entry(run, Outcome.SKIPPED, report, now))
+    return Folded(_seek(state, run, now), _entry_of_report(run, Outcome.SKIPPED, report, now))
 
 
 _OURS: Mapping[Phase, Callable[[State, Run, Report, Context, datetime], Folded]] = {
@@ -607,7 +606,7 @@ def _end_foreign(state: State, run: Run, report: Report, outcome: Outcome, now: 
         rival = _seeking_run(run.token, run.rival_since, now, rival_since=run.rival_since)
         after = replace(rival, withdrawn=run.withdrawn)
     state = replace(_drop_run(state), run=after, owed=merge(run.covering, state.owed))
-    return Folded(state, _entry(run, outcome, report, now))
+    return Folded(state, _entry_of_report(run, outcome, report, now))
 
 
 def _fail_to_read(state: State, run: Run, failure: Failure, context: Context, now: datetime) -> Folded:
@@ -645,20 +644,24 @@ def _later(one: datetime | None, other: datetime) -> datetime:
     return other if one is None else max(one, other)
 
 
-def _entry(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: bool | None = None) -> Ended:
-    """The line of history for a run that ended; without a told end its time is that of the report."""
+def _entry_of_report(run: Run, outcome: Outcome, report: Report, now: datetime, *, full: bool | None = None) -> Ended:
+    """The line of history for a run whose end a report told; without a told time the end is that of the report."""
+    entry = _entry(run, outcome, report.ended_at or now, full=full)
+    return replace(entry, error=report.error, dpu_seconds=report.dpu_seconds)
+
+
+def _entry(run: Run, outcome: Outcome, ended_at: datetime, *, full: bool | None = None) -> Ended:
+    """The line of history for a run that ended."""
     return Ended(
         token=run.token,
         outcome=outcome,
         claimed_at=run.claimed_at,
-        ended_at=report.ended_at or now,
+        ended_at=ended_at,
         run_id=run.run_id,
         foreign=run.situation is Situation.FOREIGN,
         full=run.full if full is None else full,
         signals=run.covering.at_least if run.covering else 0,
         reasons=run.covering.reasons if run.covering else (),
-        error=report.error,
-        dpu_seconds=report.dpu_seconds,
         jobs=_jobs_of(run),
         oldest=run.covering.oldest if run.covering else None,
     )
@@ -795,7 +798,7 @@ def _judge_by_list(state: State, run: Run, given: Listed, context: Context, now:
     decided_at = created_at + settled(context.capabilities)
     if now < decided_at:
         return _look_at(state, run, min(decided_at, now + LOOK_AGAIN))
-    return _respect_cancel(state, run, run.ended_at or now, now)
+    return _respect_cancel(state, run, run.ended_at or now)
 
 
 def _judge_skipped(
@@ -806,8 +809,7 @@ def _judge_skipped(
     Not `hurried`: only an old run of unknown status explains the skip. Past the timeout it may be over, and a person
     may have cancelled ours: the target is not held, but the next start waits as after a refused one.
     """
-    report = Report(run.run_id, Phase.SKIPPED, run.status, ended_at=run.ended_at)
-    state, ended = _give_back(state, run), _entry(run, Outcome.SKIPPED, report, now)
+    state, ended = _give_back(state, run), _entry(run, Outcome.SKIPPED, run.ended_at or now)
     if active:
         seeking = _seeking_run(run.token, run.claimed_at, now)
         return Folded(_adopt(state, seeking, active, context, now), ended)

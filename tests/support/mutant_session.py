@@ -18,12 +18,13 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import wraps
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ PATIENCE, TIMES_SLOWER = 5, 4
 """Seconds of the processor that a mutant may take in any case, and how many times as long as its tests take."""
 WALL = 20
 """How many times as long it may take by the clock on the wall: it may wait for what never comes."""
+SAVE_EACH = 5
+"""Seconds after which what became of mutants is written."""
 MEMORY = 4 << 30
 """Bytes that a mutant may take, for a loop may never end."""
 
@@ -105,6 +108,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--mutants", action="append", default=[], help="names of mutants, stars are wild")
     group.addoption("--children", type=int, default=1, help="try so many at once")
     group.addoption("--anew", action="store_true", help="try those again that were caught")
+    group.addoption("--seconds", type=float, default=math.inf, help="run tests of so many seconds for each at most")
 
 
 def pytest_load_initial_conftests() -> None:
@@ -129,9 +133,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     forks = Forks(results, session.config.getoption("--children"))
     gc.freeze()
     for name in results.wanted(session.config.getoption("--mutants"), anew=session.config.getoption("--anew")):
-        items = tests.get(function_of(name), [])
-        seconds = sum(took[item.nodeid] for item in items)
-        forks.begin(name, trial(session, name, items, seconds, by_import=function_of(name) in imported))
+        function = function_of(name)
+        items = in_order(function, tests.get(function, []), forks.caught_by.get(function, {}))
+        chosen = first_of(items, took, session.config.getoption("--seconds"))
+        forks.begin(name, trial(session, name, chosen, took, by_import=function in imported))
     forks.wait_for_all()
     return True
 
@@ -141,8 +146,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 
 def run_tests(session: pytest.Session, items: Sequence[pytest.Item]) -> Iterator[tuple[pytest.Item, bool]]:
     """Run tests in this order, and say of each whether all went well."""
-    failures = Failures()
-    session.config.pluginmanager.register(failures)
+    failures, plugins = Failures(), session.config.pluginmanager
+    plugins.register(failures)
+    plugins.unregister(name="terminalreporter")
     for item, following in zip_longest(items, items[1:]):
         session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         yield item, not failures.seen
@@ -176,8 +182,9 @@ def note_calls(session: pytest.Session, items: Sequence[pytest.Item], to: Path) 
 
 
 def digest(item: pytest.Item) -> str:
-    """What changes with the file of a test."""
-    return f"{zlib.crc32(item.path.read_bytes()):08x}"
+    """What changes with the file of a test, and with the functions that there are."""
+    functions = sorted(function_of(f"{module}.{max(mutants)}") for module, mutants in CHOSEN.known)
+    return f"{zlib.crc32(item.path.read_bytes()):08x}-{zlib.crc32(repr(functions).encode()):08x}"
 
 
 def tests_of_functions(session: pytest.Session) -> tuple[Mapping[str, list[pytest.Item]], Mapping[str, float]]:
@@ -201,26 +208,46 @@ def tests_of_functions(session: pytest.Session) -> tuple[Mapping[str, list[pytes
     return tests, {test: noted["took"] for test, noted in known.items()}
 
 
+def in_order(function: str, items: Sequence[pytest.Item], caught: Mapping[str, int]) -> list[pytest.Item]:
+    """The tests of a function in the order in which they may catch its mutants soonest.
+
+    First those that caught others of the function, then those of its module's own file, the fastest first.
+    """
+    own = f"test_{function.split('.')[-2]}.py"
+    return sorted(items, key=lambda item: (-caught.get(item.nodeid, 0), item.path.name != own))
+
+
+def first_of(items: Sequence[pytest.Item], took: Mapping[str, float], seconds: float) -> list[pytest.Item]:
+    """As many of the tests as take so many seconds together."""
+    until = accumulate(took[item.nodeid] for item in items)
+    return [item for item, so_far in zip(items, until, strict=True) if so_far <= seconds]
+
+
 # --- One mutant ------------------------------------------------------------------------------------------------------
 
 
 def trial(
-    session: pytest.Session, name: str, items: Sequence[pytest.Item], seconds: float, *, by_import: bool
-) -> Callable[[], int]:
-    """What a child does to try a mutant; the exit code is its answer."""
+    session: pytest.Session, name: str, items: Sequence[pytest.Item], took: Mapping[str, float], *, by_import: bool
+) -> Callable[[int], int]:
+    """What a child does to try a mutant: the exit code is its answer, and it tells which test caught the mutant."""
+    seconds = sum(took[item.nodeid] for item in items)
     if by_import:
-        return lambda: try_anew(name, session, seconds)
+        return lambda _tell: try_anew(name, session, seconds)
     if not items:
-        return lambda: NO_TEST
-    return lambda: try_here(session, name, items, seconds)
+        return lambda _tell: NO_TEST
+    return lambda tell: try_here(session, name, items, seconds, tell)
 
 
-def try_here(session: pytest.Session, name: str, items: Sequence[pytest.Item], seconds: float) -> int:
+def try_here(session: pytest.Session, name: str, items: Sequence[pytest.Item], seconds: float, tell: int) -> int:
     """Run a mutant's tests in this process, a fork."""
     limit(seconds)
     CHOSEN.choose(name)
     with suppress(BaseException):  # whatever a mutant raises
-        return SURVIVED if all(passed for _, passed in run_tests(session, items)) else CAUGHT
+        for item, passed in run_tests(session, items):
+            if not passed:
+                os.write(tell, f"{function_of(name)}\t{item.nodeid}\n".encode())
+                return CAUGHT
+        return SURVIVED
     return CAUGHT
 
 
@@ -250,7 +277,6 @@ def in_child(do: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         code = BROKEN
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         with suppress(BaseException):
             code = do()
         os._exit(code)
@@ -267,6 +293,8 @@ class Results:
     folder: Path
     by_file: dict[Path, dict[str, dict[str, Any]]] = field(default_factory=dict)
     file_of: dict[str, Path] = field(default_factory=dict)
+    changed: set[Path] = field(default_factory=set)
+    saved_at: float = 0
 
     def load(self) -> None:
         """Read the files."""
@@ -279,7 +307,18 @@ class Results:
         file = self.file_of[name]
         self.by_file[file]["exit_code_by_key"][name] = code
         self.by_file[file]["durations_by_key"][name] = round(seconds, 3)
-        file.write_text(json.dumps(self.by_file[file], indent=4), encoding="utf-8")
+        self.changed.add(file)
+        if time.monotonic() > self.saved_at + SAVE_EACH:
+            self.save()
+
+    def save(self) -> None:
+        """Write the files that changed."""
+        for file in self.changed:
+            anew = file.with_suffix(".anew")
+            anew.write_text(json.dumps(self.by_file[file], indent=4), encoding="utf-8")
+            anew.replace(file)
+        self.changed.clear()
+        self.saved_at = time.monotonic()
 
     def wanted(self, patterns: Sequence[str], *, anew: bool) -> list[str]:
         """The mutants to try, in the order of the patterns: all with `anew`, else those that were not caught yet."""
@@ -295,12 +334,18 @@ class Forks:
     results: Results
     at_once: int
     running: dict[int, str] = field(default_factory=dict)
+    caught_by: dict[str, Counter[str]] = field(default_factory=dict)
+    """How many mutants of each function each test caught."""
 
-    def begin(self, name: str, do: Callable[[], int]) -> None:
+    def __post_init__(self) -> None:
+        self.told, self.tell = os.pipe()
+        os.set_blocking(self.told, False)
+
+    def begin(self, name: str, do: Callable[[int], int]) -> None:
         """Try one more, as soon as there is room."""
         while len(self.running) >= self.at_once:
             self.wait()
-        self.running[in_child(do)] = name
+        self.running[in_child(lambda: do(self.tell))] = name
 
     def wait(self) -> None:
         """Wait for one of them. A signal ended it if it took too long."""
@@ -309,8 +354,13 @@ class Forks:
         if code == BROKEN:
             raise RuntimeError(f"{name} could not be tried")
         self.results.note(name, TIMED_OUT if code < 0 else code, used.ru_utime + used.ru_stime)
+        with suppress(BlockingIOError):
+            for line in os.read(self.told, 1 << 16).decode().splitlines():
+                function, _, test = line.partition("\t")
+                self.caught_by.setdefault(function, Counter())[test] += 1
 
     def wait_for_all(self) -> None:
         """Wait for the last ones."""
         while self.running:
             self.wait()
+        self.results.save()

@@ -78,12 +78,16 @@ def main() -> int:
     parser.add_argument("patterns", nargs="*", default=["*"], metavar="PATTERN")
     parser.add_argument("--anew", action="store_true", help="try those again that were caught")
     parser.add_argument("--children", type=int, default=os.cpu_count() or 1, help="try so many at once")
+    parser.add_argument("--seconds", default="inf", help="run tests of so many seconds for each at most")
     given = parser.parse_args()
     os.chdir(ROOT)
     LEFT_BY_MUTMUT.mkdir(exist_ok=True)
     write_mutants()
     copy_beside()
-    options = [f"--mutants={pattern}" for pattern in given.patterns] + [f"--children={given.children}"]
+    options = [f"--mutants={pattern}" for pattern in given.patterns] + [
+        f"--children={given.children}",
+        f"--seconds={given.seconds}",
+    ]
     options += ["--anew"] if given.anew else []
     command = [sys.executable, *SESSION, *QUICKLY, *options, *TESTS]
     done = subprocess.run(command, cwd=LEFT_BY_MUTMUT, check=False)

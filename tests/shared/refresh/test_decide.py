@@ -29,6 +29,7 @@ def due(state: State, now: datetime, context: Context = ON_GLUE, *, gate: Gate =
         (State(owed=Owed(at(0), at(500))), 120),
         (State(owed=OWED, last_claim_at=at(0)), 60),
         (State(owed=OWED, not_before=at(77)), 77),
+        (State(owed=OWED, last_claim_at=at(-100), not_before=at(1)), 25),
         (State(owed=OWED, hold=Blocked(at(0), "no", at(300))), 300),
         (State(owed=OWED, hold=Blocked(at(0), "no", at(1))), 10),
         (State(owed=OWED, hold=Blocked(at(0), "no", at(1)), not_before=at(42)), 42),
@@ -179,3 +180,4 @@ def test_a_start_is_overdue_only_while_it_is_due_and_possible() -> None:
     due = overdue_since(State(owed=OWED), ON_GLUE)
     assert due is not None
     assert overdue_since(State(owed=OWED, startable_since=due + seconds(7)), ON_GLUE) == due + seconds(7)
+    assert overdue_since(State(owed=OWED, run=a_run(Situation.RUNNING)), ON_GLUE) is None

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from shared.refresh import machine
 from shared.refresh.failure import Failure, FailureKind
-from shared.refresh.identity import Call, Place
+from shared.refresh.identity import Call, Day, Place
 from shared.refresh.inputs import (
     Answered,
     CancelAnswered,
@@ -41,7 +41,21 @@ from shared.refresh.inputs import (
 from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase, Report, Started
-from shared.refresh.state import Blocked, Cancelled, JudgedBy, Outcome, Owed, Paused, Run, Signal, Situation, State
+from shared.refresh.state import (
+    Blocked,
+    Cancelled,
+    JudgedBy,
+    Notice,
+    Outbox,
+    Outcome,
+    Owed,
+    Paused,
+    Position,
+    Run,
+    Signal,
+    Situation,
+    State,
+)
 from shared.refresh.timing import Context, spread
 from tests.support.core import (
     ALREADY,
@@ -230,6 +244,21 @@ def test_a_run_that_may_not_be_ours_covers_only_on_glue(
     assert (folded(state, Signalled(Signal(at(-30), "new")), terms=terms).state.owed is None) is joins
 
 
+def test_rounding_carries_no_signal_past_what_the_run_covers() -> None:
+    """Else a claim that is lowered would owe what never was: 8 s before it, rounded to 5, is kept as 7, the lag."""
+    terms = replace(ON_GLUE, policy=replace(POLICY, visibility_lag=seconds(7)))
+    state = in_situation(S.RUNNING, covering=None)
+    covering = the_run(folded(state, Signalled(Signal(at(-8), "new")), terms=terms).state).covering
+    assert covering == Owed(at(-8), at(-7), reasons=("new",))
+
+
+def test_a_source_that_shows_its_data_late_moves_its_signals() -> None:
+    """By the lag of its own, which comes on top of the target's."""
+    owed = folded(State(), Signalled(Signal(NOON, "late", extra_lag=seconds(30)))).state.owed
+    assert owed
+    assert (owed.oldest, owed.newest) == (at(30), at(30))
+
+
 def test_a_signal_is_no_later_than_its_receipt() -> None:
     """... plus the 60 s that clocks may differ by: a source whose clock is far ahead does not hold up the refresh."""
     owed = folded(State(), Signalled(Signal(at(1e6), "ahead"))).state.owed
@@ -259,6 +288,14 @@ def test_a_signal_that_adds_nothing_needs_no_write() -> None:
     assert folded(once, Signalled(Signal(at(4), "two"))).state == once
     running = in_situation(S.RUNNING)
     assert folded(running, Signalled(Signal(at(-50), "two"))).state == running
+
+
+def test_how_far_outcome_events_were_delivered_is_noted() -> None:
+    """Into whatever the record has become meanwhile."""
+    one, two = Notice(1, "refreshed", NOON), Notice(2, "late", at(5))
+    positions = (Position("to", 1),)
+    after = folded(State(outbox=Outbox(notices=(one, two), last_number=2)), Delivered(positions, at(60))).state
+    assert after == State(outbox=Outbox(notices=(two,), positions=positions, last_number=2, next_at=at(60)))
 
 
 # --- Plans, wakes, people --------------------------------------------------------------------------------------------
@@ -366,6 +403,34 @@ def test_a_claim_that_was_not_sent_leaves_no_trace() -> None:
     before = State(owed=Owed(at(-60), at(-20)), last_claim_at=at(-900))
     claimed = folded(before, Claimed("t9", NOON, full=False)).state
     assert folded(claimed, Unsent()).state == before
+
+
+def test_a_claim_that_was_not_sent_joins_what_came_since() -> None:
+    """What is owed by then is kept, and the start is no longer counted for its day."""
+    policy = replace(POLICY, max_starts_per_day=9)
+    counted = replace(ON_GLUE, policy=policy)
+    before = State(owed=Owed(at(-60), at(-20), at_least=2), today=Day(NOON.date(), 4))
+    claimed = folded(before, Claimed("t9", NOON, full=False), terms=counted).state
+    assert claimed.today == Day(NOON.date(), 5)
+    later = folded(claimed, Signalled(Signal(at(3), "later")), at(3), counted).state
+    after = folded(later, Unsent(), at(5), counted).state
+    assert after.owed == Owed(at(-60), at(5), at_least=3, reasons=("later",))
+    assert after.today == Day(NOON.date(), 4)
+
+
+def test_a_start_is_counted_only_where_starts_are_capped() -> None:
+    """A count that nobody reads would be a change of the record for nothing."""
+    assert folded(State(), Claimed("t9", NOON, full=False)).state.today is None
+
+
+@pytest.mark.parametrize(
+    ("hold", "since"),
+    [(None, 7), (Blocked(at(-500), "why", at(10)), 7), (Blocked(at(-500), "why", at(10), capped=True), -500)],
+)
+def test_a_cap_holds_a_start_back_until_the_day_is_over(hold: Any, since: float) -> None:
+    """A block by a cap that goes on keeps its beginning; one for another reason gives way."""
+    after = folded(State(hold=hold), CapReached("enough", at(43200)), at(7)).state
+    assert after.hold == Blocked(at(since), "enough", at(43200), capped=True)
 
 
 @pytest.mark.parametrize(("retry_after", "poll"), [(None, 5), (seconds(0), 5), (seconds(30), 30), (seconds(600), 60)])
@@ -484,6 +549,12 @@ def test_a_throttled_start_waits_as_told(retry_after: float | None, wait: float)
     assert (after.not_before, after.refusals, after.place) == (at(wait), 2, Place(Call.START, 7))
 
 
+def test_a_start_without_capacity_is_tried_every_three_minutes() -> None:
+    """Each target at its own moment of half a minute, since a resume concerns all; it is no refusal."""
+    after = refused(failure(FailureKind.NO_CAPACITY), refusals=2)
+    assert (after.not_before, after.refusals) == (at(180) + SPREAD, 2)
+
+
 @pytest.mark.parametrize(("refusals", "retry_after", "wait"), [(0, None, 30), (1, None, 60), (0, 90, 90), (9, 5, 3600)])
 def test_a_start_refused_for_now_backs_off(refusals: int, retry_after: float | None, wait: float) -> None:
     """30 s, doubled each time up to an hour, and at least what the platform asks for."""
@@ -548,10 +619,19 @@ def test_a_full_success_is_known_as_full(asked_full: bool, told_full: bool | Non
     assert done.ended.full is full
 
 
+def test_the_last_three_ends_are_remembered_once_each() -> None:
+    """The latest first: for rule 9, which asks whether an end was told before a later run began."""
+    state = replace(in_situation(S.RUNNING), known_over=("r4", "r1", "r3"))
+    assert folded(state, Reported(report(Phase.FAILED))).state.known_over == ("r1", "r4", "r3")
+    other = replace(in_situation(S.RUNNING), known_over=("r4", "r2", "r3"))
+    assert folded(other, Reported(report(Phase.FAILED))).state.known_over == ("r1", "r4", "r2")
+
+
 def test_freshness_never_goes_back() -> None:
     """A run lowered to an earlier creation does not make older what a later one covered."""
-    state = replace(in_situation(S.RUNNING), fresh_as_of=at(30))
-    assert folded(state, Reported(report(Phase.SUCCEEDED))).state.fresh_as_of == at(30)
+    state = replace(in_situation(S.RUNNING, full=True), fresh_as_of=at(30), full_as_of=at(20))
+    after = folded(state, Reported(report(Phase.SUCCEEDED))).state
+    assert (after.fresh_as_of, after.full_as_of) == (at(30), at(20))
 
 
 @pytest.mark.parametrize(("error", "kept"), [("out of memory", "out of memory"), ("", "Failed")])
@@ -571,6 +651,79 @@ def test_a_failure_is_owed_again_with_backoff(situation: Situation, error: str, 
     )
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at) == (Outcome.FAILED, at(50))
+
+
+LATER = Owed(at(3), at(5), at_least=3, reasons=("later",))
+WITH_LATER = Owed(at(-100), at(5), at_least=5, reasons=("a", "later"))
+
+
+@pytest.mark.parametrize(
+    ("situation", "given", "terms"),
+    [
+        (S.CLAIMED, Answered(BUSY), ON_GLUE),
+        (S.CLAIMED, Answered(ALREADY), ON_GLUE),
+        (S.RUNNING, Reported(report(Phase.FAILED)), ON_GLUE),
+        (S.RUNNING, Reported(report(Phase.CANCELLED)), ON_GLUE),
+        (S.RUNNING, Reported(report(Phase.SKIPPED)), ON_FABRIC),
+        (S.FOREIGN, Reported(report(Phase.FAILED)), ON_GLUE),
+        (S.RUNNING, Reported(report(Phase.ACTIVE, created_at=at(-200))), ON_GLUE),
+        (S.CLAIMED, Listed((FOUND,)), ON_FABRIC),
+    ],
+)
+def test_what_is_owed_again_joins_what_came_since(situation: Situation, given: Input, terms: Context) -> None:
+    """Neither the signals of the run that came to nothing are lost, nor those that it would not have covered."""
+    after = folded(replace(in_situation(situation), owed=LATER), given, at(5), terms).state
+    assert after.owed == WITH_LATER
+
+
+@pytest.mark.parametrize(
+    ("situation", "phase", "outcome"),
+    [
+        (S.RUNNING, Phase.SUCCEEDED, Outcome.SUCCEEDED),
+        (S.RUNNING, Phase.FAILED, Outcome.FAILED),
+        (S.RUNNING, Phase.CANCELLED, Outcome.CANCELLED),
+        (S.RUNNING, Phase.SKIPPED, Outcome.SKIPPED),
+        (S.CANCELLING, Phase.CANCELLED, Outcome.FAILED),
+        (S.FOREIGN, Phase.SUCCEEDED, Outcome.SUCCEEDED),
+        (S.FOREIGN, Phase.FAILED, Outcome.FAILED),
+    ],
+)
+@pytest.mark.parametrize("told", [50, None])
+def test_a_line_of_history_tells_when_the_run_ended(
+    situation: Situation, phase: Phase, outcome: Outcome, told: float | None
+) -> None:
+    """As the platform told it, else when we heard of it; with the run's name and what it cost."""
+    told_of = report(phase, ended_at=at(told) if told else None, dpu_seconds=3.5)
+    ended = folded(in_situation(situation, created_at=NOON), Reported(told_of), at(60)).ended
+    assert ended
+    assert (ended.token, ended.run_id, ended.outcome, ended.ended_at) == ("t1", "r1", outcome, at(told or 60))
+    assert ended.dpu_seconds == (None if outcome is Outcome.CANCELLED else 3.5)
+
+
+def test_a_line_of_history_tells_why_and_for_what() -> None:
+    """The platform's words, and how many signals of which kinds the run was to cover: none, where none was left."""
+    failed = Reported(report(Phase.FAILED, error="out of memory"))
+    ended = folded(in_situation(S.RUNNING), failed).ended
+    assert ended
+    assert (ended.error, ended.signals, ended.reasons, ended.oldest) == ("out of memory", 2, ("a",), at(-100))
+    empty = folded(in_situation(S.RUNNING, covering=None), failed).ended
+    assert empty
+    assert (empty.error, empty.signals, empty.reasons, empty.oldest) == ("out of memory", 0, (), None)
+
+
+@pytest.mark.parametrize("situation", [S.RUNNING, S.FOREIGN])
+def test_a_poll_is_repeated_when_its_answer_says(situation: Situation) -> None:
+    """Retry-After counts in each answer, not only in that to the start."""
+    after = folded(in_situation(situation), Reported(report(Phase.ACTIVE, retry_after=seconds(42))), at(100)).state
+    assert the_run(after).next_look_at == at(142)
+
+
+def test_an_earlier_creation_lowers_a_foreign_run_too() -> None:
+    """It covers from its creation, by whatever answer that is told."""
+    state = in_situation(S.FOREIGN, created_at=NOON)
+    after = folded(state, Reported(report(Phase.ACTIVE, created_at=at(-40))), at(5)).state
+    assert (the_run(after).claimed_at, the_run(after).covering) == (at(-40), replace(COVERED, newest=at(-50)))
+    assert after.owed == replace(COVERED, oldest=at(-50), at_least=1)
 
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.UNKNOWN])
@@ -689,7 +842,16 @@ def test_a_foreign_run_that_vanished_is_lost() -> None:
     done = folded(in_situation(S.FOREIGN), Reported(NOT_FOUND), at(301))
     assert done.state == State(owed=COVERED, last_claim_at=NOON, known_over=("r1",))
     assert done.ended
-    assert (done.ended.outcome, done.ended.foreign) == (Outcome.LOST, True)
+    assert (done.ended.outcome, done.ended.foreign, done.ended.ended_at) == (Outcome.LOST, True, at(301))
+
+
+@pytest.mark.parametrize("situation", [S.CLAIMED, S.SEEKING, S.CANCEL_UNCLEAR])
+def test_what_is_sought_in_an_item_that_is_gone_has_failed(situation: Situation) -> None:
+    """A list that answers 404 past the grace period says that there is nothing to look for any more."""
+    done = folded(in_situation(situation, covering=COVERED), Listed(NOT_FOUND), at(301))
+    assert (done.state.failures, done.state.owed, done.state.not_before) == (1, COVERED, at(331) + SPREAD)
+    assert done.ended
+    assert (done.ended.outcome, done.ended.error) == (Outcome.FAILED, "the run vanished: Code: words")
 
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.UNKNOWN])
@@ -718,8 +880,9 @@ def test_a_run_that_outlives_its_cancel_is_cancelled_again(again_at: float | Non
 @pytest.mark.parametrize(("answer", "again_at"), [(BUSY, 4030), (THROTTLED, 4060)])
 def test_a_cancel_that_failed_for_now_is_sent_again(answer: Failure, again_at: float) -> None:
     """After half a minute, or as long as a throttled answer says."""
-    run = the_run(folded(in_situation(S.CANCELLING), CancelAnswered(answer), at(4000)).state)
-    assert run == a_run(S.CANCELLING, cancel_again_at=at(again_at))
+    after = folded(in_situation(S.CANCELLING), CancelAnswered(answer), at(4000)).state
+    assert after.run == a_run(S.CANCELLING, cancel_again_at=at(again_at))
+    assert after.last_error == "Code: words"
 
 
 def test_an_accepted_cancel_is_waited_for() -> None:
@@ -732,6 +895,7 @@ def test_what_cannot_be_cancelled_blocks_with_that_reason() -> None:
     """Its run is still followed, slowly."""
     after = folded(in_situation(S.CANCELLING), CancelAnswered(DENIED), at(4000)).state
     reason = "past its timeout and cannot be cancelled: Code: words"
+    assert after.last_error == reason
     assert after.hold == Blocked(at(4000), reason, at(4300), stuck=True)
     assert the_run(after).next_look_at == at(4300)
 
@@ -783,7 +947,7 @@ def test_a_foreign_success(terms: Context, created_at: Any, rival_since: Any, fr
     assert (done.state.fresh_as_of, done.state.owed) == ((NOON, None) if fresh else (None, COVERED))
     assert (done.state.failures, done.state.not_before) == (2, at(9))
     assert done.ended
-    assert (done.ended.outcome, done.ended.foreign) == (Outcome.SUCCEEDED, True)
+    assert (done.ended.outcome, done.ended.foreign, done.ended.ended_at) == (Outcome.SUCCEEDED, True, at(50))
 
 
 def test_a_foreign_run_is_full_only_if_the_platform_says_so() -> None:
@@ -853,7 +1017,9 @@ def test_a_run_that_the_list_does_not_show(now: float, leads_to: Situation, look
     assert (after.run and after.run.next_look_at) == (None if look_at is None else at(look_at))
 
 
-@pytest.mark.parametrize(("created_at", "found"), [(at(-3700), False), (at(-3000), True), (None, True)])
+@pytest.mark.parametrize(
+    ("created_at", "found"), [(at(-3700), False), (at(-3500), False), (at(-3499), True), (None, True)]
+)
 def test_an_unknown_status_may_be_running_until_the_timeout(created_at: Any, found: bool) -> None:
     """Where its creation is not known, it may be."""
     listed = (report(Phase.UNKNOWN, "r2", created_at=created_at),)
@@ -866,10 +1032,12 @@ def test_an_unknown_status_may_be_running_until_the_timeout(created_at: Any, fou
         ((at(1), at(2)), S.FOREIGN, NOON),
         ((at(1),), S.FOREIGN, None),
         ((None,), S.FOREIGN, None),
+        ((at(-60),), S.FOREIGN, None),
         ((at(-61),), S.IDLE, None),
+        ((at(75),), S.FOREIGN, None),
         ((at(76),), S.IDLE, None),
     ],
-    ids=["two", "the last", "unknown", "before our claim", "after our claim"],
+    ids=["two", "the last", "unknown", "a minute before", "before our claim", "75 s after", "after our claim"],
 )
 def test_rivals_are_followed_until_one_is_left(created: Any, leads_to: Situation, rival_since: Any) -> None:
     """Only what may have come of our claim: created a minute before it, to 75 s after, by the platform's clock."""
@@ -905,6 +1073,26 @@ def test_running_ones_first_then_unknown_ones_then_ended_ones(shown: int, found:
     """... and the newest of them is adopted."""
     after = folded(in_situation(S.CLAIMED), Listed(tuple(LISTED[:shown])), at(LEASE)).state
     assert the_run(after).run_id == found
+
+
+@pytest.mark.parametrize(("retry_after", "look_at"), [(None, 97), (42, 123)])
+def test_a_run_that_was_found_is_followed_by_its_own_times(retry_after: float | None, look_at: float) -> None:
+    """From its creation, for what our claim was to cover; polled after a fifth of its time, or as the answer says."""
+    found = replace(FOUND, retry_after=None if retry_after is None else seconds(retry_after))
+    after = folded(in_situation(S.CLAIMED), Listed((found,)), at(LEASE)).state
+    assert after == State(
+        run=Run(
+            token="t1",
+            claimed_at=at(1),
+            situation=S.FOREIGN,
+            next_look_at=at(look_at),
+            run_id="r2",
+            covering=COVERED,
+            created_at=at(1),
+            status="Active",
+        ),
+        last_claim_at=NOON,
+    )
 
 
 def test_an_ended_run_that_was_found_is_asked_for_at_once() -> None:
@@ -959,6 +1147,7 @@ def test_a_persons_cancel_is_respected(owed: Any, hold: Any, expected: Any) -> N
     assert done.state.owed.oldest == at(-100)
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at) == (Outcome.CANCELLED, at(50))
+    assert done.state.last_error == "cancelled on the platform"
 
 
 @pytest.mark.parametrize("terms", [ON_GLUE, ON_FABRIC])
@@ -973,6 +1162,7 @@ def test_a_skip_is_neither_success_nor_failure() -> None:
     """Another run was there: ours is written down as skipped, its debt owed, and the other looked for."""
     done = folded(in_situation(S.RUNNING), Reported(report(Phase.SKIPPED)), at(5), ON_FABRIC)
     assert (done.state.owed, done.state.failures, done.state.situation) == (COVERED, 0, S.SEEKING)
+    assert the_run(done.state).next_look_at == at(5)
     assert done.ended
     assert done.ended.outcome is Outcome.SKIPPED
 
@@ -1040,14 +1230,16 @@ def test_what_ran_for_minutes_was_not_skipped_by_what_began_later(
     done = doubted(later, now=500, ended_at=at(lasted))
     assert (done.state.situation is S.FOREIGN) is there
     assert (done.state.hold == Cancelled(at(lasted))) is not there
-    earlier = report(Phase.ACTIVE, "r2", created_at=at(-1))
-    assert doubted(earlier, now=500, ended_at=at(lasted)).state.situation is S.FOREIGN
+    for created in (at(-1), NOON):
+        earlier = report(Phase.ACTIVE, "r2", created_at=created)
+        assert doubted(earlier, now=500, ended_at=at(lasted)).state.situation is S.FOREIGN
 
 
 @pytest.mark.parametrize(
     ("other", "leads_to"),
     [
         (report(Phase.ACTIVE, "r2", created_at=at(-9)), S.FOREIGN),
+        (report(Phase.UNKNOWN, "r2", created_at=at(-9)), S.FOREIGN),
         (report(Phase.FAILED, "r2", created_at=at(-9), ended_at=at(2)), S.IDLE),
     ],
 )
@@ -1055,6 +1247,16 @@ def test_what_skipped_ours_is_followed_while_it_goes_on(other: Report, leads_to:
     """If it is over, nothing keeps us from starting."""
     state = doubted(other).state
     assert (state.situation, state.not_before) == (leads_to, None)
+    if leads_to is S.FOREIGN:
+        assert (the_run(state).run_id, the_run(state).token) == ("r2", "t1")
+
+
+@pytest.mark.parametrize(("told", "ended_at"), [(at(5), at(5)), (None, at(20))])
+def test_a_line_of_history_tells_when_a_run_was_skipped(told: datetime | None, ended_at: datetime) -> None:
+    """The end that the poll told, else when the list told the skip."""
+    ended = doubted(report(Phase.ACTIVE, "r2", created_at=at(-9)), ended_at=told).ended
+    assert ended
+    assert (ended.outcome, ended.run_id, ended.ended_at) == (Outcome.SKIPPED, "r1", ended_at)
 
 
 def test_what_may_have_skipped_ours_and_may_be_over_is_no_reason_to_hurry() -> None:
@@ -1125,17 +1327,19 @@ def test_a_run_of_the_job_alone_remembers_it_and_is_to_be_cancelled(situation: S
 def test_a_start_that_was_under_way_is_cancelled_once_it_is_accepted(joined: Owed | None, leads_to: Situation) -> None:
     """Unless a late signal joined it: then it goes on for that."""
     state = in_situation(S.CLAIMED, covering=joined, withdrawn=("j",))
-    assert folded(state, Answered(Started("r1"))).state.situation is leads_to
+    run = the_run(folded(state, Answered(Started("r1")), at(2)).state)
+    assert (run.situation, run.next_look_at) == (leads_to, at(2 if leads_to is S.OVERDUE else 7))
 
 
 @pytest.mark.parametrize("covering", [None, COVERED])
 def test_the_end_that_was_wanted_is_no_failure(covering: Owed | None) -> None:
     """Cancelled for its job: no failure, no backoff, no hold, and what joined it late is owed again."""
-    state = in_situation(S.CANCELLING, covering=covering, withdrawn=("j",))
-    after, ended = (result := folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC)).state, result.ended
-    assert after == State(owed=covering, last_claim_at=NOON, known_over=("r1",))
-    assert ended
-    assert (ended.outcome, ended.jobs) == (Outcome.CANCELLED, ("j",))
+    state = replace(in_situation(S.CANCELLING, covering=covering, withdrawn=("j",)), owed=LATER)
+    result = folded(state, Reported(report(Phase.CANCELLED)), at(60), ON_FABRIC)
+    owed = WITH_LATER if covering else LATER
+    assert result.state == State(owed=owed, last_claim_at=NOON, known_over=("r1",))
+    assert result.ended
+    assert (result.ended.outcome, result.ended.jobs, result.ended.ended_at) == (Outcome.CANCELLED, ("j",), at(60))
 
 
 def test_a_cancel_that_others_may_have_asked_for_is_looked_into() -> None:

@@ -122,6 +122,7 @@ def test_a_disproof_is_a_signal_once() -> None:
     found = fold(State(), Disproved(NOON, "sales.orders")).state
     assert found.owed
     assert (found.owed.oldest, found.owed.reasons) == (NOON, ("sales.orders has what the view lacks",))
+    assert found.owed.looked
     assert found.disproved
     after_run = replace(found, owed=None, fresh_as_of=at(60))
     assert fold(after_run, Disproved(at(500), "sales.orders")).state == after_run
