@@ -213,8 +213,13 @@ def in_order(function: str, items: Sequence[pytest.Item], caught: Mapping[str, i
 
     First those that caught others of the function, then those of its module's own file, the fastest first.
     """
-    own = f"test_{function.split('.')[-2]}.py"
+    own = own_file(function)
     return sorted(items, key=lambda item: (-caught.get(item.nodeid, 0), item.path.name != own))
+
+
+def own_file(function: str) -> str:
+    """`test_decide.py` for what is in `shared.refresh.decide`."""
+    return f"test_{function.split('.')[-2]}.py"
 
 
 def first_of(items: Sequence[pytest.Item], took: Mapping[str, float], seconds: float) -> list[pytest.Item]:
@@ -260,15 +265,19 @@ def limit(seconds: float) -> None:
 
 
 def try_anew(name: str, session: pytest.Session, seconds: float) -> int:
-    """Run all tests on a mutant in a new process."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *session.config.args]
-    patience = WALL * (PATIENCE + seconds)
-    which = os.environ | {WHICH: name}
-    try:
-        done = subprocess.run(command, env=which, capture_output=True, check=False, timeout=patience)
-    except subprocess.TimeoutExpired:
-        return TIMED_OUT
-    return SURVIVED if done.returncode == 0 else CAUGHT
+    """Run tests on a mutant in a new process: those of its module's own file first, since collecting all takes long."""
+    own = {str(item.path) for item in session.items if item.path.name == own_file(name)}
+    for files in (own, session.config.args) if own else (session.config.args,):
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+        which = os.environ | {WHICH: name}
+        patience = WALL * (PATIENCE + seconds)
+        try:
+            done = subprocess.run(command, env=which, capture_output=True, check=False, timeout=patience)
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
+        if done.returncode != 0:
+            return CAUGHT
+    return SURVIVED
 
 
 def in_child(do: Callable[[], int]) -> int:

@@ -60,6 +60,63 @@ def test_a_later_signal_moves_the_newest_by_steps() -> None:
     assert owed == Owed(at(1), at(20), 4, reasons=("a", "b", "c"))
 
 
+@pytest.mark.parametrize(
+    ("owed", "signal", "looked", "prompt"),
+    [
+        (None, Signal(at(3), "b", looked=True), True, False),
+        (None, Signal(at(3), "b", prompt=True), False, True),
+        (Owed(at(1), at(5), looked=True), Signal(at(3), "b"), False, False),
+        (Owed(at(1), at(5), looked=True), Signal(at(6), "b", looked=True), True, False),
+        (Owed(at(1), at(5)), Signal(at(6), "b", looked=True), False, False),
+        (Owed(at(1), at(5)), Signal(at(3), "b", prompt=True), False, True),
+        (Owed(at(1), at(5), prompt=True), Signal(at(6), "b"), False, True),
+    ],
+)
+def test_a_debt_knows_where_all_of_it_came_from(owed: Owed | None, signal: Signal, looked: bool, prompt: bool) -> None:
+    """It is looked at only if each signal is, and prompt as soon as one is; one that changes that is kept."""
+    after = owe(owed, signal.time, signal, POLICY)
+    assert (after.looked, after.prompt) == (looked, prompt)
+    assert after.at_least == (1 if owed is None else 2)
+
+
+@pytest.mark.parametrize(
+    ("owed", "signal"),
+    [
+        (Owed(at(1), at(5)), Signal(at(3), "b", looked=True)),
+        (Owed(at(1), at(5), looked=True), Signal(at(3), "b", looked=True)),
+        (Owed(at(1), at(5), prompt=True), Signal(at(3), "b", prompt=True)),
+    ],
+)
+def test_a_signal_that_says_nothing_new_of_where_it_came_from_changes_nothing(owed: Owed, signal: Signal) -> None:
+    """Within the debt: no write."""
+    assert owe(owed, signal.time, signal, POLICY) is owed
+
+
+def test_a_persons_refresh_stays_one_whatever_comes_after() -> None:
+    """Who asked waits for no place, and a signal that joins does not take that away."""
+    asked = Owed(at(1), at(5), by_person=True)
+    assert owe(asked, at(9), Signal(at(9), "b"), POLICY).by_person
+    for one, other in ((asked, Owed(at(1), at(5))), (Owed(at(1), at(5)), asked)):
+        merged = merge(one, other)
+        assert merged
+        assert merged.by_person
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "looked", "prompt"),
+    [
+        (Owed(at(1), at(5), looked=True, prompt=True), Owed(at(1), at(5), looked=True), True, True),
+        (Owed(at(1), at(5), looked=True), Owed(at(1), at(5), prompt=True), False, True),
+        (Owed(at(1), at(5)), Owed(at(1), at(5), looked=True), False, False),
+    ],
+)
+def test_debts_that_are_one_know_where_all_of_it_came_from(one: Owed, other: Owed, looked: bool, prompt: bool) -> None:
+    """As one signal after the other."""
+    merged = merge(one, other)
+    assert merged
+    assert (merged.looked, merged.prompt) == (looked, prompt)
+
+
 ONE, OTHER = Owed(at(1), at(5), 2, full=True, reasons=("a",)), Owed(at(0), at(9), 3, asked=True, reasons=("b",))
 
 
@@ -83,6 +140,7 @@ def test_two_debts_are_one(one: Owed | None, other: Owed | None, both: Owed | No
         (None, 5, None, None),
         (ONE, 5, ONE, None),
         (ONE, 0.9, None, ONE),
+        (ONE, 1, replace(ONE, newest=at(1)), replace(ONE, at_least=1)),
         (ONE, 3, Owed(at(1), at(3), 2, full=True, reasons=("a",)), Owed(at(3), at(5), 1, full=True, reasons=("a",))),
     ],
 )
@@ -166,6 +224,7 @@ def test_jobs_are_split_by_their_own_times(owed: Owed, cut: float, covered: Owed
         (ONE, ONE),
         (JOB, None),
         (BOTH, replace(BOTH, at_least=1, jobs={})),
+        (replace(BOTH, at_least=5), replace(BOTH, at_least=4, jobs={})),
         (TWO, replace(TWO, at_least=1, jobs={"j2": at(7)})),
     ],
 )
