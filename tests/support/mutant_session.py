@@ -196,8 +196,7 @@ def tests_of_functions(session: pytest.Session) -> tuple[Mapping[str, list[pytes
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     known = {item.nodeid: before[item.nodeid] for item in session.items if item.nodeid in before}
     unknown = [item for item in session.items if known.get(item.nodeid, {}).get("of") != digest(item)]
-    _, status = os.waitpid(in_child(lambda: note_calls(session, unknown, fresh)), 0)
-    if status:
+    if answer(in_child(lambda: note_calls(session, unknown, fresh))):
         raise session.Interrupted(f"{fresh.read_text(encoding='utf-8')} fails without any mutant")
     known |= json.loads(fresh.read_text(encoding="utf-8"))
     file.write_text(json.dumps(known), encoding="utf-8")
@@ -236,11 +235,15 @@ def trial(
 ) -> Callable[[int], int]:
     """What a child does to try a mutant: the exit code is its answer, and it tells which test caught the mutant."""
     seconds = sum(took[item.nodeid] for item in items)
-    if by_import:
-        return lambda _tell: try_anew(name, session, seconds)
-    if not items:
-        return lambda _tell: NO_TEST
-    return lambda tell: try_here(session, name, items, seconds, tell)
+
+    def here(tell: int) -> int:
+        return try_here(session, name, items, seconds, tell) if items else NO_TEST
+
+    def here_and_anew(tell: int) -> int:
+        code = answer(in_child(lambda: here(tell)))
+        return try_anew(name, session, seconds) if code in {SURVIVED, NO_TEST} else code
+
+    return here_and_anew if by_import else here
 
 
 def try_here(session: pytest.Session, name: str, items: Sequence[pytest.Item], seconds: float, tell: int) -> int:
@@ -278,6 +281,17 @@ def try_anew(name: str, session: pytest.Session, seconds: float) -> int:
         if done.returncode != 0:
             return CAUGHT
     return SURVIVED
+
+
+def answer(child: int) -> int:
+    """Wait for a child, and give its exit code."""
+    return meaning(os.waitpid(child, 0)[1])
+
+
+def meaning(status: int) -> int:
+    """The exit code that a wait status means. A signal ended what took too long."""
+    code = os.waitstatus_to_exitcode(status)
+    return TIMED_OUT if code < 0 else code
 
 
 def in_child(do: Callable[[], int]) -> int:
@@ -357,12 +371,12 @@ class Forks:
         self.running[in_child(lambda: do(self.tell))] = name
 
     def wait(self) -> None:
-        """Wait for one of them. A signal ended it if it took too long."""
+        """Wait for one of them."""
         child, status, used = os.wait4(-1, 0)
-        code, name = os.waitstatus_to_exitcode(status), self.running.pop(child)
+        code, name = meaning(status), self.running.pop(child)
         if code == BROKEN:
             raise RuntimeError(f"{name} could not be tried")
-        self.results.note(name, TIMED_OUT if code < 0 else code, used.ru_utime + used.ru_stime)
+        self.results.note(name, code, used.ru_utime + used.ru_stime)
         with suppress(BlockingIOError):
             for line in os.read(self.told, 1 << 16).decode().splitlines():
                 function, _, test = line.partition("\t")

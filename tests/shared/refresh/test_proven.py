@@ -12,7 +12,7 @@ from shared.refresh import machine, proven
 from shared.refresh.decide import Wait, decide, spares_start_at
 from shared.refresh.inputs import Disproved, Proven, Signalled, Spared
 from shared.refresh.owed import merge, owe
-from shared.refresh.state import Blocked, Cancelled, Outcome, Owed, Paused, Signal, Situation, State
+from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Signal, Situation, State
 from shared.refresh.timing import Context
 from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, at, in_situation, seconds
 
@@ -36,8 +36,9 @@ def test_a_proof_drops_what_a_run_claimed_then_would_cover() -> None:
     """What is owed is gone, the proof is kept beside `fresh_as_of`, and a line of history says so."""
     found = fold(State(owed=OWED, fresh_as_of=at(-300), failures=2, not_before=at(50)), proof())
     assert found.state == State(fresh_as_of=at(-300), failures=2, not_before=at(50), proven_as_of=NOON, told_of="7")
-    assert found.ended
-    assert (found.ended.outcome, found.ended.signals, found.ended.ended_at) == (Outcome.PROVEN, 2, at(1))
+    assert found.ended == Ended(
+        "view-7", Outcome.PROVEN, NOON, at(1), signals=2, reasons=("a",), oldest=at(-60)
+    )  # no run of ours, so the view's version stands for the token
 
 
 def test_a_proof_splits_what_is_owed_as_a_claim_does() -> None:
@@ -155,8 +156,21 @@ def test_a_look_spares_what_came_from_looked_at_tables() -> None:
     """What is owed is gone, with a line of history; nobody is told, and nothing is proven."""
     found = fold(State(owed=replace(OWED, looked=True)), Spared(NOON, at(1)))
     assert found.state == State()
-    assert found.ended
-    assert found.ended.outcome is Outcome.SPARED
+    assert found.ended == Ended("sources", Outcome.SPARED, NOON, at(1), signals=2, reasons=("a",), oldest=at(-60))
+
+
+@pytest.mark.parametrize(("newest", "hold"), [(-30, None), (-5, Cancelled(at(-100)))])
+def test_a_look_ends_a_cancel_that_nothing_is_owed_to(newest: float, hold: Cancelled | None) -> None:
+    """As a proof does: what a person's cancel left is in the view after all; where something is left, it stays."""
+    owed = replace(OWED, newest=at(newest), looked=True)
+    assert fold(State(owed=owed, hold=Cancelled(at(-100))), Spared(NOON, at(1))).state.hold == hold
+
+
+def test_a_look_ends_no_other_hold() -> None:
+    """A pause stays, though nothing is owed any more."""
+    assert fold(State(owed=replace(OWED, looked=True), hold=Paused(NOON)), Spared(NOON, at(1))).state == State(
+        hold=Paused(NOON)
+    )
 
 
 def test_a_look_spares_nothing_else() -> None:

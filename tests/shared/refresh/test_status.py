@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.evidence import Backlog, Evidence, Liveness, SourceStatus, deployed_fingerprint, difference
+from local.emulators.memory import MemoryStore
+from shared.refresh import records
+from shared.refresh.evidence import (
+    Backlog,
+    Evidence,
+    Liveness,
+    SourceStatus,
+    deployed_fingerprint,
+    difference,
+    evidence_on,
+)
 from shared.refresh.state import Blocked, Cancelled, Deployment, Edition, JudgedBy, Owed, Paused, Situation, State
 from shared.refresh.status import TargetStatus, row, unknown
 from shared.times import span
@@ -34,7 +44,7 @@ def shown(state: State, *, now: float = 20, **others: Any) -> TargetStatus:
     ("state", "now", "verdict", "word", "well"),
     [
         (FRESH, 20, "fresh", "nothing is owed", True),
-        (State(), 20, "unknown", "has not looked at it yet", False),
+        (State(), 20, "unknown", "the deployed function has not looked at it yet", False),
         (State(owed=OWED), 20, "stale", "s3://landing/orders/1; a refresh starts in 5 s", True),
         (State(owed=OWED), 30, "stale", "a refresh is due", True),
         (State(owed=OWED), 200, "late", "2 min beyond its objective: a refresh is due", False),
@@ -52,6 +62,7 @@ def test_each_state_has_its_verdict_and_its_words(
     found = shown(state, now=now)
     assert (found.verdict, found.well) == (verdict, well)
     assert word in found.why
+    assert found.why.startswith(word) or verdict != "unknown"
 
 
 def test_a_run_is_shown_with_what_it_covers() -> None:
@@ -149,14 +160,28 @@ def test_what_the_file_says_otherwise_than_the_record_is_told() -> None:
     other, none = replace(same, definition="a.b.c"), State()
     ours, theirs = Deployment(edition=Edition(2, "ours", NOON)), Deployment(edition=Edition(2, "theirs", NOON))
     assert {difference(target, same, deployment, "ours") for deployment in (Deployment(), ours, theirs)} == {""}
-    assert "what refreshes it than what is deployed" in difference(target, other, theirs, "ours")
-    assert "does not name it" in difference(target, none, theirs, "ours")
-    assert "has not reached it yet" in difference(target, other, ours, "ours")
-    assert "has not reached it yet" in difference(target, replace(same, edition=1), ours, "ours")
+    deploy = "than what is deployed: package and deploy the file"
+    assert difference(target, other, theirs, "ours") == f"the file says otherwise what refreshes it {deploy}"
+    unnamed = "the deployed configuration does not name it: package and deploy this one"
+    assert difference(target, none, theirs, "ours") == unnamed
+    not_yet = "its new configuration is deployed, and has not reached it yet: a tick does that"
+    assert difference(target, other, ours, "ours") == not_yet
+    assert difference(target, replace(same, edition=1), ours, "ours") == not_yet
     assert difference(target, none, ours, "ours") == ""
+    assert difference(target, none, Deployment(), "ours") == ""
     for change in ({"objective": seconds(1)}, {"look": None}, {"quiet_period": seconds(1)}, {"max_wait": seconds(1)}):
         judged = replace(same, judged_by=replace(judged_by, **change))
-        assert "how fresh it must be" in difference(target, judged, ours, "ours")
+        assert difference(target, judged, ours, "ours") == f"the file says otherwise how fresh it must be {deploy}"
+
+
+def test_what_is_known_of_a_target_is_read_from_its_record_and_the_deployments() -> None:
+    """Both at once; nothing else is asked."""
+    target, store = a_target(), MemoryStore()
+    deployment = Deployment(edition=Edition(2, "ours", NOON))
+    for key, value in ((target.key, FRESH), (records.DEPLOYMENT_KEY, deployment)):
+        store.save(store.load(key), records.write(value), None)
+    known = Evidence(target=target, state=FRESH, deployment=deployment, capabilities=GLUE, now=at(7))
+    assert evidence_on(target, store, GLUE, at(7)) == known
 
 
 def test_a_target_is_judged_by_what_is_deployed() -> None:
