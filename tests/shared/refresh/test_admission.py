@@ -8,16 +8,30 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from local.emulators.memory import MemoryStore
 from shared.refresh import records
+from shared.refresh.admission import Admission, Known
+from shared.refresh.decide import Gate
 from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
-from shared.refresh.identity import Call, Day, Identity, Place, RunningClaim
+from shared.refresh.identity import Call, Day, Identity, Place, Queue, RunningClaim
 from shared.refresh.inputs import ProbeAsked, ResumeAsked
 from shared.refresh.ports import Conflict, Started
-from shared.refresh.state import Blocked, Owed, Situation, State
+from shared.refresh.state import Blocked, Deployment, Owed, Situation, State
 from shared.targets import Cloud, Limits, Target
-from tests.support.core import LOST_ANSWER, NOON, POLICY, ScriptedPlatform, Stage, a_run, a_target, at, failure
+from tests.support.core import (
+    LOST_ANSWER,
+    NOON,
+    POLICY,
+    HandClock,
+    ScriptedPlatform,
+    Stage,
+    a_run,
+    a_target,
+    at,
+    failure,
+)
 
 OWED = Owed(at(-100), at(-100), reasons=("why",))
 READY = State(owed=OWED, wake_at=NOON)
@@ -123,6 +137,59 @@ def test_who_must_not_call_takes_no_place() -> None:
     stage.put(READY)
     stage.engine.reconcile(stage.target(), may_call=False)
     assert known(stage) == Identity()
+
+
+LIMITS = Limits(starts_per_minute=50, max_running=1)
+
+
+def a_doorkeeper(identity: Identity) -> tuple[Admission, MemoryStore]:
+    """One whose deployment is paused, and whose identity an older release wants silent."""
+    store = MemoryStore()
+    deployment = Deployment(paused_since=NOON, quiet_until={"role": at(30), "other": at(99)})
+    for key, value in ((records.DEPLOYMENT_KEY, deployment), (KEY, identity)):
+        store.save(store.load(key), records.write(value), None)
+    return Admission(store, HandClock(), lambda _most: None, LIMITS), store
+
+
+def test_the_gate_says_all_that_the_two_records_say() -> None:
+    """Is all paused, until when is this identity silent, its record, its limits; with a target's record or without."""
+    identity = Identity(today=Day(NOON.date(), 3))
+    admission, store = a_doorkeeper(identity)
+    gate = Gate(paused=True, quiet_until=at(30), identity=identity, limits=LIMITS)
+    assert admission.load("role") == Known(gate, store.load(KEY))
+    store.save(store.load("a"), b"{}", None)
+    assert admission.load_with("role", "a") == (
+        Deployment(paused_since=NOON, quiet_until={"role": at(30), "other": at(99)}),
+        Known(gate, store.load(KEY)),
+        store.load("a"),
+    )
+
+
+def test_who_takes_a_place_goes_on_with_what_was_read() -> None:
+    """A pause, a silence and the limits are as they were; the identity is the one with one number more."""
+    admission, store = a_doorkeeper(Identity())
+    known, place = admission.take_place(admission.load("role"), Call.START)
+    assert place == Place(Call.START, 0)
+    after = records.read_identity(store.load(KEY).body)
+    assert known == Known(Gate(paused=True, quiet_until=at(30), identity=after, limits=LIMITS), store.load(KEY))
+
+
+@pytest.mark.parametrize("by_platform", [True, False])
+def test_the_place_that_was_refused_is_served_first(by_platform: bool) -> None:
+    """By the platform, or because as many run as may: whoever took a number before is not put off behind it."""
+    queue = Queue(at(-60), 1.0, quiet_since=NOON, next_number=70)
+    claims = () if by_platform else (RunningClaim("a", "t1", NOON, at(3600)),)
+    admission, store = a_doorkeeper(Identity(starts=queue, claims=claims))
+    store.save(store.load("a"), records.write(State(run=a_run(Situation.RUNNING))), None)
+    place = Place(Call.START, 50)
+    if by_platform:
+        admission.heed("role", place, Call.START, failure(FailureKind.THROTTLED, after=15))
+    else:
+        assert not admission.admit(admission.load("role"), place, RunningClaim("b", "t2", NOON, at(3600)))
+    starts = records.read_identity(store.load(KEY).body).starts
+    assert starts
+    assert (starts.serves, starts.serves_at, starts.silent_until) == (50, at(15), at(15))
+    assert (starts.lowered_at == NOON) is by_platform
 
 
 # --- Starts on a day -------------------------------------------------------------------------------------------------

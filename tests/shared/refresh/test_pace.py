@@ -104,6 +104,68 @@ def test_who_waits_in_a_queue_that_may_become_faster_is_reconciled_sooner() -> N
     assert at(750) < reconcile_at(queue, 450, None, NOON) < at(780)
 
 
+def test_a_known_limit_makes_a_queue_faster_by_less() -> None:
+    """2 % a minute instead of 4 %: what is a quarter of an hour away comes about in 13.1 minutes, and one is added."""
+    queue = Queue(NOON, 0.5, quiet_since=NOON, next_number=10_000)
+    assert at(846) < reconcile_at(queue, 450, 60, NOON) < at(848)
+
+
+@pytest.mark.parametrize(("taken", "rate"), [(30, 0.5), (31, 0.52)])
+def test_a_queue_is_raised_only_by_a_minute_in_which_it_was_busy(taken: int, rate: float) -> None:
+    """The last of 31 numbers, one each two seconds, is served a minute after the first."""
+    queue = Queue(NOON, 0.5, quiet_since=NOON, next_number=taken)
+    assert current(queue, None, at(90)).rate == pytest.approx(rate)
+
+
+def test_a_queue_at_its_limit_stays_as_it_is() -> None:
+    """However long it is busy: there is nothing to write."""
+    queue = Queue(NOON, 1.0, quiet_since=NOON, next_number=1000)
+    assert current(queue, 60, at(500)) == queue
+
+
+def test_a_number_that_is_served_as_it_is_taken_begins_a_busy_time() -> None:
+    """All before it are served: the queue was empty, and counts its minutes from now."""
+    queue = Queue(NOON, 0.5, quiet_since=NOON, next_number=1)
+    queue, number = take(queue, at(2))
+    assert (number, queue.serves, queue.serves_at, queue.quiet_since) == (1, 1, at(2), at(2))
+
+
+def test_each_kind_of_call_has_its_own_limit() -> None:
+    """One that was lowered holds at once."""
+    fast = Queue(NOON, 5.0, quiet_since=NOON)
+    identity, limits = Identity(starts=fast, polls=fast), Limits(starts_per_minute=60, polls_per_minute=30)
+    assert [pace.queue_of(identity, call, limits, NOON).rate for call in (Call.START, Call.POLL)] == [1.0, 0.5]
+
+
+ONLY_STARTS = Limits(starts_per_minute=60)
+WAITING = Queue(NOON, 0.5, quiet_since=NOON, next_number=10_000)
+
+
+@pytest.mark.parametrize(("call", "factor"), [(Call.START, 0.95), (Call.POLL, 0.9)])
+def test_a_refused_call_slows_its_own_queue(call: Call, factor: float) -> None:
+    """By a twentieth where a limit is known, by a tenth where none is; the refused place is served first."""
+    identity = Identity(starts=WAITING, polls=WAITING)
+    after = pace.refuse_call(identity, call, Place(call, 1), until=at(60), limits=ONLY_STARTS, now=at(4))
+    slowed, other = (after.starts, after.polls) if call is Call.START else (after.polls, after.starts)
+    assert other == WAITING
+    assert slowed == Queue(at(60), 0.5 * factor, at(60), 1, 10_000, silent_until=at(60), lowered_at=at(4))
+
+
+def test_a_place_of_the_other_kind_is_not_the_refused_one() -> None:
+    """A target that waits to start, and is cancelled or looked up meanwhile, leaves the queue of polls where it is."""
+    place = Place(Call.START, 1)
+    after = pace.refuse_call(Identity(polls=WAITING), Call.POLL, place, until=at(60), limits=KNOWN, now=at(4)).polls
+    assert after
+    assert after.serves == 2
+
+
+@pytest.mark.parametrize(("call", "least", "most"), [(Call.START, 846, 848), (Call.POLL, 750, 780)])
+def test_who_waits_is_reconciled_by_the_limit_of_that_kind(call: Call, least: float, most: float) -> None:
+    """A queue without a known limit may become faster by more."""
+    identity = Identity(starts=WAITING, polls=WAITING)
+    assert at(least) < pace.wait_until(identity, Place(call, 450), ONLY_STARTS, NOON) < at(most)
+
+
 @given(st.floats(0.01, 900), st.sampled_from([None, 50]), st.floats(0.02, 0.8))
 def test_nobody_comes_so_late_that_the_place_has_passed(wait: float, limit: int | None, rate: float) -> None:
     """Even if each minute raises the rate, whoever is reconciled when told finds the place good."""
@@ -434,6 +496,7 @@ UNSAVED = State(last_claim_at=at(-900))
         (NEXT, 80, False),  # the record has another claim
         (None, 1, False),  # the record is gone
         (UNSAVED, 64, True),  # listed, and about to be claimed
+        (UNSAVED, 65, True),
         (State(), 64, True),
         (UNSAVED, 66, False),  # whoever listed it died before it claimed, or gave it back
     ],
@@ -443,6 +506,13 @@ def test_an_entry_leaves_when_its_run_cannot_be_running(state: State | None, tim
     listed = Identity(claims=(claim(),))
     states = {"a": state} if state else {}
     assert bool(pace.without_ended(listed, states, at(time)).claims) is stays
+
+
+def test_a_start_is_counted_with_those_of_its_day() -> None:
+    """On the day of its claim."""
+    counted = Identity(today=Day(DAY, 3))
+    assert pace.admit(counted, claim(), Limits(max_starts_per_day=9)).today == Day(DAY, 4)
+    assert pace.admit(counted, claim(), Limits(max_running=9)).today == Day(DAY, 3)
 
 
 def test_constants_are_those_of_the_design() -> None:
