@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh import edition
-from shared.refresh.edition import TAKES_OVER, begin_again, join, note_tick, progress, standing
+from shared.refresh.edition import TAKES_OVER, Standing, begin_again, join, note_tick, progress, standing
 from shared.refresh.state import Deployment, Edition, Rollout, State
 from shared.targets import Package
 from shared.version import VERSION
@@ -67,6 +67,11 @@ def test_a_standing_is_the_number_that_was_read(package: Package, *, is_current:
     """The same configuration of another generation is another package."""
     found = standing(replace(LATEST, older_at=at(5)), package, at(9))
     assert (found.number, found.is_current, found.read_at, found.older_at) == (7, is_current, at(9), at(5))
+
+
+def test_nobody_is_current_before_there_is_an_edition() -> None:
+    """As in a record of release 1, or before the first tick."""
+    assert standing(Deployment(), NEWER, NOON) == Standing(0, is_current=False, read_at=NOON)
 
 
 @pytest.mark.parametrize(("number", "leads"), [(6, True), (7, True), (8, False)])

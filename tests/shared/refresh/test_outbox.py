@@ -20,6 +20,7 @@ from shared.refresh.outbox import (
     note_event,
     note_success,
     note_told,
+    of_gone,
     position_of,
     take,
 )
@@ -217,3 +218,10 @@ def test_a_record_from_before_there_were_outboxes_has_nothing_to_tell() -> None:
     old: Any = {"format": 1, "record": {"failures": 1}}
     assert records.read_state(msgspec.json.encode(old)) == State(failures=1)
     assert b"outbox" not in records.write(State(failures=1))
+
+
+@pytest.mark.parametrize(("notices", "next_at"), [((Notice(1, "refreshed", NOON),), at(5)), ((), None)])
+def test_a_target_that_is_gone_has_only_events_to_tell(notices: tuple[Notice, ...], next_at: datetime | None) -> None:
+    """Nobody follows what the configuration does not name; where no event waits either, nothing is due."""
+    outbox = Outbox(telling=Success(NOON), waiting=at(3), next_at=at(5), notices=notices, last_number=1)
+    assert of_gone(outbox) == Outbox(notices=notices, next_at=next_at, last_number=1)

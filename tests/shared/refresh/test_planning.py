@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from shared.refresh.edition import COMMAND, Standing
 from shared.refresh.inputs import Planned, Signalled
 from shared.refresh.planning import ROLLED_OUT, next_scheduled, plan
-from shared.refresh.state import JudgedBy, State
+from shared.refresh.state import JudgedBy, Signal, State
 from shared.targets import Schedule
 from tests.support.core import NOON, a_target, at
 
@@ -147,6 +147,37 @@ def test_a_definition_of_release_1_is_the_same_schedules() -> None:
     assert planned(BOTH, state, at(3600)) == [("scheduled at 2026-01-31 13:00Z", False, False)]
     changed = replace(BOTH, full_schedule=None)
     assert planned(changed, state, at(3600)) == []
+    both = planned(BOTH, state, NOON + timedelta(hours=15))
+    assert [full for _, full, _ in both] == [False, True]
+
+
+def test_a_definition_that_nobody_knows_has_other_schedules() -> None:
+    """Of a release that counted them otherwise: both count from now, the full one, too."""
+    sources, *_ = BOTH.definition.split(".")
+    assert planned(BOTH, known(BOTH, definition=f"{sources}.unknown"), NOON + timedelta(hours=15)) == []
+
+
+def signals(target: Any, state: State, now: datetime) -> list[Signal]:
+    """What is signalled."""
+    return [item.signal for item in plan(state, target, current(now), now) if isinstance(item, Signalled)]
+
+
+def test_a_due_time_is_the_time_of_its_signal() -> None:
+    """So that a run which began after it covers it, and it does not wait for the last moment of an objective."""
+    due = signals(BOTH, known(BOTH), NOON + timedelta(hours=15, minutes=7))
+    three = NOON + timedelta(hours=15)
+    assert [(signal.time, signal.full, signal.prompt) for signal in due] == [(three, False, True), (three, True, True)]
+
+
+def test_what_planning_signals_counts_from_now() -> None:
+    """Both signals of a change; neither is in a hurry."""
+    for state, now in ((State(), at(60)), (known(HOURLY, again_at=at(900)), at(901))):
+        assert [(signal.time, signal.prompt) for signal in signals(HOURLY, state, now)] == [(now, False)]
+
+
+def test_a_time_is_signalled_in_the_moment_for_which_the_record_is_due() -> None:
+    """No sooner: before, nothing can have come due."""
+    assert planned(HOURLY, known(HOURLY, wake_at=at(3600)), at(3600)) != []
 
 
 def test_a_changed_visibility_lag_is_signalled() -> None:
