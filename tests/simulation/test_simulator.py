@@ -72,6 +72,12 @@ def test_the_judge_goes_by_what_the_store_had_last() -> None:
     assert (told(sim), len(ours(sim))) == ([], 1)
 
 
+def test_a_package_whose_workers_did_nothing_is_owed_nothing() -> None:
+    """Seed 1005032: the next package came six seconds later, and nobody has to refresh for the sources of the first."""
+    with unmeasured():
+        assert not play(1005032, "wakes-dead").violations
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_histories_in_an_sqlite_file(world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the store of `unstale run`, whose index, conditions and versions are SQLite's."""

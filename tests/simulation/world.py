@@ -128,6 +128,8 @@ class Simulation:
     dead: list[str] = field(default_factory=list)
     post: Any = None
     """Where outcome events arrive, as `post.PostOffice`; nowhere by default."""
+    _of_idle_packages: list[Need] = field(default_factory=list)
+    """What was new in packages whose workers did nothing yet: the next package takes it back."""
     _queue: list[Queued] = field(default_factory=list)
     _tokens: int = 0
     _next_tick: float | None = None
@@ -176,6 +178,8 @@ class Simulation:
             work(made, worker)
             if name.startswith("tick") or self._is_current(configuration):
                 self.worked = configuration
+                if configuration is self.configuration:
+                    self._of_idle_packages.clear()
         except Crash:
             self.crashes += 1
             if self.trace:
@@ -389,12 +393,14 @@ class Simulation:
     def _deploy(self, configuration: Configuration) -> None:
         worked = self.worked or self.configuration  # a package whose workers did nothing yet ignored nothing
         known = {target.key: target for target in worked.targets}
+        self.needs = [need for need in self.needs if need not in self._of_idle_packages]
+        self._of_idle_packages.clear()
         for target in configuration.targets:
             before = known.get(target.key)
             if before is None or before.on != target.on or before.after != target.after:
-                self.needs.append(
-                    Need(target.key, self.hub.now, self.hub.now - MINUTE, full=False, why="new or changed")
-                )
+                need = Need(target.key, self.hub.now, self.hub.now - MINUTE, full=False, why="new or changed")
+                self._of_idle_packages.append(need)
+        self.needs += self._of_idle_packages
         self.configuration = configuration
         self._arm_tick(self.hub.now)
 
