@@ -164,8 +164,13 @@ class AwsStage:
     # --- Inside
 
     def saw(self, event: dict[str, Any]) -> None:
-        """Remember the last event of each target, to be replayed."""
+        """Remember the last event of each target, to be replayed; the product's own messages are no events.
+
+        On a busy machine the rest of an event comes in a message that names the same object.
+        """
         for record in event.get("Records", ()):
+            if "detail-type" not in json.loads(record["body"]):
+                continue
             for name, target in self.targets.items():
                 if any(isinstance(s, S3ObjectCreated) and f'"{s.prefix}' in record["body"] for s in target.on):
                     self._last_event[name] = record["body"]

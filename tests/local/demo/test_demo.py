@@ -29,7 +29,9 @@ from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import LoopbackServer, json_answer
 from local.emulators.journal import PlatformRun
 from shared.config.load import Configuration, load
-from shared.targets import LakeViews
+from shared.inbound.arrivals import ObjectArrived
+from shared.inbound.wakes import rest_messages
+from shared.targets import LakeViews, S3ObjectCreated
 from tests.support.waiting import PATIENCE_SECONDS
 
 CONFIGURATION = Path(demo.__file__).with_name("demo.toml")
@@ -125,6 +127,25 @@ def test_someone_else_starts_a_glue_refresh_after_ours(clock: FastClock, configu
         stage.someone_else_starts("stock_levels")
         ours, theirs = runs_of(stage)
     assert_one_after_the_other(ours, theirs)
+
+
+def test_the_event_that_comes_late_is_none_of_our_own_messages(clock: FastClock, configuration: Configuration) -> None:
+    """On a busy machine the rest of an event comes after it, in a message of the same object without a time."""
+    with LocalAws(clock=clock.now, refresh_events=False) as aws:
+        stage = AwsStage(configuration, clock, Patience(), aws)
+        target = stage.targets["orders_by_region"]
+        [source] = [each for each in target.on if isinstance(each, S3ObjectCreated)]
+        arrival = ObjectArrived(START, source.bucket, f"{source.prefix}1")
+        event = {
+            "detail-type": "Object Created",
+            "time": "2026-01-31T06:00:00Z",
+            "detail": {"object": {"key": arrival.key}},
+        }
+        [rest] = rest_messages([arrival], target.key, target.key)
+        stage.saw({"Records": [{"body": json.dumps(event)}, {"body": rest.decode()}]})
+        stage.deliver_late("orders_by_region")
+        [message] = aws.client("sqs").receive_message(QueueUrl=aws.queues["events"].url)["Messages"]
+    assert json.loads(message["Body"]) == event | {"time": "2026-01-31T05:00:00Z"}
 
 
 def test_a_schedule_starts_a_fabric_refresh_after_ours(clock: FastClock, configuration: Configuration) -> None:
