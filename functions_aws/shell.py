@@ -72,10 +72,10 @@ class Shell:
 
     def answer(self, event: Any, context: Any) -> Any:
         """Answer one invocation: see `app.handler`. Raises `NotDoneError`, but never for a batch."""
-        remaining_seconds = context.get_remaining_time_in_millis() / 1000
-        ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
-        engine = Engine(self._package, self._world, ends_at=ends_at)
         with self._telemetry.invocation(_correlation_id(event, context)):
+            remaining_seconds = context.get_remaining_time_in_millis() / 1000
+            ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
+            engine = Engine(self._package, self._world, ends_at=ends_at)
             batch = _records(event)
             return self._take_batch(engine, batch) if batch else self._take_one(engine, event)
 

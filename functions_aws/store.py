@@ -60,13 +60,13 @@ class Store:
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """PutItem, on the condition that the record is still at the version that was read."""
-        version = int(document.version or "0") + 1
+        version, unmoved = int(document.version or "0") + 1, _unmoved(document)
         item = _record_key(document.key) | {"body": {"B": body}, "version": {"N": str(version)}}
         if wake_at is not None:
             item |= {"due": {"S": INDEX}, "wake_at": {"S": sortable(wake_at)}}
         ask(
             f"saving {document.key}",
-            lambda: self._clients.dynamodb.put_item(TableName=self._table, Item=item, **_unmoved(document)),
+            lambda: self._clients.dynamodb.put_item(TableName=self._table, Item=item, **unmoved),
         )
         return Document(document.key, str(version), body)
 

@@ -4,10 +4,10 @@ Decoded in two steps with types: the envelope first, its `detail` only by the ki
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html and
 https://docs.aws.amazon.com/glue/latest/dg/automating-awsglue-with-cloudwatch-events.html
 
-    SQS record ── body ──> envelope ──┬── wake, rest, refresh, tick ──────> one of our own messages (`wakes`)
-                                      ├── source and detail type known ──> its reader, for the detail
+    SQS record ── body ──> envelope ──┬── source and detail type known ──> its reader, for the detail
                                       ├── another detail type ───────────> `Ignored`: nothing is wrong with it
-                                      └── no detail type ────────────────> `Malformed`, by its name (`misdelivered`)
+                                      ├── wake, rest, refresh, tick ─────> one of our own messages (`wakes`)
+                                      └── none of them ──────────────────> `Malformed`, by its name (`misdelivered`)
 
 Fields that nobody here reads are skipped without being decoded, so a new one of AWS's breaks nothing.
 """
@@ -22,8 +22,20 @@ from typing import Any
 import msgspec
 
 from shared.inbound.arrivals import Arrival, JobSucceeded, ObjectArrived, TableChanged
-from shared.inbound.decoding import decode_part, missing, read_array, read_guarded, time_at
-from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Message, Single, Ticked
+from shared.inbound.messages import (
+    Arrived,
+    Asked,
+    GlueRunEnded,
+    Ignored,
+    Message,
+    Single,
+    Ticked,
+    decode_part,
+    missing,
+    read_array,
+    read_guarded,
+    time_at,
+)
 from shared.inbound.misdelivered import what_it_is
 from shared.inbound.wakes import Name, Own, after_upstream, asked, read_own
 from shared.redaction import plain
@@ -125,13 +137,13 @@ def _read_one(encoded: bytes, received_at: datetime) -> Single:
 
 
 def _read_event(event: _Event, encoded: bytes, received_at: datetime) -> Single:
+    if event.detail_type is not msgspec.UNSET:
+        reader = _BY_SOURCE.get((event.source, event.detail_type)) or _BY_DETAIL_TYPE.get(event.detail_type, _unknown)
+        return reader(event, received_at)
     own = read_own(event, received_at)
-    if own is not None:
-        return own
-    if event.detail_type is msgspec.UNSET:
+    if own is None:
         raise what_it_is(encoded) or missing("detail-type")
-    reader = _BY_SOURCE.get((event.source, event.detail_type)) or _BY_DETAIL_TYPE.get(event.detail_type, _unknown)
-    return reader(event, received_at)
+    return own
 
 
 def _unknown(event: _Event, _received_at: datetime) -> Single:

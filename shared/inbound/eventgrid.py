@@ -17,8 +17,19 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 
 from shared.inbound.arrivals import BlobArrived, OneLakeArrived
-from shared.inbound.decoding import decode_part, misfit, missing, read_array, read_guarded, time_at
-from shared.inbound.messages import Arrived, FabricRunEnded, Ignored, Message, Single
+from shared.inbound.messages import (
+    Arrived,
+    FabricRunEnded,
+    Ignored,
+    Message,
+    Single,
+    decode_part,
+    misfit,
+    missing,
+    read_array,
+    read_guarded,
+    time_at,
+)
 from shared.inbound.wakes import Own, read_own
 from shared.redaction import plain
 
@@ -117,15 +128,15 @@ def _unpacked(encoded: bytes) -> bytes:
 
 def _read_one(encoded: bytes, received_at: datetime) -> Single:
     event = _event.decode(encoded)
-    own = read_own(event, received_at)
-    if own is not None:
-        return own
     kind = event.kind
-    if not kind:
-        raise missing("type")
     if kind.startswith("Microsoft.Fabric."):
         return _FABRIC.get(kind.rpartition(".")[2], _unknown)(event)
-    return _STORAGE.get(kind, _unknown)(event)
+    if kind:
+        return _STORAGE.get(kind, _unknown)(event)
+    own = read_own(event, received_at)
+    if own is None:
+        raise missing("type")
+    return own
 
 
 def _unknown(event: _Event) -> Ignored:

@@ -16,8 +16,16 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.inbound.arrivals import Arrival
-from shared.inbound.decoding import decode_part, misfit, time_at
-from shared.inbound.messages import Asked, Rest, Single, Ticked, Woken
+from shared.inbound.messages import (
+    Asked,
+    Rest,
+    Single,
+    Ticked,
+    Woken,
+    decode_part,
+    misfit,
+    time_at,
+)
 from shared.redaction import plain
 from shared.refresh.state import Wake
 

@@ -13,9 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.inbound.arrivals import JobSucceeded, ObjectArrived, TableChanged
-from shared.inbound.decoding import EVENT_LIMIT
 from shared.inbound.eventbridge import NO_NEW_DATA, read
-from shared.inbound.messages import Arrived, Asked, GlueRunEnded, Ignored, Malformed, Message, Ticked, Woken
+from shared.inbound.messages import (
+    EVENT_LIMIT,
+    Arrived,
+    Asked,
+    GlueRunEnded,
+    Ignored,
+    Malformed,
+    Message,
+    Ticked,
+    Woken,
+)
 from shared.inbound.wakes import wake_message
 from shared.refresh.state import Wake
 from tests.support.golden_folders import golden, read_json, told

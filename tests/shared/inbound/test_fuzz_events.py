@@ -17,7 +17,7 @@ import pytest
 
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration
-from shared.inbound import decoding, eventbridge, eventgrid, routing
+from shared.inbound import eventbridge, eventgrid, messages, routing
 from shared.inbound.dispatch import Verdict, take
 from shared.inbound.messages import Arrived, Asked, Malformed, Message, Ticked, each
 from shared.inbound.routing import signals_of
@@ -378,7 +378,7 @@ def names_in(messages: list[Made]) -> frozenset[str]:
         (eventgrid, "ONLY_OPENED", frozenset()),
         (eventbridge, "NO_NEW_DATA", frozenset()),
         (routing, "TEMPORARY", "/nothing/"),
-        (decoding, "plain", lambda text: f"{text}\n"),
+        (messages, "plain", lambda text: f"{text}\n"),
     ],
 )
 def test_the_cases_find_what_is_wrong(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, value: Any) -> None:
