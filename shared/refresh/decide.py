@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from shared.refresh import pace
 from shared.refresh.identity import Call, Identity
-from shared.refresh.planning import next_scheduled
+from shared.refresh.schedule import next_after
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import (
     CLOCK_DIFFERENCE,
@@ -21,7 +24,7 @@ from shared.refresh.timing import (
     Context,
     spread,
 )
-from shared.targets import Limits, Policy
+from shared.targets import Limits, Policy, Schedule
 from shared.values import Value
 
 LOOK_LEAD = timedelta(seconds=3)
@@ -222,22 +225,41 @@ def _last_moment(owed: Owed, policy: Policy, run_times: tuple[timedelta, ...]) -
     return max(owed.oldest + policy.objective - spare_time, owed.oldest + policy.visibility_lag)
 
 
-def overdue_since(state: State, context: Context) -> datetime | None:
-    """Since when a start has been due, known and possible; None where none is."""
-    at, _ = _next_start(state, context)
-    if at is None or state.run is not None:
+def note_startable(state: State, now: datetime) -> State:
+    """Keep since when a start is possible: something is owed, and neither a run nor a hold is in the way."""
+    possible = state.owed is not None and state.run is None and state.hold is None
+    if possible == (state.startable_since is not None):
+        return state
+    return replace(state, startable_since=now if possible else None)
+
+
+def look_before(state: State, start: Start, context: Context, now: datetime) -> datetime | None:
+    """When a look comes before a start that is due: from then on it tells of all that is owed (section 9, rule 7).
+
+    None where no look comes: before a start that is asked for or full, and before one that is overdue, counted from
+    when it was due, known and possible.
+    """
+    owed, policy = state.owed, context.policy
+    if owed is None or owed.asked or start.full or policy.look is None:
         return None
-    return max(at, state.startable_since or at)
-
-
-def spares_start_at(owed: Owed, policy: Policy) -> datetime:
-    """When a look may tell that a start is not needed: before, what it shows is no older than what is owed."""
+    due_at, _ = _next_start(state, context)
+    if due_at is None or now - max(due_at, state.startable_since or due_at) > OVERDUE:
+        return None
     return owed.newest + policy.visibility_lag + LOOK_LEAD
 
 
 def _escalates(state: State, policy: Policy) -> bool:
     """After every `after_failures` failures one full refresh is tried."""
     return bool(policy.after_failures and state.failures and state.failures % policy.after_failures == 0)
+
+
+def next_scheduled(state: State, schedules: Sequence[Schedule], now: datetime) -> datetime | None:
+    """The next time that the calendar, or an update, owes a signal."""
+    since = state.planned_until or now
+    times = [time for schedule in schedules if (time := next_after(schedule, since))]
+    if state.again_at:
+        times.append(state.again_at)
+    return min(times, default=None)
 
 
 def _watch_at(state: State, policy: Policy, now: datetime) -> datetime | None:

@@ -43,8 +43,7 @@ from shared.refresh.notices import late_at, note_changes
 from shared.refresh.outbox import note_success, take
 from shared.refresh.planning import plan
 from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
-from shared.refresh.proven import note_startable
-from shared.refresh.state import Deployment, Ended, Outcome, Owed, Run, State, Wake
+from shared.refresh.state import Deployment, Ended, Outcome, Run, State, Wake
 from shared.refresh.telling import Outcomes, Reconcile, Teller
 from shared.targets import Cloud, Package, Target
 from shared.values import Value
@@ -164,6 +163,8 @@ class Snapshot(Value, frozen=True):
     """The wall clock, read after the record was."""
     read_at: float
     """The monotonic clock's reading just before `now`, from which a claim has its few seconds."""
+    leads: bool
+    """Whether this invocation's package is the current edition, which alone plans the record."""
     known: Known | None = None
     """The records of deployment and identity, where something is due."""
 
@@ -183,18 +184,8 @@ class Engine:
         self.ports = ports
         self._ends_at = ends_at
         self._standing = standing
-        self.postponed: list[tuple[Target, Document]] = []
-        outcomes = ports.outcomes(package) if ports.outcomes and package.destinations else None
-        self._tells_outcomes = outcomes is not None
-        self._teller = Teller(
-            ports.store,
-            ports.clock,
-            self._reconcile,
-            self._followers,
-            self.is_out_of_time,
-            is_current=lambda: self.standing.is_current,
-            outcomes=outcomes,
-        )
+        self._tells_outcomes = ports.outcomes is not None and bool(package.destinations)
+        self.postponed: list[tuple[Target, Document | None]] = []
 
     def end_by(self, moment: float) -> None:
         """Let no call to the platform run beyond a moment of the monotonic clock: whoever works is told to stop."""
@@ -225,6 +216,19 @@ class Engine:
     def _admission(self) -> Admission:
         """The doorkeeper of the platform. Made by the first who may call it."""
         return Admission(self.ports.store, self.ports.clock, self.ports.pause, self.package.limits)
+
+    @cached_property
+    def _teller(self) -> Teller:
+        """The part that tells what saves take upon this invocation to tell. Made by the first such save."""
+        return Teller(
+            self.ports.store,
+            self.ports.clock,
+            self._reconcile,
+            self._followers,
+            self.is_out_of_time,
+            is_current=lambda: self.standing.is_current,
+            outcomes=self.ports.outcomes(self.package) if self.ports.outcomes and self._tells_outcomes else None,
+        )
 
     @cached_property
     def looks(self) -> Looks | None:
@@ -283,24 +287,22 @@ class Engine:
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
         snapshot, decision = self._decide(snapshot, turn.known, may_call=may_call)
-        if not turn.looked:
-            decision = self._wait_for_look(snapshot, decision)
-        puts_off = not turn.may_look and self._looks_before(snapshot, decision.action)
-        if puts_off:
-            decision = _wait(snapshot, snapshot.now)
-        acted = self._act(snapshot, decision.action, turn)
-        if acted:
-            return acted
+        if isinstance(decision.action, Start) and self.ports.looks and not turn.looked:
+            look_at = decide.look_before(snapshot.state, decision.action, snapshot.context, snapshot.now)
+            if look_at:
+                return self._look_first(snapshot, look_at, turn)
+        return self._act(snapshot, decision.action, turn) or self._end(snapshot, decision, turn)
+
+    def _end(self, snapshot: Snapshot, decision: Decision, turn: Turn) -> Turn:
+        """Save the record, where there is only to wait."""
         saved = self._save(snapshot, snapshot.state, decision)
-        if puts_off:
-            self.postponed.append((target, saved))
         return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
 
     def _act(self, snapshot: Snapshot, action: Action, turn: Turn) -> Turn | None:
         """Do what is due, and return the turn after it; None where there is only to wait."""
         match action:
             case Start():
-                return self._start_or_look(snapshot, action, turn)
+                return self._start(snapshot, action, turn)
             case TakePlace():
                 return self._take_place(snapshot, action, turn)
             case Cancel():
@@ -315,31 +317,19 @@ class Engine:
         """Fold what a look tells of a target."""
         return self.reconcile(target, happened, may_call=False)
 
-    def _wait_for_look(self, snapshot: Snapshot, decision: Decision) -> Decision:
-        """The same decision, or to wait until a look before a start can tell of all that is owed."""
-        if not self._looks_before(snapshot, decision.action):
-            return decision
-        look_at = decide.spares_start_at(_owed(snapshot.state), snapshot.target.policy)
-        return decision if snapshot.now >= look_at else _wait(snapshot, look_at)
+    def _look_first(self, snapshot: Snapshot, look_at: datetime, turn: Turn) -> Turn:
+        """Look before a start, when it is time; what the look shows is folded, and decided upon, by the next turn."""
+        if snapshot.now < look_at:
+            return self._end(snapshot, _wait(snapshot, look_at), turn)
+        if turn.may_look:
+            pending = (*turn.pending, *self._look(snapshot))
+            return replace(turn, pending=pending, document=snapshot.document, looked=True, known=None)
+        after = self._end(snapshot, _wait(snapshot, snapshot.now), turn)
+        self.postponed.append((snapshot.target, after.document))
+        return after
 
-    def _start_or_look(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
-        """Start, unless a look comes first; what it shows is folded, and decided upon, by the next turn."""
-        if turn.looked or not self._looks_before(snapshot, start):
-            return self._start(snapshot, start, turn)
-        pending = (*turn.pending, *self._look_first(snapshot))
-        return replace(turn, pending=pending, document=snapshot.document, looked=True, known=None)
-
-    def _looks_before(self, snapshot: Snapshot, action: Action) -> bool:
-        """Whether a look comes before this: a start that nobody asked for, and that is not late (section 9, rule 7)."""
-        if not isinstance(action, Start) or self.ports.looks is None or snapshot.target.policy.look is None:
-            return False
-        if action.full or _owed(snapshot.state).asked:
-            return False
-        since = decide.overdue_since(snapshot.state, snapshot.context)
-        return since is not None and snapshot.now - since <= decide.OVERDUE
-
-    def _look_first(self, snapshot: Snapshot) -> tuple[Input, ...]:
-        """Look before a start; a look that fails, of whatever, leaves the start as it was."""
+    def _look(self, snapshot: Snapshot) -> tuple[Input, ...]:
+        """Look at the sources; a look that fails, of whatever, leaves the start as it was."""
         assert self.looks
         try:
             found = self.looks.before_start(snapshot.target, snapshot.state)
@@ -359,7 +349,9 @@ class Engine:
         before = state = records.read_state(document.body)
         context = timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
         ended: list[Ended] = []
-        for item in (*plan(before, target, standing, now), *turn.pending):
+        leads = standing.leads(before)
+        planned = plan(before, target, standing, now) if leads else ()
+        for item in (*planned, *turn.pending):
             if isinstance(item, About) and not item.holds(state):
                 continue
             given, at = (item.given, item.at) if isinstance(item, About) else (item, now)
@@ -371,10 +363,10 @@ class Engine:
         if state.hold is not None:
             state = pace.lift_cap(state, now)
         if self.ports.looks and target.policy.look:
-            state = note_startable(state, now)
-        if may_call:
+            state = decide.note_startable(state, now)
+        if may_call and state.outbox.next_at:  # else there is nothing to tell
             state = replace(state, outbox=take(state.outbox, now))
-        return Snapshot(target, context, document, before, state, tuple(ended), now, read_at)
+        return Snapshot(target, context, document, before, state, tuple(ended), now, read_at, leads)
 
     def _with_success(self, state: State, ended: Ended, target: Target, now: datetime) -> State:
         """Rule 10: the save that records a success that covers also records that followers are to be told of it."""
@@ -510,33 +502,31 @@ class Engine:
             entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
             line = records.write(self._with_versions(snapshot.target, ended))
             self.ports.store.append(snapshot.target.key, entry_id, line, snapshot.now + HISTORY_KEPT)
-        policy = snapshot.target.policy
-        told = [each for each in snapshot.ended if self._counts(each)]
-        state = note_changes(snapshot.before, state, told, policy, snapshot.now, wanted=self._kinds_of(snapshot.target))
-        if state == snapshot.before and not self.standing.leads(state):
+        wanted = self.package.kinds_of(snapshot.target.name) if self._tells_outcomes else frozenset()
+        if wanted:
+            told = [each for each in snapshot.ended if self._counts(each)]
+            state = note_changes(snapshot.before, state, told, snapshot.target.policy, snapshot.now, wanted=wanted)
+        if state == snapshot.before and not snapshot.leads:
             return snapshot.document  # due for what only the current edition may do
-        look_at = self._look_at(snapshot, state, decision)
+        look_at = self._look_at(snapshot, state, decision, is_told=bool(wanted))
         wakes, sent = self._wakes(snapshot, state, look_at)
         state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return snapshot.document
         saved = self.ports.store.save(snapshot.document, records.write(state), look_at)
-        self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
+        if state.outbox.next_at != snapshot.before.outbox.next_at:
+            self._teller.note_save(snapshot.target, state.outbox, snapshot.now)
         self._emit_changes(snapshot, state, decision)
         return saved
 
-    def _kinds_of(self, target: Target) -> frozenset[str]:
-        """The kinds of outcome events that anybody is sent of a target."""
-        return self.package.kinds_of(target.name) if self._tells_outcomes else frozenset()
-
-    def _look_at(self, snapshot: Snapshot, state: State, decision: Decision) -> datetime | None:
+    def _look_at(self, snapshot: Snapshot, state: State, decision: Decision, *, is_told: bool) -> datetime | None:
         """When the record is due: as decided, and where outcome events are told when one is to be sent, or made.
 
         Who is not current does not know what planning has to do, and leaves the record due soon.
         """
-        now, is_told = snapshot.now, bool(self._kinds_of(snapshot.target))
+        now = snapshot.now
         told = (state.outbox.next_at, late_at(state, snapshot.target.policy)) if is_told else ()
-        if self.standing.leads(state):
+        if snapshot.leads:
             times = (decision.look_at, *told)
         else:  # what the calendar owes is past for as long as nobody current comes, and must not wake anybody at once
             until = decision.action.until if isinstance(decision.action, Wait) else now
@@ -642,11 +632,10 @@ class Engine:
         """Emit what a save changed, and how the target stands now."""
         for ended in snapshot.ended:
             self._emit(f"run {ended.outcome}", snapshot.target, _ended_fields(ended))
-        if state.situation is not snapshot.before.situation:
+        situation = state.situation
+        if situation is not snapshot.before.situation:
             run = state.run
-            self._emit(
-                f"now {state.situation}", snapshot.target, {"run_id": run.run_id, "full": run.full} if run else {}
-            )
+            self._emit(f"now {situation}", snapshot.target, {"run_id": run.run_id, "full": run.full} if run else {})
         if state.hold != snapshot.before.hold:
             self._emit("held" if state.hold else "released", snapshot.target, _hold_fields(state))
         stale_since = decision.stale_since
@@ -669,11 +658,6 @@ def _ahead_seconds(state: State, now: datetime) -> float:
     debts = (state.owed, state.run.covering if state.run else None)
     since = min((debt.oldest for debt in debts if debt and debt.looked), default=now)
     return max(0.0, (now - since).total_seconds())
-
-
-def _owed(state: State) -> Owed:
-    assert state.owed, "a start is decided only where something is owed"
-    return state.owed
 
 
 def _wait(snapshot: Snapshot, until: datetime) -> Decision:

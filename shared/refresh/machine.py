@@ -112,16 +112,15 @@ def fold(state: State, given: Input, context: Context, now: datetime) -> Folded:
     if folded.state.situation not in row.leads_to:
         message = f"{type(given).__name__} led from {state.situation} to {folded.state.situation} ({context.key})"
         raise WrongTargetError(message)
-    folded = replace(folded, state=_use_place(folded.state, given))
+    if isinstance(given, Answered | Reported | Listed):
+        folded = replace(folded, state=_use_place(folded.state, given))
     if folded.ended and folded.ended.run_id:
         return replace(folded, state=_remember_end(folded.state, folded.ended.run_id))
     return folded
 
 
-def _use_place(state: State, given: Input) -> State:
+def _use_place(state: State, given: Answered | Reported | Listed) -> State:
     """An answer uses up the place of the call, but for a refusal: that place is served when the silence ends."""
-    if not isinstance(given, Answered | Reported | Listed):
-        return state
     refused = isinstance(given.answer, Failure) and given.answer.kind is FailureKind.THROTTLED
     return state if refused else replace(state, place=None)
 

@@ -46,9 +46,7 @@ class Change(Value, frozen=True):
 def note_changes(
     before: State, after: State, ended: Sequence[Ended], policy: Policy, now: datetime, *, wanted: frozenset[str]
 ) -> State:
-    """The state with the events of a save noted, as far as any destination wants them."""
-    if not wanted:
-        return after
+    """The state with the events of a save noted, as far as the destinations want them: `wanted` has the kinds."""
     late = is_late(after, policy, now)
     outbox = after.outbox
     for change in (*_ends(ended), *_holds(before, after, now), *_lateness(after.told_late, now, late=late)):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shared.refresh.edition import Standing
 from shared.refresh.inputs import Input, Planned, Signalled
-from shared.refresh.schedule import latest_due, next_after
+from shared.refresh.schedule import latest_due
 from shared.refresh.state import JudgedBy, Signal, State
-from shared.targets import Schedule, Target
+from shared.targets import Target
 
 ROLLED_OUT = timedelta(minutes=15)
 """When to signal again after a change: by then no worker of an older package is left that ignores a target's events. A
@@ -28,8 +27,6 @@ def plan(state: State, target: Target, edition: Standing, now: datetime) -> tupl
         older package:                ignores an event | . last tick  |
                         |------------------- ROLLED_OUT ---------------|
     """
-    if not edition.leads(state):
-        return ()
     if (state.edition, state.definition) == (edition.number, target.definition):
         return _settled(state, target, edition, now)
     happened = _schedules_due(state, target, now, unchanged=_unchanged(state, target))
@@ -81,15 +78,6 @@ def _settled(state: State, target: Target, edition: Standing, now: datetime) -> 
     if not happened and again_at == state.again_at:
         return ()
     return (*happened, _planned(target, edition, now, again_at))
-
-
-def next_scheduled(state: State, schedules: Sequence[Schedule], now: datetime) -> datetime | None:
-    """The next time that the calendar, or an update, owes a signal."""
-    since = state.planned_until or now
-    times = [time for schedule in schedules if (time := next_after(schedule, since))]
-    if state.again_at:
-        times.append(state.again_at)
-    return min(times, default=None)
 
 
 def _schedules_due(

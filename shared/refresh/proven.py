@@ -78,14 +78,6 @@ def _entry(covered: Owed, outcome: Outcome, what: str, at: datetime, moment: dat
     )
 
 
-def note_startable(state: State, now: datetime) -> State:
-    """Keep since when a start is possible: something is owed, and neither a run nor a hold is in the way."""
-    possible = state.owed is not None and state.run is None and state.hold is None
-    if possible == (state.startable_since is not None):
-        return state
-    return replace(state, startable_since=now if possible else None)
-
-
 def note_run_time(state: State, took: timedelta) -> State:
     """Keep how long the last successful runs took."""
     return replace(state, run_times=(*state.run_times, took)[-RUN_TIMES_KEPT:])

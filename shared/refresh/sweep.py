@@ -55,13 +55,18 @@ class Sweep:
 
         A record that is saved as due again comes again in the index, and waits for the next tick.
         """
-        seen: dict[str, None] = {}
+        groups: list[str] = []
+        seen: set[str] = set()
         due = self._ports.store.due(self._ports.clock.now())
         while not self._engine.is_out_of_time() and (key := next(due, None)) is not None:
-            if key not in seen and not records.is_group(key):
+            if key in seen:
+                continue
+            seen.add(key)
+            if records.is_group(key):
+                groups.append(key)
+            else:
                 self._reconcile(key, errors, may_look=False)
-            seen[key] = None
-        return [key for key in seen if records.is_group(key)]
+        return groups
 
     def _reconcile(
         self,

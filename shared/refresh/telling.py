@@ -81,13 +81,11 @@ class Teller:
         """Note that a save took it upon this worker to tell the events of a target that is gone."""
         self._gone[key] = next_at
 
-    def note_save(self, target: Target, before: Outbox, after: Outbox, now: datetime) -> None:
+    def note_save(self, target: Target, after: Outbox, now: datetime) -> None:
         """Note that a save moved the time to tell: a little ahead is ours to tell, now is for whoever comes next.
 
         Further ahead, a destination that failed is left alone until then.
         """
-        if after.next_at == before.next_at and after.next_at is not None:
-            return
         self._taken.pop(target.key, None)
         if after.next_at is not None and now < after.next_at <= now + TELL_AGAIN:
             self._taken[target.key] = (target, after.next_at)

@@ -160,7 +160,7 @@ def who_lost_its_turn(core: Core) -> list[str]:
         lambda: len(given) > 5,
         is_current=lambda: True,
     )
-    teller.note_save(target, Outbox(), replace(taken, next_at=at(10)), at(0))
+    teller.note_save(target, replace(taken, next_at=at(10)), at(0))
     teller.tell()
     return [f"UNBOUNDED: {given}"] if given else []
 
@@ -181,7 +181,7 @@ def no_time_left(core: Core) -> list[str]:
         lambda: len(given) >= 4,
         is_current=lambda: True,
     )
-    teller.note_save(target, Outbox(), Outbox(Success(at(0)), next_at=at(10)), at(0))
+    teller.note_save(target, Outbox(Success(at(0)), next_at=at(10)), at(0))
     teller.tell()
     told_of = [each.name for each, _ in given]
     fine = told_of == ["w00", "w01", "w02", "w03", "v"] and given[-1][1].next_at == at(0)

@@ -330,20 +330,20 @@ LOOK_MUTANTS = (
         ~ ends_at = self._clock.monotonic() + LOOK_TIME.total_seconds() => ends_at = float("inf")
         """),
     LookMutant("neither asked nor full", sentences.asked_starts_at_once, """
-        engine:
-        ~ if action.full or _owed(snapshot.state).asked: => if action.full:
+        decide:
+        ~ if owed is None or owed.asked or start.full or policy.look => if owed is None or start.full or policy.look
         """),
     LookMutant("... nor full", sentences.asked_starts_at_once, """
-        engine:
-        ~ if action.full or _owed(snapshot.state).asked: => if _owed(snapshot.state).asked:
+        decide:
+        ~ if owed is None or owed.asked or start.full or policy.look => if owed is None or owed.asked or policy.look
         """),
     LookMutant("one that is overdue by two minutes is not looked at", sentences.overdue_starts_at_once, """
-        engine:
-        ~ return since is not None and snapshot.now - since <= decide.OVERDUE => return since is not None
+        decide:
+        ~ if due_at is None or now - max(due_at, state.startable_since or due_at) > OVERDUE: => if due_at is None:
         """),
     LookMutant("... counted from when it was known and possible", sentences.overdue_starts_at_once, """
         decide:
-        ~ return max(at, state.startable_since or at) => return at
+        ~ now - max(due_at, state.startable_since or due_at) > OVERDUE => now - due_at > OVERDUE
         """),
     LookMutant("a tick does what needs no look first", sentences.a_tick_in_its_order, """
         sweep:

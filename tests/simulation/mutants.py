@@ -667,8 +667,8 @@ MUTANTS = (
         """),
     Mutant(10, "does what is due for the target first, then tells", follower_scenarios.its_own_start_first, """
         engine:
-        - self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
-        + self._teller.note_save(snapshot.target, snapshot.before.outbox, state.outbox, snapshot.now)
+        - self._teller.note_save(snapshot.target, state.outbox, snapshot.now)
+        + self._teller.note_save(snapshot.target, state.outbox, snapshot.now)
         + self._teller.tell()
         """),
     Mutant(10, "who tells first moves wake_at ahead", follower_scenarios.many_look_while_one_tells, """
@@ -796,7 +796,7 @@ MUTANTS = (
     Mutant(12, "a record that is due and in which it has nothing to do it does not write",
            scenarios.older_ticks_beside_a_schedule, """
         engine:
-        - if state == snapshot.before and not self.standing.leads(state):
+        - if state == snapshot.before and not snapshot.leads:
         -     return snapshot.document  # due for what only the current edition may do
         """),
     Mutant(12, "the command line likewise", scenarios.an_older_file, """

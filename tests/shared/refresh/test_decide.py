@@ -7,7 +7,19 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.decide import OPEN, Action, Gate, LookUp, Start, Wait, conclude, decide, next_wake, overdue_since
+from shared.refresh.decide import (
+    OPEN,
+    Action,
+    Gate,
+    LookUp,
+    Start,
+    Wait,
+    conclude,
+    decide,
+    look_before,
+    next_wake,
+    note_startable,
+)
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import PAUSE_LOOK, WATCH, Context, backoff, clamp, lease, settled, spread, throttled_until
 from shared.targets import Schedule
@@ -174,10 +186,39 @@ def test_constants_add_up() -> None:
     assert throttled_until(failure(after=7), NOON) == at(7)
 
 
-def test_a_start_is_overdue_only_while_it_is_due_and_possible() -> None:
-    """Counted from when it was known and possible; nothing owed, or a run in the way, is no delay."""
-    assert overdue_since(State(), ON_GLUE) is None
-    due = overdue_since(State(owed=OWED), ON_GLUE)
-    assert due is not None
-    assert overdue_since(State(owed=OWED, startable_since=due + seconds(7)), ON_GLUE) == due + seconds(7)
-    assert overdue_since(State(owed=OWED, run=a_run(Situation.RUNNING)), ON_GLUE) is None
+def look_at(state: State, now: float = 30, *, full: bool = False, context: Context = ON_GLUE) -> datetime | None:
+    """When a look comes before a start."""
+    return look_before(state, Start(full), context, at(now))
+
+
+def test_a_look_before_a_start_comes_after_the_lag() -> None:
+    """Three seconds after it: times of platforms are cut to the second."""
+    assert look_at(State(owed=OWED)) == at(5 + 10 + 3)
+
+
+@pytest.mark.parametrize(("startable_since", "overdue"), [(None, 25 + 120), (24, 25 + 120), (32, 32 + 120)])
+def test_what_is_overdue_is_not_looked_at(startable_since: float | None, overdue: float) -> None:
+    """Two minutes after a start was due, known and possible nothing holds it up any more."""
+    state = State(owed=OWED, startable_since=None if startable_since is None else at(startable_since))
+    assert look_at(state, overdue) == at(18)
+    assert look_at(state, overdue + 1) is None
+
+
+def test_what_is_asked_for_is_not_looked_at() -> None:
+    """Nor what is full, nor anything where nothing is looked at, owed or startable."""
+    state = State(owed=OWED)
+    unlooked = replace(ON_GLUE, policy=replace(POLICY, look=None))
+    assert look_at(replace(state, owed=replace(OWED, asked=True))) is None
+    assert look_at(state, full=True) is None
+    assert look_at(state, context=unlooked) is None
+    assert look_at(State()) is None
+    assert look_at(replace(state, hold=Paused(NOON))) is None
+
+
+def test_a_start_is_possible_since_nothing_was_in_its_way() -> None:
+    """Owed, no run, no hold: from that moment a start that waits too long is not looked at any more."""
+    state = note_startable(State(owed=OWED), at(5))
+    assert state.startable_since == at(5)
+    assert note_startable(state, at(9)) is state
+    for way in ({"owed": None}, {"hold": Paused(NOON)}, {"run": a_run(Situation.RUNNING)}):
+        assert note_startable(replace(state, **way), at(9)).startable_since is None

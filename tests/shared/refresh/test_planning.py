@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh.edition import COMMAND, Standing
+from shared.refresh.decide import next_scheduled
+from shared.refresh.edition import Standing
 from shared.refresh.inputs import Planned, Signalled
-from shared.refresh.planning import ROLLED_OUT, next_scheduled, plan
+from shared.refresh.planning import ROLLED_OUT, plan
 from shared.refresh.state import JudgedBy, Signal, State
 from shared.targets import Schedule
 from tests.support.core import NOON, a_target, at
@@ -96,24 +97,6 @@ def test_a_target_that_an_edition_in_between_passed_over_is_signalled(edition: i
     """Its workers may have ignored the target's events, whose sources are the same again."""
     happened = planned(a_target(), known(a_target(), edition=edition), at(60))
     assert happened == [("a configuration in between may have left it out", False, True)] * is_signalled
-
-
-@pytest.mark.parametrize(
-    ("standing", "number"),
-    [
-        (Standing(NUMBER, is_current=False, read_at=at(3600)), NUMBER),
-        (Standing(NUMBER, is_current=False, read_at=at(3600)), NUMBER - 1),
-        (Standing(NUMBER, is_current=True, read_at=at(3600)), NUMBER + 1),
-        (COMMAND, NUMBER),
-        (COMMAND, 0),
-    ],
-)
-def test_who_is_not_current_plans_nothing(standing: Standing, number: int) -> None:
-    """Neither an older package, nor a worker that finds a higher number than its own, nor the command line."""
-    changed = replace(HOURLY, after=("other",), schedule=None)
-    state = known(HOURLY, edition=number, again_at=at(900))
-    assert plan(state, changed, standing, at(3600)) == ()
-    assert plan(State(edition=number), changed, standing, at(3600)) == ()
 
 
 def test_changed_sources_are_signalled_once() -> None:

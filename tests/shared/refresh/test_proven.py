@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh import machine, proven
-from shared.refresh.decide import Wait, decide, spares_start_at
+from shared.refresh.decide import Wait, decide
 from shared.refresh.inputs import Disproved, Proven, Signalled, Spared
 from shared.refresh.owed import merge, owe
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, Signal, Situation, State
@@ -194,15 +194,6 @@ def test_what_is_owed_knows_whether_all_of_it_was_looked_at() -> None:
     assert (merged.looked, merged.prompt) == (False, False)
 
 
-def test_a_start_is_possible_since_nothing_was_in_its_way() -> None:
-    """Owed, no run, no hold: from that moment a start that waits too long is not looked at any more."""
-    state = proven.note_startable(State(owed=OWED), at(5))
-    assert state.startable_since == at(5)
-    assert proven.note_startable(state, at(9)) == state
-    for way in ({"owed": None}, {"hold": Paused(NOON)}, {"run": in_situation(Situation.RUNNING).run}):
-        assert proven.note_startable(replace(state, **way), at(9)).startable_since is None
-
-
 # --- Just in time ----------------------------------------------------------------------------------------------------
 
 JIT = replace(POLICY, start="just-in-time", objective=timedelta(hours=1), look=timedelta(minutes=5))
@@ -241,8 +232,3 @@ def test_five_run_times_are_kept() -> None:
     for number in range(7):
         state = proven.note_run_time(state, seconds(number))
     assert state.run_times == tuple(map(seconds, (2, 3, 4, 5, 6)))
-
-
-def test_a_look_before_a_start_comes_after_the_lag() -> None:
-    """Three seconds after it: times of platforms are cut to the second."""
-    assert spares_start_at(OWED, POLICY) == at(-30 + 10 + 3)
