@@ -59,8 +59,8 @@ MUTANTS = {
         """,
     "each destination has its own position": """
         outbox:
-        - least = min((position.number for position in positions), default=outbox.last_number)
-        + least = max((position.number for position in positions), default=outbox.last_number)
+        - least = min(reached.values(), default=outbox.last_number)
+        + least = max(reached.values(), default=outbox.last_number)
         """,
     "a destination that failed gets the rest later": """
         outbox:
