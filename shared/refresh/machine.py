@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -82,9 +83,11 @@ from shared.values import Value
 
 INSTANT = timedelta(microseconds=1)
 """The smallest difference of two times: a signal this much after a claim's reach is just not covered."""
-OVER_KEPT = 3
-"""Runs of which the record remembers that their end was told. More than three do not end within `TIMES_APART`, because
-a target has one run at a time and each takes a poll or two."""
+END_KEPT = TIMES_APART + 2 * CLOCK_DIFFERENCE
+"""How long the record remembers that an end was told: an end before that is too long ago to have skipped the next run,
+by whatever clocks. Skips follow one another within a minute where a run of unknown status stays in the way."""
+ENDS_MOST = 40
+"""Ends that a record remembers, so that it stays small: one in ten seconds, where a poll alone takes five."""
 
 
 class Folded(Value, frozen=True):
@@ -115,7 +118,7 @@ def fold(state: State, given: Input, context: Context, now: datetime) -> Folded:
     if isinstance(given, Answered | Reported | Listed):
         folded = replace(folded, state=_use_place(folded.state, given))
     if folded.ended and folded.ended.run_id:
-        return replace(folded, state=_remember_end(folded.state, folded.ended.run_id))
+        return replace(folded, state=_remember_end(folded.state, folded.ended.run_id, now))
     return folded
 
 
@@ -131,10 +134,11 @@ def run_of(state: State) -> Run:
     return state.run
 
 
-def _remember_end(state: State, run_id: str) -> State:
+def _remember_end(state: State, run_id: str, now: datetime) -> State:
     """Remember that an answer told the end of this run, for rule 9: a later run was not skipped because of it."""
-    others = (other for other in state.known_over if other != run_id)
-    return replace(state, known_over=(run_id, *others)[:OVER_KEPT])
+    recent = {other: told_at for other, told_at in state.known_ends.items() if now - told_at <= END_KEPT}
+    known = {run_id: now} | {other: told_at for other, told_at in recent.items() if other != run_id}
+    return replace(state, known_ends=dict(islice(known.items(), ENDS_MOST)))
 
 
 # --- Signals, plans, people ------------------------------------------------------------------------------------------
@@ -819,7 +823,7 @@ def _judge_skipped(
 
 def _was_over(report: Report, state: State) -> bool:
     """Whether an answer had told the end of this run before ours was started: then it was in nobody's way."""
-    return report.run_id in state.known_over and report.phase not in (Phase.ACTIVE, Phase.UNKNOWN)
+    return report.run_id in state.known_ends and report.phase not in (Phase.ACTIVE, Phase.UNKNOWN)
 
 
 def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:

@@ -257,8 +257,9 @@ class State(Value, frozen=True):
     """When the record is due, as the store's index has it; None: only when something happens."""
     wakes: tuple[datetime, ...] = ()
     """When the wakes that are on their way come due (rule 13)."""
-    known_over: tuple[str, ...] = ()
-    """Ids of the last runs whose end an answer told us: a later run of ours was skipped for none of these (rule 9)."""
+    known_ends: dict[str, datetime] = msgspec.field(default_factory=dict)
+    """When an answer told us the end of each run of the last minutes, the newest first, by the run's id: a later run of
+    ours was skipped for none of these (rule 9)."""
     proven_as_of: datetime | None = None
     """When the view held what its sources had, by the platform's own metadata; later signals are not covered."""
     told_of: str = ""

@@ -550,7 +550,7 @@ MUTANTS = (
         """),
     Mutant(9, "a person's cancel of our run is respected", scenarios.a_person_cancels, """
         machine:
-        - return _respect_cancel(state, run, ended_at, now)
+        - return _respect_cancel(state, run, ended_at)
         + return _fail(state, run, report, context, now)
         """),
     Mutant(9, "... owed stays", scenarios.a_person_cancels_and_resumes, """
@@ -617,6 +617,11 @@ MUTANTS = (
         machine:
         - state = replace(state, last_claim_at=run.claimed_at, not_before=now + BACKOFF_FIRST)
         + pass
+        """),
+    Mutant(9, "... a told end counts for none of the later ones", scenarios.an_unknown_status_for_hours, """
+        machine:
+        - ENDS_MOST = 40
+        + ENDS_MOST = 3
         """),
     Mutant(9, "a block noticed during a pause does not replace the pause", seeds("pauses", "denials"), """
         machine:

@@ -167,14 +167,14 @@ PACE_MUTANTS = (
         """),
     Mutant(15, "a person's refresh takes a place", tales.a_person_asks, """
         decide:
-        - if isinstance(action, TakePlace):
-        -     return action
+        - if pace.may_call_at(gate.identity, state.place, Call.START, gate.limits, now) is None:
+        -     return TakePlace(Call.START)
         + pass
         """),
     Mutant(15, "... and does not wait for it", tales.a_person_asks, """
         decide:
-        - return start if silent_until <= now else Wait(silent_until)
-        + return action
+        - return _after_silence(start, Call.START, gate.identity, now)
+        + return _by_place(state, start, Call.START, now, gate)
         """),
     # --- Caps --------------------------------------------------------------------------------------------------------
     Mutant(15, "`max_running` caps what runs at once", tales.two_at_a_time, """

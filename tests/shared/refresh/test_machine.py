@@ -38,7 +38,7 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.machine import INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
+from shared.refresh.machine import ENDS_MOST, INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import (
@@ -599,7 +599,7 @@ def test_a_success_covers_from_the_claim(situation: Situation) -> None:
     later = Owed(at(5), at(5))
     state = replace(in_situation(situation), owed=later, failures=2, not_before=at(9), last_error="x")
     done = folded(state, Reported(report(Phase.SUCCEEDED, ended_at=at(50), dpu_seconds=7.5)), at(60))
-    known = State(owed=later, fresh_as_of=NOON, last_claim_at=NOON, known_over=("r1",), run_times=(seconds(50),))
+    known = State(owed=later, fresh_as_of=NOON, last_claim_at=NOON, known_ends={"r1": at(60)}, run_times=(seconds(50),))
     assert done.state == known
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at, done.ended.dpu_seconds) == (Outcome.SUCCEEDED, at(50), 7.5)
@@ -619,12 +619,20 @@ def test_a_full_success_is_known_as_full(asked_full: bool, told_full: bool | Non
     assert done.ended.full is full
 
 
-def test_the_last_three_ends_are_remembered_once_each() -> None:
+def test_the_ends_of_the_last_seven_minutes_are_remembered_once_each() -> None:
     """The latest first: for rule 9, which asks whether an end was told before a later run began."""
-    state = replace(in_situation(S.RUNNING), known_over=("r4", "r1", "r3"))
-    assert folded(state, Reported(report(Phase.FAILED))).state.known_over == ("r1", "r4", "r3")
-    other = replace(in_situation(S.RUNNING), known_over=("r4", "r2", "r3"))
-    assert folded(other, Reported(report(Phase.FAILED))).state.known_over == ("r1", "r4", "r2")
+    known = {"r4": at(590), "r1": at(500), "r3": at(180), "r2": at(179)}
+    state = replace(in_situation(S.RUNNING), known_ends=known)
+    after = folded(state, Reported(report(Phase.FAILED)), at(600)).state
+    assert list(after.known_ends.items()) == [("r1", at(600)), ("r4", at(590)), ("r3", at(180))]
+
+
+def test_no_more_than_forty_ends_are_remembered() -> None:
+    """A record stays small whatever the platform tells: the oldest gives way."""
+    known = {f"o{number}": at(-number) for number in range(ENDS_MOST)}
+    after = folded(replace(in_situation(S.RUNNING), known_ends=known), Reported(report(Phase.FAILED)), at(60)).state
+    assert list(after.known_ends) == ["r1", *list(known)[:-1]]
+    assert ENDS_MOST == 40
 
 
 def test_freshness_never_goes_back() -> None:
@@ -647,7 +655,7 @@ def test_a_failure_is_owed_again_with_backoff(situation: Situation, error: str, 
         last_error=kept,
         last_claim_at=NOON,
         hold=HELD[0],
-        known_over=("r1",),
+        known_ends={"r1": at(50)},
     )
     assert done.ended
     assert (done.ended.outcome, done.ended.ended_at) == (Outcome.FAILED, at(50))
@@ -840,7 +848,7 @@ def test_a_run_that_vanished_is_a_failure(situation: Situation) -> None:
 def test_a_foreign_run_that_vanished_is_lost() -> None:
     """What it was to cover is owed again; it is no failure of ours."""
     done = folded(in_situation(S.FOREIGN), Reported(NOT_FOUND), at(301))
-    assert done.state == State(owed=COVERED, last_claim_at=NOON, known_over=("r1",))
+    assert done.state == State(owed=COVERED, last_claim_at=NOON, known_ends={"r1": at(301)})
     assert done.ended
     assert (done.ended.outcome, done.ended.foreign, done.ended.ended_at) == (Outcome.LOST, True, at(301))
 
@@ -961,7 +969,7 @@ def test_a_foreign_run_is_full_only_if_the_platform_says_so() -> None:
 def test_a_foreign_failure_is_not_ours(phase: Phase) -> None:
     """No backoff, no hold, nothing counted: what it was to cover is owed again."""
     done = folded(in_situation(S.FOREIGN), Reported(report(phase)), at(50))
-    assert done.state == State(owed=COVERED, last_claim_at=NOON, known_over=("r1",))
+    assert done.state == State(owed=COVERED, last_claim_at=NOON, known_ends={"r1": at(50)})
     assert done.ended
     assert done.ended.outcome is Outcome.FAILED
 
@@ -1209,11 +1217,11 @@ def test_a_cancelled_run_was_skipped_if_another_ran_when_it_was_created(other: R
 def test_a_cancel_soon_after_our_own_run_ended_is_a_persons() -> None:
     """An end that an answer told us before our start was sent was over: it explains no skip, however near it lies."""
     before = report(Phase.SUCCEEDED, "r0", created_at=at(-600), ended_at=at(-120))
-    state = replace(in_situation(S.CANCEL_UNCLEAR, ended_at=at(5)), known_over=("r0",))
+    state = replace(in_situation(S.CANCEL_UNCLEAR, ended_at=at(5)), known_ends={"r0": at(-110)})
     listed = Listed((report(Phase.CANCELLED, created_at=NOON), before))
     done = folded(state, listed, at(500), ON_FABRIC)
     assert done.state.hold == Cancelled(at(5))
-    untold = folded(replace(state, known_over=("r9",)), listed, at(500), ON_FABRIC)
+    untold = folded(replace(state, known_ends={"r9": at(-110)}), listed, at(500), ON_FABRIC)
     assert untold.ended
     assert untold.ended.outcome is Outcome.SKIPPED
 
@@ -1337,7 +1345,7 @@ def test_the_end_that_was_wanted_is_no_failure(covering: Owed | None) -> None:
     state = replace(in_situation(S.CANCELLING, covering=covering, withdrawn=("j",)), owed=LATER)
     result = folded(state, Reported(report(Phase.CANCELLED)), at(60), ON_FABRIC)
     owed = WITH_LATER if covering else LATER
-    assert result.state == State(owed=owed, last_claim_at=NOON, known_over=("r1",))
+    assert result.state == State(owed=owed, last_claim_at=NOON, known_ends={"r1": at(60)})
     assert result.ended
     assert (result.ended.outcome, result.ended.jobs, result.ended.ended_at) == (Outcome.CANCELLED, ("j",), at(60))
 
