@@ -66,7 +66,7 @@ def late_at(state: State, policy: Policy) -> datetime | None:
 def _ends(ended: Sequence[Ended]) -> Iterator[Change]:
     """The ends of runs; how somebody else's run fails is no matter of ours."""
     for each in ended:
-        kind = ENDS.get(each.outcome, "")
+        kind = ENDS.get(each.outcome)
         if kind and not (each.foreign and kind != "refreshed"):
             yield Change(kind, each.ended_at, each.token)
 

@@ -36,7 +36,7 @@ WHICH = "MUTANT_UNDER_TEST"
 """The variable by which mutmut's own code chooses the mutant."""
 CAUGHT, TIMED_OUT, BROKEN = 1, 36, 70
 """Exit codes: of mutmut's (its stats.py), and where it is not the mutant that failed."""
-PATIENCE, TIMES_SLOWER = 5, 4
+PATIENCE, TIMES_SLOWER = 2, 4
 """Seconds of the processor that a mutant may take in any case, and how many times as long as its tests take."""
 WALL = 20
 """How many times as long it may take by the clock on the wall: it may wait for what never comes."""
@@ -268,19 +268,16 @@ def limit(seconds: float) -> None:
 
 
 def try_anew(name: str, session: pytest.Session, seconds: float) -> int:
-    """Run tests on a mutant in a new process: those of its module's own file first, since collecting all takes long."""
-    own = {str(item.path) for item in session.items if item.path.name == own_file(name)}
-    for files in (own, session.config.args) if own else (session.config.args,):
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
-        which = os.environ | {WHICH: name}
-        patience = WALL * (PATIENCE + seconds)
-        try:
-            done = subprocess.run(command, env=which, capture_output=True, check=False, timeout=patience)
-        except subprocess.TimeoutExpired:
-            return TIMED_OUT
-        if done.returncode != 0:
-            return CAUGHT
-    return SURVIVED
+    """Run tests on a mutant in a new process: those of its module's own file, or all where it has none."""
+    own = sorted({str(item.path) for item in session.items if item.path.name == own_file(name)})
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(own or session.config.args)]
+    which = os.environ | {WHICH: name}
+    patience = WALL * (PATIENCE + seconds)
+    try:
+        done = subprocess.run(command, env=which, capture_output=True, check=False, timeout=patience)
+    except subprocess.TimeoutExpired:
+        return TIMED_OUT
+    return SURVIVED if done.returncode == 0 else CAUGHT
 
 
 def answer(child: int) -> int:

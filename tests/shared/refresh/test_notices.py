@@ -23,8 +23,11 @@ NOTHING = State()
 def made(
     before: State = NOTHING, after: State = NOTHING, *ended: Ended, policy: Any = POLICY, wanted: frozenset[str] = ALL
 ) -> list[str]:
-    """The kinds of the events that a save makes."""
+    """The kinds of the events that a save makes, each of this moment but for what a run's end tells."""
     state = note_changes(before, after, ended, policy, NOON, wanted=wanted)
+    assert {notice.at for notice in state.outbox.notices if notice.kind not in {"refreshed", "failed", "aborted"}} <= {
+        NOON
+    }
     return [notice.kind for notice in state.outbox.notices]
 
 
