@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import wraps
+from importlib import import_module
 from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class Chosen:
     """The function that it stands for; None: the code is as it is."""
     called: set[Callable[..., Any]] = field(default_factory=set)
     """Functions that were called since this was cleared."""
+    called_by_imports: set[str] = field(default_factory=set)
+    """Names of functions that importing the modules called."""
     known: list[tuple[str, Mutants]] = field(default_factory=list)
     """All functions, with the modules that they are in."""
 
@@ -112,10 +115,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_load_initial_conftests() -> None:
-    """Be first: no module with mutants is imported yet."""
+    """Import all modules with mutants before anybody else does, and note which functions that calls."""
     from mutmut.mutation import trampoline
 
     vars(trampoline).update(wrap_in_trampoline=CHOSEN.wrap)
+    for file in sorted(Path.cwd().rglob("*.py.meta")):
+        import_module(".".join(file.relative_to(Path.cwd()).with_suffix("").with_suffix("").parts))
+    CHOSEN.called_by_imports = CHOSEN.names()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -123,7 +129,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     """Try the mutants instead of running the tests once."""
     if session.testsfailed:
         raise session.Interrupted("not all tests can be collected")
-    imported = CHOSEN.names()
     factory = getattr(session.config, "_tmp_path_factory", None)
     if factory:
         factory.getbasetemp()  # one for all forks
@@ -136,7 +141,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         function = function_of(name)
         items = in_order(function, tests.get(function, []), forks.caught_by.get(function, {}))
         chosen = first_of(items, took, session.config.getoption("--seconds"))
-        forks.begin(name, trial(session, name, chosen, took, by_import=function in imported))
+        forks.begin(name, trial(session, name, chosen, took, by_import=function in CHOSEN.called_by_imports))
     forks.wait_for_all()
     return True
 
