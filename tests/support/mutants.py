@@ -33,7 +33,13 @@ BESIDE = (
     "pyproject.toml",
 )
 """What tests of that folder import or read, from the root of the repository."""
-TESTS = ("tests/shared/refresh", "tests/shared/inbound/test_dispatch.py")
+TESTS = (
+    "tests/shared/refresh",
+    "tests/shared/inbound/test_dispatch.py",
+    "tests/shared/inbound/test_wide_events.py",
+    "tests/shared/outcomes/test_sending.py",
+    "tests/shared/sources/test_looking.py",
+)
 """Tests that call the folder in this process, and are fast. Those that read the source of what ships, such as
 `tests/simulation/test_mutants.py`, would see all mutants at once."""
 SESSION = ("-m", "pytest", "-q", "-p", "tests.support.mutant_session")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.refresh import records
+from shared.refresh.identity import Identity
 from shared.refresh.state import (
     Blocked,
     Cancelled,
@@ -107,8 +108,33 @@ def test_an_absent_record_is_a_state_of_which_nothing_is_known() -> None:
 def test_a_newer_record_is_left_alone(read: object) -> None:
     """An older release must not guess what a newer one meant."""
     newer = b'{"format":%d,"record":{"something":"new"}}' % (records.FORMAT + 1)
-    with pytest.raises(records.NewerRecordError, match=f"format {records.FORMAT + 1}"):
+    with pytest.raises(
+        records.NewerRecordError, match="^the record has format 3, this release writes 2: a later release wrote it$"
+    ):
         read(newer)  # type: ignore[operator]
+
+
+def test_each_kind_of_record_has_keys_of_its_own() -> None:
+    """They are stored: neither they nor what is told of them may change."""
+    keys = {
+        "deployment": records.DEPLOYMENT_KEY,
+        "deployment:identity:role": records.identity_key("role"),
+        "workload-job:item:instance": records.job_key("item", "instance"),
+        "group:glue:sales%3A1:a%2Fb": records.group_key("glue", "sales:1", "a/b"),
+        "destination:0a1b": records.destination_key("0a1b"),
+    }
+    assert list(keys) == list(keys.values())
+    assert all(map(records.is_other, keys))
+    assert [key for key in keys if records.is_job(key)] == ["workload-job:item:instance"]
+    assert [key for key in keys if records.is_group(key)] == ["group:glue:sales%3A1:a%2Fb"]
+    assert records.group_parts("group:glue:sales%3A1:a%2Fb") == ("glue", "sales:1", "a/b")
+    assert not records.is_other("glue-view:1:sales:daily")
+
+
+def test_an_absent_identity_is_one_of_which_nothing_is_known() -> None:
+    """As an absent state; one that is there is read."""
+    assert records.read_identity(b"") == Identity()
+    assert records.read_identity(records.write(Identity(claims=()))) == Identity()
 
 
 def test_the_format_is_always_written() -> None:

@@ -79,6 +79,50 @@ def test_a_late_target_names_the_run_that_hangs_and_not_the_file_that_came() -> 
     assert found.why == "9 min beyond its objective: a refresh is running, since 2026-01-31 12:00Z (10 min)"
 
 
+def test_a_row_tells_all_that_people_and_scripts_read() -> None:
+    """A proof is shown less the visibility lag: what came within it before may not be in the view."""
+    sources = (SourceStatus("sales.orders", "11", at(-60)),)
+    state = State(
+        owed=OWED,
+        run=a_run(Situation.RUNNING, covering=OWED),
+        fresh_as_of=at(-60),
+        proven_as_of=at(-30),
+        failures=2,
+        last_error="executor lost",
+        wake_at=at(99),
+    )
+    assert shown(state, sources=sources) == TargetStatus(
+        name="daily",
+        kind="glue-view",
+        verdict="stale",
+        why="s3://landing/orders/1; a refresh is running, since 2026-01-31 12:00Z (20 s)",
+        stale_since=at(0),
+        fresh_as_of=at(-60),
+        signals_owed=6,
+        situation=Situation.RUNNING,
+        run_id="r1",
+        hold="",
+        failures=2,
+        last_error="executor lost",
+        next_look_at=at(99),
+        proven_as_of=at(-40),
+        sources=sources,
+    )
+    fresh = shown(FRESH)
+    assert (fresh.situation, fresh.run_id, fresh.proven_as_of, fresh.signals_owed) == (Situation.IDLE, "", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("hold", "word"),
+    [(Paused(NOON), "paused"), (Blocked(NOON, "no", NOON), "blocked"), (Cancelled(NOON), "cancelled"), (None, "")],
+)
+def test_a_hold_has_a_word(hold: Any, word: str) -> None:
+    """For scripts; that of one target comes before that of all."""
+    assert shown(replace(FRESH, hold=hold)).hold == word
+    everything = Deployment(paused_since=NOON)
+    assert shown(replace(FRESH, hold=hold), deployment=everything).hold == (word or "paused (all)")
+
+
 def test_dead_letters_make_freshness_and_staleness_unknown() -> None:
     """G1: a signal may be among them. What is held or late needs a person for its own sake, and says so first."""
     found = shown(FRESH, dead_letters=2)
@@ -209,5 +253,19 @@ def test_a_span_is_one_number_and_one_unit(duration: float, words: str) -> None:
 def test_a_target_that_nobody_could_ask_for_is_not_well() -> None:
     """Nothing is known of it, which must never look like fresh."""
     found = unknown(a_target(), "AWS could not be asked")
-    assert (found.verdict, found.why, found.well) == ("unknown", "AWS could not be asked", False)
-    assert (found.situation, found.fresh_as_of) == (None, None)
+    assert not found.well
+    assert found == TargetStatus(
+        name="daily",
+        kind="glue-view",
+        verdict="unknown",
+        why="AWS could not be asked",
+        stale_since=None,
+        fresh_as_of=None,
+        signals_owed=0,
+        situation=None,
+        run_id="",
+        hold="",
+        failures=0,
+        last_error="",
+        next_look_at=None,
+    )
