@@ -12,6 +12,7 @@ from local.emulators.memory import MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import pace, records
 from shared.refresh.deployment import ATTEMPTS, ContendedError
+from shared.refresh.edition import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.identity import Call
@@ -49,6 +50,41 @@ def accepting() -> ScriptedPlatform:
 def signal(time: float, **fields: Any) -> Signalled:
     """Data arrived then."""
     return Signalled(Signal(at(time), "s3://daily/1", **fields))
+
+
+def test_what_is_not_due_is_left_unless_somebody_insists() -> None:
+    """The record says when it is due; a rollout does not wait for that."""
+    stage = Stage(platform=accepting())
+    stage.put(State(owed=OWED, wake_at=at(100)))
+    assert not stage.engine.reconcile(stage.target())
+    assert stage.calls() == []
+    assert stage.engine.reconcile(stage.target(), force=True)
+    assert stage.calls() == ["start"]
+
+
+def test_a_command_line_brings_its_own_standing() -> None:
+    """It is never current, whatever the record of the deployment says, and makes no edition."""
+    stage = Stage()
+    engine = Engine(stage.configuration.package(Cloud.AWS), stage.world, standing=COMMAND)
+    assert engine.standing == COMMAND
+    assert stage.store.load(records.DEPLOYMENT_KEY).body == b""
+
+
+def test_a_conflict_over_a_claim_reads_anew_whether_all_is_paused() -> None:
+    """Who lost the record reads it again, and with it whatever was read with it."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+
+    def pause_and_be_first(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            pause_all(stage.store, NOON)
+            stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+            raise Conflict(key)
+
+    stage.store.before_save = pause_and_be_first
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert stage.calls() == []
 
 
 # --- A signal, a start, an end ---------------------------------------------------------------------------------------

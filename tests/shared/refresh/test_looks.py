@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from shared.refresh import records
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Proven, Reported, Signalled
-from shared.refresh.ports import Phase, Started
+from shared.refresh.ports import Document, Phase, Started
 from shared.refresh.state import Blocked, Deployment, Edition, Outcome, Owed, Signal, Situation, State
-from shared.refresh.sweep import Sweep
+from shared.refresh.sweep import Sweep, pause_all
 from shared.targets import Cloud, Target
 from tests.support.core import NOON, Stage, a_run, a_target, at, in_situation, report
 from tests.support.looks import LookStage
@@ -33,6 +33,31 @@ def test_a_look_comes_before_a_start(stage: LookStage) -> None:
     """It finds something new, or nothing can be said: the start goes ahead, and is not looked at twice."""
     stage.engine.reconcile(stage.target())
     assert (stage.looks.looked_before, stage.calls()) == (["daily"], ["start"])
+
+
+def test_a_look_costs_no_second_reading_of_the_record(stage: LookStage) -> None:
+    """The record in hand is the one that the claim is saved on."""
+    read: list[str] = []
+    load = stage.store.load
+
+    def noting(key: str) -> Document:
+        read.append(key)
+        return load(key)
+
+    stage.store.load = noting  # type: ignore[method-assign]
+    stage.engine.reconcile(stage.target())
+    assert (stage.calls(), read.count(stage.target().key)) == (["start"], 1)
+
+
+def test_what_everybody_was_told_during_a_look_holds(stage: LookStage) -> None:
+    """A look takes seconds: whether all is paused is read after it, and not taken from before."""
+
+    def paused_meanwhile(_target: Target, _state: State) -> None:
+        pause_all(stage.store, NOON)
+
+    stage.looks.before_start = paused_meanwhile  # type: ignore[assignment]
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == []
 
 
 def test_a_start_that_would_read_nothing_new_is_spared(stage: LookStage) -> None:

@@ -109,7 +109,7 @@ def test_a_newer_record_is_left_alone(read: object) -> None:
     """An older release must not guess what a newer one meant."""
     newer = b'{"format":%d,"record":{"something":"new"}}' % (records.FORMAT + 1)
     with pytest.raises(
-        records.NewerRecordError, match="^the record has format 3, this release writes 2: a later release wrote it$"
+        records.NewerRecordError, match=r"^the record has format 3, this release writes 2: a later release wrote it$"
     ):
         read(newer)  # type: ignore[operator]
 
