@@ -215,10 +215,16 @@ def tests_of_functions(session: pytest.Session) -> tuple[Mapping[str, list[pytes
 def in_order(function: str, items: Sequence[pytest.Item], caught: Mapping[str, int]) -> list[pytest.Item]:
     """The tests of a function in the order in which they may catch its mutants soonest.
 
-    First those that caught others of the function, then those of its module's own file, the fastest first.
+    First those that caught others of the function, then those of its module's own file, then one of each other file in
+    turn; each the fastest first.
     """
-    own = own_file(function)
-    return sorted(items, key=lambda item: (-caught.get(item.nodeid, 0), item.path.name != own))
+    own, turn = own_file(function), Counter[Path]()
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        turn[item.path] += 1
+        return -caught.get(item.nodeid, 0), 0 if item.path.name == own else turn[item.path]
+
+    return sorted(items, key=place)
 
 
 def own_file(function: str) -> str:
@@ -346,10 +352,14 @@ class Results:
         self.saved_at = time.monotonic()
 
     def wanted(self, patterns: Sequence[str], *, anew: bool) -> list[str]:
-        """The mutants to try, in the order of the patterns: all with `anew`, else those that were not caught yet."""
+        """The mutants to try, in the order of the patterns: all with `anew`, else those that were not caught yet.
+
+        What was never tried comes first.
+        """
         named = dict.fromkeys(name for each in patterns for name in self.file_of if fnmatchcase(name, each))
         codes = {name: self.by_file[self.file_of[name]]["exit_code_by_key"][name] for name in named}
-        return [name for name, code in codes.items() if anew or code in {None, SURVIVED, NO_TEST}]
+        wanted = [name for name, code in codes.items() if anew or code in {None, SURVIVED, NO_TEST}]
+        return sorted(wanted, key=lambda name: codes[name] is not None)
 
 
 @dataclass
