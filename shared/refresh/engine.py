@@ -296,7 +296,7 @@ class Engine:
     def _end(self, snapshot: Snapshot, decision: Decision, turn: Turn) -> Turn:
         """Save the record, where there is only to wait."""
         saved = self._save(snapshot, snapshot.state, decision)
-        return replace(turn, written=turn.written or saved is not snapshot.document, done=True)
+        return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
 
     def _act(self, snapshot: Snapshot, action: Action, turn: Turn) -> Turn | None:
         """Do what is due, and return the turn after it; None where there is only to wait."""
