@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from tests.support.measured import Measurement
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -169,6 +171,9 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo(socket.getaddrinfo))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell begins what it runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt processes, which inherit that
+    patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # what tests start need not compile the product each time
+    if config.pluginmanager.hasplugin("_cov"):
+        config.pluginmanager.register(Measurement())
     if not hasattr(config, "workerinput"):  # a worker of xdist has it
         folder = tempfile.mkdtemp(prefix="unstale-tests-")
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))

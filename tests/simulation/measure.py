@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
 def unmeasured() -> Iterator[None]:
-    """Take the tracer of `coverage` off: it also cannot follow workers that take turns in one thread."""
-    tracer = sys.gettrace()
+    """Take the tracer of `coverage` off: it also cannot follow workers that take turns in one thread.
+
+    A thread that is started meanwhile is not traced either.
+    """
+    tracer, of_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]  # as None is taken, and undoes it
     try:
         yield
     finally:
         sys.settrace(tracer)
+        threading.settrace(of_threads)  # type: ignore[arg-type]

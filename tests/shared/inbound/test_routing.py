@@ -349,3 +349,11 @@ def test_reasons_stay_small_and_printable(key: str, controls: str) -> None:
     assert words.isprintable()
     assert words.encode()
     assert len(words) <= LONGEST_REASON == 120
+
+
+@pytest.mark.parametrize(
+    ("source", "arrival"), [(source, arrival) for expected, source, arrival in MATCHES if expected]
+)
+def test_a_source_listens_where_its_arrivals_happen(source: Source, arrival: Arrival) -> None:
+    """The index finds a source by its place alone."""
+    assert place_of(source) == place_of(arrival)

@@ -89,3 +89,24 @@ def test_what_no_secret_would_mend_is_refused_for_good(place: Destination) -> No
     clock = HandClock()
     hook = Webhook(lambda *_: 400, Secrets(lambda _name: "https://example.com/hook", clock), clock)
     assert [hook.send(place, LETTER) for _ in range(2)] == [Trouble("status 400", for_good=True)] * 2
+
+
+def test_an_address_that_cannot_be_read_or_is_none_sends_nothing() -> None:
+    """The letter waits; what the secret holds is not repeated."""
+    clock, receiver, trouble = HandClock(), Receiver(), Trouble("it may not be read")
+    place = Destination("webhook", url_secret="the-address")
+    unread = Webhook(receiver.post, Secrets(lambda _name: trouble, clock), clock)
+    assert unread.send(place, LETTER) == trouble
+    assert receiver.hook("planted").send(place, LETTER) == Trouble("the secret the-address holds no https address")
+    assert receiver.headers == []
+
+
+def test_whatever_posting_raises_shows_no_address() -> None:
+    """An error's words may hold the secret address, so its kind alone is told."""
+    clock = HandClock()
+
+    def post(url: str, _headers: Mapping[str, str], _body: bytes) -> int:
+        raise ConnectionError(url)
+
+    hook = Webhook(post, Secrets(lambda _name: "https://example.com/planted", clock), clock)
+    assert hook.send(Destination("webhook", url_secret="x"), LETTER) == Trouble("no answer: ConnectionError")

@@ -16,6 +16,7 @@ from shared.workload.api import (
     Answer,
     Call,
     Creation,
+    answer_about_item,
     oversized,
     read_call,
     read_creation,
@@ -184,3 +185,12 @@ def test_trouble_of_ours_may_be_asked_again() -> None:
 def test_a_refusal_says_nothing() -> None:
     """One answer for whatever was wrong with the tokens."""
     assert problem(UNAUTHORIZED, HTTPStatus.UNAUTHORIZED)["messageParameters"] == []
+
+
+@pytest.mark.parametrize(("method", "status"), [("POST", 201), ("PATCH", 200), ("DELETE", 200), ("GET", 200)])
+def test_a_call_about_an_item_is_answered_by_its_path_alone(method: str, status: int) -> None:
+    """Nothing is stored about an item, so whatever the body says is right; a path that names none is refused."""
+    answer = answer_about_item(method, PATH)
+    assert isinstance(answer, Answer)
+    assert answer.status == status
+    problem(answer_about_item(method, PATH | {"itemId": "none"}))
