@@ -19,6 +19,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.measured import Measurement
+from tests.support.workers import pytest_collection_modifyitems, pytest_xdist_auto_num_workers  # noqa: F401 - hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
