@@ -28,7 +28,7 @@ from local.cli.errors import NotWellError, UsageError
 from local.cli.excerpt import read_blob, read_object
 from shared.config.load import Configuration, load
 from shared.inbound.dead_letters import DeadLetterSummary
-from shared.refresh.edition import COMMAND
+from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine, Ports
 from shared.refresh.evidence import Backlog
 from shared.refresh.inputs import Input

@@ -17,10 +17,9 @@ from functools import partial
 
 from shared.refresh import pace, records
 from shared.refresh.decide import Gate
-from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.failure import Delivery, Failure, FailureKind
 from shared.refresh.identity import Call, Identity, Place, RunningClaim
-from shared.refresh.ports import Clock, Conflict, Document, Store
+from shared.refresh.ports import ATTEMPTS, Clock, Conflict, ContendedError, Document, Store
 from shared.refresh.state import Deployment, Run
 from shared.refresh.timing import backoff, throttled_until
 from shared.targets import Limits

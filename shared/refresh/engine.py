@@ -19,11 +19,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from shared.refresh import decide, deployment, edition, machine, pace, records, timing
+from shared.refresh import decide, deployment, machine, pace, records, timing
 from shared.refresh.admission import Admission, Known, Pause
 from shared.refresh.decide import Action, Cancel, Decision, HoldBack, LookUp, Poll, Start, TakePlace, Wait
-from shared.refresh.deployment import ATTEMPTS, ContendedError
-from shared.refresh.edition import Standing
+from shared.refresh.deployment import Standing
 from shared.refresh.failure import Failure
 from shared.refresh.identity import Call, RunningClaim
 from shared.refresh.inputs import (
@@ -42,7 +41,17 @@ from shared.refresh.inputs import (
 from shared.refresh.notices import late_at, note_changes
 from shared.refresh.outbox import note_success, take
 from shared.refresh.planning import plan
-from shared.refresh.ports import Clock, Conflict, Document, Platform, Store, StoreDownError, Waker
+from shared.refresh.ports import (
+    ATTEMPTS,
+    Clock,
+    Conflict,
+    ContendedError,
+    Document,
+    Platform,
+    Store,
+    StoreDownError,
+    Waker,
+)
 from shared.refresh.state import Deployment, Ended, Outcome, Run, State, Wake
 from shared.refresh.telling import Outcomes, Reconcile, Teller
 from shared.targets import Cloud, Package, Target
@@ -177,7 +186,7 @@ class Engine:
     ) -> None:
         """`ends_at`: the moment of the monotonic clock by which no call to the platform may be running any more.
 
-        `standing` is for the command line (`edition.COMMAND`); workers find theirs in the deployment's record.
+        `standing` is for the command line (`deployment.COMMAND`); workers find theirs in the deployment's record.
         """
         self.package = package
         self.targets: Mapping[str, Target] = package.by_key
@@ -200,16 +209,16 @@ class Engine:
         if self._standing is None:
             read_at = self.ports.clock.now()
             known = deployment.load(self.ports.store)
-            if edition.join(known, self.package) != known:
-                known = deployment.change(self.ports.store, partial(edition.join, package=self.package))
-            self._standing = edition.standing(known, self.package, read_at)
+            if deployment.join(known, self.package) != known:
+                known = deployment.change(self.ports.store, partial(deployment.join, package=self.package))
+            self._standing = deployment.standing(known, self.package, read_at)
         return self._standing
 
     def note_tick(self) -> Deployment:
         """Note in the deployment's record that a tick came, and take the standing from what the record is then."""
         now = self.ports.clock.now()
-        known = deployment.change(self.ports.store, partial(edition.note_tick, package=self.package, now=now))
-        self._standing = edition.standing(known, self.package, now)
+        known = deployment.change(self.ports.store, partial(deployment.note_tick, package=self.package, now=now))
+        self._standing = deployment.standing(known, self.package, now)
         return known
 
     @cached_property
@@ -593,8 +602,8 @@ class Engine:
             return self.ports.store.load(key), None
         read_at = self.ports.clock.now()
         deployment_read, known, document = self._admission.load_with(target.identity, key)
-        if self._standing is None and edition.join(deployment_read, self.package) == deployment_read:
-            self._standing = edition.standing(deployment_read, self.package, read_at)
+        if self._standing is None and deployment.join(deployment_read, self.package) == deployment_read:
+            self._standing = deployment.standing(deployment_read, self.package, read_at)
         return document, known
 
     def note_gone(self, key: str, next_at: datetime) -> None:

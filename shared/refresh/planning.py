@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from shared.refresh.edition import Standing
+from shared.refresh.deployment import Standing
 from shared.refresh.inputs import Input, Planned, Signalled
 from shared.refresh.schedule import latest_due
 from shared.refresh.state import JudgedBy, Signal, State

@@ -12,6 +12,10 @@ from shared.refresh.state import Wake
 from shared.targets import Target
 from shared.values import Value
 
+ATTEMPTS = 50
+"""Turns of one change: a conflict takes one, a call takes one. Past that something is wrong, and the delivery comes
+back."""
+
 
 class Phase(StrEnum):
     """A platform's status, in words that both platforms share."""
@@ -91,6 +95,10 @@ class Document(Value, frozen=True):
 
 class Conflict(Exception):
     """The record is no longer at the version that was read."""
+
+
+class ContendedError(Exception):
+    """The record moved on at every attempt. The delivery must come back; nothing of it is lost."""
 
 
 class StoreDownError(Exception):

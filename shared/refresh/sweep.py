@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from shared.refresh import deployment, edition, records
+from shared.refresh import deployment, records
 from shared.refresh.engine import Engine
 from shared.refresh.outbox import of_gone, take
 from shared.refresh.ports import Conflict, Document, Store
@@ -132,7 +132,7 @@ class Sweep:
             if rollout is None or known.edition is None or known.edition.number != standing.number:
                 return
             after = self._advance(rollout, errors)
-            saved = partial(edition.progress, rollout, after, standing.number)
+            saved = partial(deployment.progress, rollout, after, standing.number)
             known = deployment.change(self._ports.store, saved)
             if after.over and after.failed:
                 return  # the next tick begins anew
@@ -170,4 +170,4 @@ def pause_all(store: Store, now: datetime) -> None:
 
 def resume_all(store: Store) -> None:
     """Let starts go on: the next ticks reconcile all targets, so that none waits for a wake that was far off."""
-    deployment.change(store, lambda known: edition.begin_again(replace(known, paused_since=None)))
+    deployment.change(store, lambda known: deployment.begin_again(replace(known, paused_since=None)))

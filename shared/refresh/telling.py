@@ -17,7 +17,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from shared.refresh import records
-from shared.refresh.edition import DUE_WITHIN
+from shared.refresh.deployment import DUE_WITHIN
 from shared.refresh.inputs import Delivered, Input, Signalled, Told
 from shared.refresh.outbox import TELL_AGAIN, note_delivered
 from shared.refresh.ports import Clock, Conflict, Store

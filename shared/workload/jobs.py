@@ -20,12 +20,11 @@ from msgspec.structs import replace
 
 from shared.redaction import plain
 from shared.refresh import records
-from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.inputs import Input, ProbeAsked, Signalled, Withdrawn
 from shared.refresh.machine import open_jobs
 from shared.refresh.owed import JOBS_OPEN_MOST
-from shared.refresh.ports import Conflict, Document
+from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError, Document
 from shared.refresh.state import Blocked, Ended, Outcome, Signal, State
 from shared.refresh.timing import CLOCK_DIFFERENCE
 from shared.targets import Target

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 MODULES = (
     "refresh.owed",
     "refresh.timing",
-    "refresh.edition",
+    "refresh.deployment",
     "refresh.pace",
     "refresh.planning",
     "refresh.decide",
@@ -23,7 +23,6 @@ MODULES = (
     "refresh.outbox",
     "refresh.notices",
     "refresh.machine",
-    "refresh.deployment",
     "refresh.telling",
     "refresh.admission",
     "refresh.engine",

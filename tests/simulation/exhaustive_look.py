@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.edition import Standing
+from shared.refresh.deployment import Standing
 from shared.refresh.inputs import Signalled
 from shared.refresh.ports import Conflict, Document, Phase, Report, Started
 from shared.refresh.state import Signal, State

@@ -707,7 +707,7 @@ MUTANTS = (
         """),
     # --- 12. One edition is current ----------------------------------------------------------------------------------
     Mutant(12, "a later generation makes the next edition", seeds("reconfigurations"), """
-        edition:
+        deployment:
         ~ (current.generation, current.fingerprint) >= (package.generation, package.fingerprint): => True:
         """),
     Mutant(12, "which ticks roll out", seeds("reconfigurations"), """
@@ -715,15 +715,15 @@ MUTANTS = (
         - self._roll_out(errors)
         """),
     Mutant(12, "a note that stood for 30 minutes makes the older one the next edition", scenarios.a_rollback, """
-        edition:
+        deployment:
         ~ if now - since >= TAKES_OVER: => if False:
         """),
     Mutant(12, "a current tick wipes the note", scenarios.a_long_canary, """
-        edition:
+        deployment:
         ~ return replace(known, older_since=None, version=VERSION) => return replace(known, version=VERSION)
         """),
     Mutant(12, "a package that follows a rollback passes a number over", scenarios.put_back_for_a_while, """
-        edition:
+        deployment:
         ~ passed_over=1 if known.older_since else 0 => passed_over=0
         """),
     Mutant(12, "the rollout is resumable", scenarios.a_hundred_are_new, """
@@ -737,7 +737,7 @@ MUTANTS = (
         ~ if (state.edition, state.definition) == => if (edition.number, state.definition) ==
         """),
     Mutant(12, "one in which a target failed begins anew", scenarios.new_while_the_store_is_down, """
-        edition:
+        deployment:
         ~ rollout=Rollout() if after.failed else None) => rollout=None)
         """),
     Mutant(12, "it forgets what the configuration no longer names", scenarios.gone_while_it_owes, """
@@ -786,11 +786,11 @@ MUTANTS = (
         + if again_at is not None and edition.read_at >= again_at:
         """),
     Mutant(12, "who is not current plans nothing, and forgets nothing", scenarios.an_overlapping_rollout, """
-        edition:
+        deployment:
         ~ return self.is_current and state.edition <= self.number => return state.edition <= self.number
         """),
     Mutant(12, "... nor does who finds a higher number in a record", scenarios.an_old_worker, """
-        edition:
+        deployment:
         ~ return self.is_current and state.edition <= self.number => return self.is_current
         """),
     Mutant(12, "... and leaves each record that it writes due within a minute",
@@ -805,7 +805,7 @@ MUTANTS = (
         -     return snapshot.document  # due for what only the current edition may do
         """),
     Mutant(12, "the command line likewise", scenarios.an_older_file, """
-        edition:
+        deployment:
         ~ COMMAND = Standing(0, is_current=False => COMMAND = Standing(9, is_current=True
         """),
     # --- 13. Wakes ---------------------------------------------------------------------------------------------------

@@ -359,7 +359,7 @@ class Simulation:
         if target:
             known_otherwise = replace(target, on=(S3ObjectCreated("elsewhere"),), schedule=None, full_schedule=None)
             file = Configuration((known_otherwise,)).package(self._cloud())
-            made = self.core.engine.Engine(file, engine.ports, standing=self.core.edition.COMMAND)
+            made = self.core.engine.Engine(file, engine.ports, standing=self.core.deployment.COMMAND)
             made.reconcile(known_otherwise, (happened,), may_call=False)
         elif paused:
             self.core.sweep.pause_all(worker, worker.now())
@@ -368,7 +368,7 @@ class Simulation:
 
     def _is_current(self, configuration: Configuration) -> bool:
         package = configuration.package(self._cloud())
-        return bool(self.core.edition.standing(self.deployment(), package, at(self.hub.now)).is_current)
+        return bool(self.core.deployment.standing(self.deployment(), package, at(self.hub.now)).is_current)
 
     def is_rolled_out(self) -> bool:
         """Whether the deployed package is the current edition, and its rollout is over."""

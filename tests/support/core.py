@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.edition import standing
+from shared.refresh.deployment import standing
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Phase, Report, Started

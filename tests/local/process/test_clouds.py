@@ -21,7 +21,7 @@ from shared.inbound.messages import Asked, Message
 from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import Letter
 from shared.outcomes.sending import Office
-from shared.refresh import deployment, edition
+from shared.refresh import deployment
 from shared.refresh.inputs import Signalled
 from shared.refresh.records import read_state
 from shared.refresh.state import Signal
@@ -91,7 +91,7 @@ def test_a_command_on_a_state_plans_nothing(tmp_path: Path, monkeypatch: pytest.
     with StateFile(tmp_path / "unstale.db") as file:
         side = side_on(file, Cloud.AZURE, configuration)
         package, now = configuration.package(Cloud.AZURE), side.world.clock.now()
-        deployment.change(side.world.store, lambda known: edition.join(known, package))
+        deployment.change(side.world.store, lambda known: deployment.join(known, package))
         side.engine.reconcile(target, (Signalled(Signal(now, "a person", asked=True)),), may_call=False)
         state = read_state(side.world.store.load(target.key).body)
     assert (state.owed and state.owed.reasons, state.definition) == (("a person",), "")

@@ -12,12 +12,11 @@ from local.emulators.memory import MemoryStore
 from shared.refresh import records
 from shared.refresh.admission import Admission, Known
 from shared.refresh.decide import Gate
-from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.identity import Call, Day, Identity, Place, Queue, RunningClaim
 from shared.refresh.inputs import ProbeAsked, ResumeAsked
-from shared.refresh.ports import Conflict, Started
+from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError, Started
 from shared.refresh.state import Blocked, Deployment, Owed, Situation, State
 from shared.targets import Cloud, Limits, Target
 from tests.support.core import (

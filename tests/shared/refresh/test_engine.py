@@ -11,13 +11,12 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import pace, records
-from shared.refresh.deployment import ATTEMPTS, ContendedError
-from shared.refresh.edition import COMMAND
+from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.identity import Call
 from shared.refresh.inputs import PauseAsked, Signalled
-from shared.refresh.ports import Conflict, Phase, Started, StoreDownError
+from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError, Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Owed, Rollout, Signal, Situation, State, Wake
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.refresh.timing import spread

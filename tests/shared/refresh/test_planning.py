@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh.decide import next_scheduled
-from shared.refresh.edition import Standing
+from shared.refresh.deployment import Standing
 from shared.refresh.inputs import Planned, Signalled
 from shared.refresh.planning import ROLLED_OUT, plan
 from shared.refresh.state import JudgedBy, Signal, State

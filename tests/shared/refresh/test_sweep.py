@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.edition import COMMAND
+from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import Document, Started

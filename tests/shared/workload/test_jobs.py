@@ -19,9 +19,8 @@ from msgspec.structs import replace
 
 from shared.config.load import Configuration, Workload, WorkloadJob
 from shared.refresh import records
-from shared.refresh.deployment import ATTEMPTS, ContendedError
 from shared.refresh.owed import JOBS_OPEN_MOST
-from shared.refresh.ports import Conflict, Document, Phase
+from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError, Document, Phase
 from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Paused, State
 from shared.refresh.sweep import Sweep
 from shared.workload.api import Answer, Call

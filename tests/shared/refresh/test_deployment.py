@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh import edition
-from shared.refresh.edition import TAKES_OVER, Standing, begin_again, join, note_tick, progress, standing
+from shared.refresh import deployment
+from shared.refresh.deployment import TAKES_OVER, Standing, begin_again, join, note_tick, progress, standing
 from shared.refresh.state import Deployment, Edition, Rollout, State
 from shared.targets import Package
 from shared.version import VERSION
@@ -79,7 +79,7 @@ def test_a_higher_number_in_a_record_is_left_alone(number: int, *, leads: bool) 
     """A worker that froze is not current any more where a later edition has been."""
     assert standing(LATEST, NEWER, NOON).leads(State(edition=number)) == leads
     assert not standing(LATEST, OLDER, NOON).leads(State(edition=number))
-    assert not edition.COMMAND.leads(State())
+    assert not deployment.COMMAND.leads(State())
 
 
 def test_each_tick_is_noted() -> None:
