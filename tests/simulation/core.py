@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 MODULES = (
@@ -42,6 +42,8 @@ MODULES = (
 """What decides, in the order in which each imports those before it. Values and ports are never copied."""
 
 SHARED = Path(__file__).parents[2] / "shared"
+PACKAGE = "broken"
+"""The name of the package that copies are in."""
 
 
 class Core(NamedTuple):
@@ -115,15 +117,21 @@ def shipped() -> Core:
     return Core({_leaf(name): import_module(f"shared.{name}") for name in MODULES})
 
 
-def broken(name: str, *patches: Patch) -> Core:
-    """A copy under another name, with these patches; the copies import each other, and else from `shared`."""
-    package = f"broken_{name}"
-    modules: dict[str, ModuleType] = {}
-    for module in MODULES:
+def broken(*patches: Patch) -> Core:
+    """What ships up to the first module that a patch is for; from there on copies, which import each other.
+
+    The copies of the last call are forgotten: they have the same names, so that what is the same is compiled once.
+    """
+    patched = {patch.module for patch in patches}
+    places = [place for place, module in enumerate(MODULES) if _leaf(module) in patched]
+    assert len(places) == len(patched), f"one of {patched} is never copied"
+    copied = MODULES[places[0] :]
+    modules = dict(shipped().modules)
+    for module in copied:
         source = (SHARED / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
         for patch in patches:
             source = patch.apply(source) if patch.module == _leaf(module) else source
-        modules[_leaf(module)] = _loaded(f"{package}.{_leaf(module)}", _renamed(package, source))
+        modules[_leaf(module)] = _loaded(f"{PACKAGE}.{_leaf(module)}", _renamed(copied, source))
     return Core(modules)
 
 
@@ -131,19 +139,19 @@ def _leaf(module: str) -> str:
     return module.rpartition(".")[2]
 
 
-def _renamed(package: str, source: str) -> str:
+def _renamed(copied: Sequence[str], source: str) -> str:
     """The source, whose imports of copied modules, and of names in them, lead to the copies."""
-    for module in MODULES:
-        source = source.replace(f"from shared.{module} import", f"from {package}.{_leaf(module)} import")
-    return re.sub(r"^from shared\.(\w+) import ([\w, ]+)$", partial(_divided, package), source, flags=re.MULTILINE)
+    for module in copied:
+        source = source.replace(f"from shared.{module} import", f"from {PACKAGE}.{_leaf(module)} import")
+    return re.sub(r"^from shared\.(\w+) import ([\w, ]+)$", partial(_divided, copied), source, flags=re.MULTILINE)
 
 
-def _divided(package: str, line: re.Match[str]) -> str:
+def _divided(copied: Sequence[str], line: re.Match[str]) -> str:
     """One import of modules from a room, as two: of the copies, and of what is not copied."""
     room, names = line[1], line[2].split(", ")
-    copied = [name for name in names if f"{room}.{name}" in MODULES]
-    kept = [name for name in names if name not in copied]
-    ours = f"from {package} import {', '.join(copied)}" if copied else ""
+    copies = [name for name in names if f"{room}.{name}" in copied]
+    kept = [name for name in names if name not in copies]
+    ours = f"from {PACKAGE} import {', '.join(copies)}" if copies else ""
     return "\n".join(filter(None, (ours, f"from shared.{room} import {', '.join(kept)}" if kept else "")))
 
 
@@ -154,5 +162,10 @@ def _loaded(name: str, source: str) -> ModuleType:
     sys.modules[name] = made  # msgspec looks annotations up here
     setattr(parent, module, made)
     run: Callable[..., None] = exec
-    run(compile(source, f"<{name}>", "exec"), made.__dict__)
+    run(_compiled(name, source), made.__dict__)
     return made
+
+
+@cache
+def _compiled(name: str, source: str) -> CodeType:
+    return compile(source, f"<{name}>", "exec")

@@ -34,7 +34,7 @@ def test_a_crowd_behind_a_limit(world: str, size: int) -> None:
 @pytest.mark.parametrize("mutant", PACE_MUTANTS, ids=lambda mutant: mutant.says)
 def test_a_broken_sentence_is_caught(mutant: Mutant) -> None:
     """Its tale says what is wrong without it."""
-    core = broken(f"pace_{PACE_MUTANTS.index(mutant)}", *patches(mutant.patch))
+    core = broken(*patches(mutant.patch))
     with unmeasured():
         assert _shows(mutant.caught, core), f"nothing noticed: {mutant.says}"
 

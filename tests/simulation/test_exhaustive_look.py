@@ -63,6 +63,6 @@ def test_every_interleaving_of_a_look(
 )
 def test_a_wrong_proof_is_found(patch: str, wrong: str) -> None:
     """The world tells broken code, or it would tell nothing."""
-    core = broken(f"exhaustive_{wrong.replace(' ', '_')}", *patches(f"proof:\n{patch}\n"))
+    core = broken(*patches(f"proof:\n{patch}\n"))
     with unmeasured():
         assert wrong in explore(core, foreign=1).wrong

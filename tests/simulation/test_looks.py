@@ -47,7 +47,7 @@ def test_a_slow_clock_proves_a_time_before_the_history_begins() -> None:
 @pytest.mark.parametrize("mutant", LOOK_MUTANTS, ids=[mutant.says[:60] for mutant in LOOK_MUTANTS])
 def test_code_without_a_sentence_is_told(mutant: LookMutant) -> None:
     """A history shows what each sentence of section 9 is for; a patch whose text has left the code fails."""
-    core = broken(f"look_{LOOK_MUTANTS.index(mutant)}", *patches(mutant.patch))
+    core = broken(*patches(mutant.patch))
     with unmeasured():
         assert _shows(mutant.caught, core), mutant.says
 

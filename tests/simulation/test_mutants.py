@@ -27,7 +27,7 @@ def _named(mutant: Mutant) -> str:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=_named)
 def test_a_broken_sentence_is_caught(mutant: Mutant) -> None:
     """Something is lost, overlaps, multiplies, hangs or breaks down: where the mutant says that it must show."""
-    core = broken(f"mutant_{MUTANTS.index(mutant)}", *patches(mutant.patch))
+    core = broken(*patches(mutant.patch))
     with unmeasured():
         assert _shows(mutant.caught, core), f"nothing noticed: {_named(mutant)}"
 

@@ -93,7 +93,7 @@ MUTANTS = {
 @pytest.mark.parametrize("sentence", MUTANTS)
 def test_a_broken_sentence_is_caught(sentence: str) -> None:
     """In one of the first histories."""
-    core = broken(f"outcomes_{[*MUTANTS].index(sentence)}", *patches(MUTANTS[sentence]))
+    core = broken(*patches(MUTANTS[sentence]))
     with unmeasured():
         assert any(map(partial(_shows, core), range(HISTORIES)))
 
