@@ -43,8 +43,8 @@ LONGEST_BODY = 60_000
 LONGEST_KEY = 512
 """Characters of a row's key: 1 KiB in UTF-16."""
 
-FEW = 3
-"""Keys that are read one by one: as many as a wake reads together."""
+FEW = 11
+"""Keys that are read one by one: as many as the deployment and the targets that are read ahead. A wake reads three."""
 
 FORGOTTEN_AT_ONCE = 5
 """Old lines of history that one append removes: more than it adds, and few enough to be over in a moment."""

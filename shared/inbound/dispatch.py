@@ -27,6 +27,7 @@ from shared.inbound.wakes import rest_messages
 from shared.redaction import plain
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import Hinted, Input, ProbeAsked, Signalled
+from shared.refresh.ports import Document
 from shared.refresh.sweep import Sweep
 from shared.targets import Target
 from shared.values import Value
@@ -64,6 +65,9 @@ LATER = timedelta(minutes=5)
 half a minute for ever where a queue gives a message up after so many receives, which SQS does after 1,000 at the latest
 (maxReceiveCount): that would be over within nine hours. Like this it takes more than three days, a long weekend.
 """
+
+READ_AHEAD = 10
+"""Targets whose records are read together: few, so that the last is not old when its turn comes after nine starts."""
 
 Concerns = Sequence[tuple[Target, Input]]
 """Whom a message concerns, and what it means for them."""
@@ -222,10 +226,14 @@ def _look_at_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]
     the order of their keys.
     """
     judged: dict[str, Judged] = {}
-    for target, happened in sorted(concerned, key=_turn_of):
+    in_hand: dict[str, Document] = {}
+    ordered = sorted(concerned, key=_turn_of)
+    for place, (target, happened) in enumerate(ordered):
         if judged and engine.is_out_of_time():
             break
-        judged[target.key] = _look(engine, target, happened)
+        if place % READ_AHEAD == 0:
+            in_hand |= engine.read_ahead([each for each, _ in ordered[place : place + READ_AHEAD]])
+        judged[target.key] = _look(engine, target, happened, in_hand.pop(target.key, None))
     return judged
 
 
@@ -234,9 +242,11 @@ def _turn_of(concerned: tuple[Target, list[Input]]) -> tuple[bool, str]:
     return all(isinstance(given, Signalled) and not given.signal.asked for given in happened), target.key
 
 
-def _look(engine: Engine, target: Target, happened: Sequence[Input]) -> Judged:
+def _look(engine: Engine, target: Target, happened: Sequence[Input], in_hand: Document | None) -> Judged:
     signals = sum(isinstance(given, Signalled) for given in happened)
-    return _spared(lambda: engine.signalled(target, signals, written=engine.reconcile(target, happened)))
+    return _spared(
+        lambda: engine.signalled(target, signals, written=engine.reconcile(target, happened, in_hand=in_hand))
+    )
 
 
 def _unowed(engine: Engine, reading: Single) -> Judged:

@@ -591,20 +591,41 @@ class Engine:
         if target and wake.due in records.read_state(document.body).wakes:
             self.reconcile(target, (WakeSpent(wake.due),), in_hand=document, known=known)
 
+    def read_ahead(self, targets: Sequence[Target]) -> Mapping[str, Document]:
+        """Read the records of targets that are reconciled next in one request with the deployment's, by their keys.
+
+        Each is as old as that request when its turn comes. That does no harm: what a record says is absorbed stays
+        absorbed, and everything else is saved on the condition that nobody saved the record meanwhile. Where the
+        records cannot be read together the answer is empty: then each target reads its own, and meets its own trouble.
+        """
+        read_at = self.ports.clock.now()
+        try:
+            first, *documents = self.ports.store.load_many([records.DEPLOYMENT_KEY, *(each.key for each in targets)])
+            self._stand(records.read_deployment(first.body), read_at)
+        except Exception:  # noqa: BLE001 - whatever it is, whoever reads one by one meets it again, and says so
+            return {}
+        return {document.key: document for document in documents}
+
     def _load_for_wake(self, target: Target | None, key: str) -> tuple[Document, Known | None]:
         """Read the record that a wake is about, in one request with all that is asked before a call.
 
         A wake mostly leads to a call: so what stands to the current edition, who is paused, and when the identity may
-        call are read with the record, and are as old as the record in hand. A package that joins first does so only
-        when there is something to do.
+        call are read with the record, and are as old as the record in hand.
         """
         if target is None:
             return self.ports.store.load(key), None
         read_at = self.ports.clock.now()
         deployment_read, known, document = self._admission.load_with(target.identity, key)
-        if self._standing is None and deployment.join(deployment_read, self.package) == deployment_read:
-            self._standing = deployment.standing(deployment_read, self.package, read_at)
+        self._stand(deployment_read, read_at)
         return document, known
+
+    def _stand(self, read: Deployment, read_at: datetime) -> None:
+        """Take the standing from the deployment's record as it was just read, unless a later package is to join first.
+
+        Joining writes: it is left until there is something to do.
+        """
+        if self._standing is None and deployment.join(read, self.package) == read:
+            self._standing = deployment.standing(read, self.package, read_at)
 
     def note_gone(self, key: str, next_at: datetime) -> None:
         """Have `tell` tell the events of a target that is gone, as a save took it upon this invocation."""

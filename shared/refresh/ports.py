@@ -128,7 +128,7 @@ class Store(Protocol):
         """Keys of all records, a page at a time and in no order; with the cursor of the next page, empty at the end."""
 
     def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
-        """Read many records for a report, in the order of `keys`."""
+        """Read many records, as consistently as one, in the order of `keys`."""
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """Keep one line of history; the same `entry_id` again replaces it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from shared.config.load import DeploymentSettings, SignalSource
 from shared.inbound.arrivals import JobSucceeded, ObjectArrived
-from shared.inbound.dispatch import DONE, Judged, Verdict, stays_away, take
+from shared.inbound.dispatch import DONE, READ_AHEAD, Judged, Verdict, stays_away, take
 from shared.inbound.messages import (
     Arrived,
     Asked,
@@ -24,8 +25,9 @@ from shared.inbound.messages import (
     Ticked,
     Woken,
 )
-from shared.refresh.ports import StoreDownError
-from shared.refresh.state import State, Wake
+from shared.refresh.ports import Document, StoreDownError
+from shared.refresh.records import DEPLOYMENT_KEY
+from shared.refresh.state import Owed, State, Wake
 from tests.support.core import NOON, Stage, a_target, at
 
 
@@ -60,6 +62,59 @@ def test_a_batch_is_one_write_for_each_target_that_it_concerns(stage: Stage) -> 
     assert take(stage.engine, stage.configuration, [arrival("a")] * 10 + [arrival("b")]) == (DONE,) * 11
     assert stage.store.saves == saves + 2
     assert ("signalled", {"signals": 10, "absorbed": 9}) in [(h.what, dict(h.fields)) for h in stage.told]
+
+
+def reads_of(stage: Stage, refuse: str = "") -> list[tuple[str, ...]]:
+    """What the store is asked for from now on; a request for several records with that key is refused."""
+    asked: list[tuple[str, ...]] = []
+    load = stage.store.load
+
+    def together(keys: Iterable[str]) -> list[Document]:
+        asked.append(tuple(keys))
+        if refuse in asked[-1]:
+            raise StoreDownError("no answer")
+        return [load(key) for key in asked[-1]]
+
+    def one(key: str) -> Document:
+        asked.append((key,))
+        return load(key)
+
+    stage.store.load_many, stage.store.load = together, one  # type: ignore[method-assign]
+    return asked
+
+
+def test_a_batch_reads_the_records_of_ten_targets_together() -> None:
+    """The deployment's record comes with them; no record is read again that nobody else saved."""
+    stage = Stage(*(a_target(f"t{n:02}") for n in range(READ_AHEAD + 2)))
+    stage.plan()
+    asked = reads_of(stage)
+    arrivals = [arrival(name) for name in stage.configuration.by_name]
+    assert take(stage.engine, stage.configuration, arrivals) == (DONE,) * len(arrivals)
+    keys = sorted(stage.engine.targets)
+    assert asked == [(DEPLOYMENT_KEY, *keys[:READ_AHEAD]), (DEPLOYMENT_KEY, *keys[READ_AHEAD:])]
+
+
+def test_a_record_that_is_saved_after_it_was_read_ahead_is_read_again(stage: Stage) -> None:
+    """Somebody else saves b's record while a's turn lasts: what came is folded into what b's record is then."""
+
+    def meanwhile(key: str) -> None:
+        if key == stage.target("a").key:
+            stage.store.before_save = lambda _: None
+            stage.put(State(owed=Owed(at(-60), at(-50), 7)), "b")
+
+    stage.store.before_save = meanwhile
+    assert take(stage.engine, stage.configuration, [arrival("a"), arrival("b")]) == (DONE, DONE)
+    owed = stage.state("b").owed
+    assert owed
+    assert (owed.oldest, owed.at_least) == (at(-60), 8)
+
+
+def test_where_records_cannot_be_read_together_each_is_read_by_itself(stage: Stage) -> None:
+    """One record that cannot be read must not hold up the targets that are read with it."""
+    deployment, first, second = DEPLOYMENT_KEY, stage.target("a").key, stage.target("b").key
+    asked = reads_of(stage, refuse=first)
+    assert take(stage.engine, stage.configuration, [arrival("a"), arrival("b")]) == (DONE, DONE)
+    assert asked == [(deployment, first, second), (deployment,), (first,), (second,)]
 
 
 def test_trouble_with_one_target_sends_back_its_messages_alone(stage: Stage) -> None:
