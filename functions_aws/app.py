@@ -6,11 +6,18 @@ Lambda, which gives an import a whole processor whatever the function's memory, 
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from functions_aws import wiring
+IN_LAMBDA = "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ
+"""Lambda alone sets this, before it imports the handler."""
+
+if IN_LAMBDA:
+    gc.disable()  # what is made here stays, and looking for garbage in it would be a tenth of the start
+
+from functions_aws import wiring  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from functions_aws.shell import Shell
@@ -40,6 +47,8 @@ def use(shell: Shell) -> None:
     _made["shell"] = shell
 
 
-if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:  # set by Lambda alone, before it imports the handler
+if IN_LAMBDA:
     with suppress(Exception):  # what is wrong is said by every invocation, with its messages left where they are
         shell()
+    gc.freeze()  # what is there now is never looked at again
+    gc.enable()

@@ -7,34 +7,41 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, Final, TypeVar
 
+import botocore
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, InvalidConfigError
 from botocore.httpsession import URLLib3Session, create_urllib3_context, get_cert_path
 from botocore.utils import get_environ_proxies
 
+from functions_aws import settings
 from shared.platforms import glue
 from shared.platforms.failures import Operation, broken
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Conflict, StoreDownError
+from shared.version import VERSION
 
 T = TypeVar("T")
 
-PATIENT = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
+_config = partial(Config, user_agent=f"unstale/{VERSION} botocore/{botocore.__version__}")
+"""Settings of a client that names itself in each request: botocore's own words, which it puts together twice for each,
+are a tenth of what a call costs."""
+
+PATIENT = _config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
 """For the store and the queues, where sending twice does no harm.
 
 A conditional write that is sent again after it took effect looks like somebody else's: `Conflict`. The loop then reads
 the record, finds its own write there, and goes on from it; a claim that it cannot know as its own is looked up.
 """
 
-ONCE = Config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 1})
+ONCE = _config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 1})
 """For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.CAPABILITIES` says."""
 
 
-BRIEF = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 1})
+BRIEF = _config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 1})
 """For what comes after the work, which must not last longer than what an invocation keeps back: destinations of outcome
 events, and the page's data. Both have another turn."""
 
@@ -47,25 +54,39 @@ class KeptRoots(URLLib3Session):  # type: ignore[misc]  # botocore ships no type
     """
 
     def _get_ssl_context(self) -> ssl.SSLContext:
-        return context_with_roots(get_cert_path(self._verify)) if self._verify else create_urllib3_context()
+        bundle = "" if self._verify is True else self._verify
+        return context_with_roots(roots_of(bundle)) if self._verify else create_urllib3_context()
 
     def _setup_ssl_cert(self, conn: Any, url: str, verify: object) -> None:
         super()._setup_ssl_cert(conn, url, verify)
         conn.ca_certs = None
 
 
+def roots_of(bundle: str = "") -> str:
+    """Where the certificates are: the bundle that somebody names, else the package's folder, else the SDK's bundle."""
+    if bundle:
+        return bundle
+    return str(settings.ROOTS) if settings.ROOTS.is_dir() else str(get_cert_path(True))  # noqa: FBT003 - its parameter
+
+
 @cache
-def context_with_roots(bundle: str) -> ssl.SSLContext:
-    """Make one TLS context for all clients of the process that trust the certificates of this file."""
+def context_with_roots(roots: str) -> ssl.SSLContext:
+    """Make one TLS context for all clients of the process that trust the certificates of this file.
+
+    Of the package's folder none is read before a handshake needs it: OpenSSL finds it there by its name.
+    """
     context: ssl.SSLContext = create_urllib3_context()
     try:
-        context.load_verify_locations(bundle)
+        if roots == str(settings.ROOTS):
+            context.load_verify_locations(capath=roots)
+        else:
+            context.load_verify_locations(roots)
     except OSError as error:
-        raise InvalidConfigError(error_msg=f"cannot read the certificates of {bundle}: {error}") from error
+        raise InvalidConfigError(error_msg=f"cannot read the certificates of {roots}: {error}") from error
     return context
 
 
-ROOTS: Final = context_with_roots(get_cert_path(True))  # noqa: FBT003 - botocore's own parameter
+ROOTS: Final = context_with_roots(roots_of())
 """The context of whoever names no bundle of his own, made at import, for which Lambda gives a whole processor."""
 
 
@@ -91,6 +112,9 @@ class Clients:
     def build(self) -> None:
         """Build all clients now, so that no event waits for it. Nothing is sent."""
         _ = self.dynamodb, self.sqs, self.glue
+        "localhost".encode(
+            "idna"
+        )  # the codec that each connection's host name passes through is loaded by its first use
 
     @cached_property
     def _session(self) -> Any:

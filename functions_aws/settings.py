@@ -23,6 +23,9 @@ alarms watch; or none. The first is the default."""
 GENERATION = PACKAGE_ROOT / generation.FILE
 """When the package was made; a package that nobody packaged, such as a checkout, has no such file."""
 
+ROOTS = PACKAGE_ROOT / "roots"
+"""The certificates that packaging put into files of their own (`infra.packaging.roots`); a checkout has none such."""
+
 
 class SettingsError(Exception):
     """A variable is missing, or says what it must not say."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from functions_aws.telemetry import Telemetry
-from shared.config.load import Configuration
+from shared.config.configuration import Configuration
 from shared.inbound import eventbridge
 from shared.inbound.dispatch import DONE, NO_TIME, Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Message, Ticked, each

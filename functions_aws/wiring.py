@@ -28,8 +28,8 @@ from functions_aws.visibility import Returns
 from functions_aws.waker import Waker
 from shared.config.compiled import FILE as COMPILED
 from shared.config.compiled import read_configuration
+from shared.config.configuration import Configuration
 from shared.config.generation import read_generation
-from shared.config.load import Configuration
 from shared.destinations import with_alarms
 from shared.outcomes.sending import Office, Sender, Sending
 from shared.outcomes.webhook import Secrets
@@ -186,6 +186,7 @@ def shell(environ: Mapping[str, str]) -> Shell:
     """Make what the handler calls, with the real parts. Raises `SettingsError`, and what `configuration` raises."""
     found = settings.read(environ)
     read = configuration(found)
+    read.build()
     redactor = Redactor(settings.secrets(environ))
     telemetry = Telemetry(found.service, redactor, found.metrics)
     clients = Clients(found.region)

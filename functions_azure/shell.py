@@ -18,7 +18,7 @@ from functions_azure.clients import Deadline
 from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE
 from functions_azure.telemetry import Telemetry
-from shared.config.load import Configuration
+from shared.config.configuration import Configuration
 from shared.inbound import eventgrid
 from shared.inbound.dispatch import Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Malformed, Message, Ticked, each

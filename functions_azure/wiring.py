@@ -46,8 +46,8 @@ from functions_azure.tokens import (
 from functions_azure.waker import Waker
 from shared.config.compiled import FILE as COMPILED
 from shared.config.compiled import read_configuration
+from shared.config.configuration import Configuration
 from shared.config.generation import read_generation
-from shared.config.load import Configuration
 from shared.outcomes.sending import Office, Sender, Sending
 from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor

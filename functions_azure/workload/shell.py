@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from functions_azure.correlation import correlated
 from functions_azure.telemetry import Telemetry
-from shared.config.load import Configuration
+from shared.config.configuration import Configuration
 from shared.platforms.failures import header
 from shared.refresh.engine import Engine, Ports
 from shared.values import Value

@@ -3,6 +3,7 @@
     unstale.toml, unstale.generation, sbom.cdx.json      the configuration, when it was made, the parts
     shared/, functions_aws/                              our code
     boto3/, botocore/, msgspec/, ...                     third-party code, at the root, where Lambda's path finds it
+    roots/                                               botocore's list of roots, each certificate in a file of its own
 
 What a cold start reads is what it costs, so the models of botocore are cut down to what is called.
 """
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from infra.packaging import sbom, stage
+from infra.packaging import roots, sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
 from shared.config import compiled, generation
 from shared.config.load import load
@@ -115,6 +116,7 @@ def package(
     stage.without_traces(folder)
     trim_botocore(folder)
     remove_unused(folder)
+    roots.write_roots((folder / "botocore" / "cacert.pem").read_text(encoding="utf-8"), folder / "roots")
     (folder / "unstale.toml").write_bytes(content)
     (folder / compiled.FILE).write_bytes(compiled.compile_configuration(content, str(config)))
     (folder / generation.FILE).write_bytes(generation.write_generation(made_at or datetime.now(UTC)))

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from msgspec import UnsetType
-from msgspec.structs import replace
 
+from shared.config.followers import crossings
 from shared.config.parse import Mistake, shown
 from shared.config.schema import AcrossTable
 from shared.destinations import VAULT, Destination
@@ -38,30 +38,6 @@ def sites_of(table: AcrossTable | UnsetType) -> dict[Cloud, Destination]:
     return found
 
 
-def followers_across(
-    sites: Mapping[Cloud, Destination], targets: Sequence[Target], cloud: Cloud
-) -> Iterator[Destination]:
-    """Each follower on the other cloud, as a place that the function on this cloud sends to."""
-    upstreams: dict[str, list[str]] = {}
-    for upstream, follower in _crossings(targets):
-        if upstream.cloud is cloud and follower.cloud in sites:
-            upstreams.setdefault(follower.name, []).append(upstream.name)
-    for target in targets:
-        if target.name in upstreams:
-            yield replace(sites[target.cloud], follower=target.name, upstreams=tuple(upstreams[target.name]))
-
-
-def with_followers(targets: Sequence[Target]) -> list[Target]:
-    """The same targets, each with the keys of its followers on the other cloud."""
-    keys: dict[str, list[str]] = {}
-    for upstream, follower in _crossings(targets):
-        keys.setdefault(upstream.name, []).append(follower.key)
-    return [
-        replace(target, followers_across=tuple(keys[target.name])) if target.name in keys else target
-        for target in targets
-    ]
-
-
 def across(table: AcrossTable | UnsetType) -> Iterator[Mistake]:
     """Find the mistakes in how the functions reach each other."""
     if table and table.azure:
@@ -79,7 +55,7 @@ def across(table: AcrossTable | UnsetType) -> Iterator[Mistake]:
 
 def unreachable(targets: Sequence[Target], sites: Mapping[Cloud, Destination]) -> Iterator[Mistake]:
     """Upstream targets on the other cloud, whose function has no way to the follower's."""
-    for upstream, follower in _crossings(targets):
+    for upstream, follower in crossings(targets):
         if follower.cloud not in sites:
             path = ("targets", follower.name, "after", follower.after.index(upstream.name))
             way = f"[across.{follower.cloud}], which says how the function on {upstream.cloud} reaches that one"
@@ -89,7 +65,7 @@ def unreachable(targets: Sequence[Target], sites: Mapping[Cloud, Destination]) -
 
 def crowds(targets: Sequence[Target]) -> Iterator[Mistake]:
     """Targets that more follow from the other cloud than their records have room for."""
-    for name, count in Counter(upstream.name for upstream, _ in _crossings(targets)).items():
+    for name, count in Counter(upstream.name for upstream, _ in crossings(targets)).items():
         if count > MOST_FOLLOWERS:
             found = f"{count} targets on the other cloud that come after it"
             cure = f"at most {MOST_FOLLOWERS}: have one of them come after it, and the others after that one"
@@ -98,17 +74,7 @@ def crowds(targets: Sequence[Target]) -> Iterator[Mistake]:
 
 def idle_ways(table: AcrossTable | UnsetType, targets: Sequence[Target]) -> Iterator[Mistake]:
     """Ways to a cloud on which no target comes after one of the other cloud."""
-    taken = {follower.cloud for _, follower in _crossings(targets)}
+    taken = {follower.cloud for _, follower in crossings(targets)}
     for cloud in sites_of(table):
         if cloud not in taken:
             yield Mistake(("across", str(cloud)), "a way that nobody takes", f"a target on {cloud} after one elsewhere")
-
-
-def _crossings(targets: Sequence[Target]) -> Iterator[tuple[Target, Target]]:
-    """Each upstream with each of its followers on the other cloud."""
-    by_name = {target.name: target for target in targets}
-    for target in targets:
-        for name in dict.fromkeys(target.after):
-            upstream = by_name.get(name)
-            if upstream and upstream.cloud is not target.cloud:
-                yield upstream, target

@@ -11,7 +11,7 @@ import hashlib
 
 import msgspec
 
-from shared.config.load import Configuration, load
+from shared.config.configuration import Configuration
 from shared.version import VERSION
 
 FILE = "unstale.compiled"
@@ -25,6 +25,8 @@ def compile_configuration(content: bytes, file: str) -> bytes:
 
     Raises `ConfigurationError`.
     """
+    from shared.config.load import load  # noqa: PLC0415 - only packaging pays for it
+
     return _first_line(content) + msgspec.msgpack.encode(load(content, file))
 
 
@@ -47,6 +49,8 @@ def read_configuration(content: bytes, compiled: bytes | None, file: str) -> tup
     read = read_compiled(compiled, content) if compiled is not None else None
     if read is not None:
         return read, ""
+    from shared.config.load import load  # noqa: PLC0415 - a cold start reads what was compiled, and pays nothing
+
     unused = f"{FILE} was not made from {file} by this release, so {file} is read" if compiled is not None else ""
     return load(content, file), unused
 

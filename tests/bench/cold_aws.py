@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import botocore
 
+from infra.packaging.roots import write_roots
 from tests.bench import effort, processes
 from tests.bench.events import batch, glue_targets, s3_event
 from tests.bench.loopback import Loopback
@@ -90,8 +92,8 @@ def environment(services: Loopback) -> dict[str, str]:
 
 def _processes(services: Loopback, package: Path, folder: Path) -> dict[str, Process]:
     """Each trusts the same file of roots, where its own copy of the SDK looks for it."""
-    roots = services.roots.read_bytes()
-    (package / "botocore" / "cacert.pem").write_bytes(roots)
+    shutil.rmtree(package / "roots")
+    write_roots(services.roots.read_text(encoding="utf-8"), package / "roots")
     shadow = folder / "certifi"
     shadow.mkdir()
     (shadow / "__init__.py").write_text(f"def where():\n    return {str(services.roots)!r}\n", encoding="utf-8")

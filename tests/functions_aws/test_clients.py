@@ -9,15 +9,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import botocore
 import pytest
 import trustme
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import InvalidConfigError, ProxyConnectionError, SSLError
-from botocore.httpsession import URLLib3Session
+from botocore.httpsession import URLLib3Session, get_cert_path
 
+from functions_aws import settings
 from functions_aws.clients import ROOTS, Clients, KeptRoots, ask, context_with_roots
 from functions_aws.shell import MARGIN_SECONDS
+from infra.packaging.roots import write_roots
 from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.refresh.ports import StoreDownError
+from shared.version import VERSION
 from tests.support.aws_host import NOWHERE
 
 RUN = {"CatalogId": "123456789012", "MaterializedViewRefreshTaskRunId": "0b5f4a4e-8f59-4d3f-9d7f-0d6f1c2b3a4d"}
@@ -101,6 +106,40 @@ def test_a_bundle_that_is_not_there_is_named(server: LoopbackServer, monkeypatch
         ask("asking", lambda: Clients().dynamodb)
     with pytest.raises(InvalidConfigError):
         context_with_roots("/nowhere/bundle.pem")
+
+
+def test_the_packages_folder_of_roots_is_trusted_where_nobody_names_a_bundle(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[object]
+) -> None:
+    """Of it nothing is read before a handshake; a bundle that somebody names goes first, and the folder is no part."""
+    folder = tmp_path / "roots"
+    assert server.certificate
+    write_roots(server.certificate.read_text(encoding="utf-8"), folder)
+    monkeypatch.setattr(settings, "ROOTS", folder)
+    monkeypatch.setenv("AWS_CA_BUNDLE", get_cert_path(True))
+    with pytest.raises(SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    reads.clear()
+    Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+    assert reads == [None], "no file was read into the context, whose folder is searched"
+
+
+def test_a_request_says_whose_it_is(server: LoopbackServer) -> None:
+    """In words that are put together once, not twice for each request."""
+    said: list[str] = []
+
+    def note(request: AWSPreparedRequest, **_: object) -> None:
+        said.append(request.headers["User-Agent"].decode())
+
+    clients = Clients()
+    for name in ("dynamodb", "glue"):
+        getattr(clients, name).meta.events.register(f"before-send.{name}", note)
+    clients.glue.get_materialized_view_refresh_task_run(**RUN)
+    clients.dynamodb.get_item(TableName="t", Key={"pk": {"S": "k"}})
+    ours = f"unstale/{VERSION} botocore/{botocore.__version__}"
+    assert [words[: len(ours)] for words in said] == [ours, ours]
+    assert not any("md/" in words for words in said), "none of botocore's own"
 
 
 def test_a_proxy_is_used(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:

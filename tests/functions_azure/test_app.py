@@ -593,5 +593,5 @@ def test_what_packaging_compiled_is_read_and_another_s_is_not(
     assert wiring.configuration(found) == loaded
     assert "unstale.compiled was not made from" in caplog.text
     beside.write_bytes(compiled.compile_configuration(TEXT.encode(), "unstale.toml"))
-    monkeypatch.setattr(compiled, "load", lambda *_: pytest.fail("the TOML was parsed"))
+    monkeypatch.setattr("shared.config.load.load", lambda *_: pytest.fail("the TOML was parsed"))
     assert wiring.configuration(found) == loaded

@@ -65,5 +65,5 @@ def test_the_toml_is_read_only_where_it_must_be(monkeypatch: pytest.MonkeyPatch)
     assert read_configuration(content, b"something else", "unstale.toml") == (loaded, unused)
     with pytest.raises(ConfigurationError, match="unheard"):
         read_configuration(bad, made, "unstale.toml")
-    monkeypatch.setattr(compiled, "load", lambda *_: pytest.fail("the TOML was read"))
+    monkeypatch.setattr("shared.config.load.load", lambda *_: pytest.fail("the TOML was read"))
     assert read_configuration(content, made, "unstale.toml") == (loaded, "")
