@@ -3,6 +3,8 @@
     process starts -- import, clients -- | -- first event: calls over TLS, answers -- | process ends
                                          |          "inside the invocation"           |
 
+Taking the process apart is in no figure: Lambda freezes it instead.
+
 Ours is the package as it ships, staged for this machine, on a Python that sees nothing else. The obvious handlers start
 a refresh with the first event, ours stores the arrival and sends a wake: the event is answered when it is safe.
 """
@@ -29,12 +31,16 @@ from tests.bench.parts import Measured, Skipped
 from tests.bench.processes import ROOT, Process
 from tests.support.staged import staged
 
-FIRST_LIMIT, INVOCATION_LIMIT = 0.42, 60.0
-"""Instructions to the first event answered, over the obvious handler's; millions of them inside the invocation."""
+FIRST_LIMIT, INVOCATION_LIMIT = 0.36, 60.0
+"""Instructions to the first event answered, over the obvious handler's; millions of them inside the invocation.
+
+0.42 was the aim with all roots, and 0.36 with Amazon's own and all others on a failure. OpenSSL finds the root that it
+needs by name among all, so that the lower limit holds for all.
+"""
 MOST_BYTES = 5_000_000
 
 PROGRAM = """
-import sys
+import os, sys
 from {module} import {handler} as handler
 if len(sys.argv) > 1:
     import json
@@ -48,6 +54,8 @@ if len(sys.argv) > 1:
             return 60000
     answer = handler(json.loads(sys.argv[1]), Context())
     assert answer in (None, {{"batchItemFailures": []}}), answer
+sys.stdout.flush()
+os._exit(0)
 """
 
 OURS, OBVIOUS, WITHOUT, PLAIN = "ours", "obvious", "obvious without idempotency", "plain"

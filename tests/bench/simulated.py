@@ -25,7 +25,7 @@ from shared.refresh.state import State, Wake
 from shared.targets import Cloud
 from tests.bench.events import batch
 from tests.bench.parts import Clock, CountingWaker
-from tests.support.counting_store import CountingStore
+from tests.support.billed_store import BilledStore
 
 WAKES = "arn:aws:sqs:eu-central-1:123456789012:wakes"
 
@@ -67,7 +67,7 @@ class Deployment:
     """The handler, its store and its queue of wakes."""
 
     def __init__(self, configuration: str, takes: timedelta = timedelta(minutes=1)) -> None:
-        self.clock, self.store = Clock(), CountingStore()
+        self.clock, self.store = Clock(), BilledStore()
         self.waker = CountingWaker(self.clock, reach=Waker.reach, relays=Waker.relays)
         self.platform = QuickGlue(self.clock, takes)
         self.wakes = self.ticks = self.batches = 0
