@@ -1,4 +1,4 @@
-"""What `unstale.toml` says, as frozen values: all that a function works by. How the file is read stands in `load`."""
+"""The configuration as frozen values: all that a function works by. How the file is read stands in `load`."""
 
 from __future__ import annotations
 
