@@ -721,4 +721,6 @@ def _ended_fields(ended: Ended) -> Fields:
 
 
 def _hold_fields(state: State) -> Fields:
+    if state.hold is None:
+        return {}
     return {"hold": type(state.hold).__name__.lower(), "reason": getattr(state.hold, "reason", "")}

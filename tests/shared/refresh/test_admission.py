@@ -124,7 +124,7 @@ def test_an_identity_that_moves_on_at_every_attempt_sends_the_delivery_back() ->
             raise Conflict(key)
 
     stage.store.before_save = always_first
-    with pytest.raises(ContendedError, match=f"{KEY} moved on {ATTEMPTS} times"):
+    with pytest.raises(ContendedError, match=f"^the record {KEY} moved on {ATTEMPTS} times$"):
         stage.engine.reconcile(stage.target())
     assert stage.calls() == []
     assert pauses[:5] == [timedelta(milliseconds=wait) for wait in (100, 200, 400, 800, 1000)]
@@ -211,6 +211,15 @@ def test_a_target_beyond_its_starts_of_a_day_is_blocked_until_midnight() -> None
     stage.engine.reconcile(stage.target(), (ProbeAsked(),))
     assert stage.calls() == ["start"]
     assert (stage.state().today, stage.state().hold) == (Day(NOON.date(), 3), None)
+
+
+def test_a_target_that_a_cap_holds_is_due_when_the_day_is_over() -> None:
+    """Two minutes before midnight, that is sooner than the look for its metrics."""
+    stage = limited(Limits(), a_target(policy=replace(POLICY, max_starts_per_day=2)))
+    stage.put(replace(READY, today=Day(NOON.date(), 2)))
+    stage.clock.time = MIDNIGHT - timedelta(minutes=2)
+    stage.engine.reconcile(stage.target())
+    assert stage.state().wake_at == MIDNIGHT
 
 
 def test_the_next_day_a_blocked_target_is_started() -> None:

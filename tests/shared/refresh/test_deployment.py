@@ -7,12 +7,24 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.refresh import deployment
-from shared.refresh.deployment import TAKES_OVER, Standing, begin_again, join, note_tick, progress, standing
+from local.emulators.memory import MemoryStore
+from shared.refresh import deployment, records
+from shared.refresh.deployment import (
+    TAKES_OVER,
+    Standing,
+    begin_again,
+    change,
+    join,
+    load,
+    note_tick,
+    progress,
+    standing,
+)
+from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError
 from shared.refresh.state import Deployment, Edition, Rollout, State
 from shared.targets import Package
 from shared.version import VERSION
-from tests.support.core import NOON, at, is_rolled_out
+from tests.support.core import NOON, HookedStore, at, is_rolled_out
 
 MONDAY, TUESDAY = NOON - timedelta(days=2), NOON - timedelta(days=1)
 OLDER = Package((), "older", MONDAY)
@@ -158,3 +170,45 @@ def test_times_are_of_the_ticks() -> None:
     """None is made up: a record that nobody ticked for says so."""
     noted: list[datetime | None] = [Deployment().ticked_at, join(Deployment(), OLDER).ticked_at]
     assert noted == [None, None]
+
+
+# --- Reading and changing the record ---------------------------------------------------------------------------------
+
+
+def paused(known: Deployment) -> Deployment:
+    """The record with a pause that begins at noon, or has begun before."""
+    return replace(known, paused_since=known.paused_since or NOON)
+
+
+def test_a_change_is_saved_once() -> None:
+    """It gives what the record is then; where it is so already, nothing is written."""
+    store = HookedStore()
+    assert load(store) == Deployment()
+    assert change(store, paused) == Deployment(paused_since=NOON) == load(store)
+    assert change(store, paused) == Deployment(paused_since=NOON)
+    assert store.saves == 1
+
+
+def test_a_change_is_made_to_what_the_record_is_by_now() -> None:
+    """Somebody else saved in between: neither change is lost."""
+    store = HookedStore()
+
+    def be_first(_key: str) -> None:
+        store.before_save = lambda _key: None
+        store.save(store.load(records.DEPLOYMENT_KEY), records.write(Deployment(ticked_at=at(-5))), None)
+
+    store.before_save = be_first
+    assert change(store, paused) == Deployment(paused_since=NOON, ticked_at=at(-5)) == load(store)
+
+
+def test_a_record_that_never_stands_still_is_given_up() -> None:
+    """After so many attempts something is wrong, and the delivery comes back."""
+    store = HookedStore()
+
+    def always_first(key: str) -> None:
+        raise Conflict(key)
+
+    store.before_save = always_first
+    with pytest.raises(ContendedError, match=rf"^the record of the deployment moved on {ATTEMPTS} times$"):
+        change(store, paused)
+    assert load(MemoryStore()) == Deployment()

@@ -15,17 +15,28 @@ from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.identity import Call
-from shared.refresh.inputs import PauseAsked, Signalled
-from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError, Phase, Started, StoreDownError
+from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
+from shared.refresh.ports import (
+    ATTEMPTS,
+    Capabilities,
+    Conflict,
+    ContendedError,
+    Phase,
+    Started,
+    StoreDownError,
+)
 from shared.refresh.state import Blocked, Deployment, Owed, Rollout, Signal, Situation, State, Wake
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.refresh.timing import spread
 from shared.targets import Cloud, Limits, Schedule
 from tests.support.core import (
     BUSY,
+    FABRIC,
+    GLUE,
     LEASE,
     NOON,
     POLICY,
+    HandClock,
     ScriptedPlatform,
     Stage,
     a_run,
@@ -61,6 +72,53 @@ def test_what_is_not_due_is_left_unless_somebody_insists() -> None:
     assert stage.calls() == ["start"]
 
 
+@pytest.mark.parametrize("limits", [Limits(), Limits(max_running=0)], ids=["started", "full"])
+def test_a_start_reads_the_record_of_its_target_once(limits: Limits) -> None:
+    """Also where a place is taken before it, or where as many run as may: the record in hand is gone on with."""
+    stage = planned(Stage(platform=accepting()))
+    stage.engine = Engine(replace(stage.engine.package, limits=limits), stage.world)
+    stage.put(State(owed=OWED, wake_at=NOON))
+    reads: list[str] = []
+    load = stage.store.load
+
+    def counting(key: str) -> Any:
+        reads.append(key)
+        return load(key)
+
+    stage.store.load = counting  # type: ignore[method-assign]
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == (["start"] if limits.max_running is None else [])
+    assert reads.count(stage.target().key) == 1
+
+
+def test_a_call_that_ends_with_the_invocation_is_sent() -> None:
+    """It takes ten seconds at most, and so long there is."""
+    stage = Stage(platform=accepting(), ends_at=10)
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["start"]
+
+
+def test_a_tick_knows_its_standing_from_what_it_noted() -> None:
+    """The record of the deployment is not read again for that."""
+    stage = Stage()
+    stage.engine.note_tick()
+    stage.store.load = lambda _key: pytest.fail("read again")  # type: ignore[method-assign]
+    assert stage.engine.standing.is_current
+
+
+@pytest.mark.parametrize(("capabilities", "is_told"), [(GLUE, True), (FABRIC, False)])
+def test_a_foreign_success_is_told_only_where_it_covers(capabilities: Capabilities, *, is_told: bool) -> None:
+    """On Fabric the same job may have run with other data; a success of our own is told on both."""
+    platform = ScriptedPlatform(capabilities, get=[report(Phase.SUCCEEDED)])
+    for situation, told in ((Situation.FOREIGN, is_told), (Situation.RUNNING, True)):
+        stage = planned(Stage(a_target(), a_target("after", after=("daily",)), platform=platform))
+        stage.put(State(run=a_run(situation, covering=None, created_at=NOON, next_look_at=NOON), wake_at=NOON))
+        stage.engine.reconcile(stage.target())
+        assert stage.state().run is None
+        assert (stage.state().outbox.telling is not None) is told
+
+
 def test_a_command_line_brings_its_own_standing() -> None:
     """It is never current, whatever the record of the deployment says, and makes no edition."""
     stage = Stage()
@@ -84,6 +142,154 @@ def test_a_conflict_over_a_claim_reads_anew_whether_all_is_paused() -> None:
     stage.store.before_save = pause_and_be_first
     stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
     assert stage.calls() == []
+
+
+def events(stage: Stage, what: str) -> list[Any]:
+    """The fields of what was told under that name."""
+    return [event.fields for event in stage.told if event.what == what]
+
+
+def test_the_calendar_makes_a_record_due() -> None:
+    """Where nothing is owed, it is looked at when its schedule comes due."""
+    stage = planned(Stage(a_target(schedule=Schedule("0 * * * *"))))
+    stage.put(State())
+    stage.engine.reconcile(stage.target(), force=True)
+    assert stage.state().wake_at == at(3600)
+
+
+def test_an_end_is_told_with_all_that_logs_and_metrics_need() -> None:
+    """Before what the save changed, and how the target stands then."""
+    ended = report(Phase.SUCCEEDED, ended_at=at(50), dpu_seconds=7.5)
+    stage = planned(Stage(platform=ScriptedPlatform(get=[ended])))
+    stage.put(RUNNING)
+    stage.at(60)
+    stage.engine.reconcile(stage.target())
+    assert events(stage, "run succeeded") == [
+        {
+            "run_id": "r1",
+            "foreign": 0,
+            "full": 0,
+            "signals": 1,
+            "error": "",
+            "dpu_seconds": 7.5,
+            "claimed_at": "2026-01-31T12:00:00+00:00",
+        }
+    ]
+    assert events(stage, "now idle") == [{}]
+    assert events(stage, "saved") == [{"owed_age_seconds": 0.0, "held": 0, "late": 0, "fresh_age_seconds": 60.0}]
+    assert {(event.target, event.at) for event in stage.told} == {("daily", at(60))}
+
+
+def test_a_start_is_told_with_its_run() -> None:
+    """The claim, too, which has no id yet."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=replace(OWED, full=True), wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    assert events(stage, "now claimed") == [{"run_id": "", "full": True}]
+    assert events(stage, "now running") == [{"run_id": "r1", "full": True}]
+    assert events(stage, "saved")[-1] == {"owed_age_seconds": 100.0, "held": 0, "late": 0}
+
+
+def test_a_hold_and_its_end_are_told() -> None:
+    """By kind and reason; a target that is late says so by a number."""
+    stage = planned(Stage(a_target(policy=replace(POLICY, objective=seconds(60)))))
+    stage.put(State(owed=OWED, hold=Blocked(NOON, "no", at(900))))
+    stage.engine.reconcile(stage.target(), [PauseAsked()])
+    stage.engine.reconcile(stage.target(), [ResumeAsked()], may_call=False)
+    assert events(stage, "held") == [{"hold": "paused", "reason": ""}]
+    assert events(stage, "released") == [{}]
+    late = {"owed_age_seconds": 100.0, "late": 1, "objective_seconds": 60.0}
+    assert events(stage, "saved") == [{**late, "held": 1}, {**late, "held": 0}]
+
+
+THROTTLED = failure(FailureKind.THROTTLED, after=30)
+TROUBLE = {"code": "Code", "message": "words", "sent": "rejected"}
+
+
+@pytest.mark.parametrize(
+    ("state", "call", "asked", "kind"),
+    [
+        (State(owed=replace(OWED, full=True)), "start", True, Call.START),
+        (State(run=RUN), "get", "r1", Call.POLL),
+        (State(run=replace(RUN, situation=Situation.CLAIMED, run_id="")), "list", at(-60), Call.POLL),
+        (State(run=replace(RUN, situation=Situation.OVERDUE)), "cancel", "r1", Call.POLL),
+    ],
+    ids=["start", "poll", "look up", "cancel"],
+)
+def test_each_call_asks_for_what_is_due_and_its_refusal_is_heeded(
+    state: State, call: str, asked: object, kind: Call
+) -> None:
+    """What throttles silences this kind of call; each trouble is told."""
+    stage = planned(Stage(platform=ScriptedPlatform(**{call: [THROTTLED]})))
+    stage.put(replace(state, wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    assert stage.platform.calls == [(call, "daily", asked)]
+    assert {each: silence(stage, each) for each in Call if silence(stage, each)} == {kind: at(30)}
+    assert events(stage, "trouble") == [TROUBLE]
+
+
+@pytest.mark.parametrize(("seconds_late", "claimed_at"), [(5, 0), (5.001, 5.001)])
+def test_a_start_is_sent_within_five_seconds_or_not_at_all(seconds_late: float, claimed_at: float) -> None:
+    """Of the moment at which its claim was read; what is given back is claimed anew, on the record in hand."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    reads: list[str] = []
+    load = stage.store.load
+
+    def counting(key: str) -> Any:
+        reads.append(key)
+        return load(key)
+
+    def freeze_once(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.clock.time += seconds(seconds_late)
+
+    stage.store.load = counting  # type: ignore[method-assign]
+    stage.store.before_save = freeze_once
+    stage.engine.reconcile(stage.target())
+    assert reads.count(stage.target().key) == 1
+    assert stage.calls() == ["start"]
+    assert stage.state().last_claim_at == at(claimed_at)
+
+
+@pytest.mark.parametrize(("seconds_late", "sent"), [(5, True), (5.001, False)])
+def test_a_cancel_is_sent_within_five_seconds_or_not_at_all(seconds_late: float, *, sent: bool) -> None:
+    """Like a start."""
+    stage = planned(Stage(platform=ScriptedPlatform(cancel=[None], get=[report(Phase.ACTIVE)])))
+    stage.put(State(run=replace(RUN, situation=Situation.OVERDUE), wake_at=NOON))
+
+    def freeze_once(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.clock.time += seconds(seconds_late)
+
+    stage.store.before_save = freeze_once
+    assert stage.engine.reconcile(stage.target()), "the intent was saved"
+    assert ("cancel" in stage.calls()) is sent
+
+
+def test_a_line_of_history_is_kept_for_ninety_days() -> None:
+    """Under the claim's time and token, so that lines are in order and a repeated one is the same."""
+    stage = planned(Stage(platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)])))
+    stage.put(RUNNING)
+    stage.at(60)
+    appended: list[tuple[str, str, datetime]] = []
+
+    def append(key: str, entry: str, _line: bytes, until: datetime) -> None:
+        appended.append((key, entry, until))
+
+    stage.store.append = append  # type: ignore[method-assign]
+    stage.engine.reconcile(stage.target())
+    assert appended == [(stage.target().key, "20260131T120000.000000Z-t1", at(60) + timedelta(days=90))]
+
+
+@pytest.mark.parametrize(("signals", "written", "told"), [(3, True, [(3, 2)]), (3, False, [(3, 3)]), (0, False, [])])
+def test_how_many_signals_were_absorbed_is_told(signals: int, told: list[tuple[int, int]], *, written: bool) -> None:
+    """All but the one that was written; nothing where none came."""
+    stage = Stage()
+    stage.engine.signalled(stage.target(), signals, written=written)
+    assert events(stage, "signalled") == [{"signals": each, "absorbed": absorbed} for each, absorbed in told]
 
 
 # --- A signal, a start, an end ---------------------------------------------------------------------------------------
@@ -322,7 +528,7 @@ def test_a_record_that_moves_on_at_every_attempt_sends_the_delivery_back() -> No
         raise Conflict(key)
 
     stage.store.before_save = always_first
-    with pytest.raises(ContendedError, match=f"daily moved on {ATTEMPTS} times"):
+    with pytest.raises(ContendedError, match=f"^the record of daily moved on {ATTEMPTS} times$"):
         stage.engine.reconcile(stage.target(), [signal(0)])
     with pytest.raises(ContendedError, match="the deployment"):
         pause_all(stage.store, stage.clock.now())
@@ -364,7 +570,49 @@ def test_a_wake_that_cannot_be_sent_does_not_hold_up_the_save() -> None:
     stage.put(State())
     stage.engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), ())
-    assert "wake not sent" in stage.words()
+    why = f"no queue for {stage.target().key} in 0:00:20"
+    assert events(stage, "wake not sent") == [{"why": why}]
+
+
+class NotingWaker(MemoryWaker):
+    """Keeps what was sent, and after how long it is to come."""
+
+    def __init__(self, clock: HandClock, **fields: Any) -> None:
+        super().__init__(clock, **fields)
+        self.sent: list[tuple[Wake, timedelta]] = []
+
+    def send(self, wake: Wake, delay: timedelta) -> None:
+        """Keep it."""
+        self.sent.append((wake, delay))
+
+
+def with_waker(stage: Stage, waker: MemoryWaker) -> Engine:
+    """The stage's engine, with that waker."""
+    return Engine(stage.engine.package, replace(stage.world, waker=waker))
+
+
+@pytest.mark.parametrize("reach", [20, 900])
+def test_a_wake_names_record_time_and_version(reach: float) -> None:
+    """The version that its sender read; it comes when the record is due, as far as the waker reaches."""
+    stage = planned(Stage())
+    stage.put(State())
+    version = stage.store.load(stage.target().key).version
+    waker = NotingWaker(stage.clock, reach=seconds(reach))
+    with_waker(stage, waker).reconcile(stage.target(), [signal(0)])
+    assert waker.sent == [(Wake(stage.target().key, at(20), version), seconds(20))]
+
+
+def test_a_wake_that_is_sent_again_is_followed_by_a_save() -> None:
+    """What is due now is named already, and its wake may be lost: one more comes at once, and finds another version."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+    stage.engine.reconcile(stage.target(), may_call=False)
+    stage.put(replace(stage.state(), wakes=(NOON,), wake_at=NOON))
+    before = stage.store.saves
+    waker = NotingWaker(stage.clock)
+    with_waker(stage, waker).reconcile(stage.target(), may_call=False)
+    assert stage.store.saves - before == 1
+    assert [(wake.due, delay) for wake, delay in waker.sent] == [(NOON, seconds(0))]
 
 
 @pytest.mark.parametrize(("relays", "named"), [(True, (at(5),)), (False, ())])
@@ -405,6 +653,45 @@ def test_a_wake_that_overtook_its_save_makes_that_save_fail() -> None:
     stage.engine.wake(Wake(document.key, at(20), document.version))
     with pytest.raises(Conflict):
         stage.store.save(document, document.body, None)
+
+
+def test_a_record_that_is_only_touched_stays_as_it_is() -> None:
+    """Its bytes and when it is due; nothing is done for a wake that it does not name yet."""
+    stage = Stage(platform=accepting())
+    stage.put(State(owed=OWED, wake_at=NOON))
+    before = stage.store.load(stage.target().key)
+    stage.engine.wake(Wake(before.key, NOON, before.version))
+    after = stage.store.load(before.key)
+    assert after.body == before.body
+    assert after.version != before.version
+    assert list(stage.store.due(NOON)) == [before.key]
+    assert stage.calls() == []
+
+
+def test_a_wake_whose_save_got_through_meanwhile_is_one_of_the_record() -> None:
+    """Touching it fails, because the save that names it was first: it is read again, and the wake is spent."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    before = stage.store.load(stage.target().key)
+
+    def save_that_names_it(_key: str) -> None:
+        stage.store.before_save = lambda _key: None
+        stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+        raise Conflict(before.key)
+
+    stage.store.before_save = save_that_names_it
+    stage.engine.wake(Wake(before.key, NOON, before.version))
+    assert stage.calls() == ["start"]
+
+
+def test_a_wake_tells_how_its_package_stands_as_of_its_reading() -> None:
+    """The record of the deployment came with that of the target."""
+    stage = planned(Stage())
+    stage.put(State(wake_at=NOON))
+    stage.at(7)
+    stage.engine.wake(Wake(stage.target().key, at(9), "nobody's"))
+    stage.at(50)
+    assert (stage.engine.standing.is_current, stage.engine.standing.read_at) == (True, at(7))
 
 
 def test_a_wake_that_meets_its_save_leaves_it() -> None:
@@ -503,9 +790,9 @@ def test_one_target_s_trouble_keeps_no_other_waiting() -> None:
         stage.put(State(owed=OWED, wake_at=NOON), name)
     body = b'{"format":99,"record":{}}'
     stage.store.save(stage.store.load(stage.target("a").key), body, NOON)
-    with pytest.raises(ExceptionGroup, match="1 targets") as raised:
+    with pytest.raises(ExceptionGroup, match=r"^1 targets could not be looked at") as raised:
         Sweep(stage.engine).tick()
-    assert stage.target("a").key in raised.value.exceptions[0].__notes__[0]
+    assert raised.value.exceptions[0].__notes__ == [f"target {stage.target('a').key}"]
     assert stage.state("b").situation is Situation.RUNNING
 
 

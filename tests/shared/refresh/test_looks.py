@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from shared.refresh import records
 from shared.refresh.engine import Engine
-from shared.refresh.inputs import Proven, Reported, Signalled
-from shared.refresh.ports import Document, Phase, Started
+from shared.refresh.inputs import PauseAsked, Proven, Reported, Signalled
+from shared.refresh.ports import Document, Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Edition, Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep, pause_all
 from shared.targets import Cloud, Target
@@ -84,7 +84,7 @@ def test_a_look_that_fails_delays_nothing(stage: LookStage) -> None:
     stage.looks.found = RuntimeError("a bug")
     stage.engine.reconcile(stage.target())
     assert stage.calls() == ["start"]
-    assert "look failed" in stage.words()
+    assert [event.fields for event in stage.told if event.what == "look failed"] == [{"why": "a bug"}]
 
 
 @pytest.mark.parametrize("changes", [{"asked": True}, {"full": True}])
@@ -175,7 +175,7 @@ def test_versions_that_cannot_be_read_keep_no_success_from_being_saved() -> None
     [line] = made.store.history(made.target().key, 10)
     assert records.read_ended(line).versions == {}
     assert made.state().fresh_as_of
-    assert "look failed" in made.words()
+    assert [event.fields for event in made.told if event.what == "look failed"] == [{"why": "of a later release"}]
 
 
 def test_a_start_that_a_cap_held_is_looked_at_like_others(stage: LookStage) -> None:
@@ -215,6 +215,21 @@ def test_a_tick_does_first_what_needs_no_look() -> None:
         *(("start", name) for name in names[:3]),
     ]
     assert made.looks.looked_before == list(names[:3])
+
+
+def test_a_start_that_a_tick_put_off_is_gone_on_with(stage: LookStage) -> None:
+    """The record in hand is kept until its turn comes: it is read once."""
+    stage.plan()
+    read: list[str] = []
+    load = stage.store.load
+
+    def noting(key: str) -> Document:
+        read.append(key)
+        return load(key)
+
+    stage.store.load = noting  # type: ignore[method-assign]
+    Sweep(stage.engine).tick()
+    assert (stage.calls(), read.count(stage.target().key)) == (["start"], 1)
 
 
 def test_a_tick_whose_time_is_over_leaves_the_rest_of_the_looks_to_the_next() -> None:
@@ -271,7 +286,7 @@ def test_a_tick_looks_at_groups_after_targets(stage: LookStage) -> None:
     """Groups are work like targets, and do not keep those waiting; each is looked at once a tick."""
     due_group(stage)
     Sweep(stage.engine).tick()
-    assert (stage.calls(), stage.looks.looked_at) == (["start"], [GROUP])
+    assert (stage.calls(), stage.looks.looked_at, stage.looks.editions) == (["start"], [GROUP], {1})
 
 
 def test_a_tick_enrols_the_targets_of_a_configuration_once(stage: LookStage) -> None:
@@ -284,9 +299,25 @@ def test_a_tick_enrols_the_targets_of_a_configuration_once(stage: LookStage) -> 
 
 def test_failures_of_looks_are_raised_with_those_of_targets(stage: LookStage) -> None:
     """At the end, as a group."""
+    stage.plan()
     due_group(stage)
+    broken = a_target("broken").key
+    stage.store.save(stage.store.load(broken), b'{"format":99,"record":{}}', NOON)
     stage.looks.failures = [RuntimeError("a bug")]
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(ExceptionGroup, match=r"^2 targets could not be looked at") as raised:
+        Sweep(stage.engine).tick()
+    assert [type(each) for each in raised.value.exceptions] == [records.NewerRecordError, RuntimeError]
+
+
+def test_trouble_of_a_start_that_was_put_off_is_raised_with_the_rest(stage: LookStage) -> None:
+    """It keeps no other waiting either."""
+
+    def fail() -> None:
+        raise StoreDownError("down")
+
+    stage.plan()
+    stage.platform.answers["start"] = [fail]
+    with pytest.raises(ExceptionGroup, match=r"^1 targets could not be looked at"):
         Sweep(stage.engine).tick()
 
 
@@ -297,3 +328,26 @@ def test_groups_are_nothing_that_a_configuration_forgets(stage: LookStage) -> No
     Sweep(plain).tick()
     assert stage.store.load(GROUP).body == b'{"format":1,"record":{}}'
     assert GROUP in stage.store.due(NOON, 10)
+
+
+@pytest.mark.parametrize(
+    ("state", "ahead"),
+    [
+        (State(owed=replace(OWED, looked=True)), 60.0),
+        (State(owed=OWED), 0.0),
+        (State(owed=OWED, run=a_run(Situation.RUNNING, covering=replace(OWED, oldest=at(-70), looked=True))), 70.0),
+        (State(fresh_as_of=NOON), 0.0),
+    ],
+    ids=["owed", "owed to an event", "a run reads it", "nothing"],
+)
+def test_how_long_a_source_has_been_ahead_is_told(state: State, ahead: float) -> None:
+    """By what looks told, whether it is owed or a run is to read it; what an event told does not say that."""
+    made = LookStage()
+    made.put(state)
+    made.engine.reconcile(made.target(), (PauseAsked(),), may_call=False)
+    saved = [event.fields for event in made.told if event.what == "saved"][-1]
+    assert saved["source_ahead_seconds"] == ahead
+    off = LookStage(a_target(policy=replace(a_target().policy, look=None)))
+    off.put(state)
+    off.engine.reconcile(off.target(), (PauseAsked(),), may_call=False)
+    assert "source_ahead_seconds" not in [event.fields for event in off.told if event.what == "saved"][-1]

@@ -371,3 +371,11 @@ def test_a_cron_expression_has_an_end(length: int, good: bool) -> None:
     """An expression of 256 characters is long enough for any list; more is refused, unread."""
     cron = "0".rjust(length - len(" 0 * * *"), "0") + " 0 * * *"
     assert (schedule.expected_cron(cron) is None) is good
+
+
+def test_what_a_schedule_must_be_is_said_in_words() -> None:
+    """With the names of the fields, and one that is good."""
+    fields = "minute hour day-of-month month day-of-week"
+    assert schedule.expected_cron("* * *") == f'five fields ({fields}), such as "0 6 * * *"'
+    assert schedule.expected_cron("99 6 * * *") == "another minute (0-59)"
+    assert schedule.expected_timezone("Mars/Olympus") == 'an IANA time zone such as "Europe/Berlin"'

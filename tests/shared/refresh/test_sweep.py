@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from local.emulators.memory import MemoryStore
 from shared.config.load import Configuration
-from shared.refresh import records
+from shared.refresh import records, sweep
 from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import Document, Started
-from shared.refresh.state import Deployment, Signal, Situation, State
+from shared.refresh.state import Deployment, Notice, Outbox, Signal, Situation, State
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule, Target
 from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at
@@ -249,3 +249,52 @@ def test_a_record_of_release_1_is_planned_by_the_first_edition() -> None:
     stage.store.save(stage.store.load(stage.target("a").key), body, None)
     tick(stage, 1, a_target("a"))
     assert (stage.state("a").edition, stage.state("a").owed) == (1, None)
+
+
+def test_the_record_of_a_job_is_removed_when_it_is_due() -> None:
+    """Its time is over by then; one that is gone already, or that somebody is writing, is left."""
+    stage = Stage(a_target("a"))
+    tick(stage, 1, a_target("a"))
+    due, later = records.job_key("item", "1"), records.job_key("item", "2")
+    for key, at_second in ((due, 0), (later, 500)):
+        stage.store.save(stage.store.load(key), b"{}", at(at_second))
+    tick(stage, 1, a_target("a"))
+    assert (stage.store.load(due).body, stage.store.load(later).body) == (b"", b"{}")
+    worker = Sweep(package(stage, 1, a_target("a")))
+    worker._expire(due)
+    read = stage.store.load(later)
+    stage.store.save(read, b"{1}", None)
+    stage.store.load = lambda _key: read  # type: ignore[method-assign]
+    worker._expire(later)
+
+
+def test_a_target_that_is_gone_keeps_its_events_and_is_due_for_them() -> None:
+    """Nothing else of it is planned; its record says which edition left it out."""
+    stage = Stage(a_target("a"), a_target("b"))
+    tick(stage, 1, a_target("a"), a_target("b"))
+    notices = (Notice(1, "held", NOON),)
+    state = replace(stage.state("b"), outbox=Outbox(notices=notices, last_number=1), wakes=(at(7),), wake_at=at(7))
+    document = stage.store.load(stage.target("b").key)
+    stage.store.save(document, records.write(state), at(7))
+    tick(stage, 2, a_target("a"))
+    gone = stage.state("b")
+    outbox = Outbox(notices=notices, last_number=1, next_at=at(10))
+    assert gone == replace(state, definition="", edition=2, wakes=(), wake_at=at(10), outbox=outbox)
+    assert stage.target("b").key in list(stage.store.due(at(10)))
+    assert stage.target("b").key not in list(stage.store.due(at(9)))
+
+
+def test_a_rollout_goes_over_all_records_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not named are left out one by one; trouble with one is told, and leaves the others no worse."""
+    monkeypatch.setattr(sweep, "ROLLED_OUT_AT_ONCE", 2)
+    names = tuple("abcdefg")
+    stage = Stage(*map(a_target, names))
+    tick(stage, 1, *map(a_target, names))
+    assert {stage.state(name).edition for name in names} == {1}
+    broken = stage.target("d").key
+    stage.store.save(stage.store.load(broken), b'{"format":99,"record":{}}', None)
+    with pytest.raises(ExceptionGroup, match=r"^1 targets could not be looked at"):
+        tick(stage, 2, a_target("a"))
+    assert {name: stage.state(name).definition == "" for name in names if name != "d"} == {
+        name: name != "a" for name in names if name != "d"
+    }
