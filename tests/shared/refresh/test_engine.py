@@ -103,7 +103,7 @@ def test_a_tick_knows_its_standing_from_what_it_noted() -> None:
     """The record of the deployment is not read again for that."""
     stage = Stage()
     stage.engine.note_tick()
-    stage.store.load = lambda _key: pytest.fail("read again")  # type: ignore[method-assign]
+    stage.store.load = lambda key: pytest.fail(f"read {key} again")  # type: ignore[method-assign]
     assert stage.engine.standing.is_current
 
 
@@ -220,7 +220,7 @@ def test_each_call_asks_for_what_is_due_and_its_refusal_is_heeded(
     state: State, call: str, asked: object, kind: Call
 ) -> None:
     """What throttles silences this kind of call; each trouble is told."""
-    stage = planned(Stage(platform=ScriptedPlatform(**{call: [THROTTLED]})))
+    stage = planned(Stage(platform=ScriptedPlatform(GLUE, **{call: [THROTTLED]})))
     stage.put(replace(state, wake_at=NOON))
     stage.engine.reconcile(stage.target())
     assert stage.platform.calls == [(call, "daily", asked)]
@@ -276,8 +276,8 @@ def test_a_line_of_history_is_kept_for_ninety_days() -> None:
     stage.at(60)
     appended: list[tuple[str, str, datetime]] = []
 
-    def append(key: str, entry: str, _line: bytes, until: datetime) -> None:
-        appended.append((key, entry, until))
+    def append(key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
+        appended.append((key, entry_id, expires_at))
 
     stage.store.append = append  # type: ignore[method-assign]
     stage.engine.reconcile(stage.target())

@@ -264,7 +264,7 @@ def test_the_record_of_a_job_is_removed_when_it_is_due() -> None:
     worker._expire(due)
     read = stage.store.load(later)
     stage.store.save(read, b"{1}", None)
-    stage.store.load = lambda _key: read  # type: ignore[method-assign]
+    stage.store.load = lambda key: read  # type: ignore[method-assign]
     worker._expire(later)
 
 
