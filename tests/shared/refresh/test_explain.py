@@ -88,6 +88,9 @@ def test_gates_of_the_whole_deployment_are_named_too() -> None:
     silent = Deployment(quiet_until={a_target().identity: at(60)})
     silence = "it waits for the end of the silence that the platform asked for, or max_running makes"
     assert waiting(State(owed=OWED), deployment=silent).endswith(f": {silence}")
+    assert waiting(State(owed=OWED), now=30, deployment=silent).endswith(f": {silence}")
+    over = waiting(State(owed=OWED, not_before=at(70)), now=60, deployment=silent)
+    assert over.endswith(": it waits for the time that the platform asked for")
     paused = waiting(State(owed=OWED), now=30, deployment=Deployment(paused_since=NOON))
     assert paused.endswith(": it waits for unstale resume --all")
 
@@ -101,6 +104,11 @@ def test_a_place_and_a_cap_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "a refresh starts at 2026-01-31 12:01:00Z, in 30 s: it waits for its place in the queue of its identity, which "
         "many targets share"
     )
+    assert waiting(state, now=20, identity=identity).startswith("a refresh starts at 2026-01-31 12:01:00Z, in 40 s")
+    unknown = waiting(state, now=20)
+    assert unknown == "a refresh starts at 2026-01-31 12:00:25Z, in 5 s: it waits for 20 s without a further signal"
+    passed = said(replace(state, place=Place(Call.START, 0)), now=200, identity=identity)["waits"]
+    assert passed == ["a refresh is due now: the next wake or tick starts it"]
     silent = replace(queue, silent_until=at(200))
     assert "the end of the silence" in waiting(state, now=30, identity=Identity(starts=silent))
     served = said(replace(state, place=Place(Call.START, 0)), now=31, identity=identity)["waits"]
@@ -141,7 +149,9 @@ def test_a_run_is_told_since_when_and_what_the_platform_calls_it() -> None:
     assert found["platform"] == ["the platform calls the run InProgress"]
     foreign = said(State(owed=OWED, run=a_run(Situation.FOREIGN)))
     assert len(foreign["run"]) == 2
-    assert said(State(owed=OWED, run=a_run(Situation.SEEKING)))["run"][0].count("(run") == 0
+    assert said(State(owed=OWED, run=a_run(Situation.SEEKING)))["run"][0] == (
+        "another refresh is running already, and is being looked for: since 2026-01-31 12:00:00Z, 20 s"
+    )
     assert said(FRESH)["run"] == ["no refresh is running"]
 
 
@@ -243,6 +253,27 @@ def test_the_reader_is_told_what_to_do(state: State, others: dict[str, Any], cur
 def test_a_fresh_target_that_is_held_has_one_thing_to_do() -> None:
     """How the hold ends, and not "nothing" below it."""
     assert said(replace(FRESH, hold=Paused(NOON)))["do"] == ["unstale resume daily lets it start again"]
+
+
+def test_what_is_fresh_says_that_nothing_is_owed() -> None:
+    """And no more, where nothing holds it either."""
+    assert said(FRESH)["why"] == ["nothing is owed"]
+
+
+@pytest.mark.parametrize(
+    ("state", "since", "is_ahead"),
+    [
+        (FRESH, -10, False),
+        (FRESH, -9.9, True),
+        (State(proven_as_of=NOON), 0, False),
+        (State(proven_as_of=NOON), 0.1, True),
+        (State(), -900, True),
+    ],
+)
+def test_a_source_is_ahead_of_what_was_read_and_of_what_was_proven(state: State, since: float, is_ahead: bool) -> None:
+    """A run has read what was visible a lag before its claim; a proof speaks for its own moment."""
+    sources = (SourceStatus("sales.orders", "11", at(since)),)
+    assert (source_ahead(judged(state, sources=sources)) is not None) is is_ahead
 
 
 def test_a_source_without_data_is_ahead_of_nothing() -> None:
