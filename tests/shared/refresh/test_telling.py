@@ -17,8 +17,22 @@ from shared.inbound.dispatch import take
 from shared.inbound.messages import Ticked, Woken
 from shared.refresh import records
 from shared.refresh.engine import Engine, Ports
+from shared.refresh.inputs import Delivered
 from shared.refresh.ports import Document, Phase, Started, StoreDownError
-from shared.refresh.state import Deployment, Edition, Outbox, Owed, Situation, State, Success, Wake
+from shared.refresh.state import (
+    Deployment,
+    Edition,
+    JudgedBy,
+    Notice,
+    Outbox,
+    Owed,
+    Position,
+    Situation,
+    State,
+    Success,
+    Wake,
+)
+from shared.refresh.telling import Teller
 from shared.targets import Cloud, Target
 from tests.support.core import (
     GLUE,
@@ -530,3 +544,92 @@ def test_a_thousand_followers_are_told_and_nobody_waits_for_that(*, wakes: bool)
     other = world.state(world.other)
     assert other.last_claim_at
     assert other.last_claim_at <= at(60 + 2 * INVOCATION)
+
+
+# --- The teller by itself --------------------------------------------------------------------------------------------
+
+
+class NotingOutcomes:
+    """Sends outcome events: keeps of which targets, and says how far it came."""
+
+    def __init__(self, delivered: Delivered) -> None:
+        self.delivered = delivered
+        self.asked: list[str] = []
+
+    def deliver(self, target: Target, state: State, is_over: Any) -> Delivered:
+        """Keep it."""
+        assert not is_over()
+        assert state.outbox.notices
+        self.asked.append(target.name)
+        return self.delivered
+
+
+NOTICES = (Notice(1, "held", NOON), Notice(2, "released", at(3)))
+TO_TELL = State(outbox=Outbox(notices=NOTICES, last_number=2, next_at=at(10)), definition="d")
+
+
+@pytest.mark.parametrize(
+    ("is_current", "told"),
+    [
+        (True, Delivered((Position("x", 1),), at(20))),
+        (False, Delivered((Position("x", 1),), at(67), is_complete=False)),
+    ],
+)
+def test_who_is_not_current_leaves_events_to_who_is(is_current: bool, told: Delivered) -> None:
+    """It knows its own destinations alone: nothing is forgotten, and the rest is due again in a minute."""
+    store, clock = MemoryStore(), HandClock()
+    clock.time = at(7)
+    target = a_target()
+    store.save(store.load(target.key), records.write(TO_TELL), None)
+    outcomes = NotingOutcomes(Delivered((Position("x", 1),), at(20)))
+    folded: list[Any] = []
+    teller = Teller(
+        store,
+        clock,
+        lambda told, inputs: folded.append((told.name, inputs)),
+        lambda _target: (),
+        lambda: False,
+        is_current=lambda: is_current,
+        outcomes=outcomes,
+    )
+    teller.note_save(target, TO_TELL.outbox, at(7))
+    assert teller.tell() == []
+    assert (outcomes.asked, folded) == (["daily"], [("daily", (told,))])
+
+
+@pytest.mark.parametrize(("next_at", "is_taken"), [(NOON, False), (at(0.1), True), (at(10), True), (at(10.1), False)])
+def test_only_what_is_due_soon_is_ones_own_to_tell(next_at: datetime, is_taken: bool) -> None:
+    """Now is for whoever comes next; further ahead, a destination that failed is left alone until then."""
+    store, target = MemoryStore(), a_target()
+    outbox = replace(TO_TELL.outbox, next_at=next_at)
+    store.save(store.load(target.key), records.write(State(outbox=outbox)), None)
+    outcomes = NotingOutcomes(Delivered((), NOON))
+    teller = Teller(
+        store, HandClock(), lambda *_: None, lambda _: (), lambda: False, is_current=lambda: True, outcomes=outcomes
+    )
+    teller.note_save(target, outbox, NOON)
+    teller.tell()
+    assert (outcomes.asked == ["daily"]) is is_taken
+
+
+@pytest.mark.parametrize("definition", ["", "d"], ids=["gone", "back"])
+def test_the_events_of_a_target_that_is_gone_are_told_and_noted(definition: str) -> None:
+    """Under the name that it had; where it came back meanwhile, its own record says what is left to tell."""
+    store, target = MemoryStore(), a_target()
+    judged_by = JudgedBy("its name", None, None, seconds(1), seconds(2))
+    state = replace(TO_TELL, definition=definition, judged_by=judged_by)
+    store.save(store.load(target.key), records.write(state), None)
+    outcomes = NotingOutcomes(Delivered((Position("x", 1),), at(20)))
+    teller = Teller(
+        store, HandClock(), lambda *_: None, lambda _: (), lambda: False, is_current=lambda: True, outcomes=outcomes
+    )
+    teller.note_gone(target.key, at(10))
+    assert teller.tell() == []
+    assert outcomes.asked == ["its name"]
+    after = records.read_state(store.load(target.key).body)
+    if definition:
+        assert after == state
+    else:
+        outbox = Outbox(notices=NOTICES[1:], positions=(Position("x", 1),), last_number=2, next_at=at(20))
+        assert after == replace(state, outbox=outbox, wake_at=at(20))
+        assert list(store.due(at(20))) == [target.key]
