@@ -7,10 +7,12 @@ Retry decorators have no place here: on a queue they multiply with `maxDequeueCo
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import time
+import warnings
 from typing import TYPE_CHECKING, List  # noqa: UP035 - the worker knows a batch by this name
 
 import azure.functions as func
@@ -20,6 +22,14 @@ from functions_azure.settings import EVENTS, EVENTS_QUEUE, STORAGE, WAKES_QUEUE
 
 if TYPE_CHECKING:
     from functions_azure.shell import Reply, Shell
+
+OBJECTS_UNCOLLECTED = 50_000
+"""How many objects more there may be before cycles are looked for: some ten megabytes at most. Python's own 2,000 look
+fifty times while the modules of a first event are imported, which leave no garbage."""
+
+gc.set_threshold(OBJECTS_UNCOLLECTED)
+# `requests` misses a guesser of encodings that the package leaves out (infra/packaging/azure.py), and nobody needs.
+warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 

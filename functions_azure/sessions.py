@@ -12,9 +12,11 @@ import io
 import json
 import socket
 import time
+from functools import cache
 from http import HTTPStatus
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
+from ssl import SSLContext
 from typing import Any, NamedTuple
 
 import requests
@@ -22,6 +24,8 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import SSLError
+from urllib3.util.ssl_ import create_urllib3_context
 
 CONNECTIONS = 32
 """As many as the worker has threads, at most (PYTHON_THREADPOOL_THREAD_COUNT), so that none waits for another."""
@@ -138,7 +142,29 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(HTTPSConnection):
+    """A connection over TLS that shares its context, and with it the parsed roots, with all others of the process.
+
+    urllib3 reads the bundle of roots anew for each connection, which is nearly all that a connection costs. Behind a
+    proxy it still does, since there the roots are the proxy's, too.
+    """
+
     response_class = _TimedResponse
+
+    def connect(self) -> None:
+        if self.ca_certs and not self.proxy and not self.cert_file:
+            self.ssl_context, self.ca_certs = _context(self.ca_certs), None
+        super().connect()
+
+
+@cache
+def _context(roots: str) -> SSLContext:
+    """Make urllib3's own context, which trusts the roots in a file. Raises `SSLError`, as urllib3 does."""
+    made = create_urllib3_context()
+    try:
+        made.load_verify_locations(roots)
+    except OSError as error:
+        raise SSLError(error) from error
+    return made
 
 
 class _Pool(HTTPConnectionPool):

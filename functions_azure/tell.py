@@ -21,8 +21,6 @@ from shared.platforms.fabric import token_refused
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
 
-EVENT_GRID = "https://eventgrid.azure.net"
-"""Audience of tokens for Event Grid, in every cloud the scope of Microsoft's own client (azure-eventgrid)."""
 TOPIC_VERSION = {"api-version": "2018-01-01"}
 """The one version of publishing to a custom topic (https://learn.microsoft.com/rest/api/eventgrid/dataplane)."""
 SECRET_VERSION = {"api-version": "7.4"}

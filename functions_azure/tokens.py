@@ -43,6 +43,9 @@ STORAGE = "https://storage.azure.com"
 https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory
 """
 
+EVENT_GRID = "https://eventgrid.azure.net"
+"""The audience of Event Grid, in every cloud the scope of Microsoft's own client (azure-eventgrid)."""
+
 UNRESOLVED = "@Microsoft.KeyVault("
 """How the value of an application setting begins that was to be a secret: the reference itself is what the app sees.
 

@@ -4,7 +4,8 @@
     for an invocation    Ports: store, waker, platform, looks, outcomes                 all keep its deadline
 
 This is the one place that knows every class of the room. A test, the demo and `unstale run` build the same `Ports` with
-other parts in some places, and run the same engine on them.
+other parts in some places, and run the same engine on them. What only some invocations need (looks, outcome events, the
+written page) is imported by the first of them, since the first event of a process waits for all that is imported.
 """
 
 from __future__ import annotations
@@ -26,15 +27,13 @@ from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
 from functions_azure.events_queue import EventsQueue
-from functions_azure.page import PageBlob
 from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import session
 from functions_azure.settings import Settings
 from functions_azure.shell import Shell
-from functions_azure.sources import Sources
 from functions_azure.store import Store
-from functions_azure.tell import EVENT_GRID, Vault, senders, signal_bus
 from functions_azure.tokens import (
+    EVENT_GRID,
     STORAGE,
     BoundedHttp,
     EntraTokens,
@@ -48,24 +47,24 @@ from shared.config.compiled import FILE as COMPILED
 from shared.config.compiled import read_configuration
 from shared.config.configuration import Configuration
 from shared.config.generation import read_generation
-from shared.outcomes.sending import Office, Sender, Sending
-from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
-from shared.refresh.excerpt import Excerpts
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
-from shared.sources.looking import Looking
-from shared.sources.standing import source_statuses
-from shared.targets import Cloud
+from shared.targets import Cloud, Package, Target
 
 if TYPE_CHECKING:
     from requests import Session
 
     from functions_azure.sign_in.store import SignIns
     from functions_azure.sign_in.user import SignedInUser
+    from functions_azure.sources import Sources
     from functions_azure.workload.keys import Gate
+    from shared.outcomes.sending import Office, Sender, Sending
+    from shared.outcomes.webhook import Secrets
+    from shared.refresh.telling import Reconcile
+    from shared.sources.looking import Looking
 
 
 log = logging.getLogger("unstale")
@@ -121,10 +120,8 @@ class Parts:
         self._vault = EntraTokens(vault or (lambda: ManagedIdentity(own, found.cloud.vault_audience, self.http)))
         # Topics of Event Grid and the secrets of webhooks are the app's own, too.
         self.grid_tokens = EntraTokens(lambda: ManagedIdentity(own, EVENT_GRID, self.http), redactor)
-        self.secrets = Secrets(Vault(self.http, self._vault).fetch, SystemClock())
-        # So are the tokens by which a role on AWS is assumed, for followers there; one machine signals these otherwise.
-        aws_tokens = EntraTokens(lambda: ManagedIdentity(own, self._audience_on_aws(), self.http), redactor)
-        self.bus: Sender = signal_bus(self.http, aws_tokens, SystemClock(), found)
+        # So are the tokens by which a role on AWS is assumed, for followers there.
+        self._aws_tokens = EntraTokens(lambda: ManagedIdentity(own, self._audience_on_aws(), self.http), redactor)
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None
@@ -142,6 +139,21 @@ class Parts:
     def _audience_on_aws(self) -> str:
         """The audience that the role on AWS trusts tokens for."""
         return self._configuration().across[Cloud.AWS].audience
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The secrets of webhooks, kept for the process."""
+        from functions_azure.tell import Vault
+        from shared.outcomes.webhook import Secrets
+
+        return Secrets(Vault(self.http, self._vault).fetch, SystemClock())
+
+    @cached_property
+    def bus(self) -> Sender:
+        """The sender that signals followers on AWS; one machine puts another in its place."""
+        from functions_azure.tell import signal_bus
+
+        return signal_bus(self.http, self._aws_tokens, SystemClock(), self._found)
 
     @cached_property
     def onelake(self) -> Session:
@@ -238,6 +250,10 @@ def world(
     )
     if not found.page_container:
         return made
+    from functions_azure.page import PageBlob
+    from shared.refresh.excerpt import Excerpts
+    from shared.sources.standing import source_statuses
+
     return replace(made, excerpt=Excerpts(store, PageBlob(parts.clients, deadline), emit, source_statuses))
 
 
@@ -258,7 +274,7 @@ def ports(
 
     Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
     """
-    looks_clock, parts.http.deadline = looks_clock or clock, deadline
+    parts.http.deadline = deadline
     platform = _platform(found, configuration, parts, clock, deadline)
     return Ports(
         cloud=Cloud.AZURE,
@@ -268,25 +284,69 @@ def ports(
         clock=clock,
         token=lambda: uuid.uuid4().hex,  # no two claims have the same
         emit=emit,
-        looks=lambda targets, reconcile: Looking(
-            targets,
+        looks=partial(
+            _make_looking,
+            found=found,
+            parts=parts,
             store=store,
-            sources=_sources(found, parts, looks_clock, deadline),
             platform=platform,
-            clock=looks_clock,
-            reconcile=reconcile,
+            clock=looks_clock or clock,
             emit=emit,
-            each=partial(_some_at_once, parts.http, deadline),
+            deadline=deadline,
         ),
         pause=stand_still,
-        outcomes=partial(Sending, _office(service, parts, store, clock, emit)),
+        outcomes=_outcomes(service, parts, store, clock, emit),
     )
+
+
+def _make_looking(
+    targets: Mapping[str, Target],
+    reconcile: Reconcile,
+    *,
+    found: Settings,
+    parts: Parts,
+    store: ports_of_core.Store,
+    platform: Platform,
+    clock: Clock,
+    emit: Callable[[LogEvent], None],
+    deadline: Deadline,
+) -> Looking:
+    """Make what looks at the sources of some targets."""
+    from shared.sources.looking import Looking
+
+    return Looking(
+        targets,
+        store=store,
+        sources=_sources(found, parts, clock, deadline),
+        platform=platform,
+        clock=clock,
+        reconcile=reconcile,
+        emit=emit,
+        each=partial(_some_at_once, parts.http, deadline),
+    )
+
+
+def _outcomes(
+    service: str, parts: Parts, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
+) -> Callable[[Package], Sending]:
+    """Make what sends the outcome events of a package; asked for only where there are destinations."""
+
+    def make(package: Package) -> Sending:
+        from shared.outcomes.sending import Sending
+
+        return Sending(_office(service, parts, store, clock, emit), package)
+
+    return make
 
 
 def _office(
     service: str, parts: Parts, store: ports_of_core.Store, clock: Clock, emit: Callable[[LogEvent], None]
 ) -> Office:
     """Make what sending outcome events works with."""
+    from functions_azure.tell import senders
+    from shared.outcomes.sending import Office
+    from shared.sources.standing import source_statuses
+
     return Office(
         store=store,
         clock=clock,
@@ -300,6 +360,8 @@ def _office(
 
 def _sources(found: Settings, parts: Parts, clock: Clock, deadline: Deadline) -> Sources:
     """Make what looks at OneLake: over the session of the process, in the time of this invocation."""
+    from functions_azure.sources import Sources
+
     return Sources(
         parts.onelake_tokens,
         clock,

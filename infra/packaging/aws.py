@@ -115,7 +115,7 @@ def package(
     stage.own(PACKAGES, folder)
     stage.without_traces(folder)
     trim_botocore(folder)
-    remove_unused(folder)
+    stage.without(folder, UNUSED, "infra/packaging/aws.py")
     roots.write_roots((folder / "botocore" / "cacert.pem").read_text(encoding="utf-8"), folder / "roots")
     (folder / "unstale.toml").write_bytes(content)
     (folder / compiled.FILE).write_bytes(compiled.compile_configuration(content, str(config)))
@@ -129,18 +129,6 @@ def package(
     if size > GOAL_BYTES:
         tell(f"note: that is more than the goal of {GOAL_BYTES / 1e6:.0f} MB")
     return archive
-
-
-def remove_unused(folder: Path) -> None:
-    """Remove what no import reaches. Raises `PackageError` if a part is not there: then the list is out of date."""
-    for name in UNUSED:
-        part = folder / name
-        if not part.exists():
-            raise stage.PackageError(f"{name} is not among the libraries: infra/packaging/aws.py names it as unused")
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink()
 
 
 def trim_botocore(folder: Path) -> None:

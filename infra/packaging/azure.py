@@ -36,6 +36,31 @@ PACKAGES: Final = ("shared", "functions_azure")
 AT_THE_ROOT: Final = ("host.json", "function_app.py")
 """Files of `functions_azure` that the host looks for at the root of the package."""
 
+UNUSED: Final = (
+    "azure/data/tables/aio",
+    "azure/storage/blob/_generated/aio",
+    "azure/storage/blob/aio",
+    "azure/storage/queue/_generated/aio",
+    "azure/storage/queue/aio",
+    "cffi",
+    "charset_normalizer",
+    "multidict",
+    "propcache",
+    "pycparser",
+    "urllib3/contrib/emscripten",
+    "werkzeug/debug",
+    "werkzeug/middleware",
+    "yarl",
+)
+"""Parts of the libraries that nothing which runs here needs, a fifth of the package: asynchronous clients, and `yarl`,
+by which these write addresses; the compiler of `cffi`, whose results `cryptography` carries; a server's debugger; HTTP
+for browsers; and `charset_normalizer`, by which `requests` guesses the encoding of a text, where we read bytes alone.
+What tries to import one of the last five goes on without it. One that a new version lacks stops the packaging.
+"""
+
+GOAL_BYTES: Final = 12_000_000
+"""The size of the zip above which `package` says so, a goal of ours: what grows unnoticed makes starts slower."""
+
 
 def package(
     config: Path,
@@ -57,6 +82,7 @@ def package(
     (folder / SITE_PACKAGES).mkdir(parents=True)
     (third_party or stage.from_index(FLEX))(LOCK, folder / SITE_PACKAGES)
     stage.without_traces(folder / SITE_PACKAGES)
+    stage.without(folder / SITE_PACKAGES, UNUSED, "infra/packaging/azure.py")
     stage.own(PACKAGES, folder)
     (folder / "functions_azure" / "function_app.py").unlink()
     for name in AT_THE_ROOT:
@@ -70,4 +96,6 @@ def package(
     stage.zipped(folder, archive)
     size, unpacked = archive.stat().st_size, stage.size_of(folder)
     tell(f"{archive}: {size / 1e6:.2f} MB ({unpacked / 1e6:.1f} MB unpacked), {len(targets)} targets of {config}")
+    if size > GOAL_BYTES:
+        tell(f"note: that is more than the goal of {GOAL_BYTES / 1e6:.0f} MB")
     return archive

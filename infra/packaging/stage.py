@@ -80,6 +80,18 @@ def without_traces(folder: Path) -> None:
             file.unlink()
 
 
+def without(folder: Path, unused: Iterable[str], listed_in: str) -> None:
+    """Remove parts of libraries that no import reaches. Raises `PackageError` if one is not there."""
+    for name in unused:
+        part = folder / name
+        if not part.exists():
+            raise PackageError(f"{name} is not among the libraries: {listed_in} names it as unused")
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
+
+
 def with_bytecode(folder: Path, version: str, runs_in: PurePosixPath, tell: Told) -> None:
     """Compile for this version of Python, where there is one; without bytecode, every start compiles anew."""
     python = interpreter(version)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import requests
+import trustme
 
-from functions_azure import platform
+from functions_azure import platform, sessions
 from functions_azure.clients import Deadline
 from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import AnswerTooLongError, read_answer, read_body, session
 from functions_azure.tokens import BoundedHttp
 from functions_azure.workload import keys
 from functions_azure.workload.keys import Keys, NoKeysError
+from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.platforms.failures import ANSWER_LIMIT
 from shared.refresh.failure import Delivery, Failure
 from shared.targets import LakeViews, Target
@@ -212,3 +217,89 @@ def test_an_answer_in_time_is_whole() -> None:
         found.raise_for_status()
     with pytest.raises(requests.HTTPError, match="404"):
         found._replace(status_code=404).raise_for_status()
+
+
+# --- One TLS context -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="secure")
+def server_over_tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
+    """A server whose authority is trusted by REQUESTS_CA_BUNDLE; no context of another test is kept."""
+    for name in (*(name for name in os.environ if name.lower().endswith("_proxy")), "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    sessions._context.cache_clear()
+    with LoopbackServer(lambda _: Answer(200, {}, b"{}"), lambda: datetime.now(UTC), secure=True) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
+        yield server
+
+
+@pytest.fixture(name="reads")
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Each time that roots are read into a context."""
+    reads: list[object] = []
+    real = ssl.SSLContext.load_verify_locations
+
+    def load(context: ssl.SSLContext, cafile: str | None = None, *arguments: object, **named: object) -> None:
+        reads.append(cafile)
+        real(context, cafile, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    return reads
+
+
+def test_roots_are_read_once_for_all_sessions_and_connections(secure: LoopbackServer, reads: list[object]) -> None:
+    """Also where a connection was closed meanwhile, as those are that lay idle."""
+    one, other = session(), session()
+    for http in (one, one, other):
+        assert http.get(secure.url, timeout=5).status_code == 200
+        http.close()
+    assert reads == [str(secure.certificate)]
+
+
+def test_requests_itself_would_read_them_for_each_connection(secure: LoopbackServer, reads: list[object]) -> None:
+    """What is replaced is still there to be replaced: where this fails, `requests` or urllib3 may have mended it."""
+    with requests.Session() as http:
+        for _ in range(3):
+            http.get(secure.url, timeout=5)
+            http.close()
+    assert len(reads) == 3
+
+
+def test_an_unknown_authority_is_not_trusted(secure: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the variable the roots are those of the libraries, also where another context was made before."""
+    session().get(secure.url, timeout=5)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        session().get(secure.url, timeout=5)
+
+
+@pytest.mark.usefixtures("secure")
+def test_a_certificate_for_another_host_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority is trusted, but the name is not that of the address."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.test").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "bundle.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    with (
+        WsgiServer(lambda *_: (), tls=context) as other,
+        pytest.raises(requests.exceptions.SSLError, match="localhost"),
+    ):
+        session().get(f"https://localhost:{other.port}", timeout=5)
+
+
+def test_a_bundle_without_a_root_is_trouble_with_certificates(
+    secure: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `requests` says it: the table of failures knows it by that name."""
+    (tmp_path / "empty.pem").write_text("nothing", encoding="utf-8")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
+    with pytest.raises(requests.exceptions.SSLError):
+        session().get(secure.url, timeout=5)
+
+
+def test_a_proxy_is_used(secure: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens at this proxy, and the request does not pass it by."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(requests.exceptions.ProxyError):
+        session().get(secure.url, timeout=5)

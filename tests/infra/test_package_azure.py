@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.packaging import azure, sbom
+from infra.packaging import azure, sbom, stage
 from infra.packaging.azure import SITE_PACKAGES
 from local.cli import main
 from shared.config import compiled, generation
@@ -76,6 +76,31 @@ def test_it_is_laid_out_as_the_host_looks_for_it(package: Path) -> None:
     third = {name.split("/")[3] for name in names if name.startswith(SITE_PACKAGES.as_posix())}
     assert {"azure", "msal", "requests", "msgspec", "azure_functions_runtime"} <= third
     assert not third & {"bin", "pytest", "moto", "boto3", "botocore", "local", "tests", "functions_aws"}
+
+
+def test_it_is_as_small_as_it_is_meant_to_be(package: Path) -> None:
+    """Parts that no import reaches are left out; one that a library moved is noticed when the package is made."""
+    assert package.with_suffix(".zip").stat().st_size < azure.GOAL_BYTES == 12_000_000
+    assert not [name for name in azure.UNUSED if (package / SITE_PACKAGES / name).exists()]
+    with pytest.raises(stage.PackageError, match="azure/data/tables/aio is not among the libraries"):
+        stage.without(package / SITE_PACKAGES, azure.UNUSED, "the list")
+
+
+FIRST_EVENT = """
+import function_app, sys
+from functions_azure import wiring
+wiring.shell({"UNSTALE_STORAGE": "AccountName=a;AccountKey=YQ==;DefaultEndpointsProtocol=https"})
+import azure.storage.blob, azure.storage.queue, jwt.algorithms, msal, requests
+print(sorted(name for name in sys.argv[1:] if name in sys.modules))
+"""
+
+
+def test_a_first_event_waits_for_nothing_that_it_does_not_need(package: Path) -> None:
+    """Neither for rules of configurations nor for looks or outcome events; and no library misses what is left out."""
+    spared = ("shared.config.load", "shared.config.schema", "shared.sources.looking", "shared.outcomes.sending")
+    line, clean = command(package, "-W", "error", "-c", FIRST_EVENT, *spared, path=package / SITE_PACKAGES)
+    done = subprocess.run(line, env=clean, cwd=package, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_its_list_of_parts_names_what_is_in_it(package: Path) -> None:
