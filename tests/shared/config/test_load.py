@@ -700,6 +700,14 @@ def test_the_schema_refuses_files_of_another_shape(path: Path) -> None:
 
 # --- Cold start ------------------------------------------------------------------------------------------------------
 
+
+def test_the_indexes_can_be_built_before_an_event_needs_them() -> None:
+    """Lambda gives a start a whole processor, whatever the function's memory; afterwards nothing more is built."""
+    configuration = load((GOLDEN / "good" / "every-key.toml").read_text(encoding="utf-8"))
+    configuration.build()
+    assert {"by_name", "by_output", "listeners", "senders"} <= vars(configuration).keys()
+
+
 WHAT_IS_IMPORTED = """
 import sys
 from pathlib import Path
