@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from functions_aws import settings
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
-from functions_aws.page import PageBucket
 from functions_aws.platform import Platform
 from functions_aws.settings import Settings, SettingsError
 from functions_aws.shell import Shell
@@ -36,7 +35,6 @@ from shared.outcomes.webhook import Secrets
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh import ports as ports_of_core
 from shared.refresh.engine import LogEvent, Ports
-from shared.refresh.excerpt import Excerpts
 from shared.refresh.ports import Clock
 from shared.sources.looking import Looking
 from shared.sources.standing import source_statuses
@@ -69,14 +67,15 @@ def configuration(found: Settings) -> Configuration:
     Several environments are packaged in one folder, one after the other.
     """
     read = _read(found.config)
+    destinations = with_alarms(read.destinations, found.alarm_topic)
+    read = replace(read, generation=generation(found.config), destinations=destinations)
     if found.fingerprint not in {"", read.fingerprint}:
         raise SettingsError(
             f"UNSTALE_CONFIG_FINGERPRINT is {found.fingerprint!r}, but that of {found.config} is "
             f"{read.fingerprint!r}: the package is not of the configuration that the stack was deployed with. "
             "make package-aws for this environment, then sam deploy"
         )
-    destinations = with_alarms(read.destinations, found.alarm_topic)
-    return replace(read, generation=generation(found.config), destinations=destinations)
+    return read
 
 
 def _read(config: Path) -> Configuration:
@@ -117,6 +116,9 @@ def world(
     )
     if not found.page_bucket:
         return made
+    from functions_aws.page import PageBucket
+    from shared.refresh.excerpt import Excerpts
+
     place = PageBucket(clients, found.page_bucket)
     return replace(made, excerpt=Excerpts(store, place, emit, source_statuses))
 
