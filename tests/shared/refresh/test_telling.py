@@ -633,3 +633,25 @@ def test_the_events_of_a_target_that_is_gone_are_told_and_noted(definition: str)
         outbox = Outbox(notices=NOTICES[1:], positions=(Position("x", 1),), last_number=2, next_at=at(20))
         assert after == replace(state, outbox=outbox, wake_at=at(20))
         assert list(store.due(at(20))) == [target.key]
+
+
+def test_trouble_with_a_target_that_is_gone_is_given_by_its_key() -> None:
+    """Where its record does not say how it was called, that is its name; one that moved on is told by who is next."""
+
+    class Down(NotingOutcomes):
+        def deliver(self, target: Target, state: State, is_over: Any) -> Delivered:
+            """Say so."""
+            super().deliver(target, state, is_over)
+            raise StoreDownError("down")
+
+    store, target = MemoryStore(), a_target()
+    store.save(store.load(target.key), records.write(replace(TO_TELL, definition="")), None)
+    outcomes = Down(Delivered((), NOON))
+    teller = Teller(
+        store, HandClock(), lambda *_: None, lambda _: (), lambda: False, is_current=lambda: True, outcomes=outcomes
+    )
+    teller.note_gone(target.key, at(11))
+    assert (teller.tell(), outcomes.asked) == ([], [])
+    teller.note_gone(target.key, at(10))
+    [(gone, trouble)] = teller.tell()
+    assert (gone.key, str(trouble), outcomes.asked) == (target.key, "down", [target.key])
