@@ -97,7 +97,7 @@ def test_silent_sources_hold_a_target(before: State, after: State, kinds: list[s
 def test_lateness_is_told_once_and_so_is_its_end() -> None:
     """By the save just beyond the objective; the one that ends it tells of the recovery."""
     late = note_changes(STALE, STALE, [], PROMISED, NOON, wanted=ALL)
-    assert [notice.kind for notice in late.outbox.notices] == ["late"]
+    assert [(notice.kind, notice.at) for notice in late.outbox.notices] == [("late", NOON)]
     assert made(late, replace(late, outbox=Outbox()), policy=PROMISED) == []
     assert made(late, replace(late, owed=None, outbox=Outbox()), policy=PROMISED) == ["recovered"]
     fresh = note_changes(late, replace(late, owed=None), [], PROMISED, NOON, wanted=ALL)
