@@ -9,10 +9,10 @@ from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from shared.refresh import excerpt, records
-from shared.refresh.engine import Engine
+from shared.refresh.engine import Engine, LogEvent
 from shared.refresh.evidence import SourceStatus
 from shared.refresh.excerpt import EVERY, MOST_BYTES, MOST_LINES, Excerpt, Excerpts, TooLargeError, encode, read_excerpt
-from shared.refresh.identity import Identity
+from shared.refresh.identity import Day, Identity
 from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Deployment, Ended, Outcome, State
 from shared.refresh.sweep import Sweep
@@ -49,7 +49,9 @@ class Deployed(Stage):
     def excerpts(self) -> Excerpts:
         """What writes one."""
 
-        def statuses(*_: object) -> dict[str, tuple[SourceStatus, ...]]:
+        def statuses(targets: object, store: object, now: object) -> dict[str, tuple[SourceStatus, ...]]:
+            assert (store, now) == (self.store, self.clock.now())
+            assert isinstance(targets, tuple)
             return {self.target().key: (SOURCE,)}
 
         return Excerpts(self.store, self.shelf, self.told.append, statuses)
@@ -69,6 +71,9 @@ def test_a_tick_writes_what_the_page_is_made_of() -> None:
     stage = Deployed()
     stage.put(State(fresh_as_of=NOON))
     target = stage.target()
+    identity = Identity(today=Day(NOON.date(), 3))
+    key = records.identity_key(target.identity)
+    stage.store.save(stage.store.load(key), records.write(identity), None)
     for number in range(3):
         line = replace(LINE, token=f"t{number}")
         stage.store.append(target.key, f"{number}", records.write(line), at(1e6))
@@ -79,7 +84,7 @@ def test_a_tick_writes_what_the_page_is_made_of() -> None:
     assert found.deployment.ticked_at == at(60)
     assert found.states[target.key].fresh_as_of == NOON
     assert found.states.keys() == {each.key for each in stage.configuration.targets}
-    assert found.identities == {target.identity: Identity()}
+    assert found.identities == {target.identity: identity}
     assert found.sources == {target.key: (SOURCE,)}
     assert [line.token for line in found.history[target.key]] == ["t2", "t1", "t0"]
 
@@ -115,8 +120,8 @@ def test_a_place_that_refuses_disturbs_no_tick() -> None:
     stage.shelf.refusal = StoreDownError("no bucket")
     stage.tick(1)
     stage.tick(2)
-    assert [(one.what, one.fields) for one in stage.told if one.what == "excerpt not written"] == [
-        ("excerpt not written", {"error": "no bucket"})
+    assert [one for one in stage.told if one.what == "excerpt not written"] == [
+        LogEvent("excerpt not written", "", at(60), {"error": "no bucket"})
     ]
     stage.shelf.refusal = None
     stage.tick(6)
@@ -151,19 +156,21 @@ def test_lines_are_shared_out_among_many_targets() -> None:
         return history(key, limit)
 
     stage.store.history = note  # type: ignore[method-assign, assignment]
-    stage.excerpts()(stage.configuration.targets * MOST_LINES, at(0), lambda: False)
-    assert set(asked) == {1}
+    for times, most in ((MOST_LINES, 1), (7, 714), (1, 1000)):
+        asked.clear()
+        stage.excerpts()._read(stage.configuration.targets * times, Deployment(), NOON, lambda: False)
+        assert set(asked) == {most}
 
 
 def test_an_excerpt_is_bounded() -> None:
     """Half of the lines are left out until it fits, the oldest; records that do not fit alone are told."""
-    lines = tuple(replace(LINE, token=f"t{number}", error="x" * 1000) for number in range(3000))
+    lines = tuple(replace(LINE, token=f"t{number}", error="x" * 2000) for number in range(3000))
     long = Excerpt(NOON, Deployment(), {"a": State()}, {}, {}, {"a": lines, "b": lines[:1]})
     body = encode(long)
     assert MOST_BYTES / 3 < len(body) <= MOST_BYTES
     kept = read_excerpt(body).history
-    assert kept == {"a": lines[: len(kept["a"])], "b": lines[:0] if len(kept["a"]) < 3000 else lines[:1]}
-    with pytest.raises(TooLargeError, match="the records alone"):
+    assert kept == {"a": lines[:1500], "b": ()}
+    with pytest.raises(TooLargeError, match=r"^the records alone are [0-9]+ bytes, of at most 4000000$"):
         encode(replace(long, states={f"{number}": State(last_error="x" * 10_000) for number in range(500)}))
 
 
