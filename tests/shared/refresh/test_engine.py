@@ -25,7 +25,7 @@ from shared.refresh.ports import (
     Started,
     StoreDownError,
 )
-from shared.refresh.state import Blocked, Deployment, Owed, Rollout, Signal, Situation, State, Wake
+from shared.refresh.state import Blocked, Deployment, Edition, Owed, Rollout, Signal, Situation, State, Wake
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.refresh.timing import spread
 from shared.targets import Cloud, Limits, Schedule
@@ -226,6 +226,36 @@ def test_each_call_asks_for_what_is_due_and_its_refusal_is_heeded(
     assert stage.platform.calls == [(call, "daily", asked)]
     assert {each: silence(stage, each) for each in Call if silence(stage, each)} == {kind: at(30)}
     assert events(stage, "trouble") == [TROUBLE]
+    assert stage.state().last_error == "Code: words"
+
+
+def test_a_block_is_told_with_its_reason() -> None:
+    """In the platform's words."""
+    stage = planned(Stage(platform=ScriptedPlatform(start=[failure(safe=False)])))
+    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    assert events(stage, "held") == [{"hold": "blocked", "reason": "Code: words"}]
+
+
+def test_ages_begin_at_nothing() -> None:
+    """What is owed or fresh since this moment is no second old, nor is what another clock dates later."""
+    for second in (0, 5):
+        stage = planned(Stage())
+        stage.put(State(fresh_as_of=at(second)))
+        stage.engine.reconcile(stage.target(), [signal(second)])
+        [saved] = events(stage, "saved")
+        assert (saved["fresh_age_seconds"], saved["owed_age_seconds"]) == (0.0, 0.0)
+
+
+def test_a_worker_that_is_not_current_leaves_a_record_due_within_a_minute() -> None:
+    """Sooner where a start is due sooner: what planning has to do there, it does not know."""
+    for policy, due in ((POLICY, 20), (replace(POLICY, quiet_period=seconds(90)), 60)):
+        stage = Stage(a_target(policy=policy))
+        later = Edition(2, "later", stage.engine.package.generation + timedelta(days=1))
+        stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), records.write(Deployment(edition=later)), None)
+        stage.put(State())
+        stage.engine.reconcile(stage.target(), [signal(0)])
+        assert stage.state().wake_at == at(due)
 
 
 @pytest.mark.parametrize(("seconds_late", "claimed_at"), [(5, 0), (5.001, 5.001)])
