@@ -329,3 +329,12 @@ def test_a_hold_is_told_in_one_sentence(hold: Any, words: str) -> None:
 def test_what_is_stale_says_what_arrived_and_what_comes_next(state: State, words: str) -> None:
     """Three causes at most, and the run, the next try, or the next start."""
     assert said(state)["why"] == [words]
+
+
+def test_one_success_is_enough_to_speak_for_freshness() -> None:
+    """Proven or not; and a source may have a version of which nobody knows since when."""
+    found = said(FRESH, sources=(SourceStatus("sales.old", "9"),))["freshness"]
+    assert found == [
+        "all that could be read before 2026-01-31 12:00:00Z is in the view: a refresh read it",
+        "sales.old is read: it has version 9",
+    ]

@@ -1426,6 +1426,26 @@ def test_a_record_takes_no_more_jobs_than_it_can_hold() -> None:
     assert folded(State(owed=full), Signalled(signal), at(1)).state == State(owed=full)
 
 
+@pytest.mark.parametrize(
+    ("situation", "given", "kept"),
+    [
+        (S.CLAIMED, Answered(Started("r1")), False),
+        (S.CLAIMED, Answered(BUSY), False),
+        (S.CLAIMED, Answered(THROTTLED), True),
+        (S.RUNNING, Reported(report(Phase.ACTIVE)), False),
+        (S.RUNNING, Reported(THROTTLED), True),
+        (S.SEEKING, Listed(()), False),
+        (S.SEEKING, Listed(THROTTLED), True),
+        (S.RUNNING, Signalled(Signal(at(2), "new")), True),
+    ],
+)
+def test_an_answer_uses_the_place_of_its_call_up(situation: Situation, given: Input, kept: bool) -> None:
+    """But for a throttled one: that place is served when the silence ends."""
+    place = Place(Call.POLL, 7)
+    after = folded(replace(in_situation(situation), place=place), given, at(2)).state
+    assert after.place == (place if kept else None)
+
+
 def test_how_long_runs_take_is_remembered() -> None:
     """Those of our own successful runs, and nobody else's: polls and just-in-time starts go by them."""
     ended = Reported(report(Phase.SUCCEEDED, ended_at=at(50)))
