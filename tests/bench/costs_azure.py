@@ -1,7 +1,8 @@
 """What a million arrivals cost on Azure, from calls that were counted, beside a function that starts a run an event.
 
-List prices of East US without free grants, looked up on 2026-11-25. What a refresh costs is in no sum. Each execution
-is priced as if it had an instance to itself, which is the most that it can cost: those that overlap share its time.
+List prices of East US without free grants, looked up on 2026-11-25. What a refresh costs is in no sum. An instance is
+billed for the time in which at least one of its calls goes on; beside it stands what the same costs if each call had an
+instance to itself, which is the most that it can be.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.bench.parts import Measured
+from tests.bench.parts import Measured, Row
+from tests.bench.queue_host import LEAST_SECONDS, QueueHost, moments
 
 MILLION = 1_000_000
 
 EXECUTION = 0.40 / MILLION
 GB_SECOND = 0.000026
 """https://modal.com/blog/azure-function-pricing-guide, May 2025: Flex Consumption, on demand."""
-LEAST_SECONDS = 1.0
-"""https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan#billing: at least, then by 100 ms."""
 QUEUE_OPERATION = 0.004 / 10_000
 """Azure's retail prices, as infracost's tests have them (storage_queue_test.golden): StorageV2, locally redundant; both
 classes of operations. Event Grid's Put Message is billed to the account, too."""
@@ -37,12 +37,10 @@ EVENT_GRID_OPERATIONS = 2
 """An event is taken in, and delivered (https://learn.microsoft.com/answers/questions/5830137/azure-event-grid-pricing)."""
 OBVIOUS_LOG_BYTES = 150
 """A line with the event's subject and the answer's status; what the host writes of each execution is in no sum."""
-MESSAGES_TAKEN_AT_ONCE = 16
-"""`batchSize` in host.json: one Get Messages."""
 MEMORY_GB, DEFAULT_MEMORY_GB = 0.5, 2.0
 """The instance size of the template; and the one that a function app has by default."""
-FABRIC_SECONDS = 1.0
-"""Assumed: one call of Fabric, which keeps its execution longer than the least that is billed anyway."""
+FABRIC_SECONDS, REQUEST_SECONDS = 1.0, 0.02
+"""Assumed: how long one call of Fabric takes, and one request to storage."""
 MONTH_SECONDS = 30 * 86_400
 POLLS_A_SECOND = 2 / 2
 """Two idle queues, each looked at every two seconds (`maxPollingInterval`) while an instance is up."""
@@ -54,50 +52,36 @@ MOST_DOLLARS = 3.0
 
 
 class Counted(NamedTuple):
-    """What a storm took. `calls` are those of functions for events, one event or a batch each."""
+    """What a storm took, to the end of the last run that it brought about."""
 
     arrivals: int
-    seconds: float
-    calls: int
-    wakes_sent: int
-    wakes: int
-    ticks: int
-    reads: int
-    writes: int
+    executions: int
+    """Calls of all functions."""
+    active_seconds: float
+    """Seconds for which instances are billed."""
+    alone_seconds: float
+    """The same if each execution had an instance to itself."""
+    queue_operations: int
+    table_operations: int
     platform_calls: int
     starts: int
     log_bytes: int
-
-    @property
-    def executions(self) -> int:
-        """Of all functions."""
-        return self.calls + self.wakes + self.ticks
+    hub_seconds: float = 0.0
+    """How long there is an event hub; 0 where there is none."""
 
 
-def priced(way: str, counted: Counted, *, hub: bool) -> Iterator[Measured]:
-    """Requests, starts and dollars per million arrivals of one way in."""
+def priced(way: str, counted: Counted, obvious: Counted, without: Counted, limit: float | None = None) -> Iterator[Row]:
+    """Requests, executions, starts and dollars per million arrivals of one way in, against the obvious functions."""
     scale = MILLION / counted.arrivals
-    yield Measured(f"{way}: requests per million arrivals", _requests(counted, hub=hub) * scale, "")
+    for name, each in (("", counted), (", the obvious", obvious), (", the obvious without idempotency", without)):
+        yield Measured(f"{way}{name}: requests per million arrivals", _requests(each) * MILLION / each.arrivals, "")
     yield Measured(f"{way}: executions per million arrivals", counted.executions * scale, "")
     yield Measured(f"{way}: refreshes started per million arrivals", counted.starts * scale, "")
-    others = {
-        "obvious": obvious_dollars(MEMORY_GB),
-        "obvious without idempotency": obvious_dollars(MEMORY_GB, idempotent=False),
-    }
-    limit = None if hub else MOST_DOLLARS
-    name = f"{way}: list price per million arrivals"
-    yield Measured(name, dollars(counted, hub=hub), "$", limit, others=others)
-
-
-def obvious() -> Iterator[Measured]:
-    """A function for each event: Event Grid, queue, one execution, one start; a row of a table where idempotent."""
-    requests = EVENT_GRID_OPERATIONS + _queue_operations(1, 0) + 1 + 1
-    yield Measured("the obvious: requests per million arrivals", (requests + 1) * MILLION, "")
-    yield Measured("the obvious without idempotency: requests per million arrivals", requests * MILLION, "")
-    yield Measured("the obvious: refreshes started per million arrivals", MILLION, "")
-    for size in (MEMORY_GB, DEFAULT_MEMORY_GB):
-        name = f"the obvious on {size * 1024:,.0f} MB: list price per million arrivals"
-        yield Measured(name, obvious_dollars(size), "$")
+    others = {"obvious": dollars(obvious), "obvious without idempotency": dollars(without)}
+    yield Measured(f"{way}: list price per million arrivals", dollars(counted), "$", limit, others=others)
+    others = {"obvious": dollars(obvious, alone=True), "obvious without idempotency": dollars(without, alone=True)}
+    alone = dollars(counted, alone=True)
+    yield Measured(f"{way}: the same, each call on an instance of its own", alone, "$", others=others)
 
 
 def standing() -> Iterator[Measured]:
@@ -109,47 +93,52 @@ def standing() -> Iterator[Measured]:
     yield Measured("a month without an arrival, list price: polls, at most", polls, "$")
 
 
-def dollars(counted: Counted, *, hub: bool) -> float:
+def dollars(counted: Counted, memory_gb: float = MEMORY_GB, *, alone: bool = False) -> float:
     """Per million arrivals."""
-    gb_seconds = (counted.executions * LEAST_SECONDS + counted.platform_calls * FABRIC_SECONDS) * MEMORY_GB
-    way_in = counted.arrivals * EVENT_HUB_EVENT + counted.seconds / 3600 * EVENT_HUB_HOUR if hub else 0.0
+    seconds = counted.alone_seconds if alone else counted.active_seconds
+    way_in = counted.arrivals * EVENT_HUB_EVENT + counted.hub_seconds / 3600 * EVENT_HUB_HOUR
     spent = (
         counted.arrivals * EVENT_GRID_OPERATIONS * EVENT_GRID_OPERATION
-        + way_in
-        + _queue_operations(0 if hub else counted.arrivals, counted.wakes_sent) * QUEUE_OPERATION
-        + (counted.reads + counted.writes) * TABLE_OPERATION
+        + (way_in if counted.hub_seconds else 0.0)
+        + counted.queue_operations * QUEUE_OPERATION
+        + counted.table_operations * TABLE_OPERATION
         + counted.executions * EXECUTION
-        + gb_seconds * GB_SECOND
+        + seconds * memory_gb * GB_SECOND
         + counted.log_bytes / 1e9 * LOG_GB
     )
     return spent * MILLION / counted.arrivals
 
 
-def obvious_dollars(memory_gb: float, *, idempotent: bool = True) -> float:
-    """Per million arrivals; the start is over within the second that is billed, and each event writes one line."""
-    each = (
-        EVENT_GRID_OPERATIONS * EVENT_GRID_OPERATION
-        + _queue_operations(1, 0) * QUEUE_OPERATION
-        + EXECUTION
-        + LEAST_SECONDS * memory_gb * GB_SECOND
-        + TABLE_OPERATION * idempotent
-        + OBVIOUS_LOG_BYTES / 1e9 * LOG_GB
+def obvious(rate: float, seconds: float, *, idempotent: bool) -> Counted:
+    """A function for each event: a row of a table where idempotent, one start, one line of the log."""
+    took = FABRIC_SECONDS + REQUEST_SECONDS * idempotent
+    put, host = 0, QueueHost(lambda _: took)
+    for now in moments(seconds * 2):  # what is left when the last has arrived is called for in the second half
+        while put < int(rate * min(now, seconds)):
+            host.put(b"")
+            put += 1
+        host.step(now)
+    busy = host.busy
+    if busy.calls != put:
+        raise RuntimeError(f"{busy.calls} calls for {put} messages")
+    return Counted(
+        arrivals=put,
+        executions=busy.calls,
+        active_seconds=busy.active_seconds,
+        alone_seconds=busy.alone_seconds,
+        queue_operations=busy.operations,
+        table_operations=put * idempotent,
+        platform_calls=put,
+        starts=put,
+        log_bytes=put * OBVIOUS_LOG_BYTES,
     )
-    return each * MILLION
 
 
-def _queue_operations(events: int, wakes: int) -> float:
-    """Each is put, taken with others of its queue or, a wake, alone, and deleted."""
-    return events * (2 + 1 / MESSAGES_TAKEN_AT_ONCE) + 3 * wakes
-
-
-def _requests(counted: Counted, *, hub: bool) -> float:
-    queued = 0 if hub else counted.arrivals
+def _requests(counted: Counted) -> float:
     return (
         counted.arrivals * EVENT_GRID_OPERATIONS
-        + _queue_operations(queued, counted.wakes_sent)
+        + counted.queue_operations
         + counted.executions
-        + counted.reads
-        + counted.writes
+        + counted.table_operations
         + counted.platform_calls
     )
