@@ -23,7 +23,7 @@ def test_the_ways_are_gone_to_their_end() -> None:
     assert arrival.distinct[0] == start.distinct[0] == "functions_aws/app.py"
 
 
-MOST_FILES, MOST_CHANGES = 22, 46
+MOST_FILES, MOST_CHANGES = 22, 45
 """The most files, and changes of file, that an arrival crosses to a saved record: as many as now. They only go down.
 
 House rules ask for 12 and 30. Each of the files is a room of its own there: entry, shell, clock and telemetry;
