@@ -22,10 +22,13 @@ from typing import Any, NamedTuple
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import SSLError
 from urllib3.util.ssl_ import create_urllib3_context
+
+from functions_azure import settings
 
 CONNECTIONS = 32
 """As many as the worker has threads, at most (PYTHON_THREADPOOL_THREAD_COUNT), so that none waits for another."""
@@ -146,22 +149,32 @@ class _SecureConnection(HTTPSConnection):
 
     urllib3 reads the bundle of roots anew for each connection, which is nearly all that a connection costs. Behind a
     proxy it still does, since there the roots are the proxy's, too.
+
+    Of the package's folder none is read before a handshake needs it: OpenSSL finds it there by its name.
     """
 
     response_class = _TimedResponse
 
     def connect(self) -> None:
         if self.ca_certs and not self.proxy and not self.cert_file:
-            self.ssl_context, self.ca_certs = _context(self.ca_certs), None
+            self.ssl_context, self.ca_certs = _context(_roots_of(self.ca_certs)), None
         super().connect()
+
+
+def _roots_of(bundle: str) -> str:
+    """Where the certificates are: a bundle that somebody names, else the package's folder, else what `requests` has."""
+    return str(settings.ROOTS) if bundle == DEFAULT_CA_BUNDLE_PATH and settings.ROOTS.is_dir() else bundle
 
 
 @cache
 def _context(roots: str) -> SSLContext:
-    """Make urllib3's own context, which trusts the roots in a file. Raises `SSLError`, as urllib3 does."""
+    """Make urllib3's own context, which trusts the roots of a file or a folder. Raises `SSLError`, as urllib3 does."""
     made = create_urllib3_context()
     try:
-        made.load_verify_locations(roots)
+        if roots == str(settings.ROOTS):
+            made.load_verify_locations(capath=roots)
+        else:
+            made.load_verify_locations(roots)
     except OSError as error:
         raise SSLError(error) from error
     return made

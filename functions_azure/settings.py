@@ -51,6 +51,9 @@ _CONNECTED_BY = ({"accountname", "accountkey"}, {"sharedaccesssignature"}, {"use
 GENERATION = PACKAGE_ROOT / generation.FILE
 """When the package was made; a package that nobody packaged, such as a checkout, has no such file."""
 
+ROOTS = PACKAGE_ROOT / "roots"
+"""The certificates that packaging put into files of their own (`infra.packaging.roots`); a checkout has none such."""
+
 
 class SettingsError(Exception):
     """A variable is missing, or says what it must not say."""

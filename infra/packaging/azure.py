@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from infra.packaging import sbom, stage
+from infra.packaging import roots, sbom, stage
 from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
 from shared.config import compiled, generation
 from shared.config.load import load
@@ -83,6 +83,7 @@ def package(
     (third_party or stage.from_index(FLEX))(LOCK, folder / SITE_PACKAGES)
     stage.without_traces(folder / SITE_PACKAGES)
     stage.without(folder / SITE_PACKAGES, UNUSED, "infra/packaging/azure.py")
+    roots.write_roots((folder / SITE_PACKAGES / "certifi" / "cacert.pem").read_text(encoding="utf-8"), folder / "roots")
     stage.own(PACKAGES, folder)
     (folder / "functions_azure" / "function_app.py").unlink()
     for name in AT_THE_ROOT:

@@ -1,6 +1,6 @@
 """The roots that a function trusts, in a folder in which OpenSSL finds each by name when it meets it: `roots/`.
 
-    botocore/cacert.pem     126 certificates, which a program parses all before it can ask anybody
+    cacert.pem              of botocore, or certifi: more than 100 certificates, which a program parses all at once
     roots/<hash>.0          the same, one a file: a handshake parses the one that it needs
 
 Whom the function trusts is the same either way. The names of the files are those that `openssl rehash` makes: the

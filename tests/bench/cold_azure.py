@@ -8,6 +8,7 @@ of a managed identity on loopback, as ours and the obvious app both use one.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.data.tables import TableServiceClient
 
 from infra.packaging.azure import SITE_PACKAGES
+from infra.packaging.roots import write_roots
 from local.emulators.entra.emulator import Entra, Identity
 from tests.bench import effort, processes
 from tests.bench.events import blob_event, lake_targets
@@ -126,12 +128,10 @@ def _roots(folder: Path, services: Loopback, azurite: SecureAzurite) -> bytes:
 
 
 def _processes(package: Path, roots: bytes, variables: dict[str, str]) -> dict[str, Process]:
-    """Each trusts the same roots, where `requests` looks for them."""
+    """Each trusts the same roots: ours in the package's folder, the others where `requests` looks for them."""
     libraries = package / SITE_PACKAGES
-    bundle = libraries / "certifi" / "cacert.pem"
-    if not bundle.exists():
-        raise RuntimeError(f"the package brings no roots at {bundle}")
-    bundle.write_bytes(roots)
+    shutil.rmtree(package / "roots")
+    write_roots(roots.decode(), package / "roots")
     installed = Path(azure.functions.__file__).parents[2]
     theirs = os.pathsep.join(map(str, (package.parent, installed, ROOT)))
     mine = f"{package}{os.pathsep}{libraries}"

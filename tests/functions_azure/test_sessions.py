@@ -17,13 +17,14 @@ import pytest
 import requests
 import trustme
 
-from functions_azure import platform, sessions
+from functions_azure import platform, sessions, settings
 from functions_azure.clients import Deadline
 from functions_azure.platform import Connection, Platform
 from functions_azure.sessions import AnswerTooLongError, read_answer, read_body, session
 from functions_azure.tokens import BoundedHttp
 from functions_azure.workload import keys
 from functions_azure.workload.keys import Keys, NoKeysError
+from infra.packaging.roots import write_roots
 from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.platforms.failures import ANSWER_LIMIT
 from shared.refresh.failure import Delivery, Failure
@@ -271,6 +272,23 @@ def test_an_unknown_authority_is_not_trusted(secure: LoopbackServer, monkeypatch
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
         session().get(secure.url, timeout=5)
+
+
+def test_the_packages_folder_of_roots_is_trusted_where_nobody_names_a_bundle(
+    secure: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[object]
+) -> None:
+    """Of it nothing is read before a handshake; a bundle that somebody names goes first, and the folder is no part."""
+    assert secure.certificate
+    write_roots(secure.certificate.read_text(encoding="utf-8"), tmp_path / "roots")
+    monkeypatch.setattr(settings, "ROOTS", tmp_path / "roots")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "bundle.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        session().get(secure.url, timeout=5)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    reads.clear()
+    assert session().get(secure.url, timeout=5).status_code == 200
+    assert reads == [None], "no file was read into the context, whose folder is searched"
 
 
 @pytest.mark.usefixtures("secure")

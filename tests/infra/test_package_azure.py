@@ -68,6 +68,7 @@ def test_it_is_laid_out_as_the_host_looks_for_it(package: Path) -> None:
         compiled.FILE,
         sbom.NAME,
         generation.FILE,
+        "roots",
     }
     assert {name.partition("/")[0] for name in names} - {"__pycache__"} == expected
     own = {name for name in names if name.startswith(("shared/", "functions_azure/")) and name.endswith(".py")}

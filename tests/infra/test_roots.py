@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import botocore
+import certifi
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -17,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from infra.packaging.roots import subject_hash, write_roots
 
-BUNDLE = Path(botocore.__file__).with_name("cacert.pem")
+BUNDLES = (Path(botocore.__file__).with_name("cacert.pem"), Path(certifi.where()))
 HOST = "localhost"
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -68,10 +69,11 @@ def roots_named(names: list[x509.Name], folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("bundle", BUNDLES, ids=["AWS", "Azure"])
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")  # an old root has a negative one
-def test_openssl_finds_a_root_by_each_name_that_a_real_one_has(tmp_path: Path) -> None:
-    """Those of the SDK's bundle, of which old ones have texts in encodings of their time. A stranger is not found."""
-    pems = [PEM + each for each in BUNDLE.read_text(encoding="utf-8").split(PEM)[1:]]
+def test_openssl_finds_a_root_by_each_name_that_a_real_one_has(bundle: Path, tmp_path: Path) -> None:
+    """Those of each package's bundle: old ones have texts in encodings of their time. A stranger is not found."""
+    pems = [PEM + each for each in bundle.read_text(encoding="utf-8").split(PEM)[1:]]
     names = list(dict.fromkeys(x509.load_pem_x509_certificate(pem.encode()).subject for pem in pems))
     assert len(names) > 100
     trusted = roots_named(names, tmp_path / "roots")
