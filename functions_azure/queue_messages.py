@@ -13,7 +13,7 @@ from shared.refresh.ports import StoreDownError
 LONGEST_MESSAGE = 65_536
 """Bytes of a message as it stands in the document, in which `&`, `<` and `>` take more than one."""
 
-_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that no XML document may hold, however they are written (https://www.w3.org/TR/xml/#charsets). Those
 are few. The others are not to be named here: `re` goes through each character of a range, 60,000, at each start."""
 

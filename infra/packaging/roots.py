@@ -11,14 +11,14 @@ https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/
 from __future__ import annotations
 
 import hashlib
-import re
 import ssl
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_CERTIFICATE: Final = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", re.DOTALL)
+_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
+_END: Final = "-----END CERTIFICATE-----"
 
 _VERSION, _SET, _SEQUENCE, _UTF8 = 0xA0, 0x31, 0x30, 0x0C
 """Tags of X.690: the version of a certificate, SET, SEQUENCE, UTF8String."""
@@ -42,7 +42,8 @@ def write_roots(bundle: str, folder: Path) -> None:
     """Write each certificate of a bundle into the folder, under the name by which OpenSSL looks for it."""
     folder.mkdir()
     numbers: Counter[str] = Counter()
-    for certificate in _CERTIFICATE.findall(bundle):
+    for rest in bundle.split(_BEGIN)[1:]:
+        certificate = f"{_BEGIN}{rest.partition(_END)[0]}{_END}\n"
         name = subject_hash(ssl.PEM_cert_to_DER_cert(certificate))
         (folder / f"{name}.{numbers[name]}").write_text(certificate, encoding="ascii")
         numbers[name] += 1

@@ -52,7 +52,7 @@ from shared.refresh.ports import (
     StoreDownError,
     Waker,
 )
-from shared.refresh.state import Deployment, Ended, Outcome, Run, State, Wake
+from shared.refresh.state import Deployment, Ended, Hold, Outcome, Run, State, Wake
 from shared.refresh.telling import Outcomes, Reconcile, Teller
 from shared.targets import Cloud, Package, Target
 from shared.values import Value
@@ -666,8 +666,9 @@ class Engine:
         if situation is not snapshot.before.situation:
             run = state.run
             self._emit(f"now {situation}", snapshot.target, {"run_id": run.run_id, "full": run.full} if run else {})
-        if state.hold != snapshot.before.hold:
-            self._emit("held" if state.hold else "released", snapshot.target, _hold_fields(state))
+        hold = state.hold or snapshot.before.hold
+        if hold and state.hold != snapshot.before.hold:
+            self._emit("held" if state.hold else "released", snapshot.target, _hold_fields(hold))
         stale_since = decision.stale_since
         fields: dict[str, str | int | float | None] = {
             "owed_age_seconds": max(0.0, (snapshot.now - stale_since).total_seconds()) if stale_since else 0.0,
@@ -720,7 +721,5 @@ def _ended_fields(ended: Ended) -> Fields:
     }
 
 
-def _hold_fields(state: State) -> Fields:
-    if state.hold is None:
-        return {}
-    return {"hold": type(state.hold).__name__.lower(), "reason": getattr(state.hold, "reason", "")}
+def _hold_fields(hold: Hold) -> Fields:
+    return {"hold": type(hold).__name__.lower(), "reason": getattr(hold, "reason", "")}

@@ -86,6 +86,14 @@ def is_stale(queue: Queue, number: int, now: datetime) -> bool:
     return now - time_of(queue, number) > PLACE_KEPT
 
 
+def is_good(queue: Queue, number: int, now: datetime) -> bool:
+    """Whether a place is one of this queue that has not passed.
+
+    A number that the queue never gave is of another one: the configuration gave the target another identity meanwhile.
+    """
+    return number < queue.next_number and not is_stale(queue, number, now)
+
+
 def reconcile_at(queue: Queue, number: int, limit: int | None, now: datetime) -> datetime:
     """When to reconcile a target that waits for its place.
 
@@ -158,7 +166,7 @@ def may_call_at(identity: Identity, place: Place | None, call: Call, limits: Lim
     if call is Call.POLL and identity.polls is None and not limits.polls_per_minute:
         return now  # nobody knows of a limit, and none was met
     queue = queue_of(identity, call, limits, now)
-    if place is None or place.call is not call or is_stale(queue, place.number, now):
+    if place is None or place.call is not call or not is_good(queue, place.number, now):
         return None
     return time_of(queue, place.number)
 

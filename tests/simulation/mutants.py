@@ -55,7 +55,7 @@ MUTANTS = (
         - return covers(run.claimed_at, time, context.policy.visibility_lag)
         + return True
         """),
-    Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", seeds(first=840), """
+    Mutant(1, "covers if and only if time + visibility_lag <= claimed_at", scenarios.visible_after_the_claim, """
         owed:
         - return time + lag <= claimed_at
         + return time <= claimed_at

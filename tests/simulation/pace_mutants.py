@@ -35,7 +35,12 @@ PACE_MUTANTS = (
         """),
     Mutant(15, "who is ready takes the next number, once", tales.each_takes_one_place, """
         pace:
-        ~ if place is None or place.call is not call or is_stale => if True or is_stale
+        ~ if place is None or place.call is not call or not is_good => if True or is_good
+        """),
+    Mutant(15, "... in the queue of its own identity", tales.a_number_that_was_never_given, """
+        pace:
+        - return number < queue.next_number and not is_stale(queue, number, now)
+        + return not is_stale(queue, number, now)
         """),
     Mutant(15, "... by a conditional save, after a conflict again", tales.two_at_once, """
         admission:
@@ -152,7 +157,7 @@ PACE_MUTANTS = (
         pace:
         - return now - time_of(queue, number) > PLACE_KEPT
         + return False
-        ~ if place is None or place.call is not call or is_stale => if place is not None and is_stale
+        ~ if place is None or place.call is not call or not is_good => if place is not None and not is_good
         """),
     # --- Polls and people --------------------------------------------------------------------------------------------
     Mutant(15, "polls have places of their own, so that all runs fit", tales.more_runs_than_polls, """

@@ -114,6 +114,12 @@ def passed_places(core: Core) -> list[str]:
     return says(outcome.crowd.platform.refused["start"] > 0 and "all at once", *wrong("known", outcome))
 
 
+def a_number_that_was_never_given(core: Core) -> list[str]:
+    """A target has another identity than when it took its place: the other queue would never come to that number."""
+    queue = core.pace.current(None, 60, at(0))
+    return says(core.pace.is_good(queue, 4120, at(80)), not core.pace.is_good(replace(queue, next_number=2), 1, at(0)))
+
+
 def late_by_a_minute(core: Core) -> list[str]:
     """A place whose time was a minute ago is good: a tick may be that late."""
     queue = Queue(at(0), 1.0, quiet_since=at(0), next_number=50)

@@ -116,6 +116,15 @@ def a_full_signal_after_a_partial_run(core: Core) -> list[str]:
     return []
 
 
+def visible_after_the_claim(core: Core) -> list[str]:
+    """An object of before a claim is visible only after it, and its event comes last: that run has not read it."""
+    sim = deployed(core)
+    arrivals(sim, 90.0)
+    arrivals(sim, 104.0, dated=98.0, visible_after=4.0)
+    sim.hub.run(REST)
+    return told(sim, starts_at(sim)[0] > 104)
+
+
 def _running(**known: Any) -> Run:
     return Run("claim", at(50), Situation.RUNNING, at(60), run_id="run-1", **known)
 

@@ -78,6 +78,12 @@ def test_a_package_whose_workers_did_nothing_is_owed_nothing() -> None:
         assert not play(1005032, "wakes-dead").violations
 
 
+def test_a_place_in_the_queue_of_another_identity_is_none() -> None:
+    """Seed 2308: a target's identity changed while it had a place, whose number the other queue would never reach."""
+    with unmeasured():
+        assert not play(2308, "ticks-and-wakes").violations
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_histories_in_an_sqlite_file(world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the store of `unstale run`, whose index, conditions and versions are SQLite's."""

@@ -197,7 +197,7 @@ def test_a_hold_and_its_end_are_told() -> None:
     stage.engine.reconcile(stage.target(), [PauseAsked()])
     stage.engine.reconcile(stage.target(), [ResumeAsked()], may_call=False)
     assert events(stage, "held") == [{"hold": "paused", "reason": ""}]
-    assert events(stage, "released") == [{}]
+    assert events(stage, "released") == [{"hold": "paused", "reason": ""}]
     late = {"owed_age_seconds": 100.0, "late": 1, "objective_seconds": 60.0}
     assert events(stage, "saved") == [{**late, "held": 1}, {**late, "held": 0}]
 

@@ -329,6 +329,14 @@ def test_who_is_ready_takes_a_place_and_waits_for_it() -> None:
     assert due(placed, ON_GLUE, served + PLACE_KEPT + seconds(1), gate(identity)) == TakePlace(Call.START)
 
 
+@pytest.mark.parametrize(("number", "takes"), [(99, False), (100, True), (4120, True)])
+def test_a_place_in_the_queue_of_another_identity_is_none(number: int, takes: bool) -> None:
+    """A configuration gave the target another identity: a number that its queue never gave would not be served."""
+    placed = State(owed=OWED, place=Place(Call.START, number))
+    assert (due(placed, ON_GLUE, NOON, gate(crowded())) == TakePlace(Call.START)) is takes
+    assert due(placed, ON_GLUE, NOON, gate(Identity())) == TakePlace(Call.START)
+
+
 def test_who_is_not_ready_takes_none() -> None:
     """The quiet period is waited for first: so a second planning refresh waits behind all firsts."""
     assert due(State(owed=Owed(NOON, NOON)), ON_GLUE, NOON, gate(crowded())) == Wait(at(20))
@@ -339,10 +347,11 @@ def test_polls_have_a_queue_of_their_own() -> None:
     running = State(run=a_run(Situation.RUNNING, next_look_at=NOON), place=Place(Call.START, 3))
     starts = pace.refuse_call(crowded(), Call.START, None, until=at(900), limits=KNOWN, now=NOON)
     assert due(running, ON_GLUE, NOON, gate(starts)) == TakePlace(Call.POLL)
-    _, place = pace.take_place(starts, Call.POLL, KNOWN, NOON)
-    assert due(replace(running, place=place), ON_GLUE, NOON, gate(starts)) == Poll("r1")
+    both, place = pace.take_place(starts, Call.POLL, KNOWN, NOON)
+    assert due(replace(running, place=place), ON_GLUE, NOON, gate(both)) == Poll("r1")
     polls = pace.refuse_call(Identity(), Call.POLL, None, until=at(900), limits=KNOWN, now=NOON)
-    placed = State(owed=OWED, place=Place(Call.START, 0))
+    polls, place = pace.take_place(polls, Call.START, KNOWN, NOON)
+    placed = State(owed=OWED, place=place)
     assert due(placed, ON_GLUE, NOON, gate(polls)) == Start(full=False)
 
 
