@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from shared.config.load import Configuration
 from shared.refresh import records
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
-from shared.refresh.inputs import Input, Signalled
+from shared.refresh.inputs import Input, Placed, Signalled
 from shared.refresh.ports import Conflict, Document, Phase, Report, Started
 from shared.refresh.state import Signal, State, Wake
 from shared.targets import Policy, Target
@@ -237,7 +237,8 @@ class Model:
             return self.workers.number(worker._replace(answers=tuple(replay.read), wants=suspended.wants))
         if turn.done:
             return 0
-        turn = replace(turn, known=None)  # read again by the next turn: an identity of one target tells nothing new
+        if not any(isinstance(given, Placed) for given in turn.pending):
+            turn = replace(turn, known=None)  # read again by the next turn: an identity of one target tells nothing new
         return self._advance(worker._replace(turn=turn, answers=()), time)
 
     def _turn(self, worker: Worker, replay: _Replay) -> Any:
