@@ -71,7 +71,7 @@ def roots_of(bundle: str = "") -> str:
 
 @cache
 def context_with_roots(roots: str) -> ssl.SSLContext:
-    """Make one TLS context for all clients of the process that trust the certificates of this file.
+    """Make one TLS context for all clients of the process that trust the certificates of this file or folder.
 
     Of the package's folder none is read before a handshake needs it: OpenSSL finds it there by its name.
     """
@@ -112,9 +112,8 @@ class Clients:
     def build(self) -> None:
         """Build all clients now, so that no event waits for it. Nothing is sent."""
         _ = self.dynamodb, self.sqs, self.glue
-        "localhost".encode(
-            "idna"
-        )  # the codec that each connection's host name passes through is loaded by its first use
+        # The codec that each connection's host name passes through is loaded by its first use.
+        "localhost".encode("idna")
 
     @cached_property
     def _session(self) -> Any:

@@ -14,7 +14,7 @@ So what `status`, `explain`, the page and `unstale run` say of a target is one a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,9 +163,15 @@ def unheard_by_name(seen: Sequence[Look]) -> dict[str, list[str]]:
 
     A follower's own record knows nothing of such a signal, so it would look fresh: the upstream's record tells.
     """
+    untold = (each for one in seen for each in one.untold if each.destination.follower)
+    return _sentences(untold, lambda each: each.destination.follower)
+
+
+def _sentences(untold: Iterable[Untold], name_of: Callable[[Untold], str]) -> dict[str, list[str]]:
+    """Sort the sentences on what is untold by the name of the target that they are about."""
     found: dict[str, list[str]] = {}
-    for each in (each for one in seen for each in one.untold if each.destination.follower):
-        found.setdefault(each.destination.follower, []).append(each.sentence)
+    for each in untold:
+        found.setdefault(name_of(each), []).append(each.sentence)
     return found
 
 
@@ -201,9 +207,7 @@ class Look:
         `dead_letters` are those of all clouds: an event that nobody could read may have been for any target. `unheard`
         is what the other cloud did not tell, by the follower's name.
         """
-        untold_of: dict[str, list[str]] = {}
-        for each in self.untold:
-            untold_of.setdefault(each.target, []).append(each.sentence)
+        untold = _sentences(self.untold, lambda each: each.target)
         here = {target.name for target in self.side.engine.package.targets}
         for target, state in zip(self.side.engine.targets.values(), self.states, strict=True):
             yield Evidence(
@@ -218,7 +222,7 @@ class Look:
                 identity=self.identities.get(target.identity),
                 limits=self.side.engine.package.limits,
                 elsewhere=tuple(name for name in target.after if name not in here),
-                untold=tuple(untold_of.get(target.name, ())),
+                untold=tuple(untold.get(target.name, ())),
                 unheard=tuple(unheard.get(target.name, ())),
                 differs=difference(target, state, self.deployment, self.side.engine.package.fingerprint),
             )

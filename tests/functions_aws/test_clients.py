@@ -24,6 +24,7 @@ from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.refresh.ports import StoreDownError
 from shared.version import VERSION
 from tests.support.aws_host import NOWHERE
+from tests.support.roots import counted_reads  # noqa: F401 - a fixture
 
 RUN = {"CatalogId": "123456789012", "MaterializedViewRefreshTaskRunId": "0b5f4a4e-8f59-4d3f-9d7f-0d6f1c2b3a4d"}
 
@@ -41,20 +42,6 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(server.certificate))
         yield server
-
-
-@pytest.fixture(name="reads")
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Each time that certificates are read into a context."""
-    reads: list[object] = []
-    real = ssl.SSLContext.load_verify_locations
-
-    def load(context: ssl.SSLContext, cafile: str | None = None, *arguments: object, **named: object) -> None:
-        reads.append(cafile)
-        real(context, cafile, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
-    return reads
 
 
 def test_certificates_are_read_once_for_all_clients_and_connections(

@@ -29,6 +29,7 @@ from local.emulators.http_server import Answer, LoopbackServer, WsgiServer
 from shared.platforms.failures import ANSWER_LIMIT
 from shared.refresh.failure import Delivery, Failure
 from shared.targets import LakeViews, Target
+from tests.support.roots import counted_reads  # noqa: F401 - a fixture
 
 SHORT_SECONDS = 0.3
 """How long an answer may take in these tests."""
@@ -232,20 +233,6 @@ def server_over_tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]
     with LoopbackServer(lambda _: Answer(200, {}, b"{}"), lambda: datetime.now(UTC), secure=True) as server:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
         yield server
-
-
-@pytest.fixture(name="reads")
-def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Each time that roots are read into a context."""
-    reads: list[object] = []
-    real = ssl.SSLContext.load_verify_locations
-
-    def load(context: ssl.SSLContext, cafile: str | None = None, *arguments: object, **named: object) -> None:
-        reads.append(cafile)
-        real(context, cafile, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
-    return reads
 
 
 def test_roots_are_read_once_for_all_sessions_and_connections(secure: LoopbackServer, reads: list[object]) -> None:

@@ -449,12 +449,12 @@ def asked_and_adopted(core: Core) -> list[str]:
     return [] if state.owed and state.owed.asked else [f"LOST: an asked signal, in {state}"]
 
 
-def resolved(core: Core, blocker_ended: float, *known_over: str) -> State:
+def resolved(core: Core, blocker_ended: float, *told: str) -> State:
     """Fold the list into a run of ours that ended Cancelled at 105, created at 100; another one had ended before."""
     run = Run("claim", at(100), Situation.CANCEL_UNCLEAR, at(105), "ours", created_at=at(100), ended_at=at(105))
     blocker = Report("theirs", Phase.SUCCEEDED, "Completed", created_at=at(-500), ended_at=at(blocker_ended))
     context = core.timing.Context("lake", POLICY, character("fabric", LISTING, CALL).capabilities)
-    state = State(run=replace(run, covering=Owed(at(0), at(20))), known_ends=dict.fromkeys(known_over, at(90)))
+    state = State(run=replace(run, covering=Owed(at(0), at(20))), known_ends=dict.fromkeys(told, at(90)))
     return core.machine.fold(state, Listed((blocker,)), context, at(400)).state
 
 

@@ -15,7 +15,7 @@ from shared.refresh import records
 from shared.refresh.deployment import standing
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
-from shared.refresh.ports import Capabilities, Phase, Report, Started
+from shared.refresh.ports import Capabilities, Document, Phase, Report, Started
 from shared.refresh.state import Deployment, Edition, Owed, Run, Situation, State
 from shared.refresh.timing import Context
 from shared.targets import Cloud, GlueView, Package, Policy, S3ObjectCreated, Target
@@ -200,6 +200,18 @@ class Stage:
         )
         self.configuration = Configuration(targets or (a_target(),))
         self.engine = Engine(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
+
+    def loads(self) -> list[str]:
+        """The keys of the records that are read from now on."""
+        loads: list[str] = []
+        load = self.store.load
+
+        def noting(key: str) -> Document:
+            loads.append(key)
+            return load(key)
+
+        self.store.load = noting  # type: ignore[method-assign]
+        return loads
 
     def plan(self) -> None:
         """Have its configuration be the current edition, rolled out already."""

@@ -78,14 +78,7 @@ def test_a_start_reads_the_record_of_its_target_once(limits: Limits) -> None:
     stage = planned(Stage(platform=accepting()))
     stage.engine = Engine(replace(stage.engine.package, limits=limits), stage.world)
     stage.put(State(owed=OWED, wake_at=NOON))
-    reads: list[str] = []
-    load = stage.store.load
-
-    def counting(key: str) -> Any:
-        reads.append(key)
-        return load(key)
-
-    stage.store.load = counting  # type: ignore[method-assign]
+    reads = stage.loads()
     stage.engine.reconcile(stage.target())
     assert stage.calls() == (["start"] if limits.max_running is None else [])
     assert reads.count(stage.target().key) == 1
@@ -263,19 +256,13 @@ def test_a_start_is_sent_within_five_seconds_or_not_at_all(seconds_late: float, 
     """Of the moment at which its claim was read; what is given back is claimed anew, on the record in hand."""
     stage = planned(Stage(platform=accepting()))
     stage.put(State(owed=OWED, wake_at=NOON))
-    reads: list[str] = []
-    load = stage.store.load
-
-    def counting(key: str) -> Any:
-        reads.append(key)
-        return load(key)
+    reads = stage.loads()
 
     def freeze_once(key: str) -> None:
         if key == stage.target().key:
             stage.store.before_save = lambda _key: None
             stage.clock.time += seconds(seconds_late)
 
-    stage.store.load = counting  # type: ignore[method-assign]
     stage.store.before_save = freeze_once
     stage.engine.reconcile(stage.target())
     assert reads.count(stage.target().key) == 1
@@ -741,14 +728,7 @@ def test_a_wake_reads_its_target_s_record_once() -> None:
     """The record that names the wake is the one in hand."""
     stage = planned(Stage(platform=accepting()))
     stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
-    reads: list[str] = []
-    load = stage.store.load
-
-    def counting(key: str) -> Any:
-        reads.append(key)
-        return load(key)
-
-    stage.store.load = counting  # type: ignore[method-assign]
+    reads = stage.loads()
     stage.engine.wake(Wake(stage.target().key, NOON, "another version"))
     assert stage.calls() == ["start"]
     assert reads.count(stage.target().key) == 1

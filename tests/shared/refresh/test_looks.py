@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from shared.refresh import records
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import PauseAsked, Proven, Reported, Signalled
-from shared.refresh.ports import Document, Phase, Started, StoreDownError
+from shared.refresh.ports import Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Edition, Outcome, Owed, Signal, Situation, State
 from shared.refresh.sweep import Sweep, pause_all
 from shared.targets import Cloud, Target
@@ -37,14 +37,7 @@ def test_a_look_comes_before_a_start(stage: LookStage) -> None:
 
 def test_a_look_costs_no_second_reading_of_the_record(stage: LookStage) -> None:
     """The record in hand is the one that the claim is saved on."""
-    read: list[str] = []
-    load = stage.store.load
-
-    def noting(key: str) -> Document:
-        read.append(key)
-        return load(key)
-
-    stage.store.load = noting  # type: ignore[method-assign]
+    read = stage.loads()
     stage.engine.reconcile(stage.target())
     assert (stage.calls(), read.count(stage.target().key)) == (["start"], 1)
 
@@ -220,14 +213,7 @@ def test_a_tick_does_first_what_needs_no_look() -> None:
 def test_a_start_that_a_tick_put_off_is_gone_on_with(stage: LookStage) -> None:
     """The record in hand is kept until its turn comes: it is read once."""
     stage.plan()
-    read: list[str] = []
-    load = stage.store.load
-
-    def noting(key: str) -> Document:
-        read.append(key)
-        return load(key)
-
-    stage.store.load = noting  # type: ignore[method-assign]
+    read = stage.loads()
     Sweep(stage.engine).tick()
     assert (stage.calls(), read.count(stage.target().key)) == (["start"], 1)
 
