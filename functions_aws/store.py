@@ -50,6 +50,8 @@ class Store:
         self._clients = clients
         self._table = table
 
+    reads_together = True
+
     def load(self, key: str) -> Document:
         """GetItem, strongly consistent."""
         answer = ask(

@@ -65,6 +65,8 @@ Operation = tuple[Any, ...]
 class Store:
     """`shared.refresh.ports.Store` on Azure Tables."""
 
+    reads_together = False  # records of several partitions: a request for each
+
     def __init__(self, clients: Clients, now: Callable[[], datetime], deadline: Deadline = NEVER) -> None:
         """`now` says whether a line of history is old."""
         self._clients = clients

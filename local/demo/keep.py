@@ -76,6 +76,7 @@ class HidableStore:
         """`hidden` says whether the store is out of sight."""
         self._store = store
         self._hidden = hidden
+        self.reads_together = store.reads_together
 
     def _seen(self) -> ports.Store:
         """The store, if it is in sight. Raises `StoreDownError`."""

@@ -18,6 +18,8 @@ from shared.refresh.state import Wake
 class MemoryStore:
     """Records, the index of what is due, and the history, in dictionaries."""
 
+    reads_together = True
+
     def __init__(self) -> None:
         """Begin empty; versions count up over all records."""
         self._lock = Lock()

@@ -168,6 +168,8 @@ def _make_private(path: Path) -> None:
 class Store:
     """Records, their index and their history of one cloud in a state file: `shared.refresh.ports.Store`."""
 
+    reads_together = True
+
     def __init__(self, file: StateFile, cloud: Cloud, clock: Clock) -> None:
         """`clock` says which lines of history are past their time."""
         self._file = file

@@ -7,6 +7,7 @@ What makes it safe to be killed at any line:
     cancel saved   -> cancel sent                       the end that it causes is not taken for a person's
     success saved  -> followers told -> saved           a crash between repeats the signals, which fold away
     wake sent      -> the record that names it saved    no record waits for nothing
+    claim saved, which names the wake that called       its message comes again unless the answer is saved
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from shared.refresh.inputs import (
     Listed,
     Placed,
     Reported,
+    Signalled,
     Unsent,
     WakeSpent,
 )
@@ -292,7 +294,10 @@ class Engine:
 
     def _step(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
         """At most one read, at most one call, at most one save before it."""
-        snapshot = self._see(target, turn, may_call=may_call)
+        document = turn.document or self.ports.store.load(target.key)
+        if self._standing is None and not force and self._is_absorbed(target, document, turn.pending):
+            return replace(turn, done=True)
+        snapshot = self._see(target, document, turn, may_call=may_call)
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
             return replace(turn, done=True)
         snapshot, decision = self._decide(snapshot, turn.known, may_call=may_call)
@@ -347,16 +352,33 @@ class Engine:
             return ()
         return (found,) if found else ()
 
-    def _see(self, target: Target, turn: Turn, *, may_call: bool) -> Snapshot:
+    def _is_absorbed(self, target: Target, document: Document, happened: Sequence[Input | About]) -> bool:
+        """Whether a record says already what signals tell, and is not due: then nobody needs to know who is current.
+
+        So a storm costs one read an event where records are not read together. What is owed stays owed, whoever plans.
+        """
+        now = self.ports.clock.now()
+        before = state = records.read_state(document.body)
+        if not happened or (before.wake_at is not None and now >= before.wake_at):
+            return False
+        for given in happened:
+            if not isinstance(given, Signalled):
+                return False
+            state = machine.fold(state, given, self._context(target), now).state
+        return state == before
+
+    def _context(self, target: Target) -> timing.Context:
+        return timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
+
+    def _see(self, target: Target, document: Document, turn: Turn, *, may_call: bool) -> Snapshot:
         """Fold what the configuration and the calendar owe the record, then what is pending.
 
         Who may call the platform also takes it upon himself to tell what it is time to tell.
         """
-        standing = self.standing  # read before the record, so that nothing lies between reading and saving that
-        document = turn.document or self.ports.store.load(target.key)
+        standing = self.standing
         read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
-        context = timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
+        context = self._context(target)
         ended: list[Ended] = []
         leads = standing.leads(before)
         planned = plan(before, target, standing, now) if leads else ()
@@ -428,13 +450,17 @@ class Engine:
         worker A:  reads v1 -> claimed_at -> paused? -> claim saved: v2 -> start sent -> answer saved on v2
                                    |----------- START_WINDOW ----------|  a claim that took longer is given back
         worker B:  reads v1 .  .  .  .  .  .  .  .  .  .  claim: conflict -> reads A's claim -> waits for its lease
+
+        Where a wake led here, the claim goes on naming it, and no other is sent: its message comes again if A dies.
         """
         claim = Claimed(self.ports.token(), snapshot.now, start.full)
         if not self._admit(snapshot, claim):
             return replace(turn, document=snapshot.document, known=None)
         claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
+        called_by = _called_by(snapshot, turn)
+        claimed = replace(claimed, wakes=(*claimed.wakes, *(wake.due for wake in called_by)))
         try:
-            return self._claim_and_send(snapshot, claimed, start)
+            return self._claim_and_send(snapshot, claimed, start, called_by)
         except Conflict:
             self._admission.give_back(snapshot.target.identity, machine.run_of(claimed), None)
             raise
@@ -446,17 +472,19 @@ class Engine:
         running = RunningClaim(target.key, claim.token, claim.at, claim.at + target.policy.timeout)
         return self._admission.admit(snapshot.known, snapshot.state.place, running)
 
-    def _claim_and_send(self, snapshot: Snapshot, claimed: State, start: Start) -> Turn:
+    def _claim_and_send(
+        self, snapshot: Snapshot, claimed: State, start: Start, called_by: tuple[WakeSpent, ...]
+    ) -> Turn:
         ports, run = self.ports, machine.run_of(claimed)
-        saved = self._save_first(snapshot, claimed)
+        saved = self._save_first(snapshot, claimed, sends_wake=not called_by)
         if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
             self._admission.give_back(snapshot.target.identity, run, None)
-            return self._answered(saved, claimed, Unsent())
+            return self._answered(saved, claimed, Unsent(), called_by)
         answer = ports.platform.start(snapshot.target, full=start.full)
         self._heed(snapshot, Call.START, answer)
         if isinstance(answer, Failure):
             self._admission.give_back(snapshot.target.identity, run, answer)
-        return self._answered(saved, claimed, Answered(answer))
+        return self._answered(saved, claimed, Answered(answer), called_by)
 
     def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
         asked_at = self.ports.clock.now()
@@ -483,13 +511,15 @@ class Engine:
         self._heed(snapshot, Call.POLL, answer)
         return self._answered(saved, intended, CancelAnswered(answer))
 
-    def _save_first(self, snapshot: Snapshot, state: State) -> Document:
+    def _save_first(self, snapshot: Snapshot, state: State, *, sends_wake: bool = True) -> Document:
         """Save a claim or an intent, with all that is pending, before the call that it is for."""
-        return self._save(snapshot, state, decide.decide(state, snapshot.context, snapshot.now))
+        decision = decide.decide(state, snapshot.context, snapshot.now)
+        return self._save(snapshot, state, decision, sends_wake=sends_wake)
 
-    def _answered(self, saved: Document, state: State, given: Input) -> Turn:
-        """The turn after a call that the saved record tells of: only its answer is pending."""
-        return Turn((About(machine.run_of(state), given, self.ports.clock.now()),), saved, written=True)
+    def _answered(self, saved: Document, state: State, given: Input, called_by: tuple[WakeSpent, ...] = ()) -> Turn:
+        """The turn after a call that the saved record tells of: its answer is pending, and the wake it names."""
+        about = About(machine.run_of(state), given, self.ports.clock.now())
+        return Turn((*called_by, about), saved, written=True)
 
     def _heed(self, snapshot: Snapshot, call: Call, answer: object) -> None:
         """Rule 9: a throttled answer silences the identity for this kind of call, not only the target."""
@@ -502,10 +532,11 @@ class Engine:
 
     # --- Saving ------------------------------------------------------------------------------------------------------
 
-    def _save(self, snapshot: Snapshot, state: State, decision: Decision) -> Document:
+    def _save(self, snapshot: Snapshot, state: State, decision: Decision, *, sends_wake: bool = True) -> Document:
         """History first, then the wake, then the record that says that all this is done.
 
-        Returns the record as it stands then: that in hand, if there was nothing to write.
+        Returns the record as it stands then: that in hand, if there was nothing to write. `sends_wake` is False where
+        the record names a wake whose message comes again unless the next save is reached.
         """
         for ended in snapshot.ended:
             entry_id = f"{ended.claimed_at:%Y%m%dT%H%M%S.%fZ}-{ended.token}"
@@ -518,7 +549,7 @@ class Engine:
         if state == snapshot.before and not snapshot.leads:
             return snapshot.document  # due for what only the current edition may do
         look_at = self._look_at(snapshot, state, decision, is_told=bool(wanted))
-        wakes, sent = self._wakes(snapshot, state, look_at)
+        wakes, sent = self._wakes(snapshot, state, look_at) if sends_wake else (state.wakes, False)
         state = replace(state, wake_at=look_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return snapshot.document
@@ -598,9 +629,11 @@ class Engine:
         absorbed, and everything else is saved on the condition that nobody saved the record meanwhile. Where the
         records cannot be read together the answer is empty: then each target reads its own, and meets its own trouble.
         """
-        read_at = self.ports.clock.now()
+        store, read_at = self.ports.store, self.ports.clock.now()
+        if not store.reads_together:
+            return {}
         try:
-            first, *documents = self.ports.store.load_many([records.DEPLOYMENT_KEY, *(each.key for each in targets)])
+            first, *documents = store.load_many([records.DEPLOYMENT_KEY, *(each.key for each in targets)])
             self._stand(records.read_deployment(first.body), read_at)
         except Exception:  # noqa: BLE001 - whatever it is, whoever reads one by one meets it again, and says so
             return {}
@@ -702,6 +735,12 @@ def _hold_back(snapshot: Snapshot, action: HoldBack) -> tuple[Snapshot, Decision
     state = machine.fold(snapshot.state, reached, snapshot.context, snapshot.now).state
     snapshot = replace(snapshot, state=state)
     return snapshot, _wait(snapshot, action.until)
+
+
+def _called_by(snapshot: Snapshot, turn: Turn) -> tuple[WakeSpent, ...]:
+    """The wake that called, as it is pending, if the record in hand still names it."""
+    named = snapshot.before.wakes
+    return tuple(given for given in turn.pending if isinstance(given, WakeSpent) and given.due in named)
 
 
 def _with_answer(turn: Turn, snapshot: Snapshot, answer: About) -> Turn:

@@ -106,7 +106,12 @@ class StoreDownError(Exception):
 
 
 class Store(Protocol):
-    """Records under optimistic concurrency, an index of what is due, and a history that forgets."""
+    """Records under optimistic concurrency, an index of what is due, and a history that forgets.
+
+    `reads_together` says that `load_many` of a few records is one request, and no slower than one `load`.
+    """
+
+    reads_together: bool
 
     def load(self, key: str) -> Document:
         """Read one record, strongly consistent."""

@@ -63,7 +63,7 @@ class NoPlatform:
 
 def storm(way: str, batch: int) -> Iterator[Measured]:
     """Blob events for all targets in turn, evenly over the time, delivered in order in batches of this size."""
-    clock, store = Clock(), CountingStore()
+    clock, store = Clock(), TableStore()
     waker = CountingWaker(clock, reach=Waker.reach, relays=Waker.relays)
     configuration = load(_configuration())
     with patch.dict(app._made, {"shell": _shell(configuration, clock, store, waker)}):
@@ -121,6 +121,8 @@ class QuickFabric:
 
 class TableStore(CountingStore):
     """Counts as the table is asked: a query for each partition, or a few records one by one."""
+
+    reads_together = False
 
     def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """One of them is counted already."""

@@ -544,7 +544,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     dead_letters = Graves()
     shell = Shell(
         host.configuration,
-        replace(host.world, store=SimpleNamespace(load=down, load_many=down)),
+        replace(host.world, store=SimpleNamespace(load=down, load_many=down, reads_together=True)),
         dead_letters,
         SimpleNamespace(hasten=lambda _: None, send_rests=lambda _record, _rests: None),
         Telemetry("unstale-app", Redactor([secret])),

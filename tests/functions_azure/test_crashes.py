@@ -199,10 +199,12 @@ _save = Engine._save
 _send = Platform._send
 
 
-def _note_success_in_a_save_of_its_own(self: Engine, sight: Snapshot, state: State, decision: Decision) -> Document:
-    saved = _save(self, sight, replace(state, outbox=sight.before.outbox), decision)
+def _note_success_in_a_save_of_its_own(
+    self: Engine, sight: Snapshot, state: State, decision: Decision, **how: bool
+) -> Document:
+    saved = _save(self, sight, replace(state, outbox=sight.before.outbox), decision, **how)
     if state.outbox != sight.before.outbox:
-        now = self._see(sight.target, Turn((), saved), may_call=False)
+        now = self._see(sight.target, saved, Turn(()), may_call=False)
         return _save(self, now, replace(now.state, outbox=state.outbox), decision)
     return saved
 

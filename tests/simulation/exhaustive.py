@@ -134,6 +134,7 @@ class _Replay:
 
     reach = timedelta(0)  # any worker may look at any time that the record says: this stands for wakes and ticks alike
     relays = False
+    reads_together = False
 
     def __init__(self, model: Model, worker: Worker, time: int) -> None:
         self.capabilities = model.character.capabilities

@@ -170,10 +170,10 @@ MUTANTS = (
     # --- 4. Claim before the call ------------------------------------------------------------------------------------
     Mutant(4, "claim before the call", seeds("crash", kind="lax"), """
         engine:
-        - saved = self._save_first(snapshot, claimed)
+        - saved = self._save_first(snapshot, claimed, sends_wake=not called_by)
         + saved = snapshot.document
-        - return self._answered(saved, claimed, Answered(answer))
-        + return self._answered(self._save_first(snapshot, claimed), claimed, Answered(answer))
+        - return self._answered(saved, claimed, Answered(answer), called_by)
+        + return self._answered(self._save_first(snapshot, claimed), claimed, Answered(answer), called_by)
         """),
     Mutant(4, "what it cannot cover stays owed", seeds(first=900), """
         machine:
@@ -190,9 +190,9 @@ MUTANTS = (
         """),
     Mutant(4, "only the winner calls", SmallWorld(), """
         engine:
-        - return self._save(snapshot, state, decide.decide(state, snapshot.context, snapshot.now))
+        - return self._save(snapshot, state, decision, sends_wake=sends_wake)
         + try:
-        +     return self._save(snapshot, state, decide.decide(state, snapshot.context, snapshot.now))
+        +     return self._save(snapshot, state, decision, sends_wake=sends_wake)
         + except Conflict:
         +     return self.ports.store.load(snapshot.target.key)
         """),
@@ -210,8 +210,8 @@ MUTANTS = (
         """),
     Mutant(4, "of the moment claimed_at was read, before the claim was written", scenarios.claimed_late, """
         engine:
-        - saved = self._save_first(snapshot, claimed)
-        + saved, read_at = self._save_first(snapshot, claimed), ports.clock.monotonic()
+        - saved = self._save_first(snapshot, claimed, sends_wake=not called_by)
+        + saved, read_at = self._save_first(snapshot, claimed, sends_wake=not called_by), ports.clock.monotonic()
         - if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
         + if ports.clock.monotonic() - read_at > timing.START_WINDOW.total_seconds():
         """),
@@ -819,6 +819,10 @@ MUTANTS = (
         +     self._last()
         + self._emit_changes(snapshot, state, decision)
         + return saved
+        """),
+    Mutant(13, "a claim names the wake that led to it, which comes again", seeds("crash", world=TICKS_DEAD), """
+        engine:
+        - claimed = replace(claimed, wakes=(*claimed.wakes, *(wake.due for wake in called_by)))
         """),
     Mutant(13, "a wake that is sent is followed by a save", seeds(world=TICKS_DEAD), """
         engine:

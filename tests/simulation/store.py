@@ -12,6 +12,8 @@ from shared.refresh.ports import Conflict, Document, Store
 class SimStore:
     """Records under optimistic concurrency. Strongly consistent: each of its methods is one moment."""
 
+    reads_together = True
+
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
         self.wake_at: dict[str, datetime] = {}

@@ -46,6 +46,8 @@ class Worker:
         hub.workers += 1
         self.number = hub.workers
         self.capabilities: Capabilities = platform.character.capabilities
+        self.reads_together = self.capabilities.foreign_covers
+        """As the store of the cloud that has this platform: DynamoDB does, Tables do not."""
         self.calls = 0
         self.trace: Callable[[str], None] | None = None
         self.saved_at: float | None = None

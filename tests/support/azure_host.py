@@ -101,6 +101,8 @@ class HandClock:
 class Store(MemoryStore):
     """The store in memory, which can be down for some keys, and counts."""
 
+    reads_together = False
+
     def __init__(self) -> None:
         super().__init__()
         self.down_for: Callable[[str], bool] = lambda _: False

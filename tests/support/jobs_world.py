@@ -132,6 +132,8 @@ NEVER_GIVEN = 1_000_000
 class Store(MemoryStore):
     """In memory, with every write an effect, and every read a moment that others may use."""
 
+    reads_together = False
+
     def __init__(self, effect: Callable[[str], Any]) -> None:
         super().__init__()
         self.effect = effect

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,13 @@ from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
 from shared.refresh.identity import Call
-from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
+from shared.refresh.inputs import Hinted, PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import (
     ATTEMPTS,
     Capabilities,
     Conflict,
     ContendedError,
+    Document,
     Phase,
     Started,
     StoreDownError,
@@ -732,6 +734,105 @@ def test_a_wake_reads_its_target_s_record_once() -> None:
     stage.engine.wake(Wake(stage.target().key, NOON, "another version"))
     assert stage.calls() == ["start"]
     assert reads.count(stage.target().key) == 1
+
+
+def noting_wakes(stage: Stage) -> list[datetime]:
+    """For when wakes are sent from now on."""
+    sent: list[datetime] = []
+    waker = SimpleNamespace(reach=stage.waker.reach, relays=True, send=lambda wake, _: sent.append(wake.due))
+    stage.engine = Engine(stage.engine.package, replace(stage.world, waker=waker))
+    return sent
+
+
+def test_a_claim_names_the_wake_that_led_to_it_and_needs_no_other() -> None:
+    """Its message comes again if the worker dies; with the answer it is spent, and one for the poll is sent."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON, at(900))))
+    sent, named = noting_wakes(stage), list[tuple[datetime, ...]]()
+    save = stage.store.save
+
+    def note(document: Document, body: bytes, wake_at: datetime | None) -> Document:
+        if document.key == stage.target().key:
+            named.append((*records.read_state(body).wakes, *sent))
+        return save(document, body, wake_at)
+
+    stage.store.save = note  # type: ignore[method-assign]
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    [claim, answer] = named
+    assert set(claim) == {NOON, at(900)}, "and none was sent before the call"
+    assert set(answer) == {at(900), *sent}
+    assert stage.state().wake_at == sent[0]
+
+
+def test_a_wake_that_comes_again_after_a_claim_leaves_one_for_its_lease() -> None:
+    """The worker died with its claim saved: nobody knows whether its start was sent."""
+    stage = planned(Stage(platform=ScriptedPlatform(start=[])))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+    sent = noting_wakes(stage)
+    with pytest.raises(IndexError):
+        stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert (stage.state().situation, stage.state().wakes, sent) == (Situation.CLAIMED, (NOON,), [])
+    stage.at(30)
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert stage.state().wakes == tuple(sent)
+    assert sent == [stage.state().wake_at]
+
+
+def test_a_claim_of_a_wake_that_the_record_names_no_more_sends_one_for_its_lease() -> None:
+    """Somebody was first, and took the name out: the message would find nothing to do."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+    sent = noting_wakes(stage)
+
+    def be_first(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.put(State(owed=OWED, wake_at=NOON))
+            raise Conflict(key)
+
+    stage.store.before_save = be_first
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert stage.calls() == ["start"]
+    assert len(sent) == 2, "for the lease of the claim, and for the poll"
+
+
+def test_who_only_hears_what_is_known_does_not_ask_who_is_current() -> None:
+    """One read of the record: where records are not read together, a storm costs one read an event."""
+    stage = planned(Stage())
+    stage.put(State())
+    stage.engine.reconcile(stage.target(), [signal(0)])
+    stage.engine = Engine(stage.engine.package, stage.world)
+    reads = stage.loads()
+    assert not stage.engine.reconcile(stage.target(), [signal(0)])
+    assert reads == [stage.target().key]
+
+
+@pytest.mark.parametrize(
+    ("state", "happened"),
+    [
+        (State(owed=OWED, wake_at=at(100)), [signal(90)]),
+        (State(owed=OWED, wake_at=NOON), [signal(-100)]),
+        (State(owed=OWED, wake_at=at(100)), [Hinted()]),
+        (State(owed=OWED, wake_at=at(100)), []),
+    ],
+    ids=["something new", "due", "no signal", "nothing"],
+)
+def test_whoever_may_have_to_write_asks_who_is_current(state: State, happened: list[Any]) -> None:
+    """Also where in the end there is nothing to write."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(state)
+    reads = stage.loads()
+    stage.engine.reconcile(stage.target(), happened)
+    assert reads[:2] == [stage.target().key, records.DEPLOYMENT_KEY]
+
+
+def test_what_is_not_read_together_is_not_read_ahead() -> None:
+    """It would cost as many requests, and the deployment's record besides."""
+    stage = planned(Stage())
+    stage.store.reads_together = False
+    reads = stage.loads()
+    assert not stage.engine.read_ahead([stage.target()])
+    assert reads == []
 
 
 @pytest.mark.parametrize(
