@@ -375,10 +375,9 @@ class Engine:
 
         Who may call the platform also takes it upon himself to tell what it is time to tell.
         """
-        standing = self.standing
+        standing, context = self.standing, self._context(target)
         read_at, now = self.ports.clock.monotonic(), self.ports.clock.now()
         before = state = records.read_state(document.body)
-        context = self._context(target)
         ended: list[Ended] = []
         leads = standing.leads(before)
         planned = plan(before, target, standing, now) if leads else ()
