@@ -46,13 +46,10 @@ log = logging.getLogger("unstale")
 class SystemClock:
     """The machine's clocks: `shared.refresh.ports.Clock`."""
 
-    def now(self) -> datetime:
-        """Read the wall clock of the machine, which Lambda keeps in time."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
-        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    now = staticmethod(partial(datetime.now, UTC))
+    """The wall clock of the machine, which the cloud keeps in time."""
+    monotonic = staticmethod(partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)))
+    """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
 
 
 def stand_still(most: timedelta) -> None:

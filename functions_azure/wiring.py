@@ -73,13 +73,10 @@ log = logging.getLogger("unstale")
 class SystemClock:
     """`shared.refresh.ports.Clock`."""
 
-    def now(self) -> datetime:
-        """The wall clock of the machine, which Azure keeps in time."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
-        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    now = staticmethod(partial(datetime.now, UTC))
+    """The wall clock of the machine, which the cloud keeps in time."""
+    monotonic = staticmethod(partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)))
+    """CLOCK_BOOTTIME counts what a suspended machine missed; where there is none, CLOCK_MONOTONIC has to do."""
 
 
 def stand_still(most: timedelta) -> None:

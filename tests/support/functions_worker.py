@@ -209,8 +209,8 @@ def set_ahead(seconds: float) -> None:
     clock_class: Any = import_module("functions_azure.wiring").SystemClock
     if not hasattr(clock_class, "ahead"):
         now, monotonic = clock_class.now, clock_class.monotonic
-        clock_class.now = lambda clock: now(clock) + timedelta(seconds=clock.ahead)
-        clock_class.monotonic = lambda clock: monotonic(clock) + clock.ahead
+        clock_class.now = lambda clock: now() + timedelta(seconds=clock.ahead)
+        clock_class.monotonic = lambda clock: monotonic() + clock.ahead
     clock_class.ahead = seconds
 
 
