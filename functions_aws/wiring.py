@@ -64,8 +64,7 @@ def configuration(found: Settings) -> Configuration:
     Several environments are packaged in one folder, one after the other.
     """
     read = _read(found.config)
-    destinations = with_alarms(read.destinations, found.alarm_topic)
-    read = replace(read, generation=generation(found.config), destinations=destinations)
+    read = read.of_package(generation(found.config), with_alarms(read.destinations, found.alarm_topic))
     if found.fingerprint not in {"", read.fingerprint}:
         raise SettingsError(
             f"UNSTALE_CONFIG_FINGERPRINT is {found.fingerprint!r}, but that of {found.config} is "

@@ -199,7 +199,7 @@ class Parts:
 def configuration(found: Settings) -> Configuration:
     """Read the configuration; raises `ConfigurationError`, or OSError where there is no such file."""
     read = _read(found.config)
-    return replace(read, generation=generation(found.config))
+    return read.of_package(generation(found.config), read.destinations)
 
 
 def _read(config: Path) -> Configuration:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from typing import NamedTuple
 
 from shared.targets import (
     BlobCreated,
@@ -23,9 +24,6 @@ from shared.targets import (
     Target,
     extra_lag,
 )
-
-K = TypeVar("K")
-T = TypeVar("T")
 
 Place = tuple[str, ...]
 """Where something arrives or is written, as a key to look up by: a bucket, a table, a job, a container, an item."""
@@ -48,33 +46,37 @@ Affixes = tuple[str, str]
 """Prefix and suffix of a source; both empty where it means all that arrives at its place."""
 
 
-class Listeners(NamedTuple):
-    """The sources of one place, by their affixes, which `order` has sorted; `lengths` are those of both, each once."""
+class Listeners:
+    """The sources of one place, by their affixes."""
 
-    lengths: tuple[tuple[int, int], ...]
-    found: Mapping[Affixes, tuple[Listener, ...]]
-    order: Sequence[Affixes]
+    def __init__(self, found: Mapping[Affixes, Sequence[Listener]]) -> None:
+        self.found = found
+        self.lengths = tuple({(len(prefix), len(suffix)) for prefix, suffix in found})
+
+    @cached_property
+    def order(self) -> Sequence[Affixes]:
+        """The affixes, sorted: only what arrives as a whole folder is looked up in an order."""
+        return sorted(self.found)
 
 
 def listeners(targets: Iterable[Target]) -> Mapping[Place, Listeners]:
     """Index the sources of all targets by their place; an Iceberg table that is only looked at has no events."""
-    places = _grouped(
-        (place_of(source), Listener(position, source, target, extra_lag(source, target), _is_looked_at(source, target)))
-        for position, target in enumerate(targets)
-        for source in target.on
-        if not isinstance(source, IcebergChanged)
-    )
-    return {place: _by_affixes(listening) for place, listening in places.items()}
+    places: dict[Place, dict[Affixes, list[Listener]]] = {}
+    for position, target in enumerate(targets):
+        for source in target.on:
+            if not isinstance(source, IcebergChanged):
+                lag, looked = extra_lag(source, target), _is_looked_at(source, target)
+                found = places.setdefault(place_of(source), {}).setdefault(_affixes(source), [])
+                found.append(Listener(position, source, target, lag, looked))
+    return {place: Listeners(found) for place, found in places.items()}
 
 
-def _by_affixes(listening: Iterable[Listener]) -> Listeners:
-    found = _grouped((_affixes(listener.source), listener) for listener in listening)
-    return Listeners(tuple({(len(prefix), len(suffix)) for prefix, suffix in found}), found, sorted(found))
-
-
-def by_output(targets: Iterable[Target]) -> Mapping[Place, tuple[Target, ...]]:
+def by_output(targets: Iterable[Target]) -> Mapping[Place, Sequence[Target]]:
     """Index the targets by the table or the item that they refresh."""
-    return _grouped((output_of(target.resource), target) for target in targets)
+    found: dict[Place, list[Target]] = {}
+    for target in targets:
+        found.setdefault(output_of(target.resource), []).append(target)
+    return found
 
 
 def place_of(source: Source) -> Place:
@@ -121,10 +123,3 @@ def _affixes(source: Source) -> tuple[str, str]:
         case OneLakeChanged():
             return f"{source.path.rstrip('/')}/", ""
     return "", ""
-
-
-def _grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
-    groups: dict[K, list[T]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return {key: tuple(values) for key, values in groups.items()}

@@ -1,8 +1,9 @@
 """The configuration as packaging compiled it, so that a start need not read TOML: `unstale.compiled`.
 
-`unstale.toml` stays what counts. The compiled file begins with the release that made it and the digest of the TOML that
-it was made from, of which all rules held then. A file that begins otherwise is not used: then the TOML is read and
-judged, as without it. So nothing loads that the TOML does not say, or that breaks a rule.
+`unstale.toml` stays what counts. The compiled file begins with the release that made it and one digest over the TOML
+that it was made from, of which all rules held then, and over what follows in the file itself: the values, and their
+fingerprint, which takes several times as long to reckon as all else. A file that begins otherwise is not used: then the
+TOML is read and judged, as without it. So nothing loads that the TOML does not say, or that breaks a rule.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from shared.version import VERSION
 FILE = "unstale.compiled"
 """Name of the file, beside `unstale.toml` in a package."""
 
-_decoder = msgspec.msgpack.Decoder(Configuration)
+
+class Compiled(msgspec.Struct, array_like=True, frozen=True):
+    """The values of a configuration, and what would take long to reckon from them."""
+
+    fingerprint: str
+    """The configuration's fingerprint."""
+    configuration: Configuration
+    """All values of the file."""
+
+
+_decoder = msgspec.msgpack.Decoder(Compiled)
 
 
 def compile_configuration(content: bytes, file: str) -> bytes:
@@ -27,18 +38,21 @@ def compile_configuration(content: bytes, file: str) -> bytes:
     """
     from shared.config.load import load  # noqa: PLC0415 - only packaging pays for it
 
-    return _first_line(content) + msgspec.msgpack.encode(load(content, file))
+    loaded = load(content, file)
+    values = msgspec.msgpack.encode(Compiled(loaded.fingerprint, loaded))
+    return first_line(content, values) + values
 
 
 def read_compiled(compiled: bytes, content: bytes) -> Configuration | None:
     """Read what was compiled from this very content, by this release; None for anything else."""
-    first_line = _first_line(content)
-    if not compiled.startswith(first_line):
+    values = memoryview(compiled)[compiled.find(b"\n") + 1 :]
+    if not compiled.startswith(first_line(content, values)):
         return None
     try:
-        return _decoder.decode(memoryview(compiled)[len(first_line) :])
+        read = _decoder.decode(values)
     except msgspec.DecodeError:
         return None
+    return read.configuration.with_fingerprint(read.fingerprint)
 
 
 def read_configuration(content: bytes, compiled: bytes | None, file: str) -> tuple[Configuration, str]:
@@ -55,6 +69,8 @@ def read_configuration(content: bytes, compiled: bytes | None, file: str) -> tup
     return load(content, file), unused
 
 
-def _first_line(content: bytes) -> bytes:
-    """The beginning of what is compiled from a content: release and digest."""
-    return f"{VERSION} {hashlib.sha256(content).hexdigest()}\n".encode()
+def first_line(content: bytes, values: bytes | memoryview) -> bytes:
+    """The beginning of what is compiled from a content: the release, and the digest of the content and the values."""
+    digest = hashlib.sha256(hashlib.sha256(content).digest())
+    digest.update(values)
+    return f"{VERSION} {digest.hexdigest()}\n".encode()

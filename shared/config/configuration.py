@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from shared.config.followers import followers_across
 from shared.destinations import Destination
@@ -77,7 +78,7 @@ class Configuration(Value, frozen=True, dict=True):
         return {target.name: target for target in self.targets}
 
     @cached_property
-    def by_output(self) -> Mapping[Place, tuple[Target, ...]]:
+    def by_output(self) -> Mapping[Place, Sequence[Target]]:
         """The targets by the table or item that they refresh (see `places`)."""
         return by_output(self.targets)
 
@@ -97,6 +98,16 @@ class Configuration(Value, frozen=True, dict=True):
         known = sorted((target.key, target.definition) for target in self.targets)
         return hashlib.sha256(msgspec.json.encode(known)).hexdigest()[:24]
 
+    def with_fingerprint(self, fingerprint: str) -> Configuration:
+        """The same configuration, whose fingerprint is known from when the very same values were compiled."""
+        self.__dict__["fingerprint"] = fingerprint
+        return self
+
+    def of_package(self, generation: datetime, destinations: tuple[Destination, ...]) -> Configuration:
+        """The same targets in a package that was made then, and whose function tells these places."""
+        made = replace(self, generation=generation, destinations=destinations)
+        return made.with_fingerprint(self.fingerprint)
+
     def build(self) -> None:
         """Build the indexes that routing looks into now, so that no event waits for it."""
         _ = self.by_name, self.by_output, self.listeners, self.senders
@@ -106,9 +117,19 @@ class Configuration(Value, frozen=True, dict=True):
         return tuple(target for target in self.targets if name in target.after)
 
     def package(self, cloud: Cloud) -> Package:
-        """The targets of one cloud, as the machine needs them."""
+        """The targets of one cloud, as the machine needs them; each invocation gets the same, with its indexes."""
+        if cloud not in self._packages:
+            self._packages[cloud] = self._make_package(cloud)
+        return self._packages[cloud]
+
+    @cached_property
+    def _packages(self) -> dict[Cloud, Package]:
+        """The packages that were made."""
+        return {}
+
+    def _make_package(self, cloud: Cloud) -> Package:
         pace = self.glue if cloud is Cloud.AWS else self.fabric.pace
-        limits = msgspec.structs.replace(pace, max_starts_per_day=self.deployment.max_starts_per_day)
+        limits = replace(pace, max_starts_per_day=self.deployment.max_starts_per_day)
         targets = tuple(target for target in self.targets if target.cloud is cloud)
         told = (each for each in self.destinations if cloud in each.clouds)
         followers = followers_across(self.across, self.targets, cloud)

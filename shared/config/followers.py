@@ -14,6 +14,8 @@ def followers_across(
     sites: Mapping[Cloud, Destination], targets: Sequence[Target], cloud: Cloud
 ) -> Iterator[Destination]:
     """Each follower on the other cloud, as a place that the function on this cloud sends to."""
+    if not sites:
+        return
     upstreams: dict[str, list[str]] = {}
     for upstream, follower in crossings(targets):
         if upstream.cloud is cloud and follower.cloud in sites:

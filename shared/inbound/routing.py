@@ -9,7 +9,7 @@ stores them (Glue API, DatabaseInput and TableInput), and UUIDs have no case.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice, takewhile
 from typing import Protocol
@@ -41,7 +41,7 @@ class Routes(Protocol):
         """The sources by the place that they name, each with its target."""
 
     @property
-    def by_output(self) -> Mapping[Place, tuple[Target, ...]]:
+    def by_output(self) -> Mapping[Place, Sequence[Target]]:
         """The targets by the table or item that they refresh."""
 
     @property
@@ -75,7 +75,7 @@ def targets_of(arrival: Arrival, configuration: Routes) -> tuple[Target, ...]:
     return tuple(target for target, _ in signals_of(arrival, configuration))
 
 
-def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Routes) -> tuple[Target, ...]:
+def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Routes) -> Sequence[Target]:
     """The targets that a run which ended may be about: Glue's event names no catalog, Fabric's no job of ours."""
     place = (
         table_place(reading.database, reading.table)

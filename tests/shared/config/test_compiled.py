@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from shared.config import compiled
 from shared.config.compiled import compile_configuration, read_compiled, read_configuration
 from shared.config.load import ConfigurationError, load
+from shared.targets import Cloud, Target
 
 EXAMPLE = Path(__file__).parents[3] / "unstale.example.toml"
 TWO_CLOUDS = Path(__file__).parents[2] / "golden" / "config" / "good" / "two-clouds.toml"
@@ -37,6 +40,20 @@ def test_what_is_compiled_is_what_the_toml_says() -> None:
         assert compile_configuration(content, "unstale.toml") == made
 
 
+def test_the_fingerprint_is_read_and_not_reckoned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reckoning it takes several times as long as all else; the function's package has it as it was compiled."""
+    content, made_at = TWO_CLOUDS.read_bytes(), datetime(2026, 11, 29, tzinfo=UTC)
+    loaded, made = load(content), compile_configuration(content, "unstale.toml")
+    fingerprint = loaded.fingerprint
+    monkeypatch.setattr(Target, "definition", property(lambda _: pytest.fail("the fingerprint was reckoned")))
+    read = read_compiled(made, content)
+    assert read is not None
+    packaged = read.of_package(made_at, ())
+    assert packaged == replace(loaded, generation=made_at, destinations=())
+    assert packaged.package(Cloud.AWS).fingerprint == fingerprint
+    assert packaged.package(Cloud.AWS) is packaged.package(Cloud.AWS)
+
+
 def test_a_bad_configuration_is_not_compiled() -> None:
     """It is refused as when it is loaded, with its line."""
     with pytest.raises(ConfigurationError, match=r"here\.toml:8: targets\.job\.quiet_period"):
@@ -44,13 +61,18 @@ def test_a_bad_configuration_is_not_compiled() -> None:
 
 
 def test_what_was_compiled_from_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another TOML, be it by a space; another release; a file that was cut, or is none."""
+    """Another TOML, be it by a space; another release; a file that was cut or changed, holds no values, or is none."""
     content = EXAMPLE.read_bytes()
     made = compile_configuration(content, "unstale.toml")
     assert read_compiled(made, content) == load(content)
     assert read_compiled(made, content + b" ") is None
     assert read_compiled(made[:-1], content) is None
     assert read_compiled(b"", content) is None
+    changed = made.replace(b"glue_table_changed", b"glue_tAble_changed")
+    assert changed != made
+    assert read_compiled(changed, content) is None
+    head, values = compiled.first_line(content, b"[]"), b"[]"
+    assert read_compiled(head + values, content) is None
     monkeypatch.setattr(compiled, "VERSION", "0.0.0")
     assert read_compiled(made, content) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.config.load import Configuration
 from shared.inbound.arrivals import Arrival, BlobArrived, JobSucceeded, ObjectArrived, OneLakeArrived, TableChanged
 from shared.inbound.messages import FabricRunEnded, GlueRunEnded
 from shared.inbound.routing import LONGEST_REASON, _listeners_to, ended, place_of, reason, signals_of, targets_of
-from shared.places import Affixes, Listener, listeners
+from shared.places import Affixes, Listener, Listeners, listeners
 from shared.targets import (
     BlobCreated,
     GlueJobSucceeded,
@@ -275,7 +276,7 @@ def test_the_index_finds_what_comparing_each_source_with_a_folder_would(sources:
     assert names(targets_of(BlobArrived(NOW, "a", "c", folder, folder=True), every)) == compared
 
 
-class Counted(dict[Affixes, tuple[Listener, ...]]):
+class Counted(dict[Affixes, Sequence[Listener]]):
     """An index that counts how often it is asked."""
 
     asked = 0
@@ -294,9 +295,8 @@ def test_an_event_costs_as_many_look_ups_at_ten_thousand_targets_as_at_ten() -> 
             Target(f"t{n}", GlueView(ACCOUNT, "sales", f"t{n}"), on=(S3ObjectCreated("all", f"{n:05}/", ".json"),))
             for n in range(size)
         )
-        place = listeners(every)["bucket", "all"]
-        counted = Counted(place.found)
-        found = list(_listeners_to(ObjectArrived(NOW, "all", "00007/x.json"), place._replace(found=counted)))
+        counted = Counted(listeners(every)["bucket", "all"].found)
+        found = list(_listeners_to(ObjectArrived(NOW, "all", "00007/x.json"), Listeners(counted)))
         assert [listener.target.name for listener in found] == ["t7"]
         counts.append(counted.asked)
     assert counts == [1, 1]
