@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -34,12 +35,16 @@ def checked_out() -> Iterator[Path | None]:
         yield Path(folder)
 
 
+def path_of(folder: Path) -> str:
+    """The packages in a folder, and the libraries of this environment."""
+    return os.pathsep.join([str(folder), *(path for path in sys.path if path.endswith("site-packages"))])
+
+
 def tell(folder: Path, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
     """Run a program on those packages and on the libraries of this environment; what it printed, as JSON."""
-    libraries = [path for path in sys.path if path.endswith("site-packages")]
-    variables = {"PYTHONPATH": ":".join([str(folder), *libraries]), "PATH": "/usr/bin:/bin", **(environment or {})}
+    variables = {"PYTHONPATH": path_of(folder), "PATH": "/usr/bin:/bin", **(environment or {})}
     command = [sys.executable, "-S", "-P", "-c", program, *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=variables, cwd=folder)
     if done.returncode:
-        raise RuntimeError(f"at {COMMIT}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"in {folder}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

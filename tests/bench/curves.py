@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from datetime import timedelta
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from functions_aws.settings import Settings
-from functions_aws.wiring import configuration
 from shared.config import compiled
 from shared.config.load import load
 from shared.inbound.arrivals import ObjectArrived
@@ -117,8 +112,7 @@ for n in range(events):
 
 def _routing_instructions() -> dict[int, float]:
     """Of one event: a process that routes a thousand, less one that routes none."""
-    libraries = os.pathsep.join([str(processes.ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
-    process = processes.Process(ROUTE, libraries)
+    process = processes.Process(ROUTE, before.path_of(processes.ROOT))
     asked = [(size, events) for size in effort.chosen.sizes for events in (0, 1_000)]
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda each: processes.instructions(process, str(each[0]), str(each[1])), asked)
@@ -144,33 +138,73 @@ LOAD_BEFORE = """
 import json, sys, time
 from shared.config import load
 text, found = open(sys.argv[1]).read(), []
-load(text)
-for _ in range(3):
+for _ in range(int(sys.argv[2])):
     begun = time.process_time()
-    load(text)
+    known = load(text)
+    known.by_name, known.by_output, known.listeners, known.fingerprint, known.by_key
     found.append(time.process_time() - begun)
-print(json.dumps(min(found)))
+print(json.dumps(min(found, default=0)))
 """
+LOAD = """
+import gc, json, sys, time
+gc.disable()
+from pathlib import Path
+from functions_aws.settings import Settings
+from functions_aws.wiring import configuration
+from shared.targets import Cloud
+settings, found = Settings(config=Path(sys.argv[1]), table="unstale", queue_url="https://sqs/wakes"), []
+for _ in range(int(sys.argv[2])):
+    begun = time.process_time()
+    known = configuration(settings)
+    known.build()
+    known.package(Cloud.AWS).by_key
+    found.append(time.process_time() - begun)
+print(json.dumps(min(found, default=0)))
+"""
+"""What a start does before the first event finds its target and its record, without collecting garbage, as `app` does;
+a package has the configuration compiled, too. With 0 as its second argument the program only imports, which is what is
+taken from its instructions."""
 
 
 def loading(folder: Path | None) -> Iterator[Row]:
-    """The configuration, as the function reads it at its start from its package, which has it compiled, too."""
-    points = {}
-    for size in effort.chosen.sizes:
-        with TemporaryDirectory() as package:
-            file = Path(package, "unstale.toml")
-            file.write_text(glue_targets(size), encoding="utf-8")
-            file.with_name(compiled.FILE).write_bytes(compiled.compile_configuration(file.read_bytes(), str(file)))
-            settings = Settings(config=file, table="unstale", queue_url="https://sqs/wakes")
-            points[size] = least(3, partial(configuration, settings)) * 1000
-    yield from curve("loading a configuration at start, targets", "ms", points, LINEAR)
-    what, largest = "loading, against the same at an earlier commit", max(points)
-    if folder is None:
-        yield Skipped(what, f"no history with commit {before.COMMIT}")
-        return
-    theirs = before.tell(folder, LOAD_BEFORE, str(folder / "unstale.toml")) * 1000
-    others = {before.COMMIT: theirs}
-    yield Measured(f"{what}, {largest:,}", points[largest], "ms", others=others, ratio_limit=LOAD_LIMIT)
+    """The configuration from its file to all of its indexes, of ours and of what was at an earlier commit."""
+    with TemporaryDirectory() as package:
+        files = {size: _packaged(Path(package, str(size)), size) for size in effort.chosen.sizes}
+        points = {size: before.tell(processes.ROOT, LOAD, str(file), "3") * 1000 for size, file in files.items()}
+        yield from curve("loading a configuration at start, targets", "ms", points)
+        what = "loading a configuration, instructions, targets"
+        if not processes.counts_instructions():
+            yield Skipped(what, "valgrind is not installed")
+            return
+        ours = _loading_instructions(processes.ROOT, LOAD, files)
+        yield from curve(what, "M", ours, LINEAR)
+        what = "loading, instructions, against the same at an earlier commit"
+        if folder is None:
+            yield Skipped(what, f"no history with commit {before.COMMIT}")
+            return
+        largest = dict(list(files.items())[-2:])
+        for size, theirs in _loading_instructions(folder, LOAD_BEFORE, largest).items():
+            others = {before.COMMIT: theirs}
+            yield Measured(f"{what}, {size:,}", ours[size], "M", others=others, ratio_limit=LOAD_LIMIT)
+
+
+def _packaged(folder: Path, size: int) -> Path:
+    """The configuration of so many targets, as a package has it."""
+    folder.mkdir()
+    file = folder / "unstale.toml"
+    file.write_text(glue_targets(size), encoding="utf-8")
+    file.with_name(compiled.FILE).write_bytes(compiled.compile_configuration(file.read_bytes(), str(file)))
+    return file
+
+
+def _loading_instructions(folder: Path, program: str, files: Mapping[int, Path]) -> dict[int, float]:
+    """Millions, by size: of a process that loads once, less one that only imports what loading needs."""
+    process = processes.Process(program, before.path_of(folder))
+    anything = str(next(iter(files.values())))
+    with ThreadPoolExecutor(2) as pool:
+        none = pool.submit(processes.instructions, process, anything, "0")
+        found = list(pool.map(lambda file: processes.instructions(process, str(file), "1"), files.values()))
+    return {size: count - none.result() for size, count in zip(files, found, strict=True)}
 
 
 # --- Ticks -----------------------------------------------------------------------------------------------------------
