@@ -64,6 +64,8 @@ class Curve(NamedTuple):
     unit: str
     of: str
     points: Sequence[tuple[int, float]]
+    over: str = "targets"
+    """What the sizes count."""
 
 
 Row = Measured | Skipped | Curve
@@ -74,7 +76,7 @@ def curve(what: str, unit: str, points: Mapping[int, float], growth_limit: float
     for size, cost in points.items():
         growth = cost / points[size // 10] if points.get(size // 10) else None
         yield Measured(f"{what}, {size:,}", cost, unit, growth=growth, growth_limit=growth_limit)
-    yield Curve(what, unit, "ours", tuple(points.items()))
+    yield Curve(what.removesuffix(", targets"), unit, "ours", tuple(points.items()))
 
 
 class Clock:
@@ -85,6 +87,10 @@ class Clock:
     def now(self) -> datetime:
         """Where it stands."""
         return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Move it on."""
+        self.time += timedelta(seconds=seconds)
 
     def monotonic(self) -> float:
         """The same, in seconds."""

@@ -34,7 +34,7 @@ def chart(curves: Sequence[Curve]) -> dict[str, Any]:
     """The Vega-Lite specification."""
     panels: dict[str, list[Curve]] = {}
     for each in curves:
-        panels.setdefault(f"{each.what} ({each.unit})", []).append(each)
+        panels.setdefault(f"{each.what} ({each.unit})" if each.unit else each.what, []).append(each)
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "background": "white",
@@ -46,6 +46,7 @@ def chart(curves: Sequence[Curve]) -> dict[str, Any]:
 
 def _panel(title: str, curves: Sequence[Curve]) -> dict[str, Any]:
     values = [{"size": size, "cost": max(cost, 1e-9), "of": each.of} for each in curves for size, cost in each.points]
+    sizes = sorted({size for each in curves for size, _ in each.points})
     return {
         "title": {"text": title, "fontSize": 11},
         "width": 240,
@@ -53,7 +54,12 @@ def _panel(title: str, curves: Sequence[Curve]) -> dict[str, Any]:
         "data": {"values": values},
         "mark": {"type": "line", "point": True},
         "encoding": {
-            "x": {"field": "size", "type": "quantitative", "scale": {"type": "log"}, "title": None},
+            "x": {
+                "field": "size",
+                "type": "quantitative",
+                "scale": {"type": "log"},
+                "axis": {"values": sizes, "format": ",", "title": curves[0].over},
+            },
             "y": {"field": "cost", "type": "quantitative", "scale": {"type": "log"}, "title": None},
             "color": {"field": "of", "type": "nominal", "title": None},
         },

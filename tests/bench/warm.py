@@ -56,7 +56,7 @@ def measure() -> Iterator[Row]:
         yield Measured(what, ours, "ms", others=others, ratio_limit=limit)
     for name, of in found.batches.items():
         points = tuple((events, of[events, 50][0] * 1000) for events in effort.chosen.batches)
-        yield Curve("CPU of a batch over 50 targets", "ms", name, points)
+        yield Curve("CPU of a batch over 50 targets", "ms", name, points, "events")
     for name, what in (("read", "read"), ("write", "write"), ("send", "message sent")):
         yield Measured(f"client CPU of a {what}", found.calls[name] * 1000, "ms")
     what = "client CPU of a call to Glue, with a connection of its own"
@@ -84,12 +84,20 @@ def warm() -> Warm:
             answers[name] = _run(handler, Path(folder), variables)
             made = services.counts() - counted
             operations[name] = {each: times / answers[name]["events"] for each, times in made.items()}
+            _did_its_job(name, operations[name])
         glue_before = _glue_before(variables)
     batches = {
         name: {shape: (seconds, logged) for shape, (seconds, logged) in zip(shapes(), of["batches"], strict=True)}
         for name, of in answers.items()
     }
     return Warm(batches, answers[OURS]["calls"], operations, glue_before)
+
+
+def _did_its_job(name: str, made: Mapping[str, float]) -> None:
+    """Each of the others starts a refresh for each event; ours stores it, or some together, and sends wakes."""
+    starts = made.get("StartMaterializedViewRefreshTaskRun", 0.0)
+    if (starts or not (made["PutItem"] and made["SendMessage"])) if name == OURS else starts != 1:
+        raise RuntimeError(f"for one event {name} called {made}")
 
 
 def _run(handler: str, folder: Path, variables: Mapping[str, str]) -> Any:
