@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from io import StringIO
 from statistics import quantiles
 
+from shared.targets import Policy
 from tests.bench.events import glue_targets, policy, s3_event
 from tests.bench.parts import Measured, Row
 from tests.bench.simulated import Deployment
@@ -62,5 +63,6 @@ def _arrive(made: Deployment, apart: timedelta) -> list[tuple[int, datetime]]:
 
 
 def _wait(arrived_at: datetime, starts: list[datetime]) -> float:
-    """Until the first start that reads what arrived."""
-    return (min(start for start in starts if start > arrived_at) - arrived_at).total_seconds()
+    """Until the first start that reads what arrived, which is to be read a visibility lag later."""
+    readable_at = arrived_at + Policy().visibility_lag
+    return (min(start for start in starts if start >= readable_at) - arrived_at).total_seconds()

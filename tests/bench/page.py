@@ -14,7 +14,7 @@ from typing import Any
 
 from local.cli.errors import UsageError
 from local.page.document import chart_bundle, document, values_of
-from tests.bench.parts import Measured
+from tests.bench.parts import Measured, Row, Skipped
 from tests.support.core import NOON
 from tests.support.pages import many
 
@@ -27,16 +27,16 @@ TRIES = 3
 """Loads of each page; the quickest counts, since whatever else runs only adds to it."""
 
 
-def measure() -> Iterator[Measured]:
-    """A page of 1,000 runs and one of 10,000; nothing where the browser or the library is missing."""
+def measure() -> Iterator[Row]:
+    """A page of 1,000 runs and one of 10,000; skipped where the browser or the library is missing."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     try:
         bundle = chart_bundle()
     except UsageError as missing:
-        print(f"  not measured: {missing}")
+        yield Skipped("what the page costs a browser", str(missing))
         return
     if chromium is None:
-        print("  not measured: no Chromium here")
+        yield Skipped("what the page costs a browser", "no Chromium here")
         return
     small, large = (document(values_of(many(TARGETS, runs), [], NOON), bundle) for runs in (10, 100))
     yield Measured("the file of 100 targets and 10,000 runs", len(large.encode()), "bytes", MOST_BYTES)

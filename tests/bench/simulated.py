@@ -104,7 +104,8 @@ class Deployment:
     def wake(self, wake: Wake) -> None:
         """Take a wake."""
         self.wakes += 1
-        self.shell.answer(batch([wake_message(wake)], WAKES), context())
+        if self.shell.answer(batch([wake_message(wake)], WAKES), context()) != {"batchItemFailures": []}:
+            raise RuntimeError(f"the wake of {wake.key} comes back")
 
     def deliver_wakes(self) -> None:
         """Take the wakes that are due."""
