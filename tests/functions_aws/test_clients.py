@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import botocore
 import pytest
@@ -15,6 +17,7 @@ import trustme
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import InvalidConfigError, ProxyConnectionError, SSLError
 from botocore.httpsession import URLLib3Session, get_cert_path
+from urllib3.util import connection
 
 from functions_aws import settings
 from functions_aws.clients import ROOTS, Clients, KeptRoots, ask, context_with_roots
@@ -134,6 +137,24 @@ def test_a_proxy_is_used(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(ProxyConnectionError):
         Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+
+
+def test_a_body_does_not_wait_for_the_head_to_be_acknowledged(
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that names no options of sockets has none, unlike botocore's own: each call took 40 ms more."""
+    found: list[int] = []
+    connect = connection.create_connection
+
+    def connected(*args: Any, **options: Any) -> socket.socket:
+        made = connect(*args, **options)
+        found.append(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return made
+
+    monkeypatch.setattr(connection, "create_connection", connected)
+    Clients().glue.get_materialized_view_refresh_task_run(**RUN)
+    assert found
+    assert all(found)
 
 
 def test_the_limits_of_a_call_are_those_of_its_client() -> None:
