@@ -72,7 +72,7 @@ def event_grid(event: str) -> None:
 
     As text it comes unread: the worker's own types refuse an event whose time they cannot read, before we are asked.
     """
-    shell().deliver(EVENTS_QUEUE, event.encode())
+    shell().push(event.encode())
 
 
 if settings.is_pushed(os.environ):  # an address that nobody is to call need not be there

@@ -32,13 +32,16 @@ from shared.targets import Target
 from shared.values import Value
 
 if TYPE_CHECKING:
-    from functions_azure.events_queue import Waiting
+    from functions_azure.queue_behind import Waiting
     from functions_azure.workload.shell import Gate, Request
     from shared.workload.api import Answer
 
 INVOCATION_SECONDS, ENGINE_SECONDS = 9.0, 8.0
 """Told to stop, the host leaves a call 10 s, then cuts the worker off, and the message stays hidden for ten minutes (as
 seen with host 4.1037). Calls to Fabric must be over after the second of these, any call after the first."""
+ROUND_SECONDS = 6.0
+"""With less of an invocation left, no more messages are taken along. What is taken may need a call to Fabric, which has
+four seconds (`call_timeout`), with the store's calls around it, a second before the end."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """The byte-order mark that .NET and PowerShell write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
@@ -68,8 +71,8 @@ class DeadLetterSink(Protocol):
         """Put an event into the queue. Raises `UnfitMessageError` where it can never be there."""
 
 
-class EventsBehind(Protocol):
-    """The port to what waits in the events queue; both methods may raise `StoreDownError`."""
+class Behind(Protocol):
+    """The port to what waits in a queue; both methods may raise `StoreDownError`."""
 
     def take(self) -> Sequence[Waiting]:
         """Take some messages, which are hidden for a while and then there again."""
@@ -116,14 +119,14 @@ class Shell:
         renew: Callable[[Deadline], Failure | None] = lambda _: None,
         *,
         gate: Callable[[], Gate] | None = None,
-        behind: Callable[[Deadline], EventsBehind] | None = None,
+        behind: Callable[[str, Deadline], Behind] | None = None,
         redactor: Redactor = NOTHING_KNOWN,
     ) -> None:
         """Parts are made anew for each invocation, because each has a deadline. Making them must not call anything.
 
         `renew` keeps what targets do not keep alive themselves: the sign-in of a user. `gate` lets Fabric's calls in;
-        it is only asked for where they are served. `behind` gives an invocation more events; without it, each takes the
-        one that it was called for. `redactor` takes secrets out of whatever is said of a trouble.
+        it is only asked for where they are served. `behind` gives an invocation more messages of its queue; without it,
+        each takes the one that it was called for. `redactor` takes secrets out of whatever is said of a trouble.
         """
         self._configuration = configuration
         self._world = world
@@ -135,28 +138,49 @@ class Shell:
         self._redactor = redactor
 
     def deliver(self, queue: str, body: bytes) -> None:
-        """Take one message and, if it is an event, those that wait behind it. Raises `ComesBackError` for the one."""
+        """Take one message, then in rounds what waits in its queue. Raises `ComesBackError` for the one, at once.
+
+        The host removes the one when this returns. Until then it renews what hides it; should the worker die meanwhile,
+        the message comes again, which changes nothing any more (G5).
+        """
         deadline = Deadline(INVOCATION_SECONDS)
-        behind = self._behind(deadline) if self._behind and queue == EVENTS_QUEUE else None
-        others = self._more(behind) if behind else ()
-        judged, *rest = self._take([body, *(other.body for other in others)], deadline)
+        self._deliver(queue, body, deadline)
+        if not self._behind:
+            return
+        behind = self._behind(queue, deadline)
+        while deadline.left() >= ROUND_SECONDS:
+            others = self._more(behind)
+            if not others:
+                return
+            self._take_along(queue, behind, others, deadline)
+
+    def push(self, body: bytes) -> None:
+        """Take one event that came over HTTP. Raises `ComesBackError`."""
+        self._deliver(EVENTS_QUEUE, body, Deadline(INVOCATION_SECONDS))
+
+    def _deliver(self, queue: str, body: bytes, deadline: Deadline) -> None:
+        [judged] = self._take([body], deadline)
         why = self._settle(queue, body, judged, deadline)
-        for other, its in zip(others, rest, strict=True):
-            if behind and not self._settle(queue, other.body, its, deadline):
-                self._remove(behind, other)
         if why:
             raise ComesBackError(why) from None
 
-    def _more(self, behind: EventsBehind) -> Sequence[Waiting]:
-        """Take what waits behind an event; where that cannot be told, the host calls for each of it."""
+    def _more(self, behind: Behind) -> Sequence[Waiting]:
+        """Take some messages; where that cannot be done, the host calls for each of them."""
         try:
             return behind.take()
         except StoreDownError as down:
             self._telemetry.returned(0, str(down), down)
             return ()
 
-    def _remove(self, behind: EventsBehind, done: Waiting) -> None:
-        """Remove an event that is done. Where that fails it comes again, which changes nothing any more (G5)."""
+    def _take_along(self, queue: str, behind: Behind, others: Sequence[Waiting], deadline: Deadline) -> None:
+        """Judge a round of messages together, and settle each by itself: what has to come back is left as it is."""
+        judged = self._take([other.body for other in others], deadline)
+        for other, its in zip(others, judged, strict=True):
+            if not self._settle(queue, other.body, its, deadline):
+                self._remove(behind, other)
+
+    def _remove(self, behind: Behind, done: Waiting) -> None:
+        """Remove a message that is done. Where that fails it comes again, which changes nothing any more (G5)."""
         try:
             behind.remove(done)
         except StoreDownError as down:

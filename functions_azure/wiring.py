@@ -26,8 +26,8 @@ from msgspec.structs import replace
 from functions_azure import settings, telemetry
 from functions_azure.clients import NEVER, Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
-from functions_azure.events_queue import EventsQueue
 from functions_azure.platform import Connection, Platform
+from functions_azure.queue_behind import QueueBehind
 from functions_azure.sessions import session
 from functions_azure.settings import Settings
 from functions_azure.shell import Shell
@@ -434,6 +434,6 @@ def shell(environ: Mapping[str, str]) -> Shell:
         told,
         parts.renew,
         gate=cache(lambda: gate(environ, configured())),
-        behind=lambda deadline: EventsQueue(parts.clients, deadline),
+        behind=lambda queue, deadline: QueueBehind(parts.clients, queue, deadline),
         redactor=redactor,
     )

@@ -9,12 +9,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import azure.functions as func
 import pytest
 
-from functions_azure import app, settings, wiring
+from functions_azure import app, clients, settings, wiring
+from functions_azure.queue_behind import TAKEN_AT_ONCE, Waiting
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE, Settings, SettingsError
 from functions_azure.shell import PAUSES_SECONDS, REFRESH_BODY_LIMIT, TURNS_BEFORE_QUEUE, ComesBackError, persist
 from local.emulators.faults import Refuse
@@ -104,7 +106,7 @@ def test_an_event_brings_along_what_waits_behind_it(host: Host) -> None:
 
 
 def test_what_waits_behind_an_event_is_settled_by_itself(host: Host) -> None:
-    """Done is removed, unreadable is buried and removed, and what meets trouble stays; so with the first one."""
+    """Done is removed, unreadable is buried and removed, and what meets trouble stays."""
     now = host.clock.now()
     good, bad = packed(blob_created("1", now, container="other")), packed(blob_created("orders/1", now))
     sales = host.configuration().by_name["sales"].key
@@ -113,10 +115,64 @@ def test_what_waits_behind_an_event_is_settled_by_itself(host: Host) -> None:
     host.queue(good)
     assert host.line.removed == [good, b"no JSON"]
     assert [body for _, body, _ in host.yard.buried] == [b"no JSON"]
-    host.line.waiting, host.line.removed = [good], []
+    assert host.line.takes == 2, "after what fails, too, it is seen whether more waits"
+
+
+def test_a_call_whose_own_message_comes_back_takes_nothing(host: Host) -> None:
+    """It ends at once, so that the host brings the message back: what waits is left to other calls."""
+    host.store.down_for = lambda _: True
+    host.line.waiting = [packed(blob_created("1", host.clock.now()))]
     with pytest.raises(ComesBackError):
-        host.queue(bad)
-    assert host.line.removed == [good]
+        host.queue(packed(blob_created("orders/1", host.clock.now())))
+    assert (host.line.takes, len(host.line.waiting)) == (0, 1)
+
+
+def test_a_call_goes_on_until_nothing_waits(host: Host) -> None:
+    """Round after round, 32 at most in each; what comes while a round is judged is in the next."""
+    now = host.clock.now()
+    event = packed(blob_created("orders/1", now))
+    late = packed(blob_created("1", now, container="other"))
+    host.line.waiting = [event] * 70
+    host.line.after_taking = lambda: host.line.waiting.extend([late] * (host.line.takes == 3))
+    host.queue(event)
+    assert host.line.removed == [event] * 70 + [late]
+    assert host.line.takes == 5, "three rounds, one for what came late, and one that found nothing"
+    assert host.state("other").owed
+
+
+@pytest.mark.parametrize("queue", [EVENTS_QUEUE, WAKES_QUEUE])
+def test_a_call_ends_in_time_however_much_waits(host: Host, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storm that never ends holds no call: each round begins with the time that one may need, or not at all."""
+    line, body = host.lines[queue], wake_message(Wake("k", host.clock.now(), "1"))
+    now = 0.0
+    monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def pass_time() -> None:
+        nonlocal now
+        now += 1.25
+        line.waiting = [body.encode()] * 100
+
+    pass_time()
+    host.lines[queue].after_taking = pass_time
+    host.queue(body, name=queue)
+    assert line.takes == 3, "at 0, 1.25 and 2.5 seconds of nine; at 3.75 less than six are left"
+    assert len(line.removed) == 3 * TAKEN_AT_ONCE[queue], "what was taken was judged"
+
+
+def test_a_queue_that_breaks_off_leaves_the_call_done(host: Host) -> None:
+    """The second round cannot be taken: all before is done, and the host removes the message that the call is for."""
+    now = host.clock.now()
+    host.line.waiting = [packed(blob_created(f"orders/{number}", now)) for number in range(40)]
+    real = host.line.take
+
+    def take() -> list[Waiting]:
+        host.line.down = host.line.takes == 1
+        return real()
+
+    host.line.take = take  # type: ignore[method-assign]
+    host.queue(packed(blob_created("1", now, container="other")))
+    assert (len(host.line.removed), len(host.line.waiting)) == (32, 8)
+    assert host.state("other").owed
 
 
 def test_a_queue_that_tells_nothing_holds_no_event_up(host: Host) -> None:
@@ -132,11 +188,26 @@ def test_a_queue_that_tells_nothing_holds_no_event_up(host: Host) -> None:
     assert host.line.removed == []
 
 
-def test_a_wake_brings_nothing_along(host: Host) -> None:
-    """Wakes are for one target each, and events have calls of their own."""
+def test_a_wake_brings_along_the_next_wakes(host: Host) -> None:
+    """One at a time, each settled by itself: what meets trouble stays, and no event is taken."""
+    sales = host.configuration().by_name["sales"].key
+    host.store.down_for = lambda key: key == sales
+    bad, good = (wake_message(Wake(key, host.clock.now(), "1")).encode() for key in (sales, "k"))
     host.line.waiting = [packed(blob_created("orders/1", host.clock.now()))]
-    host.queue(wake_message(Wake("k", host.clock.now(), "1")), name=WAKES_QUEUE)
+    host.lines[WAKES_QUEUE].waiting = [bad, good, b"no JSON"]
+    host.queue(good, name=WAKES_QUEUE)
+    assert host.lines[WAKES_QUEUE].removed == [good, b"no JSON"]
+    assert host.lines[WAKES_QUEUE].takes == 4
+    assert [(queue, body) for queue, body, _ in host.yard.buried] == [(WAKES_QUEUE, b"no JSON")]
     assert len(host.line.waiting) == 1
+
+
+def test_a_push_brings_nothing_along(host: Host) -> None:
+    """Event Grid waits for the answer, and the queue has calls of its own."""
+    host.line.waiting = [packed(blob_created("orders/1", host.clock.now()))]
+    call("event_grid", json.dumps(blob_created("orders/2", host.clock.now())))
+    assert host.state("sales").owed
+    assert host.line.takes == 0
 
 
 # --- Dead letters and trouble of ours --------------------------------------------------------------------------------

@@ -231,6 +231,11 @@ def test_plain_text_is_not_poison() -> None:
     assert HOST["extensions"]["queues"]["messageEncoding"] == "none"
 
 
+def test_the_host_leaves_to_a_call_what_comes_while_that_goes_on() -> None:
+    """It polls again when no call goes on: else it would call once for each message, and nothing be taken along."""
+    assert HOST["extensions"]["queues"]["newBatchThreshold"] == 0
+
+
 def test_a_wake_is_not_late() -> None:
     """A queue that lay idle is looked at every few seconds (G4: plus one wake)."""
     assert span(HOST["extensions"]["queues"]["maxPollingInterval"]) <= timedelta(seconds=5)

@@ -16,13 +16,14 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from functions_azure.backlog import Backlogs
 from functions_azure.clients import Clients, Deadline
 from functions_azure.dead_letters import DeadLetters
-from functions_azure.events_queue import EventsQueue
+from functions_azure.queue_behind import QueueBehind
 from functions_azure.queue_messages import LONGEST_MESSAGE, UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, POISON, UNDELIVERED, WAKES_QUEUE, Settings
 from functions_azure.waker import Waker
 from shared.inbound import eventgrid
 from shared.inbound.dead_letters import GIVEN_UP, DeadLetterSummary, Move
 from shared.inbound.messages import Woken
+from shared.inbound.wakes import wake_message
 from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Wake
 from tests.support.azurite_server import Account, new_account, one_azurite  # noqa: F401 - fixtures
@@ -102,7 +103,7 @@ def test_a_queue_that_is_down_is_the_store_being_down(clients: Clients, queue: Q
         Waker(clients, Deadline(0)).send(WAKE, timedelta(0))
 
 
-# --- Events
+# --- What is taken along
 
 
 def test_events_that_wait_are_taken_and_removed_one_by_one(clients: Clients, queue: Queue) -> None:
@@ -110,17 +111,33 @@ def test_events_that_wait_are_taken_and_removed_one_by_one(clients: Clients, que
     bodies = {f"event <{number}> & more" for number in range(40)}
     for body in bodies:
         queue(EVENTS_QUEUE).send_message(body)
-    waiting = EventsQueue(clients).take()
+    behind = QueueBehind(clients, EVENTS_QUEUE)
+    waiting = behind.take()
     taken = {each.body.decode() for each in waiting}
     assert len(taken) == len(waiting) == 32
     assert taken < bodies
     assert {message.content for message in queue(EVENTS_QUEUE).receive_messages()} == bodies - taken
-    EventsQueue(clients).remove(waiting[0])
+    behind.remove(waiting[0])
     assert queue(EVENTS_QUEUE).get_queue_properties().approximate_message_count == 39
-    with pytest.raises(StoreDownError, match="removing an event"):
-        EventsQueue(clients).remove(waiting[0])
+    with pytest.raises(StoreDownError, match="removing a message of unstale-events"):
+        behind.remove(waiting[0])
     with pytest.raises(StoreDownError, match="no time is left"):
-        EventsQueue(clients, Deadline(0)).take()
+        QueueBehind(clients, EVENTS_QUEUE, Deadline(0)).take()
+
+
+def test_wakes_are_taken_one_by_one_when_they_are_due(clients: Clients, queue: Queue) -> None:
+    """One that is still to come stays hidden; one that was taken counts as received, as if the host had taken it."""
+    for delay in (0, 0, 3600):
+        Waker(clients).send(WAKE, timedelta(seconds=delay))
+    behind = QueueBehind(clients, WAKES_QUEUE)
+    taken = [behind.take() for _ in range(3)]
+    assert [[(each.body, each.receipt.dequeue_count) for each in waiting] for waiting in taken] == [
+        [(wake_message(WAKE).encode(), 1)],
+        [(wake_message(WAKE).encode(), 1)],
+        [],
+    ]
+    behind.remove(taken[0][0])
+    assert queue(WAKES_QUEUE).get_queue_properties().approximate_message_count == 2
 
 
 # --- Dead letters

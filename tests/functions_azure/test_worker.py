@@ -150,7 +150,7 @@ def test_an_event_is_stored_however_it_comes(worker: Worker, account: Account, w
 def test_an_event_brings_along_what_waits_and_a_death_loses_nothing_of_it(
     package: Path, environment: dict[str, str], account: Account
 ) -> None:
-    """A call for one message removes what waits behind it once that is stored; killed before, it leaves all there."""
+    """A call removes what waits behind its own message, once that is stored; killed before, it leaves all there."""
     from azure.storage.queue import QueueClient
 
     with QueueClient.from_connection_string(account.connection_string, EVENTS_QUEUE) as queue:
@@ -161,11 +161,47 @@ def test_an_event_brings_along_what_waits_and_a_death_loses_nothing_of_it(
             with pytest.raises(Died):
                 dying.queue("events", in_a_queue(an_event()))
         assert queue.get_queue_properties().approximate_message_count == 5
+        with Worker(package, environment) as next_one:
+            assert next_one.queue("events", in_a_queue(an_event()))
+        assert queue.get_queue_properties().approximate_message_count == 0
+    assert "new in the configuration" in owed(account)
+
+
+def test_a_death_in_a_later_round_loses_nothing_that_is_not_done(
+    package: Path, environment: dict[str, str], account: Account
+) -> None:
+    """Of forty that wait, the first round removes 32; killed in the second one, what it did not remove is there."""
+    from azure.storage.queue import QueueClient
+
+    with QueueClient.from_connection_string(account.connection_string, EVENTS_QUEUE) as queue:
+        with Worker(package, environment) as dying:
+            assert dying.queue("events", in_a_queue(an_event()))  # whose signal is owed, so that the next writes little
+            for number in range(40):
+                queue.send_message(json.dumps(blob_created(f"orders/{number}.parquet", utc_now())))
+            dying.die_at(32 + 4)  # an effect that is no removal, the write of a signal, may be among them
+            with pytest.raises(Died):
+                dying.queue("events", in_a_queue(an_event()))
+        left = queue.get_queue_properties().approximate_message_count
+        assert 4 <= (left or 0) < 8
         queue.send_message(json.dumps(an_event()))  # the others are hidden for half a minute
         with Worker(package, environment) as next_one:
             assert next_one.queue("events", in_a_queue(an_event()))
-        assert queue.get_queue_properties().approximate_message_count == 5
+        assert queue.get_queue_properties().approximate_message_count == left
     assert "new in the configuration" in owed(account)
+
+
+def test_a_wake_brings_along_what_is_due(worker: Worker, account: Account) -> None:
+    """One after the other, each removed when it is done; what cannot be read is put aside, and the future waits."""
+    from azure.storage.queue import QueueClient
+
+    with QueueClient.from_connection_string(account.connection_string, WAKES_QUEUE) as queue:
+        for number in range(3):
+            queue.send_message(wake_message(Wake(f"fabric-lake-views:{number}", utc_now(), "")))
+        queue.send_message("no JSON")
+        queue.send_message(wake_message(Wake("fabric-lake-views:later", utc_now(), "")), visibility_timeout=3600)
+        assert worker.queue("wakes", wake_message(Wake("fabric-lake-views:nobody", utc_now(), "")))
+        assert queue.get_queue_properties().approximate_message_count == 1
+    assert [json.loads(letter.content)["body"] for letter in messages(account, WAKES_QUEUE + POISON)] == ["no JSON"]
 
 
 def test_a_wake_is_taken(worker: Worker, account: Account) -> None:

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from functions_azure import app
 from functions_azure.clients import Deadline
-from functions_azure.events_queue import Waiting
 from functions_azure.platform import Connection, Platform
+from functions_azure.queue_behind import TAKEN_AT_ONCE, Waiting
 from functions_azure.queue_messages import UnfitMessageError
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
 from functions_azure.shell import Shell
@@ -154,19 +154,24 @@ class Yard:
 
 
 class Line:
-    """What waits in the events queue behind the message that a call is for; it can be down, too."""
+    """What waits in a queue behind the message that a call is for; it can be down, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.down = self.down_after_taking = False
         self.waiting: list[bytes] = []
         self.removed: list[bytes] = []
+        self.takes = 0
+        self.after_taking: Callable[[], None] = lambda: None
+        self._most = most
 
     def take(self) -> list[Waiting]:
-        """Take all of it: it is hidden until a test says otherwise."""
+        """Take as much as is taken at once: it is hidden until a test says otherwise."""
+        self.takes += 1
         if self.down:
             raise StoreDownError("the queue is down")
-        taken, self.waiting = self.waiting, []
+        taken, self.waiting = self.waiting[: self._most], self.waiting[self._most :]
         self.down = self.down_after_taking
+        self.after_taking()
         return [Waiting(body, None) for body in taken]
 
     def remove(self, waiting: Waiting) -> None:
@@ -181,7 +186,9 @@ class Host:
 
     def __init__(self, emulator: FabricEmulator, tokens: Tokens, clock: HandClock) -> None:
         self.clock, self.fabric, self.tokens = clock, emulator, tokens
-        self.store, self.waker, self.yard, self.line = Store(), MemoryWaker(clock), Yard(), Line()
+        self.store, self.waker, self.yard = Store(), MemoryWaker(clock), Yard()
+        self.lines = {queue: Line(most) for queue, most in TAKEN_AT_ONCE.items()}
+        self.line = self.lines[EVENTS_QUEUE]
         self.configuration: Callable[[], Configuration] = lambda: load(TEXT)
         self.told: list[LogEvent] = []
         self.onelake_url = ""
@@ -192,7 +199,7 @@ class Host:
             self._world,
             lambda _: self.yard,
             Telemetry(),
-            behind=lambda _: self.line,
+            behind=lambda queue, _: self.lines[queue],
             redactor=Redactor([PLANTED_SECRET]),
         )
 
