@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import azure.functions as func
 
-from functions_azure import app
+from functions_azure import app, clients
 from functions_azure.clients import Deadline
-from functions_azure.events_queue import TAKEN_AT_ONCE, Waiting
-from functions_azure.shell import EventsBehind, Shell
+from functions_azure.queue_behind import TAKEN_AT_ONCE, Waiting
+from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
+from functions_azure.shell import Behind, Shell
 from functions_azure.store import FEW, PARTITIONS
 from functions_azure.telemetry import Telemetry
 from functions_azure.waker import Waker
-from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, load
 from shared.inbound.wakes import wake_message
 from shared.platforms import fabric
@@ -29,10 +29,10 @@ from shared.refresh.failure import Failure
 from shared.refresh.ports import Document, Phase, Report, Started
 from shared.targets import Cloud
 from tests.bench import costs_azure
-from tests.bench.costs_azure import FABRIC_SECONDS, MOST_DOLLARS, REQUEST_SECONDS, Counted
+from tests.bench.costs_azure import FABRIC_SECONDS, MOST_DOLLARS, Counted
 from tests.bench.events import blob_event, lake_targets
 from tests.bench.parts import Clock, CountingWaker, Measured, Row
-from tests.bench.queue_host import Busy, Instance, QueueHost, bill, moments
+from tests.bench.queue_host import REQUEST_SECONDS, Busy, Instance, QueueHost, Simulation, arrive, bill, settings
 from tests.support.counting_store import CountingStore
 
 EVENTS, TARGETS, BATCH = 10_000, 10, 300
@@ -84,8 +84,10 @@ RUN_TIME = timedelta(minutes=1)
 AFTER = timedelta(minutes=15)
 """After the storm, until every run is over."""
 TICK_SECONDS = 60
+STEP_SECONDS = 0.05
+"""How often it is looked whether a wake is due, or a batch full."""
 RATES = {"33 a second": 33.3}
-"""Arrivals a second, for as long as the storm lasts. The host takes each of so few at once, so none is taken along."""
+"""Arrivals a second, for as long as the storm lasts."""
 HUB_RATE = "33 a second"
 HUB_PART = 0.2
 """The most that batches from an event hub may cost of what a function an event costs on instances of the same size."""
@@ -142,14 +144,14 @@ def prices() -> Iterator[Row]:
     """The same events, with every wake and tick that they bring about, until the last run is over."""
     for name, rate in RATES.items():
         obvious, without = (costs_azure.obvious(rate, STORM.total_seconds(), idempotent=each) for each in (True, False))
-        counted = _counted(partial(FromQueue, rate))
+        counted = _counted(_from_queue, rate)
         yield from costs_azure.priced(f"one event a message, {name}", counted, obvious, without, MOST_DOLLARS)
         for size in (costs_azure.MEMORY_GB, costs_azure.DEFAULT_MEMORY_GB):
             what = f"the obvious, {name}, on {size * 1024:,.0f} MB: list price per million arrivals"
             yield Measured(what, costs_azure.dollars(obvious, size), "$")
     rate = RATES[HUB_RATE]
     obvious, without = (costs_azure.obvious(rate, STORM.total_seconds(), idempotent=each) for each in (True, False))
-    hub = _counted(partial(FromHub, rate))
+    hub = _counted(_from_hub, rate)
     yield from costs_azure.priced(f"batches from an event hub, {HUB_RATE}", hub, obvious, without)
     part = costs_azure.dollars(hub, alone=True) / costs_azure.dollars(obvious, alone=True)
     yield Measured("batches from an event hub against the obvious", part, "times", HUB_PART)
@@ -178,130 +180,197 @@ def _logged() -> Iterator[Lines]:
             logger.removeHandler(lines)
 
 
-class Parts(NamedTuple):
+class SimulatedClock(Clock):
+    """Goes by the simulation, from the time at which that began."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def now(self) -> datetime:
+        """When it is in the simulation."""
+        return self.time + timedelta(seconds=self._simulation.now)
+
+    def monotonic(self) -> float:
+        """The same, in seconds."""
+        return self.now().timestamp()
+
+
+class Timed:
+    """A port whose calls take time in the process that makes them, by the requests that each turns out to be."""
+
+    def __init__(self, simulation: Simulation, port: Any, seconds: Callable[[], float]) -> None:
+        """`seconds` says how long all requests of the port took so far."""
+        self._simulation, self._port, self._seconds = simulation, port, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        return partial(self._call, found) if callable(found) else found
+
+    def _call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        before = self._seconds()
+        try:
+            return method(*args, **options)
+        finally:
+            self._simulation.stand(self._seconds() - before)
+
+
+class Parts:
     """What the shipped functions work on meanwhile."""
 
-    clock: Clock
-    store: TableStore
-    waker: CountingWaker
-    platform: QuickFabric
+    def __init__(self) -> None:
+        self.simulation = Simulation()
+        self.clock = SimulatedClock(self.simulation)
+        self.store = TableStore()
+        self.waker = CountingWaker(self.clock, reach=Waker.reach, relays=Waker.relays)
+        self.platform = QuickFabric(self.clock)
+        self.lines: dict[str, Line] = {}
 
-    def spend(self, work: Callable[[], object]) -> float:
-        """Do a function's work; the seconds that it takes, by its requests to table and wakes, and to Fabric."""
-        before, calls = self.store.requests + self.waker.sent, self.platform.calls
-        work()
-        requests = self.store.requests + self.waker.sent - before
-        return REQUEST_SECONDS * requests + FABRIC_SECONDS * (self.platform.calls - calls)
+    def shell(self) -> Shell:
+        """A shell on these parts, each of which takes its time."""
+        simulation, store, waker, platform = self.simulation, self.store, self.waker, self.platform
+        return _shell(
+            load(_configuration()),
+            self.clock,
+            Timed(simulation, store, lambda: REQUEST_SECONDS * store.requests),
+            Timed(simulation, waker, lambda: REQUEST_SECONDS * waker.sent),
+            Timed(simulation, platform, lambda: FABRIC_SECONDS * platform.calls),
+            behind=lambda queue, _: self.lines[queue],
+        )
+
+    def host(self, queue: str, function: Callable[[func.QueueMessage], None]) -> QueueHost:
+        """Have a host call a function for the messages of a queue, and the calls take more of them along."""
+        host = QueueHost(self.simulation, lambda body: function(func.QueueMessage(id="1", body=body)), settings())
+        self.lines[queue] = Line(host, TAKEN_AT_ONCE[queue])
+        return host
+
+    def repeat(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something again and again."""
+
+        def turn() -> None:
+            action()
+            self.simulation.after(seconds, turn)
+
+        self.simulation.after(seconds, turn)
 
 
-class FromQueue:
-    """One event a message; a call takes along what waits behind its own."""
+class Line:
+    """A queue, as a call of a function takes more of it along."""
 
-    def __init__(self, rate: float, parts: Parts) -> None:
-        self.host, self._rate, self._parts = QueueHost(self._call), rate, parts
-        self.arrivals = 0
+    def __init__(self, host: QueueHost, most: int) -> None:
+        self._host, self._most = host, most
 
     def take(self) -> Sequence[Waiting]:
         """Take as the function app does."""
-        return [Waiting(body, None) for body in self.host.take(TAKEN_AT_ONCE)]
+        return [Waiting(body, None) for body in self._host.take(self._most)]
 
     def remove(self, waiting: Waiting) -> None:
         """Remove one."""
-        self.host.remove()
-
-    def step(self, since: float) -> None:
-        """Have arrive what arrived since, and the host look."""
-        until = _arrived(self._rate, since)
-        for number in range(self.arrivals, until):
-            self.host.put(_event(number, self._parts.clock.time))
-        self.arrivals = until
-        self.host.step(since)
-
-    @property
-    def busy(self) -> Busy:
-        """Of the function for events."""
-        return self.host.busy
-
-    def _call(self, body: bytes) -> float:
-        before = self.host.busy.operations
-        seconds = self._parts.spend(lambda: app.events(func.QueueMessage(id="1", body=body)))
-        return seconds + REQUEST_SECONDS * (self.host.busy.operations - before)
+        self._host.remove()
 
 
-class FromHub:
-    """Batches, each as soon as it is full; one partition, so that one call is over before the next."""
+class Alone:
+    """A function of which one call goes on at a time, on an instance of its own: ticks, or batches of a partition."""
 
-    def __init__(self, rate: float, parts: Parts) -> None:
-        self._rate, self._parts = rate, parts
-        self._instance, self._calls, self._alone = Instance(), 0, 0.0
-        self._held: list[bytes] = []
-        self.arrivals = 0
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation, self._instance = simulation, Instance()
+        self._calls, self._alone = 0, 0.0
+        self.goes_on = False
 
-    def step(self, since: float) -> None:
-        """Have arrive what arrived since; the last batch need not be full."""
-        until = _arrived(self._rate, since)
-        self._held += [_event(number, self._parts.clock.time) for number in range(self.arrivals, until)]
-        self.arrivals = until
-        while len(self._held) >= BATCH or (self._held and since > STORM.total_seconds()):
-            batch, self._held = self._held[:BATCH], self._held[BATCH:]
-            seconds = self._parts.spend(partial(_hand_over, batch))
-            self._calls += 1
-            self._alone += bill(seconds)
-            self._instance.begin(since, seconds)
+    def begin(self, work: Callable[[], object]) -> None:
+        """Call it."""
+        self.goes_on = True
+        self._simulation.begin(partial(self._process, work))
+
+    def _process(self, work: Callable[[], object]) -> None:
+        begins = self._simulation.now
+        work()
+        self.goes_on = False
+        self._calls += 1
+        self._alone += bill(self._simulation.now - begins)
+        self._instance.add(begins, self._simulation.now)
 
     @property
     def busy(self) -> Busy:
-        """Of the function for batches."""
+        """All calls so far."""
         return Busy(self._calls, 1, self._instance.bill, self._alone, 0)
 
 
-def _arrived(rate: float, since: float) -> int:
-    """How many events there are, so many seconds after the storm began."""
-    return int(rate * min(since, STORM.total_seconds()))
+WayIn = Callable[[Parts, float], tuple[int, Callable[[], Busy]]]
+"""Lets events arrive, so many a second; returns how many there will be, and what tells of the function for events."""
 
 
-def _counted(way_in: Callable[[Parts], FromQueue | FromHub]) -> Counted:
-    with _logged() as lines:
-        return _storm_counted(way_in, lines)
+def _from_queue(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
+    """One event a message."""
+    host = parts.host(EVENTS_QUEUE, app.events)
+    arrivals = arrive(
+        parts.simulation, rate, STORM.total_seconds(), lambda number: host.put(_event(number, parts.clock.now()))
+    )
+    return arrivals, lambda: host.busy
 
 
-def _storm_counted(way_in: Callable[[Parts], FromQueue | FromHub], lines: Lines) -> Counted:
-    """Play a storm and what follows, moment by moment: arrivals, wakes when they are due, and ticks."""
-    clock, store = Clock(), TableStore()
-    waker = CountingWaker(clock, reach=Waker.reach, relays=Waker.relays)
-    parts = Parts(clock, store, waker, QuickFabric(clock))
-    events, ticks = way_in(parts), Instance()
-    wakes = QueueHost(lambda body: parts.spend(lambda: app.wakes(func.QueueMessage(id="1", body=body))))
-    behind = events if isinstance(events, FromQueue) else None
-    with patch.dict(
-        app._made, {"shell": _shell(load(_configuration()), clock, store, waker, parts.platform, behind=behind)}
+def _from_hub(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
+    """Batches, each as soon as it is full, the last when nothing more comes; one partition."""
+    held: list[bytes] = []
+    function = Alone(parts.simulation)
+
+    def look() -> None:
+        if not function.goes_on and (len(held) >= BATCH or (held and parts.simulation.now > STORM.total_seconds())):
+            batch = held[:BATCH]
+            del held[:BATCH]
+            function.begin(partial(_hand_over, batch))
+
+    parts.repeat(STEP_SECONDS, look)
+    arrivals = arrive(
+        parts.simulation, rate, STORM.total_seconds(), lambda number: held.append(_event(number, parts.clock.now()))
+    )
+    return arrivals, lambda: function.busy
+
+
+def _counted(way_in: WayIn, rate: float) -> Counted:
+    """Play a storm and what follows: arrivals, wakes when they are due, and ticks."""
+    parts = Parts()
+    with (
+        _logged() as lines,
+        patch.object(clients, "time", parts.clock),  # by which an invocation knows how long it has
+        patch.dict(app._made, {"shell": parts.shell()}),
     ):
-        _settle(clock, waker)
-        store.forget_counts()
-        waker.sent = parts.platform.calls = lines.bytes = count = 0
+        parts.lines[WAKES_QUEUE] = Line(_empty(), 1)
+        _settle(parts.clock, parts.waker)
+        parts.store.forget_counts()
+        parts.waker.sent = parts.platform.calls = lines.bytes = 0
         parts.platform.begun.clear()
-        begins = clock.time
-        for since in moments((STORM + AFTER).total_seconds()):
-            clock.time = begins + timedelta(seconds=since)
-            events.step(since)
-            for wake in waker.take_due():
-                wakes.put(wake_message(wake).encode())
-            wakes.step(since)
-            if since >= TICK_SECONDS * (count + 1):
-                count += 1
-                ticks.begin(since, parts.spend(app.shell().tick))
-    all_busy = (events.busy, wakes.busy, Busy(count, 1, ticks.bill, ticks.bill, 0))
+        return _storm_counted(parts, way_in, rate, lines)
+
+
+def _empty() -> QueueHost:
+    """A queue in which nothing is, before the storm."""
+    return QueueHost(Simulation(), lambda _: None, settings())
+
+
+def _storm_counted(parts: Parts, way_in: WayIn, rate: float, lines: Lines) -> Counted:
+    arrivals, events = way_in(parts, rate)
+    wakes = parts.host(WAKES_QUEUE, app.wakes)
+    ticks = Alone(parts.simulation)
+
+    def put_due() -> None:
+        for wake in parts.waker.take_due():
+            wakes.put(wake_message(wake).encode())
+
+    parts.repeat(STEP_SECONDS, put_due)
+    parts.repeat(TICK_SECONDS, lambda: ticks.begin(app.shell().tick))
+    parts.simulation.run((STORM + AFTER).total_seconds())
+    all_busy = (events(), wakes.busy, ticks.busy)
     return Counted(
-        arrivals=events.arrivals,
+        arrivals=arrivals,
         executions=sum(each.calls for each in all_busy),
         active_seconds=sum(each.active_seconds for each in all_busy),
         alone_seconds=sum(each.alone_seconds for each in all_busy),
         queue_operations=sum(each.operations for each in all_busy),
-        table_operations=store.reads + store.writes,
+        table_operations=parts.store.reads + parts.store.writes,
         platform_calls=parts.platform.calls,
         starts=len(parts.platform.begun),
         log_bytes=lines.bytes,
-        hub_seconds=0.0 if behind else STORM.total_seconds(),
+        hub_seconds=STORM.total_seconds() if way_in is _from_hub else 0.0,
     )
 
 
@@ -346,11 +415,11 @@ def _hand_over(bodies: Sequence[bytes]) -> None:
 def _shell(
     configuration: Configuration,
     clock: Clock,
-    store: MemoryStore,
-    waker: MemoryWaker,
+    store: Any,
+    waker: Any,
     platform: Any = None,
     *,
-    behind: EventsBehind | None = None,
+    behind: Callable[[str, Deadline], Behind] | None = None,
 ) -> Shell:
     def world(_: Configuration, __: Deadline) -> Ports:
         return Ports(Cloud.AZURE, store, platform or NoPlatform(), waker, clock, lambda: "token", lambda _: None)
@@ -359,7 +428,7 @@ def _shell(
         raise AssertionError("every event can be read")
 
     read: Callable[[], Configuration] = lambda: configuration  # noqa: E731 - it is what is wanted
-    return Shell(read, world, dead_letters, Telemetry(), behind=(lambda _: behind) if behind else None)
+    return Shell(read, world, dead_letters, Telemetry(), behind=behind)
 
 
 def _configuration() -> str:

@@ -1,40 +1,151 @@
 """The Functions host before a Storage queue, in simulated time: which calls it makes, and how long instances are busy.
 
     Event Grid  ->  queue  ->  each instance takes `batchSize` messages at once, and calls the function once for each;
-                               it takes more when no more than `newBatchThreshold` calls go on
+                               it takes more when no more than `newBatchThreshold` calls go on, at once if it may
 
-It polls as the host's listener does: 100 ms after it found something, then ever later, up to `maxPollingInterval`. What
-waits too long gets one instance more. https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue
-and https://learn.microsoft.com/azure/azure-functions/functions-target-based-scaling. Settings are those of host.json.
+Calls that go on at the same time are processes of one simulation: each stands still while a request of its own is under
+way, messages arrive meanwhile, and whoever asks the queue first gets what is in it, the host or one of the calls.
+
+It polls as the host's listener does (QueueListener of azure-sdk-for-net): at once after it found something, else 100 ms
+later, then ever later, up to `maxPollingInterval`. A call counts as one that goes on until its message is removed.
+Instances come and go by the queue's length, hidden messages included, over the calls that one has at once
+(QueueTargetScaler), and begin without delay.
+https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue and
+https://learn.microsoft.com/azure/azure-functions/functions-target-based-scaling.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from threading import Lock, Thread
 from typing import NamedTuple
 
 from tests.bench.processes import ROOT
 
-SETTINGS = json.loads((ROOT / "functions_azure" / "host.json").read_text(encoding="utf-8"))["extensions"]["queues"]
-AT_ONCE: int = SETTINGS["batchSize"]
-MORE_BELOW: int = SETTINGS["newBatchThreshold"]
+REQUEST_SECONDS = 0.02
+"""Assumed: how long one request to storage takes."""
 POLL_SECONDS = 0.1
-"""QueuePollingIntervals.Minimum of the WebJobs SDK: between two polls of which the first found something."""
-LONGEST_POLL_SECONDS = float(SETTINGS["maxPollingInterval"].rpartition(":")[2])
-STEP_SECONDS = 0.05
-SCALE_SECONDS = 1.0
-"""Assumed: how often an instance may be added. Slower scaling lets more wait, which then is taken along."""
+"""QueuePollingIntervals.Minimum of the WebJobs SDK: the first wait after a poll that found nothing."""
+SCALE_SECONDS = 10.0
+"""How often it is seen how many instances are wanted: ScaleMetricsSampleInterval of the WebJobs SDK. What the scale
+controller of a Flex plan does is not published."""
+SCALED_OUT_AT_ONCE, SCALED_IN_AT_ONCE = 4, 1
+"""How many instances come at most, by the page on target-based scaling; and go, which is assumed."""
 LEAST_SECONDS, ROUNDED_SECONDS = 1.0, 0.1
 """An instance that is active is billed for so long at least, then by this much.
 
 https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan#billing
 """
 
-Call = Callable[[bytes], float]
-"""Calls the function for one message; returns the seconds that the call takes."""
+
+class Listening(NamedTuple):
+    """The settings of host.json that say how a queue is listened to."""
+
+    at_once: int = 16
+    """`batchSize`."""
+    more_below: int = 8
+    """`newBatchThreshold`: half of that where host.json says nothing."""
+    longest_poll_seconds: float = 60.0
+    """`maxPollingInterval`."""
+
+    @property
+    def most_at_once(self) -> int:
+        """The most calls that go on at once on an instance."""
+        return self.at_once + self.more_below
+
+
+def settings() -> Listening:
+    """Read our host.json; `Listening()` is what a host does where host.json says nothing."""
+    found = json.loads((ROOT / "functions_azure" / "host.json").read_text(encoding="utf-8"))["extensions"]["queues"]
+    longest = float(found["maxPollingInterval"].rpartition(":")[2])
+    return Listening(found["batchSize"], found["newBatchThreshold"], longest)
+
+
+# --- Time ------------------------------------------------------------------------------------------------------------
+
+
+class Simulation:
+    """Seconds from 0, and what is to happen in them; one thing at a time, whatever thread it is in."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._order = count()
+        self._ahead: list[tuple[float, int, Callable[[], None]]] = []
+        self._turn: Lock | None = None
+        """Held while a process has the turn; None where the simulation itself has it."""
+        self._failure: BaseException | None = None
+        """What a process ended with, if not well."""
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something later."""
+        heapq.heappush(self._ahead, (self.now + seconds, next(self._order), action))
+
+    def run(self, until: float) -> None:
+        """Do what there is to do until then."""
+        while self._ahead and self._ahead[0][0] <= until:
+            self.now, _, action = heapq.heappop(self._ahead)
+            action()
+        self.now = until
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Do work in which time passes, as a process of its own that begins now."""
+
+        def process() -> None:
+            begun.acquire()
+            try:
+                work()
+            except BaseException as failure:  # noqa: BLE001 - raised again where the simulation goes on
+                self._failure = failure
+            self._give_back()
+
+        begun = _locked()
+        Thread(target=process, daemon=True).start()
+        self.after(0, lambda: self._give_turn(begun))
+
+    def stand(self, seconds: float) -> None:
+        """Let time pass in the process that calls; elsewhere none does."""
+        if self._turn is None:
+            return
+        again = _locked()
+        self.after(seconds, lambda: self._give_turn(again))
+        self._give_back()
+        again.acquire()
+
+    def _give_turn(self, to: Lock) -> None:
+        """Let a process go on, until it stands or is over."""
+        back = self._turn = _locked()
+        to.release()
+        back.acquire()
+        self._turn = None
+        if self._failure:
+            raise self._failure
+
+    def _give_back(self) -> None:
+        assert self._turn, "a process has the turn"
+        self._turn.release()
+
+
+def _locked() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
+def arrive(simulation: Simulation, rate: float, seconds: float, put: Callable[[int], None]) -> int:
+    """Have so many a second arrive, evenly, for so long; how many there will be."""
+    numbers = range(int(rate * seconds))
+    for number in numbers:
+        simulation.after((number + 1) / rate, partial(put, number))
+    return len(numbers)
+
+
+# --- The host --------------------------------------------------------------------------------------------------------
 
 
 class Busy(NamedTuple):
@@ -51,92 +162,126 @@ class Busy(NamedTuple):
 
 
 class Instance:
-    """An instance with its calls that go on, and the spans in which there were any."""
+    """An instance with its calls that go on, and the spans in which there were any.
+
+    A span is billed for a second at least. A call that begins within that second prolongs the span, so that no instance
+    is billed for more seconds than pass. Billed otherwise, it is at most what each call costs on an instance of its
+    own, which stands beside it.
+    """
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.spans: list[list[float]] = []
-        self.polls_at = 0.0
-        self.waits = POLL_SECONDS
+        self.calls = 0
+        self.waits = 0.0
+        self.is_full = False
+        """Whether it took messages and polls again once few enough calls go on."""
+        self.is_wanted = True
+        """Whether it takes messages; an instance that is not wanted any more ends with its last call."""
+        self._spans: list[tuple[float, float]] = []
 
-    def begin(self, now: float, seconds: float) -> None:
-        """Begin a call; a span that it overlaps becomes longer."""
-        self.ends.append(now + seconds)
-        if self.spans and now <= self.spans[-1][1]:
-            self.spans[-1][1] = max(self.spans[-1][1], now + seconds)
-        else:
-            self.spans.append([now, now + seconds])
+    def add(self, begins: float, ends: float) -> None:
+        """Note a call that is over, in the order of their ends."""
+        while self._spans and begins <= self._billed_to(*self._spans[-1]):
+            before, until = self._spans.pop()
+            begins, ends = min(before, begins), max(until, ends)
+        self._spans.append((begins, ends))
+
+    @staticmethod
+    def _billed_to(begins: float, ends: float) -> float:
+        return begins + bill(ends - begins)
 
     @property
     def bill(self) -> float:
         """The seconds that this instance is billed for."""
-        return sum(bill(end - begin) for begin, end in self.spans)
-
-    def in_flight(self, now: float) -> int:
-        """How many calls go on."""
-        self.ends = [end for end in self.ends if end > now]
-        return len(self.ends)
+        return sum(bill(ends - begins) for begins, ends in self._spans)
 
 
 class QueueHost:
     """A queue, and the instances that the host runs before it."""
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, simulation: Simulation, call: Callable[[bytes], None], listening: Listening) -> None:
+        """`call` calls the function for one message, as a process of the simulation."""
+        self._simulation, self._call, self._listening = simulation, call, listening
         self._waiting: deque[bytes] = deque()
-        self._instances = [Instance()]
-        self._scaled_at = 0.0
+        self._instances: list[Instance] = []
+        self._length = 0
+        """Messages that are not removed, whether they wait or not."""
         self._calls, self._alone, self._operations = 0, 0.0, 0
+        self._add_instance()
+        simulation.after(SCALE_SECONDS, self._scale)
 
     def put(self, body: bytes) -> None:
         """Put a message, as Event Grid does."""
         self._operations += 1
+        self._length += 1
         self._waiting.append(body)
 
     def take(self, most: int) -> Sequence[bytes]:
         """Get Messages, of a function: counted also where nothing is there."""
         self._operations += 1
-        return self._taken(most)
+        found = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        self._simulation.stand(REQUEST_SECONDS)
+        return found
 
     def remove(self) -> None:
-        """Delete Message."""
+        """Delete Message, of a function or of the host."""
         self._operations += 1
-
-    def step(self, now: float) -> None:
-        """Have each instance poll that may, and add an instance where too much waits."""
-        for instance in self._instances:
-            if now >= instance.polls_at and instance.in_flight(now) <= MORE_BELOW:
-                self._poll(instance, now)
-        if len(self._waiting) > (AT_ONCE + MORE_BELOW) * len(self._instances) and now - self._scaled_at > SCALE_SECONDS:
-            self._instances.append(Instance())
-            self._scaled_at = now
+        self._length -= 1
+        self._simulation.stand(REQUEST_SECONDS)
 
     @property
     def busy(self) -> Busy:
-        """All calls so far."""
+        """All calls that are over so far."""
         active = sum(each.bill for each in self._instances)
         return Busy(self._calls, len(self._instances), active, self._alone, self._operations)
 
-    def _taken(self, most: int) -> Sequence[bytes]:
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+    def _scale(self) -> None:
+        """Have as many instances as the queue's length asks for, and one at least: it is up all the time."""
+        up = [each for each in self._instances if each.is_wanted]
+        wanted = max(math.ceil(self._length / self._listening.most_at_once), 1) if self._waiting else 1
+        for _ in range(min(wanted - len(up), SCALED_OUT_AT_ONCE)):
+            self._add_instance()
+        for instance in up[max(wanted, len(up) - SCALED_IN_AT_ONCE) :]:
+            instance.is_wanted = False
+        self._simulation.after(SCALE_SECONDS, self._scale)
 
-    def _poll(self, instance: Instance, now: float) -> None:
-        """Get Messages; counted only where there are some: polls of an idle queue cost what they cost anyway."""
-        found = self._taken(AT_ONCE)
-        self._operations += bool(found)
-        instance.waits = POLL_SECONDS if found else min(instance.waits * 2, LONGEST_POLL_SECONDS)
-        instance.polls_at = now + instance.waits
-        for body in found:
-            seconds = self._call(body)
-            self.remove()
-            self._calls += 1
-            self._alone += bill(seconds)
-            instance.begin(now, seconds)
+    def _add_instance(self) -> None:
+        instance = Instance()
+        self._instances.append(instance)
+        self._simulation.begin(partial(self._poll, instance))
 
+    def _poll(self, instance: Instance) -> None:
+        """Get Messages, again and again as long as that finds something and the calls that go on are few.
 
-def moments(seconds: float) -> Iterator[float]:
-    """The moments of so long a time."""
-    return (number * STEP_SECONDS for number in range(1, round(seconds / STEP_SECONDS) + 1))
+        Counted until nothing was found for so long that it waits the longest: polls of an idle queue cost what they
+        cost anyway.
+        """
+        while instance.is_wanted and not instance.is_full:
+            is_idle = instance.waits >= self._listening.longest_poll_seconds and not self._waiting
+            found = self.take(self._listening.at_once)
+            self._operations -= is_idle
+            instance.calls += len(found)
+            for body in found:
+                self._simulation.begin(partial(self._process, instance, body))
+            if not found:
+                instance.waits = min(max(instance.waits * 2, POLL_SECONDS), self._listening.longest_poll_seconds)
+                self._simulation.stand(instance.waits)
+            else:
+                instance.waits = 0.0
+                instance.is_full = instance.calls > self._listening.more_below
+
+    def _process(self, instance: Instance, body: bytes) -> None:
+        """Call the function for a message, and remove that."""
+        begins = self._simulation.now
+        self._call(body)
+        ends = self._simulation.now
+        self._calls += 1
+        self._alone += bill(ends - begins)
+        instance.add(begins, ends)
+        self.remove()
+        instance.calls -= 1
+        if instance.is_full and instance.calls <= self._listening.more_below:
+            instance.is_full = False
+            self._simulation.begin(partial(self._poll, instance))
 
 
 def bill(seconds: float) -> float:
