@@ -39,8 +39,9 @@ SHORT_FOREIGN_RUN = timedelta(seconds=5)
 """Of someone else's run that nothing of ours comes into."""
 FOREIGN_RUN_TIME = timedelta(seconds=200)
 """Of someone else's run: so long that the event after its start is handled meanwhile, on the busiest machine."""
-PATIENCE_SECONDS = 180.0
-"""Of real time. A busy machine needs a few seconds for what an incident waits for; what takes this long never comes."""
+PATIENCE_SECONDS = 600.0
+"""Of real time. A busy machine needs seconds for what an incident waits for, one with sixteen others at work for each
+processor needed over three minutes once; what takes this long never comes."""
 LOOK_SECONDS = 0.05
 """Of real time, between two looks at what an incident waits for."""
 
