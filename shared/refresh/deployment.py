@@ -6,7 +6,9 @@ record of the deployment says which of them is current; all others take events a
     package   generation   edition
     A         Monday       1        made by its first tick
     B         Tuesday      2        made by B's first tick or event, while A's workers still run
-    A         Monday       3        B was taken back: A's ticks came for `TAKES_OVER`, and none of B's
+    A         Monday                put back hours later: at its first tick B becomes 4, a number is left out, and each
+                                    target is signalled when B's ticks come again: A may have ignored its events
+    A         Monday       5        B stayed away: A's ticks came for `TAKES_OVER`, and none of B's
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ from shared.version import VERSION
 TAKES_OVER = timedelta(minutes=30)
 """An older package becomes the next edition when its ticks came for so long and no tick of the current one did. As a
 canary shifts within 5 minutes (Canary10Percent5Minutes in infra/aws/template.yaml), that is a rollback."""
+ROLLED_OUT = timedelta(minutes=15)
+"""When to signal again after a change: by then no worker of an older package is left that ignores a target's events. A
+Lambda's alias shifts within 5 minutes (Canary10Percent5Minutes in infra/aws/template.yaml), an instance of a function
+app that is told to stop is gone within one; and while older ticks come, the second signal waits for their end."""
 DUE_WITHIN = timedelta(minutes=1)
 """A record that a worker writes which is not current is due after this, so that a current one plans what that left."""
 
@@ -88,14 +94,14 @@ def standing(known: Deployment, package: Package, read_at: datetime) -> Standing
 def join(known: Deployment, package: Package) -> Deployment:
     """Make a package the next edition if its generation is later than the current one's; fingerprints break ties.
 
-    While ticks of an older package are noted, and none of the current one, the older was put back, and may have ignored
-    events of targets that the current one names. So a number is left out: each target counts as passed over, and is
-    signalled.
+    All ticks so far were of packages that are older now.
     """
     current = known.edition
     if current and (current.generation, current.fingerprint) >= (package.generation, package.fingerprint):
         return known
-    return _next(known, package, passed_over=1 if known.older_since else 0)
+    older_at = known.ticked_at or known.older_at
+    older = {current.fingerprint: known.ticked_at} if current and known.ticked_at else {}
+    return replace(_next(known, package), older_at=older_at, older_ticks=known.older_ticks | older)
 
 
 def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
@@ -106,13 +112,32 @@ def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
     since = known.older_since or now
     if now - since >= TAKES_OVER:
         return _next(known, package)
-    return replace(known, older_since=since, older_at=now)
+    if _is_put_back(known, package, now):
+        known = begin_again(known, passed_over=1)
+    recent = {other: at for other, at in known.older_ticks.items() if now - at <= ROLLED_OUT}
+    return replace(known, older_since=since, older_at=now, older_ticks=recent | {package.fingerprint: now})
 
 
-def begin_again(known: Deployment) -> Deployment:
-    """Roll the current edition out once more, under the next number."""
+def _is_put_back(known: Deployment, package: Package, now: datetime) -> bool:
+    """Whether an older package, which knows other targets, has workers again after it had none for a while.
+
+    What it ignores while its workers end is caught by a second signal to each target that changed since (`planning`).
+    That was sent when no older tick had come for `ROLLED_OUT`: nobody catches what workers ignore that begin again.
+
+        an update   A  A  A B A  A B B A B B B              B: the second signals wait for 15 minutes without A
+        put back    B  B  B B . . . . . . A  A  A  A B B    A's first tick leaves a number out: B signals each target
+    """
+    if known.edition and known.edition.fingerprint == package.fingerprint:
+        return False
+    ticked_at = known.older_ticks.get(package.fingerprint)
+    return ticked_at is None or now - ticked_at > ROLLED_OUT
+
+
+def begin_again(known: Deployment, passed_over: int = 0) -> Deployment:
+    """Roll the current edition out once more, under the next number, or a later one: so many are left out."""
     current = known.edition
-    return replace(known, edition=current and replace(current, number=current.number + 1), rollout=Rollout())
+    again = current and replace(current, number=current.number + 1 + passed_over)
+    return replace(known, edition=again, rollout=Rollout())
 
 
 def progress(before: Rollout, after: Rollout, number: int, known: Deployment) -> Deployment:
@@ -132,8 +157,8 @@ def _is_current(known: Deployment, package: Package) -> bool:
     )
 
 
-def _next(known: Deployment, package: Package, passed_over: int = 0) -> Deployment:
-    """The record with a package as the next edition; so many numbers are left out."""
+def _next(known: Deployment, package: Package) -> Deployment:
+    """The record with a package as the next edition."""
     number = known.edition.number if known.edition else 0
-    made = Edition(number + passed_over + 1, package.fingerprint, package.generation)
+    made = Edition(number + 1, package.fingerprint, package.generation)
     return replace(known, edition=made, rollout=Rollout(), older_since=None, version=VERSION)

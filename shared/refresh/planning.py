@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from shared.refresh.deployment import Standing
+from shared.refresh.deployment import ROLLED_OUT, Standing
 from shared.refresh.inputs import Input, Planned, Signalled
 from shared.refresh.schedule import latest_due
 from shared.refresh.state import JudgedBy, Signal, State
 from shared.targets import Target
-
-ROLLED_OUT = timedelta(minutes=15)
-"""When to signal again after a change: by then no worker of an older package is left that ignores a target's events. A
-Lambda's alias shifts within 5 minutes (Canary10Percent5Minutes in infra/aws/template.yaml), an instance of a function
-app that is told to stop is gone within one; and while older ticks come, the second signal waits for their end."""
 
 
 def plan(state: State, target: Target, edition: Standing, now: datetime) -> tuple[Input, ...]:

@@ -338,7 +338,7 @@ class Deployment(Value, frozen=True):
     older_since: datetime | None = None
     """Since when ticks of an older package come and none of the current one."""
     older_at: datetime | None = None
-    """When a tick of an older package came last."""
+    """When a tick of an older package came last, those before the current edition was made included."""
     ticked_at: datetime | None = None
     """When a tick came last, of whatever package."""
     quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
@@ -347,6 +347,9 @@ class Deployment(Value, frozen=True):
     """The release of the current edition's package, noted by its ticks; empty until one of a release that notes it."""
     excerpt_at: datetime | None = None
     """When an excerpt of the records was begun last (`shared.refresh.excerpt`)."""
+    older_ticks: dict[str, datetime] = msgspec.field(default_factory=dict)
+    """When each older package ticked last, by its fingerprint: those of the last quarter of an hour, and the one before
+    the current edition."""
 
 
 class Wake(Value, frozen=True):

@@ -706,7 +706,7 @@ MUTANTS = (
         ~ if not _is_output(arrival, target.resource): => if True:
         """),
     # --- 12. One edition is current ----------------------------------------------------------------------------------
-    Mutant(12, "a later generation makes the next edition", seeds("reconfigurations"), """
+    Mutant(12, "a later generation makes the next edition", scenarios.an_update, """
         deployment:
         ~ (current.generation, current.fingerprint) >= (package.generation, package.fingerprint): => True:
         """),
@@ -722,9 +722,17 @@ MUTANTS = (
         deployment:
         ~ return replace(known, older_since=None, version=VERSION) => return replace(known, version=VERSION)
         """),
-    Mutant(12, "a package that follows a rollback passes a number over", scenarios.put_back_for_a_while, """
+    Mutant(12, "a package that is put back leaves a number out", scenarios.put_back_for_a_while, """
         deployment:
-        ~ passed_over=1 if known.older_since else 0 => passed_over=0
+        ~ if _is_put_back(known, package, now): => if False:
+        """),
+    Mutant(12, "... so that each target counts as passed over", scenarios.put_back_and_taken_back, """
+        deployment:
+        ~ known = begin_again(known, passed_over=1) => known = begin_again(known)
+        """),
+    Mutant(12, "... if it had no workers for 15 minutes", scenarios.put_back_and_taken_back, """
+        deployment:
+        ~  or now - ticked_at > ROLLED_OUT =>
         """),
     Mutant(12, "the rollout is resumable", scenarios.a_hundred_are_new, """
         sweep:

@@ -59,7 +59,7 @@ def deployed(
     for target in configuration.targets:
         settle(sim, target)
     package = configuration.package(configuration.targets[0].cloud)
-    deployment = Deployment(edition=Edition(1, package.fingerprint, package.generation))
+    deployment = Deployment(edition=Edition(1, package.fingerprint, package.generation), ticked_at=at(0))
     sim.store.save(sim.store.load(records.DEPLOYMENT_KEY), records.write(deployment), None)
     return sim
 
@@ -854,6 +854,14 @@ def an_older_file(core: Core) -> list[str]:
     return told(sim, len(ours(sim)) != 3 and f"LOST: starts at {starts_at(sim)}")
 
 
+def an_update(core: Core) -> list[str]:
+    """A newer package names one more target: that is refreshed within minutes."""
+    sim = deployed(core, "glue", None, V)
+    sim.hub.at(70.0, lambda: sim.configure(Configuration((V, W))))
+    sim.hub.run(REST)
+    return told(sim, not any(run.created < 600 for run in ours(sim, "w")) and f"LATE: {starts_at(sim, 'w')}")
+
+
 def a_long_canary(core: Core) -> list[str]:
     """Both packages tick for two hours: the newer one stays the current edition."""
     fleet = Fleet(core, V)
@@ -924,6 +932,23 @@ def put_back_for_a_while(core: Core) -> list[str]:
     return told(sim, not read and "LOST: the event that was ignored")
 
 
+def put_back_and_taken_back(core: Core) -> list[str]:
+    """An older package is put back for ten minutes and ignores an event; then the same newer one is there again."""
+    sim = deployed(core, "glue", None, V, ticks=False, wakes=False)
+    before, both = sim.configuration, Configuration((V, W))
+    sim.hub.at(70.0, lambda: sim.configure(both))
+    newer: list[Configuration] = []
+    sim.hub.at(2990.0, lambda: newer.append(sim.configuration))
+    sim.hub.at(3000.0, lambda: sim.roll_back(before))
+    arrivals(sim, 3200.0, bucket="w")
+    sim.hub.at(3600.0, lambda: sim.roll_back(newer[0]))
+    for time in range(80, 8000, 60):
+        sim.tick(float(time))
+    sim.hub.run(8000.0)
+    read = any(run.created > 3200 for run in ours(sim, "w"))
+    return told(sim, not read and "LOST: the event that was ignored")
+
+
 def older_ticks_go_on(core: Core) -> list[str]:
     """Twenty minutes after an update an older worker is still there, and ignores what only the newer package names."""
     fleet = Fleet(core, V)
@@ -940,7 +965,8 @@ def an_older_worker_writes_before_a_schedule(core: Core) -> list[str]:
     """A worker of the package without the schedule takes an event: the next time of the schedule comes all the same."""
     fleet = Fleet(core, V)
     fleet.update(70.0, HOURLY)
-    fleet.newer(80.0)
+    fleet.older(*range(620, 2900, 600))  # it has workers all the time, and is not put back
+    fleet.newer(80.0, *range(630, 2900, 600))
     fleet._at(2999.0, partial(fleet._take_turns, by_older=True))
     arrivals(fleet.sim, 3000.0)
     fleet.older(*range(3030, 3400, 30))
@@ -952,8 +978,8 @@ def older_ticks_beside_a_schedule(core: Core) -> list[str]:
     """Ticks of both packages come each minute: what is due for the newer one is not put off by the older."""
     fleet = Fleet(core, HOURLY)
     fleet.update(70.0, replace(HOURLY, schedule=Schedule("30 * * * *")))
-    fleet.newer(80.0, *range(1831, 2700, 62))
-    fleet.older(*range(1801, 2700, 62))
+    fleet.newer(80.0, *range(630, 1800, 600), *range(1831, 2700, 62))
+    fleet.older(*range(620, 1800, 600), *range(1801, 2700, 62))
     fleet.sim.hub.run(2400.0)
     late = not starts_at(fleet.sim)
     return told(fleet.end(2700.0), late and "LOST: the older package put the schedule off")

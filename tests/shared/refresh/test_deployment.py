@@ -30,6 +30,8 @@ MONDAY, TUESDAY = NOON - timedelta(days=2), NOON - timedelta(days=1)
 OLDER = Package((), "older", MONDAY)
 NEWER = Package((), "newer", TUESDAY)
 LATEST = Deployment(edition=Edition(7, "newer", TUESDAY), version=VERSION)
+UPDATED = replace(LATEST, ticked_at=NOON, older_at=NOON, older_ticks={"older": NOON})
+"""The newer package became the edition just after the older one ticked at noon."""
 
 
 def ticks(known: Deployment, package: Package, *seconds: float) -> Deployment:
@@ -52,12 +54,45 @@ def test_a_later_generation_is_the_next_edition() -> None:
     assert join(known, NEWER) == after
 
 
-def test_a_package_that_follows_a_rollback_leaves_a_number_out() -> None:
-    """So every target counts as passed over: what was put back for a while may have ignored its events."""
-    put_back = ticks(replace(LATEST, edition=Edition(7, "middle", TUESDAY - timedelta(hours=1))), OLDER, 60)
-    assert join(put_back, NEWER).edition == Edition(9, "newer", TUESDAY)
-    over = ticks(join(put_back, NEWER), NEWER, 120)
-    assert (over.edition, over.older_since) == (Edition(9, "newer", TUESDAY), None)
+def test_whoever_ticked_before_a_new_edition_is_older_from_then_on() -> None:
+    """The last tick before it was of a package that is older now: its workers may go on for a while."""
+    known = replace(LATEST, edition=Edition(7, "older", MONDAY), ticked_at=at(60), older_ticks={"oldest": at(30)})
+    after = join(known, NEWER)
+    assert (after.older_at, after.older_ticks) == (at(60), {"oldest": at(30), "older": at(60)})
+
+
+@pytest.mark.parametrize(
+    ("second", "number"), [(60, 7), (900, 7), (900.1, 9)], ids=["during the update", "just so", "after it"]
+)
+def test_a_package_that_is_put_back_leaves_a_number_out(second: float, number: int) -> None:
+    """So every target counts as passed over, and is signalled when the current package's ticks come again (2008089)."""
+    put_back = ticks(UPDATED, OLDER, second, second + 60)
+    assert put_back.edition == Edition(number, "newer", TUESDAY)
+    assert put_back.rollout == (Rollout() if number > 7 else None)
+    assert put_back.older_ticks == {"older": at(second + 60)}
+    assert ticks(put_back, NEWER, second + 120).edition == put_back.edition
+
+
+def test_an_older_package_that_was_not_there_before_is_put_back() -> None:
+    """Whatever others do: three that tick in turn leave a number out once each, and not with each tick."""
+    oldest = Package((), "oldest", MONDAY - timedelta(days=1))
+    known = ticks(UPDATED, oldest, 30)
+    assert known.edition == Edition(9, "newer", TUESDAY)
+    for minute in range(1, 60):
+        known = ticks(known, (NEWER, OLDER, oldest)[minute % 3], minute * 60)
+    assert known.edition == Edition(9, "newer", TUESDAY)
+    assert known.older_ticks.keys() == {"older", "oldest"}
+
+
+def test_who_ticked_long_ago_is_forgotten() -> None:
+    """The record does not grow by packages that are gone."""
+    known = replace(LATEST, older_ticks={"gone": NOON, "just so": at(1)})
+    assert ticks(known, OLDER, 901).older_ticks == {"just so": at(1), "older": at(901)}
+
+
+def test_an_older_package_of_the_same_configuration_ignores_nothing() -> None:
+    """It was packaged again as it is, and put back: no target is passed over."""
+    assert ticks(LATEST, Package((), "newer", MONDAY), 60).edition == LATEST.edition
 
 
 @pytest.mark.parametrize("package", [OLDER, NEWER])
@@ -97,9 +132,10 @@ def test_a_higher_number_in_a_record_is_left_alone(number: int, *, leads: bool) 
 def test_each_tick_is_noted() -> None:
     """G8: `status` says since when none came. A current one wipes the note of older ones, but not when they came."""
     assert ticks(LATEST, NEWER, 60) == replace(LATEST, ticked_at=at(60))
-    older = ticks(LATEST, OLDER, 60, 120)
-    assert older == replace(LATEST, ticked_at=at(120), older_since=at(60), older_at=at(120))
-    assert ticks(older, NEWER, 180) == replace(LATEST, ticked_at=at(180), older_at=at(120))
+    older = ticks(UPDATED, OLDER, 60, 120)
+    known = {"older_at": at(120), "older_ticks": {"older": at(120)}}
+    assert older == replace(LATEST, ticked_at=at(120), older_since=at(60), **known)
+    assert ticks(older, NEWER, 180) == replace(LATEST, ticked_at=at(180), **known)
 
 
 def test_the_release_of_the_current_package_is_noted() -> None:
@@ -115,7 +151,7 @@ def test_the_release_of_the_current_package_is_noted() -> None:
 def test_a_note_that_stood_for_half_an_hour_makes_the_older_one_current() -> None:
     """A rollback that nobody packaged."""
     half_an_hour = TAKES_OVER.total_seconds()
-    almost = ticks(LATEST, OLDER, 60, half_an_hour + 59)
+    almost = ticks(UPDATED, OLDER, 60, 900, half_an_hour + 59 - 300, half_an_hour + 59)
     assert almost.edition == LATEST.edition
     over = ticks(almost, OLDER, half_an_hour + 60)
     assert (over.edition, over.rollout, over.older_since) == (Edition(8, "older", MONDAY), Rollout(), None)
@@ -123,7 +159,7 @@ def test_a_note_that_stood_for_half_an_hour_makes_the_older_one_current() -> Non
 
 def test_current_ticks_in_between_keep_an_older_one_from_taking_over() -> None:
     """A canary: both tick, and the newer one stays."""
-    known = LATEST
+    known = UPDATED
     for minute in range(1, 90):
         known = ticks(known, NEWER if minute % 20 == 0 else OLDER, minute * 60)
     assert known.edition == LATEST.edition
@@ -131,7 +167,7 @@ def test_current_ticks_in_between_keep_an_older_one_from_taking_over() -> None:
 
 def test_who_comes_back_after_a_rollback_is_the_next_edition() -> None:
     """Its generation is later than the one that was put back."""
-    put_back = ticks(LATEST, OLDER, 0, TAKES_OVER.total_seconds())
+    put_back = ticks(UPDATED, OLDER, 0, TAKES_OVER.total_seconds())
     assert ticks(put_back, NEWER, 1900).edition == Edition(9, "newer", TUESDAY)
 
 

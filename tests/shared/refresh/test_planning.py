@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from shared.refresh.decide import next_scheduled
-from shared.refresh.deployment import Standing
+from shared.refresh.deployment import ROLLED_OUT, Standing
 from shared.refresh.inputs import Planned, Signalled
-from shared.refresh.planning import ROLLED_OUT, plan
+from shared.refresh.planning import plan
 from shared.refresh.state import JudgedBy, Signal, State
 from shared.targets import Schedule
 from tests.support.core import NOON, a_target, at
