@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from local.emulators.memory import MemoryWaker
 from shared.config.load import Configuration
+from shared.destinations import Destination
 from shared.refresh import pace, records
 from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.failure import FailureKind
-from shared.refresh.identity import Call
+from shared.refresh.identity import Call, Identity, Place, Queue
 from shared.refresh.inputs import Hinted, PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import (
     ATTEMPTS,
@@ -197,6 +198,14 @@ def test_a_hold_and_its_end_are_told() -> None:
     assert events(stage, "saved") == [{**late, "held": 1}, {**late, "held": 0}]
 
 
+def test_a_hold_that_goes_on_is_not_told_again() -> None:
+    """It stands as it did: a signal changes only what is owed."""
+    stage = planned(Stage())
+    stage.put(State(hold=Blocked(NOON, "no", at(900))))
+    assert stage.engine.reconcile(stage.target(), [signal(0)], may_call=False)
+    assert stage.words() == ["saved"]
+
+
 THROTTLED = failure(FailureKind.THROTTLED, after=30)
 TROUBLE = {"code": "Code", "message": "words", "sent": "rejected"}
 
@@ -222,6 +231,90 @@ def test_each_call_asks_for_what_is_due_and_its_refusal_is_heeded(
     assert {each: silence(stage, each) for each in Call if silence(stage, each)} == {kind: at(30)}
     assert events(stage, "trouble") == [TROUBLE]
     assert stage.state().last_error == "Code: words"
+
+
+def queued(stage: Stage, state: State, call: Call) -> None:
+    """Have the target's number be served at noon, as the first of a queue that serves one a second."""
+    queue = Queue(NOON, 1, NOON, next_number=1)
+    identity = Identity(starts=queue) if call is Call.START else Identity(polls=queue)
+    stage.store.save(stage.store.load(records.identity_key("role")), records.write(identity), None)
+    stage.put(replace(state, place=Place(call, 0), wake_at=NOON))
+    stage.at(0.5)
+
+
+@pytest.mark.parametrize(
+    ("state", "call", "kind"),
+    [
+        (State(owed=OWED), "start", Call.START),
+        (State(run=RUN), "get", Call.POLL),
+        (State(run=replace(RUN, situation=Situation.CLAIMED, run_id="")), "list", Call.POLL),
+        (State(run=replace(RUN, situation=Situation.OVERDUE)), "cancel", Call.POLL),
+    ],
+    ids=["start", "poll", "look up", "cancel"],
+)
+def test_a_refused_call_keeps_its_place(state: State, call: str, kind: Call) -> None:
+    """Its number, of which the queue is half a second past by now, is the one that is served when the silence ends."""
+    stage = planned(Stage(platform=ScriptedPlatform(GLUE, **{call: [THROTTLED]})))
+    queued(stage, state, kind)
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == [call]
+    assert next_served(stage, kind) == (0, at(30.5))
+
+
+def next_served(stage: Stage, call: Call) -> tuple[int, datetime] | None:
+    """The number from which a queue of the identity is reckoned, and when that is served, by the identity's record."""
+    known = records.read_identity(stage.store.load(records.identity_key("role")).body)
+    queue = known.starts if call is Call.START else known.polls
+    return (queue.serves, queue.serves_at) if queue else None
+
+
+def test_a_start_for_which_there_is_no_room_keeps_its_place() -> None:
+    """As after a refusal; the record that names the place is read once."""
+    stage = planned(Stage(platform=accepting()))
+    stage.engine = Engine(replace(stage.engine.package, limits=Limits(max_running=0)), stage.world)
+    queued(stage, State(owed=OWED), Call.START)
+    reads = stage.loads()
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == []
+    assert reads.count(stage.target().key) == 1
+    assert next_served(stage, Call.START) == (0, at(0.5) + pace.FULL_WAIT)
+
+
+def test_a_place_is_kept_when_an_answer_before_it_counts_for_nothing() -> None:
+    """A poll told of the end, a place was taken for the next start, and then another worker had saved that end."""
+    platform = ScriptedPlatform(get=[report(Phase.SUCCEEDED)], start=[Started("r2", at(600))])
+    stage = planned(Stage(platform=platform))
+    stage.put(replace(RUNNING, owed=OWED))
+    stage.at(600)
+
+    def be_first(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.put(State(owed=OWED, last_claim_at=NOON, wake_at=NOON))
+            raise Conflict(key)
+
+    stage.store.before_save = be_first
+    stage.engine.reconcile(stage.target())
+    assert stage.calls() == ["get", "start"]
+    known = records.read_identity(stage.store.load(records.identity_key("role")).body)
+    assert known.starts
+    assert known.starts.next_number == 1
+
+
+def test_what_everybody_was_told_during_a_poll_holds() -> None:
+    """A call takes seconds: whether all is paused is read after it, though it was read with the wake before."""
+    stage = planned(Stage(platform=accepting()))
+
+    def end_while_all_is_paused() -> Any:
+        pause_all(stage.store, NOON)
+        return report(Phase.SUCCEEDED)
+
+    stage.platform.answers["get"] = [end_while_all_is_paused]
+    stage.put(replace(RUNNING, owed=OWED, wakes=(NOON,)))
+    stage.at(600)
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert stage.calls() == ["get"]
+    assert stage.state().owed
 
 
 def test_a_block_is_told_with_its_reason() -> None:
@@ -284,8 +377,58 @@ def test_a_cancel_is_sent_within_five_seconds_or_not_at_all(seconds_late: float,
             stage.clock.time += seconds(seconds_late)
 
     stage.store.before_save = freeze_once
+    reads = stage.loads()
     assert stage.engine.reconcile(stage.target()), "the intent was saved"
     assert ("cancel" in stage.calls()) is sent
+    assert reads.count(stage.target().key) == 1
+
+
+def test_a_cancel_s_intent_sends_a_wake_for_its_next_look() -> None:
+    """Whoever called may have been a tick: if the worker dies before the cancel, a wake goes on with the run."""
+    stage = planned(Stage(platform=ScriptedPlatform(cancel=[])))
+    stage.put(State(run=replace(RUN, situation=Situation.OVERDUE), wake_at=NOON, wakes=(NOON,)))
+    sent = noting_wakes(stage)
+    with pytest.raises(IndexError):
+        stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert stage.state().situation is Situation.CANCELLING
+    assert sent == [stage.state().wake_at]
+    assert stage.state().wakes == tuple(sent)
+
+
+@pytest.mark.parametrize(
+    ("state", "late", "saved", "calls"),
+    [
+        (State(owed=OWED), 0, 2, ["start"]),
+        (State(owed=OWED), 6, 2, []),
+        (State(run=replace(RUN, situation=Situation.OVERDUE)), 0, 2, ["cancel"]),
+        (State(run=replace(RUN, situation=Situation.OVERDUE)), 6, 2, ["get"]),
+    ],
+    ids=["start", "start too late", "cancel", "cancel too late"],
+)
+def test_a_record_that_was_saved_before_a_call_counts_as_written(
+    state: State, late: float, saved: int, calls: list[str]
+) -> None:
+    """Also where somebody else saves what comes of the call: the signals that the save had are not absorbed."""
+    answers = {"start": [Started("r1", NOON)], "cancel": [failure()], "get": [report(Phase.ACTIVE)]}
+    stage = planned(Stage(platform=ScriptedPlatform(GLUE, **answers)))
+    stage.put(replace(state, wake_at=NOON))
+    saves = list[str]()
+
+    def freeze_then_be_first(key: str) -> None:
+        if key != stage.target().key:
+            return
+        saves.append(key)
+        if len(saves) < saved:
+            stage.clock.time += seconds(late)
+            return
+        stage.store.before_save = lambda _key: None
+        stage.put(replace(stage.state(), run=None, owed=None, wake_at=None, wakes=()))
+        raise Conflict(key)
+
+    stage.store.before_save = freeze_then_be_first
+    assert stage.engine.reconcile(stage.target())
+    assert len(saves) == saved
+    assert stage.calls() == calls
 
 
 def test_a_line_of_history_is_kept_for_ninety_days() -> None:
@@ -610,13 +753,13 @@ def with_waker(stage: Stage, waker: MemoryWaker) -> Engine:
     return Engine(stage.engine.package, replace(stage.world, waker=waker))
 
 
-@pytest.mark.parametrize("reach", [20, 900])
-def test_a_wake_names_record_time_and_version(reach: float) -> None:
+@pytest.mark.parametrize(("reach", "relays"), [(20, True), (20, False), (900, True)])
+def test_a_wake_names_record_time_and_version(reach: float, *, relays: bool) -> None:
     """The version that its sender read; it comes when the record is due, as far as the waker reaches."""
     stage = planned(Stage())
     stage.put(State())
     version = stage.store.load(stage.target().key).version
-    waker = NotingWaker(stage.clock, reach=seconds(reach))
+    waker = NotingWaker(stage.clock, reach=seconds(reach), relays=relays)
     with_waker(stage, waker).reconcile(stage.target(), [signal(0)])
     assert waker.sent == [(Wake(stage.target().key, at(20), version), seconds(20))]
 
@@ -632,6 +775,20 @@ def test_a_wake_that_is_sent_again_is_followed_by_a_save() -> None:
     with_waker(stage, waker).reconcile(stage.target(), may_call=False)
     assert stage.store.saves - before == 1
     assert [(wake.due, delay) for wake, delay in waker.sent] == [(NOON, seconds(0))]
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_record_that_is_as_it_should_be_is_not_written(*, is_sent: bool) -> None:
+    """Somebody insists on a look: its wake is on its way, or cannot be sent, and nothing else is to be saved."""
+    stage = planned(Stage())
+    stage.put(State())
+    waker = NotingWaker(stage.clock) if is_sent else BrokenWaker(stage.clock)
+    engine = with_waker(stage, waker)
+    assert engine.reconcile(stage.target(), [signal(0)])
+    assert stage.state().wakes == ((at(20),) if is_sent else ())
+    saves = stage.store.saves
+    assert not engine.reconcile(stage.target(), force=True)
+    assert stage.store.saves == saves
 
 
 @pytest.mark.parametrize(("relays", "named"), [(True, (at(5),)), (False, ())])
@@ -664,20 +821,26 @@ def test_an_unnamed_wake_does_nothing() -> None:
     assert (stage.store.saves, stage.calls()) == (saves, [])
 
 
-def test_a_wake_that_overtook_its_save_makes_that_save_fail() -> None:
-    """Rule 13: the save is done again, with a wake that is still to come."""
+@pytest.mark.parametrize("name", ["daily", "unknown"])
+def test_a_wake_that_overtook_its_save_makes_that_save_fail(name: str) -> None:
+    """Rule 13: the save is done again, with a wake that is still to come; also that of a later package's target."""
     stage = Stage()
     stage.put(State())
-    document = stage.store.load(stage.target().key)
+    key = a_target(name).key
+    document = stage.store.save(stage.store.load(key), records.write(State()), None)
     stage.engine.wake(Wake(document.key, at(20), document.version))
     with pytest.raises(Conflict):
         stage.store.save(document, document.body, None)
 
 
-def test_a_record_that_is_only_touched_stays_as_it_is() -> None:
-    """Its bytes and when it is due; nothing is done for a wake that it does not name yet."""
+@pytest.mark.parametrize("wakes", [(), (NOON,)], ids=["unnamed", "named already"])
+def test_a_record_that_is_only_touched_stays_as_it_is(wakes: tuple[datetime, ...]) -> None:
+    """Its bytes and when it is due: whoever sent the wake saves again, and sends another, which does what is due.
+
+    Also where the record names one of that time already, because what is due now was sent twice.
+    """
     stage = Stage(platform=accepting())
-    stage.put(State(owed=OWED, wake_at=NOON))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=wakes))
     before = stage.store.load(stage.target().key)
     stage.engine.wake(Wake(before.key, NOON, before.version))
     after = stage.store.load(before.key)
@@ -711,6 +874,27 @@ def test_a_wake_tells_how_its_package_stands_as_of_its_reading() -> None:
     stage.engine.wake(Wake(stage.target().key, at(9), "nobody's"))
     stage.at(50)
     assert (stage.engine.standing.is_current, stage.engine.standing.read_at) == (True, at(7))
+
+
+def test_what_is_read_ahead_tells_how_its_package_stands_as_of_that_reading() -> None:
+    """Like a wake's."""
+    stage = planned(Stage())
+    stage.put(State())
+    stage.at(7)
+    assert list(stage.engine.read_ahead([stage.target()])) == [stage.target().key]
+    stage.at(50)
+    assert (stage.engine.standing.is_current, stage.engine.standing.read_at) == (True, at(7))
+
+
+def test_a_wake_in_a_later_package_makes_the_next_edition() -> None:
+    """What is read with the record of the target says only that another edition is current."""
+    stage = planned(Stage(platform=accepting()))
+    package = replace(stage.engine.package, generation=stage.engine.package.generation + timedelta(days=1))
+    stage.engine = Engine(package, stage.world)
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert (stage.engine.standing.number, stage.engine.standing.is_current) == (2, True)
+    assert stage.state().edition == 2
 
 
 def test_a_wake_that_meets_its_save_leaves_it() -> None:
@@ -762,6 +946,24 @@ def test_a_claim_names_the_wake_that_led_to_it_and_needs_no_other() -> None:
     assert set(claim) == {NOON, at(900)}, "and none was sent before the call"
     assert set(answer) == {at(900), *sent}
     assert stage.state().wake_at == sent[0]
+
+
+def test_a_claim_of_a_wake_that_took_too_long_is_followed_by_another_of_the_same_wake() -> None:
+    """What is given back has spent the wake, and the claim after it names it anew: again no other is sent before."""
+    stage = planned(Stage(platform=accepting()))
+    stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
+    sent = noting_wakes(stage)
+
+    def freeze_once(key: str) -> None:
+        if key == stage.target().key:
+            stage.store.before_save = lambda _key: None
+            stage.clock.time += seconds(6)
+
+    stage.store.before_save = freeze_once
+    stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
+    assert stage.calls() == ["start"]
+    assert sent == [stage.state().wake_at], "for the poll"
+    assert stage.state().wakes == tuple(sent)
 
 
 def test_a_wake_that_comes_again_after_a_claim_leaves_one_for_its_lease() -> None:
@@ -1099,3 +1301,47 @@ def test_what_looks_tell_of_a_target_calls_no_platform() -> None:
     stage.engine._reconcile(stage.target(), [signal(0)])
     assert records.read_state(stage.store.load(stage.target().key).body).owed
     assert stage.platform.calls == []
+
+
+# --- Outcome events --------------------------------------------------------------------------------------------------
+
+LATE = Destination("webhook", on=("late",), url="https://example.com")
+"""Wants to hear of all targets that are late."""
+FOLLOWER = Destination("azure", on=("refreshed",), url="https://example.com", follower="far", upstreams=("daily",))
+"""Wants to hear of one target alone."""
+
+
+def telling(stage: Stage, *destinations: Destination, outcomes: Any = lambda _package: None) -> Engine:
+    """The stage's engine, with these destinations and what sends to them."""
+    package = replace(stage.engine.package, destinations=destinations)
+    return Engine(package, replace(stage.world, outcomes=outcomes))
+
+
+def test_what_a_follower_on_another_cloud_wants_is_recorded_for_its_target_alone() -> None:
+    """Of the others nobody wants to hear that they succeeded."""
+    stage = planned(Stage(a_target(), a_target("other"), platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)])))
+    engine = telling(stage, LATE, FOLLOWER)
+    for name, kinds in (("daily", ["refreshed"]), ("other", [])):
+        stage.put(RUNNING, name)
+        engine.reconcile(stage.target(name))
+        assert [notice.kind for notice in stage.state(name).outbox.notices] == kinds
+
+
+def test_where_nothing_sends_outcome_events_none_are_recorded() -> None:
+    """They would wait for ever: destinations alone tell nobody."""
+    stage = planned(Stage(platform=ScriptedPlatform(get=[report(Phase.SUCCEEDED)])))
+    stage.put(RUNNING)
+    telling(stage, FOLLOWER, outcomes=None).reconcile(stage.target())
+    assert stage.state().run is None
+    assert stage.state().outbox.notices == ()
+
+
+@pytest.mark.parametrize(("destinations", "due"), [((LATE,), at(5) + timedelta(microseconds=1)), ((), at(20))])
+def test_a_record_is_due_when_its_target_is_late_where_that_is_told(
+    destinations: tuple[Destination, ...], due: datetime
+) -> None:
+    """Just beyond the objective; otherwise when its start is due."""
+    stage = planned(Stage(a_target(policy=replace(POLICY, objective=seconds(5)))))
+    stage.put(State())
+    telling(stage, *destinations).reconcile(stage.target(), [signal(0)])
+    assert stage.state().wake_at == due
