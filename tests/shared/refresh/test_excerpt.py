@@ -174,6 +174,16 @@ def test_an_excerpt_is_bounded() -> None:
         encode(replace(long, states={f"{number}": State(last_error="x" * 10_000) for number in range(500)}))
 
 
+def test_an_excerpt_as_large_as_may_be_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One byte more, and half of the lines are left out."""
+    whole = Excerpt(NOON, Deployment(), {"a": State()}, {}, {}, {"a": (LINE, LINE)})
+    size = len(encode(whole))
+    monkeypatch.setattr(excerpt, "MOST_BYTES", size)
+    assert read_excerpt(encode(whole)) == whole
+    monkeypatch.setattr(excerpt, "MOST_BYTES", size - 1)
+    assert read_excerpt(encode(whole)).history == {"a": (LINE,)}
+
+
 def test_what_is_no_excerpt_is_refused() -> None:
     """And one of a later release is left alone."""
     with pytest.raises(MsgspecError):

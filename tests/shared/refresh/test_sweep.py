@@ -15,7 +15,7 @@ from shared.refresh.deployment import COMMAND
 from shared.refresh.engine import Engine
 from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import Document, Started
-from shared.refresh.state import Deployment, Notice, Outbox, Signal, Situation, State
+from shared.refresh.state import Deployment, Notice, Outbox, Signal, Situation, State, Success
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule, Target
 from tests.support.core import NOON, ScriptedPlatform, Stage, a_target, at
@@ -282,6 +282,28 @@ def test_a_target_that_is_gone_keeps_its_events_and_is_due_for_them() -> None:
     assert gone == replace(state, definition="", edition=2, wakes=(), wake_at=at(10), outbox=outbox)
     assert stage.target("b").key in list(stage.store.due(at(10)))
     assert stage.target("b").key not in list(stage.store.due(at(9)))
+
+
+@pytest.mark.parametrize(
+    ("outbox", "noted"),
+    [
+        (Outbox(notices=(Notice(1, "held", NOON),), next_at=NOON), [at(10)]),
+        (Outbox(notices=(Notice(1, "held", NOON),), next_at=at(100)), []),
+        (Outbox(Success(NOON), next_at=at(5)), []),
+    ],
+    ids=["due", "left alone", "no events"],
+)
+def test_events_of_a_target_that_is_gone_are_told_by_who_took_them(outbox: Outbox, noted: list[datetime]) -> None:
+    """Not while a destination is left alone, or another worker tells; its followers are nobody's any more."""
+    stage = Stage(a_target("a"), a_target("b"))
+    tick(stage, 1, a_target("a"), a_target("b"))
+    document = stage.store.load(stage.target("b").key)
+    stage.store.save(document, records.write(replace(stage.state("b"), outbox=outbox)), None)
+    engine, told = package(stage, 2, a_target("a")), list[datetime]()
+    engine.note_gone = lambda _key, next_at: told.append(next_at)  # type: ignore[method-assign]
+    Sweep(engine).tick()
+    assert stage.state("b").definition == ""
+    assert told == noted
 
 
 def test_a_rollout_goes_over_all_records_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

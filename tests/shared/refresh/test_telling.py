@@ -17,7 +17,7 @@ from shared.inbound.dispatch import take
 from shared.inbound.messages import Ticked, Woken
 from shared.refresh import records
 from shared.refresh.engine import Engine, Ports
-from shared.refresh.inputs import Delivered
+from shared.refresh.inputs import Delivered, Told
 from shared.refresh.ports import Document, Phase, Started, StoreDownError
 from shared.refresh.state import (
     Deployment,
@@ -562,6 +562,74 @@ class NotingOutcomes:
         assert state.outbox.notices
         self.asked.append(target.name)
         return self.delivered
+
+
+FOLLOWERS = tuple(a_target(name) for name in "abcdef")
+
+
+@pytest.mark.parametrize(
+    ("told_up_to", "down", "ends_at", "told", "saved"),
+    [
+        ("", "", 9, "abcde", ("e", at(15))),
+        ("", "", 2, "ab", ("b", at(2))),
+        ("b", "", 9, "cdef", ("f", at(14))),
+        ("b", "c", 9, "", ("b", at(10))),
+        ("b", "e", 2, "cd", ("d", at(2))),
+        ("b", "d", 2, "c", ("c", at(11))),
+    ],
+    ids=["five seconds", "time over", "gone on with", "down at once", "over first", "down first"],
+)
+def test_how_far_followers_were_told_is_saved(
+    told_up_to: str, down: str, ends_at: float, told: str, saved: tuple[str, datetime]
+) -> None:
+    """After five seconds, when time is over, or when a follower's record cannot be written; each takes a second here.
+
+    Whose time is over leaves the rest to whoever is next, at once; all others are waited for.
+    """
+    keys = {"": "", **{follower.name: follower.key for follower in FOLLOWERS}}
+    store, clock, target = MemoryStore(), HandClock(), a_target()
+    outbox = Outbox(Success(END, keys[told_up_to]), next_at=at(10))
+    store.save(store.load(target.key), records.write(State(outbox=outbox)), None)
+    signalled, folded = list[str](), list[Any]()
+
+    def fold(concerned: Target, inputs: Any) -> None:
+        if concerned == target:
+            folded.extend(inputs)
+            teller.note_save(target, Outbox(), clock.now())
+        elif concerned.name == down:
+            raise StoreDownError(down)
+        else:
+            signalled.append(concerned.name)
+            clock.time += seconds(1)
+
+    def is_over() -> bool:
+        return clock.monotonic() >= ends_at
+
+    teller = Teller(store, clock, fold, lambda _: FOLLOWERS, is_over, is_current=lambda: True)
+    teller.note_save(target, outbox, NOON)
+    went_wrong = [str(trouble) for _, trouble in teller.tell()]
+    assert went_wrong == ([down] if down and down != "e" else [])
+    assert "".join(signalled) == told
+    up_to, next_at = saved
+    assert folded == [Told(END, keys[up_to], up_to == "f", next_at)]
+
+
+def test_a_worker_whose_time_is_over_before_the_first_follower_moves_nothing_back() -> None:
+    """It read the record slowly: those that were told stay told, and whoever is next goes on after them."""
+    stage = with_followers("a", "b")
+    told_up_to = stage.target("a").key
+    stage.put(State(outbox=Outbox(Success(END, told_up_to), next_at=NOON), wake_at=NOON))
+    stage.engine.reconcile(stage.target())
+    load = stage.store.load
+
+    def slow(key: str) -> Document:
+        stage.engine.end_by(stage.clock.monotonic())
+        return load(key)
+
+    stage.store.load = slow  # type: ignore[method-assign]
+    stage.engine.tell()
+    assert stage.state().outbox == Outbox(Success(END, told_up_to), next_at=NOON)
+    assert "not told" not in stage.words()
 
 
 NOTICES = (Notice(1, "held", NOON), Notice(2, "released", at(3)))
