@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from shared.refresh import records
 from shared.refresh.engine import Engine
+from shared.refresh.identity import Call, Identity, Place, Queue
 from shared.refresh.inputs import PauseAsked, Proven, Reported, Signalled
 from shared.refresh.ports import Phase, Started, StoreDownError
 from shared.refresh.state import Blocked, Deployment, Edition, Outcome, Owed, Signal, Situation, State
@@ -40,6 +41,17 @@ def test_a_look_costs_no_second_reading_of_the_record(stage: LookStage) -> None:
     read = stage.loads()
     stage.engine.reconcile(stage.target())
     assert (stage.calls(), read.count(stage.target().key)) == (["start"], 1)
+
+
+def test_a_look_of_a_target_that_has_its_place_costs_no_second_reading_either(stage: LookStage) -> None:
+    """Nothing is done before the look, then."""
+    identity = Identity(starts=Queue(NOON, 1, NOON, next_number=1))
+    stage.store.save(stage.store.load(records.identity_key("role")), records.write(identity), None)
+    stage.put(replace(stage.state(), place=Place(Call.START, 0)))
+    read = stage.loads()
+    stage.engine.reconcile(stage.target())
+    assert (stage.looks.looked_before, stage.calls()) == (["daily"], ["start"])
+    assert read.count(stage.target().key) == 1
 
 
 def test_what_everybody_was_told_during_a_look_holds(stage: LookStage) -> None:
