@@ -409,7 +409,11 @@ def test_a_record_that_was_saved_before_a_call_counts_as_written(
     state: State, late: float, saved: int, calls: list[str]
 ) -> None:
     """Also where somebody else saves what comes of the call: the signals that the save had are not absorbed."""
-    answers = {"start": [Started("r1", NOON)], "cancel": [failure()], "get": [report(Phase.ACTIVE)]}
+    answers: dict[str, list[Any]] = {
+        "start": [Started("r1", NOON)],
+        "cancel": [failure()],
+        "get": [report(Phase.ACTIVE)],
+    }
     stage = planned(Stage(platform=ScriptedPlatform(GLUE, **answers)))
     stage.put(replace(state, wake_at=NOON))
     saves = list[str]()

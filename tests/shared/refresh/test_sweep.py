@@ -293,14 +293,16 @@ def test_a_target_that_is_gone_keeps_its_events_and_is_due_for_them() -> None:
     ],
     ids=["due", "left alone", "no events"],
 )
-def test_events_of_a_target_that_is_gone_are_told_by_who_took_them(outbox: Outbox, noted: list[datetime]) -> None:
+def test_events_of_a_target_that_is_gone_are_told_by_who_took_them(
+    monkeypatch: pytest.MonkeyPatch, outbox: Outbox, noted: list[datetime]
+) -> None:
     """Not while a destination is left alone, or another worker tells; its followers are nobody's any more."""
     stage = Stage(a_target("a"), a_target("b"))
     tick(stage, 1, a_target("a"), a_target("b"))
     document = stage.store.load(stage.target("b").key)
     stage.store.save(document, records.write(replace(stage.state("b"), outbox=outbox)), None)
     engine, told = package(stage, 2, a_target("a")), list[datetime]()
-    engine.note_gone = lambda _key, next_at: told.append(next_at)  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "note_gone", lambda _key, next_at: told.append(next_at))
     Sweep(engine).tick()
     assert stage.state("b").definition == ""
     assert told == noted
