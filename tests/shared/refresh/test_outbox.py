@@ -152,6 +152,16 @@ def test_an_event_takes_two_hundred_bytes_at_most(token: str) -> None:
     assert len(notice.token) >= min(len(token), 20)
 
 
+@pytest.mark.parametrize("too_many", [0, 1])
+def test_of_a_token_that_does_not_fit_three_quarters_are_kept(too_many: int) -> None:
+    """One that just fits is kept whole."""
+    [one] = note_event(Outbox(), "late", NOON, "t", NOON).notices
+    room = NOTICE_BYTES - len(msgspec.json.encode(one)) + 1
+    token = "t" * (room + too_many)
+    [notice] = note_event(Outbox(), "late", NOON, token, NOON).notices
+    assert notice.token == (token[: len(token) * 3 // 4] if too_many else token)
+
+
 def test_what_is_new_does_not_wait_for_a_destination_that_is_left_alone() -> None:
     """Neither followers nor another event: in ten seconds somebody tells, and skips the one that has no turn yet."""
     alone = Outbox(notices=(Notice(1, "late", NOON),), last_number=1, next_at=at(3600))
