@@ -126,6 +126,13 @@ def test_the_interval_is_open_at_its_start_and_closed_at_its_end(after: str, unt
     assert latest_due(Schedule("0 6 * * *"), at(after), at(until)) == (at(expected) if expected else None)
 
 
+@pytest.mark.parametrize("before", [timedelta(microseconds=1), timedelta(milliseconds=300), timedelta(seconds=1)])
+def test_just_before_the_next_time_the_latest_is_the_one_before(before: timedelta) -> None:
+    """Also within the last second: what is to come is not due, and hides nothing that is."""
+    look = at("2026-01-05 12:00") - before
+    assert latest_due(Schedule("* * * * *"), at("2026-01-05 11:55"), look) == at("2026-01-05 11:59")
+
+
 def test_times_are_aware_utc() -> None:
     """What comes out can be stored and compared as it is."""
     daily = Schedule("0 6 * * *", "America/New_York")
