@@ -39,7 +39,7 @@ from shared.sources.ports import Known, Seen, Sources, ViewSeen
 from shared.sources.proof import Disproof, Proof, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
 from shared.sources.rhythm import is_silent, next_look, shortest
-from shared.sources.standing import source_statuses
+from shared.sources.standing import is_silent_in, source_statuses
 from shared.targets import LakeViews, Target
 from shared.values import Value
 
@@ -189,13 +189,15 @@ class Looking:
     def _hear(self, group: Group, before: GroupRecord, after: GroupRecord) -> None:
         """Section 10: say to each target with a silent source whether any is silent still, before that is remembered.
 
-        A target whose view names other sources now may have lost its silent one.
+        A target whose view names other sources now may have lost its silent one. Each round looks at each silent group,
+        so a look that has no news must not read the target's other groups, of which there may be a thousand.
         """
         now = self._clock.now()
         renamed = (name for name in before.views if before.views[name].sources != after.views[name].sources)
         answers = self._answers(group, before)
         concerned = {target.key: target for target, when in answers if _is_silent(target, when, now)}
         concerned |= {target.key: target for name in renamed if (target := self._views.get(SourceTable(group, name)))}
+        concerned = self._unsettled(concerned, group, after)
         if not concerned:
             return
         found = source_statuses(concerned.values(), self._store, now, at_hand={group: after})
@@ -203,6 +205,19 @@ class Looking:
             heard = SourcesHeard(any(source.silent for source in found[key]))
             if records.read_state(document.body).told_silent != heard.is_silent:
                 self._reconcile(concerned[key], (heard,))
+
+    def _unsettled(self, concerned: Mapping[str, Target], group: Group, after: GroupRecord) -> dict[str, Target]:
+        """The targets that may have to be told, without those that know, and that this group alone keeps silent."""
+        documents = self._store.load_many(list(concerned)) if concerned else ()
+        told = {document.key for document in documents if records.read_state(document.body).told_silent}
+        views = {view.group for key in told if (view := view_of(concerned[key]))}
+        at_hand = {group: after} | read_groups(self._store, views - {group})
+        now = self._clock.now()
+        return {
+            key: target
+            for key, target in concerned.items()
+            if not (key in told and is_silent_in(group, target, at_hand, now))
+        }
 
     def _answers(self, group: Group, record: GroupRecord) -> Iterator[tuple[Target, datetime | None]]:
         """Whom each source and view of a group concerns, with the last answer about it."""

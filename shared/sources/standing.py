@@ -50,6 +50,19 @@ def source_statuses(
     }
 
 
+def is_silent_in(group: Group, target: Target, records: Mapping[Group, GroupRecord], now: datetime) -> bool:
+    """Whether a group alone makes a target's verdict unknown: a source of the target there, or its view, is silent.
+
+    `records` has the group's record and that of the target's view.
+    """
+    view, look, of_group = view_of(target), target.policy.look, records[group]
+    sources = [source for source in (*sources_of(target), *_named_by(view, records)) if source.group == group]
+    found = [_status(source, of_group.sources.get(source.name), look, now) for source in sources]
+    if view and view.group == group:
+        found += _view_status(view, records, look, now)
+    return any(status.silent for status in found)
+
+
 def _named_by(view: SourceTable | None, records: Mapping[Group, GroupRecord]) -> tuple[SourceTable, ...]:
     """The tables that a view named when it was last seen, without kinds that only a later release knows."""
     memory = records[view.group].views.get(view.name) if view else None

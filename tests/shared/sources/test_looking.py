@@ -200,6 +200,41 @@ def test_who_does_not_read_the_silent_source_any_more_is_released(silenced: Look
     assert not told_silent(silenced)
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_silent_group_is_looked_at_without_reading_the_others(gone: bool) -> None:
+    """Each of many silent tables of a lake takes as many reads as one; whether no look is allowed, or no table there."""
+    on = tuple(OneLakeChanged("w", "l", f"Tables/t{number}") for number in range(20))
+    made = Lookout(Target("lake", LakeViews("w", "l"), LOOKS, on=on))
+    made.clouds.log.failures, made.clouds.log.gone = {} if gone else {"list": DENIED}, gone
+    made.looking.enrol(made.stage.target("lake"), 1)
+    made.known("lake")
+    made.round()
+    assert made.stage.state("lake").told_silent
+    made.stage.at(1000)
+    loads = made.stage.loads()
+    assert len(made.round()) == len(on)
+    assert len(loads) == 2 * len(on), "the record of each table, and the lake's for each"
+
+
+def test_a_silent_group_is_looked_at_with_a_read_of_what_its_view_names(silenced: Lookout) -> None:
+    """The view's record, of another group, says whether the silent table is a source yet."""
+    silenced.stage.at(1000 + 901 + 300)
+    loads = silenced.stage.loads()
+    silenced.looking.look(RAW.key, 1)
+    assert loads == [RAW.key, DAILY.key, SALES.key]
+
+
+def test_a_view_that_is_silent_itself_is_looked_at_without_reading_the_others(lookout: Lookout) -> None:
+    """Its own record says so, whatever its sources in other groups answer."""
+    silence(lookout, True)
+    lookout.stage.at(1000 + 901)
+    lookout.looking.look(SALES.key, 1)
+    assert told_silent(lookout)
+    loads = lookout.stage.loads()
+    lookout.looking.look(SALES.key, 1)
+    assert loads == [SALES.key, DAILY.key]
+
+
 # --- Who reads what --------------------------------------------------------------------------------------------------
 
 
