@@ -202,7 +202,7 @@ def test_who_does_not_read_the_silent_source_any_more_is_released(silenced: Look
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_silent_group_is_looked_at_without_reading_the_others(gone: bool) -> None:
-    """Each of many silent tables of a lake takes as many reads as one; whether no look is allowed, or no table there."""
+    """Each of many silent tables of a lake takes as many reads as one: no look is allowed, or no table is there."""
     on = tuple(OneLakeChanged("w", "l", f"Tables/t{number}") for number in range(20))
     made = Lookout(Target("lake", LakeViews("w", "l"), LOOKS, on=on))
     made.clouds.log.failures, made.clouds.log.gone = {} if gone else {"list": DENIED}, gone
@@ -222,6 +222,15 @@ def test_a_silent_group_is_looked_at_with_a_read_of_what_its_view_names(silenced
     loads = silenced.stage.loads()
     silenced.looking.look(RAW.key, 1)
     assert loads == [RAW.key, DAILY.key, SALES.key]
+
+
+def test_a_silent_group_that_its_view_names_no_more_releases_it(silenced: Lookout) -> None:
+    """A reader that the group's record still has does not keep the view silent."""
+    document, view = silenced.stage.store.load(SALES.key), silenced.group().views["daily"]
+    views = {"daily": replace(view, sources=(encode(SourceTable(SALES, "orders")),))}
+    silenced.stage.store.save(document, write_group(replace(silenced.group(), views=views)), None)
+    silenced.looking.look(RAW.key, 1)
+    assert not told_silent(silenced)
 
 
 def test_a_view_that_is_silent_itself_is_looked_at_without_reading_the_others(lookout: Lookout) -> None:
