@@ -38,6 +38,10 @@ APART = timedelta(hours=1)
 MOST_EVENTS = 400
 """Events of all repetitions of a shape together, at least one batch."""
 CALLS = 60
+TEN = 10
+"""Events of a batch that is counted by instructions."""
+COUNTED_BATCHES = 5
+"""Batches by which two processes differ whose instructions are counted; more of them give the same figure."""
 
 Handler = Callable[[Any, Any], Any]
 
@@ -78,6 +82,25 @@ def measure(name: str, shapes: list[list[int]], repetitions: int) -> dict[str, A
     return {"batches": found, "events": events_taken, "calls": _calls() if name == "ours" else {}}
 
 
+def take(name: str, first: int, count: int) -> None:
+    """Take batches of ten events, which are numbered, for a process whose instructions are counted.
+
+    Each is for the target of its number, of which no record is there, so that nothing is absorbed and nothing has to
+    be forgotten between them. All are made before the first, whatever `count` is, so that the difference of two such
+    processes is the handler's alone.
+    """
+    clock = Clock()
+    handler, begin = handler_of(name, clock), datetime.now(UTC)
+    times = [begin + (first + place) * APART for place in range(COUNTED_BATCHES + 1)]
+    batches = [
+        batch([s3_event(first + place, f"{first + place}-{number}", at) for number in range(TEN)])
+        for place, at in enumerate(times)
+    ]
+    for at, event in list(zip(times, batches, strict=True))[:count]:
+        clock.time = at
+        _expect_taken(handler(event, context()))
+
+
 def _batch(handler: Handler, clock: Clock, events: int, targets: int, numbers: count[int]) -> float:
     ask(os.environ["AWS_ENDPOINT_URL"] + FORGET, os.environ["AWS_CA_BUNDLE"])
     clock.time += APART
@@ -85,9 +108,13 @@ def _batch(handler: Handler, clock: Clock, events: int, targets: int, numbers: c
     begun = time.process_time()
     answer = handler(event, context())
     seconds = time.process_time() - begun
+    _expect_taken(answer)
+    return seconds
+
+
+def _expect_taken(answer: object) -> None:
     if answer not in (None, {"batchItemFailures": []}):
         raise RuntimeError(f"the handler answered {answer}")
-    return seconds
 
 
 def _logged() -> int:
