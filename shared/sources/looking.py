@@ -181,13 +181,22 @@ class Looking:
             self._save(document, replace(failed, due_at=next_look(failed, interval, now, complete=True)))
             return
         told = self._tell(Looked(group, document, record, answer))
-        self._hear(group, record, told)
+        is_heard = self._hear(group, record, told)
         complete = answer.complete and told.sources.keys() <= record.sources.keys()
         self._save(document, replace(told, due_at=next_look(told, interval, now, complete=complete)))
+        if (
+            is_heard
+        ):  # of two groups that answer again at once, each may have seen the other silent: the later save tells
+            self._hear(group, record, told)
         self._say(str(group), "throttled" if answer.throttled else "answered")
 
-    def _hear(self, group: Group, before: GroupRecord, after: GroupRecord) -> None:
-        """Section 10: say to each target with a silent source whether any is silent still, before that is remembered.
+    def _hear(self, group: Group, before: GroupRecord, after: GroupRecord) -> bool:
+        """Section 10: say to each target with a silent source whether any is silent still; whether there is such a one.
+
+        Said before a look is remembered, so that none is lost with its worker; and once more afterwards:
+
+            look at a:  hear: b is silent . . . . . . . . . . . save . hear: none is
+            look at b:          hear: a is silent . save . hear: a is silent
 
         A target whose view names other sources now may have lost its silent one. Each round looks at each silent group,
         so a look that has no news must not read the target's other groups, of which there may be a thousand.
@@ -199,12 +208,13 @@ class Looking:
         concerned |= {target.key: target for name in renamed if (target := self._views.get(SourceTable(group, name)))}
         concerned = self._unsettled(concerned, group, after)
         if not concerned:
-            return
+            return False
         found = source_statuses(concerned.values(), self._store, now, at_hand={group: after})
         for key, document in zip(concerned, self._store.load_many(list(concerned)), strict=True):
             heard = SourcesHeard(any(source.silent for source in found[key]))
             if records.read_state(document.body).told_silent != heard.is_silent:
                 self._reconcile(concerned[key], (heard,))
+        return True
 
     def _unsettled(self, concerned: Mapping[str, Target], group: Group, after: GroupRecord) -> dict[str, Target]:
         """The targets that may have to be told, without those that know, and that this group alone keeps silent."""

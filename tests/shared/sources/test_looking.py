@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore
 from shared.refresh.failure import Failure
 from shared.refresh.inputs import Proven, Spared
-from shared.refresh.ports import Phase
+from shared.refresh.ports import Document, Phase
 from shared.refresh.state import Owed, State
 from shared.sources.catalog import look_at_bucket, look_at_database
 from shared.sources.delta import look_at_table
@@ -140,6 +140,31 @@ def due(made: Lookout, group: Group = SALES) -> Any:
 def silence(made: Lookout, is_silent: bool) -> None:
     """Whether the catalog answers nothing, from now on."""
     made.clouds.catalog.failures = {"get_tables": DENIED} if is_silent else {}
+
+
+def test_two_sources_that_answer_again_at_once_leave_no_target_silent() -> None:
+    """Each look hears before the other is remembered, and so sees the other's source silent still."""
+    on = tuple(OneLakeChanged("w", "l", f"Tables/t{number}") for number in range(2))
+    made = Lookout(Target("lake", LakeViews("w", "l"), LOOKS, on=on))
+    made.clouds.log.failures = {"list": DENIED}
+    made.looking.enrol(made.stage.target("lake"), 1)
+    made.known("lake")
+    made.round()
+    assert made.stage.state("lake").told_silent
+    made.clouds.log.failures = {}
+    made.clouds.log.commit(0, data_commit())
+    made.stage.at(1000)
+    one, other = (DeltaTable("w", "l", each.path) for each in on)
+    save = made.looking._save
+
+    def be_slow(document: Document, record: GroupRecord) -> None:
+        made.looking._save = save  # type: ignore[method-assign]
+        made.looking.look(other.key, 1)
+        save(document, record)
+
+    made.looking._save = be_slow  # type: ignore[method-assign]
+    made.looking.look(one.key, 1)
+    assert not made.stage.state("lake").told_silent
 
 
 def told_silent(made: Lookout) -> bool:
