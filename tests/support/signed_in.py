@@ -20,12 +20,12 @@ from urllib.request import urlopen
 
 import pytest
 
+from functions_azure import clients, shell, wiring
 from functions_azure import settings as variables
-from functions_azure import wiring
 from functions_azure.clouds import PUBLIC
 from functions_azure.settings import SIGN_IN_KEY, Settings
 from functions_azure.shell import Shell
-from functions_azure.tokens import EntraTokens
+from functions_azure.tokens import BoundedHttp, EntraTokens
 from functions_azure.wiring import Parts
 from local.cli import main
 from local.emulators.entra.emulator import App, Entra, Identity
@@ -49,6 +49,7 @@ APP = App(
     consented=CONSENTED,
 )
 ADA = "ada@contoso.example"
+PATIENCE_SECONDS = 60.0
 
 
 class Clock:
@@ -134,6 +135,7 @@ def user_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: Account
     for name in ("CURL_CA_BUNDLE", "MSI_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(wiring, "SystemClock", lambda: clock)
+    be_patient(monkeypatch)
     config = tmp_path / "unstale.toml"
     config.write_text(f'[fabric]\nidentity = "user"\n{TEXT.partition("[targets.glue]")[0]}', encoding="utf-8")
     with (
@@ -164,18 +166,28 @@ def user_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: Account
         assert not vault.unplanned
 
 
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give calls over loopback a minute: 2.5 s were too few once, where other programs had the machine."""
+    seconds: Any = BoundedHttp.__init__.__kwdefaults__
+    for name in ("connect_seconds", "read_seconds"):
+        monkeypatch.setitem(seconds, name, PATIENCE_SECONDS)
+    monkeypatch.setattr(clients, "READ_SECONDS", PATIENCE_SECONDS)
+    for name in ("INVOCATION_SECONDS", "ENGINE_SECONDS"):
+        monkeypatch.setattr(shell, name, getattr(shell, name) + PATIENCE_SECONDS)
+
+
 def browse(url: str, stage: Stage) -> bool:
     """A browser: fetch the page, and send the form on it by itself, as pages of Entra do."""
     stage.opened.append(url)
 
     def visit() -> None:
         context = ssl.create_default_context(cafile=stage.entra.certificate)
-        with urlopen(url, timeout=5, context=context) as answer:  # noqa: S310 - the tenant's, past the product's library
+        with urlopen(url, timeout=60, context=context) as answer:  # noqa: S310 - the tenant's, past the product's library
             page = answer.read().decode()
         action = re.findall(r'action="([^"]*)"', page)[0]
         fields = {name: unescape(value) for name, value in re.findall(r'name="([^"]*)" value="([^"]*)"', page)}
         if action:
-            urlopen(unescape(action), urlencode(fields).encode(), timeout=5).close()  # noqa: S310 - likewise
+            urlopen(unescape(action), urlencode(fields).encode(), timeout=60).close()  # noqa: S310 - likewise
 
     threading.Thread(target=visit, daemon=True).start()
     return True
