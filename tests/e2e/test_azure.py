@@ -216,7 +216,7 @@ def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(h
     assert {effect: found for effect, found in seen.items() if found} == {}
     assert runs_of(here, "sales").count("cancelled") == len(seen), "each blob's first run"
     # Calls go on side by side, and threads say which effect is the start: it may be passed over. Over Azurite the same
-    # code dies at each effect by its name (tests/functions_azure/test_crashes.py).
+    # code dies at each effect in order (tests/functions_azure/test_crashes.py --every-crash).
     assert len(ended_by_a_person) <= 3, "the start was sent, and its answer not saved"
     assert not here.fabric.faults.left()
 
