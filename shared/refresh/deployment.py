@@ -88,7 +88,8 @@ def change(store: Store, to: Callable[[Deployment], Deployment]) -> Deployment:
 def standing(known: Deployment, package: Package, read_at: datetime) -> Standing:
     """Compare a package with the current edition."""
     number = known.edition.number if known.edition else 0
-    return Standing(number, _is_current(known, package), read_at, known.older_at)
+    older_at = max(known.older_ticks.values(), default=None)
+    return Standing(number, _is_current(known, package), read_at, older_at)
 
 
 def join(known: Deployment, package: Package) -> Deployment:
@@ -99,9 +100,8 @@ def join(known: Deployment, package: Package) -> Deployment:
     current = known.edition
     if current and (current.generation, current.fingerprint) >= (package.generation, package.fingerprint):
         return known
-    older_at = known.ticked_at or known.older_at
     older = {current.fingerprint: known.ticked_at} if current and known.ticked_at else {}
-    return replace(_next(known, package), older_at=older_at, older_ticks=known.older_ticks | older)
+    return replace(_next(known, package), older_ticks=known.older_ticks | older)
 
 
 def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
@@ -115,7 +115,7 @@ def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
     if _is_put_back(known, package, now):
         known = begin_again(known, passed_over=1)
     recent = {other: at for other, at in known.older_ticks.items() if now - at <= ROLLED_OUT}
-    return replace(known, older_since=since, older_at=now, older_ticks=recent | {package.fingerprint: now})
+    return replace(known, older_since=since, older_ticks=recent | {package.fingerprint: now})
 
 
 def _is_put_back(known: Deployment, package: Package, now: datetime) -> bool:

@@ -337,8 +337,6 @@ class Deployment(Value, frozen=True):
     """The rollout of the current edition; None when it is over."""
     older_since: datetime | None = None
     """Since when ticks of an older package come and none of the current one."""
-    older_at: datetime | None = None
-    """When a tick of an older package came last, those before the current edition was made included."""
     ticked_at: datetime | None = None
     """When a tick came last, of whatever package."""
     quiet_until: dict[str, datetime] = msgspec.field(default_factory=dict)
@@ -349,7 +347,7 @@ class Deployment(Value, frozen=True):
     """When an excerpt of the records was begun last (`shared.refresh.excerpt`)."""
     older_ticks: dict[str, datetime] = msgspec.field(default_factory=dict)
     """When each older package ticked last, by its fingerprint: those of the last quarter of an hour, and the one before
-    the current edition."""
+    the current edition. What ticked before an edition was made is older from then on."""
 
 
 class Wake(Value, frozen=True):

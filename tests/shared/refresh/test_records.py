@@ -53,7 +53,7 @@ TYPICAL: dict[str, State | Deployment | Ended | Job] = {
     "jobs": State(owed=OF_A_JOB, run=Run("token", NOON, Situation.CANCELLING, NOON, "r", withdrawn=("j2",))),
     "paused": State(hold=Paused(NOON), refusals=1),
     "deployment": Deployment(
-        NOON, Edition(3, "fingerprint", NOON), Rollout("key", failed=True), NOON, NOON, NOON, {"aws": NOON}
+        NOON, Edition(3, "fingerprint", NOON), Rollout("key", failed=True), NOON, NOON, {"aws": NOON}
     ),
     "job": Job("key", "place", "request", NOON, "Manual", cancel_asked_at=NOON),
     "job-over": Job(

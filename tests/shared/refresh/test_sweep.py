@@ -79,7 +79,8 @@ def test_an_older_tick_forgets_nothing_and_plans_nothing() -> None:
     tick(stage, 1, a_target("a", schedule=HOURLY))
     assert (stage.state("a"), stage.state("b")) == before
     known = deployment(stage)
-    assert (known.older_since, known.older_at) == (NOON, NOON)
+    older = package(stage, 1, a_target("a", schedule=HOURLY)).package
+    assert (known.older_since, known.older_ticks[older.fingerprint]) == (NOON, NOON)
 
 
 def test_what_is_forgotten_already_is_not_written_again() -> None:
