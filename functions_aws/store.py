@@ -46,11 +46,11 @@ class Store:
     each save, so that a condition on it is all the concurrency control there is.
     """
 
+    reads_together = True  # BatchGetItem
+
     def __init__(self, clients: Clients, table: str) -> None:
         self._clients = clients
         self._table = table
-
-    reads_together = True
 
     def load(self, key: str) -> Document:
         """GetItem, strongly consistent."""

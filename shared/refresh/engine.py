@@ -361,10 +361,11 @@ class Engine:
         before = state = records.read_state(document.body)
         if not happened or (before.wake_at is not None and now >= before.wake_at):
             return False
+        context = self._context(target)
         for given in happened:
             if not isinstance(given, Signalled):
                 return False
-            state = machine.fold(state, given, self._context(target), now).state
+            state = machine.fold(state, given, context, now).state
         return state == before
 
     def _context(self, target: Target) -> timing.Context:

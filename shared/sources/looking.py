@@ -184,9 +184,7 @@ class Looking:
         is_heard = self._hear(group, record, told)
         complete = answer.complete and told.sources.keys() <= record.sources.keys()
         self._save(document, replace(told, due_at=next_look(told, interval, now, complete=complete)))
-        if (
-            is_heard
-        ):  # of two groups that answer again at once, each may have seen the other silent: the later save tells
+        if is_heard:  # of two groups that answer again at once, each may have seen the other silent
             self._hear(group, record, told)
         self._say(str(group), "throttled" if answer.throttled else "answered")
 
