@@ -15,7 +15,7 @@ from shared.refresh import records
 from shared.refresh.deployment import standing
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
-from shared.refresh.ports import Capabilities, Document, Phase, Report, Started
+from shared.refresh.ports import Capabilities, Conflict, Document, Phase, Report, Started
 from shared.refresh.state import Deployment, Edition, Owed, Run, Situation, State
 from shared.refresh.timing import Context
 from shared.targets import Cloud, GlueView, Package, Policy, S3ObjectCreated, Target
@@ -165,6 +165,25 @@ class HookedStore(MemoryStore):
         self.saves += 1
         return super().save(document, body, wake_at)
 
+    def before_next_save(self, key: str, happens: Callable[[], object]) -> None:
+        """Let something happen just before this record is saved next, and not again."""
+
+        def once(saved: str) -> None:
+            if saved == key:
+                self.before_save = lambda _key: None
+                happens()
+
+        self.before_save = once
+
+    def lose_next_save(self, key: str, happens: Callable[[], object]) -> None:
+        """Let somebody else be first to save this record."""
+
+        def be_first() -> None:
+            happens()
+            raise Conflict(key)
+
+        self.before_next_save(key, be_first)
+
 
 def is_rolled_out(known: Deployment, package: Package) -> bool:
     """Whether a package is the current edition, and all records are of it."""
@@ -236,6 +255,10 @@ class Stage:
         target = self.target(name)
         planned = replace(state, definition=target.definition, planned_until=state.planned_until or NOON, edition=1)
         self.store.save(self.store.load(target.key), records.write(planned), planned.wake_at)
+
+    def pass_time(self, number: float) -> None:
+        """Let so many seconds pass."""
+        self.clock.time += seconds(number)
 
     def at(self, number: float) -> None:
         """Let time pass to so many seconds after noon."""

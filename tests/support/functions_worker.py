@@ -41,6 +41,12 @@ from typing import Any
 
 READING = timedelta(microseconds=10)
 """How far a clock that stands still moves on with each reading."""
+BOUNDS = (
+    "functions_azure.shell.INVOCATION_SECONDS",
+    "functions_azure.shell.ENGINE_SECONDS",
+    "functions_azure.clients.READ_SECONDS",
+)
+"""The product's bounds by the real clock, which do not hold where the machine is busy with other things."""
 
 
 class Message(SimpleNamespace):
@@ -184,10 +190,10 @@ class Requests:
 
 def set_patience(factor: float) -> None:
     """Bound by the real clock, invocations and storage calls would fail where the machine is busy with other things."""
-    shell: Any = import_module("functions_azure.shell")
-    clients: Any = import_module("functions_azure.clients")
-    for module, name in ((shell, "INVOCATION_SECONDS"), (shell, "ENGINE_SECONDS"), (clients, "READ_SECONDS")):
-        setattr(module, name, getattr(module, name) * factor)
+    for place in BOUNDS:
+        name, _, bound = place.rpartition(".")
+        module: Any = import_module(name)
+        setattr(module, bound, getattr(module, bound) * factor)
 
 
 def set_pauses(most_seconds: float) -> None:

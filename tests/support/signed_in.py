@@ -20,8 +20,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from functions_azure import clients, shell, wiring
 from functions_azure import settings as variables
+from functions_azure import wiring
 from functions_azure.clouds import PUBLIC
 from functions_azure.settings import SIGN_IN_KEY, Settings
 from functions_azure.shell import Shell
@@ -37,6 +37,7 @@ from shared.refresh.state import State
 from shared.sign_in import LAKE_VIEW_SCOPES
 from tests.support.azure_host import OTHER, SALES, TEXT, WORKSPACE
 from tests.support.azurite_server import Account
+from tests.support.functions_worker import BOUNDS
 from tests.support.key_vault import KeyVault
 
 SYSTEM = Identity("5e7d9b30-0000-4000-8000-000000000002", "5e7d9b30-0000-4000-8000-00000000000b", system_assigned=True)
@@ -171,9 +172,8 @@ def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: Any = BoundedHttp.__init__.__kwdefaults__
     for name in ("connect_seconds", "read_seconds"):
         monkeypatch.setitem(seconds, name, PATIENCE_SECONDS)
-    monkeypatch.setattr(clients, "READ_SECONDS", PATIENCE_SECONDS)
-    for name in ("INVOCATION_SECONDS", "ENGINE_SECONDS"):
-        monkeypatch.setattr(shell, name, getattr(shell, name) + PATIENCE_SECONDS)
+    for bound in BOUNDS:
+        monkeypatch.setattr(bound, PATIENCE_SECONDS)
 
 
 def browse(url: str, stage: Stage) -> bool:

@@ -128,14 +128,11 @@ def test_a_conflict_over_a_claim_reads_anew_whether_all_is_paused() -> None:
     stage = planned(Stage(platform=accepting()))
     stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
 
-    def pause_and_be_first(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            pause_all(stage.store, NOON)
-            stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
-            raise Conflict(key)
+    def pause_and_be_first() -> None:
+        pause_all(stage.store, NOON)
+        stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
 
-    stage.store.before_save = pause_and_be_first
+    stage.store.lose_next_save(stage.target().key, pause_and_be_first)
     stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
     assert stage.calls() == []
 
@@ -287,13 +284,9 @@ def test_a_place_is_kept_when_an_answer_before_it_counts_for_nothing() -> None:
     stage.put(replace(RUNNING, owed=OWED))
     stage.at(600)
 
-    def be_first(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.put(State(owed=OWED, last_claim_at=NOON, wake_at=NOON))
-            raise Conflict(key)
-
-    stage.store.before_save = be_first
+    stage.store.lose_next_save(
+        stage.target().key, lambda: stage.put(State(owed=OWED, last_claim_at=NOON, wake_at=NOON))
+    )
     stage.engine.reconcile(stage.target())
     assert stage.calls() == ["get", "start"]
     known = records.read_identity(stage.store.load(records.identity_key("role")).body)
@@ -353,12 +346,7 @@ def test_a_start_is_sent_within_five_seconds_or_not_at_all(seconds_late: float, 
     stage.put(State(owed=OWED, wake_at=NOON))
     reads = stage.loads()
 
-    def freeze_once(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.clock.time += seconds(seconds_late)
-
-    stage.store.before_save = freeze_once
+    stage.store.before_next_save(stage.target().key, lambda: stage.pass_time(seconds_late))
     stage.engine.reconcile(stage.target())
     assert reads.count(stage.target().key) == 1
     assert stage.calls() == ["start"]
@@ -371,12 +359,7 @@ def test_a_cancel_is_sent_within_five_seconds_or_not_at_all(seconds_late: float,
     stage = planned(Stage(platform=ScriptedPlatform(cancel=[None], get=[report(Phase.ACTIVE)])))
     stage.put(State(run=replace(RUN, situation=Situation.OVERDUE), wake_at=NOON))
 
-    def freeze_once(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.clock.time += seconds(seconds_late)
-
-    stage.store.before_save = freeze_once
+    stage.store.before_next_save(stage.target().key, lambda: stage.pass_time(seconds_late))
     reads = stage.loads()
     assert stage.engine.reconcile(stage.target()), "the intent was saved"
     assert ("cancel" in stage.calls()) is sent
@@ -958,12 +941,7 @@ def test_a_claim_of_a_wake_that_took_too_long_is_followed_by_another_of_the_same
     stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
     sent = noting_wakes(stage)
 
-    def freeze_once(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.clock.time += seconds(6)
-
-    stage.store.before_save = freeze_once
+    stage.store.before_next_save(stage.target().key, lambda: stage.pass_time(6))
     stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
     assert stage.calls() == ["start"]
     assert sent == [stage.state().wake_at], "for the poll"
@@ -990,13 +968,7 @@ def test_a_claim_of_a_wake_that_the_record_names_no_more_sends_one_for_its_lease
     stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
     sent = noting_wakes(stage)
 
-    def be_first(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.put(State(owed=OWED, wake_at=NOON))
-            raise Conflict(key)
-
-    stage.store.before_save = be_first
+    stage.store.lose_next_save(stage.target().key, lambda: stage.put(State(owed=OWED, wake_at=NOON)))
     stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
     assert stage.calls() == ["start"]
     assert len(sent) == 2, "for the lease of the claim, and for the poll"
