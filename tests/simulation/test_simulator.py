@@ -72,6 +72,12 @@ def test_the_judge_goes_by_what_the_store_had_last() -> None:
     assert (told(sim), len(ours(sim))) == ([], 1)
 
 
+def test_a_resume_that_found_nothing_paused_is_of_when_it_read() -> None:
+    """Seed 5003881: it froze with what it had read while somebody else's `pause` was saved, and that one holds."""
+    with unmeasured():
+        assert not play(5003881, "ticks-dead").violations
+
+
 def test_a_package_whose_workers_did_nothing_is_owed_nothing() -> None:
     """Seed 1005032: the next package came six seconds later, and nobody has to refresh for the sources of the first."""
     with unmeasured():

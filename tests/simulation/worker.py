@@ -51,6 +51,8 @@ class Worker:
         self.calls = 0
         self.trace: Callable[[str], None] | None = None
         self.saved_at: float | None = None
+        self.read_at = 0.0
+        """When a record was read last: what is then as it should be is not written."""
 
     def pause(self, effect: str) -> None:
         """Stand still at an effect of somebody else's, such as a letter."""
@@ -83,6 +85,7 @@ class Worker:
         if self.weather.store("load"):
             raise StoreDownError
         document = self.records.load(key)
+        self.read_at = self.hub.now
         self._pause("load<")
         return document
 
@@ -101,6 +104,7 @@ class Worker:
         if self.weather.store("load"):
             raise StoreDownError
         documents = [self.records.load(key) for key in keys]
+        self.read_at = self.hub.now
         self._pause("load<")
         return documents
 

@@ -90,7 +90,8 @@ class Need:
 class Deed:
     """What a person did to one target, or to all (""): paused it or resumed it, from `begun` to `done`.
 
-    `saved` is when the store had it: of two that overlap the later one to be saved holds, whichever ends last.
+    `saved` is when the store had it: of two that overlap the later one to be saved holds, whichever ends last. Who finds it
+    so already writes nothing: then it is when the record was read.
     """
 
     key: str
@@ -347,7 +348,7 @@ class Simulation:
             except (StoreDownError, self.core.engine.ContendedError, Crash):
                 self.invoke(command, self.hub.now + 1, "person")
                 raise
-            saved = self.hub.now if worker.saved_at is None else worker.saved_at
+            saved = worker.read_at if worker.saved_at is None else worker.saved_at
             self.deeds.append(Deed(target.key if target else "", begun, saved, self.hub.now, paused))
             self._tell(f"person: paused {name or 'all'}: {paused}")
 
