@@ -90,8 +90,8 @@ class Need:
 class Deed:
     """What a person did to one target, or to all (""): paused it or resumed it, from `begun` to `done`.
 
-    `saved` is when the store had it: of two that overlap the later one to be saved holds, whichever ends last. Who finds it
-    so already writes nothing: then it is when the record was read.
+    `saved` is when the store had it: of two that overlap the later one to be saved holds, whichever ends last.
+    Who finds it so writes nothing: then it is when the record was read.
     """
 
     key: str
