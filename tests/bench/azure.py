@@ -32,7 +32,8 @@ from tests.bench import costs_azure
 from tests.bench.costs_azure import FABRIC_SECONDS, MOST_DOLLARS, Counted
 from tests.bench.events import blob_event, lake_targets
 from tests.bench.parts import Clock, CountingWaker, Measured, Row
-from tests.bench.queue_host import REQUEST_SECONDS, Busy, Instance, QueueHost, Simulation, arrive, bill, settings
+from tests.bench.queue_host import REQUEST_SECONDS, Busy, Instance, QueueHost, arrive, bill, settings, stand
+from tests.simulation.scheduler import Hub
 from tests.support.counting_store import CountingStore
 
 EVENTS, TARGETS, BATCH = 10_000, 10, 300
@@ -181,14 +182,14 @@ def _logged() -> Iterator[Lines]:
 
 
 class SimulatedClock(Clock):
-    """Goes by the simulation, from the time at which that began."""
+    """Goes by the hub, from the time at which that began."""
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
     def now(self) -> datetime:
-        """When it is in the simulation."""
-        return self.time + timedelta(seconds=self._simulation.now)
+        """When it is by the hub."""
+        return self.time + timedelta(seconds=self._hub.now)
 
     def monotonic(self) -> float:
         """The same, in seconds."""
@@ -198,9 +199,9 @@ class SimulatedClock(Clock):
 class Timed:
     """A port whose calls take time in the process that makes them, by the requests that each turns out to be."""
 
-    def __init__(self, simulation: Simulation, port: Any, seconds: Callable[[], float]) -> None:
+    def __init__(self, hub: Hub, port: Any, seconds: Callable[[], float]) -> None:
         """`seconds` says how long all requests of the port took so far."""
-        self._simulation, self._port, self._seconds = simulation, port, seconds
+        self._hub, self._port, self._seconds = hub, port, seconds
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
@@ -211,15 +212,15 @@ class Timed:
         try:
             return method(*args, **options)
         finally:
-            self._simulation.stand(self._seconds() - before)
+            stand(self._hub, self._seconds() - before)
 
 
 class Parts:
     """What the shipped functions work on meanwhile."""
 
     def __init__(self) -> None:
-        self.simulation = Simulation()
-        self.clock = SimulatedClock(self.simulation)
+        self.hub = Hub()
+        self.clock = SimulatedClock(self.hub)
         self.store = TableStore()
         self.waker = CountingWaker(self.clock, reach=Waker.reach, relays=Waker.relays)
         self.platform = QuickFabric(self.clock)
@@ -227,19 +228,19 @@ class Parts:
 
     def shell(self) -> Shell:
         """A shell on these parts, each of which takes its time."""
-        simulation, store, waker, platform = self.simulation, self.store, self.waker, self.platform
+        hub, store, waker, platform = self.hub, self.store, self.waker, self.platform
         return _shell(
             load(_configuration()),
             self.clock,
-            Timed(simulation, store, lambda: REQUEST_SECONDS * store.requests),
-            Timed(simulation, waker, lambda: REQUEST_SECONDS * waker.sent),
-            Timed(simulation, platform, lambda: FABRIC_SECONDS * platform.calls),
+            Timed(hub, store, lambda: REQUEST_SECONDS * store.requests),
+            Timed(hub, waker, lambda: REQUEST_SECONDS * waker.sent),
+            Timed(hub, platform, lambda: FABRIC_SECONDS * platform.calls),
             behind=lambda queue, _: self.lines[queue],
         )
 
     def host(self, queue: str, function: Callable[[func.QueueMessage], None]) -> QueueHost:
         """Have a host call a function for the messages of a queue, and the calls take more of them along."""
-        host = QueueHost(self.simulation, lambda body: function(func.QueueMessage(id="1", body=body)), settings())
+        host = QueueHost(self.hub, lambda body: function(func.QueueMessage(id="1", body=body)), settings())
         self.lines[queue] = Line(host, TAKEN_AT_ONCE[queue])
         return host
 
@@ -248,9 +249,9 @@ class Parts:
 
         def turn() -> None:
             action()
-            self.simulation.after(seconds, turn)
+            self.hub.at(self.hub.now + seconds, turn)
 
-        self.simulation.after(seconds, turn)
+        self.hub.at(self.hub.now + seconds, turn)
 
 
 class Line:
@@ -271,23 +272,23 @@ class Line:
 class Alone:
     """A function of which one call goes on at a time, on an instance of its own: ticks, or batches of a partition."""
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation, self._instance = simulation, Instance()
+    def __init__(self, hub: Hub) -> None:
+        self._hub, self._instance = hub, Instance()
         self._calls, self._alone = 0, 0.0
         self.goes_on = False
 
     def begin(self, work: Callable[[], object]) -> None:
         """Call it."""
         self.goes_on = True
-        self._simulation.begin(partial(self._process, work))
+        self._hub.spawn(self._hub.now, partial(self._process, work))
 
     def _process(self, work: Callable[[], object]) -> None:
-        begins = self._simulation.now
+        begins = self._hub.now
         work()
         self.goes_on = False
         self._calls += 1
-        self._alone += bill(self._simulation.now - begins)
-        self._instance.add(begins, self._simulation.now)
+        self._alone += bill(self._hub.now - begins)
+        self._instance.add(begins, self._hub.now)
 
     @property
     def busy(self) -> Busy:
@@ -303,7 +304,7 @@ def _from_queue(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
     """One event a message."""
     host = parts.host(EVENTS_QUEUE, app.events)
     arrivals = arrive(
-        parts.simulation, rate, STORM.total_seconds(), lambda number: host.put(_event(number, parts.clock.now()))
+        parts.hub, rate, STORM.total_seconds(), lambda number: host.put(_event(number, parts.clock.now()))
     )
     return arrivals, lambda: host.busy
 
@@ -311,17 +312,17 @@ def _from_queue(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
 def _from_hub(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
     """Batches, each as soon as it is full, the last when nothing more comes; one partition."""
     held: list[bytes] = []
-    function = Alone(parts.simulation)
+    function = Alone(parts.hub)
 
     def look() -> None:
-        if not function.goes_on and (len(held) >= BATCH or (held and parts.simulation.now > STORM.total_seconds())):
+        if not function.goes_on and (len(held) >= BATCH or (held and parts.hub.now > STORM.total_seconds())):
             batch = held[:BATCH]
             del held[:BATCH]
             function.begin(partial(_hand_over, batch))
 
     parts.repeat(STEP_SECONDS, look)
     arrivals = arrive(
-        parts.simulation, rate, STORM.total_seconds(), lambda number: held.append(_event(number, parts.clock.now()))
+        parts.hub, rate, STORM.total_seconds(), lambda number: held.append(_event(number, parts.clock.now()))
     )
     return arrivals, lambda: function.busy
 
@@ -344,13 +345,13 @@ def _counted(way_in: WayIn, rate: float) -> Counted:
 
 def _empty() -> QueueHost:
     """A queue in which nothing is, before the storm."""
-    return QueueHost(Simulation(), lambda _: None, settings())
+    return QueueHost(Hub(), lambda _: None, settings())
 
 
 def _storm_counted(parts: Parts, way_in: WayIn, rate: float, lines: Lines) -> Counted:
     arrivals, events = way_in(parts, rate)
     wakes = parts.host(WAKES_QUEUE, app.wakes)
-    ticks = Alone(parts.simulation)
+    ticks = Alone(parts.hub)
 
     def put_due() -> None:
         for wake in parts.waker.take_due():
@@ -358,7 +359,7 @@ def _storm_counted(parts: Parts, way_in: WayIn, rate: float, lines: Lines) -> Co
 
     parts.repeat(STEP_SECONDS, put_due)
     parts.repeat(TICK_SECONDS, lambda: ticks.begin(app.shell().tick))
-    parts.simulation.run((STORM + AFTER).total_seconds())
+    parts.hub.run((STORM + AFTER).total_seconds())
     all_busy = (events(), wakes.busy, ticks.busy)
     return Counted(
         arrivals=arrivals,

@@ -12,7 +12,8 @@ from functools import cache
 from typing import NamedTuple
 
 from tests.bench.parts import Measured, Row
-from tests.bench.queue_host import LEAST_SECONDS, REQUEST_SECONDS, Listening, QueueHost, Simulation, arrive
+from tests.bench.queue_host import LEAST_SECONDS, REQUEST_SECONDS, Listening, QueueHost, arrive
+from tests.simulation.scheduler import Hub
 
 MILLION = 1_000_000
 
@@ -117,11 +118,11 @@ def obvious(rate: float, seconds: float, *, idempotent: bool) -> Counted:
     It has the settings of a host.json that says nothing: with ours, by which a call takes along what waits, the slowest
     of many starts would keep the next ones waiting.
     """
-    simulation = Simulation()
+    hub = Hub()
     took = FABRIC_SECONDS + REQUEST_SECONDS * idempotent
-    host = QueueHost(simulation, lambda _: simulation.stand(took), Listening())
-    put = arrive(simulation, rate, seconds, lambda _: host.put(b""))
-    simulation.run(seconds * 2)  # what is left when the last has arrived is called for in the second half
+    host = QueueHost(hub, lambda _: hub.sleep(took), Listening())
+    put = arrive(hub, rate, seconds, lambda _: host.put(b""))
+    hub.run(seconds * 2)  # what is left when the last has arrived is called for in the second half
     busy = host.busy
     if busy.calls != put:
         raise RuntimeError(f"{busy.calls} calls for {put} messages")

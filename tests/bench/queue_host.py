@@ -3,7 +3,7 @@
     Event Grid  ->  queue  ->  each instance takes `batchSize` messages at once, and calls the function once for each;
                                it takes more when no more than `newBatchThreshold` calls go on, at once if it may
 
-Calls that go on at the same time are processes of one simulation: each stands still while a request of its own is under
+Calls that go on at the same time are workers of one hub: each stands still while a request of its own is under
 way, messages arrive meanwhile, and whoever asks the queue first gets what is in it, the host or one of the calls.
 
 It polls as the host's listener does (QueueListener of azure-sdk-for-net): at once after it found something, else 100 ms
@@ -16,17 +16,15 @@ https://learn.microsoft.com/azure/azure-functions/functions-target-based-scaling
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
-from threading import Lock, Thread
 from typing import NamedTuple
 
 from tests.bench.processes import ROOT
+from tests.simulation.scheduler import Hub
 
 REQUEST_SECONDS = 0.02
 """Assumed: how long one request to storage takes."""
@@ -70,78 +68,17 @@ def settings() -> Listening:
 # --- Time ------------------------------------------------------------------------------------------------------------
 
 
-class Simulation:
-    """Seconds from 0, and what is to happen in them; one thing at a time, whatever thread it is in."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._order = count()
-        self._ahead: list[tuple[float, int, Callable[[], None]]] = []
-        self._turn: Lock | None = None
-        """Held while a process has the turn; None where the simulation itself has it."""
-        self._failure: BaseException | None = None
-        """What a process ended with, if not well."""
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something later."""
-        heapq.heappush(self._ahead, (self.now + seconds, next(self._order), action))
-
-    def run(self, until: float) -> None:
-        """Do what there is to do until then."""
-        while self._ahead and self._ahead[0][0] <= until:
-            self.now, _, action = heapq.heappop(self._ahead)
-            action()
-        self.now = until
-
-    def begin(self, work: Callable[[], None]) -> None:
-        """Do work in which time passes, as a process of its own that begins now."""
-
-        def process() -> None:
-            begun.acquire()
-            try:
-                work()
-            except BaseException as failure:  # noqa: BLE001 - raised again where the simulation goes on
-                self._failure = failure
-            self._give_back()
-
-        begun = _locked()
-        Thread(target=process, daemon=True).start()
-        self.after(0, lambda: self._give_turn(begun))
-
-    def stand(self, seconds: float) -> None:
-        """Let time pass in the process that calls; elsewhere none does."""
-        if self._turn is None:
-            return
-        again = _locked()
-        self.after(seconds, lambda: self._give_turn(again))
-        self._give_back()
-        again.acquire()
-
-    def _give_turn(self, to: Lock) -> None:
-        """Let a process go on, until it stands or is over."""
-        back = self._turn = _locked()
-        to.release()
-        back.acquire()
-        self._turn = None
-        if self._failure:
-            raise self._failure
-
-    def _give_back(self) -> None:
-        assert self._turn, "a process has the turn"
-        self._turn.release()
+def stand(hub: Hub, seconds: float) -> None:
+    """Let time pass in the call that is made; before the storm begins none does."""
+    if hub.is_working:
+        hub.sleep(seconds)
 
 
-def _locked() -> Lock:
-    lock = Lock()
-    lock.acquire()
-    return lock
-
-
-def arrive(simulation: Simulation, rate: float, seconds: float, put: Callable[[int], None]) -> int:
+def arrive(hub: Hub, rate: float, seconds: float, put: Callable[[int], None]) -> int:
     """Have so many a second arrive, evenly, for so long; how many there will be."""
     numbers = range(int(rate * seconds))
     for number in numbers:
-        simulation.after((number + 1) / rate, partial(put, number))
+        hub.at((number + 1) / rate, partial(put, number))
     return len(numbers)
 
 
@@ -198,16 +135,16 @@ class Instance:
 class QueueHost:
     """A queue, and the instances that the host runs before it."""
 
-    def __init__(self, simulation: Simulation, call: Callable[[bytes], None], listening: Listening) -> None:
-        """`call` calls the function for one message, as a process of the simulation."""
-        self._simulation, self._call, self._listening = simulation, call, listening
+    def __init__(self, hub: Hub, call: Callable[[bytes], None], listening: Listening) -> None:
+        """`call` calls the function for one message, in a worker of the hub."""
+        self._hub, self._call, self._listening = hub, call, listening
         self._waiting: deque[bytes] = deque()
         self._instances: list[Instance] = []
         self._length = 0
         """Messages that are not removed, whether they wait or not."""
         self._calls, self._alone, self._operations = 0, 0.0, 0
         self._add_instance()
-        simulation.after(SCALE_SECONDS, self._scale)
+        hub.at(hub.now + SCALE_SECONDS, self._scale)
 
     def put(self, body: bytes) -> None:
         """Put a message, as Event Grid does."""
@@ -219,14 +156,14 @@ class QueueHost:
         """Get Messages, of a function: counted also where nothing is there."""
         self._operations += 1
         found = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        self._simulation.stand(REQUEST_SECONDS)
+        stand(self._hub, REQUEST_SECONDS)
         return found
 
     def remove(self) -> None:
         """Delete Message, of a function or of the host."""
         self._operations += 1
         self._length -= 1
-        self._simulation.stand(REQUEST_SECONDS)
+        stand(self._hub, REQUEST_SECONDS)
 
     @property
     def busy(self) -> Busy:
@@ -242,12 +179,12 @@ class QueueHost:
             self._add_instance()
         for instance in up[max(wanted, len(up) - SCALED_IN_AT_ONCE) :]:
             instance.is_wanted = False
-        self._simulation.after(SCALE_SECONDS, self._scale)
+        self._hub.at(self._hub.now + SCALE_SECONDS, self._scale)
 
     def _add_instance(self) -> None:
         instance = Instance()
         self._instances.append(instance)
-        self._simulation.begin(partial(self._poll, instance))
+        self._hub.spawn(self._hub.now, partial(self._poll, instance))
 
     def _poll(self, instance: Instance) -> None:
         """Get Messages, again and again as long as that finds something and the calls that go on are few.
@@ -261,19 +198,19 @@ class QueueHost:
             self._operations -= is_idle
             instance.calls += len(found)
             for body in found:
-                self._simulation.begin(partial(self._process, instance, body))
+                self._hub.spawn(self._hub.now, partial(self._process, instance, body))
             if not found:
                 instance.waits = min(max(instance.waits * 2, POLL_SECONDS), self._listening.longest_poll_seconds)
-                self._simulation.stand(instance.waits)
+                stand(self._hub, instance.waits)
             else:
                 instance.waits = 0.0
                 instance.is_full = instance.calls > self._listening.more_below
 
     def _process(self, instance: Instance, body: bytes) -> None:
         """Call the function for a message, and remove that."""
-        begins = self._simulation.now
+        begins = self._hub.now
         self._call(body)
-        ends = self._simulation.now
+        ends = self._hub.now
         self._calls += 1
         self._alone += bill(ends - begins)
         instance.add(begins, ends)
@@ -281,7 +218,7 @@ class QueueHost:
         instance.calls -= 1
         if instance.is_full and instance.calls <= self._listening.more_below:
             instance.is_full = False
-            self._simulation.begin(partial(self._poll, instance))
+            self._hub.spawn(self._hub.now, partial(self._poll, instance))
 
 
 def bill(seconds: float) -> float:

@@ -40,6 +40,11 @@ class Hub:
         """Let a worker begin at a time. It may sleep; others run meanwhile."""
         self.at(time, lambda: greenlet(work, self._main).switch())
 
+    @property
+    def is_working(self) -> bool:
+        """Whether a worker asks, who alone may sleep."""
+        return getcurrent() is not self._main
+
     def sleep(self, seconds: float) -> None:
         """Called by a worker: come back later. If nobody is due before, nobody else is asked."""
         wake_at = self.now + seconds
