@@ -52,7 +52,7 @@ class Worker:
         self.trace: Callable[[str], None] | None = None
         self.saved_at: float | None = None
         self.read_at = 0.0
-        """When a record was read last: what is then as it should be is not written."""
+        """When a record was read last by itself, as one is that may be saved: what is as it should be then is not."""
 
     def pause(self, effect: str) -> None:
         """Stand still at an effect of somebody else's, such as a letter."""
@@ -104,7 +104,6 @@ class Worker:
         if self.weather.store("load"):
             raise StoreDownError
         documents = [self.records.load(key) for key in keys]
-        self.read_at = self.hub.now
         self._pause("load<")
         return documents
 
