@@ -61,8 +61,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     refuse_unsafe_endpoints(environ)
     return Settings(
         config=Path(environ.get("UNSTALE_CONFIG") or PACKAGE_ROOT / "unstale.toml"),
-        table=_needed(environ, "UNSTALE_TABLE", "the name of the DynamoDB table"),
-        queue_url=_needed(environ, "UNSTALE_QUEUE_URL", "the URL of the SQS queue for wakes"),
+        table=_require(environ, "UNSTALE_TABLE", "the name of the DynamoDB table"),
+        queue_url=_require(environ, "UNSTALE_QUEUE_URL", "the URL of the SQS queue for wakes"),
         events_queue_url=environ.get("UNSTALE_EVENTS_QUEUE_URL", ""),
         service=environ.get("POWERTOOLS_SERVICE_NAME") or "unstale",
         fingerprint=environ.get("UNSTALE_CONFIG_FINGERPRINT", ""),
@@ -78,7 +78,7 @@ def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(secret_values(environ, SECRETS)))
 
 
-def _needed(environ: Mapping[str, str], name: str, what: str) -> str:
+def _require(environ: Mapping[str, str], name: str, what: str) -> str:
     value = environ.get(name, "")
     if not value:
         raise SettingsError(f"{name} is not set: it must be {what}")

@@ -54,7 +54,7 @@ class Shell:
     def __init__(
         self,
         configuration: Configuration,
-        world: Ports,
+        ports: Ports,
         dead_letters: DeadLetterSink,
         returns: Returns,
         telemetry: Telemetry,
@@ -63,8 +63,8 @@ class Shell:
     ) -> None:
         """`redactor` takes secrets out of what a caller, or whoever reads the dead letters, is told."""
         self._configuration = configuration
-        self._package = configuration.package(world.cloud)
-        self._world = world
+        self._package = configuration.package(ports.cloud)
+        self._ports = ports
         self._dead_letters = dead_letters
         self._returns = returns
         self._telemetry = telemetry
@@ -74,8 +74,8 @@ class Shell:
         """Answer one invocation: see `app.handler`. Raises `NotDoneError`, but never for a batch."""
         with self._telemetry.invocation(_correlation_id(event, context)):
             remaining_seconds = context.get_remaining_time_in_millis() / 1000
-            ends_at = self._world.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
-            engine = Engine(self._package, self._world, ends_at=ends_at)
+            ends_at = self._ports.clock.monotonic() + remaining_seconds - MARGIN_SECONDS
+            engine = Engine(self._package, self._ports, ends_at=ends_at)
             batch = _records(event)
             return self._take_batch(engine, batch) if batch else self._take_one(engine, event)
 
@@ -86,12 +86,12 @@ class Shell:
         """
         judged = [judged for _, judged in self._take(engine, [record["body"] for record in batch])]
         met: dict[Judged, list[Record]] = {}
-        settled = map(self._buried, batch, map(self._sent, batch, judged))
+        settled = map(self._bury, batch, map(self._send_rests, batch, judged))
         for record, one in zip(batch, settled, strict=True):
             if one.verdict is Verdict.RETRY:
                 met.setdefault(one, []).append(record)
         for one, records_of_it in met.items():
-            self._telemetry.returned([record["messageId"] for record in records_of_it], one.why, one.cause)
+            self._telemetry.note_returned([record["messageId"] for record in records_of_it], one.why, one.cause)
         returned = [record for records_of_it in met.values() for record in records_of_it]
         self._hasten(returned)
         return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in returned]}
@@ -103,7 +103,7 @@ class Shell:
         except StoreDownError as down:
             self._telemetry.later(str(down))
 
-    def _sent(self, record: Record, judged: Judged) -> Judged:
+    def _send_rests(self, record: Record, judged: Judged) -> Judged:
         """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
         try:
             self._returns.send_rests(record, judged.rests)
@@ -111,7 +111,7 @@ class Shell:
             return Judged(Verdict.RETRY, str(down), down)
         return judged
 
-    def _buried(self, record: Record, judged: Judged) -> Judged:
+    def _bury(self, record: Record, judged: Judged) -> Judged:
         """Put a dead letter beside its queue, so that it can be acknowledged. If that fails, it comes back instead."""
         if judged.verdict is not Verdict.DEAD:
             return judged
@@ -125,28 +125,28 @@ class Shell:
 
     def _take_one(self, engine: Engine, event: Any) -> dict[str, Any]:
         """Take an event that came without a queue. No queue would bring it back, so its caller hears of any trouble."""
-        [(reading, judged)] = self._take(engine, [event])
+        [(message, judged)] = self._take(engine, [event])
         judged = NO_TIME if judged.rests else judged
         if judged.verdict is Verdict.RETRY:
-            self._telemetry.returned([], judged.why, judged.cause)
+            self._telemetry.note_returned([], judged.why, judged.cause)
         if judged.verdict is not Verdict.DONE:
             raise NotDoneError(self._redactor.plain(judged.why)) from None
-        return self._row(reading) if isinstance(reading, Asked) else {"verdict": judged.verdict}
+        return self._row(message) if isinstance(message, Asked) else {"verdict": judged.verdict}
 
     def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Message, Judged]]:
-        now = self._world.clock.now()
-        readings = [eventbridge.read(body, now) for body in bodies]
-        for reading in each(readings):
-            if isinstance(reading, Ignored):
-                self._telemetry.ignored(reading.what)
-            if isinstance(reading, Ticked):
-                self._telemetry.ticked()
-        return list(zip(readings, take(engine, self._configuration, readings), strict=True))
+        now = self._ports.clock.now()
+        messages = [eventbridge.read(body, now) for body in bodies]
+        for message in each(messages):
+            if isinstance(message, Ignored):
+                self._telemetry.note_ignored(message.what)
+            if isinstance(message, Ticked):
+                self._telemetry.note_tick()
+        return list(zip(messages, take(engine, self._configuration, messages), strict=True))
 
     def _row(self, asked: Asked) -> dict[str, Any]:
         """Say how the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
         target = self._configuration.by_name[asked.target]
-        here = self._world
+        here = self._ports
         try:
             row = status.row(evidence_on(target, here.store, here.platform.capabilities, here.clock.now()))
         except Exception as failure:  # noqa: BLE001 - what was asked for is stored all the same, whatever this is

@@ -85,7 +85,7 @@ class Sources:
     def load_table(self, path: str) -> Reply[bytes] | Failure:
         """GET of the REST catalog, streamed and bounded: metadata has 0.73 kB a snapshot, and nobody bounds those."""
         found: Reply[bytes] | Failure = self._ask(lambda: self._send(path))
-        return found if isinstance(found, Failure) else _failed(found) or found
+        return found if isinstance(found, Failure) else _failure_in(found) or found
 
     def _arn_of(self, bucket: TableBucket | None) -> Answer:
         """The parameter that names a table bucket in our own Region and partition."""
@@ -130,7 +130,7 @@ def _reply(answer: Any, asked_at: datetime, clock: Clock, began: float) -> Reply
     )
 
 
-def _failed(found: Reply[bytes]) -> Failure | None:
+def _failure_in(found: Reply[bytes]) -> Failure | None:
     """The failure that an answer of the REST catalog tells, by the table of Glue's errors."""
     if len(found.body) > METADATA_LIMIT:
         return MISCONFIGURED.failure("MetadataTooLong", f"more than {METADATA_LIMIT} bytes: expire its snapshots")

@@ -62,7 +62,7 @@ class Store:
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """PutItem, on the condition that the record is still at the version that was read."""
-        version, unmoved = int(document.version or "0") + 1, _unmoved(document)
+        version, unmoved = int(document.version or "0") + 1, _if_unmoved(document)
         item = _record_key(document.key) | {"body": {"B": body}, "version": {"N": str(version)}}
         if wake_at is not None:
             item |= {"due": {"S": INDEX}, "wake_at": {"S": sortable(wake_at)}}
@@ -192,7 +192,7 @@ def _document(key: str, item: Item) -> Document:
     return Document(key, item["version"]["N"], item["body"]["B"]) if item else Document(key)
 
 
-def _unmoved(document: Document) -> dict[str, Any]:
+def _if_unmoved(document: Document) -> dict[str, Any]:
     """Make the condition of a save: the record is still absent, or still at the version that was read."""
     if not document.version:
         return {"ConditionExpression": "attribute_not_exists(pk)"}

@@ -40,7 +40,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "late": ("Late", "Count"),
     "source_ahead_seconds": ("SourceAhead", "Seconds"),
 }
-"""How a target stands, by the field of a `saved` happening: name and unit of the metric."""
+"""How a target stands, by the field of a `saved` event: name and unit of the metric."""
 
 QUIET = ("botocore", "urllib3")
 """Libraries whose lines count from a warning on, whatever LogLevel says: at DEBUG they show the answers of Secrets
@@ -72,26 +72,26 @@ class Telemetry:
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
 
-    def emit(self, happened: LogEvent) -> None:
+    def emit(self, event: LogEvent) -> None:
         """Count and log what the engine says; of a saved record keep how its target stands, for the metrics."""
-        for metric, field in COUNTED.get(happened.what, {}).items():
-            self._counts[metric] += float(happened.fields.get(field) or 0) if field else 1
-        if happened.what == "looked":
-            self._looks[str(happened.fields["outcome"])] += 1
-        if happened.what == "saved":
-            self._standings[happened.target] = {
-                name: float(value) for name, value in happened.fields.items() if isinstance(value, int | float)
+        for metric, field in COUNTED.get(event.what, {}).items():
+            self._counts[metric] += float(event.fields.get(field) or 0) if field else 1
+        if event.what == "looked":
+            self._looks[str(event.fields["outcome"])] += 1
+        if event.what == "saved":
+            self._standings[event.target] = {
+                name: float(value) for name, value in event.fields.items() if isinstance(value, int | float)
             }
         # Looks are several for every tick: the metrics count them.
-        log = getattr(self._logger, "debug" if happened.what == "looked" else level_of(happened.what))
-        log(happened.what, extra={"target": happened.target, "detail": dict(happened.fields)})
+        log = getattr(self._logger, "debug" if event.what == "looked" else level_of(event.what))
+        log(event.what, extra={"target": event.target, "detail": dict(event.fields)})
 
-    def ignored(self, what: str) -> None:
+    def note_ignored(self, what: str) -> None:
         """Count an event of a kind that nobody acts on."""
         self._counts["IgnoredEvents"] += 1
         self._logger.debug("ignored", extra={"detail": {"what": what}})
 
-    def ticked(self) -> None:
+    def note_tick(self) -> None:
         """Count a tick. An alarm goes off where none is counted for ten minutes."""
         self._counts["Ticks"] += 1
 
@@ -100,7 +100,7 @@ class Telemetry:
         self._counts["DeadLetters"] += 1
         self._logger.error("dead letter", extra={"message_id": message_id, "detail": {"why": why}})
 
-    def returned(self, message_ids: list[str], why: str, cause: Exception | None) -> None:
+    def note_returned(self, message_ids: list[str], why: str, cause: Exception | None) -> None:
         """Count and log messages that come back because of trouble of ours; none, where a caller is told instead."""
         if message_ids:
             self._counts["ReturnedMessages"] += len(message_ids)

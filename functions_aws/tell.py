@@ -96,7 +96,7 @@ class EventBridge:
             "Time": letter.at,
             "EventBusName": destination.bus or "default",
         }
-        answer = _asked(lambda: self._clients.events.put_events(Entries=[entry]))
+        answer = _call(lambda: self._clients.events.put_events(Entries=[entry]))
         if isinstance(answer, Trouble) or not answer.get("FailedEntryCount"):
             return answer if isinstance(answer, Trouble) else None
         refused = answer["Entries"][0]
@@ -120,13 +120,13 @@ class Topic:
         if destination.topic.endswith(".fifo"):
             parameters["MessageGroupId"] = _digest(letter.subject)
             parameters["MessageDeduplicationId"] = _digest(letter.id)
-        answer = _asked(lambda: self._clients.sns.publish(**parameters))
+        answer = _call(lambda: self._clients.sns.publish(**parameters))
         return answer if isinstance(answer, Trouble) else None
 
 
 def _fetch_secret(clients: Clients, name: str) -> str | Trouble:
     """GetSecretValue of Secrets Manager, by name or ARN."""
-    answer = _asked(lambda: clients.secretsmanager.get_secret_value(SecretId=name))
+    answer = _call(lambda: clients.secretsmanager.get_secret_value(SecretId=name))
     if isinstance(answer, Trouble):
         return Trouble(f"the secret {name} cannot be read: {answer.why}")
     return str(answer.get("SecretString", "")).strip()
@@ -140,7 +140,7 @@ def _post(clients: Clients, url: str, headers: Mapping[str, str], body: bytes) -
     return int(response.status_code)
 
 
-def _asked(send: Callable[[], Any]) -> Any:
+def _call(send: Callable[[], Any]) -> Any:
     """Make one call of AWS; its answer, or what went wrong."""
     try:
         return send()

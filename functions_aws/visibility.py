@@ -36,7 +36,7 @@ class Returns:
         Raises `StoreDownError`: then some come back when their queue says, which is later, and no harm.
         """
         parts = [records[start : start + MOST_A_CALL] for start in range(0, len(records), MOST_A_CALL)]
-        refused = ask("bringing messages back sooner", lambda: [code for part in parts for code in self._changed(part)])
+        refused = ask("bringing messages back sooner", lambda: [code for part in parts for code in self._change(part)])
         if refused:
             raise StoreDownError(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
 
@@ -50,7 +50,7 @@ class Returns:
         for rest in rests:
             self._clients.sqs.send_message(QueueUrl=url, MessageBody=rest.decode())
 
-    def _changed(self, records: Sequence[Record]) -> list[str]:
+    def _change(self, records: Sequence[Record]) -> list[str]:
         """Send one batch, and give the codes of the entries that SQS refused."""
         entries = [
             {

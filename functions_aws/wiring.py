@@ -91,7 +91,7 @@ def generation(config: Path) -> datetime:
     return datetime.fromtimestamp(config.stat().st_mtime, UTC)
 
 
-def world(
+def make_ports(
     found: Settings,
     clients: Clients,
     emit: Callable[[LogEvent], None],
@@ -189,5 +189,5 @@ def shell(environ: Mapping[str, str]) -> Shell:
     telemetry = Telemetry(found.service, redactor, found.metrics)
     clients = Clients(found.region)
     clients.build()
-    here = world(found, clients, telemetry.emit, redactor=redactor)
+    here = make_ports(found, clients, telemetry.emit, redactor=redactor)
     return Shell(read, here, DeadLetters(clients), Returns(clients), telemetry, redactor=redactor)

@@ -42,7 +42,7 @@ class Deadline:
     def __init__(self, seconds: float = math.inf) -> None:
         self._ends_at = time.monotonic() + seconds
 
-    def left(self, most_seconds: float = math.inf) -> float:
+    def seconds_left(self, most_seconds: float = math.inf) -> float:
         """Seconds that a call may still take: at most so many, 0 or less when it is over."""
         return min(most_seconds, self._ends_at - time.monotonic())
 
@@ -101,7 +101,7 @@ def _code(error: HttpResponseError) -> str:
 
 
 def _limits(what: str, deadline: Deadline) -> dict[str, float]:
-    left = deadline.left()
+    left = deadline.seconds_left()
     if left < LEAST_SECONDS:
         raise StoreDownError(f"{what}: no time is left in this invocation")
     connect_seconds = min(CONNECT_SECONDS, left / 2)
@@ -135,7 +135,7 @@ class Clients:
         return QueueClient(self._settings.queue_url, name, credential=self._credential(), **self._common())
 
     @cached_property
-    def undelivered(self) -> ContainerClient | None:
+    def undelivered_blobs(self) -> ContainerClient | None:
         """The container for what Event Grid could not deliver, where one is known."""
         from azure.storage.blob import ContainerClient
 

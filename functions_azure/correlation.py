@@ -25,7 +25,7 @@ def current() -> Mapping[str, str]:
 
 
 @contextmanager
-def correlated(headers: Mapping[str, str]) -> Iterator[None]:
+def correlate(headers: Mapping[str, str]) -> Iterator[None]:
     """An invocation that came with these headers."""
     found = {name: header(headers, name) for name in NAMES}
     token = _current.set({name: value for name, value in found.items() if _ID.fullmatch(value)})

@@ -56,7 +56,7 @@ class DeadLetters:
 
     def send(self, queue: str, body: bytes, why: str) -> None:
         """Put Message, or Put Blob for what is too long. Raises `StoreDownError`; then the message must stay."""
-        letter = _sealed(body, why)
+        letter = _seal(body, why)
         if _fits(letter):
             self._put(queue + POISON, letter)
         elif self._undelivered.exists:
@@ -81,7 +81,7 @@ class DeadLetters:
         self._moves = ()
         for summary in self._poison():
             if summary.count:
-                moved = sum(1 for _ in self._moved(summary.queue))
+                moved = sum(1 for _ in self._move(summary.queue))
                 self._moves += (Move(summary.queue, "COMPLETED", moved, summary.count),)
         returned = self._undelivered.move(lambda content: self._put(EVENTS_QUEUE, content))
         self._moves += (returned,) if returned else ()
@@ -93,14 +93,14 @@ class DeadLetters:
     def _poison(self) -> Iterator[DeadLetterSummary]:
         return map(self._heap, (EVENTS_QUEUE, WAKES_QUEUE))
 
-    def _moved(self, queue: str) -> Iterator[str]:
+    def _move(self, queue: str) -> Iterator[str]:
         """Move the dead letters that were there when the move began: what is dead again comes later, and waits."""
         poison, began = queue + POISON, time.time()
         while letters := self._take(poison):
             for letter in letters:
                 if letter.inserted_on.timestamp() > began:
                     return
-                self._put(queue, _opened(letter.content)[1])
+                self._put(queue, _unseal(letter.content)[1])
                 self._delete(poison, letter)
                 yield letter.id
 
@@ -126,7 +126,7 @@ class DeadLetters:
         letters = self._ask("looking at dead letters", lambda **limits: client.peek_messages(LOOKED_AT, **limits))
         oldest = min((letter.inserted_on for letter in letters if letter.inserted_on), default=None)
         return DeadLetterSummary(
-            queue, count, oldest, tuple(dict.fromkeys(_opened(letter.content)[0] for letter in letters))
+            queue, count, oldest, tuple(dict.fromkeys(_unseal(letter.content)[0] for letter in letters))
         )
 
     def _put(self, queue: str, content: str) -> None:
@@ -139,7 +139,7 @@ class DeadLetters:
         return ask_existing(what, self._deadline, send)
 
 
-def _sealed(body: bytes, why: str) -> str:
+def _seal(body: bytes, why: str) -> str:
     """Put a body and its reason into an envelope; bytes that cannot stand in a message are base64."""
     try:
         letter = _Letter(plain(why), body=xml_text(body))
@@ -160,14 +160,14 @@ def _fits(letter: str) -> bool:
 def _cut(body: bytes, why: str) -> str:
     """Return an envelope with as much of a body as fits, to be shown to a person, where there is no container."""
     text = body
-    letter = _sealed(text, why)
+    letter = _seal(text, why)
     while not _fits(letter):
         text = text[: len(text) * 3 // 4]
-        letter = _sealed(text, why)
+        letter = _seal(text, why)
     return letter
 
 
-def _opened(content: str) -> tuple[str, str]:
+def _unseal(content: str) -> tuple[str, str]:
     """Reason and body; of a bare message the reason is the host's. The reader of messages takes base64, too."""
     try:
         letter = _letter.decode(content)

@@ -98,12 +98,12 @@ class Platform:
     def start(self, target: Target, *, full: bool) -> Started | Failure:  # noqa: ARG002 - Fabric decides how
         """Run On Demand Item Job, or the lake views' own form of it."""
         answer = self._ask(Operation.START, fabric.start(_resource(target), self._url_form))
-        return answer if isinstance(answer, Failure) else fabric.started(*answer, self._clock.now())
+        return answer if isinstance(answer, Failure) else fabric.read_start(*answer, self._clock.now())
 
     def get(self, target: Target, run_id: str) -> Report | Failure:
         """Get Item Job Instance."""
         answer = self._ask(Operation.GET, fabric.get_item_job_instance(_resource(target), run_id))
-        return answer if isinstance(answer, Failure) else fabric.reported(*answer, self._clock.now())
+        return answer if isinstance(answer, Failure) else fabric.read_report(*answer, self._clock.now())
 
     def list(self, target: Target, since: datetime) -> tuple[Report, ...] | Failure:
         """List Item Job Instances, page by page."""
@@ -113,18 +113,18 @@ class Platform:
             answer = self._ask(Operation.LIST, request)
             if isinstance(answer, Failure):
                 return answer
-            return fabric.listed(*answer, self._clock.now(), resource=resource, since=since)
+            return fabric.read_list(*answer, self._clock.now(), resource=resource, since=since)
 
         return gather(fabric.list_item_job_instances(resource), page)
 
     def cancel(self, target: Target, run_id: str) -> Failure | None:
         """Cancel Item Job Instance."""
         answer = self._ask(Operation.CANCEL, fabric.cancel_item_job_instance(_resource(target), run_id))
-        return answer if isinstance(answer, Failure) else fabric.cancelled(*answer, self._clock.now())
+        return answer if isinstance(answer, Failure) else fabric.read_cancel(*answer, self._clock.now())
 
     def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Failure:
         """Send a request; where it is refused for its token, send it once more with a new one: a 401 has no effect."""
-        ends_at = time.monotonic() + self._deadline.left(self.capabilities.call_timeout.total_seconds())
+        ends_at = time.monotonic() + self._deadline.seconds_left(self.capabilities.call_timeout.total_seconds())
         answer = self._send(operation, request, ends_at)
         if isinstance(answer, Answer) and fabric.token_refused(answer.status):
             return self._send(operation, request, ends_at)
@@ -141,7 +141,7 @@ class Platform:
         except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
             return broken(operation, error, self._redactor.plain)
         if fabric.token_refused(answer.status):
-            self._tokens.refused(token)
+            self._tokens.forget(token)
         return answer
 
 

@@ -88,7 +88,7 @@ class Invocation(NamedTuple):
     """The configuration by which this invocation works."""
     engine: Engine
     """Reconciles targets until a second before the deadline."""
-    world: Ports
+    ports: Ports
     """Store, platform, waker and clock, whose calls keep the deadline."""
 
 
@@ -113,7 +113,7 @@ class Shell:
     def __init__(
         self,
         configuration: Callable[[], Configuration],
-        world: Callable[[Configuration, Deadline], Ports],
+        ports: Callable[[Configuration, Deadline], Ports],
         dead_letters: Callable[[Deadline], DeadLetterSink],
         telemetry: Telemetry,
         renew: Callable[[Deadline], Failure | None] = lambda _: None,
@@ -129,11 +129,11 @@ class Shell:
         each takes the one that it was called for. `redactor` takes secrets out of whatever is said of a trouble.
         """
         self._configuration = configuration
-        self._world = world
+        self._ports = ports
         self._dead_letters = dead_letters
         self._telemetry = telemetry
         self._renew = renew
-        self._gate = gate or _closed
+        self._gate = gate or _refuse_all
         self._behind = behind
         self._redactor = redactor
 
@@ -148,7 +148,7 @@ class Shell:
         if not self._behind:
             return
         behind = self._behind(queue, deadline)
-        while deadline.left() >= ROUND_SECONDS:
+        while deadline.seconds_left() >= ROUND_SECONDS:
             others = self._more(behind)
             if not others:
                 return
@@ -169,7 +169,7 @@ class Shell:
         try:
             return behind.take()
         except StoreDownError as down:
-            self._telemetry.returned(0, str(down), down)
+            self._telemetry.note_returned(0, str(down), down)
             return ()
 
     def _take_along(self, queue: str, behind: Behind, others: Sequence[Waiting], deadline: Deadline) -> None:
@@ -184,7 +184,7 @@ class Shell:
         try:
             behind.remove(done)
         except StoreDownError as down:
-            self._telemetry.returned(1, str(down), down)
+            self._telemetry.note_returned(1, str(down), down)
 
     def tick(self) -> None:
         """The minute came round. Raises `ComesBackError`, so that a failed tick is seen; the next one comes anyway."""
@@ -192,9 +192,9 @@ class Shell:
         self._telemetry.tell_refusals()
         [judged] = self._judge(lambda _: [Ticked()], deadline, 1)
         if judged.verdict is not Verdict.RETRY:
-            judged = self._renewed(deadline)
+            judged = self._renew_sign_in(deadline)
         if judged.verdict is Verdict.RETRY:
-            self._telemetry.returned(0, judged.why, judged.cause)
+            self._telemetry.note_returned(0, judged.why, judged.cause)
             raise ComesBackError(self._redactor.plain(judged.why)) from None
 
     def store(self, bodies: Sequence[bytes], *, to_queue: bool) -> list[bytes]:
@@ -202,7 +202,7 @@ class Shell:
         deadline = Deadline(INVOCATION_SECONDS)
         left = []
         for body, judged in zip(bodies, self._take(bodies, deadline), strict=True):
-            if self._settle(EVENTS_QUEUE, body, judged, deadline) and not (to_queue and self._queued(body, deadline)):
+            if self._settle(EVENTS_QUEUE, body, judged, deadline) and not (to_queue and self._queue(body, deadline)):
                 left.append(body)
         return left
 
@@ -216,9 +216,9 @@ class Shell:
             return Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": why})
         try:
             here = self._invocation(Deadline(INVOCATION_SECONDS))
-            reading = _asked(name, body, here.world.clock.now())
-            [judged] = take(here.engine, here.configuration, [reading])
-            return self._reply(here, name, reading, judged)
+            message = _request_of(name, body, here.ports.clock.now())
+            [judged] = take(here.engine, here.configuration, [message])
+            return self._reply(here, name, message, judged)
         except Exception as failure:  # noqa: BLE001 - an exception that leaves the function is an empty 500
             return self._unavailable(failure)
 
@@ -233,29 +233,29 @@ class Shell:
 
     def _invocation(self, deadline: Deadline) -> Invocation:
         configuration = self._configuration()
-        world = self._world(configuration, deadline)
-        left = deadline.left() - (INVOCATION_SECONDS - ENGINE_SECONDS)
-        engine = Engine(configuration.package(world.cloud), world, ends_at=world.clock.monotonic() + left)
-        return Invocation(configuration, engine, world)
+        ports = self._ports(configuration, deadline)
+        left = deadline.seconds_left() - (INVOCATION_SECONDS - ENGINE_SECONDS)
+        engine = Engine(configuration.package(ports.cloud), ports, ends_at=ports.clock.monotonic() + left)
+        return Invocation(configuration, engine, ports)
 
     def _take(self, bodies: Sequence[bytes], deadline: Deadline) -> Sequence[Judged]:
         return self._judge(lambda now: self._read(bodies, now), deadline, len(bodies))
 
     def _read(self, bodies: Sequence[bytes], now: datetime) -> Sequence[Message]:
-        readings = [eventgrid.read(body, now) for body in bodies]
-        for reading in each(readings):
-            if isinstance(reading, Ignored):
-                self._telemetry.ignored(reading.what)
-        return readings
+        messages = [eventgrid.read(body, now) for body in bodies]
+        for message in each(messages):
+            if isinstance(message, Ignored):
+                self._telemetry.note_ignored(message.what)
+        return messages
 
     def _judge(self, read: Callable[[datetime], Sequence[Message]], deadline: Deadline, count: int) -> Sequence[Judged]:
         try:
             here = self._invocation(deadline)
-            return take(here.engine, here.configuration, read(here.world.clock.now()))
+            return take(here.engine, here.configuration, read(here.ports.clock.now()))
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: the messages come back
             return [Judged(Verdict.RETRY, _words(failure), failure)] * count
 
-    def _renewed(self, deadline: Deadline) -> Judged:
+    def _renew_sign_in(self, deadline: Deadline) -> Judged:
         """A sign-in that cannot be renewed fails the tick, though nothing needs it yet, so that somebody hears."""
         try:
             failure = self._renew(deadline)
@@ -269,10 +269,10 @@ class Shell:
         """Carry a verdict out; why the message must come back, or "" if it need not."""
         judged = self._with_rests_sent(judged, deadline)
         if judged.verdict is Verdict.DEAD:
-            judged = self._buried(queue, body if judged.dead is None else judged.dead, judged.why, deadline)
+            judged = self._bury(queue, body if judged.dead is None else judged.dead, judged.why, deadline)
         if judged.verdict is Verdict.DONE:
             return ""
-        self._telemetry.returned(1, judged.why, judged.cause)
+        self._telemetry.note_returned(1, judged.why, judged.cause)
         return self._redactor.plain(judged.why) or "trouble of ours"
 
     def _with_rests_sent(self, judged: Judged, deadline: Deadline) -> Judged:
@@ -284,7 +284,7 @@ class Shell:
             return Judged(Verdict.RETRY, str(down), down)
         return judged
 
-    def _buried(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
+    def _bury(self, queue: str, body: bytes, why: str, deadline: Deadline) -> Judged:
         try:
             self._dead_letters(deadline).send(queue, body, self._redactor.plain(why))
         except StoreDownError as down:
@@ -292,35 +292,35 @@ class Shell:
         self._telemetry.dead(queue, why)
         return Judged(Verdict.DONE)
 
-    def _queued(self, body: bytes, deadline: Deadline) -> bool:
+    def _queue(self, body: bytes, deadline: Deadline) -> bool:
         """Tell whether an event is kept: in the queue or, where it can never be there, among the dead letters."""
         try:
             self._dead_letters(deadline).return_to(EVENTS_QUEUE, body)
         except UnfitMessageError as unfit:
-            return self._buried(EVENTS_QUEUE, body, str(unfit), deadline).verdict is Verdict.DONE
+            return self._bury(EVENTS_QUEUE, body, str(unfit), deadline).verdict is Verdict.DONE
         except StoreDownError as down:
-            self._telemetry.returned(1, str(down), down)
+            self._telemetry.note_returned(1, str(down), down)
             return False
         return True
 
-    def _reply(self, here: Invocation, name: str, reading: Message, judged: Judged) -> Reply:
+    def _reply(self, here: Invocation, name: str, message: Message, judged: Judged) -> Reply:
         if judged.verdict is Verdict.RETRY:
             return self._unavailable(judged.cause or RuntimeError(judged.why))
-        if isinstance(reading, Malformed):
-            return Reply(HTTPStatus.BAD_REQUEST, {"error": reading.why})
+        if isinstance(message, Malformed):
+            return Reply(HTTPStatus.BAD_REQUEST, {"error": message.why})
         target = here.configuration.by_name.get(name)
         if judged.verdict is Verdict.DEAD or target is None:
-            of_upstream = isinstance(reading, Asked) and reading.ended_at is not None
+            of_upstream = isinstance(message, Asked) and message.ended_at is not None
             status = HTTPStatus.GONE if of_upstream else HTTPStatus.NOT_FOUND  # 404 says also an app without functions
             return Reply(status, {"error": judged.why, "targets": _names(here.engine)})
-        return Reply(HTTPStatus.ACCEPTED, {"target": name, **_standing(here.world, target)})
+        return Reply(HTTPStatus.ACCEPTED, {"target": name, **_status_of(here.ports, target)})
 
     def _unavailable(self, trouble: Exception) -> Reply:
-        self._telemetry.returned(0, _words(trouble), trouble)
+        self._telemetry.note_returned(0, _words(trouble), trouble)
         return unavailable(trouble, self._redactor)
 
 
-def _closed() -> Gate:
+def _refuse_all() -> Gate:
     raise RuntimeError("these parts let no call of Fabric's in")
 
 
@@ -352,7 +352,7 @@ def persist(
         pause(seconds)
 
 
-def _asked(name: str, body: bytes, now: datetime) -> Message:
+def _request_of(name: str, body: bytes, now: datetime) -> Message:
     """The request as one of our own messages."""
     try:
         text = body.removeprefix(BYTE_ORDER_MARK).strip()
@@ -365,10 +365,10 @@ def _asked(name: str, body: bytes, now: datetime) -> Message:
     return eventgrid.read({"refresh": name, **fields}, now)
 
 
-def _standing(world: Ports, target: Target) -> dict[str, Any]:
+def _status_of(ports: Ports, target: Target) -> dict[str, Any]:
     """How the target stands after it was asked for, where it can be read; dead letters are left to `unstale status`."""
     try:
-        row = status.row(evidence_on(target, world.store, world.platform.capabilities, world.clock.now()))
+        row = status.row(evidence_on(target, ports.store, ports.platform.capabilities, ports.clock.now()))
     except Exception:  # noqa: BLE001 - the request is stored, and that is what the answer says
         return {}
     standing: dict[str, Any] = msgspec.to_builtins(row)

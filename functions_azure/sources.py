@@ -84,7 +84,7 @@ class Sources:
         token = self._tokens.token()
         if isinstance(token, Failure):
             return token
-        read_seconds = self._deadline.left(READ_SECONDS + CONNECT_SECONDS) - CONNECT_SECONDS
+        read_seconds = self._deadline.seconds_left(READ_SECONDS + CONNECT_SECONDS) - CONNECT_SECONDS
         if read_seconds < LEAST_SECONDS:
             return NO_TIME_LEFT
         try:
@@ -92,7 +92,7 @@ class Sources:
         except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
             return broken(Operation.LIST, error, self._redactor.plain)
         if onelake.token_refused(reply.status):
-            self._tokens.refused(token)
+            self._tokens.forget(token)
         return reply
 
     def _get(self, path: str, headers: dict[str, str], token: str, limit: int, read_seconds: float) -> Reply[bytes]:

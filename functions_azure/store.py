@@ -77,7 +77,7 @@ class Store:
         """Get Entity; always consistent."""
 
         def send(**limits: Any) -> Entity:
-            return self._clients.table.get_entity(_partition(key), RECORD + _escaped(key), **limits)
+            return self._clients.table.get_entity(_partition(key), RECORD + _escape(key), **limits)
 
         try:
             return _document(ask(f"reading {key}", self._deadline, send))
@@ -91,14 +91,14 @@ class Store:
         """
         etag, _, known = document.version.partition(" ")
         due = sortable(wake_at) if wake_at else ""
-        record = _row(document.key, RECORD + _escaped(document.key)) | {"body": _checked(body)}
+        record = _row(document.key, RECORD + _escape(document.key)) | {"body": _check_size(body)}
         record |= {"wake_at": due} if due else {}
-        change = _replaced(record, etag) if etag else ("create", record)
+        change = _replacement(record, etag) if etag else ("create", record)
         try:
             try:
-                answers = self._transact(f"saving {document.key}", [change, *_reindexed(document.key, known, due)])
+                answers = self._transact(f"saving {document.key}", [change, *_reindex(document.key, known, due)])
             except AbsentError:  # the record, which is a conflict; or its row in the index, if a person removed it
-                answers = self._transact(f"saving {document.key}", [change, *_reindexed(document.key, "", due)])
+                answers = self._transact(f"saving {document.key}", [change, *_reindex(document.key, "", due)])
         except AbsentError:
             raise Conflict(document.key) from None
         return Document(document.key, f"{answers[0]['etag']} {due}", body)
@@ -109,12 +109,12 @@ class Store:
         if not etag:
             raise Conflict(document.key)
         condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        row = _row(document.key, RECORD + _escaped(document.key))
+        row = _row(document.key, RECORD + _escape(document.key))
         change: Operation = ("delete", row, condition)
         what = f"removing {document.key}"
         try:
             try:
-                self._transact(what, [change, *_reindexed(document.key, known, "")])
+                self._transact(what, [change, *_reindex(document.key, known, "")])
             except AbsentError:  # the record, or only its row in the index
                 self._transact(what, [change])
         except AbsentError:
@@ -150,7 +150,7 @@ class Store:
             return [self.load(key) for key in wanted]
         rows: dict[str, list[str]] = {}
         for key in wanted:
-            rows.setdefault(_partition(key), []).append(RECORD + _escaped(key))
+            rows.setdefault(_partition(key), []).append(RECORD + _escape(key))
         found = {
             row["key"]: _document(row)
             for partition, names in rows.items()
@@ -160,15 +160,15 @@ class Store:
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """Keep a line in one transaction; then remove a few old lines, of whatever record in the partition."""
-        name = f"{RUN}{_escaped(key)}!{_newest_first(entry_id)}"
-        line = _row(key, name) | {"body": _checked(body)}
+        name = f"{RUN}{_escape(key)}!{_newest_first(entry_id)}"
+        line = _row(key, name) | {"body": _check_size(body)}
         old = _row(key, f"{OLD}{sortable(expires_at)}!{name}") | {"row": name}
-        self._transact(f"appending to the history of {key}", [_replaced(line), _replaced(old)])
+        self._transact(f"appending to the history of {key}", [_replacement(line), _replacement(old)])
         self._forget(_partition(key))
 
     def history(self, key: str, limit: int) -> Sequence[bytes]:
         """The newest lines, by one query: rows are stored in the order that is asked for."""
-        start = f"{RUN}{_escaped(key)}!"
+        start = f"{RUN}{_escape(key)}!"
         rows = self._query(f"reading the history of {key}", _partition(key), start, start[:-1] + AFTER, limit)
         return [row["body"] for row in rows]
 
@@ -229,7 +229,7 @@ def _partition(key: str) -> str:
     return str(zlib.crc32(key.encode()) % PARTITIONS)
 
 
-def _escaped(key: str) -> str:
+def _escape(key: str) -> str:
     """Letters, digits and `-_.:;` as they are, every other byte as `=XX`: no `!` in a key, so ranges are sure."""
     return re.sub(rb"[^A-Za-z0-9_.:;-]", lambda found: b"=%02X" % found[0][0], key.encode()).decode()
 
@@ -245,7 +245,7 @@ def _row(key: str, name: str) -> dict[str, Any]:
     return {"PartitionKey": _partition(key), "RowKey": name, "key": key}
 
 
-def _checked(body: bytes) -> bytes:
+def _check_size(body: bytes) -> bytes:
     if len(body) > LONGEST_BODY:
         raise ValueError(f"a record of {len(body)} bytes: more than {LONGEST_BODY}, so something is wrong with it")
     return body
@@ -256,19 +256,19 @@ def _document(row: Any) -> Document:
     return Document(row["key"], f"{row.metadata['etag']} {row.get('wake_at', '')}", row["body"])
 
 
-def _reindexed(key: str, known: str, due: str) -> Iterator[Operation]:
+def _reindex(key: str, known: str, due: str) -> Iterator[Operation]:
     """From one place in the index to another; "" is none."""
     if known and known != due:
-        yield _removed(_partition(key), _due_row(key, known))
+        yield _removal(_partition(key), _due_row(key, known))
     if due:
-        yield _replaced(_row(key, _due_row(key, due)))
+        yield _replacement(_row(key, _due_row(key, due)))
 
 
 def _due_row(key: str, due: str) -> str:
-    return f"{DUE}{due}!{_escaped(key)}"
+    return f"{DUE}{due}!{_escape(key)}"
 
 
-def _replaced(row: Entity, etag: str = "") -> Operation:
+def _replacement(row: Entity, etag: str = "") -> Operation:
     """Insert Or Replace; with an ETag, Update Entity on the condition that it is still that one."""
     if not etag:
         return ("upsert", row, {"mode": UpdateMode.REPLACE})
@@ -276,5 +276,5 @@ def _replaced(row: Entity, etag: str = "") -> Operation:
     return ("update", row, {"mode": UpdateMode.REPLACE, **condition})
 
 
-def _removed(partition: str, name: str) -> Operation:
+def _removal(partition: str, name: str) -> Operation:
     return ("delete", {"PartitionKey": partition, "RowKey": name})

@@ -55,16 +55,16 @@ class Telemetry:
         self._refusals = MinuteCounts(clock)
         self._looks = MinuteCounts(clock)
 
-    def emit(self, happened: LogEvent) -> None:
+    def emit(self, event: LogEvent) -> None:
         """Log an event of the engine. Looks are counted by outcome: a line for each would be most of the log."""
-        if happened.what == "looked":
-            self._looks.add(str(happened.fields["outcome"]))
+        if event.what == "looked":
+            self._looks.add(str(event.fields["outcome"]))
             self._tell_looks()
-            if happened.fields["outcome"] == "answered":
+            if event.fields["outcome"] == "answered":
                 return
-        _write(LEVELS[level_of(happened.what)], happened.what, target=happened.target, detail=dict(happened.fields))
+        _write(LEVELS[level_of(event.what)], event.what, target=event.target, detail=dict(event.fields))
 
-    def ignored(self, what: str) -> None:
+    def note_ignored(self, what: str) -> None:
         """An event of a kind that nobody acts on."""
         _write(logging.DEBUG, "ignored", detail={"what": what})
 
@@ -72,7 +72,7 @@ class Telemetry:
         """A message was put into the dead letters."""
         _write(logging.ERROR, "dead letter", detail={"queue": queue, "why": plain(why)})
 
-    def refused(self, check: str) -> None:
+    def note_refusal(self, check: str) -> None:
         """A call of Fabric's, or of somebody who says so, was not let in. The answer does not say why.
 
         Anybody can make such calls, and each line costs: so they are counted, and told of together.
@@ -103,7 +103,7 @@ class Telemetry:
             detail = {name: counts.get(outcome, 0) for outcome, name in LOOKS.items()}
             _write(logging.INFO, "looks", detail=detail)
 
-    def returned(self, messages: int, why: str, cause: BaseException | None) -> None:
+    def note_returned(self, messages: int, why: str, cause: BaseException | None) -> None:
         """Messages will come back, because of trouble of ours."""
         _write(logging.ERROR, "trouble of ours", cause, detail={"messages": messages, "why": plain(why)})
 

@@ -60,7 +60,7 @@ class EventGrid:
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the token
             return Trouble(f"no answer: {type(error).__name__}")
         if token_refused(answer.status_code):
-            self._tokens.refused(token)
+            self._tokens.forget(token)
             return Trouble(f"status {answer.status_code}: the token was refused")
         return trouble_of(answer.status_code)
 
@@ -81,7 +81,7 @@ class Vault:
         try:
             answer = self._http.get(uri, params=SECRET_VERSION, headers={"Authorization": f"Bearer {token}"})
             if token_refused(answer.status_code):
-                self._tokens.refused(token)
+                self._tokens.forget(token)
             trouble = trouble_of(answer.status_code)
             if trouble:
                 return Trouble(f"the secret {uri} cannot be read: {trouble.why}")

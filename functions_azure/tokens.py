@@ -65,7 +65,7 @@ class Tokens(Protocol):
     def token(self) -> str | Failure:
         """A token that is valid for some minutes, or why there is none; nothing that needs it was sent then."""
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """The service rejected this token: the next one is to be a new one."""
 
 
@@ -110,7 +110,7 @@ class EntraTokens:
         self._latest = answer["access_token"]
         return AccessToken(self._latest, int(time.time()) + int(answer["expires_in"]))
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """Forget a token that a service refused, unless another thread has a newer one already."""
         with self._lock:
             if token == self._latest:
@@ -131,7 +131,7 @@ class StorageCredential:
         The SDK keeps a token until it ends, or until storage refuses it: so one asked for again was refused.
         """
         if time.monotonic() - self._handed_at > AT_ONCE_SECONDS:
-            self._tokens.refused(self._handed)
+            self._tokens.forget(self._handed)
         issued = self._tokens.issue()
         if isinstance(issued, Failure):
             raise ClientAuthenticationError(str(issued))
@@ -274,7 +274,7 @@ class BoundedHttp:
         self._http.close()
 
     def _limits(self) -> dict[str, Any]:
-        left = self.deadline.left()
+        left = self.deadline.seconds_left()
         if left <= 0:
             raise requests.ConnectTimeout("no time is left in this invocation")
         connect_seconds, read_seconds = (min(most, left) for most in self._seconds)

@@ -60,7 +60,7 @@ class Undelivered:
     @property
     def exists(self) -> bool:
         """Whether there is a container to put something into."""
-        return self._clients.undelivered is not None
+        return self._clients.undelivered_blobs is not None
 
     def keep(self, queue: str, body: bytes, why: str) -> None:
         """Put Blob: a message of this queue, whole. Equal bytes take the same place. Raises `StoreDownError`."""
@@ -74,7 +74,7 @@ class Undelivered:
 
     def summary(self) -> DeadLetterSummary | None:
         """How many blobs there are, since when, and why; one may hold several events. Raises `StoreDownError`."""
-        if self._clients.undelivered is None:
+        if self._clients.undelivered_blobs is None:
             return None
         blobs = self._blobs()
         reasons = dict.fromkeys(why for blob in blobs[:LOOKED_AT] for why in self._reasons(blob))
@@ -85,16 +85,16 @@ class Undelivered:
 
         What dies in between is put twice, which is free. What cannot be put stays, and is logged..
         """
-        blobs = self._blobs() if self._clients.undelivered else []
+        blobs = self._blobs() if self._clients.undelivered_blobs else []
         if not blobs:
             return None
-        stayed = [why for why in (self._moved(blob, put) for blob in blobs) if why]
+        stayed = [why for why in (self._move(blob, put) for blob in blobs) if why]
         told = "; ".join(stayed[:SHOWN]) + ("; ..." if len(stayed) > SHOWN else "")
         return Move(
             UNDELIVERED, "FAILED" if stayed else "COMPLETED", len(blobs) - len(stayed), len(blobs), told and f"({told})"
         )
 
-    def _moved(self, blob: Any, put: Callable[[str], None]) -> str:
+    def _move(self, blob: Any, put: Callable[[str], None]) -> str:
         """Why a blob stays where it is, or nothing."""
         try:
             for event in _events_in(blob, self._read(blob)):
@@ -145,7 +145,7 @@ class Undelivered:
 
     @property
     def _container(self) -> Any:
-        return self._clients.undelivered
+        return self._clients.undelivered_blobs
 
     def _ask(self, what: str, send: Callable[..., Any]) -> Any:
         return ask(what, self._deadline, send)

@@ -1,4 +1,4 @@
-"""Puts the parts of this cloud together into what the engine needs of the world.
+"""Puts the parts of this cloud together into the ports of the engine.
 
     for the process      Parts: sessions, tokens in their caches, clients, secrets      made when first used
     for an invocation    Ports: store, waker, platform, looks, outcomes                 all keep its deadline
@@ -222,7 +222,7 @@ def generation(config: Path) -> datetime:
     return datetime.fromtimestamp(config.stat().st_mtime, UTC)
 
 
-def world(
+def make_ports(
     found: Settings,
     configuration: Configuration,
     parts: Parts,
@@ -429,7 +429,7 @@ def shell(environ: Mapping[str, str]) -> Shell:
     parts = Parts(found, configured, redactor=redactor)
     return Shell(
         configured,
-        lambda read, deadline: world(found, read, parts, told.emit, deadline=deadline),
+        lambda read, deadline: make_ports(found, read, parts, told.emit, deadline=deadline),
         lambda deadline: DeadLetters(parts.clients, deadline),
         told,
         parts.renew,

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     verdict = Exit.CLEAN
     for lock in locks:
         audit = audit_of(given.pip_audit, lock)
-        verdict = max(verdict, told(lock, audit, strict=given.strict))
+        verdict = max(verdict, report(lock, audit, strict=given.strict))
         if not audit.known:
             print("so the other locks were not looked at")
             break
@@ -84,7 +84,7 @@ def in_words(package: dict[str, Any], vulnerability: dict[str, Any]) -> str:
     return f"{package['name']} {package['version']}: {vulnerability['id']}, mended in {mended}"
 
 
-def told(lock: Path, audit: Audit, *, strict: bool) -> Exit:
+def report(lock: Path, audit: Audit, *, strict: bool) -> Exit:
     """Print what is known about one lock, and judge it."""
     for each in audit.found:
         print(f"{lock.name}: {each}")

@@ -61,7 +61,7 @@ def plain(text: str, limit: int = TEXT_LIMIT) -> str:
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """The text with what would not print escaped, such as what moves a terminal's cursor or turns letters around."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
@@ -98,7 +98,7 @@ class Redactor:
 
     def lines(self, text: str, longest_line: int, longest_text: int) -> str:
         """A text of several lines, such as a traceback: they stay lines, and keep their indentation."""
-        return "\n".join(_indented(line, longest_line) for line in self.clean(text)[:longest_text].splitlines())
+        return "\n".join(_indent(line, longest_line) for line in self.clean(text)[:longest_text].splitlines())
 
 
 NOTHING_KNOWN = Redactor()
@@ -109,7 +109,7 @@ def _forms(secret: str) -> tuple[str, ...]:
     return secret, unquote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]
 
 
-def _indented(line: str, longest: int) -> str:
+def _indent(line: str, longest: int) -> str:
     bare = line.lstrip(" ")
     return " " * (len(line) - len(bare)) + plain(bare, longest)
 

@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 
 from shared.platforms.failures import MISCONFIGURED, NO_CREDENTIALS_NOW
-from shared.redaction import escaped, plain
+from shared.redaction import escape, plain
 from shared.refresh.failure import Failure
 from shared.refresh.records import NewerRecordError
 from shared.targets import ItemJob, LakeViews, Target
@@ -153,7 +153,7 @@ def age(sign_in: SignIn, now: datetime) -> str:
         f"last renewed at {sign_in.renewed_at:%Y-%m-%d %H:%M}Z, "
         f"lasts unused until {sign_in.lasts_until:%Y-%m-%d} at the latest"
     )
-    return escaped(f"{told}. Refused since: {sign_in.refusal}" if sign_in.refusal else told)
+    return escape(f"{told}. Refused since: {sign_in.refusal}" if sign_in.refusal else told)
 
 
 # --- What a refusal means --------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ UNKNOWN = Refusal("Entra refuses to let {who} sign in", Remedy.ADMINISTRATOR)
 """Every other."""
 
 
-def meaning(error: str, suberror: str) -> Refusal:
+def row_of(error: str, suberror: str) -> Refusal:
     """The row for an error of the token endpoint."""
     if error in PASSING:
         return Refusal("Entra has trouble of its own", Remedy.WAIT)
@@ -242,9 +242,9 @@ def sentence(found: Refusal, account: str, wanted: Iterable[str]) -> str:
     return because if found.remedy is Remedy.WAIT else f"{because}: {found.remedy}"
 
 
-def refused(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Failure:
+def refuse_token(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Failure:
     """A token that Entra did not give, as facts; whatever needed it was not sent."""
-    found = meaning(error, suberror)
+    found = row_of(error, suberror)
     facts = NO_CREDENTIALS_NOW if found.remedy is Remedy.WAIT else MISCONFIGURED
     told = sentence(found, account, wanted)
     return facts.failure("/".join(filter(None, (error, suberror))), f"{told}. Entra says: {said}" if said else told)
@@ -253,7 +253,7 @@ def refused(error: str, suberror: str, said: str, account: str, wanted: Iterable
 NOBODY = MISCONFIGURED.failure("NotSignedIn", "nobody is signed in: unstale login")
 
 
-def damaged(why: str) -> Failure:
+def report_damage(why: str) -> Failure:
     """The stored sign-in cannot be opened."""
     return MISCONFIGURED.failure("SignInDamaged", f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}. {why}")
 

@@ -16,9 +16,6 @@ from tests.support.house import PRODUCT, Source, extent, is_participle, sources,
 FILES = sources(PRODUCT)
 Rule = Callable[[Iterable[Source]], Iterator[str]]
 
-AT_MOST = {"participles": 150, "leaning_sentences": 0}
-"""How many places may break a rule that older names and sentences do not keep yet. Numbers only go down."""
-
 PLANTED = {
     house_rules.wrong_arrows: [
         ("shared/refresh/planted.py", "from shared.config import load"),
@@ -48,6 +45,10 @@ PLANTED = {
     ],
     house_rules.long_functions: [("infra/planted.py", "def f():\n" + "    x = 1\n" * house_rules.LONGEST_FUNCTION)],
     house_rules.participles: [("local/planted.py", "def _spared(): pass")],
+    house_rules.worn_words: [
+        ("shared/planted.py", "def planted(debt): pass"),
+        ("local/planted.py", "class Planted:\n    def __init__(self):\n        self.planted_world = 1"),
+    ],
     house_rules.silent_fields: [("shared/refresh/state.py", "class Planted:\n    planted: int = 0\n    x = 1")],
     house_rules.leaning_sentences: [
         ("local/planted.py", '"""They are no targets: nothing is planned for them."""'),
@@ -68,8 +69,7 @@ def named(rule: Rule) -> str:
 @pytest.mark.parametrize("rule", PLANTED, ids=named)
 def test_nothing_is_against_the_rule(rule: Rule) -> None:
     """In no room; what the rule says is in its docstring."""
-    found = set(rule(FILES))
-    assert len(found) <= AT_MOST.get(rule.__name__, 0), "\n".join(sorted(found))
+    assert sorted(rule(FILES)) == []
 
 
 CASES = [(rule, path, text) for rule, files in PLANTED.items() for path, text in files]

@@ -23,7 +23,7 @@ import pytest
 from functions_aws import settings as aws_settings
 from functions_aws.telemetry import COUNTED, GAUGES, Telemetry
 from functions_azure import settings as azure_settings
-from functions_azure.correlation import NAMES, correlated
+from functions_azure.correlation import NAMES, correlate
 from functions_azure.telemetry import Telemetry as AzureTelemetry
 from local.cli import main
 from shared.refresh.engine import LogEvent
@@ -83,10 +83,10 @@ def lines_of_aws(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         for what, fields in COUNTED.items():
             tells.emit(LogEvent(what, "daily", NOON, dict.fromkeys(filter(None, fields.values()), 1.0)))
         tells.emit(LogEvent("saved", "daily", NOON, dict.fromkeys(GAUGES, 1.0)))
-        tells.ignored("a kind")
-        tells.ticked()
+        tells.note_ignored("a kind")
+        tells.note_tick()
         tells.dead("m", "why")
-        tells.returned(["m"], "why", LookupError("cause"))
+        tells.note_returned(["m"], "why", LookupError("cause"))
         tells.later("why")
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -94,12 +94,12 @@ def lines_of_aws(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def lines_of_azure(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """Everything that the function app can log, once each, in an invocation of Fabric's."""
     tells = AzureTelemetry()
-    with caplog.at_level(logging.DEBUG, "unstale"), correlated(dict.fromkeys(NAMES, "id")):
+    with caplog.at_level(logging.DEBUG, "unstale"), correlate(dict.fromkeys(NAMES, "id")):
         tells.emit(LogEvent("trouble", "daily", NOON, {"code": "c"}))
-        tells.ignored("a kind")
+        tells.note_ignored("a kind")
         tells.dead("q", "why")
-        tells.refused("signature")
-        tells.returned(1, "why", None)
+        tells.note_refusal("signature")
+        tells.note_returned(1, "why", None)
     return [json.loads(record.getMessage()) for record in caplog.records if record.name == "unstale"]
 
 
@@ -156,8 +156,8 @@ def play_jobs(tell: Callable[[LogEvent], None]) -> None:
         if how == "withdrawn":
             world.cancel()
         world.wait(1200, until_over=True)
-        for happened in world.happened:
-            tell(happened)
+        for event in world.events:
+            tell(event)
 
 
 # --- Environment -----------------------------------------------------------------------------------------------------

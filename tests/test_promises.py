@@ -26,7 +26,7 @@ from shared.refresh.status import row
 from shared.sources.standing import source_statuses
 from shared.targets import Policy, Target
 from tests.simulation.core import shipped
-from tests.simulation.faults import CallFault, Fate, Script, Weather
+from tests.simulation.faults import CallFault, Fate, Faults, Script
 from tests.simulation.judge import at_rest, violations
 from tests.simulation.look_scenarios import POLICY as LAKE_POLICY
 from tests.simulation.look_scenarios import SOON, Tell
@@ -77,19 +77,19 @@ def one_place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield Place("fabric", lambda: stack.enter_context(closing(TablesStore(azurite.account()))))
 
 
-def deployed(place: Place, weather: Weather, policy: Policy = POLICY) -> Simulation:
+def deployed(place: Place, faults: Faults, policy: Policy = POLICY) -> Simulation:
     """A deployment of one target; its clock stands at 0."""
     configuration = Configuration((make_target("v", place.kind, policy),))
     capabilities = CAPABILITIES[place.kind]
     delays = (capabilities.listing_delay.total_seconds(), capabilities.call_timeout.total_seconds())
-    return Simulation(shipped(), weather, character(place.kind, *delays), configuration, store=place.store())
+    return Simulation(shipped(), faults, character(place.kind, *delays), configuration, store=place.store())
 
 
-def planned(place: Place, weather: Weather, policy: Policy = POLICY) -> Simulation:
+def planned(place: Place, faults: Faults, policy: Policy = POLICY) -> Simulation:
     """A deployment of one target that is fresh: whatever runs from now on has a reason later than `PLANNED`."""
-    sim = deployed(place, weather, policy)
+    sim = deployed(place, faults, policy)
     sim.tick(0.0)
-    sim.hub.run(PLANNED)
+    sim.scheduler.run(PLANNED)
     assert at_rest(sim)
     return sim
 
@@ -113,10 +113,10 @@ def test_g1_nothing_lost(place: Place, seed: int) -> None:
     sim = planned(place, Script(fates={3: Fate(outcome="failed"), 5: Fate(outcome="failed")}))
     for _ in range(40):
         moment = PLANNED + random.uniform(0, 1800)
-        sim.hub.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, LAG)))
+        sim.scheduler.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, LAG)))
     for _ in range(3):
-        sim.hub.at(PLANNED + random.uniform(0, 1800), partial(sim.foreign_start, "v"))
-    sim.hub.run(PLANNED + CALM)
+        sim.scheduler.at(PLANNED + random.uniform(0, 1800), partial(sim.foreign_start, "v"))
+    sim.scheduler.run(PLANNED + CALM)
     assert len(sim.needs) == 40
     assert at_rest(sim), f"seed {seed}"
     assert violations(sim) == [], f"seed {seed}"
@@ -139,8 +139,8 @@ def test_g2_no_overlap(place: Place, lost: str) -> None:
     sim = deployed(place, Script(calls={("start", 2): fault}, fates={2: Fate(seconds=180)}), policy)
     sim.tick(0.0)
     for moment in range(300, 900, 7):
-        sim.hub.at(float(moment), partial(sim.arrive, "v"))
-    sim.hub.run(CALM)
+        sim.scheduler.at(float(moment), partial(sim.arrive, "v"))
+    sim.scheduler.run(CALM)
     assert [attempt for attempt in sim.platform.attempts if attempt.during] == []
     assert len(sim.platform.attempts) > 3
     assert violations(sim) == []
@@ -152,12 +152,12 @@ def test_g3_bounded(place: Place, events_a_second: int) -> None:
     most one store write per debounce step and one per wake, beside those of the runs. At most five wakes are in flight,
     and one more for each save that lost a race: its wake was sent before it.
     """
-    sim = planned(place, Weather())
+    sim = planned(place, Faults())
     hour = 600 if isinstance(sim.store, TablesStore) else 3600
     key, saves = only(sim).key, sim.store.saves[only(sim).key]
     for number in range(hour * events_a_second):
-        sim.hub.at(PLANNED + number / events_a_second, partial(sim.arrive, "v"))
-    sim.hub.run(PLANNED + hour + 2 * INTERVAL)
+        sim.scheduler.at(PLANNED + number / events_a_second, partial(sim.arrive, "v"))
+    sim.scheduler.run(PLANNED + hour + 2 * INTERVAL)
     runs = ours_since(sim)
     assert 2 <= len(runs) <= (hour + 2 * INTERVAL) / INTERVAL + 1
     assert all(later.created - earlier.created >= INTERVAL - 1 for earlier, later in pairwise(runs))
@@ -173,10 +173,10 @@ def test_g4_prompt(place: Place, lag: int, dated: float) -> None:
     up by a quarter of the quiet period, and the wake comes in no time here, so nothing else may delay it.
     """
     policy = Policy(visibility_lag=timedelta(seconds=lag))
-    sim = planned(place, Weather(), policy)
+    sim = planned(place, Faults(), policy)
     moment = PLANNED + dated
-    sim.hub.at(moment, partial(sim.arrive, "v"))
-    sim.hub.run(PLANNED + CALM)
+    sim.scheduler.at(moment, partial(sim.arrive, "v"))
+    sim.scheduler.run(PLANNED + CALM)
     (run,) = ours_since(sim)
     assert max(QUIET, lag) <= run.created - moment <= max(QUIET, lag) + QUIET / 4 + EFFECTS
     assert violations(sim) == []
@@ -192,10 +192,10 @@ def test_g5_indifferent(place: Place, seed: int) -> None:
     moments = sorted(PLANNED + random.uniform(0, 900) for _ in range(12))
     finals = []
     for disordered in (False, True):
-        sim = planned(place, _Disordered(random) if disordered else Weather())
+        sim = planned(place, _Disordered(random) if disordered else Faults())
         for moment in moments:
-            sim.hub.at(moment, partial(sim.arrive, "v"))
-        sim.hub.run(PLANNED + CALM)
+            sim.scheduler.at(moment, partial(sim.arrive, "v"))
+        sim.scheduler.run(PLANNED + CALM)
         assert violations(sim) == [], f"seed {seed}"
         final = sim.state(only(sim).key)
         assert final.fresh_as_of
@@ -204,13 +204,13 @@ def test_g5_indifferent(place: Place, seed: int) -> None:
         for moment in moments:
             sim.arrive("v", dated=moment)
             sim.needs.pop()  # it is the same data again
-        sim.hub.run(sim.hub.now + CALM)
+        sim.scheduler.run(sim.scheduler.now + CALM)
         assert (len(ours_since(sim)), sim.store.saves[only(sim).key]) == (runs, saves), f"seed {seed}"
         finals.append((final.owed, final.run, final.hold, final.failures))
     assert finals[0] == finals[1] == (None, None, None, 0), f"seed {seed}"
 
 
-class _Disordered(Weather):
+class _Disordered(Faults):
     """Every event comes one to three times, in any order."""
 
     def __init__(self, random: Random) -> None:
@@ -254,18 +254,18 @@ def test_g6_safe_config(kind: str, bad: str) -> None:
 @places("everything", [(False,), (True,)])
 def test_g7_brakes(place: Place, everything: bool) -> None:
     """Within one tick of a pause nothing is started any more, and nothing is forgotten; resuming starts one run."""
-    sim, name = planned(place, Weather()), "" if everything else "v"
-    sim.hub.at(PLANNED + 60, partial(sim.pause, name, paused=True))
+    sim, name = planned(place, Faults()), "" if everything else "v"
+    sim.scheduler.at(PLANNED + 60, partial(sim.pause, name, paused=True))
     for moment in range(0, 3600, 20):
-        sim.hub.at(PLANNED + 62 + moment, partial(sim.arrive, "v"))
+        sim.scheduler.at(PLANNED + 62 + moment, partial(sim.arrive, "v"))
     resumed = PLANNED + 7200
-    sim.hub.run(resumed)
+    sim.scheduler.run(resumed)
     assert ours_since(sim) == []
     state = sim.state(only(sim).key)
     assert state.owed
     assert isinstance(state.hold, Paused) is not everything
     sim.pause(name, paused=False)
-    sim.hub.run(resumed + CALM)
+    sim.scheduler.run(resumed + CALM)
     assert len(ours_since(sim)) == 1
     assert ours_since(sim)[0].created <= resumed + 60 + EFFECTS
     assert violations(sim) == []
@@ -293,7 +293,7 @@ def test_g8_honest(trouble: str) -> None:
     if trouble == "looks":
         tell.script.otherwise["look"] = CallFault(failure="rejected")
     tell.go(3 * look.total_seconds() + 120)
-    now, state = at(tell.hub.now), tell.state()
+    now, state = at(tell.scheduler.now), tell.state()
     store: Any = tell.sim.store  # reads many, which is all that is asked of it
     past = now - timedelta(minutes=4)
     backlog = Backlog("events", 1, timedelta(minutes=4)) if trouble == "queues" else Backlog("events", 0)

@@ -158,7 +158,7 @@ def test_who_proves_nothing_starts_nothing_and_what_is_refused_waits(
     wrong_proof(here)
     printed = capsys.readouterr().out
     assert "outcome not sent" in printed
-    stored = b"".join(here.aws.world.store.load(key).body for key in here.aws.world.store.keys("", 100)[0])
+    stored = b"".join(here.aws.ports.store.load(key).body for key in here.aws.ports.store.keys("", 100)[0])
     said = printed + stored.decode() + str(here.azure.told) + "".join(here.azure.bodies())
     assert "does the role trust this identity" in said
     for secret in (KEY, *here.account.secrets):

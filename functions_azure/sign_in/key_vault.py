@@ -57,7 +57,7 @@ class KeyVault:
 
     def wrap(self, data_key: bytes) -> Wrapped:
         """Get Key, newest version: `{"key": {"kid": ".../keys/<name>/<version>", "kty", "n", "e"}}`; then encrypt."""
-        key = self._asked(lambda headers: self._http.get(self._key_url, params=API_VERSION, headers=headers))["key"]
+        key = self._ask(lambda headers: self._http.get(self._key_url, params=API_VERSION, headers=headers))["key"]
         public = RSAPublicNumbers(e=_number(key["e"]), n=_number(key["n"])).public_key()
         return Wrapped(str(key["kid"]).rpartition("/")[2], public.encrypt(data_key, _oaep()))
 
@@ -65,26 +65,26 @@ class KeyVault:
         """Unwrap Key: `{"alg", "value"}` gives `{"kid", "value"}`, both values base64url."""
         body = {"alg": ALGORITHM, "value": urlsafe_b64encode(wrapped.value).rstrip(b"=").decode()}
         url = f"{self._key_url}/{wrapped.version}/unwrapkey"
-        answer = self._asked(lambda headers: self._http.post(url, params=API_VERSION, json=body, headers=headers))
+        answer = self._ask(lambda headers: self._http.post(url, params=API_VERSION, json=body, headers=headers))
         return _bytes(answer["value"])
 
-    def _asked(self, send: _Send) -> dict[str, Any]:
+    def _ask(self, send: _Send) -> dict[str, Any]:
         """Send a request; where it is refused for its token, send it once more with a new one."""
-        answer = self._sent(send)
+        answer = self._send_once(send)
         if token_refused(answer.status_code):
-            answer = self._sent(send)
+            answer = self._send_once(send)
         if answer.status_code != requests.codes.ok:
             raise VaultRefusedError(vault_refused(answer.status_code, *_error(answer)))
         found: dict[str, Any] = answer.json()
         return found
 
-    def _sent(self, send: _Send) -> WholeAnswer:
+    def _send_once(self, send: _Send) -> WholeAnswer:
         token = self._tokens.token()
         if isinstance(token, Failure):
             raise VaultRefusedError(token)
         answer = send({"Authorization": f"Bearer {token}"})
         if token_refused(answer.status_code):
-            self._tokens.refused(token)
+            self._tokens.forget(token)
         return answer
 
 

@@ -82,7 +82,7 @@ class SignedInUser:
         with self._alone() as mine:
             if not mine:
                 return NOT_CONNECTED.failure("NoTimeLeft", "another call was still asking for the token")
-            answer: Answer | Failure = self._told(self._acquire)
+            answer: Answer | Failure = self._outcome_of(self._acquire)
             return answer
 
     def forget(self) -> None:
@@ -100,7 +100,7 @@ class SignedInUser:
         with self._alone() as mine:
             if not mine:
                 return None  # somebody asks for a token; the next tick asks again
-            answer = self._told(self._renew)
+            answer = self._outcome_of(self._renew)
         failure = answer if isinstance(answer, Failure) else None
         if failure is None or (failure.permanent and failure is not self._unrenewed):
             self._renewal_look_at = time.monotonic() + RENEWAL_LOOK_SECONDS
@@ -110,21 +110,21 @@ class SignedInUser:
     @contextmanager
     def _alone(self) -> Iterator[bool]:
         """Take turns: gives whether this thread came to its turn before its invocation is over."""
-        mine = self._turn.acquire(timeout=max(self._http.deadline.left(TURN_SECONDS), 0.0))
+        mine = self._turn.acquire(timeout=max(self._http.deadline.seconds_left(TURN_SECONDS), 0.0))
         try:
             yield mine
         finally:
             if mine:
                 self._turn.release()
 
-    def _told(self, work: Callable[[], Answer | Failure | None]) -> Any:
+    def _outcome_of(self, work: Callable[[], Answer | Failure | None]) -> Any:
         """The outcome of a sign-in, with all that may be wrong with the file or its key as facts."""
         try:
             return work()
         except VaultRefusedError as refused:
             return refused.failure
         except DamagedSignInError as why:
-            return entra.damaged(str(why))
+            return entra.report_damage(str(why))
         except NewerRecordError as newer:
             return NO_CREDENTIALS_NOW.failure("NewerSignIn", str(newer))
 
@@ -138,13 +138,13 @@ class SignedInUser:
         if looked:
             self._look()
         asked_with = self._opened
-        answer = self._asked()
+        answer = self._ask()
         if not isinstance(answer, Failure):
             return answer
         if not looked:
             self._look()
         out_of_date = asked_with is None or self._opened is None or asked_with.cache != self._opened.cache
-        return self._asked() if out_of_date else answer  # somebody renewed it, signed in again, or signed out
+        return self._ask() if out_of_date else answer  # somebody renewed it, signed in again, or signed out
 
     def _renew(self) -> Answer | Failure | None:
         self._settle()
@@ -155,7 +155,7 @@ class SignedInUser:
         if self._unrenewed and unchanged and time.monotonic() < self._renewal_look_at:
             return self._unrenewed
         self._look()
-        return self._asked(force=True)
+        return self._ask(force=True)
 
     # --- The file ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class SignedInUser:
 
     # --- Entra -------------------------------------------------------------------------------------------------------
 
-    def _asked(self, *, force: bool = False) -> Answer | Failure:
+    def _ask(self, *, force: bool = False) -> Answer | Failure:
         """Ask msal, which asks Entra for what is not in its cache. What it gets is saved before anybody uses it."""
         if self._opened is None:
             return NOBODY
@@ -215,8 +215,8 @@ class SignedInUser:
         """Tell, and keep what only a person can mend beside the sign-in, where `unstale status` and `login` see it."""
         error, suberror = str(answer.get("error") or "no_token"), str(answer.get("suberror") or "")
         who = opened.sign_in.account
-        told = entra.refused(error, suberror, str(answer.get("error_description") or ""), who, self._wanted)
-        refusal = entra.sentence(entra.meaning(error, suberror), who, self._wanted)
+        told = entra.refuse_token(error, suberror, str(answer.get("error_description") or ""), who, self._wanted)
+        refusal = entra.sentence(entra.row_of(error, suberror), who, self._wanted)
         if told.permanent and opened.sign_in.refusal != refusal:
             noted = replace(opened.sign_in, refusal=refusal, claims=str(answer.get("claims") or ""))
             self._take(self._sign_ins.save(replace(opened, sign_in=noted)))

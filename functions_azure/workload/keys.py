@@ -214,19 +214,19 @@ class Gate:
 
     def _open(self, which: str, token: str) -> Signed:
         """Read a token that Entra signed. Raises `RefusedError`."""
-        header = _opened(f"{which}: form", lambda: jwt.get_unverified_header(token))
+        header = _open_token(f"{which}: form", lambda: jwt.get_unverified_header(token))
         if not points_nowhere(header):
             raise RefusedError(f"{which}: header")
         key = self._keys.find(str(header.get("kid", "")))
         if key is None:
             raise RefusedError(f"{which}: key")
-        claims = _opened(
+        claims = _open_token(
             f"{which}: signature", lambda: jwt.decode(token, key.public, algorithms=ALGORITHMS, options=_SIGNATURE_ONLY)
         )
         return Signed(claims, key.issuer)
 
 
-def _opened(what: str, read: Callable[[], Claims]) -> Claims:
+def _open_token(what: str, read: Callable[[], Claims]) -> Claims:
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - whatever a parser raises on hostile bytes is a refusal

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from functions_azure.correlation import correlated
+from functions_azure.correlation import correlate
 from functions_azure.telemetry import Telemetry
 from shared.config.configuration import Configuration
 from shared.platforms.failures import header
@@ -19,9 +19,9 @@ from shared.workload.api import (
     Answer,
     Call,
     answer_about_item,
-    oversized,
     read_call,
     read_creation,
+    refuse_oversized,
     unavailable,
 )
 from shared.workload.jobs import Jobs
@@ -69,19 +69,19 @@ def answer(
         telemetry.not_judged(trouble)
         return unavailable(trouble)
     if failed:
-        telemetry.refused(failed)
+        telemetry.note_refusal(failed)
         return UNAUTHORIZED
-    with correlated(request.headers):
+    with correlate(request.headers):
         try:
             return _answer(request, tenant, here)
         except Exception as trouble:  # noqa: BLE001 - as above
-            telemetry.returned(0, f"{type(trouble).__name__}: {trouble}", trouble)
+            telemetry.note_returned(0, f"{type(trouble).__name__}: {trouble}", trouble)
             return unavailable(trouble)
 
 
 def _answer(request: Request, tenant: str, here: Callable[[], tuple[Configuration, Engine, Ports]]) -> Answer:
     """Answer a call that is let in. Its body is looked at by its length first."""
-    too_long = oversized(request.body)
+    too_long = refuse_oversized(request.body)
     if too_long:
         return too_long
     if request.operation == "item":

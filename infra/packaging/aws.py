@@ -123,7 +123,7 @@ def package(
     sbom.put("unstale for AWS", LOCK, folder, folder)
     stage.with_bytecode(folder, python, TASK_ROOT, tell)
     archive = folder.with_suffix(".zip")
-    stage.zipped(folder, archive)
+    stage.zip_all(folder, archive)
     size, unpacked = archive.stat().st_size, stage.size_of(folder)
     tell(f"{archive}: {size / 1e6:.2f} MB ({unpacked / 1e6:.1f} MB unpacked), {len(targets)} targets of {config}")
     if size > GOAL_BYTES:
@@ -165,7 +165,7 @@ def trim_model(model: Mapping[str, Any], operations: Iterable[str]) -> dict[str,
         reached[name] = model["shapes"][name]
         open_shapes.update(set(_shapes(reached[name])) - reached.keys())
     shapes = {name: reached[name] for name in sorted(reached)}
-    found: dict[str, Any] = _undocumented({**model, "operations": kept, "shapes": shapes})
+    found: dict[str, Any] = _strip_texts({**model, "operations": kept, "shapes": shapes})
     for parameter in found.get("clientContextParams", {}).values():
         parameter["documentation"] = ""  # botocore.model.ServiceModel.client_context_parameters reads these texts
     return found
@@ -183,12 +183,12 @@ def _shapes(part: Any) -> Iterator[str]:
             yield from _shapes(each)
 
 
-def _undocumented(part: Any) -> Any:
+def _strip_texts(part: Any) -> Any:
     """A part of a model without its texts; a member that is called `documentation` is no text."""
     if isinstance(part, dict):
         documented = isinstance(part.get("documentation"), str)
-        return {key: _undocumented(each) for key, each in part.items() if not (documented and key == "documentation")}
-    return [_undocumented(each) for each in part] if isinstance(part, list) else part
+        return {key: _strip_texts(each) for key, each in part.items() if not (documented and key == "documentation")}
+    return [_strip_texts(each) for each in part] if isinstance(part, list) else part
 
 
 def trim_endpoints(endpoints: Mapping[str, Any]) -> dict[str, Any]:

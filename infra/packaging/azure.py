@@ -94,7 +94,7 @@ def package(
     sbom.put("unstale for Azure", LOCK, folder / SITE_PACKAGES, folder)
     stage.with_bytecode(folder, python, WWWROOT, tell)
     archive = folder.with_suffix(".zip")
-    stage.zipped(folder, archive)
+    stage.zip_all(folder, archive)
     size, unpacked = archive.stat().st_size, stage.size_of(folder)
     tell(f"{archive}: {size / 1e6:.2f} MB ({unpacked / 1e6:.1f} MB unpacked), {len(targets)} targets of {config}")
     if size > GOAL_BYTES:

@@ -61,7 +61,7 @@ def subject_hash(certificate: bytes) -> str:
 
 def _canonical_names(names: _Element) -> bytes:
     """Spell a set of names as OpenSSL compares them: in UTF-8, in lower case, without needless spaces, sorted."""
-    return _encoded(_SET, b"".join(sorted(_canonical_name(each) for each in _elements(names.content))))
+    return _encode(_SET, b"".join(sorted(_canonical_name(each) for each in _elements(names.content))))
 
 
 def _canonical_name(name: _Element) -> bytes:
@@ -69,8 +69,8 @@ def _canonical_name(name: _Element) -> bytes:
     spelled = value.whole
     if value.tag in _TEXTS:
         text = value.content.decode(_TEXTS[value.tag]).encode()
-        spelled = _encoded(_UTF8, b" ".join(text.split()).lower())  # of bytes, so only what is ASCII is touched
-    return _encoded(_SEQUENCE, kind.whole + spelled)
+        spelled = _encode(_UTF8, b" ".join(text.split()).lower())  # of bytes, so only what is ASCII is touched
+    return _encode(_SEQUENCE, kind.whole + spelled)
 
 
 class _Element(NamedTuple):
@@ -93,7 +93,7 @@ def _elements(content: bytes) -> Iterator[_Element]:
         content = content[start + length :]
 
 
-def _encoded(tag: int, content: bytes) -> bytes:
+def _encode(tag: int, content: bytes) -> bytes:
     """Write an element, with the shortest form of its length, as DER wants it."""
     length = len(content)
     if length < _LONG:

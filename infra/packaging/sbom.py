@@ -36,7 +36,7 @@ LONGEST_NAME: Final = 64
 
 def put(title: str, lock: Path, libraries: Path, folder: Path) -> None:
     """Write the list into a package's folder, and beside it under the package's name: build/aws.cdx.json."""
-    parts = made(title, lock.read_text(encoding="utf-8"), libraries)
+    parts = make(title, lock.read_text(encoding="utf-8"), libraries)
     for file in (folder / NAME, folder.with_suffix(".cdx.json")):
         file.write_text(parts, encoding="utf-8")
 
@@ -49,7 +49,7 @@ class Locked(NamedTuple):
     wanted_by: tuple[str, ...]
 
 
-def locked(lock: str) -> list[Locked]:
+def read_lock(lock: str) -> list[Locked]:
     """Read a lock as uv writes it: `name==version`, hashes, and the names of its parents behind `# via`."""
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)
     return [_entry(block) for block in blocks if "==" in block]
@@ -62,11 +62,11 @@ def _entry(block: str) -> Locked:
     return Locked(name, version, tuple(each for each in parents if each != "via") or (OURS,))
 
 
-def made(title: str, lock: str, libraries: Path) -> str:
+def make(title: str, lock: str, libraries: Path) -> str:
     """Make the list of parts of a package: `title` names the package, `libraries` is where its distributions are."""
     ours = Component(name=title, version=VERSION, type=ComponentType.APPLICATION, bom_ref=OURS)
     installed = {_normal(each.name): each for each in distributions(path=[str(libraries)])}
-    entries = locked(lock)
+    entries = read_lock(lock)
     parts = {each.name: _part(each, installed.get(each.name)) for each in entries}
     bom = Bom(components=parts.values(), serial_number=uuid5(NAMESPACE_URL, f"{title} {VERSION}\n{lock}"))
     bom.metadata.timestamp, bom.metadata.component = EPOCH, ours

@@ -96,7 +96,7 @@ def with_bytecode(folder: Path, version: str, runs_in: PurePosixPath, tell: Told
     """Compile for this version of Python, where there is one; without bytecode, every start compiles anew."""
     python = interpreter(version)
     if python:
-        compiled(folder, python, runs_in)
+        compile_all(folder, python, runs_in)
     else:
         tell(f"note: no Python {version} here, so the package has no bytecode: it works, and starts more slowly")
 
@@ -116,7 +116,7 @@ def _version(python: Path) -> str:
     return done.stdout.strip()
 
 
-def compiled(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
+def compile_all(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
     """Bytecode that is never checked against the source's time, because a package has none; tracebacks name `runs_in`.
 
     One process, one order and one hash seed, so that the same source gives the same bytes.
@@ -137,7 +137,7 @@ def compiled(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
 # --- The zip ---------------------------------------------------------------------------------------------------------
 
 
-def zipped(folder: Path, archive: Path) -> None:
+def zip_all(folder: Path, archive: Path) -> None:
     """All files in one order, with one time and with fixed permissions."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from functions_azure.settings import Settings, cloud, endpoint
 from functions_azure.sources import Sources
 from functions_azure.tokens import STORAGE
-from functions_azure.wiring import Parts, SystemClock, world
+from functions_azure.wiring import Parts, SystemClock, make_ports
 from local import azure_login
 from local.checks.finding import Finding
 from local.checks.rest import NoAnswerError, NotFoundError, Rest
@@ -121,7 +121,7 @@ def looked_at(
         )
     yield from source_findings(targets, _look(configuration, parts, callers, found, environ))
     if found and parts:
-        store = world(found, configuration, parts, lambda _: None).store
+        store = make_ports(found, configuration, parts, lambda _: None).store
         states = cache(partial(_states, store, tuple(targets)))
         for number, target in enumerate(targets):
             yield _try(what := f"last run of {target.name}", partial(_last_run, states, number, target, what))

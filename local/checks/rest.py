@@ -92,7 +92,7 @@ class Rest:
         except requests.RequestException as error:
             raise NoAnswerError(plain(f"{type(error).__name__}: {error}")) from error
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            self._tokens.refused(token)
+            self._tokens.forget(token)
         return answer
 
 

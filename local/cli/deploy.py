@@ -162,11 +162,11 @@ def _looks(cloud: Cloud, asked: Asked, name: str, *before: str) -> Iterator[Step
     explained = shlex.join(("unstale", "explain", "TARGET"))
 
     def is_connected(kept: Mapping[str, str]) -> None:
-        with stack.named([_fill(name, kept)]):
+        with stack.name_stacks([_fill(name, kept)]):
             check.check_live(asked.config, as_json=False, only=cloud)
 
     def is_fresh(kept: Mapping[str, str]) -> None:
-        with stack.named([_fill(name, kept)]):
+        with stack.name_stacks([_fill(name, kept)]):
             wait_for_tick(asked.config, cloud)
             status.status(asked.config, as_json=False, only=cloud)
 
@@ -199,7 +199,7 @@ def wait_for_tick(config: Path, cloud: Cloud, sleep: Callable[[float], object] =
     configuration, begun = read_config(config), datetime.now(UTC)
     side = open_side(cloud, configuration, config)
     for _ in range(TICK_SECONDS // PAUSE_SECONDS):
-        found = reach(side, lambda here: read_deployment(here.world.store.load(DEPLOYMENT_KEY).body))
+        found = reach(side, lambda here: read_deployment(here.ports.store.load(DEPLOYMENT_KEY).body))
         is_current = deployed_fingerprint(found) == configuration.package(cloud).fingerprint
         if is_current and found.ticked_at and found.ticked_at > begun:
             return

@@ -88,7 +88,7 @@ class Side:
     """Which cloud this is."""
     engine: Engine
     """The engine that reads and writes the records; from here it may call no platform."""
-    world: Ports
+    ports: Ports
     summaries: Callable[[], Sequence[DeadLetterSummary]]
     """Reads the dead letters of this cloud."""
     backlogs: Callable[[datetime], Sequence[Backlog]]
@@ -201,7 +201,7 @@ def open_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
 def state_of(cloud: Cloud) -> Path | None:
     """The state of `unstale run`, where one is named and no variable leads to a deployment on this cloud."""
     state = os.environ.get(STATE)
-    return Path(state) if state and stack.lacking(cloud, os.environ) else None
+    return Path(state) if state and stack.missing_variables(cloud, os.environ) else None
 
 
 def _open_state_side(cloud: Cloud, configuration: Configuration, path: Path) -> Side:
@@ -243,11 +243,11 @@ def _open_aws(configuration: Configuration, environ: dict[str, str]) -> Side:
     from functions_aws.backlog import Backlogs
     from functions_aws.clients import Clients
     from functions_aws.dead_letters import DeadLetters
-    from functions_aws.wiring import world
+    from functions_aws.wiring import make_ports
 
     settings = aws_settings(environ)
     clients = Clients(settings.region)
-    here = world(settings, clients, lambda _: None)
+    here = make_ports(settings, clients, lambda _: None)
     dead = DeadLetters(clients, (settings.queue_url, settings.events_queue_url))
     waiting = Backlogs(clients, settings.events_queue_url, settings.queue_url)
     page = partial(read_object, clients, settings.page_bucket) if settings.page_bucket else None
@@ -258,12 +258,12 @@ def _open_azure(configuration: Configuration, environ: dict[str, str]) -> Side:
     """Open the records in Table storage and the dead letters beside them, as whoever signed in with `az login`."""
     from functions_azure.backlog import Backlogs
     from functions_azure.dead_letters import DeadLetters
-    from functions_azure.wiring import Parts, world
+    from functions_azure.wiring import Parts, make_ports
     from local import azure_login
 
     settings = azure_settings(environ)
     parts = Parts(settings, lambda: configuration, azure_login.storage(environ))
-    here = world(settings, configuration, parts, lambda _: None)
+    here = make_ports(settings, configuration, parts, lambda _: None)
     dead = DeadLetters(parts.clients)
     page = partial(read_blob, parts.clients) if settings.page_container else None
     return Side(Cloud.AZURE, _engine(configuration, here), here, dead.summaries, Backlogs(parts.clients).read, page)
@@ -321,18 +321,18 @@ def unreachable(cloud: Cloud, down: StoreDownError) -> NotWellError:
     return NotWellError(f"{str(down).rstrip('.')}. {cure}")
 
 
-def ask(side: Side, target: Target, *happened: Input) -> None:
+def ask(side: Side, target: Target, *inputs: Input) -> None:
     """Put into the target's record what a person wants of it; the function acts on it.
 
     Raises `NotWellError` for a target that the deployed configuration does not name: nobody would act on it.
     """
 
     def put(here: Side) -> None:
-        if not read_state(here.world.store.load(target.key).body).definition:
+        if not read_state(here.ports.store.load(target.key).body).definition:
             raise NotWellError(
                 f"the configuration that is deployed does not name {target.name}, so nobody would act on this: "
                 "package and deploy this file. Just after that a tick, once a minute, makes it known"
             )
-        here.engine.reconcile(target, happened, may_call=False)
+        here.engine.reconcile(target, inputs, may_call=False)
 
     reach(side, put)

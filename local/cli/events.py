@@ -28,13 +28,13 @@ def events_of(file: str) -> list[Event]:
     """The events of a file, or of standard input for `-`: JSON, or JSON on each line."""
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return list(_unwrapped(_parsed(content)))
+        return list(_unwrap(_parse(content)))
     except (OSError, ValueError, RecursionError) as failure:
         message = f"cannot read {file} as JSON: {failure}"
         raise UsageError(message) from failure
 
 
-def _parsed(content: bytes) -> Any:
+def _parse(content: bytes) -> Any:
     """JSON in any of its encodings; where it is none as a whole, each of its lines.
 
     Logs and `jq -c` give a line each, and PowerShell writes UTF-16: both are what people have at hand.
@@ -48,11 +48,11 @@ def _parsed(content: bytes) -> Any:
         return [json.loads(line) for line in lines]
 
 
-def _unwrapped(content: Any) -> Iterator[Event]:
+def _unwrap(content: Any) -> Iterator[Event]:
     """The events inside what `aws sqs receive-message`, `az storage message peek` and dead letters wrap them in."""
     if isinstance(content, list):
         for entry in content:
-            yield from _unwrapped(entry)
+            yield from _unwrap(entry)
     elif isinstance(content, str):
         yield from _in_text(content)
     elif isinstance(content, dict):
@@ -60,7 +60,7 @@ def _unwrapped(content: Any) -> Iterator[Event]:
         if inside is None:
             yield content
         else:
-            yield from _unwrapped(inside)
+            yield from _unwrap(inside)
     else:
         yield json.dumps(content)
 
@@ -95,7 +95,7 @@ def _in_text(text: str) -> Iterator[Event]:
         yield text
         return
     if isinstance(content, dict | list):
-        yield from _unwrapped(content)
+        yield from _unwrap(content)
     else:
         yield text
 

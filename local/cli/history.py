@@ -42,7 +42,7 @@ def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:
 
 def _read(side: Side, target: Target, limit: int) -> tuple[Run | None, Sequence[bytes]]:
     """The run in the target's record, and the lines that the store keeps of those that ended."""
-    store = side.world.store
+    store = side.ports.store
     return read_state(store.load(target.key).body).run, store.history(target.key, limit)
 
 

@@ -36,7 +36,7 @@ from local.cli.errors import NotWellError, UsageError
 from local.cli.refresh import try_blocked
 from shared import sign_in as entra
 from shared.config.load import Configuration
-from shared.redaction import Redactor, escaped, plain
+from shared.redaction import Redactor, escape, plain
 from shared.refresh.ports import StoreDownError
 from shared.refresh.records import NewerRecordError
 from shared.sign_in import DamagedSignInError, Remedy, SignIn
@@ -75,7 +75,7 @@ class Deployment:
         person = (azure_login.storage(environ), azure_login.vault(environ))
         self.sign_ins = Parts(self.settings, lambda: configuration, *person).sign_ins
 
-    def kept(self) -> SignIn | None:
+    def load_sign_in(self) -> SignIn | None:
         """The sign-in that is kept. Raises `NotWellError` where that cannot be read."""
         try:
             found = self.sign_ins.look()
@@ -103,13 +103,13 @@ def run(path: Path, *, browser: bool) -> None:
     now = datetime.now(UTC)
     sign_in = SignIn(uuid.uuid4().hex, account, deployment.wanted, now, issued_at(answer, now))
     _keep(deployment, sign_in, cache.serialize())
-    print(f"{escaped(account)} is signed in; unused, it lasts until {sign_in.lasts_until:%Y-%m-%d} at the latest")
+    print(f"{escape(account)} is signed in; unused, it lasts until {sign_in.lasts_until:%Y-%m-%d} at the latest")
     _try_blocked(path)
 
 
 def show(path: Path, *, as_json: bool) -> None:
     """Say who, since when, until when; raises `NotWellError` if nobody is, or Entra refuses."""
-    sign_in = Deployment(read_config(path), path).kept()
+    sign_in = Deployment(read_config(path), path).load_sign_in()
     if as_json:
         print_json({"sign_in": as_data(sign_in)})
     elif sign_in:
@@ -163,7 +163,7 @@ def answer_of_entra(
         raise NotWellError(f"nobody signed in: {type(failure).__name__}: {plain(str(failure))}") from failure
     if "access_token" not in answer:
         error, suberror, said = (str(answer.get(name) or "") for name in ("error", "suberror", "error_description"))
-        raise NotWellError(entra.refused(error, suberror, said, "", wanted).message)
+        raise NotWellError(entra.refuse_token(error, suberror, said, "", wanted).message)
     granted = {scope.rpartition("/")[2] for scope in str(answer.get("scope", "")).split()}
     lacking = [scope for scope in wanted if scope not in granted]
     if lacking:

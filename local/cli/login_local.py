@@ -19,7 +19,7 @@ from local.cli.login import answer_of_entra
 from local.cli.variables import wrong_usage
 from local.process.caller import cache_of, read_cache, write_cache
 from shared import sign_in as entra
-from shared.redaction import escaped
+from shared.redaction import escape
 
 NOBODY = "nobody is signed in beside this state: unstale login --local, or az login"
 """The answer where there is no file with a sign-in."""
@@ -44,7 +44,7 @@ def run(path: Path, state: Path, *, browser: bool) -> None:
     answer = answer_of_entra(settings, wanted, cache, browser=browser)
     write_cache(cache_of(state), cache)
     account = str(answer.get("id_token_claims", {}).get("preferred_username") or "a user without a name")
-    print(f"{escaped(account)} is signed in for `unstale run`, by {cache_of(state)}")
+    print(f"{escape(account)} is signed in for `unstale run`, by {cache_of(state)}")
 
 
 def show(state: Path, *, as_json: bool) -> None:
@@ -54,7 +54,7 @@ def show(state: Path, *, as_json: bool) -> None:
         print_json({"accounts": accounts})
     else:
         for account in accounts:
-            print(f"{escaped(account)} is signed in, by {cache_of(state)}")
+            print(f"{escape(account)} is signed in, by {cache_of(state)}")
     if not accounts:
         raise NotWellError("" if as_json else NOBODY)
 

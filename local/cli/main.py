@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(argv)
         state = getattr(arguments, "state", None) or ""
-        with stack.named(getattr(arguments, "stack", ())), stack.state(state):
+        with stack.name_stacks(getattr(arguments, "stack", ())), stack.state(state):
             _COMMANDS[arguments.command](arguments)
     except MisusedError as misuse:
         sys.stderr.write(misuse.usage)

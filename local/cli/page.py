@@ -136,7 +136,7 @@ def _read(path: Path, kept: Kept | None = None, *, renewed: bool = False) -> dic
     doubts += [doubt for _, _, doubt in seen if doubt]
     doubts += [f"{PLACES[cloud]}: {failure}" for cloud, failure in away.items()]
     doubts += _dead_letters([one for one, _, _ in seen])
-    now = max(one.side.world.clock.now() for one, _, _ in seen)
+    now = max(one.side.ports.clock.now() for one, _, _ in seen)
     return values_of(pictures, doubts, now, renewed=renewed)
 
 
@@ -154,7 +154,7 @@ def read_side(side: Side) -> Reading:
 
 def _picture(side: Side, evidence: Evidence) -> Picture:
     """The picture of one target, by all the history that one answer holds."""
-    lines = [read_ended(body) for body in side.world.store.history(evidence.target.key, LINES)]
+    lines = [read_ended(body) for body in side.ports.store.history(evidence.target.key, LINES)]
     return picture(evidence, lines)
 
 
@@ -171,9 +171,9 @@ def _read_excerpt(read: Callable[[], bytes], down: StoreDownError) -> Excerpt:
 
 def _from_excerpt(side: Side, found: Excerpt, why: str) -> Reading:
     """The reading of an excerpt: as of its moment, or as of now where the next one should long have come."""
-    now = side.world.clock.now()
+    now = side.ports.clock.now()
     at = found.at if now - found.at < OVERDUE else now
-    side = replace(side, world=structs.replace(side.world, clock=StoppedClock(at)))
+    side = replace(side, ports=structs.replace(side.ports, clock=StoppedClock(at)))
     states = [found.states.get(key, State()) for key in side.engine.targets]
     liveness = Liveness(is_asked=True, ticked_at=found.deployment.ticked_at)
     one = Look(side, (), found.deployment, states, found.sources, liveness, found.identities)

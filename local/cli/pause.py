@@ -19,7 +19,7 @@ def pause(path: Path, name: str | None) -> None:
     """Start nothing, forget nothing."""
     if name is None:
         done = "paused; whatever runs is followed to its end"
-        _ask_all(path, lambda side: pause_all(side.world.store, side.world.clock.now()), done)
+        _ask_all(path, lambda side: pause_all(side.ports.store, side.ports.clock.now()), done)
         return
     side, target = side_of(path, name)
     ask(side, target, PauseAsked())
@@ -29,7 +29,7 @@ def pause(path: Path, name: str | None) -> None:
 def resume(path: Path, name: str | None) -> None:
     """Start again."""
     if name is None:
-        _ask_all(path, lambda side: resume_all(side.world.store), "resumed; the next tick looks at each")
+        _ask_all(path, lambda side: resume_all(side.ports.store), "resumed; the next tick looks at each")
         return
     side, target = side_of(path, name)
     ask(side, target, ResumeAsked())

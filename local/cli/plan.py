@@ -143,13 +143,13 @@ def why_nobody(arrival: Arrival, configuration: Configuration) -> str:
     ]
     if not here:
         return "no target names it, nor any other thing in that place"
-    wanted = [f"{target.name} wants {_wanted(source)}" for target, source in here[:SHOWN_SOURCES]]
+    wanted = [f"{target.name} wants {_words_for_names(source)}" for target, source in here[:SHOWN_SOURCES]]
     more = [f"and {len(here) - SHOWN_SOURCES} more"] if len(here) > SHOWN_SOURCES else []
     temporary = ["what lies in a folder _temporary is no arrival"] if "/_temporary/" in reason(arrival) else []
     return f"no target names it: {'; '.join([*wanted, *more, *temporary])}"
 
 
-def _wanted(source: Source) -> str:
+def _words_for_names(source: Source) -> str:
     """Word what a source wants of the names of what arrives, in words."""
     fields = structs.asdict(source)
     said = [f'{key} "{fields[key]}"' for key in ("prefix", "suffix", "path") if fields.get(key)]

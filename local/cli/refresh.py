@@ -42,7 +42,7 @@ def refresh(
         message = f"{name}: Fabric decides by itself whether a refresh is full; an execution definition can say so"
         raise UsageError(message)
     before = reach(side, lambda here: _tokens(here, target))
-    signal = Signal(side.world.clock.now(), "asked on the command line", full=full, asked=True)
+    signal = Signal(side.ports.clock.now(), "asked on the command line", full=full, asked=True)
     ask(side, target, Signalled(signal), ProbeAsked())
     evidence = reach(side, lambda here: _read(here, target))
     if _is_paused(evidence):
@@ -59,8 +59,8 @@ def refresh(
 
 def _read(side: Side, target: Target) -> Evidence:
     """Read what the records say of a target now."""
-    world = side.world
-    return evidence_on(target, world.store, world.platform.capabilities, world.clock.now())
+    ports = side.ports
+    return evidence_on(target, ports.store, ports.platform.capabilities, ports.clock.now())
 
 
 def _is_paused(evidence: Evidence) -> bool:
@@ -73,8 +73,8 @@ def _is_paused(evidence: Evidence) -> bool:
 
 def _tokens(side: Side, target: Target) -> frozenset[str]:
     """The runs that are known already: the one that goes on read its sources before this refresh was asked for."""
-    run = read_state(side.world.store.load(target.key).body).run
-    ended = (read_ended(body).token for body in side.world.store.history(target.key, LINES))
+    run = read_state(side.ports.store.load(target.key).body).run
+    ended = (read_ended(body).token for body in side.ports.store.history(target.key, LINES))
     return frozenset({*ended, *([run.token] if run else ())})
 
 
@@ -82,7 +82,7 @@ def _follow(side: Side, target: Target, before: frozenset[str], sleep: Callable[
     """Show how the refresh goes until it has ended; raises `NotWellError` unless it succeeded."""
     with Progress(target.name) as progress:
         while True:
-            ended = reach(side, lambda here: _ended(here, target, before))
+            ended = reach(side, lambda here: _first_end(here, target, before))
             if ended:
                 break
             evidence = reach(side, lambda here: _read(here, target))
@@ -97,12 +97,12 @@ def _follow(side: Side, target: Target, before: frozenset[str], sleep: Callable[
     print(said)
 
 
-def _ended(side: Side, target: Target, before: frozenset[str]) -> Ended | None:
+def _first_end(side: Side, target: Target, before: frozenset[str]) -> Ended | None:
     """The first run that ended since, and is ours. What a look found to be fresh or not needed was no run.
 
     A run of somebody else does not count: nobody knows whether it read what this refresh was asked for.
     """
-    lines = map(read_ended, reversed(side.world.store.history(target.key, LINES)))
+    lines = map(read_ended, reversed(side.ports.store.history(target.key, LINES)))
     no_run = {Outcome.PROVEN, Outcome.SPARED}
     ours = (line for line in lines if not line.foreign and line.outcome not in no_run)
     return next((line for line in ours if line.token not in before), None)
@@ -139,7 +139,7 @@ def try_blocked(path: Path) -> list[str]:
     configuration = read_config(path)
     side = open_side(Cloud.AZURE, configuration, path)
     targets = list(side.engine.targets.values())
-    found = reach(side, lambda here: here.world.store.load_many([target.key for target in targets]))
+    found = reach(side, lambda here: here.ports.store.load_many([target.key for target in targets]))
     blocked = [
         target
         for target, document in zip(targets, found, strict=True)

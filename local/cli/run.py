@@ -28,7 +28,7 @@ from local.cli.status import look
 from local.emulators.clock import utc_now
 from local.process.clouds import Neighbour, check_region, open_cloud, secrets_of
 from local.process.process import PAUSE_SECONDS, Half, Process
-from local.process.show import Show, shown
+from local.process.show import Show, open_show
 from local.process.store import StateFile
 from shared.config.load import Configuration
 from shared.redaction import Redactor
@@ -72,7 +72,7 @@ def _live(configuration: Configuration, clouds: tuple[Cloud, ...], file: StateFi
     ways = {cloud: Neighbour(utc_now) for cloud in clouds}
     opened = {cloud: open_cloud(cloud, configuration, file, os.environ, ways[cloud]) for cloud in clouds}
     sides = [local_side(make_ports, configuration) for make_ports in opened.values()]
-    with _stopped_by_signals(stop), shown(lambda: _rows(sides), redactor, stop.set) as show:
+    with _stopped_by_signals(stop), open_show(lambda: _rows(sides), redactor, stop.set) as show:
         halves = [Half(cloud, configuration, make_ports, show.emit) for cloud, make_ports in opened.items()]
         for half in halves:
             ways[half.cloud].half = next((other for other in halves if other is not half), None)

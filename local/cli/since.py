@@ -121,7 +121,7 @@ def _from_history(side: Side, begin: datetime) -> Iterator[Line]:
     Runs of others, and looks that spared a run, started nothing of ours: they count for signals, and not as refreshes.
     """
     for target in side.engine.targets.values():
-        every = map(read_ended, side.world.store.history(target.key, HISTORY))
+        every = map(read_ended, side.ports.store.history(target.key, HISTORY))
         lines = [line for line in every if line.ended_at >= begin]
         ours = [line for line in lines if not line.foreign and line.outcome not in {Outcome.PROVEN, Outcome.SPARED}]
         signals = sum(line.signals for line in lines)
@@ -159,7 +159,7 @@ def _from_events(
     if not total:
         raise UsageError(f"none of these events is of the time since {begin:%Y-%m-%d %H:%M}Z and signals a target")
     for target in _in_order(configuration):
-        signals[target.name] += _scheduled(target, begin, until)
+        signals[target.name] += _schedule_signals(target, begin, until)
         known = sorted(signals[target.name], key=lambda signal: signal.time)
         ends = list(_ends(target, known, assumed.run_time))
         for follower in configuration.followers(target.name):
@@ -196,7 +196,7 @@ def _in_order(configuration: Configuration) -> list[Target]:
     return ordered
 
 
-def _scheduled(target: Target, begin: datetime, until: datetime) -> Iterator[Signal]:
+def _schedule_signals(target: Target, begin: datetime, until: datetime) -> Iterator[Signal]:
     """The target's own schedule times in the while: they start a refresh whether or not an event came."""
     for schedule, full in ((target.schedule, False), (target.full_schedule, True)):
         due = next_after(schedule, begin) if schedule else None
@@ -219,7 +219,7 @@ def _ends(target: Target, signals: list[Signal], run_time: timedelta) -> Iterato
         action = decide(state, context, now, Gate()).action
         if isinstance(action, Start):
             ends_at = now + run_time
-            state = _claimed(state, context, now, full=action.full)
+            state = _after_start(state, context, now, full=action.full)
             state = _arrive(state, waiting, ends_at, context)
             report = Report("run", Phase.SUCCEEDED, "SUCCEEDED", ended_at=ends_at)
             state = fold(state, Reported(report), context, ends_at).state
@@ -236,7 +236,7 @@ def _ends(target: Target, signals: list[Signal], run_time: timedelta) -> Iterato
             now = until
 
 
-def _claimed(state: State, context: Context, now: datetime, *, full: bool) -> State:
+def _after_start(state: State, context: Context, now: datetime, *, full: bool) -> State:
     """The state after a start that the platform accepted: the claim, then the answer, as the engine folds them."""
     state = fold(state, Claimed(f"{now:%Y%m%dT%H%M%S%f}", now, full), context, now).state
     return fold(state, Answered(Started("run")), context, now).state

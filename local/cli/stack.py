@@ -46,7 +46,7 @@ _NO_STACK = "ValidationError"
 
 
 @contextmanager
-def named(stacks: Sequence[str]) -> Iterator[None]:
+def name_stacks(stacks: Sequence[str]) -> Iterator[None]:
     """Let the option name the stacks for as long as a command runs; without it the shell's own variable stands."""
     with variable(VARIABLE, " ".join(stacks)):
         yield
@@ -81,7 +81,7 @@ def variable(name: str, option: str) -> Iterator[None]:
 def environment(cloud: Cloud, configuration: Configuration) -> dict[str, str]:
     """The variables that lead to one cloud's half of the deployment; one that is missing is wrong usage."""
     here = find(cloud, configuration)
-    missing = lacking(cloud, here)
+    missing = missing_variables(cloud, here)
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise UsageError(
@@ -105,14 +105,14 @@ def find(cloud: Cloud, configuration: Configuration) -> dict[str, str]:
     """
     here = dict(os.environ)
     name = _of(cloud, here.get(VARIABLE, ""))
-    if not name and lacking(cloud, here):
+    if not name and missing_variables(cloud, here):
         name = _of(cloud, configuration.deployment.stack)
     if not name:
         return here
     return here | (_outputs_of_aws(name, here) if cloud is Cloud.AWS else _outputs_of_azure(name, here))
 
 
-def lacking(cloud: Cloud, environ: Mapping[str, str]) -> list[str]:
+def missing_variables(cloud: Cloud, environ: Mapping[str, str]) -> list[str]:
     """Variables that are missing; of several ways to say where the deployment is, those of the one begun, or the last.
 
     What only `status` wants, to tell whether events wait, is named together with others, and is not missing alone.

@@ -146,7 +146,7 @@ def _sign_in(configuration: Configuration, path: Path, opened: Kept) -> Standing
 
     try:
         kept = opened.use(
-            "sign-in", configuration, lambda: login.Deployment(configuration, path), lambda here: here.kept()
+            "sign-in", configuration, lambda: login.Deployment(configuration, path), lambda here: here.load_sign_in()
         )
     except (NotWellError, UsageError) as failure:
         return Standing(f"{failure}\n", {"sign_in": {"error": str(failure)}}, well=False)
@@ -214,8 +214,8 @@ class Look:
                 target=target,
                 state=state,
                 deployment=self.deployment,
-                capabilities=self.side.world.platform.capabilities,
-                now=self.side.world.clock.now(),
+                capabilities=self.side.ports.platform.capabilities,
+                now=self.side.ports.clock.now(),
                 dead_letters=dead_letters,
                 sources=self.sources.get(target.key, ()),
                 liveness=self.liveness,
@@ -232,7 +232,7 @@ class Look:
         """Warn of what to know of this cloud before anything that the table says: without it the table may mislead."""
         if self.differs:
             yield f"{PLACES[self.side.cloud]} runs another configuration than this file: {DEPLOY}"
-        for doubt in doubts_of_deployment(self.liveness, self.side.world.clock.now()):
+        for doubt in doubts_of_deployment(self.liveness, self.side.ports.clock.now()):
             yield f"{PLACES[self.side.cloud]}: {doubt}: {WORK_CURE}"
         for each in self.untold:
             yield f"{PLACES[self.side.cloud]}: {each.sentence}"
@@ -245,18 +245,18 @@ def look(side: Side) -> Look:
     and no platform is asked: what a refresh does is what the record says of it.
     """
     keys = [DEPLOYMENT_KEY, *side.engine.targets]
-    document, *documents = (found.body for found in side.world.store.load_many(keys))
+    document, *documents = (found.body for found in side.ports.store.load_many(keys))
     names = sorted({target.identity for target in side.engine.targets.values()})
-    found = side.world.store.load_many([identity_key(name) for name in names])
+    found = side.ports.store.load_many([identity_key(name) for name in names])
     identities = {name: read_identity(each.body) for name, each in zip(names, found, strict=True)}
-    now, deployment = side.world.clock.now(), read_deployment(document)
+    now, deployment = side.ports.clock.now(), read_deployment(document)
     states = [read_state(body) for body in documents]
     return Look(
         side,
         side.summaries(),
         deployment,
         states,
-        source_statuses(side.engine.targets.values(), side.world.store, now),
+        source_statuses(side.engine.targets.values(), side.ports.store, now),
         Liveness(is_asked=True, ticked_at=deployment.ticked_at, backlogs=tuple(side.backlogs(now))),
         identities,
         _untold(side, states, now),
@@ -270,7 +270,7 @@ def _untold(side: Side, states: Sequence[State], now: datetime) -> tuple[Untold,
     if not any(state.outbox.notices for state in states):
         return ()
     digests = list(dict.fromkeys(each.site_digest for each in engine.package.destinations))
-    bodies = [found.body for found in side.world.store.load_many([destination_key(digest) for digest in digests])]
+    bodies = [found.body for found in side.ports.store.load_many([destination_key(digest) for digest in digests])]
     addressees = {digest: read_as(body, Addressee) for digest, body in zip(digests, bodies, strict=True) if body}
     return untold(engine.package.destinations, known, addressees, now)
 
@@ -298,7 +298,7 @@ def _deployment(one: Look) -> dict[str, Any]:
 
 def _work_in_words(one: Look) -> str:
     """Say in a line who works in a cloud: the release that is deployed, the last tick, and what waits."""
-    now, ticked_at = one.side.world.clock.now(), one.liveness.ticked_at
+    now, ticked_at = one.side.ports.clock.now(), one.liveness.ticked_at
     tick = f"the last tick came {span(now - ticked_at)} ago" if ticked_at else "no tick was noted"
     waits = [
         f"{each.waiting} messages wait in {each.queue}" + (f" for up to {span(each.age)}" if each.age else "")

@@ -108,13 +108,13 @@ class AwsStage:
             self._arrivals.append(Arrival(self._resource(target), self._clock.now()))
         self.deliveries[target] += 1
 
-    def spared(self, target: str) -> int:
+    def count_spared(self, target: str) -> int:
         """Refreshes that were not needed."""
         return self._spared[target]
 
-    def hears(self, happened: LogEvent) -> None:
+    def hears(self, event: LogEvent) -> None:
         """Count what the engine tells of refreshes that were not needed."""
-        self._spared[happened.target] += happened.what in SPARED
+        self._spared[event.target] += event.what in SPARED
 
     def fault(self, target: str, fault: Any, operation: Any) -> None:
         """Script one fault of the platform."""

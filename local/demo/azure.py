@@ -148,13 +148,13 @@ class AzureStage:
         if told:
             self.hub.put(json.dumps(_file_created(source, version, self._clock.now())))
 
-    def spared(self, target: str) -> int:
+    def count_spared(self, target: str) -> int:
         """Refreshes that were not needed."""
         return self._spared[target]
 
-    def hears(self, happened: LogEvent) -> None:
+    def hears(self, event: LogEvent) -> None:
         """Count what the engine tells of refreshes that were not needed."""
-        self._spared[happened.target] += happened.what in SPARED
+        self._spared[event.target] += event.what in SPARED
 
     def _table(self, target: str) -> OneLakeChanged:
         """The Delta table that a target reads."""

@@ -28,7 +28,7 @@ from local.demo.azure import AzureStage, azure_stage
 from local.demo.chat import Chat
 from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
-from local.emulators.journal import PlatformRun, lost, overlapping
+from local.emulators.journal import PlatformRun, count_overlaps, lost
 from local.page.document import chart_bundle, values_of
 from local.page.picture import Picture
 from shared.config.load import Configuration, load
@@ -177,16 +177,16 @@ def _judge(stage: Stage, name: str) -> Judged:
     resource = stage.resource_of(name)
     runs = [run for run in stage.journal.entries() if run.resource == resource]
     ours = [run for run in runs if not run.foreign]
-    refused = [start for start in stage.journal.refused() if start.resource == resource and not start.foreign]
+    refused = [start for start in stage.journal.refused_starts() if start.resource == resource and not start.foreign]
     signals = stage.signals(name)
     return Judged(
         name=name,
         signals=signals,
         runs=len(ours),
         calls_saved=max(0, signals - len(ours) - len(refused)),  # a schedule or a retry may start more than arrived
-        spared=stage.spared(name),
+        spared=stage.count_spared(name),
         lost=len(lost(stage.arrivals(name), runs)),
-        overlapping=overlapping(runs),
+        overlapping=count_overlaps(runs),
         fresh_as_of=_fresh_as_of(runs),
     )
 
@@ -255,15 +255,15 @@ class Show:
         if self._progress and self._task is not None:
             self._progress.update(self._task, completed=(now - START).total_seconds())
 
-    def tell(self, happened: LogEvent) -> None:
+    def tell(self, event: LogEvent) -> None:
         """Tell what the engine tells, if a person would want to know."""
-        told = _WORDS.get(happened.what)
-        if happened.what == "signalled":
-            self._count_absorbed(happened.target, int(happened.fields["absorbed"] or 0))
+        told = _WORDS.get(event.what)
+        if event.what == "signalled":
+            self._count_absorbed(event.target, int(event.fields["absorbed"] or 0))
         elif told:
             says, style = told
-            fields = {name: "" if value is None else value for name, value in happened.fields.items()}
-            self.line(happened.target, says.format_map(_Blank(fields)), style)
+            fields = {name: "" if value is None else value for name, value in event.fields.items()}
+            self.line(event.target, says.format_map(_Blank(fields)), style)
 
     def _count_absorbed(self, target: str, count: int) -> None:
         """Signals that cost one read each, and no write; told now and then, because they come in storms."""

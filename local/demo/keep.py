@@ -78,7 +78,7 @@ class HidableStore:
         self._hidden = hidden
         self.reads_together = store.reads_together
 
-    def _seen(self) -> ports.Store:
+    def _store_or_raise(self) -> ports.Store:
         """The store, if it is in sight. Raises `StoreDownError`."""
         if self._hidden.is_set():
             raise StoreDownError("the store is hidden: unstale demo do show-store")
@@ -86,35 +86,35 @@ class HidableStore:
 
     def load(self, key: str) -> Document:
         """Read one record."""
-        return self._seen().load(key)
+        return self._store_or_raise().load(key)
 
     def save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         """Replace the record that was read."""
-        return self._seen().save(document, body, wake_at)
+        return self._store_or_raise().save(document, body, wake_at)
 
     def remove(self, document: Document) -> None:
         """Forget the record that was read."""
-        self._seen().remove(document)
+        self._store_or_raise().remove(document)
 
     def due(self, now: datetime, limit: int | None = None) -> Iterator[str]:
         """The keys that are due."""
-        return self._seen().due(now, limit)
+        return self._store_or_raise().due(now, limit)
 
     def keys(self, cursor: str, limit: int) -> tuple[Sequence[str], str]:
         """A page of keys."""
-        return self._seen().keys(cursor, limit)
+        return self._store_or_raise().keys(cursor, limit)
 
     def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
         """Read many records."""
-        return self._seen().load_many(keys)
+        return self._store_or_raise().load_many(keys)
 
     def append(self, key: str, entry_id: str, body: bytes, expires_at: datetime) -> None:
         """Keep one line of history."""
-        self._seen().append(key, entry_id, body, expires_at)
+        self._store_or_raise().append(key, entry_id, body, expires_at)
 
     def history(self, key: str, limit: int) -> Sequence[bytes]:
         """The newest lines of history."""
-        return self._seen().history(key, limit)
+        return self._store_or_raise().history(key, limit)
 
 
 # --- The first terminal ----------------------------------------------------------------------------------------------

@@ -57,10 +57,10 @@ class Patience:
         """Give up whatever is still waited for: the demo is over."""
         self._ended.set()
 
-    def until(self, happened: Callable[[], bool], what: str) -> None:
+    def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something happened. `TimeoutError` says what did not: without it the story cannot go on."""
         latest = time.monotonic() + PATIENCE_SECONDS
-        while not happened() and not self._ended.wait(LOOK_SECONDS):
+        while not condition() and not self._ended.wait(LOOK_SECONDS):
             if time.monotonic() > latest:
                 raise TimeoutError(f"within {PATIENCE_SECONDS:.0f} s there was no {what}")
 
@@ -103,7 +103,7 @@ class Stage(Protocol):
     def commit(self, target: str, *, told: bool, data: bool = True) -> None:
         """Commit to the table that the target reads: new data, or a compaction of what is there; `told` by an event."""
 
-    def spared(self, target: str) -> int:
+    def count_spared(self, target: str) -> int:
         """How many refreshes of the target were not needed, as the product says; the obvious handler spares none."""
 
     def fault(self, target: str, fault: object, operation: str) -> None:
@@ -144,12 +144,12 @@ def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> 
 def both(tell: Tell, hear: Tell) -> Tell:
     """Make one listener of two: each hears every event."""
 
-    def told(happened: LogEvent) -> None:
+    def tell_both(event: LogEvent) -> None:
         """Tell both."""
-        tell(happened)
-        hear(happened)
+        tell(event)
+        hear(event)
 
-    return told
+    return tell_both
 
 
 def goes_on(stage: Stage, target: str) -> bool:
@@ -197,15 +197,18 @@ def _and_spared(target: str, before: Callable[[Stage], None]) -> Callable[[Stage
 
     def both(stage: Stage) -> None:
         """Let the incident happen once no refresh goes on, then wait for the word."""
-        spared = stage.spared(target)
+        spared = stage.count_spared(target)
         for _ in range(TRIES if stage.hopeful else 1):
             stage.patience.until(lambda: _was_refreshed(stage, target), f"end of a refresh of {target}")
             runs = len(_ours(stage, target))
             before(stage)
             if stage.hopeful:
                 told = f"refresh of {target} that was spared"
-                stage.patience.until(lambda: stage.spared(target) > spared or len(_ours(stage, target)) > runs, told)  # noqa: B023 - at once
-            if stage.spared(target) > spared:
+                stage.patience.until(
+                    lambda: stage.count_spared(target) > spared or len(_ours(stage, target)) > runs,  # noqa: B023 - at once
+                    told,
+                )
+            if stage.count_spared(target) > spared:
                 return
 
     return both

@@ -158,7 +158,7 @@ class FaultScript:
                     return planned.fault
         return None
 
-    def left(self) -> tuple[PlannedFault, ...]:
+    def unused_faults(self) -> tuple[PlannedFault, ...]:
         """Return what has not been used up; a test that ends with something left did not test what it planned."""
         with self._lock:
             return tuple(self._planned)

@@ -107,7 +107,7 @@ class Journal:
         with self._lock:
             return tuple(self._runs.values())
 
-    def refused(self) -> tuple[RefusedStart, ...]:
+    def refused_starts(self) -> tuple[RefusedStart, ...]:
         """Return the refused starts so far, oldest first."""
         with self._lock:
             return tuple(self._refused)
@@ -132,7 +132,7 @@ def lost(
     ]
 
 
-def overlapping(runs: Iterable[PlatformRun]) -> int:
+def count_overlaps(runs: Iterable[PlatformRun]) -> int:
     """Count the pairs of our own runs of one resource that went on at the same time.
 
     A run lasts from `created_at` up to, not including, `ended_at`. A run that the platform skipped never went on.

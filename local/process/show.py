@@ -40,14 +40,14 @@ class JsonLines:
         self._stop = stop
         self._lock = Lock()
 
-    def emit(self, happened: LogEvent) -> None:
+    def emit(self, event: LogEvent) -> None:
         """Write one line."""
         line = {
-            "timestamp": happened.at.isoformat().replace("+00:00", "Z"),
-            "level": "warning" if level_of(happened.what) == "warning" else "info",
-            "message": happened.what,
-            "target": happened.target,
-            "detail": {name: self._safe(value) for name, value in happened.fields.items()},
+            "timestamp": event.at.isoformat().replace("+00:00", "Z"),
+            "level": "warning" if level_of(event.what) == "warning" else "info",
+            "message": event.what,
+            "target": event.target,
+            "detail": {name: self._safe(value) for name, value in event.fields.items()},
             "version": VERSION,
         }
         with self._lock:
@@ -79,13 +79,13 @@ class Terminal:
         self._rows = rows
         self._redactor = redactor
 
-    def emit(self, happened: LogEvent) -> None:
+    def emit(self, event: LogEvent) -> None:
         """Print one thing that happened, above the lines of the targets."""
-        if happened.what in UNSEEN:
+        if event.what in UNSEEN:
             return
-        detail = " ".join(f"{name}={value}" for name, value in _worth_showing(happened.fields))
-        text = f"{happened.at:%H:%M:%S}Z  {happened.target}  {happened.what}  {detail}"
-        style = "yellow" if level_of(happened.what) == "warning" else "dim"
+        detail = " ".join(f"{name}={value}" for name, value in _worth_showing(event.fields))
+        text = f"{event.at:%H:%M:%S}Z  {event.target}  {event.what}  {detail}"
+        style = "yellow" if level_of(event.what) == "warning" else "dim"
         safe = self._redactor.plain(text, TEXT_LIMIT)
         self._live.console.print(safe, style=style, markup=False, highlight=False)
 
@@ -107,7 +107,9 @@ Show = JsonLines | Terminal
 
 
 @contextmanager
-def shown(rows: Rows, redactor: Redactor = NOTHING_KNOWN, stop: Callable[[], None] = lambda: None) -> Iterator[Show]:
+def open_show(
+    rows: Rows, redactor: Redactor = NOTHING_KNOWN, stop: Callable[[], None] = lambda: None
+) -> Iterator[Show]:
     """Show on a terminal, or write lines of JSON where standard output is none; `stop` is as for these."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import UnsetType
 
 from shared.config.followers import crossings
-from shared.config.parse import Mistake, shown
+from shared.config.parse import Mistake, show
 from shared.config.schema import AcrossTable
 from shared.destinations import VAULT, Destination
 from shared.endpoints import refusal
@@ -45,7 +45,7 @@ def across(table: AcrossTable | UnsetType) -> Iterator[Mistake]:
         why = refusal(table.azure.url)
         below = urlsplit(table.azure.url).path.strip("/") if not why else ""
         if why or below:
-            found = f"an address that {why}" if why else f"an address with the path {shown(below)}"
+            found = f"an address that {why}" if why else f"an address with the path {show(below)}"
             yield Mistake((*path, "url"), found, "https, and the function app's host alone")
         if table.azure.key_secret.startswith(VAULT):
             yield Mistake(
@@ -59,7 +59,7 @@ def unreachable(targets: Sequence[Target], sites: Mapping[Cloud, Destination]) -
         if follower.cloud not in sites:
             path = ("targets", follower.name, "after", follower.after.index(upstream.name))
             way = f"[across.{follower.cloud}], which says how the function on {upstream.cloud} reaches that one"
-            found = f"{shown(upstream.name)}, which is on {upstream.cloud}"
+            found = f"{show(upstream.name)}, which is on {upstream.cloud}"
             yield Mistake(path, found, f"a target on {follower.cloud}, or {way}")
 
 

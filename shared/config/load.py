@@ -17,8 +17,8 @@ from msgspec import UNSET, UnsetType
 from shared.config.across import sites_of
 from shared.config.configuration import Configuration, DeploymentSettings, FabricSettings, SignalSource
 from shared.config.followers import with_followers
-from shared.config.parse import Mistake, read, shown
-from shared.config.rules import Entry, broken_rules, timing
+from shared.config.parse import Mistake, read, show
+from shared.config.rules import Entry, broken_rules, check_timing
 from shared.config.schema import (
     LIMITS,
     AnyTarget,
@@ -110,9 +110,9 @@ def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
 
     Raises `ConfigurationError`.
     """
-    text = _decoded(content, file)
+    text = _decode(content, file)
     try:
-        understood = _understood(_parsed(text, file))
+        understood = _understood(_parse_toml(text, file))
         if understood.mistakes:
             raise ConfigurationError(_problems(understood.mistakes, text, file))
     except RecursionError:
@@ -125,8 +125,8 @@ def warnings(content: str | bytes, file: str = "unstale.toml") -> tuple[Problem,
     """Find entries that load and most likely are not meant, in the order of their lines."""
     from shared.config.warnings import doubtful  # noqa: PLC0415 - only `check` pays for it
 
-    text = _decoded(content, file)
-    understood = _understood(_parsed(text, file))
+    text = _decode(content, file)
+    understood = _understood(_parse_toml(text, file))
     found = doubtful(understood.file, understood.entries, understood.defaults)
     return tuple(sorted(_problems(found, text, file), key=lambda problem: problem.line))
 
@@ -135,11 +135,12 @@ def _problems(mistakes: Iterable[Mistake], text: str, file: str) -> list[Problem
     """Mistakes with their lines."""
     lines = lines_of(text)
     return [
-        Problem(file, nearest_line(lines, path), _dotted(path), found, expected) for path, found, expected in mistakes
+        Problem(file, nearest_line(lines, path), _path_text(path), found, expected)
+        for path, found, expected in mistakes
     ]
 
 
-def _decoded(content: str | bytes, file: str) -> str:
+def _decode(content: str | bytes, file: str) -> str:
     """The text of a file in UTF-8, with or without a byte-order mark; another encoding is named."""
     if isinstance(content, str):
         return content.removeprefix("\ufeff")
@@ -153,7 +154,7 @@ def _decoded(content: str | bytes, file: str) -> str:
         raise ConfigurationError([Problem(file, line, "", found, "UTF-8: save the file in that encoding")]) from error
 
 
-def _parsed(text: str, file: str) -> dict[str, Any]:
+def _parse_toml(text: str, file: str) -> dict[str, Any]:
     """Parse TOML. What `tomllib` refuses is told with its line; a number of thousands of digits is refused, too."""
     try:
         return tomllib.loads(text)
@@ -184,7 +185,7 @@ def _understood(document: dict[str, Any]) -> _Understood:
     defaults = _policy(file.defaults, Policy())
     entries = _with_followers([_entry(name, table, file, defaults) for name, table in file.targets.items()])
     names = document.get("targets")
-    mistakes.extend(timing(("defaults",), file.defaults, defaults))
+    mistakes.extend(check_timing(("defaults",), file.defaults, defaults))
     mistakes.extend(broken_rules(file, entries, names if isinstance(names, dict) else ()))
     configuration = Configuration(
         targets=tuple(entry.target for entry in entries),
@@ -296,12 +297,12 @@ def _workload(table: WorkloadTable) -> Workload:
     return Workload(tuple(jobs), tuple(dict.fromkeys(tenant_id(tenant) for tenant in table.tenants or ())))
 
 
-def _dotted(path: Path) -> str:
+def _path_text(path: Path) -> str:
     """`targets.daily.on[0].job`, with quotes around what is no bare key."""
     parts = ""
     for part in path:
         if isinstance(part, int):
             parts += f"[{part}]"
         else:
-            parts += f".{part}" if _BARE_KEY.fullmatch(part) else f".{shown(part)}"
+            parts += f".{part}" if _BARE_KEY.fullmatch(part) else f".{show(part)}"
     return parts.removeprefix(".")

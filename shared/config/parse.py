@@ -61,7 +61,7 @@ def read(document: dict[str, Any]) -> tuple[File, list[Mistake]]:
         return _readable_parts(document), list(_mistakes(document, File, ()))
 
 
-def shown(value: object) -> str:
+def show(value: object) -> str:
     """A value as a message repeats it: as TOML writes it, on one line, and not all of it if it is long."""
     match value:
         case dict() | list():
@@ -75,7 +75,7 @@ def shown(value: object) -> str:
     return str(value)
 
 
-def quoted(names: Iterable[str]) -> str:
+def quote_names(names: Iterable[str]) -> str:
     """`"a", "b", "c"`."""
     return ", ".join(f'"{name}"' for name in names)
 
@@ -112,7 +112,7 @@ def _mistakes(value: object, kind: Any, path: Path) -> Iterator[Mistake]:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
         inside = list(_mistakes_inside(value, _plain(kind), path))
-        yield from inside or [Mistake(path, shown(value), _expected(kind))]
+        yield from inside or [Mistake(path, show(value), _words_for_type(kind))]
 
 
 def _mistakes_inside(value: object, kind: Any, path: Path) -> Iterator[Mistake]:
@@ -138,7 +138,7 @@ def _mistakes_in_target(value: dict[str, Any], path: Path) -> Iterator[Mistake]:
     if isinstance(found, str) and found in kinds:
         yield from _mistakes_in_table(value, kinds[found], path)
     else:
-        yield Mistake((*path, "kind"), shown(found) if "kind" in value else "nothing", f"one of {quoted(kinds)}")
+        yield Mistake((*path, "kind"), show(found) if "kind" in value else "nothing", f"one of {quote_names(kinds)}")
 
 
 def _mistakes_in_table(value: dict[str, Any], table: type[Table], path: Path) -> Iterator[Mistake]:
@@ -150,7 +150,7 @@ def _mistakes_in_table(value: dict[str, Any], table: type[Table], path: Path) ->
         if field.name in value:
             yield from _mistakes(value[field.name], field.type, (*path, field.name))
         elif field.required:
-            yield Mistake((*path, field.name), "nothing", _expected(field.type))
+            yield Mistake((*path, field.name), "nothing", _words_for_type(field.type))
 
 
 def _meant(key: str, table: type[Table]) -> str:
@@ -159,9 +159,9 @@ def _meant(key: str, table: type[Table]) -> str:
 
     elsewhere = [kind for kind, other in _kinds_of_target().items() if key in _keys(other)]
     if elsewhere and table in _kinds_of_target().values():
-        return f"another kind of target: {quoted(elsewhere)} has it"
+        return f"another kind of target: {quote_names(elsewhere)} has it"
     close = get_close_matches(key, _keys(table), n=1)
-    return f'a known one: did you mean "{close[0]}"?' if close else f"one of {quoted(_keys(table))}"
+    return f'a known one: did you mean "{close[0]}"?' if close else f"one of {quote_names(_keys(table))}"
 
 
 def _kinds_of_target() -> dict[str, type[Table]]:
@@ -194,11 +194,11 @@ def _plain(kind: Any) -> Any:
     return _plain(given[0]) if get_origin(kind) in _UNIONS and len(given) == 1 else kind
 
 
-def _expected(kind: Any) -> str:
+def _words_for_type(kind: Any) -> str:
     """The description of a type in words: in its own words, which all but tables and choices have."""
     for part in (kind, *get_args(kind)):
         for meta in getattr(part, "__metadata__", ()):
             if isinstance(meta, Meta) and meta.extra:
                 return str(meta.extra["expected"])
     plain = _plain(kind)
-    return f"one of {quoted(get_args(plain))}" if get_origin(plain) is Literal else "a table"
+    return f"one of {quote_names(get_args(plain))}" if get_origin(plain) is Literal else "a table"

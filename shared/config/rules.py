@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET
 
 from shared.config.across import across, crowds, sites_of, unreachable
-from shared.config.parse import Mistake, quoted, shown
+from shared.config.parse import Mistake, quote_names, show
 from shared.config.schema import (
     LIMITS,
     File,
@@ -101,7 +101,7 @@ def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> 
     targets = [entry.target for entry in entries]
     outputs, known = Outputs(targets), Names(entries, names)
     for entry in entries:
-        yield from timing(entry.path, entry.table, entry.target.policy)
+        yield from check_timing(entry.path, entry.table, entry.target.policy)
         yield from schedules(entry)
         yield from full_refresh(entry)
         yield from sources(entry)
@@ -147,13 +147,13 @@ class Names:
     def unknown(self, name: str, path: Path) -> Iterator[Mistake]:
         """Tell the mistake in a reference to a target that is not there."""
         if name not in self.all:
-            yield Mistake(path, shown(name), f"the name of a target{self._close_to(name)}")
+            yield Mistake(path, show(name), f"the name of a target{self._close_to(name)}")
 
     def wrong(self, name: str, path: Path, cloud: Cloud) -> Iterator[Mistake]:
         """Tell the mistake in a reference to a target on this cloud."""
         yield from self.unknown(name, path)
         if name in self.targets and self.targets[name].cloud is not cloud:
-            yield Mistake(path, f"{shown(name)}, which is on {self.targets[name].cloud}", f"a target on {cloud}")
+            yield Mistake(path, f"{show(name)}, which is on {self.targets[name].cloud}", f"a target on {cloud}")
 
     def _close_to(self, name: str) -> str:
         """Name the target that was most likely meant."""
@@ -185,7 +185,7 @@ class Outputs:
         """
         match source:
             case S3ObjectCreated():
-                for location in self._overlapping(f"s3://{source.bucket}/{source.prefix}"):
+                for location in self._find_overlaps(f"s3://{source.bucket}/{source.prefix}"):
                     yield from self._by_location[location]
             case GlueTableChanged():
                 yield from self._by_place.get(place_of(source), ())
@@ -199,7 +199,7 @@ class Outputs:
             case OneLakeChanged() if _may_hold_views(source.path):
                 yield from self._by_place.get(place_of(source), ())
 
-    def _overlapping(self, prefix: str) -> Iterator[str]:
+    def _find_overlaps(self, prefix: str) -> Iterator[str]:
         """The locations that contain the prefix, then those below it; without looking at all of them.
 
         Of `s3://lake/sales/new/`, `s3://lake/` and `s3://lake/sales/` contain it. Those below it stand together in the
@@ -211,7 +211,7 @@ class Outputs:
         yield from takewhile(lambda location: location.startswith(prefix), islice(self._locations, first, None))
 
 
-def timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
+def check_timing(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
     """Each duration within its limits; if all are, what must hold between two of them.
 
     A unit that is mistyped would break several rules at once. Only the first, which names the unit, helps its writer.
@@ -225,7 +225,7 @@ def _beyond_limits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistak
     for key, (least, most) in LIMITS.items():
         said, duration = getattr(table, key), getattr(policy, key)
         if said is not UNSET and duration is not None and not least <= duration <= most:
-            yield Mistake((*path, key), shown(said), within(key))
+            yield Mistake((*path, key), show(said), within(key))
 
 
 def _waits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
@@ -238,10 +238,10 @@ def _waits(path: Path, table: Timing, policy: Policy) -> Iterator[Mistake]:
         return
     if table.max_wait is not UNSET:
         least = f'at least the visibility lag, "{duration_text(policy.visibility_lag)}"'
-        yield Mistake((*path, "max_wait"), shown(table.max_wait), least)
+        yield Mistake((*path, "max_wait"), show(table.max_wait), least)
     elif table.visibility_lag is not UNSET:
         most = f'at most the maximum wait, "{duration_text(policy.max_wait)}"'
-        yield Mistake((*path, "visibility_lag"), shown(table.visibility_lag), most)
+        yield Mistake((*path, "visibility_lag"), show(table.visibility_lag), most)
 
 
 def _just_in_time(path: Path, policy: Policy) -> Iterator[Mistake]:
@@ -253,7 +253,7 @@ def _just_in_time(path: Path, policy: Policy) -> Iterator[Mistake]:
         yield Mistake((*path, "objective"), "nothing", 'a duration, as start = "just-in-time" is reckoned from it')
     elif policy.objective <= least:
         more = f'more than "{duration_text(least)}", the look interval, the visibility lag and two minutes for a run'
-        yield Mistake((*path, "objective"), shown(duration_text(policy.objective)), more)
+        yield Mistake((*path, "objective"), show(duration_text(policy.objective)), more)
 
 
 def schedules(entry: Entry) -> Iterator[Mistake]:
@@ -267,7 +267,7 @@ def schedules(entry: Entry) -> Iterator[Mistake]:
                 ("timezone", schedule.timezone, expected_timezone(schedule.timezone)),
             ):
                 if expected:
-                    yield Mistake((*entry.path, key, name), shown(found), expected)
+                    yield Mistake((*entry.path, key, name), show(found), expected)
 
 
 def full_refresh(entry: Entry) -> Iterator[Mistake]:
@@ -286,13 +286,13 @@ def sources(entry: Entry) -> Iterator[Mistake]:
     for position, on in enumerate(entry.table.on or []):
         count = sum(getattr(on, _key(kind)) is not UNSET for kind in CLOUD_OF_SOURCE)
         if count != 1:
-            one_of = f"exactly one of {quoted(_key(kind) for kind in here)}"
+            one_of = f"exactly one of {quote_names(_key(kind) for kind in here)}"
             yield Mistake((*entry.path, "on", position), f"{count or 'no'} sources", one_of)
         yield from _own_lag(on, entry.target.policy, (*entry.path, "on", position, "visibility_lag"))
     for position, source in entry.sources:
         if type(source) not in here:
             elsewhere = f"a source on {CLOUD_OF_SOURCE[type(source)]}"
-            expected = f"one on {entry.target.cloud}, as the target: {quoted(_key(kind) for kind in here)}"
+            expected = f"one on {entry.target.cloud}, as the target: {quote_names(_key(kind) for kind in here)}"
             yield Mistake((*entry.path, "on", position, _key(type(source))), elsewhere, expected)
 
 
@@ -305,7 +305,7 @@ def _own_lag(on: OnTable, policy: Policy, path: Path) -> Iterator[Mistake]:
                 f'from the visibility lag of the target, "{duration_text(policy.visibility_lag)}", '
                 f'to its maximum wait, "{duration_text(policy.max_wait)}"'
             )
-            yield Mistake(path, shown(on.visibility_lag), bounds)
+            yield Mistake(path, show(on.visibility_lag), bounds)
 
 
 def item_job(entry: Entry) -> Iterator[Mistake]:
@@ -314,13 +314,13 @@ def item_job(entry: Entry) -> Iterator[Mistake]:
     if not isinstance(table, ItemJobTable):
         return
     if table.job_type.lower() in _JOBS_OF_LAKE_VIEWS:
-        yield Mistake((*entry.path, "job_type"), shown(table.job_type), 'kind = "fabric-lake-views" for lake views')
+        yield Mistake((*entry.path, "job_type"), show(table.job_type), 'kind = "fabric-lake-views" for lake views')
     yield from unsendable(table.execution_data or {}, (*entry.path, "execution_data"))
     names = set()
     for position, parameter in enumerate(table.parameters or []):
         path = (*entry.path, "parameters", position)
         if parameter.name.casefold() in names:
-            yield Mistake((*path, "name"), f"{shown(parameter.name)} again", "each name once, whatever its case")
+            yield Mistake((*path, "name"), f"{show(parameter.name)} again", "each name once, whatever its case")
         names.add(parameter.name.casefold())
         yield from _parameter_value(parameter.type, parameter.value, (*path, "value"))
 
@@ -344,7 +344,7 @@ def unsendable(value: object, path: Path) -> Iterator[Mistake]:
         case float() if math.isfinite(value):
             pass
         case _:
-            yield Mistake(path, shown(value), "what JSON has: text in quotes, a number of 64 bits, true or false")
+            yield Mistake(path, show(value), "what JSON has: text in quotes, a number of 64 bits, true or false")
 
 
 def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
@@ -376,7 +376,7 @@ def after(entry: Entry, names: Names) -> Iterator[Mistake]:
         path = (*entry.path, "after", position)
         yield from names.unknown(name, path)
         if name in entry.target.after[:position]:
-            yield Mistake(path, f"{shown(name)} again", "each target once")
+            yield Mistake(path, f"{show(name)} again", "each target once")
 
 
 def one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
@@ -421,7 +421,7 @@ def _parameter_value(kind: str, value: object, path: Path) -> Iterator[Mistake]:
     """Tell a value that does not fit its parameter's type. Python's bool is an int, and TOML's is not."""
     types, expected = _TYPES_OF_PARAMETER.get(kind, ((object,), ""))
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
-        yield Mistake(path, shown(value), f"{expected}, as its type says")
+        yield Mistake(path, show(value), f"{expected}, as its type says")
     else:
         yield from unsendable(value, path)
 

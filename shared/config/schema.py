@@ -91,7 +91,7 @@ def within(key: str) -> str:
     return f'a duration from "{least}" to "{most}", in whole s, m, h or d{or_off}'
 
 
-def _limited(key: str) -> Meta:
+def _limits_of(key: str) -> Meta:
     """A duration within the limits of the key of this name."""
     return _text("[0-9]{1,8}[smhd]" + ("|off" if key == "look" else ""), within(key))
 
@@ -194,30 +194,30 @@ class Timing(Table, frozen=True, kw_only=True):
     #     |------------------ max_wait ------------------------>|    and `min_interval` after the start before at least
 
     quiet_period: (
-        Annotated[str, _limited("quiet_period"), _about("Wait this long after the last arrival.")] | UnsetType
+        Annotated[str, _limits_of("quiet_period"), _about("Wait this long after the last arrival.")] | UnsetType
     ) = UNSET
     max_wait: (
-        Annotated[str, _limited("max_wait"), _about("... but never longer than this after the first arrival.")]
+        Annotated[str, _limits_of("max_wait"), _about("... but never longer than this after the first arrival.")]
         | UnsetType
     ) = UNSET
     min_interval: (
-        Annotated[str, _limited("min_interval"), _about("At least this long between two starts.")] | UnsetType
+        Annotated[str, _limits_of("min_interval"), _about("At least this long between two starts.")] | UnsetType
     ) = UNSET
     visibility_lag: (
         Annotated[
             str,
-            _limited("visibility_lag"),
+            _limits_of("visibility_lag"),
             _about("Data can be read at most this long after its event, clocks included."),
         ]
         | UnsetType
     ) = UNSET
-    timeout: Annotated[str, _limited("timeout"), _about("A run that takes longer is cancelled.")] | UnsetType = UNSET
+    timeout: Annotated[str, _limits_of("timeout"), _about("A run that takes longer is cancelled.")] | UnsetType = UNSET
     objective: (
-        Annotated[str, _limited("objective"), _about("How stale a target may be before status and alarms say so.")]
+        Annotated[str, _limits_of("objective"), _about("How stale a target may be before status and alarms say so.")]
         | UnsetType
     ) = UNSET
 
-    look: Annotated[str, _limited("look"), _about("How often the sources are looked at; off: never.")] | UnsetType = (
+    look: Annotated[str, _limits_of("look"), _about("How often the sources are looked at; off: never.")] | UnsetType = (
         UNSET
     )
     start: (

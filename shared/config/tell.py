@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from shared.config.parse import Mistake, quoted, shown
+from shared.config.parse import Mistake, quote_names, show
 from shared.config.schema import TellTable
 from shared.config.toml_positions import Path
 from shared.destinations import CLOUDS, KINDS, VAULT, Destination
@@ -84,11 +84,11 @@ def untold(tables: Sequence[TellTable], targets: Sequence[Target]) -> Iterator[M
     places = [destination_of(table) for table in tables]
     for target in targets:
         if not any(target.cloud in place.clouds for place in places):
-            kinds = quoted(to for to in KEYS if target.cloud in CLOUDS[to])
+            kinds = quote_names(to for to in KEYS if target.cloud in CLOUDS[to])
             yield Mistake(("targets", target.name), f"no [[tell]] for {target.cloud}", f"one of {kinds}, or know of it")
     for position, place in enumerate(places):
         if not any(target.cloud in place.clouds for target in targets):
-            yield Mistake(("tell", position, "to"), f"{shown(place.to)}, for no target", "a target on its cloud")
+            yield Mistake(("tell", position, "to"), f"{show(place.to)}, for no target", "a target on its cloud")
 
 
 def _keys(table: TellTable, path: Path) -> Iterator[Mistake]:
@@ -96,10 +96,10 @@ def _keys(table: TellTable, path: Path) -> Iterator[Mistake]:
     for kind, keys in KEYS.items():
         for key in keys:
             if key not in KEYS[table.to] and getattr(table, key):
-                yield Mistake((*path, key), f"a key of {shown(kind)}", f"one of {quoted(KEYS[table.to])}")
+                yield Mistake((*path, key), f"a key of {show(kind)}", f"one of {quote_names(KEYS[table.to])}")
     if table.to in TOPICS and not (table.topic or "").startswith(TOPICS[table.to]):
-        found = shown(table.topic) if table.topic else "nothing"
-        yield Mistake((*path, "topic"), found, f"the topic, which begins with {shown(TOPICS[table.to])}")
+        found = show(table.topic) if table.topic else "nothing"
+        yield Mistake((*path, "topic"), found, f"the topic, which begins with {show(TOPICS[table.to])}")
     if len({secret.startswith(VAULT) for secret in destination_of(table).secrets}) > 1:
         yield Mistake((*path, "url_secret"), "secrets of two clouds", "both in Secrets Manager, or both in a Key Vault")
     if table.to == "webhook" and bool(table.url) == bool(table.url_secret):
@@ -127,11 +127,11 @@ def _address(table: TellTable, path: Path) -> Iterator[Mistake]:
 def _format(table: TellTable, path: Path) -> Iterator[Mistake]:
     """Messages for people go to webhooks alone, and lineage has its own kinds of events."""
     if table.format in MESSAGES and table.to not in {"webhook", "eventgrid"}:
-        yield Mistake((*path, "format"), f"{shown(table.format)} to {shown(table.to)}", 'to = "webhook"')
+        yield Mistake((*path, "format"), f"{show(table.format)} to {show(table.to)}", 'to = "webhook"')
     if table.format != "cloudevents" and table.to == "eventgrid":
-        yield Mistake((*path, "format"), shown(table.format), '"cloudevents", the schema of the topic')
+        yield Mistake((*path, "format"), show(table.format), '"cloudevents", the schema of the topic')
     if table.format == "openlineage" and table.on:
         yield Mistake((*path, "on"), "kinds of events", 'no "on": lineage tells the end of each run, nothing else')
     for position, kind in enumerate(table.on or ()):
         if kind in (table.on or ())[:position]:
-            yield Mistake((*path, "on", position), f"{shown(kind)} again", "each kind once")
+            yield Mistake((*path, "on", position), f"{show(kind)} again", "each kind once")

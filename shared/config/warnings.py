@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from shared.config.across import idle_ways
-from shared.config.parse import Mistake, quoted, shown
+from shared.config.parse import Mistake, quote_names, show
 from shared.config.rules import Entry
 from shared.config.schema import File, Timing, duration_text
 from shared.config.tell import untold
@@ -51,10 +51,10 @@ BY_LOOKING = '"iceberg_changed" with a "look" interval, or a "schedule"'
 
 def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mistake]:
     """All that is doubtful in a file without mistakes."""
-    yield from _timing(("defaults",), file.defaults, defaults, looked_at=True)
+    yield from _check_timing(("defaults",), file.defaults, defaults, looked_at=True)
     asked_for = {job.target for job in (file.workload.jobs if file.workload else ())}
     for entry in entries:
-        yield from _timing(entry.path, entry.table, entry.target.policy, looked_at=_is_looked_at(entry))
+        yield from _check_timing(entry.path, entry.table, entry.target.policy, looked_at=_is_looked_at(entry))
         yield from _ids(entry)
         yield from _again(entry)
         for position, source in entry.sources:
@@ -68,7 +68,7 @@ def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mis
     yield from idle_ways(file.across, targets)
 
 
-def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:
+def _check_timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:
     """Durations that work against each other, told where one of the two is said.
 
     A quiet period longer than the maximum wait never ends by itself; an objective shorter than the time between two
@@ -76,20 +76,20 @@ def _timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> It
     """
     if policy.quiet_period > policy.max_wait:
         wait = f'at most the maximum wait, "{duration_text(policy.max_wait)}", which ends it'
-        yield from _said(path, table, ("quiet_period", "max_wait"), policy.quiet_period, wait)
+        yield from _warn(path, table, ("quiet_period", "max_wait"), policy.quiet_period, wait)
     if policy.objective and policy.objective < policy.min_interval:
         least = f'at least the minimum interval, "{duration_text(policy.min_interval)}", between two starts'
-        yield from _said(path, table, ("objective", "min_interval"), policy.objective, least)
+        yield from _warn(path, table, ("objective", "min_interval"), policy.objective, least)
     elif looked_at and policy.objective and policy.look and policy.objective < policy.look:
         least = f'at least the look interval, "{duration_text(policy.look)}", in which a lost event is found'
-        yield from _said(path, table, ("objective", "look"), policy.objective, least)
+        yield from _warn(path, table, ("objective", "look"), policy.objective, least)
 
 
-def _said(path: Path, table: Timing, keys: tuple[str, ...], found: timedelta, expected: str) -> Iterator[Mistake]:
+def _warn(path: Path, table: Timing, keys: tuple[str, ...], found: timedelta, expected: str) -> Iterator[Mistake]:
     """Warn where the table says one of the keys; what a target only inherits is told of the defaults."""
     said = [key for key in keys if getattr(table, key)]
     if said:
-        words = f"{keys[0]} = {shown(duration_text(found))}" if said[0] != keys[0] else shown(duration_text(found))
+        words = f"{keys[0]} = {show(duration_text(found))}" if said[0] != keys[0] else show(duration_text(found))
         yield Mistake((*path, said[0]), words, expected)
 
 
@@ -109,7 +109,7 @@ def _ids(entry: Entry) -> Iterator[Mistake]:
     for key in keys:
         value = str(getattr(table, key) or "")
         if value.partition(":")[0].lower() in EXAMPLE_IDS:
-            yield Mistake((*entry.path, key), shown(value), "your own: this one is the example's, and nobody's")
+            yield Mistake((*entry.path, key), show(value), "your own: this one is the example's, and nobody's")
             return
 
 
@@ -141,7 +141,7 @@ def _affixes(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
             text = getattr(source, key)
             expected = next((words for odd, words in _odd(source, key, text) if odd), "")
             if expected:
-                yield Mistake((*path, key), shown(text), expected)
+                yield Mistake((*path, key), show(text), expected)
 
 
 def _odd(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator[tuple[bool, str]]:
@@ -155,7 +155,10 @@ def _odd(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator
         f"plain text, as in {example}: there are no wildcards, * and ? stand for themselves",
     )
     yield key == "prefix" and text.startswith("/"), f"{inside}, which begins with no slash"
-    yield key == "prefix" and text.startswith(f"{holder}/"), f"{inside}, which does not begin with {quoted([holder])}"
+    yield (
+        key == "prefix" and text.startswith(f"{holder}/"),
+        f"{inside}, which does not begin with {quote_names([holder])}",
+    )
     yield text != text.strip(), "no blanks around it"
 
 
@@ -166,14 +169,14 @@ def _metadata(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
     """
     if isinstance(source, S3ObjectCreated) and source.suffix.endswith("metadata.json"):
         commit = f'a source that tells of the commit, which comes after this file: "glue_table_changed", {BY_LOOKING}'
-        yield Mistake((*path, "suffix"), shown(source.suffix), commit)
+        yield Mistake((*path, "suffix"), show(source.suffix), commit)
 
 
 def _sends_nothing(source: Source, path: Path, entry: Entry) -> Iterator[Mistake]:
     """Sources of which no event tells, and that are not looked at."""
     catalog = source.catalog_id if isinstance(source, GlueTableChanged) else ""
     if ":s3tablescatalog" in catalog:
-        yield Mistake((*path, "catalog_id"), f"{shown(catalog)}: S3 Tables send no events", BY_LOOKING)
+        yield Mistake((*path, "catalog_id"), f"{show(catalog)}: S3 Tables send no events", BY_LOOKING)
     if isinstance(source, IcebergChanged) and entry.target.policy.look is None:
         yield Mistake(path, 'a source that is only looked at, with look = "off"', 'a "look" interval, or a "schedule"')
 

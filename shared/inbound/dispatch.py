@@ -22,7 +22,7 @@ from shared.inbound.messages import (
     Ticked,
     Woken,
 )
-from shared.inbound.routing import Routes, ended, signals_of, targets_of
+from shared.inbound.routing import Routes, signals_of, targets_of, targets_of_end
 from shared.inbound.wakes import rest_messages
 from shared.redaction import plain
 from shared.refresh.engine import Engine
@@ -85,13 +85,13 @@ class _Delivery(Value, frozen=True):
     why: str = ""
 
 
-def take(engine: Engine, configuration: Routes, readings: Sequence[Message]) -> tuple[Judged, ...]:
+def take(engine: Engine, configuration: Routes, messages: Sequence[Message]) -> tuple[Judged, ...]:
     """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
 
     One target's trouble sends back only the messages that concern it. An event that concerns more targets than there is
     time for is split: what is left of it is a message of its own.
     """
-    deliveries = [_delivery(engine, configuration, reading) for reading in readings]
+    deliveries = [_delivery(engine, configuration, message) for message in messages]
     concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
     judged = _look_at_each(engine, _by_target(concerns))
     verdicts = tuple(_verdict(engine, configuration, delivery, judged) for delivery in deliveries)
@@ -99,27 +99,27 @@ def take(engine: Engine, configuration: Routes, readings: Sequence[Message]) -> 
     return verdicts
 
 
-def _delivery(engine: Engine, configuration: Routes, reading: Message) -> _Delivery:
-    if not isinstance(reading, Several):
-        why = _refusal(engine, configuration, reading)
-        return _Delivery((), (), why) if why else _Delivery(((reading, _concerns(engine, configuration, reading)),))
-    reasons = [_refusal(engine, configuration, part.reading) for part in reading.parts]
+def _delivery(engine: Engine, configuration: Routes, message: Message) -> _Delivery:
+    if not isinstance(message, Several):
+        why = _refusal(engine, configuration, message)
+        return _Delivery((), (), why) if why else _Delivery(((message, _concerns(engine, configuration, message)),))
+    reasons = [_refusal(engine, configuration, part.message) for part in message.parts]
     why = next(filter(None, reasons), "")
     kept = [
         part
-        for part, refusal in zip(reading.parts, reasons, strict=True)
-        if not refusal and not (why and isinstance(part.reading, Asked))
+        for part, refusal in zip(message.parts, reasons, strict=True)
+        if not refusal and not (why and isinstance(part.message, Asked))
     ]
-    refused = tuple(part.body for part in reading.parts if part not in kept)
-    taken = tuple((part.reading, _concerns(engine, configuration, part.reading)) for part in kept)
-    return _Delivery(taken, refused, f"{len(refused)} of {len(reading.parts)} events: {why}" if why else "")
+    refused = tuple(part.body for part in message.parts if part not in kept)
+    taken = tuple((part.message, _concerns(engine, configuration, part.message)) for part in kept)
+    return _Delivery(taken, refused, f"{len(refused)} of {len(message.parts)} events: {why}" if why else "")
 
 
 def _verdict(engine: Engine, configuration: Routes, delivery: _Delivery, judged: Mapping[str, Judged]) -> Judged:
     """The worst that was met with what is taken, else done, or a dead letter with what is refused."""
     if any(target.key not in judged for _, concerns in delivery.taken for target, _ in concerns):
         return _split(configuration, delivery, judged)
-    worst = _worst([one for reading, concerns in delivery.taken for one in _met(engine, reading, concerns, judged)])
+    worst = _worst([one for message, concerns in delivery.taken for one in _met(engine, message, concerns, judged)])
     return _refused_part(delivery) if worst.verdict is Verdict.DONE else worst
 
 
@@ -140,12 +140,12 @@ def _split(configuration: Routes, delivery: _Delivery, judged: Mapping[str, Judg
     """
     arrivals: list[Arrival] = []
     open_keys: set[str] = set()
-    for reading, concerns in delivery.taken:
+    for message, concerns in delivery.taken:
         keys = {target.key for target, _ in concerns if judged.get(target.key, NO_TIME).verdict is not Verdict.DONE}
-        if keys and not isinstance(reading, Arrived | Rest):
+        if keys and not isinstance(message, Arrived | Rest):
             return NO_TIME
-        if isinstance(reading, Arrived | Rest):
-            arrivals += reading.arrivals
+        if isinstance(message, Arrived | Rest):
+            arrivals += message.arrivals
         open_keys |= keys
     left = {key for key in open_keys if key not in judged}
     rests = [rest for keys in (open_keys - left, left) if keys for rest in _rests(configuration, arrivals, keys)]
@@ -163,13 +163,13 @@ def stays_away(receives: int) -> timedelta:
     return SOON if receives < SOON_TIMES else LATER
 
 
-def _met(engine: Engine, reading: Single, concerns: Concerns, judged: Mapping[str, Judged]) -> list[Judged]:
-    return [judged[target.key] for target, _ in concerns] or [_unowed(engine, reading)]
+def _met(engine: Engine, message: Single, concerns: Concerns, judged: Mapping[str, Judged]) -> list[Judged]:
+    return [judged[target.key] for target, _ in concerns] or [_take_wake_or_tick(engine, message)]
 
 
-def _refusal(engine: Engine, configuration: Routes, reading: Single) -> str:
+def _refusal(engine: Engine, configuration: Routes, message: Single) -> str:
     """Why a message can never be taken, or ""."""
-    match reading:
+    match message:
         case Malformed(why):
             return why
         case Asked(name, sender=sender):
@@ -184,39 +184,39 @@ def _refusal(engine: Engine, configuration: Routes, reading: Single) -> str:
     return ""
 
 
-def _concerns(engine: Engine, configuration: Routes, reading: Single) -> Concerns:
-    happened: list[tuple[Target, Input]] = []
-    match reading:
+def _concerns(engine: Engine, configuration: Routes, message: Single) -> Concerns:
+    inputs: list[tuple[Target, Input]] = []
+    match message:
         case Arrived(arrivals) | Rest(arrivals):
-            happened.extend(_signalled(arrivals, configuration))
+            inputs.extend(_signal_each(arrivals, configuration))
         case Asked(name):
-            happened.extend((configuration.by_name[name], given) for given in _asked(reading))
+            inputs.extend((configuration.by_name[name], given) for given in _inputs_of_request(message))
         case GlueRunEnded() | FabricRunEnded():
-            happened.extend((target, Hinted()) for target in ended(reading, configuration))
-    first, last = (reading.first, reading.last) if isinstance(reading, Rest) else ("", None)
+            inputs.extend((target, Hinted()) for target in targets_of_end(message, configuration))
+    first, last = (message.first, message.last) if isinstance(message, Rest) else ("", None)
     return [
         (target, given)
-        for target, given in happened
+        for target, given in inputs
         if target.key in engine.targets and target.key >= first and (last is None or target.key <= last)
     ]
 
 
-def _signalled(arrivals: Sequence[Arrival], configuration: Routes) -> Iterator[tuple[Target, Input]]:
+def _signal_each(arrivals: Sequence[Arrival], configuration: Routes) -> Iterator[tuple[Target, Input]]:
     for arrival in arrivals:
         yield from ((target, Signalled(signal)) for target, signal in signals_of(arrival, configuration))
 
 
-def _asked(asked: Asked) -> tuple[Input, ...]:
+def _inputs_of_request(asked: Asked) -> tuple[Input, ...]:
     signal = Signalled(asked.signal)
     return (signal, ProbeAsked()) if asked.by_person else (signal,)
 
 
 def _by_target(concerns: Sequence[Concerns]) -> list[tuple[Target, list[Input]]]:
-    happened: dict[str, tuple[Target, list[Input]]] = {}
+    inputs: dict[str, tuple[Target, list[Input]]] = {}
     for concern in concerns:
         for target, given in concern:
-            happened.setdefault(target.key, (target, []))[1].append(given)
-    return list(happened.values())
+            inputs.setdefault(target.key, (target, []))[1].append(given)
+    return list(inputs.values())
 
 
 def _look_at_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]]) -> dict[str, Judged]:
@@ -228,38 +228,38 @@ def _look_at_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]
     judged: dict[str, Judged] = {}
     in_hand: dict[str, Document] = {}
     ordered = sorted(concerned, key=_turn_of)
-    for place, (target, happened) in enumerate(ordered):
+    for place, (target, inputs) in enumerate(ordered):
         if judged and engine.is_out_of_time():
             break
         if place % READ_AHEAD == 0:
             in_hand |= engine.read_ahead([each for each, _ in ordered[place : place + READ_AHEAD]])
-        judged[target.key] = _look(engine, target, happened, in_hand.pop(target.key, None))
+        judged[target.key] = _look(engine, target, inputs, in_hand.pop(target.key, None))
     return judged
 
 
 def _turn_of(concerned: tuple[Target, list[Input]]) -> tuple[bool, str]:
-    target, happened = concerned
-    return all(isinstance(given, Signalled) and not given.signal.asked for given in happened), target.key
+    target, inputs = concerned
+    return all(isinstance(given, Signalled) and not given.signal.asked for given in inputs), target.key
 
 
-def _look(engine: Engine, target: Target, happened: Sequence[Input], in_hand: Document | None) -> Judged:
-    signals = sum(isinstance(given, Signalled) for given in happened)
-    return _spared(
-        lambda: engine.signalled(target, signals, written=engine.reconcile(target, happened, in_hand=in_hand))
+def _look(engine: Engine, target: Target, inputs: Sequence[Input], in_hand: Document | None) -> Judged:
+    signals = sum(isinstance(given, Signalled) for given in inputs)
+    return _guard(
+        lambda: engine.note_signals(target, signals, written=engine.reconcile(target, inputs, in_hand=in_hand))
     )
 
 
-def _unowed(engine: Engine, reading: Single) -> Judged:
+def _take_wake_or_tick(engine: Engine, message: Single) -> Judged:
     """The verdict on a message that concerns no target by name or source."""
-    match reading:
+    match message:
         case Woken(wake):
-            return _spared(lambda: engine.wake(wake))
+            return _guard(lambda: engine.wake(wake))
         case Ticked():
-            return _spared(Sweep(engine).tick)
+            return _guard(Sweep(engine).tick)
     return DONE
 
 
-def _spared(work: Callable[[], object]) -> Judged:
+def _guard(work: Callable[[], object]) -> Judged:
     try:
         work()
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is ours: the message comes back

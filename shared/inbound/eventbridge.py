@@ -31,13 +31,13 @@ from shared.inbound.messages import (
     Single,
     Ticked,
     decode_part,
-    missing,
+    missing_field,
     read_array,
     read_guarded,
     time_at,
 )
 from shared.inbound.misdelivered import what_it_is
-from shared.inbound.wakes import Name, Own, after_upstream, asked, read_own
+from shared.inbound.wakes import Name, Own, after_upstream, read_own, request_for
 from shared.redaction import plain
 
 SIGNAL = "unstale.signal"
@@ -142,7 +142,7 @@ def _read_event(event: _Event, encoded: bytes, received_at: datetime) -> Single:
         return reader(event, received_at)
     own = read_own(event, received_at)
     if own is None:
-        raise what_it_is(encoded) or missing("detail-type")
+        raise what_it_is(encoded) or missing_field("detail-type")
     return own
 
 
@@ -164,16 +164,16 @@ def _object_arrived(event: _Event, _received_at: datetime) -> Arrived:
 def _table_changed(event: _Event, _received_at: datetime) -> Single:
     """A table of the catalog changed, whoever changed it: a crawler, a job, an engine that commits to Iceberg."""
     change = decode_part(_table_change, event.detail, "$.detail")
-    return _changed(event, change.type_of_change, change.database_name, (change.table_name,))
+    return _tables_arrived(event, change.type_of_change, change.database_name, (change.table_name,))
 
 
 def _database_changed(event: _Event, _received_at: datetime) -> Single:
     """`changedTables` has a hundred names at most, and is there only where tables changed."""
     change = decode_part(_database_change, event.detail, "$.detail")
-    return _changed(event, change.type_of_change, change.database_name, change.changed_tables)
+    return _tables_arrived(event, change.type_of_change, change.database_name, change.changed_tables)
 
 
-def _changed(event: _Event, kind: str, database: str, tables: tuple[str, ...] | None) -> Single:
+def _tables_arrived(event: _Event, kind: str, database: str, tables: tuple[str, ...] | None) -> Single:
     """Tables that changed are arrivals, each by itself; a change that brings no data, or names no table, is none."""
     if kind in NO_NEW_DATA or not tables:
         return _what(event, kind)
@@ -189,16 +189,16 @@ def _job_changed(event: _Event, _received_at: datetime) -> Single:
     return Arrived((JobSucceeded(time_at(event.time, "$.time"), change.job_name),))
 
 
-def _signalled(event: _Event, received_at: datetime) -> Asked:
+def _read_signal(event: _Event, received_at: datetime) -> Asked:
     """A custom event asks for a target. `sender` is kept: `[deployment] signal_sources` may name who may ask."""
     signal = decode_part(_signal, event.detail, "$.detail")
-    found = asked(signal.target, received_at, full=signal.full, reason=signal.reason or SIGNAL)
+    found = request_for(signal.target, received_at, full=signal.full, reason=signal.reason or SIGNAL)
     if signal.upstream:
         found = after_upstream(found, signal.upstream, signal.time, "$.detail.time")
     return msgspec.structs.replace(found, sender=(event.account, event.source))
 
 
-def _ticked(_event: _Event, _received_at: datetime) -> Ticked:
+def _read_tick(_event: _Event, _received_at: datetime) -> Ticked:
     """A schedule without an input of its own sends this, from `aws.scheduler` (or `aws.events`, for a rule)."""
     return Ticked()
 
@@ -218,7 +218,7 @@ def _run_ended(event: _Event, _received_at: datetime) -> Single:
 
 
 def _view_in_detail(raw: msgspec.Raw) -> GlueRunEnded | None:
-    detail = _anything(raw)
+    detail = _decode_any(raw)
     if not isinstance(detail, dict):
         return None
     texts = {key.replace("_", "").lower(): value for key, value in detail.items() if isinstance(value, str)}
@@ -229,13 +229,13 @@ def _view_in_detail(raw: msgspec.Raw) -> GlueRunEnded | None:
 
 def _view_in_resources(raw: msgspec.Raw) -> GlueRunEnded | None:
     """`arn:aws:glue:us-east-1:123456789012:table/sales/daily_revenue`."""
-    resources = _anything(raw)
+    resources = _decode_any(raw)
     texts = [each for each in resources if isinstance(each, str)] if isinstance(resources, list) else []
     found = next((match for match in map(_TABLE_ARN.fullmatch, texts) if match), None)
     return GlueRunEnded(found[1], found[2]) if found else None
 
 
-def _anything(raw: msgspec.Raw) -> Any:
+def _decode_any(raw: msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeError):
@@ -254,4 +254,4 @@ _BY_SOURCE: Mapping[tuple[str, str], _Reader] = {
 }
 """Only AWS itself may send events with these sources."""
 
-_BY_DETAIL_TYPE: Mapping[str, _Reader] = {"Scheduled Event": _ticked, SIGNAL: _signalled}
+_BY_DETAIL_TYPE: Mapping[str, _Reader] = {"Scheduled Event": _read_tick, SIGNAL: _read_signal}

@@ -25,7 +25,7 @@ from shared.inbound.messages import (
     Single,
     decode_part,
     misfit,
-    missing,
+    missing_field,
     read_array,
     read_guarded,
     time_at,
@@ -111,11 +111,11 @@ def read(body: str | bytes | dict[str, Any] | list[Any], received_at: datetime) 
 
 
 def _read(encoded: bytes, received_at: datetime) -> Message:
-    text = _unpacked(encoded)
+    text = _unpack(encoded)
     return read_array(_read_one, text, received_at) if text.startswith(b"[") else _read_one(text, received_at)
 
 
-def _unpacked(encoded: bytes) -> bytes:
+def _unpack(encoded: bytes) -> bytes:
     """Take JSON as it came, and decode base64: that has no brackets, with which objects and arrays of JSON begin."""
     text = encoded.removeprefix(b"\xef\xbb\xbf").strip()
     if text[:1] in (b"{", b"["):
@@ -135,7 +135,7 @@ def _read_one(encoded: bytes, received_at: datetime) -> Single:
         return _STORAGE.get(kind, _unknown)(event)
     own = read_own(event, received_at)
     if own is None:
-        raise missing("type")
+        raise missing_field("type")
     return own
 
 

@@ -111,7 +111,7 @@ class Malformed(Value, frozen=True):
 class Part(Value, frozen=True):
     """An event of a message that has several, with its own bytes for the dead letters."""
 
-    reading: Single
+    message: Single
     body: bytes
 
 
@@ -125,13 +125,13 @@ Single = Arrived | Rest | Asked | GlueRunEnded | FabricRunEnded | Ticked | Woken
 Message = Single | Several
 
 
-def each(readings: Iterable[Message]) -> Iterator[Single]:
+def each(messages: Iterable[Message]) -> Iterator[Single]:
     """Every single reading, those of messages with several events included."""
-    for reading in readings:
-        if isinstance(reading, Several):
-            yield from (part.reading for part in reading.parts)
+    for message in messages:
+        if isinstance(message, Several):
+            yield from (part.message for part in message.parts)
         else:
-            yield reading
+            yield message
 
 
 # --- Decoding --------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def read_guarded(read: Callable[[bytes, datetime], Message], body: object, recei
     A reader that raised would let a queue deliver the same message again, for days, to the same end.
     """
     try:
-        return read(_encoded(body), received_at)
+        return read(_encode(body), received_at)
     except msgspec.ValidationError as error:
         return Malformed(plain(str(error)))
     except msgspec.MsgspecError as error:
@@ -161,10 +161,10 @@ def read_array(read: Callable[[bytes, datetime], Single], encoded: bytes, receiv
     )
     if not parts:
         raise misfit("at least one event", [])
-    arrived = [part.reading for part in parts if isinstance(part.reading, Arrived)]
+    arrived = [part.message for part in parts if isinstance(part.message, Arrived)]
     if len(arrived) == len(parts):
-        return Arrived(tuple(arrival for reading in arrived for arrival in reading.arrivals))
-    return parts[0].reading if len(parts) == 1 else Several(parts)
+        return Arrived(tuple(arrival for message in arrived for arrival in message.arrivals))
+    return parts[0].message if len(parts) == 1 else Several(parts)
 
 
 def _read_part(read: Callable[[bytes, datetime], Single], encoded: bytes, received_at: datetime) -> Single:
@@ -174,7 +174,7 @@ def _read_part(read: Callable[[bytes, datetime], Single], encoded: bytes, receiv
         return Malformed(plain(str(error)))
 
 
-def _encoded(body: object) -> bytes:
+def _encode(body: object) -> bytes:
     if isinstance(body, str):
         encoded = body.encode()
     elif isinstance(body, bytes):
@@ -191,7 +191,7 @@ def misfit(expected: str, found: object, at: str = "$") -> msgspec.ValidationErr
     return msgspec.ValidationError(f"Expected {expected}, got {found!r:.200} - at `{at}`")
 
 
-def missing(field: str) -> msgspec.ValidationError:
+def missing_field(field: str) -> msgspec.ValidationError:
     """The same for a field that must be there."""
     return msgspec.ValidationError(f"Object missing required field `{field}`")
 
@@ -208,7 +208,7 @@ def decode_part(decoder: msgspec.json.Decoder[_T], part: msgspec.Raw, at: str) -
 def time_at(text: str | msgspec.UnsetType, at: str) -> datetime:
     """The time that a message must have at this place; refused with the place, what was found and what is expected."""
     if text is msgspec.UNSET:
-        raise missing(at.removeprefix("$."))
+        raise missing_field(at.removeprefix("$."))
     time = time_of(text)
     if time is None:
         raise misfit("a time like 2026-01-31T12:00:00Z", text, at)

@@ -75,12 +75,12 @@ def targets_of(arrival: Arrival, configuration: Routes) -> tuple[Target, ...]:
     return tuple(target for target, _ in signals_of(arrival, configuration))
 
 
-def ended(reading: GlueRunEnded | FabricRunEnded, configuration: Routes) -> Sequence[Target]:
+def targets_of_end(message: GlueRunEnded | FabricRunEnded, configuration: Routes) -> Sequence[Target]:
     """The targets that a run which ended may be about: Glue's event names no catalog, Fabric's no job of ours."""
     place = (
-        table_place(reading.database, reading.table)
-        if isinstance(reading, GlueRunEnded)
-        else item_place(reading.workspace, reading.item)
+        table_place(message.database, message.table)
+        if isinstance(message, GlueRunEnded)
+        else item_place(message.workspace, message.item)
     )
     return configuration.by_output.get(place, ())
 

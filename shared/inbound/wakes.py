@@ -92,16 +92,16 @@ def read_own(message: Own, received_at: datetime) -> Single | None:
     if message.wake is not msgspec.UNSET:
         return _woken(message.wake)
     if message.rest is not msgspec.UNSET:
-        return _left(message.rest)
+        return _read_rest(message.rest)
     if message.refresh is not msgspec.UNSET:
-        found = asked(message.refresh, received_at, full=message.full, reason=message.reason, by_person=True)
+        found = request_for(message.refresh, received_at, full=message.full, reason=message.reason, by_person=True)
         return after_upstream(found, message.upstream, message.time, "$.time") if message.upstream else found
     if message.tick is not msgspec.UNSET:
-        return _ticked(message.tick)
+        return _read_tick(message.tick)
     return None
 
 
-def asked(target: str, received_at: datetime, *, full: bool, reason: str, by_person: bool = False) -> Asked:
+def request_for(target: str, received_at: datetime, *, full: bool, reason: str, by_person: bool = False) -> Asked:
     """A request for one target, at the time of its receipt; its reason is shown to people, so it is kept short."""
     return Asked(target, received_at, full=full, reason=plain(reason, 100) or "asked", by_person=by_person)
 
@@ -112,13 +112,13 @@ def after_upstream(request: Asked, upstream: str, time: str | msgspec.UnsetType,
     return replace(request, reason=plain(f"after {upstream}", 100), by_person=False, ended_at=ended_at)
 
 
-def _ticked(tick: bool) -> Ticked:  # noqa: FBT001 - a message has it so
+def _read_tick(tick: bool) -> Ticked:  # noqa: FBT001 - a message has it so
     if not tick:
         raise misfit("`true`", tick, "$.tick")
     return Ticked()
 
 
-def _left(raw: msgspec.Raw) -> Rest:
+def _read_rest(raw: msgspec.Raw) -> Rest:
     rest = decode_part(_rest, raw, "$.rest")
     for position, arrival in enumerate(rest.arrivals):
         if arrival.time.tzinfo is None:

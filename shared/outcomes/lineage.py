@@ -46,7 +46,7 @@ def run_event(outcome: Outcome) -> dict[str, Any]:
             {"namespace": namespace, "name": title, "facets": _version(version)}
             for title, version in (run.versions if run else {}).items()
         ],
-        "outputs": [{"namespace": namespace, "name": name, "facets": _version(_written(outcome))}],
+        "outputs": [{"namespace": namespace, "name": name, "facets": _version(_written_version(outcome))}],
     }
 
 
@@ -66,7 +66,7 @@ def _digest(token: str) -> str:
     return f"{digits[:12]}8{digits[13:16]}8{digits[17:_DIGITS]}"
 
 
-def _written(outcome: Outcome) -> str:
+def _written_version(outcome: Outcome) -> str:
     """The version of the view after the run, which only a proof names."""
     token = outcome.run.token if outcome.run else ""
     return token.removeprefix("view-") if token.startswith("view-") else ""

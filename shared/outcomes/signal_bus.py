@@ -44,7 +44,7 @@ class Tokens(Protocol):
     def token(self) -> str | Failure:
         """A token that is valid for some minutes, or why there is none."""
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """The service rejected this token: the next one is to be a new one."""
 
 
@@ -113,7 +113,7 @@ class SignalBus:
         if status == HTTPStatus.OK:
             return _read_credentials(answer.decode())
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}:
-            self._tokens.refused(token)
+            self._tokens.forget(token)
         return Trouble(f"STS refused, status {status}: {_member(answer.decode(errors='replace'), 'Code')}; {TRUST}")
 
 

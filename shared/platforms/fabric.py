@@ -174,32 +174,32 @@ _instance = msgspec.json.Decoder(_Instance)
 _instances = msgspec.json.Decoder(_Instances)
 
 
-def started(status: int, headers: Headers, body: bytes, now: datetime) -> Started | Failure:
+def read_start(status: int, headers: Headers, body: bytes, now: datetime) -> Started | Failure:
     """202 with an empty body, `Location` and `Retry-After`. An id that cannot be found is "", for the list to find."""
-    if not _accepted(status):
+    if not _is_accepted(status):
         return failure(Operation.START, status, headers, body, now)
     found = _LOCATION.search(header(headers, "Location"))
     return Started(found[1].lower() if found else "", retry_after=retry_after(headers, now, POLL_BOUNDS))
 
 
-def reported(status: int, headers: Headers, body: bytes, now: datetime) -> Report | Failure:
+def read_report(status: int, headers: Headers, body: bytes, now: datetime) -> Report | Failure:
     """200 with one job instance."""
     if status != HTTPStatus.OK:
         return failure(Operation.GET, status, headers, body, now)
-    instance = _decoded(_instance, body)
+    instance = _decode(_instance, body)
     if instance is None:
         return _unreadable(headers, "a job instance")
     report = _report(instance)
     return msgspec.structs.replace(report, retry_after=retry_after(headers, now, POLL_BOUNDS))
 
 
-def listed(
+def read_list(
     status: int, headers: Headers, body: bytes, now: datetime, *, resource: Resource, since: datetime
 ) -> Page[Request] | Failure:
     """200 with a page of job instances: those of the resource's job type that a look-up needs, and the next request."""
     if status != HTTPStatus.OK:
         return failure(Operation.LIST, status, headers, body, now)
-    page = _decoded(_instances, body)
+    page = _decode(_instances, body)
     if page is None:
         return _unreadable(headers, "a list of job instances")
     reports = (_report(instance) for instance in page.value if _is_of(instance, resource))
@@ -208,17 +208,17 @@ def listed(
     return Page(tuple(report for report in reports if concerns(report, since)), following)
 
 
-def cancelled(status: int, headers: Headers, body: bytes, now: datetime) -> Failure | None:
+def read_cancel(status: int, headers: Headers, body: bytes, now: datetime) -> Failure | None:
     """202 with an empty body: it will end."""
-    return None if _accepted(status) else failure(Operation.CANCEL, status, headers, body, now)
+    return None if _is_accepted(status) else failure(Operation.CANCEL, status, headers, body, now)
 
 
-def _accepted(status: int) -> bool:
+def _is_accepted(status: int) -> bool:
     """202 is what is documented; any other success means that it was taken, too."""
     return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
-def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | None:
+def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | None:
     try:
         return decoder.decode(body) if len(body) <= ANSWER_LIMIT else None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -398,7 +398,7 @@ def _error_of(content: Any) -> _Error:
     if isinstance(content.get("error"), dict):
         content = content["error"]
     details = content.get("moreDetails")
-    texts = [_detail(content), *(map(_coded, details) if isinstance(details, list) else ())]
+    texts = [_detail(content), *(map(_code_of, details) if isinstance(details, list) else ())]
     return _Error(
         code=_text(content, "errorCode") or _text(content, "code"),
         message="; ".join(text for text in texts if text),
@@ -407,7 +407,7 @@ def _error_of(content: Any) -> _Error:
     )
 
 
-def _coded(detail: Any) -> str:
+def _code_of(detail: Any) -> str:
     if not isinstance(detail, dict):
         return ""
     return ": ".join(text for text in (_text(detail, "errorCode"), _detail(detail)) if text)

@@ -180,11 +180,11 @@ def names_of(error: BaseException) -> tuple[str, ...]:
             continue
         seen.append(each)
         found.update(dict.fromkeys(kind.__name__ for kind in type(each).__mro__))
-        waiting += _wrapped(each)
+        waiting += _causes_of(each)
     return tuple(found)
 
 
-def _wrapped(error: BaseException) -> Iterable[BaseException]:
+def _causes_of(error: BaseException) -> Iterable[BaseException]:
     """`reason` is urllib3's MaxRetryError; requests and ProtocolError put the cause among their arguments."""
     candidates = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
     return (candidate for candidate in candidates if isinstance(candidate, BaseException))

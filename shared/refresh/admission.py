@@ -52,16 +52,16 @@ class Admission:
     def load(self, identity: str) -> Known:
         """Read the records of the deployment and of an identity together."""
         first, document = self._store.load_many((records.DEPLOYMENT_KEY, records.identity_key(identity)))
-        return self._known(records.read_deployment(first.body), identity, document)
+        return self._read_known(records.read_deployment(first.body), identity, document)
 
     def load_with(self, identity: str, key: str) -> tuple[Deployment, Known, Document]:
         """Read the record of a target together with those of the deployment and of the target's identity."""
         keys = (records.DEPLOYMENT_KEY, records.identity_key(identity), key)
         first, document, target = self._store.load_many(keys)
         deployment = records.read_deployment(first.body)
-        return deployment, self._known(deployment, identity, document), target
+        return deployment, self._read_known(deployment, identity, document), target
 
-    def _known(self, deployment: Deployment, identity: str, document: Document) -> Known:
+    def _read_known(self, deployment: Deployment, identity: str, document: Document) -> Known:
         known = records.read_identity(document.body)
         quiet_until = deployment.quiet_until.get(identity)
         return Known(Gate(deployment.paused_since is not None, quiet_until, known, self._limits), document)

@@ -274,8 +274,8 @@ def _watch_at(state: State, policy: Policy, now: datetime) -> datetime | None:
 
 def stale_since(state: State) -> datetime | None:
     """Time of the oldest signal that no finished run covers; None while the view is fresh."""
-    debts = (state.owed, state.run.covering if state.run else None)
-    return min((debt.oldest for debt in debts if debt), default=None)
+    parts = (state.owed, state.run.covering if state.run else None)
+    return min((part.oldest for part in parts if part), default=None)
 
 
 def is_late(state: State, policy: Policy, now: datetime) -> bool:

@@ -85,7 +85,7 @@ def change(store: Store, to: Callable[[Deployment], Deployment]) -> Deployment:
     raise ContendedError(message)
 
 
-def standing(known: Deployment, package: Package, read_at: datetime) -> Standing:
+def standing_of(known: Deployment, package: Package, read_at: datetime) -> Standing:
     """Compare a package with the current edition."""
     number = known.edition.number if known.edition else 0
     older_at = max(known.older_ticks.values(), default=None)

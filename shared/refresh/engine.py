@@ -213,14 +213,14 @@ class Engine:
             known = deployment.load(self.ports.store)
             if deployment.join(known, self.package) != known:
                 known = deployment.change(self.ports.store, partial(deployment.join, package=self.package))
-            self._standing = deployment.standing(known, self.package, read_at)
+            self._standing = deployment.standing_of(known, self.package, read_at)
         return self._standing
 
     def note_tick(self) -> Deployment:
         """Note in the deployment's record that a tick came, and take the standing from what the record is then."""
         now = self.ports.clock.now()
         known = deployment.change(self.ports.store, partial(deployment.note_tick, package=self.package, now=now))
-        self._standing = deployment.standing(known, self.package, now)
+        self._standing = deployment.standing_of(known, self.package, now)
         return known
 
     @cached_property
@@ -255,7 +255,7 @@ class Engine:
     def reconcile(
         self,
         target: Target,
-        happened: Sequence[Input] = (),
+        inputs: Sequence[Input] = (),
         *,
         may_call: bool = True,
         may_look: bool = True,
@@ -277,7 +277,7 @@ class Engine:
         With `force` it decides even if nothing happened and nothing is due.
         Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
-        turn = Turn(tuple(happened), in_hand, may_look=may_look, known=known)
+        turn = Turn(tuple(inputs), in_hand, may_look=may_look, known=known)
         for _ in range(ATTEMPTS):
             turn = self._turn(target, turn, may_call=may_call, force=force)
             if turn.done:
@@ -327,9 +327,9 @@ class Engine:
                 return _with_answer(turn, snapshot, self._look_up(snapshot, action))
         return None
 
-    def _reconcile(self, target: Target, happened: Sequence[Input]) -> bool:
+    def _reconcile(self, target: Target, inputs: Sequence[Input]) -> bool:
         """Fold what a look tells of a target."""
-        return self.reconcile(target, happened, may_call=False)
+        return self.reconcile(target, inputs, may_call=False)
 
     def _look_first(self, snapshot: Snapshot, look_at: datetime, turn: Turn) -> Turn:
         """Look before a start, when it is time; what the look shows is folded, and decided upon, by the next turn."""
@@ -352,17 +352,17 @@ class Engine:
             return ()
         return (found,) if found else ()
 
-    def _is_absorbed(self, target: Target, document: Document, happened: Sequence[Input | About]) -> bool:
+    def _is_absorbed(self, target: Target, document: Document, inputs: Sequence[Input | About]) -> bool:
         """Whether a record says already what signals tell, and is not due: then nobody needs to know who is current.
 
         So a storm costs one read an event where records are not read together. What is owed stays owed, whoever plans.
         """
         now = self.ports.clock.now()
         before = state = records.read_state(document.body)
-        if not happened or (before.wake_at is not None and now >= before.wake_at):
+        if not inputs or (before.wake_at is not None and now >= before.wake_at):
             return False
         context = self._context(target)
-        for given in happened:
+        for given in inputs:
             if not isinstance(given, Signalled):
                 return False
             state = machine.fold(state, given, context, now).state
@@ -479,12 +479,12 @@ class Engine:
         saved = self._save_first(snapshot, claimed, sends_wake=not called_by)
         if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
             self._admission.give_back(snapshot.target.identity, run, None)
-            return self._answered(saved, claimed, Unsent(), called_by)
+            return self._after_call(saved, claimed, Unsent(), called_by)
         answer = ports.platform.start(snapshot.target, full=start.full)
         self._heed(snapshot, Call.START, answer)
         if isinstance(answer, Failure):
             self._admission.give_back(snapshot.target.identity, run, answer)
-        return self._answered(saved, claimed, Answered(answer), called_by)
+        return self._after_call(saved, claimed, Answered(answer), called_by)
 
     def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
         asked_at = self.ports.clock.now()
@@ -509,14 +509,14 @@ class Engine:
             return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
         answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         self._heed(snapshot, Call.POLL, answer)
-        return self._answered(saved, intended, CancelAnswered(answer))
+        return self._after_call(saved, intended, CancelAnswered(answer))
 
     def _save_first(self, snapshot: Snapshot, state: State, *, sends_wake: bool = True) -> Document:
         """Save a claim or an intent, with all that is pending, before the call that it is for."""
         decision = decide.decide(state, snapshot.context, snapshot.now)
         return self._save(snapshot, state, decision, sends_wake=sends_wake)
 
-    def _answered(self, saved: Document, state: State, given: Input, called_by: tuple[WakeSpent, ...] = ()) -> Turn:
+    def _after_call(self, saved: Document, state: State, given: Input, called_by: tuple[WakeSpent, ...] = ()) -> Turn:
         """The turn after a call that the saved record tells of: its answer is pending, and the wake it names."""
         about = About(machine.run_of(state), given, self.ports.clock.now())
         return Turn((*called_by, about), saved, written=True)
@@ -616,7 +616,7 @@ class Engine:
         target = self.targets.get(wake.key)
         document, known = self._load_for_wake(target, wake.key)
         if document.version == wake.version:
-            if self._touched(document):
+            if self._touch(document):
                 return
             document = self.ports.store.load(wake.key)  # the save that names it may have got through
         if target and wake.due in records.read_state(document.body).wakes:
@@ -658,7 +658,7 @@ class Engine:
         Joining writes: it is left until there is something to do.
         """
         if self._standing is None and deployment.join(read, self.package) == read:
-            self._standing = deployment.standing(read, self.package, read_at)
+            self._standing = deployment.standing_of(read, self.package, read_at)
 
     def note_gone(self, key: str, next_at: datetime) -> None:
         """Have `tell` tell the events of a target that is gone, as a save took it upon this invocation."""
@@ -673,7 +673,7 @@ class Engine:
         for target, trouble in self._teller.tell():
             self._emit("not told", target, {"why": f"{type(trouble).__name__}: {trouble}"})
 
-    def _touched(self, document: Document) -> bool:
+    def _touch(self, document: Document) -> bool:
         state = records.read_state(document.body)
         try:
             self.ports.store.save(document, records.write(state), state.wake_at)
@@ -683,7 +683,7 @@ class Engine:
 
     # --- Telling -----------------------------------------------------------------------------------------------------
 
-    def signalled(self, target: Target, signals: int, *, written: bool) -> None:
+    def note_signals(self, target: Target, signals: int, *, written: bool) -> None:
         """Signals were taken; all but the one write's were absorbed."""
         if signals:
             self._emit("signalled", target, {"signals": signals, "absorbed": signals - int(written)})
@@ -719,8 +719,8 @@ class Engine:
 
 def _ahead_seconds(state: State, now: datetime) -> float:
     """How long a source has been ahead of the view: the age of what is owed that came from looked-at sources."""
-    debts = (state.owed, state.run.covering if state.run else None)
-    since = min((debt.oldest for debt in debts if debt and debt.looked), default=now)
+    parts = (state.owed, state.run.covering if state.run else None)
+    since = min((part.oldest for part in parts if part and part.looked), default=now)
     return max(0.0, (now - since).total_seconds())
 
 

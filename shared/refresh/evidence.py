@@ -120,10 +120,10 @@ class Evidence(Value, frozen=True):
         )
 
     @property
-    def debts(self) -> tuple[Owed, ...]:
+    def all_owed(self) -> tuple[Owed, ...]:
         """Everything that no finished run covers: what is owed, and what the run that goes on is to cover."""
         run = self.state.run
-        return tuple(debt for debt in (self.state.owed, run.covering if run else None) if debt)
+        return tuple(part for part in (self.state.owed, run.covering if run else None) if part)
 
 
 def evidence_on(target: Target, store: Store, capabilities: Capabilities, now: datetime) -> Evidence:
@@ -204,5 +204,5 @@ def _doubts_of_record(evidence: Evidence) -> Iterator[str]:
     elif state.wake_at is not None and now - state.wake_at > PAST_DUE:
         yield f"it was due {span(now - state.wake_at)} ago and nobody came: {WORK_CURE}"
     # A new target is owed at its first look, so one that owes nothing and never was fresh had none.
-    elif not (evidence.debts or state.fresh_as_of or state.proven_as_of):
+    elif not (evidence.all_owed or state.fresh_as_of or state.proven_as_of):
         yield "the deployed function has not looked at it yet"

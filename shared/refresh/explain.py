@@ -50,7 +50,7 @@ def explain(evidence: Evidence, verdict: str) -> tuple[Sentence, ...]:
     found = (
         ("why", iter((why(evidence, verdict),))),
         ("doubt", _other_doubts(evidence, verdict)),
-        ("arrived", _arrived(evidence)),
+        ("arrived", _tell_arrivals(evidence)),
         ("waits", _waits(evidence)),
         ("run", _run(evidence)),
         ("platform", _platform(evidence)),
@@ -121,10 +121,10 @@ def _beyond_objective(evidence: Evidence) -> str:
 def _stale_because(evidence: Evidence) -> str:
     """Name what arrived, or which source is ahead, and what comes next."""
     ahead = source_ahead(evidence)
-    parts = [_causes(evidence)] if evidence.debts else []
+    parts = [_causes(evidence)] if evidence.all_owed else []
     if ahead:
         parts.append(_ahead_in_words(ahead))
-    if evidence.debts:
+    if evidence.all_owed:
         parts.append(step(evidence))
     return "; ".join(part for part in parts if part)
 
@@ -135,7 +135,7 @@ def _ahead_in_words(source: SourceStatus) -> str:
 
 
 def _causes(evidence: Evidence) -> str:
-    reasons = dict.fromkeys(reason for debt in evidence.debts for reason in debt.reasons)
+    reasons = dict.fromkeys(reason for part in evidence.all_owed for reason in part.reasons)
     return ", ".join(list(reasons)[:CAUSES])
 
 
@@ -193,22 +193,25 @@ def _other_doubts(evidence: Evidence, verdict: str) -> Iterator[str]:
     yield from doubts(evidence)[1 if verdict == "unknown" else 0 :]
 
 
-def _arrived(evidence: Evidence) -> Iterator[str]:
+def _tell_arrivals(evidence: Evidence) -> Iterator[str]:
     """Tell what no finished run covers."""
-    for debt, what in ((evidence.state.owed, "owed"), (_covering(evidence.state.run), "read by the run that goes on")):
-        if debt:
-            first = f"{_second(debt.oldest)} ({span(evidence.now - debt.oldest)} ago)"
-            last = "" if debt.newest <= debt.oldest else f", the last by {_second(debt.newest)}"
-            kind = " (a full refresh is asked for)" if debt.full else ""
+    for part, what in (
+        (evidence.state.owed, "owed"),
+        (_covering_of(evidence.state.run), "read by the run that goes on"),
+    ):
+        if part:
+            first = f"{_second(part.oldest)} ({span(evidence.now - part.oldest)} ago)"
+            last = "" if part.newest <= part.oldest else f", the last by {_second(part.newest)}"
+            kind = " (a full refresh is asked for)" if part.full else ""
             yield (
-                f"at least {debt.at_least} signals are {what}{kind}: the first came at {first}{last}; "
-                f"{', '.join(debt.reasons)}"
+                f"at least {part.at_least} signals are {what}{kind}: the first came at {first}{last}; "
+                f"{', '.join(part.reasons)}"
             )
-    if not evidence.debts:
+    if not evidence.all_owed:
         yield "nothing arrived that no finished refresh covers"
 
 
-def _covering(run: Run | None) -> Owed | None:
+def _covering_of(run: Run | None) -> Owed | None:
     return run.covering if run else None
 
 

@@ -1,6 +1,6 @@
 """The refresh machine: two pure functions and one table. Reading `TRANSITIONS`, at the end, is reading the product.
 
-`fold(state, happening, terms, now)` puts what happened into the state; `decision.decide` says what to do next.
+`fold(state, given, context, now)` folds an input into the state; `decide.decide` says what to do next.
 Everything rests on one inequality. A run covers a signal if and only if
 
     signal.time + visibility_lag <= run.claimed_at        (and the run is full if the signal asks for full)
@@ -75,7 +75,7 @@ from shared.refresh.timing import (
     poll_at,
     poll_at_usual_end,
     probe_at,
-    settled,
+    settling_time,
     spread,
     throttled_until,
 )
@@ -202,8 +202,8 @@ def _run_covers(run: Run, time: datetime, context: Context, *, full: bool) -> bo
 
 def open_jobs(state: State) -> tuple[str, ...]:
     """Ids of Fabric's jobs whose signals are owed, or which the run is to cover."""
-    debts = (state.owed, state.run.covering if state.run else None)
-    return tuple(job for debt in debts if debt for job in debt.jobs)
+    parts = (state.owed, state.run.covering if state.run else None)
+    return tuple(job for part in parts if part for job in part.jobs)
 
 
 def _withdraw_job(state: State, given: Withdrawn, _context: Context, now: datetime) -> Folded:
@@ -373,7 +373,7 @@ def _claim(state: State, given: Claimed, context: Context, _now: datetime) -> Fo
 
 
 def _give_back(state: State, run: Run) -> State:
-    """No run came of the claim: its debt is owed again, and the minimum interval counts from the claim before."""
+    """No run came of the claim: what it covered is owed again; the minimum interval counts from the claim before."""
     owed, today = merge(run.covering, state.owed), uncount_start(state.today, run.claimed_at)
     return replace(state, run=None, owed=owed, last_claim_at=run.prior_claim_at, today=today)
 
@@ -572,7 +572,7 @@ def _judge_cancel(state: State, run: Run, report: Report, context: Context, now:
 
 
 def _respect_cancel(state: State, run: Run, ended_at: datetime) -> Folded:
-    """Rule 9: the debt stays and the hold says so, unless a signal later than the end is owed already.
+    """Rule 9: what is owed stays and the hold says so, unless a signal later than the end is owed already.
 
     `newest` is rounded up: in doubt a signal counts as later, because a refresh too many is the lesser evil.
     """
@@ -680,7 +680,10 @@ def _jobs_of(run: Run) -> tuple[str, ...]:
 
 
 def _seek(state: State, run: Run, now: datetime) -> State:
-    """Rule 6: another run is there. Our debt is owed again; `claimed_at` stays, to know when the list must show it."""
+    """Rule 6: another run is there. What ours covered is owed again.
+
+    `claimed_at` stays, to know when the list must show the other run.
+    """
     return replace(_give_back(state, run), run=_seeking_run(run.token, run.claimed_at, now))
 
 
@@ -730,7 +733,7 @@ def _look_up_rival(state: State, run: Run, given: Listed, context: Context, now:
     found = _pick(wanted)
     if found is not None:
         return Folded(_adopt(state, run, found, context, now, rival_since=since if len(wanted) > 1 else None))
-    if now >= run.claimed_at + settled(context.capabilities):
+    if now >= run.claimed_at + settling_time(context.capabilities):
         return Folded(replace(state, run=None))
     return _look_at(state, run, now + LOOK_AGAIN)
 
@@ -771,17 +774,17 @@ def _adopt(
     return replace(state, run=adopted, owed=owed)
 
 
-def _foreign_share(debt: Owed | None, report: Report, context: Context) -> tuple[Owed | None, Owed | None]:
+def _foreign_share(owed: Owed | None, report: Report, context: Context) -> tuple[Owed | None, Owed | None]:
     """Divide what is owed into what a foreign run covers and what it does not.
 
     What a person asked for, only a run that we claim afterwards covers. What asks for a full run, only a run of which
     the platform says that it is full.
     """
-    if debt is None or debt.asked or not context.capabilities.foreign_covers or report.created_at is None:
-        return None, debt
-    if debt.full and report.full is not True:
-        return None, debt
-    return split(debt, report.created_at - context.policy.visibility_lag)
+    if owed is None or owed.asked or not context.capabilities.foreign_covers or report.created_at is None:
+        return None, owed
+    if owed.full and report.full is not True:
+        return None, owed
+    return split(owed, report.created_at - context.policy.visibility_lag)
 
 
 def _judge_by_list(state: State, run: Run, given: Listed, context: Context, now: datetime) -> Folded:
@@ -798,7 +801,7 @@ def _judge_by_list(state: State, run: Run, given: Listed, context: Context, now:
         active = _pick(report for report in others if _may_be_running(report, now - context.policy.timeout))
         hurried = any(report.phase is not Phase.UNKNOWN for report in there)
         return _judge_skipped(state, run, active, context, now, hurried=hurried)
-    decided_at = created_at + settled(context.capabilities)
+    decided_at = created_at + settling_time(context.capabilities)
     if now < decided_at:
         return _look_at(state, run, min(decided_at, now + LOOK_AGAIN))
     return _respect_cancel(state, run, run.ended_at or now)

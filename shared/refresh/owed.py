@@ -1,4 +1,4 @@
-"""The arithmetic of debt: which signals a run covers, and how what it does not cover is kept in one small value."""
+"""The arithmetic of what is owed: which signals a run covers, and how all others are kept in one small value."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def round_up(time: datetime, step: timedelta) -> datetime:
 
 
 def owe(owed: Owed | None, time: datetime, signal: Signal, policy: Policy) -> Owed:
-    """Add a signal to a debt. One at or before `newest` that asks for nothing more changes nothing: no write."""
+    """Add a signal to what is owed. One at or before `newest` that asks for nothing more changes nothing: no write."""
     newest = round_up(time, min(policy.quiet_period / 4, ROUNDED_MOST))
     jobs = {signal.job: time} if signal.job else {}
     others = not signal.job
@@ -69,7 +69,7 @@ def _asks_for_more(owed: Owed, signal: Signal) -> bool:
 
 
 def merge(one: Owed | None, other: Owed | None) -> Owed | None:
-    """Two debts as one."""
+    """Put two values of what is owed together."""
     if one is None or other is None:
         return one or other
     return Owed(
@@ -106,7 +106,7 @@ def split(owed: Owed | None, cut: datetime) -> tuple[Owed | None, Owed | None]:
 
 
 def without(owed: Owed | None, job: str) -> Owed | None:
-    """The same debt, of which this job's signal is no part any more; nothing where it was all there was."""
+    """Take a job's signal out of what is owed; None where that signal was all."""
     if owed is None or job not in owed.jobs:
         return owed
     left = replace(owed, at_least=max(1, owed.at_least - 1))

@@ -76,7 +76,7 @@ def take(queue: Queue, now: datetime) -> tuple[Queue, int]:
     """The next number. An empty queue serves it at once: the numbers that nobody took have passed."""
     number = queue.next_number
     if time_of(queue, number) <= now:
-        number = max(number, math.ceil(_served(queue, now)))
+        number = max(number, math.ceil(_number_served(queue, now)))
         queue = replace(queue, serves=number, serves_at=now, quiet_since=now)
     return replace(queue, next_number=number + 1), number
 
@@ -123,7 +123,7 @@ def refuse(
     The refused number is the one that is served when the silence ends; of several that were on their way together, the
     first. A call that did not wait for its place, or had none, puts the queue off where it is.
     """
-    first = min(queue.next_number, max(queue.serves, math.ceil(_served(queue, now))))
+    first = min(queue.next_number, max(queue.serves, math.ceil(_number_served(queue, now))))
     if number is not None:
         first = min(first, number)
     if queue.silent_until and queue.silent_until > now:
@@ -140,7 +140,7 @@ def _most(limit: int | None) -> float:
     return limit / 60 if limit else math.inf
 
 
-def _served(queue: Queue, now: datetime) -> float:
+def _number_served(queue: Queue, now: datetime) -> float:
     """How far the queue is: the number whose time is now, with a fraction."""
     return queue.serves + (now - queue.serves_at).total_seconds() * queue.rate
 
@@ -152,7 +152,7 @@ def _busy_until(queue: Queue) -> datetime:
 
 def _reckoned_from(queue: Queue, at: datetime) -> Queue:
     """The same queue, reckoned from the number that is served last before `at`: a new rate moves only those to come."""
-    number = math.floor(_served(queue, at))
+    number = math.floor(_number_served(queue, at))
     if number <= queue.serves:
         return queue
     return replace(queue, serves=number, serves_at=time_of(queue, number))

@@ -23,17 +23,17 @@ def plan(state: State, target: Target, edition: Standing, now: datetime) -> tupl
                         |------------------- ROLLED_OUT ---------------|
     """
     if (state.edition, state.definition) == (edition.number, target.definition):
-        return _settled(state, target, edition, now)
-    happened = _schedules_due(state, target, now, unchanged=_unchanged(state, target))
+        return _inputs_due(state, target, edition, now)
+    inputs = _schedules_due(state, target, now, unchanged=_are_schedules_same(state, target))
     again_at = state.again_at
     reason = _news(state, target, edition)
     if reason:
-        happened.append(Signalled(Signal(now, reason, unseen=True)))
+        inputs.append(Signalled(Signal(now, reason, unseen=True)))
         again_at = now + ROLLED_OUT
-    return (*happened, _planned(target, edition, now, again_at))
+    return (*inputs, _plan_anew(target, edition, now, again_at))
 
 
-def _planned(target: Target, edition: Standing, now: datetime, again_at: datetime | None) -> Planned:
+def _plan_anew(target: Target, edition: Standing, now: datetime, again_at: datetime | None) -> Planned:
     policy = target.policy
     judged_by = JudgedBy(target.name, policy.objective, policy.look, policy.quiet_period, policy.max_wait)
     return Planned(target.definition, now, again_at, edition.number, judged_by)
@@ -50,7 +50,7 @@ def _news(state: State, target: Target, edition: Standing) -> str:
     return ""
 
 
-def _unchanged(state: State, target: Target) -> tuple[bool, bool]:
+def _are_schedules_same(state: State, target: Target) -> tuple[bool, bool]:
     """Whether the schedule, and the full one, are those that the record was planned for: each has its own digest."""
     _, *known = state.definition.split(".")
     _, *schedules = target.definition.split(".")
@@ -61,18 +61,18 @@ def _unchanged(state: State, target: Target) -> tuple[bool, bool]:
     return (known[0] == schedules[0], known[1] == schedules[1])
 
 
-def _settled(state: State, target: Target, edition: Standing, now: datetime) -> tuple[Input, ...]:
+def _inputs_due(state: State, target: Target, edition: Standing, now: datetime) -> tuple[Input, ...]:
     """Nothing changed: what the calendar owes, and the second signal of a change that is a while ago."""
-    happened = _schedules_due(state, target, now)
+    inputs = _schedules_due(state, target, now)
     again_at = state.again_at
     if again_at is not None and edition.read_at >= again_at:
         again_at = edition.older_at and edition.older_at + ROLLED_OUT
         if again_at is None or edition.read_at >= again_at:
-            happened.append(Signalled(Signal(now, "what arrived during the update", unseen=True)))
+            inputs.append(Signalled(Signal(now, "what arrived during the update", unseen=True)))
             again_at = None
-    if not happened and again_at == state.again_at:
+    if not inputs and again_at == state.again_at:
         return ()
-    return (*happened, _planned(target, edition, now, again_at))
+    return (*inputs, _plan_anew(target, edition, now, again_at))
 
 
 def _schedules_due(
@@ -83,10 +83,10 @@ def _schedules_due(
     if not_yet or not target.schedules:  # `wake_at` is never later than the next schedule time
         return []
     assert state.planned_until
-    happened: list[Input] = []
+    inputs: list[Input] = []
     for schedule, full in ((target.schedule, False), (target.full_schedule, True)):
         due = latest_due(schedule, state.planned_until, now) if schedule and unchanged[full] else None
         if due:
             reason = f"scheduled at {due:%Y-%m-%d %H:%M}Z" + (", full" if full else "")
-            happened.append(Signalled(Signal(due, reason, full=full, prompt=True)))
-    return happened
+            inputs.append(Signalled(Signal(due, reason, full=full, prompt=True)))
+    return inputs

@@ -1,4 +1,4 @@
-"""The ports through which the engine reaches the world; the shells implement them, the core calls them."""
+"""The ports through which the engine reaches what is outside; the shells implement them, the core calls them."""
 
 from __future__ import annotations
 

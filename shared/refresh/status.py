@@ -52,7 +52,7 @@ def row(evidence: Evidence) -> TargetStatus:
         why=why(evidence, verdict),
         stale_since=stale_since(state),
         fresh_as_of=state.fresh_as_of,
-        signals_owed=sum(debt.at_least for debt in evidence.debts),
+        signals_owed=sum(part.at_least for part in evidence.all_owed),
         situation=state.situation,
         run_id=state.run.run_id if state.run else "",
         hold=_hold_word(evidence),

@@ -78,7 +78,7 @@ def lease(capabilities: Capabilities) -> timedelta:
     )
 
 
-def settled(capabilities: Capabilities) -> timedelta:
+def settling_time(capabilities: Capabilities) -> timedelta:
     """After this long, what the list does not show is not there."""
     return capabilities.listing_delay + CLOCK_DIFFERENCE
 

@@ -186,7 +186,7 @@ def look_at_bucket(group: TableBucket, known: Known, catalog: Catalog) -> Seen |
         name: str, listed: _Listed, version: IcebergVersion | None, calls: _SingleCalls
     ) -> _Load | Observation | Failure:
         if version and version.settled and version.stamp == listed.stamp and listed.stamp:
-            return _unchanged(version, listed)
+            return _observe_same(version, listed)
         return _locate(group, name, listed, version, calls)
 
     return _observe(known, found, to_load, catalog)
@@ -216,7 +216,7 @@ def _locate(
     if not isinstance(location, str) or not location:
         return Observation(problem="no Iceberg table")
     if known and known.location == location:
-        return _unchanged(replace(known, stamp=listed.stamp, settled=listed.settled), listed)
+        return _observe_same(replace(known, stamp=listed.stamp, settled=listed.settled), listed)
     path = load_table_path(group.catalog_id, group.namespace, name)
     return _Load(path, location, listed, known, answer.moment, dated=False)
 
@@ -292,17 +292,17 @@ def _observe_one(
     if not isinstance(load, _Load):
         return load
     if known and known.location == load.location:
-        return _unchanged(replace(known, stamp=listed.stamp), listed)
+        return _observe_same(replace(known, stamp=listed.stamp), listed)
     answer = calls.load_table(load.path)
-    return answer if isinstance(answer, Failure) else _loaded(load, answer)
+    return answer if isinstance(answer, Failure) else _observe_loaded(load, answer)
 
 
-def _unchanged(known: IcebergVersion, listed: _Listed) -> Observation:
+def _observe_same(known: IcebergVersion, listed: _Listed) -> Observation:
     """The same metadata file as last time is the same table: no call is needed, and there are no news."""
     return Observation(known, listed.when, listed.moment)
 
 
-def _loaded(load: _Load, answer: Reply[bytes]) -> Observation:
+def _observe_loaded(load: _Load, answer: Reply[bytes]) -> Observation:
     """An observation made of `loadTable`. Where that names another location than the list did, a commit came between.
 
     Then the stamp of the list belongs to the commit before, so the news is dated by the answer's own moment.

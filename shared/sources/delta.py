@@ -184,10 +184,10 @@ def look_at_table(table: DeltaTable, known: Known, files: LogFiles) -> Seen | Fa
         return Seen({"": Observation(problem=GONE)})
     trail = _follow(table, start, files)
     throttled = trail.failure is not None and trail.failure.kind is FailureKind.THROTTLED
-    return Seen({"": _observed(trail)}, throttled=throttled)
+    return Seen({"": _observe(trail)}, throttled=throttled)
 
 
-def _observed(trail: _Trail) -> Observation:
+def _observe(trail: _Trail) -> Observation:
     """The observation that a trail makes. A trail that did not reach the end has no `when`: it is no look.
 
     Its version is remembered all the same, so that the next look goes on where this one ended.

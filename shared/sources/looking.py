@@ -172,10 +172,10 @@ class Looking:
         if interval is None:
             self._save(document, replace(record, due_at=None))
             return
-        answer = self._sources.look(group, self._known(group, record))
+        answer = self._sources.look(group, self._filter_known(group, record))
         now = self._clock.now()
         if isinstance(answer, Failure):
-            self._failed(group, answer)
+            self._note_failure(group, answer)
             failed = remember_failure(record, answer, now)
             self._hear(group, record, failed)
             self._save(document, replace(failed, due_at=next_look(failed, interval, now, complete=True)))
@@ -204,7 +204,7 @@ class Looking:
         answers = self._answers(group, before)
         concerned = {target.key: target for target, when in answers if _is_silent(target, when, now)}
         concerned |= {target.key: target for name in renamed if (target := self._views.get(SourceTable(group, name)))}
-        concerned = self._unsettled(concerned, group, after)
+        concerned = self._targets_to_tell(concerned, group, after)
         if not concerned:
             return False
         found = source_statuses(concerned.values(), self._store, now, at_hand={group: after})
@@ -214,7 +214,7 @@ class Looking:
                 self._reconcile(concerned[key], (heard,))
         return True
 
-    def _unsettled(self, concerned: Mapping[str, Target], group: Group, after: GroupRecord) -> dict[str, Target]:
+    def _targets_to_tell(self, concerned: Mapping[str, Target], group: Group, after: GroupRecord) -> dict[str, Target]:
         """The targets that may have to be told, without those that know, and that this group alone keeps silent."""
         documents = self._store.load_many(list(concerned)) if concerned else ()
         told = {document.key for document in documents if records.read_state(document.body).told_silent}
@@ -238,7 +238,7 @@ class Looking:
             if target:
                 yield target, view.when
 
-    def _failed(self, group: Group, failure: Failure) -> None:
+    def _note_failure(self, group: Group, failure: Failure) -> None:
         outcome = "throttled" if failure.kind is FailureKind.THROTTLED else "failed"
         self._say(str(group), outcome, why=str(failure))
 
@@ -249,7 +249,7 @@ class Looking:
         views = [self._views[view] for name in record.views if (view := SourceTable(group, name)) in self._views]
         return shortest(target.policy.look for target in (*targets, *views))
 
-    def _known(self, group: Group, record: GroupRecord) -> Known:
+    def _filter_known(self, group: Group, record: GroupRecord) -> Known:
         """The sources that a target here reads, and the views that one here refreshes; others are not asked for."""
         known = known_of(record)
         read = {
@@ -317,10 +317,10 @@ class Looking:
             return
         again = self._sources.look(looked.group, Known({}, frozenset(wanted)))
         if isinstance(again, Failure):
-            self._failed(looked.group, again)
+            self._note_failure(looked.group, again)
             return
         for name, view in again.views.items():
-            given = _decided(view, memories)
+            given = _decide(view, memories)
             if given and name in wanted:
                 self._reconcile(wanted[name], (given,))
 
@@ -339,7 +339,7 @@ class Looking:
 
     def _would_write(self, target: Target, view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> bool:
         """Whether what the ids say would be written, so that it is worth a list of runs."""
-        given = _decided(view, memories)
+        given = _decide(view, memories)
         if given is None:
             return False
         state = records.read_state(self._store.load(target.key).body)
@@ -376,7 +376,7 @@ class Looking:
         seen = self._sources.look(view.group, Known({}, frozenset({view.name})), ends_at=ends_at)
         if isinstance(seen, Failure) or view.name not in seen.views:
             return None
-        given = _decided(seen.views[view.name], memories)
+        given = _decide(seen.views[view.name], memories)
         return given if isinstance(given, Proven) else None
 
     def _look_anew(self, sources: Sequence[SourceTable], ends_at: float) -> dict[SourceTable, SourceMemory] | None:
@@ -455,7 +455,7 @@ def _reads(target: Target, source: SourceTable) -> bool:
     return view_of(target) is not None or source in sources_of(target)
 
 
-def _decided(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> Input | None:
+def _decide(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> Input | None:
     """The input of the machine that follows from a view's ids; None where they prove nothing, either way."""
     match judge(view, memories):
         case Proof(at, version):

@@ -25,7 +25,7 @@ def shortest(intervals: Iterable[timedelta | None]) -> timedelta | None:
     return min((interval for interval in intervals if interval), default=None)
 
 
-def slowed(record: GroupRecord, interval: timedelta, now: datetime) -> timedelta:
+def slow_down(record: GroupRecord, interval: timedelta, now: datetime) -> timedelta:
     """The interval as throttling has made it."""
     if record.throttled_at is None or now - record.throttled_at >= CALM:
         return interval
@@ -36,7 +36,7 @@ def next_look(record: GroupRecord, interval: timedelta | None, now: datetime, *,
     """When to look again: at once where a trace was cut off; never where nobody reads the group."""
     if interval is None:
         return None
-    return now + slowed(record, interval, now) if complete else now
+    return now + slow_down(record, interval, now) if complete else now
 
 
 def heed(record: GroupRecord, now: datetime, *, throttled: bool) -> GroupRecord:

@@ -114,7 +114,7 @@ class Answer(Value, frozen=True):
         return b"" if self.content is None else msgspec.json.encode(self.content)
 
 
-def refused(status: HTTPStatus, code: str, message: str, *parameters: str, details: tuple[Detail, ...] = ()) -> Answer:
+def refuse(status: HTTPStatus, code: str, message: str, *parameters: str, details: tuple[Detail, ...] = ()) -> Answer:
     """A request that will never be answered otherwise."""
     return Answer(status, Problem(code, message, Source.USER, True, parameters, details))  # noqa: FBT003 - isPermanent
 
@@ -214,7 +214,7 @@ def _wrong(parameters: Mapping[str, str], ids: tuple[str, ...], types: tuple[str
         return None
     details = tuple(_detail("InvalidParameter", f"{name} is not as it must be.", "parameter", name) for name in wrong)
     message = f"Not a UUID, or not a name, in the path: {', '.join(wrong)}."
-    return refused(HTTPStatus.BAD_REQUEST, "InvalidParameter", message, *wrong, details=details)
+    return refuse(HTTPStatus.BAD_REQUEST, "InvalidParameter", message, *wrong, details=details)
 
 
 def read_creation(body: bytes) -> Creation | Answer:
@@ -233,18 +233,18 @@ def read_creation(body: bytes) -> Creation | Answer:
     return Creation(read.invoke_type, read.creation_payload or Payload(), digest)
 
 
-def oversized(body: bytes) -> Answer | None:
+def refuse_oversized(body: bytes) -> Answer | None:
     """Refuse a body that is too long, by its length alone; None if it may be decoded."""
     if len(body) <= BODY_LIMIT:
         return None
     message = f"A body of {len(body)} bytes, where {BODY_LIMIT} are allowed."
-    return refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestBodyTooLarge", message, str(BODY_LIMIT))
+    return refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestBodyTooLarge", message, str(BODY_LIMIT))
 
 
 def _bad_body(why: str, at: str) -> Answer:
     why = plain(why)
     details = (_detail("InvalidRequestBody", why, "at", at),)
-    return refused(HTTPStatus.BAD_REQUEST, "InvalidRequestBody", f"{why}, at {at}.", why, at, details=details)
+    return refuse(HTTPStatus.BAD_REQUEST, "InvalidRequestBody", f"{why}, at {at}.", why, at, details=details)
 
 
 def _detail(code: str, message: str, name: str, value: str) -> Detail:
@@ -285,9 +285,7 @@ def unknown_job(call: Call) -> Answer:
         f"No target is configured for job type {plain(call.job_type, 100)} of item type {plain(call.item_type, 100)}."
     )
     details = (_detail("JobTypeNotConfigured", "Name it in [workload] of unstale.toml.", "jobType", call.job_type),)
-    return refused(
-        HTTPStatus.NOT_FOUND, "JobTypeNotConfigured", message, call.job_type, call.item_type, details=details
-    )
+    return refuse(HTTPStatus.NOT_FOUND, "JobTypeNotConfigured", message, call.job_type, call.item_type, details=details)
 
 
 def unfit(target: Target, payload: Payload) -> Answer | None:
@@ -308,4 +306,4 @@ def unfit(target: Target, payload: Payload) -> Answer | None:
 def _unfit(name: str, why: str) -> Answer:
     message = f"creationPayload.{name} cannot be honoured. {why}"
     details = (_detail("UnsupportedPayload", why, "at", f"$.creationPayload.{name}"),)
-    return refused(HTTPStatus.BAD_REQUEST, "UnsupportedPayload", message, name, details=details)
+    return refuse(HTTPStatus.BAD_REQUEST, "UnsupportedPayload", message, name, details=details)

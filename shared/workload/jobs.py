@@ -38,7 +38,7 @@ from shared.workload.api import (
     Problem,
     Source,
     later,
-    refused,
+    refuse,
     target_of,
     unfit,
     unknown_job,
@@ -73,7 +73,9 @@ class Standing(Value, frozen=True):
 # --- What may be told: a pure function -------------------------------------------------------------------------------
 
 
-def standing(instance: str, job: Job, state: State, lines: Sequence[Ended], now: datetime, *, gone: bool) -> Standing:
+def standing_of(
+    instance: str, job: Job, state: State, lines: Sequence[Ended], now: datetime, *, gone: bool
+) -> Standing:
     """Where a job stands that has not ended yet. The history must have been read after the target's record.
 
     A job leaves the record only after its line is in the history; so one that is in neither was never signalled.
@@ -91,7 +93,7 @@ def standing(instance: str, job: Job, state: State, lines: Sequence[Ended], now:
         if is_open:
             return here(Step.WITHDRAW)
         is_ending = state.run is not None and instance in state.run.withdrawn
-        return here(Step.NONE, final=None if is_ending else _cancelled(mine, job.cancel_asked_at))
+        return here(Step.NONE, final=None if is_ending else _cancel_end(mine, job.cancel_asked_at))
     if not is_open and not gone and len(_failures(mine)) < RUNS_TRIED:
         return here(Step.SIGNAL)
     return here(Step.NONE, final=_given_up(state, mine, now, gone=gone))
@@ -118,7 +120,7 @@ def _first_claim(instance: str, state: State, mine: Sequence[Ended]) -> datetime
     return min(claims, default=None)
 
 
-def _cancelled(mine: Sequence[Ended], asked_at: datetime) -> Final:
+def _cancel_end(mine: Sequence[Ended], asked_at: datetime) -> Final:
     """The end of a job whose signal was taken back: when its run ended, or, if none had begun, when the cancel came."""
     ends = [line.ended_at for line in mine if line.outcome is Outcome.CANCELLED]
     return Final(JobStatus.CANCELLED, max(ends, default=asked_at), ("Cancelled", "The job was cancelled."))
@@ -142,7 +144,7 @@ def _given_up(state: State, mine: Sequence[Ended], now: datetime, *, gone: bool)
     return Final(JobStatus.FAILED, now, ("TargetRemoved", reason)) if gone else None
 
 
-def told(job: Job) -> JobState:
+def state_of(job: Job) -> JobState:
     """A job's record as Fabric sees it."""
     started_at = job.started_at or job.accepted_at
     if job.final is None:
@@ -172,10 +174,10 @@ _FAULTS: Mapping[str, tuple[Source, bool]] = {
 class Jobs:
     """Fabric's jobs on one engine. Raises what `Engine.look` raises: then nothing is known, and Fabric asks again."""
 
-    def __init__(self, configuration: JobTargets, engine: Engine, world: Ports) -> None:
+    def __init__(self, configuration: JobTargets, engine: Engine, ports: Ports) -> None:
         self._configuration = configuration
         self._engine = engine
-        self._world = world
+        self._ports = ports
 
     def create(self, call: Call, creation: Creation) -> Answer:
         """202 once the job is stored and its signal is owed; the same again is the same, anything else is 409."""
@@ -185,57 +187,57 @@ class Jobs:
         misfit = unfit(target, creation.payload)
         if misfit:
             return misfit
-        known = self._known(call) or self._stored(call, creation, target)
+        known = self._load_job(call) or self._store_new(call, creation, target)
         if isinstance(known, Answer):
             return known
         if (known.place, known.request) != (call.place, creation.digest):
             message = "There is a job with this id already, and it was created by another request."
-            return refused(HTTPStatus.CONFLICT, "JobInstanceConflict", message, call.instance)
-        settled = self._settled(call)
+            return refuse(HTTPStatus.CONFLICT, "JobInstanceConflict", message, call.instance)
+        settled = self._settle(call)
         if settled.final is None and self._waits_for_room(call, settled):
             return _no_room(target)
         return Answer(HTTPStatus.ACCEPTED)
 
     def get(self, call: Call) -> Answer:
         """200 with the state, also of a job that failed."""
-        job = self._known(call)
+        job = self._load_job(call)
         if job is None or job.place != call.place:
             return _unknown(call)
-        return Answer(HTTPStatus.OK, told(self._settled(call)))
+        return Answer(HTTPStatus.OK, state_of(self._settle(call)))
 
     def cancel(self, call: Call) -> Answer:
         """200 with the true state: Cancelled once it is, InProgress while its run goes on, or how it ended before."""
-        job = self._known(call)
+        job = self._load_job(call)
         if job is None or job.place != call.place:
             return _unknown(call)
         if job.final is None and job.cancel_asked_at is None:
-            now = self._world.clock.now()
-            self._changed(call, lambda job: replace(job, cancel_asked_at=job.cancel_asked_at or now))
-        return Answer(HTTPStatus.OK, told(self._settled(call)))
+            now = self._ports.clock.now()
+            self._change(call, lambda job: replace(job, cancel_asked_at=job.cancel_asked_at or now))
+        return Answer(HTTPStatus.OK, state_of(self._settle(call)))
 
     # --- The job's record
 
-    def _known(self, call: Call) -> Job | None:
+    def _load_job(self, call: Call) -> Job | None:
         document = self._document(call)
         return read_job(document.body) if document.body else None
 
     def _document(self, call: Call) -> Document:
-        return self._world.store.load(records.job_key(call.item, call.instance))
+        return self._ports.store.load(records.job_key(call.item, call.instance))
 
-    def _stored(self, call: Call, creation: Creation, target: Target) -> Job | Answer:
+    def _store_new(self, call: Call, creation: Creation, target: Target) -> Job | Answer:
         """A new record; or that of whoever was first."""
         if self._is_full(target.key):
             return _no_room(target)
-        now = self._world.clock.now()
+        now = self._ports.clock.now()
         job = Job(target.key, call.place, creation.digest, now, creation.invoke_type, creation.payload.full)
         absent = Document(records.job_key(call.item, call.instance))
         try:
-            self._world.store.save(absent, records.write(job), now + KEPT)
+            self._ports.store.save(absent, records.write(job), now + KEPT)
         except Conflict:
-            return self._known(call) or job
+            return self._load_job(call) or job
         return job
 
-    def _changed(self, call: Call, change: Callable[[Job], Job]) -> Job:
+    def _change(self, call: Call, change: Callable[[Job], Job]) -> Job:
         """Change the record, unless it says already how the job ended."""
         for _ in range(ATTEMPTS):
             document = self._document(call)
@@ -244,7 +246,7 @@ class Jobs:
             if after == before:
                 return before
             try:
-                self._world.store.save(document, records.write(after), after.accepted_at + KEPT)
+                self._ports.store.save(document, records.write(after), after.accepted_at + KEPT)
             except Conflict:
                 continue
             return after
@@ -253,15 +255,15 @@ class Jobs:
 
     # --- What became of it
 
-    def _settled(self, call: Call) -> Job:
+    def _settle(self, call: Call) -> Job:
         """The job's record, brought up to what is true now; what was left undone is done first."""
         for _ in range(ATTEMPTS):
             job = read_job(self._document(call).body)
             if job.final:
                 return job
-            stands = self._standing(call, job)
+            stands = self._load_standing(call, job)
             if stands.step is Step.NONE:
-                return self._noted(call, job, stands)
+                return self._note_standing(call, job, stands)
             if stands.step is Step.SIGNAL and self._is_full(job.target):
                 return job  # not started: it is signalled when Fabric asks again and there is room
             self._take(call, job, stands.step)
@@ -277,17 +279,17 @@ class Jobs:
         The bound stands before every signal, that of a repeated create included: a record that grows past what the
         store takes could not be changed any more.
         """
-        return self._is_full(job.target) and self._standing(call, job).step is Step.SIGNAL
+        return self._is_full(job.target) and self._load_standing(call, job).step is Step.SIGNAL
 
-    def _standing(self, call: Call, job: Job) -> Standing:
+    def _load_standing(self, call: Call, job: Job) -> Standing:
         """The order of reading matters: the target's record, then its history."""
         state = self._state(job.target)
         gone = job.target not in self._engine.targets and bool(state.planned_until) and not state.definition
         lines = self._lines(job)
-        return standing(call.instance, job, state, lines, self._world.clock.now(), gone=gone)
+        return standing_of(call.instance, job, state, lines, self._ports.clock.now(), gone=gone)
 
-    def _noted(self, call: Call, job: Job, stands: Standing) -> Job:
-        after = self._changed(
+    def _note_standing(self, call: Call, job: Job, stands: Standing) -> Job:
+        after = self._change(
             call,
             lambda job: replace(job, started_at=job.started_at or stands.started_at, final=stands.final),
         )
@@ -299,7 +301,7 @@ class Jobs:
         target = self._engine.targets.get(job.target)
         if target is None:
             raise LookupError(f"the configuration of this function does not know the target of job {call.instance}")
-        self._engine.reconcile(target, _happened(call, job, step, self._world.clock.now()))
+        self._engine.reconcile(target, _inputs_of(call, job, step, self._ports.clock.now()))
         if step is Step.SIGNAL and read_job(self._document(call).body).cancel_asked_at:
             self._engine.reconcile(
                 target, (Withdrawn(call.instance),)
@@ -308,7 +310,7 @@ class Jobs:
         self._emit(job, what, {"job": call.instance, "invoke_type": plain(job.invoke_type, 100)})
 
     def _state(self, key: str) -> State:
-        return records.read_state(self._world.store.load(key).body)
+        return records.read_state(self._ports.store.load(key).body)
 
     def _lines(self, job: Job) -> list[Ended]:
         """The lines since the job was accepted: as many as it takes, but not without end.
@@ -318,17 +320,17 @@ class Jobs:
         since = job.accepted_at - CLOCK_DIFFERENCE
         limit = LINES_AT_FIRST
         while True:
-            lines = [records.read_ended(body) for body in self._world.store.history(job.target, limit)]
+            lines = [records.read_ended(body) for body in self._ports.store.history(job.target, limit)]
             if len(lines) < limit or lines[-1].claimed_at < since or limit >= LINES_AT_MOST:
                 return [line for line in lines if line.claimed_at >= since]
             limit *= 10
 
     def _emit(self, job: Job, what: str, fields: Mapping[str, str]) -> None:
         target = self._engine.targets.get(job.target)
-        self._world.emit(LogEvent(what, target.name if target else job.target, self._world.clock.now(), fields))
+        self._ports.emit(LogEvent(what, target.name if target else job.target, self._ports.clock.now(), fields))
 
 
-def _happened(call: Call, job: Job, step: Step, now: datetime) -> tuple[Input, ...]:
+def _inputs_of(call: Call, job: Job, step: Step, now: datetime) -> tuple[Input, ...]:
     """A person's job probes a blocked target at once, as `unstale refresh` does; a schedule's waits for its probe."""
     if step is Step.WITHDRAW:
         return (Withdrawn(call.instance),)
@@ -344,7 +346,7 @@ def _no_room(target: Target) -> Answer:
 
 def _unknown(call: Call) -> Answer:
     message = "There is no job with this id at this item."
-    return refused(HTTPStatus.NOT_FOUND, "JobInstanceNotFound", message, call.instance)
+    return refuse(HTTPStatus.NOT_FOUND, "JobInstanceNotFound", message, call.instance)
 
 
 def _reason(final: Final) -> str:

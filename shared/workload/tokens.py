@@ -141,7 +141,7 @@ def _begins(claims: Claims, seen: Seen) -> bool:
     return _is_time(claims.get("nbf")) and claims["nbf"] <= seen.now + LEEWAY_SECONDS
 
 
-def _issued(claims: Claims, seen: Seen) -> bool:
+def _is_issued(claims: Claims, seen: Seen) -> bool:
     return _is_time(claims.get("iat")) and claims["iat"] <= seen.now + LEEWAY_SECONDS
 
 
@@ -240,7 +240,7 @@ _EITHER: Mapping[str, _Judge] = {
     "issuer": _issuer,
     "expiry": _expires,
     "beginning": _begins,
-    "issue time": _issued,
+    "issue time": _is_issued,
 }
 _SUBJECTS: Mapping[str, _Judge] = {
     "tenant": _of_customer,

@@ -33,7 +33,7 @@ from tests.bench.costs_azure import FABRIC_SECONDS, MOST_DOLLARS, Counted
 from tests.bench.events import blob_event, lake_targets
 from tests.bench.parts import Clock, CountingWaker, Measured, Row
 from tests.bench.queue_host import REQUEST_SECONDS, Busy, Instance, QueueHost, arrive, bill, settings, stand
-from tests.simulation.scheduler import Hub
+from tests.simulation.scheduler import Scheduler
 from tests.support.counting_store import CountingStore
 
 EVENTS, TARGETS, BATCH = 10_000, 10, 300
@@ -152,9 +152,9 @@ def prices() -> Iterator[Row]:
             yield Measured(what, costs_azure.dollars(obvious, size), "$")
     rate = RATES[HUB_RATE]
     obvious, without = (costs_azure.obvious(rate, STORM.total_seconds(), idempotent=each) for each in (True, False))
-    hub = _counted(_from_hub, rate)
-    yield from costs_azure.priced(f"batches from an event hub, {HUB_RATE}", hub, obvious, without)
-    part = costs_azure.dollars(hub, alone=True) / costs_azure.dollars(obvious, alone=True)
+    batched = _counted(_from_hub, rate)
+    yield from costs_azure.priced(f"batches from an event hub, {HUB_RATE}", batched, obvious, without)
+    part = costs_azure.dollars(batched, alone=True) / costs_azure.dollars(obvious, alone=True)
     yield Measured("batches from an event hub against the obvious", part, "times", HUB_PART)
     yield from costs_azure.standing()
 
@@ -182,14 +182,14 @@ def _logged() -> Iterator[Lines]:
 
 
 class SimulatedClock(Clock):
-    """Goes by the hub, from the time at which that began."""
+    """Goes by the scheduler, from the time at which that began."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
 
     def now(self) -> datetime:
-        """When it is by the hub."""
-        return self.time + timedelta(seconds=self._hub.now)
+        """When it is by the scheduler."""
+        return self.time + timedelta(seconds=self._scheduler.now)
 
     def monotonic(self) -> float:
         """The same, in seconds."""
@@ -199,9 +199,9 @@ class SimulatedClock(Clock):
 class Timed:
     """A port whose calls take time in the process that makes them, by the requests that each turns out to be."""
 
-    def __init__(self, hub: Hub, port: Any, seconds: Callable[[], float]) -> None:
+    def __init__(self, scheduler: Scheduler, port: Any, seconds: Callable[[], float]) -> None:
         """`seconds` says how long all requests of the port took so far."""
-        self._hub, self._port, self._seconds = hub, port, seconds
+        self._scheduler, self._port, self._seconds = scheduler, port, seconds
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
@@ -212,15 +212,15 @@ class Timed:
         try:
             return method(*args, **options)
         finally:
-            stand(self._hub, self._seconds() - before)
+            stand(self._scheduler, self._seconds() - before)
 
 
 class Parts:
     """What the shipped functions work on meanwhile."""
 
     def __init__(self) -> None:
-        self.hub = Hub()
-        self.clock = SimulatedClock(self.hub)
+        self.scheduler = Scheduler()
+        self.clock = SimulatedClock(self.scheduler)
         self.store = TableStore()
         self.waker = CountingWaker(self.clock, reach=Waker.reach, relays=Waker.relays)
         self.platform = QuickFabric(self.clock)
@@ -228,19 +228,19 @@ class Parts:
 
     def shell(self) -> Shell:
         """A shell on these parts, each of which takes its time."""
-        hub, store, waker, platform = self.hub, self.store, self.waker, self.platform
+        scheduler, store, waker, platform = self.scheduler, self.store, self.waker, self.platform
         return _shell(
             load(_configuration()),
             self.clock,
-            Timed(hub, store, lambda: REQUEST_SECONDS * store.requests),
-            Timed(hub, waker, lambda: REQUEST_SECONDS * waker.sent),
-            Timed(hub, platform, lambda: FABRIC_SECONDS * platform.calls),
+            Timed(scheduler, store, lambda: REQUEST_SECONDS * store.requests),
+            Timed(scheduler, waker, lambda: REQUEST_SECONDS * waker.sent),
+            Timed(scheduler, platform, lambda: FABRIC_SECONDS * platform.calls),
             behind=lambda queue, _: self.lines[queue],
         )
 
     def host(self, queue: str, function: Callable[[func.QueueMessage], None]) -> QueueHost:
         """Have a host call a function for the messages of a queue, and the calls take more of them along."""
-        host = QueueHost(self.hub, lambda body: function(func.QueueMessage(id="1", body=body)), settings())
+        host = QueueHost(self.scheduler, lambda body: function(func.QueueMessage(id="1", body=body)), settings())
         self.lines[queue] = Line(host, TAKEN_AT_ONCE[queue])
         return host
 
@@ -249,9 +249,9 @@ class Parts:
 
         def turn() -> None:
             action()
-            self.hub.at(self.hub.now + seconds, turn)
+            self.scheduler.at(self.scheduler.now + seconds, turn)
 
-        self.hub.at(self.hub.now + seconds, turn)
+        self.scheduler.at(self.scheduler.now + seconds, turn)
 
 
 class Line:
@@ -272,23 +272,23 @@ class Line:
 class Alone:
     """A function of which one call goes on at a time, on an instance of its own: ticks, or batches of a partition."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub, self._instance = hub, Instance()
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler, self._instance = scheduler, Instance()
         self._calls, self._alone = 0, 0.0
         self.goes_on = False
 
     def begin(self, work: Callable[[], object]) -> None:
         """Call it."""
         self.goes_on = True
-        self._hub.spawn(self._hub.now, partial(self._process, work))
+        self._scheduler.spawn(self._scheduler.now, partial(self._process, work))
 
     def _process(self, work: Callable[[], object]) -> None:
-        begins = self._hub.now
+        begins = self._scheduler.now
         work()
         self.goes_on = False
         self._calls += 1
-        self._alone += bill(self._hub.now - begins)
-        self._instance.add(begins, self._hub.now)
+        self._alone += bill(self._scheduler.now - begins)
+        self._instance.add(begins, self._scheduler.now)
 
     @property
     def busy(self) -> Busy:
@@ -304,7 +304,7 @@ def _from_queue(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
     """One event a message."""
     host = parts.host(EVENTS_QUEUE, app.events)
     arrivals = arrive(
-        parts.hub, rate, STORM.total_seconds(), lambda number: host.put(_event(number, parts.clock.now()))
+        parts.scheduler, rate, STORM.total_seconds(), lambda number: host.put(_event(number, parts.clock.now()))
     )
     return arrivals, lambda: host.busy
 
@@ -312,17 +312,17 @@ def _from_queue(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
 def _from_hub(parts: Parts, rate: float) -> tuple[int, Callable[[], Busy]]:
     """Batches, each as soon as it is full, the last when nothing more comes; one partition."""
     held: list[bytes] = []
-    function = Alone(parts.hub)
+    function = Alone(parts.scheduler)
 
     def look() -> None:
-        if not function.goes_on and (len(held) >= BATCH or (held and parts.hub.now > STORM.total_seconds())):
+        if not function.goes_on and (len(held) >= BATCH or (held and parts.scheduler.now > STORM.total_seconds())):
             batch = held[:BATCH]
             del held[:BATCH]
             function.begin(partial(_hand_over, batch))
 
     parts.repeat(STEP_SECONDS, look)
     arrivals = arrive(
-        parts.hub, rate, STORM.total_seconds(), lambda number: held.append(_event(number, parts.clock.now()))
+        parts.scheduler, rate, STORM.total_seconds(), lambda number: held.append(_event(number, parts.clock.now()))
     )
     return arrivals, lambda: function.busy
 
@@ -345,13 +345,13 @@ def _counted(way_in: WayIn, rate: float) -> Counted:
 
 def _empty() -> QueueHost:
     """A queue in which nothing is, before the storm."""
-    return QueueHost(Hub(), lambda _: None, settings())
+    return QueueHost(Scheduler(), lambda _: None, settings())
 
 
 def _storm_counted(parts: Parts, way_in: WayIn, rate: float, lines: Lines) -> Counted:
     arrivals, events = way_in(parts, rate)
     wakes = parts.host(WAKES_QUEUE, app.wakes)
-    ticks = Alone(parts.hub)
+    ticks = Alone(parts.scheduler)
 
     def put_due() -> None:
         for wake in parts.waker.take_due():
@@ -359,7 +359,7 @@ def _storm_counted(parts: Parts, way_in: WayIn, rate: float, lines: Lines) -> Co
 
     parts.repeat(STEP_SECONDS, put_due)
     parts.repeat(TICK_SECONDS, lambda: ticks.begin(app.shell().tick))
-    parts.hub.run((STORM + AFTER).total_seconds())
+    parts.scheduler.run((STORM + AFTER).total_seconds())
     all_busy = (events(), wakes.busy, ticks.busy)
     return Counted(
         arrivals=arrivals,

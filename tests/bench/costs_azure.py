@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.bench.parts import Measured, Row
 from tests.bench.queue_host import LEAST_SECONDS, REQUEST_SECONDS, Listening, QueueHost, arrive
-from tests.simulation.scheduler import Hub
+from tests.simulation.scheduler import Scheduler
 
 MILLION = 1_000_000
 
@@ -118,11 +118,11 @@ def obvious(rate: float, seconds: float, *, idempotent: bool) -> Counted:
     It has the settings of a host.json that says nothing: with ours, by which a call takes along what waits, the slowest
     of many starts would keep the next ones waiting.
     """
-    hub = Hub()
+    scheduler = Scheduler()
     took = FABRIC_SECONDS + REQUEST_SECONDS * idempotent
-    host = QueueHost(hub, lambda _: hub.sleep(took), Listening())
-    put = arrive(hub, rate, seconds, lambda _: host.put(b""))
-    hub.run(seconds * 2)  # what is left when the last has arrived is called for in the second half
+    host = QueueHost(scheduler, lambda _: scheduler.sleep(took), Listening())
+    put = arrive(scheduler, rate, seconds, lambda _: host.put(b""))
+    scheduler.run(seconds * 2)  # what is left when the last has arrived is called for in the second half
     busy = host.busy
     if busy.calls != put:
         raise RuntimeError(f"{busy.calls} calls for {put} messages")

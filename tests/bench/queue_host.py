@@ -3,7 +3,7 @@
     Event Grid  ->  queue  ->  each instance takes `batchSize` messages at once, and calls the function once for each;
                                it takes more when no more than `newBatchThreshold` calls go on, at once if it may
 
-Calls that go on at the same time are workers of one hub: each stands still while a request of its own is under
+Calls that go on at the same time are workers of one scheduler: each stands still while a request of its own is under
 way, messages arrive meanwhile, and whoever asks the queue first gets what is in it, the host or one of the calls.
 
 It polls as the host's listener does (QueueListener of azure-sdk-for-net): at once after it found something, else 100 ms
@@ -24,7 +24,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.bench.processes import ROOT
-from tests.simulation.scheduler import Hub
+from tests.simulation.scheduler import Scheduler
 
 REQUEST_SECONDS = 0.02
 """Assumed: how long one request to storage takes."""
@@ -68,17 +68,17 @@ def settings() -> Listening:
 # --- Time ------------------------------------------------------------------------------------------------------------
 
 
-def stand(hub: Hub, seconds: float) -> None:
+def stand(scheduler: Scheduler, seconds: float) -> None:
     """Let time pass in the call that is made; before the storm begins none does."""
-    if hub.is_working:
-        hub.sleep(seconds)
+    if scheduler.is_working:
+        scheduler.sleep(seconds)
 
 
-def arrive(hub: Hub, rate: float, seconds: float, put: Callable[[int], None]) -> int:
+def arrive(scheduler: Scheduler, rate: float, seconds: float, put: Callable[[int], None]) -> int:
     """Have so many a second arrive, evenly, for so long; how many there will be."""
     numbers = range(int(rate * seconds))
     for number in numbers:
-        hub.at((number + 1) / rate, partial(put, number))
+        scheduler.at((number + 1) / rate, partial(put, number))
     return len(numbers)
 
 
@@ -135,16 +135,16 @@ class Instance:
 class QueueHost:
     """A queue, and the instances that the host runs before it."""
 
-    def __init__(self, hub: Hub, call: Callable[[bytes], None], listening: Listening) -> None:
-        """`call` calls the function for one message, in a worker of the hub."""
-        self._hub, self._call, self._listening = hub, call, listening
+    def __init__(self, scheduler: Scheduler, call: Callable[[bytes], None], listening: Listening) -> None:
+        """`call` calls the function for one message, in a worker of the scheduler."""
+        self._scheduler, self._call, self._listening = scheduler, call, listening
         self._waiting: deque[bytes] = deque()
         self._instances: list[Instance] = []
         self._length = 0
         """Messages that are not removed, whether they wait or not."""
         self._calls, self._alone, self._operations = 0, 0.0, 0
         self._add_instance()
-        hub.at(hub.now + SCALE_SECONDS, self._scale)
+        scheduler.at(scheduler.now + SCALE_SECONDS, self._scale)
 
     def put(self, body: bytes) -> None:
         """Put a message, as Event Grid does."""
@@ -156,14 +156,14 @@ class QueueHost:
         """Get Messages, of a function: counted also where nothing is there."""
         self._operations += 1
         found = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        stand(self._hub, REQUEST_SECONDS)
+        stand(self._scheduler, REQUEST_SECONDS)
         return found
 
     def remove(self) -> None:
         """Delete Message, of a function or of the host."""
         self._operations += 1
         self._length -= 1
-        stand(self._hub, REQUEST_SECONDS)
+        stand(self._scheduler, REQUEST_SECONDS)
 
     @property
     def busy(self) -> Busy:
@@ -179,12 +179,12 @@ class QueueHost:
             self._add_instance()
         for instance in up[max(wanted, len(up) - SCALED_IN_AT_ONCE) :]:
             instance.is_wanted = False
-        self._hub.at(self._hub.now + SCALE_SECONDS, self._scale)
+        self._scheduler.at(self._scheduler.now + SCALE_SECONDS, self._scale)
 
     def _add_instance(self) -> None:
         instance = Instance()
         self._instances.append(instance)
-        self._hub.spawn(self._hub.now, partial(self._poll, instance))
+        self._scheduler.spawn(self._scheduler.now, partial(self._poll, instance))
 
     def _poll(self, instance: Instance) -> None:
         """Get Messages, again and again as long as that finds something and the calls that go on are few.
@@ -198,19 +198,19 @@ class QueueHost:
             self._operations -= is_idle
             instance.calls += len(found)
             for body in found:
-                self._hub.spawn(self._hub.now, partial(self._process, instance, body))
+                self._scheduler.spawn(self._scheduler.now, partial(self._process, instance, body))
             if not found:
                 instance.waits = min(max(instance.waits * 2, POLL_SECONDS), self._listening.longest_poll_seconds)
-                stand(self._hub, instance.waits)
+                stand(self._scheduler, instance.waits)
             else:
                 instance.waits = 0.0
                 instance.is_full = instance.calls > self._listening.more_below
 
     def _process(self, instance: Instance, body: bytes) -> None:
         """Call the function for a message, and remove that."""
-        begins = self._hub.now
+        begins = self._scheduler.now
         self._call(body)
-        ends = self._hub.now
+        ends = self._scheduler.now
         self._calls += 1
         self._alone += bill(ends - begins)
         instance.add(begins, ends)
@@ -218,7 +218,7 @@ class QueueHost:
         instance.calls -= 1
         if instance.is_full and instance.calls <= self._listening.more_below:
             instance.is_full = False
-            self._hub.spawn(self._hub.now, partial(self._poll, instance))
+            self._scheduler.spawn(self._scheduler.now, partial(self._poll, instance))
 
 
 def bill(seconds: float) -> float:

@@ -51,8 +51,8 @@ def ours(clock: Clock) -> Handler:
     found = settings.read(os.environ)
     clients, telemetry = Clients(found.region), Telemetry(found.service)
     clients.build()
-    world = wiring.world(found, clients, telemetry.emit, clock=clock)
-    return Shell(load(glue_targets(TARGETS)), world, DeadLetters(clients), Returns(clients), telemetry).answer
+    ports = wiring.make_ports(found, clients, telemetry.emit, clock=clock)
+    return Shell(load(glue_targets(TARGETS)), ports, DeadLetters(clients), Returns(clients), telemetry).answer
 
 
 def handler_of(name: str, clock: Clock) -> Handler:

@@ -320,5 +320,5 @@ def stage(
         }
         host = stack.enter_context(FunctionHost(package, environment, account, clock))
         yield Stage(host, fabric, tables, clock, entra)
-        assert not fabric.unplanned
+        assert not fabric.unplanned_requests
         swagger.assert_as_published(fabric.exchanges)

@@ -27,7 +27,7 @@ from local.cli import infra, main
 from local.cli.deployment import read_config
 from local.emulators.faults import LoseResponse, NeverEnd
 from local.emulators.http_server import Answer, LoopbackServer, Request
-from local.emulators.journal import PlatformRun, overlapping
+from local.emulators.journal import PlatformRun, count_overlaps
 from tests.e2e.aws_account import ACCOUNT, REGION, Account, account, clean_environment, outputs, until
 from tests.infra.test_aws import ACTION_OF, BY_SERVICES, granted, many
 from tests.support.staged import HERE, installed_here, staged
@@ -358,11 +358,11 @@ def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed:
     for call in ("Stop{}", "List{}s"):
         name = "glue:" + call.format("MaterializedViewRefreshTaskRun")
         until(lambda name=name: name in there.recorder.called, name, timedelta(minutes=5))  # type: ignore[misc]
-    assert not there.world.faults.left()
+    assert not there.world.faults.unused_faults()
     until(lambda: runs(there, "stuck")[0].outcome == "stopped", "the end of the run that was stopped")
     found = runs(there, "unheard")
     assert [run.outcome for run in found][:1] == ["succeeded"]
-    assert overlapping(found) == 0
+    assert count_overlaps(found) == 0
 
 
 def test_what_became_of_views_lies_in_a_queue(deployed: Deployed) -> None:

@@ -218,7 +218,7 @@ def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(h
     # Calls go on side by side, and threads say which effect is the start: it may be passed over. Over Azurite the same
     # code dies at each effect in order (tests/functions_azure/test_crashes.py --every-crash).
     assert len(ended_by_a_person) <= 3, "the start was sent, and its answer not saved"
-    assert not here.fabric.faults.left()
+    assert not here.fabric.faults.unused_faults()
 
 
 # --- Outcome events --------------------------------------------------------------------------------------------------

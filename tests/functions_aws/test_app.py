@@ -27,7 +27,7 @@ from local.emulators.aws.lambda_host import sqs_event
 from local.emulators.faults import Refuse
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.glue.model import Run
-from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
+from local.emulators.journal import Arrival, PlatformRun, count_overlaps, lost
 from shared.config.load import ConfigurationError, load
 from shared.inbound.wakes import wake_message
 from shared.platforms import glue
@@ -207,7 +207,7 @@ def test_an_arrival_during_a_run_is_followed_by_a_second_run(host: Host) -> None
         host.tick()
     found = runs(host)
     assert len(found) == 2
-    assert overlapping(found) == 0
+    assert count_overlaps(found) == 0
     assert not lost([Arrival(found[0].resource, late)], found, timedelta(seconds=10))
 
 
@@ -544,7 +544,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     dead_letters = Graves()
     shell = Shell(
         host.configuration,
-        replace(host.world, store=SimpleNamespace(load=down, load_many=down, reads_together=True)),
+        replace(host.ports, store=SimpleNamespace(load=down, load_many=down, reads_together=True)),
         dead_letters,
         SimpleNamespace(hasten=lambda _: None, send_rests=lambda _record, _rests: None),
         Telemetry("unstale-app", Redactor([secret])),

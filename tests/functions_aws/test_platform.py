@@ -209,7 +209,7 @@ def test_nothing_is_sent_twice(aws: LocalAws, platform: Platform, fault: Any, op
     assert isinstance(failure, Failure)
     assert [FAULTS_OF[call.operation] for call in aws.glue.calls] == [operation]
     assert (failure.delivery is Delivery.UNKNOWN) == (fault != Throttle())
-    assert not aws.faults.left()
+    assert not aws.faults.unused_faults()
 
 
 def test_each_call_has_a_connection_of_its_own(aws: LocalAws) -> None:

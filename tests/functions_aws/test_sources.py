@@ -199,7 +199,7 @@ def test_throttling_is_told_by_its_header(aws: LocalAws) -> None:
     loaded = Sources(Clients(), SystemClock()).load_table(path)
     assert isinstance(loaded, Failure)
     assert (loaded.kind, loaded.message) == (FailureKind.THROTTLED, "Rate exceeded")
-    assert aws.faults.left() == ()
+    assert aws.faults.unused_faults() == ()
 
 
 def test_what_may_not_be_read_is_said(aws: LocalAws) -> None:

@@ -48,9 +48,9 @@ def test_an_invocation_is_one_line_of_counts(telemetry: Callable[[], Telemetry],
         tells.emit(happened("now running", run_id="r"))
         tells.emit(happened("run succeeded", dpu_seconds=1.5))
         tells.emit(happened("run failed", dpu_seconds=None))
-        tells.ignored("aws.s3 Object Tags Added")
+        tells.note_ignored("aws.s3 Object Tags Added")
         tells.dead("m", "why")
-        tells.returned(["a", "b"], "why", None)
+        tells.note_returned(["a", "b"], "why", None)
     [line] = [line for line in told() if "_aws" in line]
     [described] = line["_aws"]["CloudWatchMetrics"]
     assert (described["Namespace"], described["Dimensions"]) == ("unstale", [["service"]])
@@ -173,7 +173,7 @@ def test_no_line_shows_a_secret_or_does_something_to_a_terminal(
     with tells.invocation(f"id {hidden}"):
         tells.emit(happened("trouble", hidden, message=f'"{hidden}"'))
         tells.dead(hidden, f"why {hidden}")
-        tells.returned([hidden], f"why {hidden}", caught.value)
+        tells.note_returned([hidden], f"why {hidden}", caught.value)
     lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' not in line]
     assert len(lines) == 3
     for line in lines:

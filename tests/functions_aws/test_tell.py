@@ -300,7 +300,7 @@ def test_a_secret_address_is_posted_to_and_never_shown(
     assert {request.path for request in took.requests} == {PATH}
     printed = capsys.readouterr().out
     assert "outcome not sent" in printed
-    stored = b"".join(host.world.store.load(key).body for key in host.world.store.keys("", 100)[0])
+    stored = b"".join(host.ports.store.load(key).body for key in host.ports.store.keys("", 100)[0])
     bodies = b"".join(request.body for request in took.requests)
     assert "planted" not in printed
     assert b"planted" not in stored + bodies

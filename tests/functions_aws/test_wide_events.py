@@ -39,13 +39,13 @@ def host_in_a_world() -> Iterator[Host]:
     with living_in(LocalAws(clock=clock.now, refresh_events=False)) as aws:
         host = Host(aws, clock, f"unstale-wide-{next(SERVICES)}")
         host.configure("".join(VIEW.format(name=name) for name in VIEWS))
-        save = host.world.store.save
+        save = host.ports.store.save
 
         def save_slowly(document: Document, body: bytes, wake_at: datetime | None) -> Document:
             clock.move_on(seconds=SAVE_SECONDS if document.key.startswith("glue-view:") else 0)
             return save(document, body, wake_at)
 
-        host.world.store.save = save_slowly  # type: ignore[method-assign]
+        host.ports.store.save = save_slowly  # type: ignore[method-assign]
         yield host
 
 

@@ -192,7 +192,7 @@ def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start, _turn: Tu
     answer = self.ports.platform.start(sight.target, full=start.full)
     claim = Claimed(self.ports.token(), claimed_at, start.full)
     claimed = machine.fold(sight.state, claim, sight.context, sight.now).state
-    return self._answered(self._save_first(sight, claimed), claimed, Answered(answer))
+    return self._after_call(self._save_first(sight, claimed), claimed, Answered(answer))
 
 
 _save = Engine._save

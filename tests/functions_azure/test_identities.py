@@ -155,8 +155,8 @@ def function_app(
     ):
         fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", (JobType(LAKE_VIEWS, run_time=timedelta(seconds=3)),)))
         yield There(way, worker, entra, fabric, clock)
-        assert not entra.unplanned
-        assert not fabric.unplanned
+        assert not entra.unplanned_requests
+        assert not fabric.unplanned_requests
         swagger.assert_as_published(fabric.exchanges)
 
 
@@ -212,7 +212,7 @@ def test_the_way_works_end_to_end(there: There) -> None:
     callers = {each.caller.object_id for each in there.fabric.exchanges if each.caller}
     assert callers == {there.way.object_id}
     assert there.refused == []
-    storage = {each.client_id for each in there.entra.asked if each.audience == STORAGE}
+    storage = {each.client_id for each in there.entra.token_requests if each.audience == STORAGE}
     assert storage == {there.way.variables.get("UNSTALE_STORAGE__clientId", SYSTEM.client_id)}
     assert len(there.entra.issued) <= 3, "one for storage, one for Fabric, and the assertion that stands for a secret"
     log = there.worker.log
@@ -258,7 +258,7 @@ def test_a_token_for_somebody_else_is_shown_to_fabric_once(there: There) -> None
     there.pass_time()
     assert there.outcomes == ["succeeded"]
     assert len(there.refused) == 1
-    assert not there.entra.faults.left()
+    assert not there.entra.faults.unused_faults()
 
 
 def test_an_identity_whose_tokens_are_no_good_holds_the_target_until_they_are(there: There) -> None:
@@ -301,7 +301,7 @@ def test_a_secret_that_is_none_holds_the_target_and_says_what_to_do(there: There
     assert there.fabric.exchanges == ()
     [reason] = there.held
     assert says in reason
-    asked = [each.client_id for each in there.entra.asked if each.grant == "client_credentials"]
+    asked = [each.client_id for each in there.entra.token_requests if each.grant == "client_credentials"]
     assert bool(asked) == (there.way.variables["UNSTALE_CLIENT_SECRET"] != REFERENCE)
     assert "the old one" not in there.worker.log
 

@@ -75,7 +75,7 @@ class Hand:
         self.held = self.held or self.make()
         return self.held
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """Hold it no more."""
         self.refusals.append(token)
         self.held = None
@@ -106,8 +106,8 @@ def fabric_emulator(clock: Clock, tenant: Tokens) -> Iterator[FabricEmulator]:
         for item in ITEMS:
             emulator.add_item(item)
         yield emulator
-        assert not emulator.unplanned
-        assert not emulator.faults.left()
+        assert not emulator.unplanned_requests
+        assert not emulator.faults.unused_faults()
         swagger.assert_as_published(emulator.exchanges)
 
 

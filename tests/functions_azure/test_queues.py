@@ -185,9 +185,9 @@ def test_a_dead_letter_that_is_too_long_is_a_blob(clients: Clients, queue: Queue
     assert queue(EVENTS_QUEUE + POISON).receive_message() is None
     summary = letters.summaries()[2]
     assert (summary.queue, summary.count, summary.reasons) == (UNDELIVERED, 1, ("ключ: too long",))
-    assert clients.undelivered
-    [blob] = clients.undelivered.list_blobs()
-    assert clients.undelivered.download_blob(blob.name).readall() == body
+    assert clients.undelivered_blobs
+    [blob] = clients.undelivered_blobs.list_blobs()
+    assert clients.undelivered_blobs.download_blob(blob.name).readall() == body
     letters.redrive()
     [move] = letters.moves()
     assert (move.status, move.moved) == ("FAILED", 0)

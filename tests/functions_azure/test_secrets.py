@@ -282,9 +282,9 @@ def test_what_happens_is_told_as_json(sink: Sink) -> None:
     install(NOTHING_KNOWN)
     telemetry = Telemetry()
     telemetry.emit(LogEvent("saved", "sales", T0, {"owed_age_seconds": 1.5, "held": 0, "why": "Bearer planted"}))
-    telemetry.returned(3, "the store\nis down", StoreError("sig=planted"))
+    telemetry.note_returned(3, "the store\nis down", StoreError("sig=planted"))
     telemetry.dead(EVENTS_QUEUE, "not JSON")
-    telemetry.ignored("Microsoft.Storage.BlobDeleted")
+    telemetry.note_ignored("Microsoft.Storage.BlobDeleted")
     saved, returned, dead, ignored = sink.lines
     assert json.loads(saved) == {
         "message": "saved",

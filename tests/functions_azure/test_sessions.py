@@ -129,7 +129,7 @@ class Hand:
         """Always this one."""
         return "t"
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """Never happens here."""
         raise AssertionError(token)
 

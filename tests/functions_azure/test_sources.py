@@ -35,7 +35,7 @@ class Tokens:
         """The next one; the last again and again."""
         return self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """It was not accepted."""
         self.returned.append(token)
 

@@ -59,7 +59,7 @@ class Grants:
         """The one that there is."""
         return self.given
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """Somebody did not accept it."""
         self.refusals.append(token)
 
@@ -314,5 +314,5 @@ def test_the_storage_account_names_the_deployment(environ: dict[str, str]) -> No
     """However it is opened; deployments with a connection string all had the name `local`."""
     found = settings.read(environ)
     parts = wiring.Parts(found, lambda: Configuration(()))
-    ports: Any = wiring.world(found, Configuration(()), parts, lambda _: None)
+    ports: Any = wiring.make_ports(found, Configuration(()), parts, lambda _: None)
     assert ports.outcomes(Configuration(()).package(Cloud.AZURE))._office.source == "/unstale/azure/shop"

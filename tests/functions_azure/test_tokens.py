@@ -61,7 +61,7 @@ def tenant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entra]:
         for name, value in entra.identity_environment.items():
             monkeypatch.setenv(name, value)
         yield entra
-        assert not entra.unplanned
+        assert not entra.unplanned_requests
 
 
 @pytest.fixture(name="settings")
@@ -121,13 +121,13 @@ def test_a_token_is_asked_for_once(entra: Entra, settings: Settings, identity: s
     tokens = tokens_of(identity, settings)
     first = token(tokens)
     assert token(tokens) == first
-    assert len(entra.asked) == 1
-    tokens.refused(first)
+    assert len(entra.token_requests) == 1
+    tokens.forget(first)
     second = token(tokens)
     assert second != first
-    tokens.refused(first)
+    tokens.forget(first)
     assert token(tokens) == second, "an old token that is refused late must not cost a new one"
-    assert len(entra.asked) == 2
+    assert len(entra.token_requests) == 2
 
 
 def test_threads_share_a_token(entra: Entra, settings: Settings) -> None:
@@ -137,7 +137,7 @@ def test_threads_share_a_token(entra: Entra, settings: Settings) -> None:
     found: list[str] = []
 
     def work() -> None:
-        tokens.refused(first)
+        tokens.forget(first)
         found.append(token(tokens))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -182,7 +182,7 @@ def test_a_token_that_storage_refuses_is_renewed(entra: Entra, monkeypatch: pyte
         list(table.query_entities(""))
         table.close()
     assert [type(each).__name__ for each in shown] == ["Caller", "Caller", "TokenRefusal", "Caller"]
-    assert len(entra.asked) == 2
+    assert len(entra.token_requests) == 2
 
 
 # --- Ways to none
@@ -192,8 +192,8 @@ def test_nothing_is_asked_before_the_first_token(settings: Settings, entra: Entr
     """Making the parts is free: the constructor of msal's client would go to the network."""
     tokens_of("service-principal", settings)
     tokens_of("managed-identity", settings)
-    assert entra.asked == ()
-    assert not entra.unplanned
+    assert entra.token_requests == ()
+    assert not entra.unplanned_requests
 
 
 def broken_secret(settings: Settings) -> Settings:
@@ -269,7 +269,7 @@ def test_what_passes_is_tried_again(entra: Entra, settings: Settings, identity: 
     tokens = tokens_of(identity, settings)
     failure = no_token(tokens)
     assert (failure.retry_safe, failure.permanent) == (True, False)
-    assert not entra.faults.left()
+    assert not entra.faults.unused_faults()
 
 
 def test_an_authority_that_is_not_there_passes(settings: Settings) -> None:
@@ -289,7 +289,7 @@ def test_a_certificate_that_nobody_trusts_blocks(
     failure = no_token(tokens_of("service-principal", settings))
     assert failure.permanent
     assert failure.code == "SSLCertVerificationError"
-    assert entra.asked == ()
+    assert entra.token_requests == ()
 
 
 def test_a_token_keeps_the_deadline(entra: Entra, settings: Settings) -> None:

@@ -240,10 +240,10 @@ def emitted(capsys: pytest.CaptureFixture[str], metrics: str) -> dict[str, set[f
             telemetry.emit(LogEvent(what, "view", NOW, fields))
         telemetry.emit(LogEvent("saved", "view", NOW, dict.fromkeys(GAUGES, 1)))
         telemetry.emit(LogEvent("looked", "", NOW, {"outcome": "answered"}))
-        telemetry.ticked()
-        telemetry.ignored("x")
+        telemetry.note_tick()
+        telemetry.note_ignored("x")
         telemetry.dead("id", "why")
-        telemetry.returned(["id"], "why", None)
+        telemetry.note_returned(["id"], "why", None)
     found: dict[str, set[frozenset[str]]] = {}
     for line in capsys.readouterr().out.splitlines():
         for block in json.loads(line).get("_aws", {}).get("CloudWatchMetrics", ()):
@@ -317,7 +317,7 @@ def test_the_dashboard_says_what_is_stale_since_when_and_why(capsys: pytest.Capt
     telemetry = Telemetry("dashboard")
     with telemetry.invocation("id"):
         telemetry.emit(LogEvent("trouble", "view", NOW, {"message": "m"}))
-        telemetry.returned(["id"], "why", None)
+        telemetry.note_returned(["id"], "why", None)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" not in line]
     keys = {key for line in lines for key in line} | {f"detail.{key}" for line in lines for key in line["detail"]}
     asked = set(re.findall(r"[\w.]+", why.partition("fields @timestamp, ")[2].partition(" as why")[0]))

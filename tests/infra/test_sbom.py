@@ -31,15 +31,15 @@ def a_package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def the_list(folder: tuple[Path, Path]) -> dict[str, Any]:
     """The list of the package, decoded."""
     lock, libraries = folder
-    return json.loads(sbom.made("unstale", lock.read_text(encoding="utf-8"), libraries))
+    return json.loads(sbom.make("unstale", lock.read_text(encoding="utf-8"), libraries))
 
 
 def test_it_is_valid_and_never_varies(folder: tuple[Path, Path]) -> None:
     """By the schema of CycloneDX 1.6, which tools read; made twice, the bytes are the same."""
     lock, libraries = folder
-    text = sbom.made("unstale", lock.read_text(encoding="utf-8"), libraries)
+    text = sbom.make("unstale", lock.read_text(encoding="utf-8"), libraries)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    assert sbom.made("unstale", lock.read_text(encoding="utf-8"), libraries) == text
+    assert sbom.make("unstale", lock.read_text(encoding="utf-8"), libraries) == text
 
 
 def test_it_names_each_library_of_the_lock(folder: tuple[Path, Path], parts: dict[str, Any]) -> None:
@@ -80,5 +80,5 @@ def test_a_licence_is_what_the_metadata_says(tmp_path: Path, metadata: str, expe
     text = f"Metadata-Version: 2.1\nName: Some.Part\nVersion: 1.0\n{metadata}"
     (about / "METADATA").write_text(text, encoding="utf-8")
     lock = "some-part==1.0 \\\n    --hash=sha256:00\n    # via unstale (pyproject.toml)\n"
-    [part] = json.loads(sbom.made("unstale", lock, tmp_path))["components"]
+    [part] = json.loads(sbom.make("unstale", lock, tmp_path))["components"]
     assert part.get("licenses") == (None if expected is None else [expected])

@@ -151,7 +151,7 @@ def test_the_age_is_told() -> None:
 )
 def test_what_is_to_be_done(error: str, suberror: str, remedy: Remedy) -> None:
     """Wait, sign in again, or ask an administrator; whatever needed the token was not sent."""
-    found = entra.refused(error, suberror, "AADSTS1: no.", "ada@contoso.example", ("Item.Read.All",))
+    found = entra.refuse_token(error, suberror, "AADSTS1: no.", "ada@contoso.example", ("Item.Read.All",))
     assert (found.delivery, found.permanent) == (Delivery.NOT_SENT, remedy is not Remedy.WAIT)
     assert (str(remedy) in found.message) == (remedy is not Remedy.WAIT)
     assert found.message.endswith(". Entra says: AADSTS1: no.")
@@ -161,14 +161,14 @@ def test_what_is_to_be_done(error: str, suberror: str, remedy: Remedy) -> None:
 def test_every_row_can_be_told() -> None:
     """Without an account and without a word of Entra's, too."""
     for error, suberror in [*((error, "") for error in entra.ERRORS), *(("x", sub) for sub in entra.SUBERRORS)]:
-        told = entra.refused(error, suberror, "", "", ("A", "B")).message
+        told = entra.refuse_token(error, suberror, "", "", ("A", "B")).message
         assert "unstale login" in told
         assert "{" not in told
 
 
 def test_a_refusal_is_one_sentence_with_the_command() -> None:
     """What the target is blocked with."""
-    assert str(entra.refused("invalid_grant", "bad_token", "", "ada", ())) == (
+    assert str(entra.refuse_token("invalid_grant", "bad_token", "", "ada", ())) == (
         "invalid_grant/bad_token: the sign-in of ada was revoked: the password was changed, or somebody ended all "
         "sessions: sign in again: unstale login"
     )
@@ -176,7 +176,7 @@ def test_a_refusal_is_one_sentence_with_the_command() -> None:
 
 def test_damage_needs_another_sign_in() -> None:
     """With what is wrong."""
-    assert str(entra.damaged("its seal does not fit")) == (
+    assert str(entra.report_damage("its seal does not fit")) == (
         "SignInDamaged: what is kept of the sign-in is damaged: sign in again: unstale login. its seal does not fit"
     )
 

@@ -195,13 +195,13 @@ class _Ports:
         asked_at, began = self.now(), self.monotonic()
         time, text = self._answer(call, names)
         answered_at, ended = self.now(), self.monotonic()
-        body = text.encode() if call == "metadata" else _parsed(text)
+        body = text.encode() if call == "metadata" else _parse(text)
         headers = {"Date": format_datetime(at(time), usegmt=True)}
         reply = self._model.core.replies.Reply
         return reply(body, asked_at, answered_at, timedelta(seconds=ended - began), headers=headers)
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     """GetTables' answer, whose times are whole seconds."""
     found = json.loads(text)
     for table in found["TableList"]:

@@ -42,8 +42,8 @@ class CallFault(NamedTuple):
     retry_after: float | None = None
 
 
-class Weather:
-    """Nothing goes wrong and everything takes no time worth speaking of: what other weathers begin with."""
+class Faults:
+    """Nothing goes wrong and everything takes no time worth speaking of: what other faults begin with."""
 
     def pause(self, effect: str) -> float:
         """How long a worker stands still at an effect (`save>` before, `save<` after); raises `Crash`."""
@@ -75,7 +75,7 @@ class Weather:
 
 
 @dataclass
-class Script(Weather):
+class Script(Faults):
     """A history written by hand: at the n-th occurrence of an effect something happens, else nothing does.
 
     `pauses[("save<", 2)]` is how long the second save's answer takes, or `Crash`; `stores`, `calls`, `fates` likewise,
@@ -202,8 +202,8 @@ def some_rates(random: Random, often: tuple[str, ...] = ()) -> Rates:
 
 
 @dataclass
-class Storm(Weather):
-    """Weather drawn from a seed, until it clears up."""
+class Storm(Faults):
+    """Faults drawn from a seed, until they end."""
 
     random: Random
     rates: Rates

@@ -54,7 +54,7 @@ def many_followers(core: Core) -> list[str]:
     """More followers than one invocation can tell are all told, each one going on where the last stopped."""
     sim = wide(core, SlowScript())
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, untold(sim))
 
 
@@ -62,7 +62,7 @@ def many_followers_by_ticks(core: Core) -> list[str]:
     """The same while no wake arrives."""
     sim = wide(core, SlowScript(), wakes=False)
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, untold(sim))
 
 
@@ -77,13 +77,13 @@ def many_look_while_one_tells(core: Core) -> list[str]:
         return load(key)
 
     arrivals(sim, 1.0)
-    sim.hub.run(40.0)
+    sim.scheduler.run(40.0)
     arrivals(sim, *(40.0 + number for number in range(60)))
     sim.store.load = counting  # type: ignore[method-assign]
-    sim.hub.run(120.0)
+    sim.scheduler.run(120.0)
     most = max(reads[each.key] for each in sim.configuration.targets if each.after)
     sim.store.load = load  # type: ignore[method-assign]
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, untold(sim), most > 10 and f"UNBOUNDED: a follower's record was read {most} times")
 
 
@@ -91,7 +91,7 @@ def its_own_start_first(core: Core) -> list[str]:
     """A target that owes more starts again at once after a success, and tells its many followers then."""
     sim = wide(core, SlowScript(fates={1: Fate(60.0), 2: Fate(5.0)}), ends_within=60.0)
     arrivals(sim, 1.0, 40.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     first = sim.platform.of(sim.configuration.targets[0])[0]
     waited = starts_at(sim)[1] - first.ends
     return told(
@@ -106,7 +106,7 @@ def dies_and_no_wake_comes(core: Core) -> list[str]:
     sim = deployed(core, "glue", script, *targets, wakes=False)
     arrivals(sim, 1.0)
     script.crash_when = lambda: sim.state(targets[0].key).fresh_as_of is not None
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, untold(sim))
 
 
@@ -125,7 +125,7 @@ def a_follower_in_trouble(core: Core) -> list[str]:
 
     sim.store.save = down_once  # type: ignore[method-assign]
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, untold(sim))
 
 

@@ -66,7 +66,7 @@ def play(
 
 
 class Plot:
-    """What happens, when. It is drawn up before, and lies on the hub's agenda."""
+    """What happens, when. It is drawn up before, and lies on the scheduler's agenda."""
 
     def __init__(
         self, random: Random, world: str, core: Core, trace: Callable[[str], None] | None, focus: Focus
@@ -100,13 +100,13 @@ class Plot:
 
     def run(self) -> list[str]:
         """Play, let it clear up, wait for rest, judge."""
-        hub = self.sim.hub
+        scheduler = self.sim.scheduler
         self._begin_calmly()
         self._draw_up()
-        hub.run(self.until)
+        scheduler.run(self.until)
         self._clear_up()
         for _ in range(RESTS):
-            hub.run(hub.now + REST)
+            scheduler.run(scheduler.now + REST)
             if at_rest(self.sim):
                 break
         return violations(self.sim)
@@ -149,10 +149,10 @@ class Plot:
     # --- What happens ------------------------------------------------------------------------------------------------
 
     def _begin_calmly(self) -> None:
-        """The deployment is planned by a tick, and then the weather changes."""
+        """The deployment is planned by a tick, and then the faults begin."""
         self.storm.clear = True
         self.sim.tick(0.0)
-        self.sim.hub.run(30.0)
+        self.sim.scheduler.run(30.0)
         self.storm.clear = False
 
     def _draw_up(self) -> None:
@@ -175,10 +175,10 @@ class Plot:
     def _when(self) -> float:
         if self.at_once:
             return self.random.uniform(self.until - AT_ONCE, self.until)
-        return self.random.uniform(self.sim.hub.now, self.until)
+        return self.random.uniform(self.sim.scheduler.now, self.until)
 
     def _at(self, time: float, do: Callable[[], object]) -> None:
-        self.sim.hub.at(time, do)
+        self.sim.scheduler.at(time, do)
 
     def _arrivals(self, target: Target) -> None:
         """Single ones, bursts, and long storms."""
@@ -291,7 +291,7 @@ class Plot:
         packages.append(sim.configuration)
         for target in sim.configuration.targets:
             if random.random() < 0.5:
-                self._at(sim.hub.now + random.uniform(0, 90), partial(self._arrive, target))
+                self._at(sim.scheduler.now + random.uniform(0, 90), partial(self._arrive, target))
 
     def _arrive(self, target: Target) -> None:
         """Data of one of a target's sources arrives, whoever is there to take its event."""

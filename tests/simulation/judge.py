@@ -41,7 +41,7 @@ def violations(sim: Simulation) -> list[str]:
 def _lost(sim: Simulation, target: Target) -> Iterator[str]:
     hold = sim.state(target.key).hold
     runs = [run for run in sim.platform.of(target) if run.succeeded and (run.ours or sim.character.refuses)]
-    since = sim.hub.now if at_rest(sim) else sim.hub.now - PATIENCE
+    since = sim.scheduler.now if at_rest(sim) else sim.scheduler.now - PATIENCE
     for need in [*(need for need in sim.needs if need.key == target.key), *_after(sim, target)]:
         if need.visible > since:
             continue
@@ -64,7 +64,7 @@ def _after(sim: Simulation, target: Target) -> Iterator[Need]:
 
 def _known_as_ours(sim: Simulation, run: PlatformRun) -> bool:
     """One whose success we may have read: it did not vanish before the world came to rest."""
-    return run.created + run.fate.vanishes_after > sim.hub.now
+    return run.created + run.fate.vanishes_after > sim.scheduler.now
 
 
 def excused(sim: Simulation, target: Target, hold: Hold | None, need: Need) -> bool:
@@ -85,7 +85,7 @@ def excused_by_world(sim: Simulation, target: Target, hold: Hold | None) -> bool
         ends = (run.ends for run in runs if run.ours and run.cancelled_by == "person")
         return any(abs(end - seconds(hold.since)) < INSTANT for end in ends)
     if isinstance(hold, Blocked):
-        return sim.platform.forbids("start") or any(run.is_active(sim.hub.now) for run in runs)
+        return sim.platform.forbids("start") or any(run.is_active(sim.scheduler.now) for run in runs)
     return False
 
 
@@ -106,9 +106,9 @@ def _rests(sim: Simulation, target: Target) -> bool:
 
 def _stuck(sim: Simulation, target: Target) -> Iterator[str]:
     state = sim.state(target.key)
-    debts = [debt for debt in (state.owed, state.run and state.run.covering) if debt]
-    if not _rests(sim, target) and any(seconds(debt.oldest) < sim.hub.now - PATIENCE for debt in debts):
-        yield f"STUCK: {target.name} still owes at {sim.hub.now:.0f}: {state}"
+    parts = [part for part in (state.owed, state.run and state.run.covering) if part]
+    if not _rests(sim, target) and any(seconds(part.oldest) < sim.scheduler.now - PATIENCE for part in parts):
+        yield f"STUCK: {target.name} still owes at {sim.scheduler.now:.0f}: {state}"
 
 
 # --- Overlapping -----------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _unbounded(sim: Simulation, target: Target) -> Iterator[str]:
         if later.created - earlier.created < apart and not vanished and earlier.cancelled_by != "person":
             yield f"UNBOUNDED: {earlier.run_id} and {later.run_id} are {later.created - earlier.created:.0f} s apart"
     attempts = sum(attempt.key == target.key for attempt in sim.platform.attempts)
-    if attempts > 20 + sim.hub.now / 30:
+    if attempts > 20 + sim.scheduler.now / 30:
         yield f"UNBOUNDED: {attempts} starts of {target.name}"
     wakes = sim.most_wakes_in_flight.get(target.key, 0)
     if wakes > 8 + sim.crashes + sim.store.conflicts[target.key]:

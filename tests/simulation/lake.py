@@ -19,7 +19,7 @@ from shared.sources.ports import NEVER, Known, Seen
 from shared.sources.replies import Reply
 from shared.targets import Target
 from tests.simulation.platform import PlatformRun
-from tests.simulation.scheduler import Hub
+from tests.simulation.scheduler import Scheduler
 from tests.simulation.world import at
 
 LATE = Failure("NoTimeLeft", "too late", Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
@@ -48,7 +48,7 @@ class Lake:
     from the writing of a snapshot, by the writer's clock, to its commit.
     """
 
-    hub: Hub
+    scheduler: Scheduler
     views: dict[str, list[str]] = field(default_factory=dict)
     commits: dict[str, list[Commit]] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
@@ -70,12 +70,12 @@ class Lake:
     def commit(self, table: str) -> None:
         """New data."""
         content = self._next()
-        self.commits.setdefault(table, []).append(Commit(self.hub.now, content, self._next(), "append"))
+        self.commits.setdefault(table, []).append(Commit(self.scheduler.now, content, self._next(), "append"))
 
     def compact(self, table: str, *, expire: bool = False) -> None:
         """The same data in a new snapshot; the one before may expire in the same job."""
         before = self.commits[table][-1]
-        commit = Commit(self.hub.now, before.content, self._next(), "replace", before.snapshot)
+        commit = Commit(self.scheduler.now, before.content, self._next(), "replace", before.snapshot)
         self.commits[table].append(commit)
         if expire:
             self.expired.add(before.snapshot)
@@ -84,7 +84,9 @@ class Lake:
         """An older snapshot is the current one again."""
         commits = [commit for commit in self.commits[table] if commit.snapshot not in self.expired]
         older = commits[max(0, len(commits) - 1 - back)]
-        self.commits[table].append(Commit(self.hub.now, older.content, older.snapshot, "rollback", older.replaces))
+        self.commits[table].append(
+            Commit(self.scheduler.now, older.content, older.snapshot, "rollback", older.replaces)
+        )
 
     def restore(self, older: PlatformRun, newest: PlatformRun) -> None:
         """Somebody brings back what an older run wrote into a view, until another run ends."""
@@ -97,7 +99,7 @@ class Lake:
 
     def current(self, table: str, time: float | None = None) -> Commit:
         """What a table has, or had; its first content since ever, for a slow clock may prove a time before time 0."""
-        moment = self.hub.now if time is None else time
+        moment = self.scheduler.now if time is None else time
         first, *later = self.commits[table]
         return [first, *(commit for commit in later if commit.time <= moment)][-1]
 
@@ -107,7 +109,7 @@ class Lake:
 
     def held(self, runs: list[PlatformRun]) -> tuple[PlatformRun, dict[str, Commit]] | None:
         """What a view holds: what the run read that wrote it last."""
-        done = [run for run in runs if run.succeeded and run.ends <= self.hub.now]
+        done = [run for run in runs if run.succeeded and run.ends <= self.scheduler.now]
         last = max(done, key=lambda run: (run.ends, run.number), default=None)
         instead, until = self.restored.get(last.key, (last, last)) if last else (None, None)
         last = instead if last is until else last
@@ -208,7 +210,7 @@ class LakeSources:
 
         def take_effect() -> tuple[float, Any]:
             self._lake.before(call)
-            return worker.hub.now, make()
+            return worker.scheduler.now, make()
 
         found = worker.call_platform("look", take_effect)
         if isinstance(found, Failure):

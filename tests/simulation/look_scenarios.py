@@ -76,7 +76,7 @@ class Tell:
         configuration = Configuration((self.target, *others))
         self.sim = LakeSimulation(core, self.script, character("glue", LISTING, CALL), configuration)
         self.keys = {target.name: target.key for target in configuration.targets}
-        self.lake, self.hub = self.sim.lake, self.sim.hub
+        self.lake, self.scheduler = self.sim.lake, self.sim.scheduler
         self.sim.loses = lambda: True
         self.lake.views.update({"v": ["a", "b"]} | {other.name: ["a"] for other in others})
         for table in ("a", "b"):
@@ -85,7 +85,7 @@ class Tell:
             self.script.otherwise["look"] = CallFault(failure="rejected")
         self.wrong: list[str] = []
         self.sim.tick(0.0)
-        self.hub.run(begins)
+        self.scheduler.run(begins)
         self.script.otherwise.clear()
         self.before = len(self.runs())
         self.saved: list[State] = []
@@ -108,7 +108,7 @@ class Tell:
 
     def at(self, after: float, do: Callable[[], object]) -> None:
         """Do something so many seconds after the beginning of the tale."""
-        self.hub.at(self.start + after, do)
+        self.scheduler.at(self.start + after, do)
 
     def commit(self, after: float, table: str = "a", *, told: bool = False) -> None:
         """New data; its event is lost unless it is told."""
@@ -138,8 +138,8 @@ class Tell:
 
         def begin() -> None:
             self.script.clock, self.script.freezes = clock, freezes
-            self.sim.look(self.hub.now)
-            self.hub.at(self.hub.now, self._right_clock)
+            self.sim.look(self.scheduler.now)
+            self.scheduler.at(self.scheduler.now, self._right_clock)
 
         self.at(after, begin)
 
@@ -154,8 +154,8 @@ class Tell:
         """When the next such call takes effect, do these first, once."""
         left = [skip]
 
-        def before(happening: str) -> None:
-            if happening == call and left:
+        def before(given: str) -> None:
+            if given == call and left:
                 left[0] -= 1
                 if left[0] < 0:
                     left.clear()
@@ -186,13 +186,13 @@ class Tell:
 
     def go(self, after: float) -> Tell:
         """Let time pass, to so many seconds after the beginning."""
-        self.hub.run(self.start + after)
+        self.scheduler.run(self.start + after)
         return self
 
     def expect(self, fine: object, words: str) -> Tell:
         """Note what is not as it should be now."""
         if not fine:
-            self.wrong.append(f"{words}, at {self.hub.now - self.start:.1f}: {self.state()}")
+            self.wrong.append(f"{words}, at {self.scheduler.now - self.start:.1f}: {self.state()}")
         return self
 
     def healed(self, after: float) -> Tell:
@@ -222,7 +222,7 @@ class Tell:
 
     def end(self, *, runs: int) -> list[str]:
         """What was wrong in all of it; so many runs of ours were needed."""
-        self.hub.run(self.hub.now + REST)
+        self.scheduler.run(self.scheduler.now + REST)
         started = [round(time, 1) for time in self.started()]
         count = [f"RUNS: {started} instead of {runs}"] if len(started) != runs else []
         return [*self.wrong, *count, *violations(self.sim), *self.sim.wrong, *self.sim.unhealed()]
@@ -493,7 +493,7 @@ def first_seen_late(core: Core) -> list[str]:
     tell.lake.files["v"] = ["s3://raw/"]
     tell.commit(1)
     tell.go(5)
-    tell.sim.look(tell.hub.now)
+    tell.sim.look(tell.scheduler.now)
     return tell.healed(5 + 2 * SOON).end(runs=2)
 
 

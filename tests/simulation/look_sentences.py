@@ -259,7 +259,7 @@ def _before_start(core: Core, target: Target, state: State, *commits: float, sho
         sources=_Logs(core, log),
         platform=ScriptedPlatform(),
         clock=clock,
-        reconcile=lambda _target, _happened: None,
+        reconcile=lambda _target, _inputs: None,
         emit=lambda _told: None,
     )
     return looking.before_start(target, state)
@@ -324,7 +324,7 @@ def off_is_off(core: Core) -> list[str]:
         sources=_Logs(core, FakeLog()),
         platform=ScriptedPlatform(),
         clock=HandClock(),
-        reconcile=lambda _target, _happened: None,
+        reconcile=lambda _target, _inputs: None,
         emit=lambda _told: None,
     )
     looking.enrol(target, 1)

@@ -62,7 +62,7 @@ class LakeSimulation(Simulation):
     def __post_init__(self) -> None:
         """Put the lake beside the platform, and watch every record that is saved."""
         super().__post_init__()
-        self.lake = Lake(self.hub)
+        self.lake = Lake(self.scheduler)
         self.platform.on_end = self._read_and_hint
         arm = self.store.on_save
 
@@ -80,7 +80,7 @@ class LakeSimulation(Simulation):
 
     def _invocation(self, work: Callable[[object, Any], None], name: str) -> None:
         """Like any other, with sources to look at."""
-        worker = LakeWorker(self.hub, self.weather, self.store, self.platform, self._post, at, self.waker)
+        worker = LakeWorker(self.scheduler, self.faults, self.store, self.platform, self._post, at, self.waker)
         engine = self.core.engine
         tell: Callable[[Any], None] = self._count
         if self.trace:
@@ -133,7 +133,7 @@ class LakeSimulation(Simulation):
         if self.loses():
             self.lost_events += 1
             return
-        reading = Arrived((ObjectArrived(at(self.hub.now), table, f"o{len(self.lake.commits[table])}"),))
+        reading = Arrived((ObjectArrived(at(self.scheduler.now), table, f"o{len(self.lake.commits[table])}"),))
         self.send(lambda _received: reading)
 
     def change(self, what: str, table: str, **options: Any) -> None:
@@ -151,10 +151,12 @@ class LakeSimulation(Simulation):
                 self._proven[target.key] = proven
                 self.proofs += 1
                 if not any(self._reads_all(run, target, seconds(proven)) for run in self.platform.of(target)):
-                    self.wrong.append(f"WRONG PROOF: {target.name} as of {seconds(proven):.3f}, at {self.hub.now:.3f}")
+                    self.wrong.append(
+                        f"WRONG PROOF: {target.name} as of {seconds(proven):.3f}, at {self.scheduler.now:.3f}"
+                    )
 
     def _reads_all(self, run: PlatformRun, target: Target, since: float) -> bool:
-        if not run.succeeded or run.ends > self.hub.now:
+        if not run.succeeded or run.ends > self.scheduler.now:
             return False
         read = self.lake.read[run.run_id]
         return all(
@@ -242,20 +244,20 @@ class Plot:
 
     def run(self) -> list[str]:
         """Play, let it clear up, wait until all is healed, judge."""
-        sim, hub = self.sim, self.sim.hub
+        sim, scheduler = self.sim, self.sim.scheduler
         self.storm.clear = True
         sim.tick(0.0)
-        hub.run(120.0)
+        scheduler.run(120.0)
         self.storm.clear = False
         for table in sim.lake.commits:
             self._draw_up(table)
         for target in sim.configuration.targets:
             for _ in range(self.random.choice((0, 0, 1, 3))):
-                hub.at(self._when(), partial(sim.foreign_start, target.name))
-        hub.run(self.until)
+                scheduler.at(self._when(), partial(sim.foreign_start, target.name))
+        scheduler.run(self.until)
         self.storm.clear = True
         for _ in range(CALM_HOURS * 6):
-            hub.run(hub.now + HOUR / 6)
+            scheduler.run(scheduler.now + HOUR / 6)
             if at_rest(sim) and not sim.unhealed():
                 break
         return [*violations(sim), *sim.wrong, *sim.unhealed()]
@@ -267,13 +269,13 @@ class Plot:
         random, sim = self.random, self.sim
         for _ in range(random.choice((1, 2, 5))):
             begin = self._when()
-            sim.hub.at(begin, partial(sim.commit, table))
+            sim.scheduler.at(begin, partial(sim.commit, table))
             if random.random() < 0.3:
-                sim.hub.at(begin + random.random() * 90, partial(sim.change, "roll_back", table))
+                sim.scheduler.at(begin + random.random() * 90, partial(sim.change, "roll_back", table))
             if random.random() < 0.15:
-                sim.hub.at(begin + 100 * random.random(), partial(sim.change, "roll_back", table, back=2))
+                sim.scheduler.at(begin + 100 * random.random(), partial(sim.change, "roll_back", table, back=2))
         for _ in range(random.choice((0, 1, 4))):
             expire = random.random() < 0.4
-            sim.hub.at(self._when(), partial(sim.change, "compact", table, expire=expire))
+            sim.scheduler.at(self._when(), partial(sim.change, "compact", table, expire=expire))
         if random.random() < 0.1:
-            sim.hub.at(self._when(), partial(sim.change, "recreate", table))
+            sim.scheduler.at(self._when(), partial(sim.change, "recreate", table))

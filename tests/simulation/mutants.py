@@ -93,7 +93,7 @@ MUTANTS = (
         """),
     Mutant(1, "asked: only a run that we know as ours covers it", scenarios.asked_and_adopted, """
         machine:
-        ~ if debt is None or debt.asked or not => if debt is None or not
+        ~ if owed is None or owed.asked or not => if owed is None or not
         """),
     Mutant(1, "duplicates and late deliveries are free", scenarios.a_replay, """
         machine:
@@ -172,7 +172,7 @@ MUTANTS = (
         engine:
         - saved = self._save_first(snapshot, claimed, sends_wake=not called_by)
         + saved = snapshot.document
-        - return self._answered(saved, claimed, Answered(answer), called_by)
+        - return self._after_call(saved, claimed, Answered(answer), called_by)
         + return self._answered(self._save_first(snapshot, claimed), claimed, Answered(answer), called_by)
         """),
     Mutant(4, "what it cannot cover stays owed", seeds(first=900), """
@@ -257,7 +257,7 @@ MUTANTS = (
         machine:
         ~ _later(state.fresh_as_of, run.claimed_at) => _later(state.fresh_as_of, report.ended_at or now)
         """),
-    Mutant(5, "failure: the covered debt is owed again", seeds("failed"), """
+    Mutant(5, "failure: what was covered is owed again", seeds("failed"), """
         machine:
         - failures = state.failures + 1
         - owed = merge(run.covering, state.owed)
@@ -341,31 +341,31 @@ MUTANTS = (
         """),
     Mutant(6, "if it is not to be seen, look again soon", scenarios.refused_and_not_listed_yet, """
         machine:
-        - if now >= run.claimed_at + settled(context.capabilities):
+        - if now >= run.claimed_at + settling_time(context.capabilities):
         + if True:
         """),
     Mutant(6, "... but not for ever", scenarios.refused_and_never_listed, """
         machine:
-        - if now >= run.claimed_at + settled(context.capabilities):
+        - if now >= run.claimed_at + settling_time(context.capabilities):
         + if False:
         """),
     Mutant(6, "on Glue it covers by the same inequality", scenarios.too_late_for_a_foreign_run, """
         machine:
-        - return split(debt, report.created_at - context.policy.visibility_lag)
-        + return split(debt, report.created_at)
+        - return split(owed, report.created_at - context.policy.visibility_lag)
+        + return split(owed, report.created_at)
         """),
     Mutant(6, "... and the rest stays owed", seeds("foreign", "lost", kind="glue"), """
         machine:
-        - return split(debt, report.created_at - context.policy.visibility_lag)
-        + return debt, None
+        - return split(owed, report.created_at - context.policy.visibility_lag)
+        + return owed, None
         """),
     Mutant(6, "as full only if the platform says so: the run", scenarios.not_as_full, """
         machine:
         ~ full=report.full is True, => full=True,
         """),
-    Mutant(6, "as full only if the platform says so: the debt", scenarios.not_as_full, """
+    Mutant(6, "as full only if the platform says so: what is owed", scenarios.not_as_full, """
         machine:
-        - if debt.full and report.full is not True:
+        - if owed.full and report.full is not True:
         + if False:
         """),
     Mutant(6, "on Fabric it covers nothing: it only blocks", seeds("foreign", "lost", kind="fabric"), """
@@ -525,7 +525,7 @@ MUTANTS = (
         - if failure.permanent:
         -     return _block(state, str(failure), now)
         """),
-    Mutant(9, "... keep its debt", seeds("denials"), """
+    Mutant(9, "... keep what it owes", seeds("denials"), """
         machine:
         - return replace(state, hold=hold, last_error=reason)
         + return replace(state, hold=hold, last_error=reason, owed=None)
@@ -786,10 +786,10 @@ MUTANTS = (
         """),
     Mutant(12, "schedule times that came due are signals", seeds("schedules"), """
         planning:
-        - happened = _schedules_due(state, target, now)
+        - inputs = _schedules_due(state, target, now)
         - again_at = state.again_at
         - if again_at is not None and edition.read_at >= again_at:
-        + happened = []
+        + inputs = []
         + again_at = state.again_at
         + if again_at is not None and edition.read_at >= again_at:
         """),
@@ -883,7 +883,7 @@ MUTANTS = (
         """),
     Mutant(13, "... or, if it got through, is a wake", scenarios.overtaken_by_a_hair, """
         engine:
-        ~ if self._touched(document): => if self._touched(document) or True:
+        ~ if self._touch(document): => if self._touched(document) or True:
         """),
 )
 # fmt: on

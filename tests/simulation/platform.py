@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.targets import Target
-from tests.simulation.faults import Fate, Weather
-from tests.simulation.scheduler import Hub
+from tests.simulation.faults import Fate, Faults
+from tests.simulation.scheduler import Scheduler
 
 FOREVER = float("inf")
 
@@ -125,8 +125,8 @@ RUNNING = Failure(
 class FakePlatform:
     """The calls, at the moment that they take effect; who calls, and how long that takes, is `worker.py`."""
 
-    hub: Hub
-    weather: Weather
+    scheduler: Scheduler
+    faults: Faults
     character: Character
     at: Callable[[float], datetime]
     runs: dict[str, list[PlatformRun]] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class FakePlatform:
 
     def forbids(self, operation: str) -> bool:
         """Whether our permission is lost right now."""
-        return any(since <= self.hub.now < until and operation in what for since, until, what in self.denied)
+        return any(since <= self.scheduler.now < until and operation in what for since, until, what in self.denied)
 
     def of(self, target: Target) -> list[PlatformRun]:
         """All runs that a target ever had."""
@@ -146,7 +146,7 @@ class FakePlatform:
 
     def active(self, key: str) -> list[PlatformRun]:
         """The runs that are there now."""
-        return [run for run in self.runs.get(key, ()) if run.is_active(self.hub.now)]
+        return [run for run in self.runs.get(key, ()) if run.is_active(self.scheduler.now)]
 
     # --- Calls -------------------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class FakePlatform:
         there = self.active(target.key)
         ours = next((run for run in there if run.ours and not run.skipped), None)
         run = None if there and self.character.refuses else self.begin(target.key, ours=True, full=full)
-        self.attempts.append(Attempt(target.key, self.hub.now, ours, run))
+        self.attempts.append(Attempt(target.key, self.scheduler.now, ours, run))
         return Started(run.run_id) if run else RUNNING
 
     def get(self, target: Target, run_id: str) -> Report | Failure:
@@ -165,7 +165,7 @@ class FakePlatform:
         if self.forbids("get"):
             return DENIED
         run = next((run for run in self.of(target) if run.run_id == run_id), None)
-        if run is None or not run.fate.shown_after <= self.hub.now - run.created < run.fate.vanishes_after:
+        if run is None or not run.fate.shown_after <= self.scheduler.now - run.created < run.fate.vanishes_after:
             return GONE
         return self._report(run)
 
@@ -184,7 +184,9 @@ class FakePlatform:
         runs = [run for run in self.of(target) if run.run_id == run_id]
         self.wrong_cancels.extend(run.run_id for run in runs if not run.ours)
         there = (
-            self.active(target.key) if self.character.refuses else [run for run in runs if run.is_active(self.hub.now)]
+            self.active(target.key)
+            if self.character.refuses
+            else [run for run in runs if run.is_active(self.scheduler.now)]
         )
         if not there:
             return OVER
@@ -197,10 +199,10 @@ class FakePlatform:
         return None
 
     def _is_listed(self, run: PlatformRun) -> bool:
-        return run.fate.listed_after <= self.hub.now - run.created < run.fate.vanishes_after
+        return run.fate.listed_after <= self.scheduler.now - run.created < run.fate.vanishes_after
 
     def _report(self, run: PlatformRun) -> Report:
-        now, age = self.hub.now, self.hub.now - run.created
+        now, age = self.scheduler.now, self.scheduler.now - run.created
         phase, status = run.phase(now, self.character.skips_as)
         ended = phase not in (Phase.ACTIVE, Phase.UNKNOWN)
         dated = ended or age >= run.fate.dated_after
@@ -217,7 +219,7 @@ class FakePlatform:
 
     def begin(self, key: str, *, ours: bool, full: bool = False) -> PlatformRun:
         """A run begins, or is skipped because another one is there."""
-        fate, now = self.weather.fate(ours=ours), self.hub.now
+        fate, now = self.faults.fate(ours=ours), self.scheduler.now
         there = bool(self.active(key)) and self.character.skips_as is not None
         ends = now + (min(fate.seconds, 3.0) if there else fate.seconds)
         number = sum(len(runs) for runs in self.runs.values()) + 1
@@ -225,13 +227,13 @@ class FakePlatform:
         self.runs.setdefault(key, []).append(run)
         self.trace(f"platform: {run.run_id} {'of ours' if ours else 'foreign'}{' skipped' if there else ''} {fate}")
         if ours and not there and fate.cancelled_by_person_after < fate.seconds:
-            self.hub.at(now + fate.cancelled_by_person_after, lambda: self.end_early(run, "person", 1.0))
+            self.scheduler.at(now + fate.cancelled_by_person_after, lambda: self.end_early(run, "person", 1.0))
         self.on_end(run)
         return run
 
     def end_early(self, run: PlatformRun, by: str, seconds: float) -> None:
         """A cancel takes effect in a while, unless the run ends by itself before."""
-        end = self.hub.now + seconds
+        end = self.scheduler.now + seconds
         if end < run.over:
             run.ends, run.cancelled_by = end, by
             self.on_end(run)

@@ -17,7 +17,7 @@ from shared.outcomes.answers import Trouble
 from shared.outcomes.formats import Letter
 from shared.refresh import records
 from shared.refresh.notices import ENDS
-from tests.simulation.scheduler import Hub
+from tests.simulation.scheduler import Scheduler
 from tests.simulation.worker import Worker
 from tests.simulation.world import Simulation, seconds
 
@@ -32,9 +32,9 @@ PATIENCE = 3600.0 + 120.0
 class PostOffice:
     """Both places, and what they took, in order."""
 
-    def __init__(self, random: Random, hub: Hub, *, lost: float = 0.1) -> None:
+    def __init__(self, random: Random, scheduler: Scheduler, *, lost: float = 0.1) -> None:
         """`lost` is how often a letter arrives and its sender does not learn of it."""
-        self.random, self.hub, self.lost = random, hub, lost
+        self.random, self.scheduler, self.lost = random, scheduler, lost
         self.destinations = (BUS, HOOK, FOLLOWER)
         self.dead_until = 300.0 + 2.0 ** random.uniform(4, 13)
         self.taken: dict[str, list[tuple[str, int, str, str]]] = {BUS.to: [], HOOK.to: []}
@@ -47,7 +47,7 @@ class PostOffice:
 
     def take(self, to: str, letter: Letter) -> Trouble | None:
         """Take a letter; the webhook takes none while it is dead."""
-        if to == HOOK.to and self.hub.now < self.dead_until:
+        if to == HOOK.to and self.scheduler.now < self.dead_until:
             return Trouble("status 503")
         key, _, number = letter.id.rpartition("/")
         if to == FOLLOWER.to:
@@ -58,7 +58,7 @@ class PostOffice:
 
     def _signal(self, key: str, letter: Letter) -> Trouble | None:
         """Take a signal; the other cloud takes none while it is dead, or says that it knows no such follower."""
-        if self.hub.now < self.dead_until:
+        if self.scheduler.now < self.dead_until:
             return Trouble("status 410", for_good=True) if self.random.random() < 0.5 else Trouble("status 503")
         self.signals.setdefault(key, []).append(msgspec.json.decode(letter.body)["time"])
         return Trouble("no answer") if self.random.random() < self.lost else None
@@ -84,7 +84,7 @@ def undelivered(sim: Simulation, post: PostOffice) -> list[str]:
 def _wrong_of(sim: Simulation, post: PostOffice, key: str) -> Iterator[str]:
     outbox = sim.state(key).outbox
     waiting = {notice.number for notice in outbox.notices}
-    if any(seconds(notice.at) < sim.hub.now - PATIENCE for notice in outbox.notices):
+    if any(seconds(notice.at) < sim.scheduler.now - PATIENCE for notice in outbox.notices):
         yield f"STUCK: {len(outbox.notices)} events of {key} wait: {outbox}"
     for to, taken in post.taken.items():
         numbers = [number for about, number, _, _ in taken if about == key]

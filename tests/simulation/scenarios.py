@@ -73,7 +73,7 @@ def settle(sim: Simulation, target: Target, **known: Any) -> None:
 def arrivals(sim: Simulation, *times: float, bucket: str = "v", **how: Any) -> None:
     """Data arrives at these times."""
     for time in times:
-        sim.hub.at(time, partial(sim.arrive, bucket, **how))
+        sim.scheduler.at(time, partial(sim.arrive, bucket, **how))
 
 
 def ours(sim: Simulation, name: str = "v") -> list[PlatformRun]:
@@ -98,7 +98,7 @@ def starts_at(sim: Simulation, name: str = "v") -> list[float]:
     return [attempt.time for attempt in sim.platform.attempts if attempt.key == key]
 
 
-def terms(core: Core, kind: str = "glue", policy: Policy = POLICY) -> Any:
+def context_of(core: Core, kind: str = "glue", policy: Policy = POLICY) -> Any:
     """What the machine knows of a target."""
     return core.timing.Context("glue-view:1:d:v", policy, character(kind, LISTING, CALL).capabilities)
 
@@ -110,7 +110,7 @@ def a_full_signal_after_a_partial_run(core: Core) -> list[str]:
     """A full signal that comes late is owed although a run that was not full covers its time."""
     late = Signalled(Signal(at(0), "full", full=True))
     for known in (State(fresh_as_of=at(50)), State(run=_running(covering=None))):
-        folded = core.machine.fold(known, late, terms(core), at(100)).state
+        folded = core.machine.fold(known, late, context_of(core), at(100)).state
         if not (folded.owed and folded.owed.full):
             return [f"LOST: a full signal, in {folded}"]
     return []
@@ -121,7 +121,7 @@ def visible_after_the_claim(core: Core) -> list[str]:
     sim = deployed(core)
     arrivals(sim, 90.0)
     arrivals(sim, 104.0, dated=98.0, visible_after=4.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, starts_at(sim)[0] > 104)
 
 
@@ -132,7 +132,7 @@ def _running(**known: Any) -> Run:
 def asked_by_a_slow_clock(core: Core) -> list[str]:
     """What a worker was asked whose clock is behind is owed from a time that no run covers: so `status` is true."""
     asked = Signalled(Signal(at(-10), "asked", asked=True))
-    owed = core.machine.fold(State(fresh_as_of=at(50)), asked, terms(core), at(-10)).state.owed
+    owed = core.machine.fold(State(fresh_as_of=at(50)), asked, context_of(core), at(-10)).state.owed
     fine = owed is not None and owed.oldest + POLICY.visibility_lag > at(50)
     return [] if fine else [f"UNTRUE: owed {owed} while fresh as of {at(50)}"]
 
@@ -142,12 +142,12 @@ def asked_during_a_run(core: Core) -> list[str]:
     script = Script(fates={1: Fate(100.0)})
     sim = deployed(core, script=script)
     arrivals(sim, 1.0)
-    sim.hub.run(50.0)
+    sim.scheduler.run(50.0)
     script.clock = -60.0
     sim.ask("v")
-    sim.hub.run(52.0)
+    sim.scheduler.run(52.0)
     script.clock = 0.0
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -156,12 +156,12 @@ def asked_after_a_run(core: Core) -> list[str]:
     script = Script(fates={1: Fate(5.0)})
     sim = deployed(core, script=script)
     arrivals(sim, 1.0)
-    sim.hub.run(40.0)
+    sim.scheduler.run(40.0)
     script.clock = -60.0
     sim.ask("v")
-    sim.hub.run(42.0)
+    sim.scheduler.run(42.0)
     script.clock = 0.0
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -169,7 +169,7 @@ def an_event_from_next_year(core: Core) -> list[str]:
     """A source whose clock is wrong by months does not make its target wait for months."""
     sim = deployed(core)
     arrivals(sim, 5.0, dated=1e7)
-    sim.hub.run(DAY)
+    sim.scheduler.run(DAY)
     return told(sim)
 
 
@@ -177,7 +177,7 @@ def a_replay(core: Core) -> list[str]:
     """The same event, delivered again for hours, costs nothing."""
     sim = deployed(core, script=Script(sent={("event", 1): (0.1, 0.2, 300.0, 3000.0, 9000.0)}))
     arrivals(sim, 1.0)
-    sim.hub.run(DAY)
+    sim.scheduler.run(DAY)
     return told(sim, too_many(ours(sim), 1))
 
 
@@ -188,7 +188,7 @@ def a_storm(core: Core) -> list[str]:
     """A thousand arrivals in ten seconds cost a write for each step of two seconds, and those of the run."""
     sim = deployed(core)
     arrivals(sim, *(1 + number / 100 for number in range(1000)))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     saves = sim.store.saves[sim.configuration.targets[0].key]
     return told(sim, saves > 25 and f"UNBOUNDED: {saves} writes")
 
@@ -199,7 +199,7 @@ def rounded(core: Core) -> list[str]:
     policy = replace(POLICY, quiet_period=40 * second, visibility_lag=40 * second)
     sim = deployed(core, policy=policy)
     arrivals(sim, 9.9, visible_after=40.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -221,7 +221,7 @@ def lag_beyond_quiet(core: Core) -> list[str]:
     policy = replace(POLICY, quiet_period=timedelta(seconds=1), visibility_lag=timedelta(seconds=45))
     sim = deployed(core, policy=policy)
     arrivals(sim, 1.0, visible_after=45.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, too_many(ours(sim), 1))
 
 
@@ -229,7 +229,7 @@ def never_quiet(core: Core) -> list[str]:
     """Arrivals that never pause do not keep a target waiting for longer than the maximum wait."""
     sim = deployed(core, policy=replace(POLICY, max_wait=timedelta(seconds=60)))
     arrivals(sim, *(5.0 * number for number in range(1, 120)))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     first = ours(sim)[0].created
     return told(sim, first > 80 and f"STUCK: the first run only at {first:.0f}")
 
@@ -238,7 +238,7 @@ def a_slow_burst(core: Core) -> list[str]:
     """Arrivals a few seconds apart are one burst, and one run."""
     sim = deployed(core, policy=replace(POLICY, visibility_lag=timedelta(seconds=2)))
     arrivals(sim, *(4.0 * number for number in range(1, 12)))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, too_many(ours(sim), 1))
 
 
@@ -247,7 +247,7 @@ def busy(core: Core) -> list[str]:
     refused = {("start", number): CallFault(failure="rejected") for number in range(1, 6)}
     sim = deployed(core, script=Script(calls=refused))
     arrivals(sim, 1.0)
-    sim.hub.run(DAY)
+    sim.scheduler.run(DAY)
     first = ours(sim)[0].created
     return told(sim, first < 900 and f"UNBOUNDED: the sixth start at {first:.0f}")
 
@@ -256,7 +256,7 @@ def failing(core: Core) -> list[str]:
     """A target whose runs fail is tried after 30 s, 1 min, 2 min and so on, but at least every hour."""
     sim = deployed(core, script=Script(fates={number: Fate(2.0, "failed") for number in range(1, 13)}))
     arrivals(sim, 1.0)
-    sim.hub.run(DAY)
+    sim.scheduler.run(DAY)
     waits = [later.created - earlier.created for earlier, later in pairwise(ours(sim))]
     return told(sim, sum(waits[:5]) < 900 and f"UNBOUNDED: {waits}", max(waits) > HOUR + 100 and f"STUCK: {waits}")
 
@@ -269,7 +269,7 @@ def escalating(core: Core) -> list[str]:
         policy=replace(POLICY, after_failures=2),
     )
     arrivals(sim, 1.0)
-    sim.hub.run(DAY)
+    sim.scheduler.run(DAY)
     full = [run.asked_full for run in ours(sim)]
     return told(sim, full != [False, False, True, False] and f"STUCK: full {full}")
 
@@ -295,7 +295,7 @@ def _polls(core: Core, lasts: float, timeout: float = 6 * HOUR, **known: Any) ->
     """When a run that lasts so long is polled, if the last one took an hour, until a poll meets its end."""
     run = Run("claim", at(0), Situation.RUNNING, at(5), run_id="run-1", created_at=at(0), **known)
     state = State(run=run, run_times=(timedelta(hours=1),))
-    context = terms(core, policy=replace(POLICY, timeout=timedelta(seconds=timeout)))
+    context = context_of(core, policy=replace(POLICY, timeout=timedelta(seconds=timeout)))
     times = [5.0]
     while times[-1] < lasts:
         report = Reported(Report("run-1", Phase.ACTIVE, "RUNNING", created_at=at(0)))
@@ -316,7 +316,7 @@ def one_is_throttled(core: Core) -> list[str]:
     sim = deployed(core, "glue", Script(calls={("start", 1): throttled}), *targets)
     arrivals(sim, 1.0)
     arrivals(sim, 30.0, bucket="w")
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     early = min(attempt.time for attempt in sim.platform.attempts)
     return told(sim, early < 411 and f"UNBOUNDED: a start at {early:.0f}")
 
@@ -328,7 +328,7 @@ def all_are_throttled(core: Core) -> list[str]:
     sim = deployed(core, "glue", Script(calls=throttled), *targets)
     for target in targets:
         arrivals(sim, 1.0, bucket=target.name)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     times = sorted(attempt.time for attempt in sim.platform.attempts)
     at_once = max(sum(time <= other < time + 1 for other in times) for time in times)
     return told(sim, at_once > 6 and f"UNBOUNDED: {at_once} starts in one second")
@@ -354,7 +354,7 @@ def a_full_schedule_comes_due_in_the_late_half(core: Core) -> list[str]:
     sim = deployed(core, "glue", Script(clock=60.0), target)
     sim.needs.append(Need(target.key, 420.0, 420.0, full=True, why="scheduled"))
     arrivals(sim, 340.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -369,9 +369,9 @@ def claimed_late(core: Core) -> list[str]:
     )
     sim = deployed(core, "lax", script, wakes=False)
     arrivals(sim, 1.0)
-    sim.hub.run(178.0)
+    sim.scheduler.run(178.0)
     script.clock = 0.0
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -387,10 +387,10 @@ def the_longest_way_into_the_list(core: Core) -> list[str]:
     )
     sim = deployed(core, "lax", script)
     arrivals(sim, 1.0)
-    sim.hub.run(80.0)
+    sim.scheduler.run(80.0)
     script.clock = 0.0
     arrivals(sim, *(80.0 + number for number in range(100)))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -401,7 +401,7 @@ def late_for_our_run(core: Core) -> list[str]:
     """Data that came while our run went on, and whose event comes after its end, is not in it."""
     sim = deployed(core, script=Script(fates={1: Fate(100.0)}, sent={("event", 2): (150.0,)}))
     arrivals(sim, 1.0, 30.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -410,7 +410,7 @@ def frozen_with_a_404(core: Core) -> list[str]:
     script = Script(pauses={("get<", 1): 400.0}, fates={1: Fate(900.0, shown_after=10.0)})
     sim = deployed(core, "lax", script, policy=replace(POLICY, timeout=timedelta(hours=1)))
     arrivals(sim, 1.0, 100.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -421,21 +421,21 @@ def too_late_for_a_foreign_run(core: Core) -> list[str]:
     """Someone else's run began before the data could be read for certain: it is adopted, and does not cover it."""
     sim = deployed(core, "glue", Script(fates={1: LONG}))
     arrivals(sim, 105.0, visible_after=10.0)
-    sim.hub.at(110.0, partial(sim.foreign_start, "v"))
-    sim.hub.run(REST)
+    sim.scheduler.at(110.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
 def not_as_full(core: Core) -> list[str]:
-    """An adopted run is full only if the platform says so: it covers no debt that asks for full, nor a later signal."""
+    """An adopted run is full only if the platform says so: it covers nothing that asks for full, nor a later signal."""
     listed = Listed((Report("run-1", Phase.ACTIVE, "Running", created_at=at(51)),))
     ended = Reported(Report("run-1", Phase.SUCCEEDED, "Succeeded", created_at=at(51), ended_at=at(90)))
     late = Signalled(Signal(at(5), "full", full=True))
     for full, happened in ((True, (listed, ended)), (False, (listed, late, ended))):
         covering = Owed(at(0), at(20), full=full)
         state = State(run=Run("claim", at(50), Situation.CLAIMED, at(60), full=True, covering=covering))
-        for happening in happened:
-            state = core.machine.fold(state, happening, terms(core), at(100)).state
+        for given in happened:
+            state = core.machine.fold(state, given, context_of(core), at(100)).state
         if not (state.owed and state.owed.full and state.full_as_of is None):
             return [f"LOST: a full signal, in {state}"]
     return []
@@ -445,7 +445,7 @@ def asked_and_adopted(core: Core) -> list[str]:
     """What is asked is covered only by a run that is known as ours."""
     claimed = Run("claim", at(50), Situation.CLAIMED, at(60), covering=Owed(at(0), at(20), asked=True))
     listed = Listed((Report("run-1", Phase.ACTIVE, "Running", created_at=at(51)),))
-    state = core.machine.fold(State(run=claimed), listed, terms(core), at(100)).state
+    state = core.machine.fold(State(run=claimed), listed, context_of(core), at(100)).state
     return [] if state.owed and state.owed.asked else [f"LOST: an asked signal, in {state}"]
 
 
@@ -473,9 +473,9 @@ def a_cancel_after_our_own_end(core: Core) -> list[str]:
 def a_foreign_failure(core: Core) -> list[str]:
     """Someone else's run fails: that is no failure of ours, and no reason to wait."""
     sim = deployed(core, "glue", Script(fates={1: Fate(60.0, "failed")}))
-    sim.hub.at(5.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(5.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     first = ours(sim)[0].created
     return told(sim, first > 92 and f"STUCK: until {first:.0f}")
 
@@ -486,8 +486,8 @@ def three_at_once(core: Core) -> list[str]:
     sim = deployed(core, "lax", script, policy=replace(POLICY, timeout=timedelta(hours=1)))
     arrivals(sim, 1.0, 60.0)
     for time in (20.0, 25.0):
-        sim.hub.at(time, partial(sim.foreign_start, "v"))
-    sim.hub.run(REST)
+        sim.scheduler.at(time, partial(sim.foreign_start, "v"))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -496,8 +496,8 @@ def one_of_two_is_over(core: Core) -> list[str]:
     script = Script(calls={("start", 1): LOST}, fates={1: Fate(900.0, odd=(50.0, 300.0)), 2: Fate(20.0)})
     sim = deployed(core, "lax", script, policy=replace(POLICY, timeout=timedelta(hours=1)))
     arrivals(sim, 1.0, 60.0)
-    sim.hub.at(30.0, partial(sim.foreign_start, "v"))
-    sim.hub.run(REST)
+    sim.scheduler.at(30.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -506,17 +506,17 @@ def one_of_two_is_over_there(core: Core) -> list[str]:
     script = Script(calls={("start", 1): LOST}, fates={1: Fate(900.0), 2: Fate(200.0)})
     sim = deployed(core, "lax", script, policy=replace(POLICY, timeout=timedelta(hours=1)))
     arrivals(sim, 1.0, 60.0)
-    sim.hub.at(30.0, partial(sim.foreign_start, "v"))
-    sim.hub.run(REST)
+    sim.scheduler.at(30.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
 def refused_and_not_listed_yet(core: Core) -> list[str]:
     """Ours is refused for a run that the list does not show yet: one start is enough to know."""
     sim = deployed(core, "glue", Script(fates={1: Fate(300.0, listed_after=LISTING)}))
-    sim.hub.at(11.5, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(11.5, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     starts = starts_at(sim)
     return told(sim, len(starts) != 2 and f"UNBOUNDED: starts at {starts}")
 
@@ -524,9 +524,9 @@ def refused_and_not_listed_yet(core: Core) -> list[str]:
 def refused_and_never_listed(core: Core) -> list[str]:
     """Ours is refused for a run that ended before anybody could list it."""
     sim = deployed(core, "glue", Script(fates={1: Fate(2.0, listed_after=DAY)}))
-    sim.hub.at(11.5, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(11.5, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -544,8 +544,8 @@ def endless_and_uncancellable(core: Core) -> list[str]:
         blocked_since.add(hold.since if isinstance(hold, Blocked) else None)
 
     for time in range(1500, 5000, 100):
-        sim.hub.at(float(time), see)
-    sim.hub.run(5000.0)
+        sim.scheduler.at(float(time), see)
+    sim.scheduler.run(5000.0)
     return told(sim, None in blocked_since or len(blocked_since) > 1)
 
 
@@ -555,7 +555,7 @@ def dies_after_a_cancel(core: Core) -> list[str]:
     sim = deployed(core, "glue", script)
     arrivals(sim, 1.0)
     script.crash_when = lambda: any(run.cancelled_by for run in ours(sim))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -570,7 +570,7 @@ def freezes_before_a_cancel(core: Core) -> list[str]:
     sim = deployed(core, "glue", script)
     arrivals(sim, 1.0, 660.0)
     script.crash_when = lambda: sim.state(sim.configuration.targets[0].key).situation is Situation.CANCELLING
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, script.crash_when is not None, any(run.cancelled_by for run in ours(sim)))
 
 
@@ -580,9 +580,9 @@ def denied(core: Core) -> list[str]:
     key = sim.configuration.targets[0].key
     sim.platform.denied.append((0.0, 3 * HOUR, frozenset({"start"})))
     arrivals(sim, 1.0)
-    sim.hub.run(3 * HOUR)
-    calls, hold = sim.weather.called("start"), sim.state(key).hold  # type: ignore[attr-defined]
-    sim.hub.run(DAY)
+    sim.scheduler.run(3 * HOUR)
+    calls, hold = sim.faults.called("start"), sim.state(key).hold  # type: ignore[attr-defined]
+    sim.scheduler.run(DAY)
     unseen = not (isinstance(hold, Blocked) and "AccessDenied" in hold.reason)
     return told(sim, calls > 10 and f"UNBOUNDED: {calls} probes", unseen and f"UNSEEN: {hold}")
 
@@ -592,8 +592,8 @@ def denied_and_asked(core: Core) -> list[str]:
     sim = deployed(core)
     sim.platform.denied.append((0.0, 2000.0, frozenset({"start"})))
     arrivals(sim, 1.0)
-    sim.hub.at(2001.0, partial(sim.ask, "v", by_person=True))
-    sim.hub.run(REST)
+    sim.scheduler.at(2001.0, partial(sim.ask, "v", by_person=True))
+    sim.scheduler.run(REST)
     first = ours(sim)[0].created
     return told(sim, first > 2030 and f"STUCK: until {first:.0f}")
 
@@ -603,10 +603,10 @@ def a_person_cancels(core: Core) -> list[str]:
     script = Script(fates={1: Fate(100.0, cancelled_by_person_after=5.0)}, sent={("event", 1): (0.1, 200.0)})
     sim = deployed(core, "glue", script)
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     disrespected = too_many(ours(sim), 1)
     sim.pause("v", paused=False)
-    sim.hub.run(2 * REST)
+    sim.scheduler.run(2 * REST)
     return told(sim, disrespected, len(ours(sim)) != 2)
 
 
@@ -614,8 +614,8 @@ def a_person_cancels_and_resumes(core: Core) -> list[str]:
     """A person's cancel forgets nothing."""
     sim = deployed(core, "glue", Script(fates={1: Fate(100.0, cancelled_by_person_after=5.0)}))
     arrivals(sim, 1.0)
-    sim.hub.at(HOUR, partial(sim.pause, "v", paused=False))
-    sim.hub.run(REST)
+    sim.scheduler.at(HOUR, partial(sim.pause, "v", paused=False))
+    sim.scheduler.run(REST)
     return told(sim, len(ours(sim)) != 2)
 
 
@@ -624,26 +624,26 @@ def cancelled_while_paused(core: Core) -> list[str]:
     script = Script(fates={1: Fate(100.0, cancelled_by_person_after=30.0)})
     sim = deployed(core, "glue", script)
     arrivals(sim, 1.0, 300.0)
-    sim.hub.at(20.0, partial(sim.pause, "v", paused=True))
-    sim.hub.run(REST)
+    sim.scheduler.at(20.0, partial(sim.pause, "v", paused=True))
+    sim.scheduler.run(REST)
     return told(sim, too_many(ours(sim), 1))
 
 
 def a_blocker_that_ended(core: Core) -> list[str]:
     """Ours is skipped for a run that is over when we look: that is no person's cancel."""
     sim = deployed(core, "fabric", Script(fates={1: Fate(6.0)}))
-    sim.hub.at(10.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(10.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
 def a_blocker_not_listed_yet(core: Core) -> list[str]:
     """Ours is skipped for a run that the list does not show yet: that is no person's cancel."""
     sim = deployed(core, "fabric", Script(fates={1: Fate(400.0, listed_after=LISTING)}))
-    sim.hub.at(10.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(10.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -651,9 +651,9 @@ def a_blocker_and_no_list(core: Core) -> list[str]:
     """Ours is skipped, and the list cannot be read for a while: that is no person's cancel."""
     script = Script(fates={1: LONG}, calls={("list", number): LOST for number in range(1, 12)})
     sim = deployed(core, "fabric", script)
-    sim.hub.at(10.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(10.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -661,11 +661,11 @@ def frozen_with_an_early_list(core: Core) -> list[str]:
     """A worker that froze with a list from before the listing delay was over takes nobody's cancel from it."""
     script = Script(fates={1: Fate(400.0, listed_after=LISTING)}, pauses={("list<", 1): 200.0})
     sim = deployed(core, "fabric", script, wakes=False, ticks=False)
-    sim.hub.at(10.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(10.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 1.0)
     for time in (13, 20, 25, *range(250, 4000, 50)):
         sim.tick(float(time))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -675,9 +675,9 @@ def an_old_unknown_status(core: Core) -> list[str]:
     script = Script(fates={1: Fate(1.0, "odd"), **fates})
     second = timedelta(seconds=1)
     sim = deployed(core, "fabric", script, policy=replace(POLICY, timeout=60 * second, min_interval=120 * second))
-    sim.hub.at(1.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(1.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 200.0)
-    sim.hub.run(1400.0)
+    sim.scheduler.run(1400.0)
     return [one for one in [too_many(ours(sim), 11)] if one]
 
 
@@ -689,9 +689,9 @@ def an_unknown_status_for_hours(core: Core) -> list[str]:
     script = Script(fates={1: Fate(2 * HOUR, odd=(1.0, 2 * HOUR))})
     second = timedelta(seconds=1)
     sim = deployed(core, "fabric", script, policy=replace(POLICY, timeout=60 * second, quiet_period=second))
-    sim.hub.at(1.0, partial(sim.foreign_start, "v"))
+    sim.scheduler.at(1.0, partial(sim.foreign_start, "v"))
     arrivals(sim, 200.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, too_many(ours(sim), 240))
 
 
@@ -705,7 +705,7 @@ def dies_after_a_success(core: Core) -> list[str]:
     sim = deployed(core, "glue", script, *targets)
     arrivals(sim, 1.0)
     script.crash_when = lambda: sim.state(targets[0].key).fresh_as_of is not None
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -716,7 +716,7 @@ def a_follower_that_runs_already(core: Core) -> list[str]:
     sim = deployed(core, "glue", script, *targets)
     arrivals(sim, 1.0)
     arrivals(sim, 30.0, bucket="w")
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -727,10 +727,10 @@ def gone_for_a_minute(core: Core) -> list[str]:
     sim = deployed(core, "glue", script, *targets)
     both = sim.configuration
     arrivals(sim, 1.0, bucket="w")
-    sim.hub.at(70.0, lambda: sim.configure(Configuration(targets[:1])))
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration(targets[:1])))
     script.crash_when = lambda: sim.state(targets[1].key).definition == ""
-    sim.hub.at(130.0, lambda: sim.configure(both))
-    sim.hub.run(REST)
+    sim.scheduler.at(130.0, lambda: sim.configure(both))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -743,8 +743,8 @@ def new_while_the_store_is_down(core: Core) -> list[str]:
     script = Script(stores={("save", 4): "before"})
     targets = make_target("v", "glue", POLICY), make_target("w", "glue", POLICY)
     sim = deployed(core, "glue", script, targets[0])
-    sim.hub.at(70.0, lambda: sim.configure(Configuration(targets)))
-    sim.hub.run(REST)
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration(targets)))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -754,12 +754,12 @@ def an_old_worker(core: Core) -> list[str]:
     targets = make_target("v", "glue", POLICY), make_target("w", "glue", POLICY)
     sim = deployed(core, "glue", script, targets[0], wakes=False, ticks=False)
     sim.tick(60.0)
-    sim.hub.run(61.0)
+    sim.scheduler.run(61.0)
     script.clock = 0.0
-    sim.hub.at(70.0, lambda: sim.configure(Configuration(targets)))
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration(targets)))
     for time in (71, *range(130, 4000, 60)):
         sim.tick(float(time))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -769,13 +769,13 @@ def an_older_release_takes_it(core: Core) -> list[str]:
     targets = make_target("v", "glue", POLICY), make_target("w", "glue", POLICY)
     sim = deployed(core, "glue", script, targets[0], wakes=False, ticks=False)
     still_older = [False]
-    sim.hub.at(70.0, lambda: sim.roll_out(Configuration(targets), lambda: still_older[0]))
+    sim.scheduler.at(70.0, lambda: sim.roll_out(Configuration(targets), lambda: still_older[0]))
     for time in range(71, 4000, 60):
         sim.tick(float(time))
-    sim.hub.at(300.0, lambda: still_older.__setitem__(0, True))
+    sim.scheduler.at(300.0, lambda: still_older.__setitem__(0, True))
     arrivals(sim, 300.5, bucket="w")
-    sim.hub.at(305.0, sim.rolled_out)
-    sim.hub.run(REST)
+    sim.scheduler.at(305.0, sim.rolled_out)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -783,8 +783,8 @@ def a_hundred_are_new(core: Core) -> list[str]:
     """A tick that has time for few targets goes on where the one before had to stop."""
     targets = tuple(make_target(f"v{number:03}", "glue", POLICY) for number in range(120))
     sim = deployed(core, "glue", None, targets[0], ends_within=12.0, wakes=False)
-    sim.hub.at(10.0, lambda: sim.configure(Configuration(targets)))
-    sim.hub.run(REST)
+    sim.scheduler.at(10.0, lambda: sim.configure(Configuration(targets)))
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -825,14 +825,14 @@ class Fleet:
         self.by_older = by_older
 
     def _at(self, time: float, do: Callable[[], None]) -> None:
-        self.sim.hub.at(time, do)
+        self.sim.scheduler.at(time, do)
 
     def end(self, begin: float) -> Simulation:
         """From this second on the newer package ticks alone, until all is at rest."""
         self._at(begin, self.sim.rolled_out)
         for time in range(int(begin) + 20, int(begin + REST), 60):
             self.sim.tick(float(time))
-        self.sim.hub.run(begin + REST)
+        self.sim.scheduler.run(begin + REST)
         return self.sim
 
 
@@ -848,17 +848,17 @@ def an_overlapping_rollout(core: Core) -> list[str]:
 def an_older_file(core: Core) -> list[str]:
     """Somebody pauses and resumes, from a checkout without the schedule that is deployed: its times go on."""
     sim = deployed(core, "glue", None, HOURLY)
-    sim.hub.at(1000.0, partial(sim.pause, "v", paused=True))
-    sim.hub.at(1100.0, partial(sim.pause, "v", paused=False))
-    sim.hub.run(3 * HOUR + 600)
+    sim.scheduler.at(1000.0, partial(sim.pause, "v", paused=True))
+    sim.scheduler.at(1100.0, partial(sim.pause, "v", paused=False))
+    sim.scheduler.run(3 * HOUR + 600)
     return told(sim, len(ours(sim)) != 3 and f"LOST: starts at {starts_at(sim)}")
 
 
 def an_update(core: Core) -> list[str]:
     """A newer package names one more target: that is refreshed within minutes."""
     sim = deployed(core, "glue", None, V)
-    sim.hub.at(70.0, lambda: sim.configure(Configuration((V, W))))
-    sim.hub.run(REST)
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration((V, W))))
+    sim.scheduler.run(REST)
     return told(sim, not any(run.created < 600 for run in ours(sim, "w")) and f"LATE: {starts_at(sim, 'w')}")
 
 
@@ -868,7 +868,7 @@ def a_long_canary(core: Core) -> list[str]:
     fleet.update(70.0, V, W)
     fleet.newer(*range(80, 7000, 300))
     fleet.older(*(time + 30.0 for time in range(80, 7000, 60)))
-    fleet.sim.hub.run(7000.0)
+    fleet.sim.scheduler.run(7000.0)
     edition = fleet.sim.deployment().edition
     return told(fleet.end(7000.0), edition is None or edition.number != 2)
 
@@ -877,9 +877,9 @@ def a_rollback(core: Core) -> list[str]:
     """An update that took a target away is taken back, and nobody packages anything: the target is refreshed again."""
     sim = deployed(core, "glue", None, V, W)
     before = sim.configuration
-    sim.hub.at(70.0, lambda: sim.configure(Configuration((V,))))
-    sim.hub.at(300.0, lambda: sim.roll_back(before))
-    sim.hub.run(REST)
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration((V,))))
+    sim.scheduler.at(300.0, lambda: sim.roll_back(before))
+    sim.scheduler.run(REST)
     return told(sim, not ours(sim, "w") and "LOST: nothing started for what came back")
 
 
@@ -888,8 +888,8 @@ def gone_while_it_owes(core: Core) -> list[str]:
     sim = deployed(core, "glue", None, V, make_target("w", "glue", _slowly(600)))
     gone = sim.configuration.by_name["w"]
     arrivals(sim, 1.0, bucket="w")
-    sim.hub.at(70.0, lambda: sim.configure(Configuration((V,))))
-    sim.hub.run(REST)
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration((V,))))
+    sim.scheduler.run(REST)
     read = sim.store.wake_at.get(gone.key) is not None
     return told(sim, read and "STUCK: it is still due", sim.state(gone.key).owed is None and "LOST: its record")
 
@@ -898,8 +898,8 @@ def three_packages_of_one_source(core: Core) -> list[str]:
     """Three packages without a change refresh nothing."""
     sim = deployed(core, "glue", None, V)
     for time in (70.0, 300.0, 600.0):
-        sim.hub.at(time, lambda: sim.configure(Configuration((V,))))
-    sim.hub.run(REST)
+        sim.scheduler.at(time, lambda: sim.configure(Configuration((V,))))
+    sim.scheduler.run(REST)
     return told(sim, too_many(ours(sim), 0))
 
 
@@ -907,13 +907,13 @@ def an_edition_in_between(core: Core) -> list[str]:
     """An edition without a target takes an event of it, and is succeeded before a tick rolled it out."""
     sim = deployed(core, "glue", None, V, W, ticks=False, wakes=False)
     before = sim.configuration
-    sim.hub.at(70.0, lambda: sim.configure(Configuration((V,))))
+    sim.scheduler.at(70.0, lambda: sim.configure(Configuration((V,))))
     arrivals(sim, 75.0, bucket="v")
     arrivals(sim, 80.0, bucket="w")
-    sim.hub.at(85.0, lambda: sim.configure(before))
+    sim.scheduler.at(85.0, lambda: sim.configure(before))
     for time in range(90, 4000, 60):
         sim.tick(float(time))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim, not ours(sim, "w") and "LOST: the event that was ignored")
 
 
@@ -921,13 +921,13 @@ def put_back_for_a_while(core: Core) -> list[str]:
     """An older package is put back for ten minutes and ignores an event; then a newer one follows."""
     sim = deployed(core, "glue", None, V, ticks=False, wakes=False)
     before, both = sim.configuration, Configuration((V, W))
-    sim.hub.at(70.0, lambda: sim.configure(both))
-    sim.hub.at(3000.0, lambda: sim.roll_back(before))
+    sim.scheduler.at(70.0, lambda: sim.configure(both))
+    sim.scheduler.at(3000.0, lambda: sim.roll_back(before))
     arrivals(sim, 3200.0, bucket="w")
-    sim.hub.at(3600.0, lambda: sim.configure(both))
+    sim.scheduler.at(3600.0, lambda: sim.configure(both))
     for time in range(80, 8000, 60):
         sim.tick(float(time))
-    sim.hub.run(8000.0)
+    sim.scheduler.run(8000.0)
     read = any(run.created > 3200 for run in ours(sim, "w"))
     return told(sim, not read and "LOST: the event that was ignored")
 
@@ -936,15 +936,15 @@ def put_back_and_taken_back(core: Core) -> list[str]:
     """An older package is put back for ten minutes and ignores an event; then the same newer one is there again."""
     sim = deployed(core, "glue", None, V, ticks=False, wakes=False)
     before, both = sim.configuration, Configuration((V, W))
-    sim.hub.at(70.0, lambda: sim.configure(both))
+    sim.scheduler.at(70.0, lambda: sim.configure(both))
     newer: list[Configuration] = []
-    sim.hub.at(2990.0, lambda: newer.append(sim.configuration))
-    sim.hub.at(3000.0, lambda: sim.roll_back(before))
+    sim.scheduler.at(2990.0, lambda: newer.append(sim.configuration))
+    sim.scheduler.at(3000.0, lambda: sim.roll_back(before))
     arrivals(sim, 3200.0, bucket="w")
-    sim.hub.at(3600.0, lambda: sim.roll_back(newer[0]))
+    sim.scheduler.at(3600.0, lambda: sim.roll_back(newer[0]))
     for time in range(80, 8000, 60):
         sim.tick(float(time))
-    sim.hub.run(8000.0)
+    sim.scheduler.run(8000.0)
     read = any(run.created > 3200 for run in ours(sim, "w"))
     return told(sim, not read and "LOST: the event that was ignored")
 
@@ -980,7 +980,7 @@ def older_ticks_beside_a_schedule(core: Core) -> list[str]:
     fleet.update(70.0, replace(HOURLY, schedule=Schedule("30 * * * *")))
     fleet.newer(80.0, *range(630, 1800, 600), *range(1831, 2700, 62))
     fleet.older(*range(620, 1800, 600), *range(1801, 2700, 62))
-    fleet.sim.hub.run(2400.0)
+    fleet.sim.scheduler.run(2400.0)
     late = not starts_at(fleet.sim)
     return told(fleet.end(2700.0), late and "LOST: the older package put the schedule off")
 
@@ -990,8 +990,8 @@ def a_new_schedule(core: Core) -> list[str]:
     target = make_target("v", "glue", POLICY)
     sim = deployed(core, "glue", None, target)
     scheduled = replace(target, schedule=Schedule("*/10 * * * *"))
-    sim.hub.at(630.0, lambda: sim.configure(Configuration((scheduled,))))
-    sim.hub.run(1190.0)
+    sim.scheduler.at(630.0, lambda: sim.configure(Configuration((scheduled,))))
+    sim.scheduler.run(1190.0)
     return told(sim, too_many(ours(sim), 0))
 
 
@@ -999,10 +999,10 @@ def another_full_schedule(core: Core) -> list[str]:
     """A changed full refresh swallows no due time of the schedule beside it, which no tick has seen yet."""
     sim = deployed(core, "glue", None, HOURLY, ticks=False, wakes=False)
     changed = replace(HOURLY, full_schedule=Schedule("30 3 * * *"))
-    sim.hub.at(3620.0, lambda: sim.configure(Configuration((changed,))))
+    sim.scheduler.at(3620.0, lambda: sim.configure(Configuration((changed,))))
     for time in range(3650, 4500, 60):
         sim.tick(float(time))
-    sim.hub.run(4500.0)
+    sim.scheduler.run(4500.0)
     return told(sim, len(ours(sim)) != 1 and f"LOST: starts at {starts_at(sim)}")
 
 
@@ -1013,8 +1013,8 @@ def its_own_output(core: Core) -> list[str]:
     sim = deployed(core, "glue", None, target)
     arrivals(sim, 1.0, key="orders/1")
     written = Arrived((ObjectArrived(at(100), "v", "view/part-0.parquet"),))
-    sim.hub.at(100.0, lambda: sim.send(lambda _received: written))
-    sim.hub.run(REST)
+    sim.scheduler.at(100.0, lambda: sim.send(lambda _received: written))
+    sim.scheduler.run(REST)
     return told(sim, too_many(ours(sim), 1))
 
 
@@ -1025,7 +1025,7 @@ def no_wakes_to_send(core: Core) -> list[str]:
     """The queue of wakes is down: ticks go on, and messages are taken."""
     sim = deployed(core, script=Script(stores={("send", number): "before" for number in range(1, 1000)}))
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -1033,7 +1033,7 @@ def one_wake_not_sent(core: Core) -> list[str]:
     """A wake that could not be sent is not waited for."""
     sim = deployed(core, script=Script(stores={("send", 1): "before"}), ticks=False)
     arrivals(sim, 1.0, 4.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -1041,7 +1041,7 @@ def one_wake_lost(core: Core) -> list[str]:
     """A wake that never arrives delays one start until the tick, and no other one."""
     sim = deployed(core, script=Script(sent={("wake", 1): ()}, fates={1: Fate(5.0)}))
     arrivals(sim, 1.0, 605.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     last = ours(sim)[-1].created
     return told(sim, last > 620 and f"STUCK: until {last:.0f}")
 
@@ -1063,7 +1063,7 @@ def wakes_come_twice(core: Core) -> list[str]:
     script = Script(fates={1: Fate(3000.0)}, sent={("wake", number): (0.1, 0.13) for number in range(1, 5000)})
     sim = deployed(core, script=script, policy=replace(POLICY, timeout=timedelta(hours=2)))
     arrivals(sim, 1.0)
-    sim.hub.run(2000.0)
+    sim.scheduler.run(2000.0)
     most = max(sim.most_wakes_in_flight.values())
     return told(sim, most > 6 and f"UNBOUNDED: {most} wakes in flight")
 
@@ -1072,7 +1072,7 @@ def overtaken_by_its_wake(core: Core) -> list[str]:
     """A wake arrives before the save that names it: the save is done again, with another wake."""
     sim = deployed(core, script=Script(pauses={("save>", 1): 25.0}), ticks=False)
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -1080,7 +1080,7 @@ def overtaken_by_a_hair(core: Core) -> list[str]:
     """... and before it can tell, the save gets through: then the wake is a wake."""
     sim = deployed(core, script=Script(pauses={("save>", 1): 20.0, ("save>", 2): 15.0}), ticks=False)
     arrivals(sim, 1.0)
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     return told(sim)
 
 
@@ -1089,6 +1089,6 @@ def a_far_wake(core: Core) -> list[str]:
     target = make_target("v", "glue", POLICY, schedule=Schedule("0 6 3 * *"))
     sim = deployed(core, "glue", None, target)
     arrivals(sim, *(100.0 * number for number in range(1, 31)))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     most = sim.most_wakes_in_flight[target.key]
     return told(sim, most > 5 and f"UNBOUNDED: {most} wakes in flight")

@@ -21,7 +21,7 @@ class Endless(AssertionError):  # noqa: N818 - named for what happened
     """More and more happens, and time does not get on."""
 
 
-class Hub:
+class Scheduler:
     """True time in seconds, and what happens when. Nothing here is real: an hour passes at once if nobody is due."""
 
     def __init__(self) -> None:

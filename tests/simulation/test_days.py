@@ -33,14 +33,14 @@ def day(kind: str, *, ticks: bool, wakes: bool) -> Simulation:
             make_target("last", kind, policy, after=("v",)),
         )
     )
-    weather = Script(
+    faults = Script(
         fates={n: Fate(outcome="failed") for n in (5, 9, 10)},
         calls={("start", 7): CallFault(failure="lost"), ("get", 12): CallFault(failure="rejected")},
     )
     capabilities = character(kind, listing_delay=5.0, call_timeout=5.0)
-    sim = Simulation(shipped(), weather, capabilities, configuration, (REACH, True), ticks=ticks, wakes=wakes)
+    sim = Simulation(shipped(), faults, capabilities, configuration, (REACH, True), ticks=ticks, wakes=wakes)
     sim.tick(0.0)  # the deployment itself: planning is the first tick's, in any world
-    sim.hub.run(1.0)
+    sim.scheduler.run(1.0)
     return sim
 
 
@@ -49,11 +49,11 @@ def pass_a_day(sim: Simulation, seed: int) -> None:
     random = Random(seed)
     for _ in range(40):
         moment = random.uniform(60, DAY)
-        sim.hub.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, 10)))
+        sim.scheduler.at(moment, partial(sim.arrive, "v", dated=moment - random.uniform(0, 10)))
     daily = sim.configuration.by_name["daily"]
     for hour in (6, 12, 18, 24):
         sim.needs.append(Need(daily.key, hour * HOUR, hour * HOUR, full=False, why=f"scheduled at {hour} h"))
-    sim.hub.run(DAY + 3 * HOUR)
+    sim.scheduler.run(DAY + 3 * HOUR)
 
 
 def starts_after_schedule(sim: Simulation) -> list[float]:

@@ -79,7 +79,7 @@ class View(RuleBasedStateMachine):
         super().__init__()
         self.stage = Stage()
         self.model = Model(self.stage.clock.now)
-        world = replace(self.stage.world, platform=self.model)
+        world = replace(self.stage.ports, platform=self.model)
         self.engine = Engine(self.stage.configuration.package(world.cloud), world)
         Sweep(self.engine).tick()
 

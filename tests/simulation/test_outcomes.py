@@ -22,9 +22,9 @@ def play(seed: int, core: Core) -> list[str]:
     """One history with both places; what is wrong in the end."""
     world = WORLDS[seed % len(WORLDS)]
     plot = Plot(Random(f"{seed} {world}"), world, core, None, ANYWHERE)
-    post = plot.sim.post = PostOffice(Random(seed), plot.sim.hub)
+    post = plot.sim.post = PostOffice(Random(seed), plot.sim.scheduler)
     plot.run()
-    plot.sim.hub.run(max(plot.sim.hub.now, post.dead_until) + AFTERWARDS)
+    plot.sim.scheduler.run(max(plot.sim.scheduler.now, post.dead_until) + AFTERWARDS)
     return [*violations(plot.sim), *undelivered(plot.sim, post)]
 
 

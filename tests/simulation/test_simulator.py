@@ -61,12 +61,12 @@ def test_histories(first: int, count: int, request: pytest.FixtureRequest) -> No
 def test_the_judge_goes_by_what_the_store_had_last() -> None:
     """Seed 987671603: a `pause --all` that froze once it was saved ends after the resume that followed it."""
     sim = deployed(shipped(), script=Script(pauses={("save<", 1): 300.0}), ticks=False)
-    sim.hub.at(10.0, partial(sim.pause, "", paused=True))
-    sim.hub.at(100.0, partial(sim.pause, "", paused=False))
+    sim.scheduler.at(10.0, partial(sim.pause, "", paused=True))
+    sim.scheduler.at(100.0, partial(sim.pause, "", paused=False))
     arrivals(sim, 200.0)
     for time in range(120, 4000, 60):
         sim.tick(float(time))
-    sim.hub.run(REST)
+    sim.scheduler.run(REST)
     assert [(deed.paused, deed.begun < 100 < deed.done) for deed in sim.deeds] == [(False, False), (True, True)]
     assert not sim.is_paused("")
     assert (told(sim), len(ours(sim))) == ([], 1)

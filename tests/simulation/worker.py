@@ -10,9 +10,9 @@ from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Document, Report, Started, StoreDownError
 from shared.refresh.state import Wake
 from shared.targets import Target
-from tests.simulation.faults import Weather
+from tests.simulation.faults import Faults
 from tests.simulation.platform import FakePlatform
-from tests.simulation.scheduler import Hub
+from tests.simulation.scheduler import Scheduler
 from tests.simulation.store import SimStore
 
 T = TypeVar("T")
@@ -30,21 +30,21 @@ class Worker:
 
     def __init__(  # noqa: PLR0917 - what a worker is made of
         self,
-        hub: Hub,
-        weather: Weather,
+        scheduler: Scheduler,
+        faults: Faults,
         store: SimStore,
         platform: FakePlatform,
         post: Callable[[Wake, float], None],
         at: Callable[[float], datetime],
         waker: tuple[timedelta, bool],
     ) -> None:
-        self.hub, self.weather = hub, weather
+        self.scheduler, self.faults = scheduler, faults
         self.records, self.service = store, platform
         self.post, self._at = post, at
         self.reach, self.relays = waker
-        self.offset = weather.offset()
-        hub.workers += 1
-        self.number = hub.workers
+        self.offset = faults.offset()
+        scheduler.workers += 1
+        self.number = scheduler.workers
         self.capabilities: Capabilities = platform.character.capabilities
         self.reads_together = self.capabilities.foreign_covers
         """As the store of the cloud that has this platform: DynamoDB does, Tables do not."""
@@ -61,31 +61,31 @@ class Worker:
     def _pause(self, effect: str) -> None:
         if self.trace:
             self.trace(effect)
-        self.hub.sleep(self.weather.pause(effect))
+        self.scheduler.sleep(self.faults.pause(effect))
 
     # --- Clock -------------------------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
         """What this worker takes for the time."""
-        return self._at(self.hub.now + self.offset)
+        return self._at(self.scheduler.now + self.offset)
 
     def monotonic(self) -> float:
         """Counts frozen time."""
-        return self.hub.now
+        return self.scheduler.now
 
     def rest(self, most: timedelta) -> None:
         """A part of it that differs from worker to worker."""
-        self.hub.sleep(most.total_seconds() * (self.number * 0.618034 % 1))
+        self.scheduler.sleep(most.total_seconds() * (self.number * 0.618034 % 1))
 
     # --- Store -------------------------------------------------------------------------------------------------------
 
     def load(self, key: str) -> Document:
         """One moment, between two pauses."""
         self._pause("load>")
-        if self.weather.store("load"):
+        if self.faults.store("load"):
             raise StoreDownError
         document = self.records.load(key)
-        self.read_at = self.hub.now
+        self.read_at = self.scheduler.now
         self._pause("load<")
         return document
 
@@ -95,13 +95,13 @@ class Worker:
 
     def _save(self, document: Document, body: bytes, wake_at: datetime | None) -> Document:
         saved = self.records.save(document, body, wake_at)
-        self.saved_at = self.hub.now
+        self.saved_at = self.scheduler.now
         return saved
 
     def load_many(self, keys: Iterable[str]) -> Sequence[Document]:
         """One moment for all of them: each has its own in a store, but here that is one thing to go wrong less."""
         self._pause("load>")
-        if self.weather.store("load"):
+        if self.faults.store("load"):
             raise StoreDownError
         documents = [self.records.load(key) for key in keys]
         self._pause("load<")
@@ -129,7 +129,7 @@ class Worker:
 
     def _write(self, effect: str, write: Callable[[], T]) -> T:
         self._pause(f"{effect}>")
-        down = self.weather.store(effect)
+        down = self.faults.store(effect)
         if down == "before":
             raise StoreDownError
         written = write()
@@ -172,15 +172,15 @@ class Worker:
         self.calls += 1
         if self.calls > HOT:
             raise Hot(f"{self.calls} calls in one invocation")
-        fault, timeout = self.weather.call(operation), self.capabilities.call_timeout.total_seconds()
+        fault, timeout = self.faults.call(operation), self.capabilities.call_timeout.total_seconds()
         refused = _refused(fault.failure, fault.retry_after)
         answers: list[T] = []
         if fault.failure != "lost on the way" and refused is None:
-            self.hub.at(self.hub.now + fault.effect_after, lambda: answers.append(do()))
+            self.scheduler.at(self.scheduler.now + fault.effect_after, lambda: answers.append(do()))
         if self.trace:
             self.trace(f"{operation}> {fault}")
         takes = fault.effect_after + fault.answer_after
-        self.hub.sleep(min(takes + 0.001, timeout) + self.weather.pause(f"{operation}<"))
+        self.scheduler.sleep(min(takes + 0.001, timeout) + self.faults.pause(f"{operation}<"))
         if refused is not None:
             return refused
         if takes > timeout or not answers or fault.failure:

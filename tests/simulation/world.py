@@ -20,9 +20,9 @@ from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Deployment, State, Wake
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Policy, Resource, S3ObjectCreated, Schedule, Target
 from tests.simulation.core import Core
-from tests.simulation.faults import Weather
+from tests.simulation.faults import Faults
 from tests.simulation.platform import Character, FakePlatform, PlatformRun
-from tests.simulation.scheduler import Crash, Hub
+from tests.simulation.scheduler import Crash, Scheduler
 from tests.simulation.store import SimStore
 from tests.simulation.worker import Worker
 
@@ -103,10 +103,10 @@ class Deed:
 
 @dataclass
 class Simulation:
-    """The deployment. What happens to it is put on the hub's agenda by a history; what goes wrong is the weather's."""
+    """The deployment. A history puts what happens to it on the scheduler's agenda; `faults` say what goes wrong."""
 
     core: Core
-    weather: Weather
+    faults: Faults
     character: Character
     configuration: Configuration
     waker: tuple[timedelta, bool] = (timedelta(days=6), True)
@@ -117,7 +117,7 @@ class Simulation:
     worked: Configuration | None = None
     is_older: Callable[[], bool] = lambda: False
     trace: Callable[[str], None] | None = None
-    hub: Hub = field(default_factory=Hub)
+    scheduler: Scheduler = field(default_factory=Scheduler)
     store: SimStore = field(default_factory=SimStore)
     needs: list[Need] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
@@ -139,7 +139,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         """Build the platform, and let it tell the world when a run ends."""
-        self.platform = FakePlatform(self.hub, self.weather, self.character, at, on_end=self._will_end)
+        self.platform = FakePlatform(self.scheduler, self.faults, self.character, at, on_end=self._will_end)
         if self.trace:
             self.platform.trace = self._tell
         self.store.on_save = self._arm_tick_for_due
@@ -147,16 +147,16 @@ class Simulation:
 
     def _tell(self, line: str) -> None:
         if self.trace:
-            self.trace(f"{self.hub.now:10.3f}  {line}")
+            self.trace(f"{self.scheduler.now:10.3f}  {line}")
 
     # --- Invocations -------------------------------------------------------------------------------------------------
 
     def invoke(self, work: Callable[[Any, Worker], None], time: float, name: str) -> None:
         """Let a worker do something, with the configuration of that moment, or with the one before it."""
-        self.hub.spawn(time, partial(self._invocation, work, name))
+        self.scheduler.spawn(time, partial(self._invocation, work, name))
 
     def _invocation(self, work: Callable[[Any, Worker], None], name: str) -> None:
-        worker = Worker(self.hub, self.weather, self.store, self.platform, self._post, at, self.waker)
+        worker = Worker(self.scheduler, self.faults, self.store, self.platform, self._post, at, self.waker)
         self._workers += 1
         tell: Callable[[Any], None] = _silent
         if self.trace:
@@ -166,7 +166,7 @@ class Simulation:
             tell("begins")
         engine = self.core.engine
         world = engine.Ports(self._cloud(), worker, worker, worker, worker, self._token, tell, pause=worker.rest)
-        ends_at = float("inf") if self.ends_within is None else self.hub.now + self.ends_within
+        ends_at = float("inf") if self.ends_within is None else self.scheduler.now + self.ends_within
         self.active += 1
         try:
             configuration = self.older if self.older and self.is_older() else self.configuration
@@ -219,8 +219,8 @@ class Simulation:
         """Put a message on the events queue, now: it arrives at least once."""
         message = Queued(read)
         self.undelivered += 1
-        for delay in self.weather.deliveries(kind):
-            self.hub.at(self.hub.now + delay, partial(self._show, message, again=True))
+        for delay in self.faults.deliveries(kind):
+            self.scheduler.at(self.scheduler.now + delay, partial(self._show, message, again=True))
 
     def _show(self, message: Queued, *, again: bool = False) -> None:
         """A message becomes visible; whoever polls the queue takes it in a moment, with its neighbours."""
@@ -229,15 +229,15 @@ class Simulation:
         message.visible = True
         self._queue.append(message)
         if len(self._queue) == 1:
-            self.invoke(self._take_batch, self.hub.now + 0.05, "events")
+            self.invoke(self._take_batch, self.scheduler.now + 0.05, "events")
 
     def _take_batch(self, engine: Any, worker: Worker) -> None:
         batch, self._queue[:] = self._queue[:BATCH], self._queue[BATCH:]
         if self._queue:
-            self.invoke(self._take_batch, self.hub.now + 0.05, "events")
+            self.invoke(self._take_batch, self.scheduler.now + 0.05, "events")
         for message in batch:
             message.visible = False
-            self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show, message))
+            self.scheduler.at(self.scheduler.now + self.faults.comes_back_after(), partial(self._show, message))
         readings = [message.read(worker.now()) for message in batch]
         judged = self.core.dispatch.take(engine, engine.configuration, readings)
         self._judged(judged)
@@ -254,7 +254,7 @@ class Simulation:
         self, bucket: str, *, dated: float | None = None, visible_after: float = 0.0, key: str | None = None
     ) -> None:
         """Data arrives, by the source's clock at `dated`, and is visible a while later, within the lag of `dated`."""
-        now, visible = self.hub.now, self.hub.now + visible_after
+        now, visible = self.scheduler.now, self.scheduler.now + visible_after
         event_time = now if dated is None else dated
         key = key or f"o{len(self.needs)}"
         reading = Arrived((ObjectArrived(at(event_time), bucket, key),))
@@ -268,7 +268,7 @@ class Simulation:
         """Somebody wants a refresh of what is visible now."""
         target = self.configuration.by_name[name]
         self._tell(f"world: somebody asks for {name}, full: {full}")
-        self.needs.append(Need(target.key, self.hub.now, self.hub.now - MINUTE, full, "asked"))
+        self.needs.append(Need(target.key, self.scheduler.now, self.scheduler.now - MINUTE, full, "asked"))
         self.send(lambda received: Asked(name, received, full, "asked", by_person), "asked")
 
     # --- Ticks and wakes ---------------------------------------------------------------------------------------------
@@ -281,13 +281,13 @@ class Simulation:
 
         self.invoke(deliver, time, "tick")
 
-    def _ticked(self, minute: float) -> None:
+    def _tick_at(self, minute: float) -> None:
         """Ticks come every minute; those that would find nothing due are left out, for speed."""
         if self._next_tick != minute:
             return
         self._next_tick = None
-        for delay in self.weather.deliveries("tick"):
-            self.tick(self.hub.now + min(delay, MINUTE))
+        for delay in self.faults.deliveries("tick"):
+            self.tick(self.scheduler.now + min(delay, MINUTE))
         self._arm_tick_for_due()
 
     def _arm_tick(self, time: float) -> None:
@@ -296,27 +296,27 @@ class Simulation:
         minute = (time // MINUTE + 1) * MINUTE
         if self._next_tick is None or minute < self._next_tick:
             self._next_tick = minute
-            self.hub.at(minute, partial(self._ticked, minute))
+            self.scheduler.at(minute, partial(self._tick_at, minute))
 
     def _arm_tick_for_due(self) -> None:
         """The next minute at which some worker may find something due, or a new configuration to plan."""
         if not self.ticks:
             return
         if not self.is_rolled_out():
-            self._arm_tick(self.hub.now)
+            self._arm_tick(self.scheduler.now)
         elif self.store.wake_at:
             due = seconds(min(self.store.wake_at.values())) - MINUTE
-            self._arm_tick(max(due, self.hub.now))
+            self._arm_tick(max(due, self.scheduler.now))
 
     def _post(self, wake: Wake, delay: float) -> None:
         """A wake is on its way; in a world without wakes it never arrives."""
         self._count_wake(wake.key, 1)
-        self.hub.at(self.hub.now + delay, partial(self._count_wake, wake.key, -1))
+        self.scheduler.at(self.scheduler.now + delay, partial(self._count_wake, wake.key, -1))
         if not self.wakes:
             return
         message = Queued(lambda _received: Woken(wake))
-        for late in self.weather.deliveries("wake"):
-            self.hub.at(self.hub.now + delay + late, partial(self._show_wake, message, again=True))
+        for late in self.faults.deliveries("wake"):
+            self.scheduler.at(self.scheduler.now + delay + late, partial(self._show_wake, message, again=True))
 
     def _count_wake(self, key: str, change: int) -> None:
         count = self.wakes_in_flight.get(key, 0) + change
@@ -326,33 +326,33 @@ class Simulation:
     def _show_wake(self, message: Queued, *, again: bool = False) -> None:
         if message.done and not again:
             return
-        self.hub.at(self.hub.now + self.weather.comes_back_after(), partial(self._show_wake, message))
+        self.scheduler.at(self.scheduler.now + self.faults.comes_back_after(), partial(self._show_wake, message))
 
         def deliver(engine: Any, worker: Worker) -> None:
             (verdict,) = self.core.dispatch.take(engine, engine.configuration, [message.read(worker.now())])
             self._judged([verdict])
             message.done = message.done or verdict.verdict == "done"
 
-        self.invoke(deliver, self.hub.now, "wake")
+        self.invoke(deliver, self.scheduler.now, "wake")
 
     # --- People, and others ------------------------------------------------------------------------------------------
 
     def pause(self, name: str, *, paused: bool) -> None:
         """Somebody pauses a target, or everything (""), or resumes it; again and again until it is done."""
         target = self.configuration.by_name[name] if name else None
-        begun = self.hub.now
+        begun = self.scheduler.now
 
         def command(engine: Any, worker: Worker) -> None:
             try:
                 self._command(engine, worker, target, paused=paused)
             except (StoreDownError, self.core.engine.ContendedError, Crash):
-                self.invoke(command, self.hub.now + 1, "person")
+                self.invoke(command, self.scheduler.now + 1, "person")
                 raise
             saved = worker.read_at if worker.saved_at is None else worker.saved_at
-            self.deeds.append(Deed(target.key if target else "", begun, saved, self.hub.now, paused))
+            self.deeds.append(Deed(target.key if target else "", begun, saved, self.scheduler.now, paused))
             self._tell(f"person: paused {name or 'all'}: {paused}")
 
-        self.invoke(command, self.hub.now, "person")
+        self.invoke(command, self.scheduler.now, "person")
 
     def _command(self, engine: Any, worker: Worker, target: Target | None, *, paused: bool) -> None:
         """What a person types, with a file that says otherwise than what is deployed what refreshes the target."""
@@ -369,7 +369,7 @@ class Simulation:
 
     def _is_current(self, configuration: Configuration) -> bool:
         package = configuration.package(self._cloud())
-        return bool(self.core.deployment.standing(self.deployment(), package, at(self.hub.now)).is_current)
+        return bool(self.core.deployment.standing_of(self.deployment(), package, at(self.scheduler.now)).is_current)
 
     def is_rolled_out(self) -> bool:
         """Whether the deployed package is the current edition, and its rollout is over."""
@@ -383,7 +383,7 @@ class Simulation:
     def configure(self, configuration: Configuration) -> None:
         """A new package is deployed: whoever begins from now on reads its configuration."""
         self._tell("world: a new package")
-        self._deploy(replace(configuration, generation=at(self.hub.now)))
+        self._deploy(replace(configuration, generation=at(self.scheduler.now)))
 
     def roll_back(self, configuration: Configuration, is_newer: Callable[[], bool] = lambda: False) -> None:
         """A package of before is put back as it was, and nobody packages anything; workers of the newer may go on."""
@@ -399,11 +399,13 @@ class Simulation:
         for target in configuration.targets:
             before = known.get(target.key)
             if before is None or before.on != target.on or before.after != target.after:
-                need = Need(target.key, self.hub.now, self.hub.now - MINUTE, full=False, why="new or changed")
+                need = Need(
+                    target.key, self.scheduler.now, self.scheduler.now - MINUTE, full=False, why="new or changed"
+                )
                 self._of_idle_packages.append(need)
         self.needs += self._of_idle_packages
         self.configuration = configuration
-        self._arm_tick(self.hub.now)
+        self._arm_tick(self.scheduler.now)
 
     def roll_out(self, configuration: Configuration, is_older: Callable[[], bool]) -> None:
         """A new package is deployed gradually: some of the workers have the one before it, until `rolled_out`."""
@@ -414,7 +416,7 @@ class Simulation:
         """Whoever begins from now on has the new one."""
         self._tell("world: the new configuration is everywhere")
         self.older = None
-        self._arm_tick(self.hub.now)
+        self._arm_tick(self.scheduler.now)
 
     def foreign_start(self, name: str, *, full: bool = False) -> None:
         """Somebody else starts a run."""
@@ -432,7 +434,7 @@ class Simulation:
         hint: Message = FabricRunEnded("w", target.name, run.run_id)
         if isinstance(target.resource, GlueView):
             hint = GlueRunEnded("sales", target.name)
-        self.hub.at(run.ends + run.fate.hint_after, lambda: self.send(lambda _received: hint, "hint"))
+        self.scheduler.at(run.ends + run.fate.hint_after, lambda: self.send(lambda _received: hint, "hint"))
 
     # --- What is known -----------------------------------------------------------------------------------------------
 

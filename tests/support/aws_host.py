@@ -118,7 +118,7 @@ class Host:
         self.telemetry = Telemetry(service)
         [handler] = logging.getLogger(service).handlers
         handler.setStream(StandardOutput())  # type: ignore[attr-defined]
-        self.world = wiring.world(self.settings, self.clients, self.telemetry.emit, clock)
+        self.ports = wiring.make_ports(self.settings, self.clients, self.telemetry.emit, clock)
         self.deploy(load(text, "unstale.toml"))
 
     def configure(self, text: str) -> None:
@@ -129,7 +129,7 @@ class Host:
         """Have a new process answer, with this configuration."""
         self.configuration = configuration
         self.shell = Shell(
-            self.configuration, self.world, DeadLetters(self.clients), Returns(self.clients), self.telemetry
+            self.configuration, self.ports, DeadLetters(self.clients), Returns(self.clients), self.telemetry
         )
 
     def invoke(self, event: Any, seconds: float = 60) -> Any:
@@ -173,7 +173,7 @@ class Host:
 
     def state(self, name: str) -> State:
         """What the store knows of a target."""
-        return records.read_state(self.world.store.load(self.configuration.by_name[name].key).body)
+        return records.read_state(self.ports.store.load(self.configuration.by_name[name].key).body)
 
     def dead_letters(self, queue: str = "events") -> list[tuple[str, str]]:
         """Body and reason of what lies in the dead-letter queue of a queue."""

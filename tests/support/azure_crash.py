@@ -41,7 +41,7 @@ from functions_azure.telemetry import Telemetry
 from local.emulators.entra.tokens import FABRIC, Tokens
 from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType, Timing, resource_name
-from local.emulators.journal import Arrival, PlatformRun, lost, overlapping
+from local.emulators.journal import Arrival, PlatformRun, count_overlaps, lost
 from shared.config.load import Configuration, load
 from shared.refresh import planning
 from shared.refresh.engine import Ports
@@ -120,7 +120,7 @@ class VirtualDeadline(Deadline):
         self._clock = clock
         self._until = clock.monotonic() + seconds
 
-    def left(self, most_seconds: float = math.inf) -> float:
+    def seconds_left(self, most_seconds: float = math.inf) -> float:
         """Seconds until the invocation must be over."""
         return min(most_seconds, self._until - self._clock.monotonic())
 
@@ -208,7 +208,7 @@ class GoodTokens:
         """A good one."""
         return self._tokens.issue(US, FABRIC, timedelta(hours=1))
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """Never happens here."""
         raise AssertionError(token)
 
@@ -270,7 +270,7 @@ class Deployment:
         self._shell = Shell(lambda: self.configuration, self._world, _no_graves, Telemetry())
 
     def _world(self, read: Configuration, deadline: Deadline) -> Ports:
-        made = wiring.world(self._found, read, self._parts, lambda _: None, clock=self.clock, deadline=deadline)
+        made = wiring.make_ports(self._found, read, self._parts, lambda _: None, clock=self.clock, deadline=deadline)
         return replace(made, waker=Undelayed(made.waker))
 
     # --- The host ----------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ class Deployment:
     def violations(self) -> list[str]:
         """What is lost or overlaps by the journal of Fabric; and what never came to rest, or is held for no reason."""
         runs = [run for run in self.fabric.journal().entries() if not run.foreign]
-        found = [f"OVERLAP: {overlapping(runs)} pairs"] * bool(overlapping(runs))
+        found = [f"OVERLAP: {count_overlaps(runs)} pairs"] * bool(count_overlaps(runs))
         found += [f"OVERLAP: {run} was started during a run of ours" for run in runs if _during_another(run, runs)]
         missing = lost([*self.arrivals, *self._ends(runs)], runs, LAG)
         for name, state in self.states().items():
@@ -463,5 +463,5 @@ def deployed(text: str, storage: Storage, fault: Fault | None, inexact_seed: int
     ):
         fabric.add_item(_item())
         yield Deployment(text, storage, fabric, clock, tokens, wire)
-        assert not fabric.unplanned
+        assert not fabric.unplanned_requests
         swagger.assert_as_published(fabric.exchanges)

@@ -235,7 +235,7 @@ class Host:
         """`functions_azure.tokens.Tokens`: a good one."""
         return self.tokens.issue(US, FABRIC, timedelta(hours=1))
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """Never happens here."""
         raise AssertionError(token)
 
@@ -294,7 +294,7 @@ def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         host.told.clear()
         host.store.reads = host.store.writes = 0
         yield host
-        assert not emulator.unplanned
+        assert not emulator.unplanned_requests
         swagger.assert_as_published(emulator.exchanges)
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration
 from shared.refresh import records
-from shared.refresh.deployment import standing
+from shared.refresh.deployment import standing_of
 from shared.refresh.engine import Engine, LogEvent, Ports
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Conflict, Document, Phase, Report, Started
@@ -187,7 +187,7 @@ class HookedStore(MemoryStore):
 
 def is_rolled_out(known: Deployment, package: Package) -> bool:
     """Whether a package is the current edition, and all records are of it."""
-    return standing(known, package, NOON).is_current and known.rollout is None
+    return standing_of(known, package, NOON).is_current and known.rollout is None
 
 
 def a_target(name: str = "daily", **fields: Any) -> Target:
@@ -208,7 +208,7 @@ class Stage:
         self.waker = waker or MemoryWaker(self.clock)
         self.told: list[LogEvent] = []
         tokens = count(1)
-        self.world = Ports(
+        self.ports = Ports(
             Cloud.AWS,
             self.store,
             self.platform,
@@ -218,7 +218,7 @@ class Stage:
             self.told.append,
         )
         self.configuration = Configuration(targets or (a_target(),))
-        self.engine = Engine(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
+        self.engine = Engine(self.configuration.package(Cloud.AWS), self.ports, ends_at=ends_at)
 
     def loads(self) -> list[str]:
         """The keys of the records that are read from now on."""
@@ -244,7 +244,7 @@ class Stage:
 
     def engine_of(self, *targets: Target) -> Engine:
         """Another engine in the same world: the next deployment's, with these targets."""
-        return Engine(Configuration(targets).package(Cloud.AWS), self.world)
+        return Engine(Configuration(targets).package(Cloud.AWS), self.ports)
 
     def state(self, name: str = "daily") -> State:
         """What the store knows of a target."""
@@ -270,4 +270,4 @@ class Stage:
 
     def words(self) -> list[str]:
         """What was told so far."""
-        return [happened.what for happened in self.told]
+        return [event.what for event in self.told]

@@ -123,8 +123,11 @@ IRREGULAR = frozenset(
     {"built", "done", "found", "given", "gone", "got", "heard", "held", "kept", "known", "left", "made", "said", "seen"}
     | {"sent", "shown", "spent", "taken", "told", "written"}
 )
-VERBS = frozenset({"feed", "speed", "bring", "ring", "string", "need", "proceed", "exceed", "ping", "embed", "seed"})
-"""Words that end like a participle and are none."""
+VERBS = frozenset(
+    {"feed", "speed", "bring", "ring", "string", "need", "proceed", "exceed", "ping", "embed", "seed", "heed"}
+    | {"succeed", "standing"}
+)
+"""Words that end like a participle and are none; a standing is a value (`deployment.Standing`)."""
 
 
 def is_participle(name: str) -> bool:

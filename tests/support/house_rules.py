@@ -194,6 +194,30 @@ def participles(files: Iterable[Source]) -> Iterator[str]:
                 yield f"{source.path}:{function.lineno} {function.name}"
 
 
+WORN = frozenset(
+    {"world", "debt", "debts", "happening", "happenings", "readings", "weather", "traits", "sight"}
+)
+"""Words that had several meanings, or one that the field calls otherwise: CONTRIBUTING.md has the words instead."""
+
+
+def worn_words(files: Iterable[Source]) -> Iterator[str]:
+    """A name of ours that has a word in it which the house gave up."""
+    for source in files:
+        for node in ast.walk(source.tree):
+            if (name := _name_given(node)) and WORN & set(name.lower().split("_")):
+                yield f"{source.path}:{getattr(node, 'lineno', 1)} {name}"
+
+
+def _name_given(node: ast.AST) -> str:
+    """The name that a node gives to something of ours."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+            return name
+        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+            return name
+    return ""
+
+
 STORED = (
     "shared/refresh/identity.py",
     "shared/refresh/state.py",

@@ -211,7 +211,7 @@ class JobsWorld:
         self.waker = Waker(self.clock)
         self.waker.effect = self.effect
         self.fabric = Fabric(self.clock, self.effect)
-        self.happened: list[LogEvent] = []
+        self.events: list[LogEvent] = []
         self.answers: list[tuple[datetime, str, Answer]] = []
         self._tokens = count(1)
         self._ticked_at = self._polled_at = at(-1000)
@@ -244,7 +244,7 @@ class JobsWorld:
         self.store.go_on_from(other.store)
         self.waker._heap, self.waker._order = list(other.waker._heap), count(NEVER_GIVEN)
         self._tokens, self._effects = count(NEVER_GIVEN), count(NEVER_GIVEN)
-        self.happened = list(other.happened)
+        self.events = list(other.events)
         self._ticked_at, self._polled_at = other._ticked_at, other._polled_at
 
     # --- As the function app is called
@@ -252,22 +252,22 @@ class JobsWorld:
     @property
     def engine(self) -> Engine:
         """A worker's."""
-        return Engine(self.configuration.package(Cloud.AZURE), self.world)
+        return Engine(self.configuration.package(Cloud.AZURE), self.ports)
 
     @property
-    def world(self) -> Ports:
+    def ports(self) -> Ports:
         """Of the function app."""
         return Ports(
             Cloud.AZURE, self.store, self.fabric, self.waker, self.clock, lambda: f"t{next(self._tokens)}", self._tell
         )
 
-    def _tell(self, happened: LogEvent) -> None:
-        self.happened.append(happened)
+    def _tell(self, event: LogEvent) -> None:
+        self.events.append(event)
 
     @property
     def jobs(self) -> Jobs:
         """A worker's."""
-        return Jobs(self.configuration, self.engine, self.world)
+        return Jobs(self.configuration, self.engine, self.ports)
 
     def create(self, call: Call = CALL, **payload: Any) -> Answer:
         """Fabric asks."""
@@ -353,10 +353,10 @@ class JobsWorld:
         document = self.store.load(target.key)
         record = json.loads(document.body)
         run = record["record"].get("run", {})
-        for debt in (record["record"].get("owed"), run.get("covering")):
-            if debt:
-                debt.pop("jobs", None)
-                debt.pop("others", None)
+        for part in (record["record"].get("owed"), run.get("covering")):
+            if part:
+                part.pop("jobs", None)
+                part.pop("others", None)
         run.pop("withdrawn", None)
         MemoryStore.save(self.store, document, json.dumps(record).encode(), self.state().wake_at)
 

@@ -34,7 +34,7 @@ class KeyVault:
         """The key has one version; `rotate` adds another."""
         self.may: dict[str, frozenset[str]] = {}
         self.asked: list[str] = []
-        self.unplanned: list[str] = []
+        self.unplanned_requests: list[str] = []
         self.enabled = True
         self.deleted = False
         self._name = key_name
@@ -75,7 +75,7 @@ class KeyVault:
                 return self._allowed(request, caller, "get") or self._bundle()
             case ("POST", "keys", self._name, version, "unwrapkey"):
                 return self._allowed(request, caller, "unwrapKey") or self._unwrap(version, request.body)
-        self.unplanned.append(f"{request.method} {request.path}")
+        self.unplanned_requests.append(f"{request.method} {request.path}")
         return _error(404, "KeyNotFound", f"A key with (name/id) {request.path} was not found in this key vault.")
 
     def _allowed(self, request: Request, caller: Caller, action: str) -> Answer | None:

@@ -58,5 +58,5 @@ class LookStage(Stage):
         platform = ScriptedPlatform(start=[Started("r1")], get=[report(Phase.ACTIVE)])
         super().__init__(*targets, platform=platform, ends_at=ends_at)
         self.looks = ScriptedLooks()
-        self.world = replace(self.world, looks=lambda _targets, _reconcile: self.looks)
-        self.engine = make(self.configuration.package(Cloud.AWS), self.world, ends_at=ends_at)
+        self.ports = replace(self.ports, looks=lambda _targets, _reconcile: self.looks)
+        self.engine = make(self.configuration.package(Cloud.AWS), self.ports, ends_at=ends_at)

@@ -106,7 +106,7 @@ class Stage:
         """What is known of a target."""
         found = self.settings
         configuration = wiring.configuration(found)
-        here = wiring.world(found, configuration, self.parts(), lambda _: None)
+        here = wiring.make_ports(found, configuration, self.parts(), lambda _: None)
         return read_state(here.store.load(configuration.by_name[target].key).body)
 
     @property
@@ -163,8 +163,8 @@ def user_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: Account
         monkeypatch.setattr(webbrowser, "open", lambda url, *_, **__: browse(url, stage))
         monkeypatch.setattr("msal.application._preferred_browser", lambda: None)
         yield stage
-        assert not entra.unplanned
-        assert not vault.unplanned
+        assert not entra.unplanned_requests
+        assert not vault.unplanned_requests
 
 
 def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:

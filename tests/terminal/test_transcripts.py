@@ -18,7 +18,7 @@ import pytest
 
 from functions_aws.clients import Clients
 from functions_aws.settings import read
-from functions_aws.wiring import world
+from functions_aws.wiring import make_ports
 from local.cli.main import parser
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
@@ -129,7 +129,7 @@ def a_deployment(aws: LocalAws, tmp_path: Path) -> Path:
 
 def write_records(aws: LocalAws) -> None:
     """The records as a function has left them; ages are some hours and a half, so that they stay the same meanwhile."""
-    store = world(read(aws.environment()), Clients(), lambda _: None).store
+    store = make_ports(read(aws.environment()), Clients(), lambda _: None).store
     configuration = load(CONFIG)
     now = datetime.now(UTC)
 

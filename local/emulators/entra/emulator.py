@@ -149,13 +149,13 @@ class Entra:
     # --- What it saw -----------------------------------------------------------------------------------------------
 
     @property
-    def asked(self) -> tuple[TokenRequest, ...]:
+    def token_requests(self) -> tuple[TokenRequest, ...]:
         """The requests for tokens so far, oldest first."""
         with self._lock:
             return tuple(self._asked)
 
     @property
-    def unplanned(self) -> tuple[str, ...]:
+    def unplanned_requests(self) -> tuple[str, ...]:
         """Requests that no identity platform has an answer for; a test asserts that there are none."""
         with self._lock:
             return tuple(self._unplanned)
@@ -207,7 +207,7 @@ class Entra:
         self._note(grant, client_id, form.get("scope", ""), outcome)
         if isinstance(outcome, OAuthError):
             return deliver(fault, refusal(outcome, self._clock()))
-        token = self._made(outcome, fault, self.token_lifetime)
+        token = self._issue(outcome, fault, self.token_lifetime)
         seconds = int(self.token_lifetime.total_seconds()) - 1
         body = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
         return deliver(fault, json_answer(200, {**body, **outcome.beside}))
@@ -253,7 +253,7 @@ class Entra:
         # msal takes the machine's time from this to know how long the token lasts, whatever clock the tenant is on.
         expires = datetime.now(UTC) + self.identity_token_lifetime
         body = {
-            "access_token": self._made(outcome, fault, self.identity_token_lifetime),
+            "access_token": self._issue(outcome, fault, self.identity_token_lifetime),
             "expires_on": str(int(expires.timestamp())),
             "resource": outcome.audience,
             "token_type": "Bearer",
@@ -263,7 +263,7 @@ class Entra:
 
     # --- Records and answers ---------------------------------------------------------------------------------------
 
-    def _made(self, granted: Granted, fault: Fault | None, lifetime: timedelta) -> str:
+    def _issue(self, granted: Granted, fault: Fault | None, lifetime: timedelta) -> str:
         """Issue what was granted, or what the script wants instead."""
         audience = fault.audience if isinstance(fault, IssueFor) else granted.audience
         return self.tokens.issue(granted.caller, audience, -lifetime if isinstance(fault, IssueExpired) else lifetime)

@@ -1,8 +1,8 @@
 """Fabric's job API on loopback: both URL forms of run, get, list and cancel, as documented and as seen on the wire.
 
 A real HTTP server in front of `fabric_jobs.py`. It judges bearer tokens, keeps every request with its answer, and takes
-nothing that the API does not have: such a request fails and is kept as `unplanned`, so that a test can say that there
-was none.
+nothing that the API does not have: such a request fails and is kept in `unplanned_requests`, so that a test can say
+that there was none.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from local.emulators.fabric.wire import (
     Refusal,
     acceptance,
     delegates,
+    describe,
     error_answer,
     location,
     number_in,
@@ -33,7 +34,6 @@ from local.emulators.fabric.wire import (
     page,
     read,
     start_data,
-    told,
     with_header,
 )
 from local.emulators.faults import Fault, FaultScript, Refuse, ServerError, Throttle, deliver
@@ -205,7 +205,7 @@ class FabricEmulator:
             return tuple(self._exchanges)
 
     @property
-    def unplanned(self) -> tuple[str, ...]:
+    def unplanned_requests(self) -> tuple[str, ...]:
         """Requests that the API has no answer for; a test asserts that there are none."""
         with self._lock:
             return tuple(self._unplanned)
@@ -283,7 +283,7 @@ class FabricEmulator:
         now = self._clock()
         if now < instance.created_at + self.settings.get_delay:
             return self._unknown(call)
-        answer = json_answer(200, self._told(instance, request_id))
+        answer = json_answer(200, self._describe(instance, request_id))
         hint = None if instance.told_over(now) else next(self._hints)
         return answer if hint is None else with_header(answer, "Retry-After", str(hint))
 
@@ -296,7 +296,7 @@ class FabricEmulator:
         shown = rest[: self.settings.page_size]
         next_before = shown[-1].number if len(rest) > len(shown) else None
         url = self._base + request.path.removeprefix("/v1")
-        return page([self._told(instance, request_id) for instance in shown], next_before, url)
+        return page([self._describe(instance, request_id) for instance in shown], next_before, url)
 
     def _cancel(self, instance: Instance) -> Answer | Refusal:
         """Cancel Item Job Instance."""
@@ -304,10 +304,10 @@ class FabricEmulator:
             return Refusal("JobAlreadyCompleted", about=(instance.run_id, "JobInstance"))
         return acceptance(location(self._base, instance, "item"), self.settings.start_retry_after_seconds)
 
-    def _told(self, instance: Instance, request_id: str) -> dict[str, Any]:
+    def _describe(self, instance: Instance, request_id: str) -> dict[str, Any]:
         """An instance as the settings want it told."""
         hidden = self.settings.cancelled_without_end and instance.ends_as == "Cancelled" and not instance.skipped
-        return told(instance, self._clock(), request_id, with_end=not hidden)
+        return describe(instance, self._clock(), request_id, with_end=not hidden)
 
     def _unknown(self, call: Call) -> Refusal:
         """The refusal for an instance that cannot be found."""

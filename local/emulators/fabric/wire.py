@@ -204,7 +204,7 @@ def location(base: str, instance: Instance, form: LocationForm) -> str:
             return f"{workspace}/items/{item.item}/jobs/instances?jobType={job}"
 
 
-def told(instance: Instance, now: datetime, request_id: str, *, with_end: bool = True) -> dict[str, Any]:
+def describe(instance: Instance, now: datetime, request_id: str, *, with_end: bool = True) -> dict[str, Any]:
     """Write an instance. The requestId in a failure is that of the request which tells of it, so it changes."""
     end = instance.told_end(now)
     failure = {

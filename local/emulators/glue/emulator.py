@@ -285,7 +285,7 @@ def _install(emulator: GlueEmulator) -> ExitStack:
         stack.enter_context(patch.object(GlueResponse, "glue_backend", property(_backend_asked_for)))
         stack.enter_context(patch.object(GlueResponse, "parameters", property(_parameters)))
         stack.enter_context(patch.object(FakeTable, "as_dict", _marking_views(emulator, FakeTable.as_dict)))
-        stack.enter_context(patch.object(GlueResponse, "get_tables", _paging(emulator)))
+        stack.enter_context(patch.object(GlueResponse, "get_tables", _make_paging(emulator)))
         return stack.pop_all()
 
 
@@ -373,7 +373,7 @@ def _marking_views(emulator: GlueEmulator, as_dict: Callable[..., dict[str, Any]
     return as_dict_with_mark
 
 
-def _paging(emulator: GlueEmulator) -> Callable[[GlueResponse], tuple[str, dict[str, Any]]]:
+def _make_paging(emulator: GlueEmulator) -> Callable[[GlueResponse], tuple[str, dict[str, Any]]]:
     """GetTables with pages and whole-second times; moto has neither."""
 
     def get_tables(response: GlueResponse) -> tuple[str, dict[str, Any]]:

@@ -188,9 +188,9 @@ class LakeCalls:
                 self.calls.append(path)
                 query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
                 return self._answer(lambda: answer(**found.groupdict(), **query), start_response)  # noqa: B023 - at once
-        return self._app(environ, self._dated(start_response))
+        return self._app(environ, self._start_with_date(start_response))
 
-    def _dated(self, start_response: Any) -> Any:
+    def _start_with_date(self, start_response: Any) -> Any:
         """The same, with a Date by our clock: the server's own would tell this machine's time."""
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:

@@ -85,7 +85,7 @@ class Source:
         """One for the vault."""
         return self.tokens.issue(US, self.audience, self.lifetime)
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """The next one is a good one."""
         self.refusals += 1
         self.lifetime = timedelta(hours=1)
@@ -103,7 +103,7 @@ def vault_on_loopback(source: Source) -> Iterator[KeyVault]:
     with KeyVault(lambda: datetime.now(UTC), source.tokens.validate, "sign-in") as vault:
         vault.may[US.object_id] = frozenset({"get", "unwrapKey"})
         yield vault
-        assert not vault.unplanned
+        assert not vault.unplanned_requests
 
 
 @pytest.fixture(name="client")

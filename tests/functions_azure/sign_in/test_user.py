@@ -84,12 +84,12 @@ def test_a_user_signs_in_and_the_function_takes_tokens_alone(
     said = capsys.readouterr().out
     assert "asks for Lakehouse.Execute.All, Lakehouse.Read.All of" in said
     assert f"{ADA} is signed in" in said
-    before = len(stage.entra.asked)
+    before = len(stage.entra.token_requests)
     first, second = token(stage.parts().tokens), token(stage.parts().tokens)
     assert first == second
     caller = stage.entra.tokens.validate(f"Bearer {first}", {FABRIC})
     assert (getattr(caller, "kind", caller), getattr(caller, "scopes", ())) == ("user", frozenset(LAKE_VIEW_SCOPES))
-    assert {asked.grant for asked in stage.entra.asked[before:]} == {"managed_identity"}
+    assert {asked.grant for asked in stage.entra.token_requests[before:]} == {"managed_identity"}
 
 
 def test_an_item_job_needs_the_generic_scopes(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,7 +271,7 @@ def test_nobody_signed_in_blocks_and_heals(stage: Stage) -> None:
 
 
 def begin(stage: Stage) -> None:
-    """The first tick makes a debt of what is new; the next one, its quiet period over, starts; the last one starts the
+    """The first tick has what is new owed; the next one, its quiet period over, starts; the last one starts the
     other target, whose place in the queue of the identity is a second later.
 
     A tick may fail for a sign-in that cannot be renewed, after it has done its work.
@@ -379,7 +379,7 @@ def test_a_file_that_is_damaged_under_a_running_process(stage: Stage) -> None:
     tokens = stage.parts().tokens
     token(tokens)
     stage.put(b"garbage")
-    tokens.refused(token(tokens))
+    tokens.forget(token(tokens))
     assert [no_token(tokens).code for _ in range(2)] == ["SignInDamaged"] * 2
     stage.signs_in()
     token(tokens)
@@ -420,7 +420,7 @@ def test_a_useless_token_is_replaced(short: Stage, fault: Any) -> None:
     statuses = [exchange.answer.status for exchange in short.fabric.exchanges if exchange.answer]
     assert statuses.count(401) == 1
     token(short.parts().tokens)
-    assert len([asked for asked in short.entra.asked if asked.grant == "refresh_token"]) == 2
+    assert len([asked for asked in short.entra.token_requests if asked.grant == "refresh_token"]) == 2
 
 
 def test_a_revoked_token_is_replaced(stage: Stage) -> None:
@@ -466,7 +466,7 @@ def test_threads_share_what_one_of_them_gets(short: Stage) -> None:
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1
-    assert len([asked for asked in short.entra.asked if asked.grant == "refresh_token"]) == 1
+    assert len([asked for asked in short.entra.token_requests if asked.grant == "refresh_token"]) == 1
 
 
 def test_a_call_keeps_its_deadline(short: Stage) -> None:
@@ -734,11 +734,13 @@ def test_a_renewal_that_is_refused_is_heard_of(stage: Stage) -> None:
     idle(stage)
     stage.entra.users.change_password()
     stage.clock.ahead += timedelta(days=8)
-    shell, asked = stage.shell(), len(stage.entra.asked)
+    shell, asked = stage.shell(), len(stage.entra.token_requests)
     for _ in range(3):
         with pytest.raises(ComesBackError, match="was revoked"):
             shell.tick()
-    assert [each.outcome for each in stage.entra.asked[asked:] if each.client_id == APP.client_id] == ["invalid_grant"]
+    assert [each.outcome for each in stage.entra.token_requests[asked:] if each.client_id == APP.client_id] == [
+        "invalid_grant"
+    ]
     assert stage.state().hold is None
     assert stage.unstale("status") == 1
     stage.signs_in()

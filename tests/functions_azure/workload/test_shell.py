@@ -69,7 +69,7 @@ class Desk:
 
         def here(configuration: Configuration, deadline: Deadline) -> Ports:
             del configuration, deadline
-            return self.world.world
+            return self.world.ports
 
         app.use(Shell(lambda: self.world.configuration, here, lambda _: None, Telemetry(), gate=lambda: gate))  # type: ignore[arg-type, return-value]
 
@@ -253,7 +253,7 @@ def test_two_thousand_strangers_are_one_line_a_minute(desk: Desk, caplog: pytest
     telemetry = Telemetry(lambda: time[0])
     with caplog.at_level(logging.INFO, "unstale"):
         for number in range(2000):
-            telemetry.refused(f"check {number % 3}")
+            telemetry.note_refusal(f"check {number % 3}")
             telemetry.not_judged(NoKeysError("no signing keys"))
         assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records] == [1]
         time[0] += 61
@@ -269,9 +269,9 @@ def test_checks_that_a_stranger_names_do_not_make_a_line_long(caplog: pytest.Log
     """Beyond so many, they are counted together."""
     telemetry = Telemetry(lambda: 0.0)
     with caplog.at_level(logging.WARNING, "unstale"):
-        telemetry.refused("first")
+        telemetry.note_refusal("first")
         for number in range(1000):
-            telemetry.refused(f"check {number}")
+            telemetry.note_refusal(f"check {number}")
         telemetry._refusals._told_at = -math.inf
         telemetry.tell_refusals()
     checks = json.loads(caplog.records[-1].message)["detail"]["checks"]

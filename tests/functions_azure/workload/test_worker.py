@@ -75,7 +75,7 @@ def fabric_emulator(entra: Entra) -> Iterator[FabricEmulator]:
     with FabricEmulator(utc_now, entra.tokens.validate, settings=FabricSettings(start_retry_after_seconds=1)) as fabric:
         fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", (JobType(LAKE_VIEWS, run_time=timedelta(seconds=1)),)))
         yield fabric
-        assert not fabric.unplanned
+        assert not fabric.unplanned_requests
 
 
 @pytest.fixture(name="environment")

@@ -480,7 +480,7 @@ def test_a_call_as_the_identity_shows_whether_it_succeeds(
     found = cloud.finds()
     assert all(each["well"] for each in found.values()), found
     assert found[f"call as the {identity} for sales"]["found"] == "succeeds, 1 runs are listed"
-    assert [request.audience for request in entra.asked] == [FABRIC]
+    assert [request.audience for request in entra.token_requests] == [FABRIC]
 
 
 REFUSALS = [

@@ -53,7 +53,7 @@ def test_the_token_is_the_clis(az: Az) -> None:
     assert [tokens.token(), tokens.token()] == ["from-az"] * 2
     line = "account get-access-token --resource https://management.azure.com --output json"
     assert asked.read_text().splitlines() == [line]
-    tokens.refused("from-az")
+    tokens.forget("from-az")
     tokens.token()
     assert asked.read_text().splitlines() == [line] * 2
 

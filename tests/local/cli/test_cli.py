@@ -12,7 +12,7 @@ import pytest
 
 from functions_aws.clients import Clients
 from functions_aws.settings import read
-from functions_aws.wiring import world
+from functions_aws.wiring import make_ports
 from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
@@ -32,7 +32,7 @@ class Deployment:
     def __init__(self, config: Path, environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
         self.config = config
         self.targets = load(config.read_text(encoding="utf-8")).by_name
-        self.store = world(read(environ), Clients(), lambda _: None).store
+        self.store = make_ports(read(environ), Clients(), lambda _: None).store
         ticked = records.write(DeploymentRecord(ticked_at=datetime.now(UTC)))
         self.store.save(self.store.load(records.DEPLOYMENT_KEY), ticked, None)
         self._capsys = capsys

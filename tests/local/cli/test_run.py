@@ -15,7 +15,7 @@ from threading import Event
 import pytest
 
 from local.emulators.faults import Slow
-from local.emulators.journal import Arrival, lost, overlapping
+from local.emulators.journal import Arrival, count_overlaps, lost
 from local.process.process import GRACE_SECONDS, PAUSE_SECONDS, Process, is_unheard
 from local.process.show import JsonLines
 from local.process.store import StateFile, Store
@@ -57,7 +57,7 @@ def test_a_view_is_kept_fresh(machine: OneMachine) -> None:
     machine.make_looks_due()
     runs = machine.wait_for_runs(2)
     assert lost([arrived], runs) == []
-    assert overlapping(runs) == 0
+    assert count_overlaps(runs) == 0
     wait_until(lambda: machine.ended() == 2)
     code, out, err = machine.end(process)
     assert (code, err) == (0, "")
@@ -144,7 +144,7 @@ def test_an_end_in_the_middle_of_a_start_loses_nothing(machine: OneMachine) -> N
     wait_until(machine.ended)
     assert "succeeded" in machine.do("history", "daily", "--state", "unstale.db")[1]
     assert _history(machine)[-1]["run_id"] == machine.runs()[0].run_id
-    assert overlapping(machine.runs()) == 0
+    assert count_overlaps(machine.runs()) == 0
 
 
 def test_once_does_what_is_due_and_ends(machine: OneMachine) -> None:

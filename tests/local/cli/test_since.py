@@ -12,7 +12,7 @@ import pytest
 
 from functions_aws.clients import Clients
 from functions_aws.settings import read
-from functions_aws.wiring import world
+from functions_aws.wiring import make_ports
 from local.cli.main import main
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
@@ -109,7 +109,7 @@ def an_account() -> Iterator[LocalAws]:
 
 def test_without_events_the_history_tells(config: Path, aws: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs of ours within the while, the signals of all lines, and the platform's own DPU-seconds."""
-    store = world(read(aws.environment()), Clients(), lambda _: None).store
+    store = make_ports(read(aws.environment()), Clients(), lambda _: None).store
     key = load(config.read_text(encoding="utf-8")).by_name["daily"].key
 
     def ended(number: int, ago: timedelta, **fields: Any) -> None:

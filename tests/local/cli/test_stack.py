@@ -75,7 +75,7 @@ def test_the_option_leads_to_the_stack(aws: CloudFormation, monkeypatch: pytest.
     """All four variables, whatever this shell has; when the command is over, the shell's own variable stands again."""
     monkeypatch.setenv("UNSTALE_TABLE", "another")
     monkeypatch.setenv("UNSTALE_STACK", "elsewhere")
-    with stack.named(["sales"]):
+    with stack.name_stacks(["sales"]):
         found = stack.environment(Cloud.AWS, configured("third"))
     assert os.environ["UNSTALE_STACK"] == "elsewhere"
     assert {name: found[name] for name in ("AWS_REGION", "UNSTALE_TABLE", "UNSTALE_QUEUE_URL")} == {
@@ -84,7 +84,7 @@ def test_the_option_leads_to_the_stack(aws: CloudFormation, monkeypatch: pytest.
         "UNSTALE_QUEUE_URL": VALUES["Wakes"],
     }
     assert found["UNSTALE_EVENTS_QUEUE_URL"] == VALUES["Events"]
-    with stack.named(()):
+    with stack.name_stacks(()):
         assert os.environ["UNSTALE_STACK"] == "elsewhere"
 
 
@@ -92,7 +92,7 @@ def test_an_arn_names_its_region(aws: CloudFormation) -> None:
     """So that a shell for one Region can look at another."""
     arn = "arn:aws:cloudformation:us-east-2:123456789012:stack/sales/0a4f1c2e"
     aws.stacks[arn] = aws.stacks["sales"]
-    with stack.named([arn]):
+    with stack.name_stacks([arn]):
         stack.environment(Cloud.AWS, configured())
     assert "/us-east-2/cloudformation/" in aws.asked[0]["authorization"]
 
@@ -127,21 +127,27 @@ def test_missing_variables_are_named_all_at_once(aws: CloudFormation, monkeypatc
 
 def test_a_name_that_no_stack_has_is_wrong_usage(aws: CloudFormation) -> None:
     """With the Region that was asked; what may not be read is not well; what has no such output is none of ours."""
-    with stack.named(["seles"]), pytest.raises(UsageError, match=r"no stack seles in eu-central-1: .* AWS_REGION"):
+    with (
+        stack.name_stacks(["seles"]),
+        pytest.raises(UsageError, match=r"no stack seles in eu-central-1: .* AWS_REGION"),
+    ):
         stack.environment(Cloud.AWS, configured())
     aws.stacks["other"] = {"Log": "x"}
-    with stack.named(["other"]), pytest.raises(UsageError, match=r"other has no output that names variables"):
+    with stack.name_stacks(["other"]), pytest.raises(UsageError, match=r"other has no output that names variables"):
         stack.environment(Cloud.AWS, configured())
     aws.refusal = "User is not authorized"
-    with stack.named(["sales"]), pytest.raises(NotWellError, match=r"AccessDenied"):
+    with stack.name_stacks(["sales"]), pytest.raises(NotWellError, match=r"AccessDenied"):
         stack.environment(Cloud.AWS, configured())
-    with stack.named(["a/b"]), pytest.raises(UsageError, match=r"expected a stack's name, or subscription/group/"):
+    with (
+        stack.name_stacks(["a/b"]),
+        pytest.raises(UsageError, match=r"expected a stack's name, or subscription/group/"),
+    ):
         stack.environment(Cloud.AWS, configured())
 
 
 def test_a_deployment_on_azure_is_read_with_the_token_of_az_login(azure: Arm) -> None:
     """Every variable of the template's output; the other cloud's name beside it is left to the other cloud."""
-    with stack.named(["sales", NAME]):
+    with stack.name_stacks(["sales", NAME]):
         found = stack.environment(Cloud.AZURE, configured())
     assert {name: found[name] for name in EXPORTED} == {name: name.lower() for name in EXPORTED}
     assert {authorization for _, authorization in azure.asked} == {"Bearer token-for-https://management.azure.com"}
@@ -150,14 +156,17 @@ def test_a_deployment_on_azure_is_read_with_the_token_of_az_login(azure: Arm) ->
 def test_a_deployment_on_azure_that_is_not_there_is_said_so(azure: Arm) -> None:
     """As Resource Manager words it; a subscription may go by its title, if one alone has it."""
     with (
-        stack.named([f"{NAME}-old"]),
+        stack.name_stacks([f"{NAME}-old"]),
         pytest.raises(UsageError, match=r"no deployment .*unstale-old: ResourceNotFound"),
     ):
         stack.environment(Cloud.AZURE, configured())
-    with stack.named(["Sales/sales/unstale"]), pytest.raises(UsageError, match=r"0 subscriptions .* called 'Sales'"):
+    with (
+        stack.name_stacks(["Sales/sales/unstale"]),
+        pytest.raises(UsageError, match=r"0 subscriptions .* called 'Sales'"),
+    ):
         stack.environment(Cloud.AZURE, configured())
     azure.refuses["/deployments/"] = (403, {"error": {"code": "AuthorizationFailed", "message": "no"}})
-    with stack.named([NAME]), pytest.raises(NotWellError, match=r"AuthorizationFailed"):
+    with stack.name_stacks([NAME]), pytest.raises(NotWellError, match=r"AuthorizationFailed"):
         stack.environment(Cloud.AZURE, configured())
 
 
@@ -168,7 +177,7 @@ def test_a_subscription_may_go_by_its_title(azure: Arm, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         azure, "_listed", lambda path, wanted: listed if path == "/subscriptions" else answered(path, wanted)
     )
-    with stack.named(["Sales/sales/unstale"]):
+    with stack.name_stacks(["Sales/sales/unstale"]):
         assert stack.environment(Cloud.AZURE, configured())["UNSTALE_CLIENT_ID"] == "unstale_client_id"
 
 
@@ -225,6 +234,6 @@ def test_a_wrong_variable_of_azure_is_wrong_usage(
 ) -> None:
     """Where a name leads to the deployment, too: a sentence, and no token leaves."""
     monkeypatch.setenv(name, value)
-    with stack.named([NAME]), pytest.raises(UsageError, match=f"{name} .*{word}"):
+    with stack.name_stacks([NAME]), pytest.raises(UsageError, match=f"{name} .*{word}"):
         stack.environment(Cloud.AZURE, configured())
     assert azure.asked == []

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from functions_aws.clients import Clients
 from functions_aws.settings import read as read_aws
-from functions_aws.wiring import world as aws_world
+from functions_aws.wiring import make_ports as make_aws_ports
 from functions_azure.settings import EVENTS_QUEUE, POISON
 from functions_azure.settings import read as read_azure
 from functions_azure.wiring import Parts
-from functions_azure.wiring import world as azure_world
+from functions_azure.wiring import make_ports as make_azure_ports
 from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import load
@@ -89,8 +89,8 @@ def real_stores(config: Path) -> dict[str, Store]:
     there = {**os.environ, "UNSTALE_CONFIG": str(config)}
     read = load(config.read_text(encoding="utf-8"))
     settings = read_azure(there)
-    azure = azure_world(settings, read, Parts(settings, lambda: read), lambda _: None)
-    stores = {"AWS": aws_world(read_aws(there), Clients(), lambda _: None).store, "Azure": azure.store}
+    azure = make_azure_ports(settings, read, Parts(settings, lambda: read), lambda _: None)
+    stores = {"AWS": make_aws_ports(read_aws(there), Clients(), lambda _: None).store, "Azure": azure.store}
     ticked = records.write(Deployment(ticked_at=datetime.now(UTC)))
     for cloud, names in TARGETS.items():
         stores[cloud].save(Document(records.DEPLOYMENT_KEY), ticked, None)

@@ -14,7 +14,7 @@ import pytest
 from functions_aws.clients import Clients
 from functions_aws.settings import read
 from functions_aws.shell import NotDoneError
-from functions_aws.wiring import world
+from functions_aws.wiring import make_ports
 from local.cli import main
 from local.emulators.aws.emulator import LocalAws
 from shared.config.load import Configuration, load
@@ -42,7 +42,7 @@ class Deployed:
 
     def __init__(self, aws: LocalAws, clock: Late, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.aws, self.clock, self._config, self._capsys = aws, clock, config, capsys
-        self.store = world(read(aws.environment()), Clients(), lambda _: None).store
+        self.store = make_ports(read(aws.environment()), Clients(), lambda _: None).store
         self.keep(fresh_as_of=datetime.now(UTC))
 
     @property
@@ -175,7 +175,7 @@ def test_a_function_that_fails_each_call_leaves_everything_unknown(
     """Its ticks note nothing, and what it takes comes back: shown by the real handler, whose table is not there."""
     deployed.keep(timedelta(minutes=10), fresh_as_of=datetime.now(UTC))
     broken = Host(deployed.aws, HandClock(datetime.now(UTC)), "broken")
-    monkeypatch.setattr(broken.world.store, "_table", "gone")
+    monkeypatch.setattr(broken.ports.store, "_table", "gone")
     with pytest.raises(NotDoneError):
         broken.invoke({"tick": True})
     assert broken.deliver(object_created("orders/1.parquet", datetime.now(UTC))) == [0]

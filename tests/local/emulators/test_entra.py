@@ -68,7 +68,7 @@ def entra(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entra]:
         for name, value in tenant.identity_environment.items():
             monkeypatch.setenv(name, value)
         yield tenant
-        assert not tenant.unplanned
+        assert not tenant.unplanned_requests
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_managed_identity(entra: Entra, http: requests.Session, asked_for: Any, 
     result = _identity_client(http, asked_for).acquire_token_for_client(resource=FABRIC)
     assert _judged(entra, result) == Caller(identity.object_id, identity.client_id, "managed-identity")
     assert 86_300 < result["expires_in"] <= 86_400
-    assert entra.asked == (TokenRequest("managed_identity", identity.client_id, FABRIC, "issued"),)
+    assert entra.token_requests == (TokenRequest("managed_identity", identity.client_id, FABRIC, "issued"),)
 
 
 def test_service_principal_with_a_secret(entra: Entra, http: requests.Session) -> None:
@@ -120,7 +120,7 @@ def test_service_principal_with_a_secret(entra: Entra, http: requests.Session) -
     assert _judged(entra, first) == Caller(WITH_SECRET.object_id, WITH_SECRET.client_id)
     assert first["access_token"] == second["access_token"]
     assert second["token_source"] == "cache"
-    assert entra.asked == (TokenRequest("client_credentials", WITH_SECRET.client_id, FABRIC, "issued"),)
+    assert entra.token_requests == (TokenRequest("client_credentials", WITH_SECRET.client_id, FABRIC, "issued"),)
 
 
 def test_federated_credential_of_a_managed_identity(entra: Entra, http: requests.Session) -> None:
@@ -133,7 +133,7 @@ def test_federated_credential_of_a_managed_identity(entra: Entra, http: requests
     app = _application(entra, http, {"client_assertion": assertion}, TRUSTING)
     assert _judged(entra, app.acquire_token_for_client(SCOPES)) == Caller(entra.apps[TRUSTING].object_id, TRUSTING)
     app.acquire_token_for_client(SCOPES)
-    assert [(asked.grant, asked.audience) for asked in entra.asked] == [
+    assert [(asked.grant, asked.audience) for asked in entra.token_requests] == [
         ("managed_identity", EXCHANGE),
         ("client_credentials", FABRIC),
     ]
@@ -188,7 +188,7 @@ def test_wrong_secret(entra: Entra, http: requests.Session) -> None:
     """A wrong secret is `invalid_client`, with the number that Entra gives it, and no secret is kept."""
     result = _application(entra, http, "wrong").acquire_token_for_client(SCOPES)
     assert (result["error"], result["error_codes"]) == ("invalid_client", [7000215])
-    assert "wrong" not in repr(entra.asked)
+    assert "wrong" not in repr(entra.token_requests)
 
 
 def test_unknown_app(entra: Entra, http: requests.Session) -> None:
@@ -343,7 +343,7 @@ def test_useless_tokens_by_script(
         said = _judged(entra, result)
         assert said is expected or isinstance(said, Caller)
         assert isinstance(said, Caller) == (expected is Caller)
-    assert not entra.faults.left()
+    assert not entra.faults.unused_faults()
 
 
 # --- Trouble by script -----------------------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_scripted_refusal(entra: Entra, http: requests.Session) -> None:
     assert (result["error"], result["suberror"], result["error_codes"]) == ("invalid_grant", "token_expired", [700082])
     entra.faults.add(RefuseToken("invalid_client"), "token")
     assert "error" in _identity_client(http).acquire_token_for_client(resource=FABRIC)
-    assert [asked.outcome for asked in entra.asked] == ["invalid_grant", "invalid_client"]
+    assert [asked.outcome for asked in entra.token_requests] == ["invalid_grant", "invalid_client"]
 
 
 def test_scripted_server_error(entra: Entra, http: requests.Session) -> None:
@@ -374,7 +374,7 @@ def test_scripted_throttle(entra: Entra, http: requests.Session) -> None:
     app = _application(entra, http, SECRET)
     for _ in range(2):
         assert app.acquire_token_for_client(SCOPES)["error"] == "temporarily_unavailable"
-    assert len(entra.asked) == 1
+    assert len(entra.token_requests) == 1
     entra.faults.add(Throttle(7), "token")
     refused = http.post(f"{true_authority(entra)}/oauth2/v2.0/token", data={}, timeout=60)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
@@ -407,11 +407,11 @@ def test_unknown_paths_are_reported(clock: Clock) -> None:
     with Entra(clock) as tenant, session_of(tenant) as session:
         assert session.get(f"{true_authority(tenant)}/oauth2/token", timeout=60).status_code == 404
         assert session.post(f"{true_authority(tenant)}/discovery/v2.0/keys", timeout=60).status_code == 404
-        assert tenant.unplanned == (
+        assert tenant.unplanned_requests == (
             f"GET /{tenant.tenant_id}/oauth2/token",
             f"POST /{tenant.tenant_id}/discovery/v2.0/keys",
         )
-        assert tenant.asked == ()
+        assert tenant.token_requests == ()
 
 
 def test_grants_that_are_not_offered(entra: Entra, http: requests.Session) -> None:

@@ -45,7 +45,7 @@ from local.emulators.fabric.model import (
     Timing,
     resource_name,
 )
-from local.emulators.fabric.wire import told
+from local.emulators.fabric.wire import describe
 from local.emulators.faults import (
     ClockApart,
     FailRun,
@@ -134,8 +134,8 @@ def fabric(clock: Clock, tokens: Tokens) -> Iterator[FabricEmulator]:
         for item in ITEMS:
             emulator.add_item(item)
         yield emulator
-        assert emulator.unplanned == ()
-        assert emulator.faults.left() == ()
+        assert emulator.unplanned_requests == ()
+        assert emulator.faults.unused_faults() == ()
         swagger.assert_as_published(emulator.exchanges)
 
 
@@ -342,7 +342,7 @@ def test_location_forms(clock: Clock, tokens: Tokens, http: requests.Session, fo
         (run,) = fabric.journal().entries()
         assert answer.headers["Location"] == f"{fabric.url}/workspaces/{WORKSPACE}{path}{run.run_id}"
         assert http.get(answer.headers["Location"], timeout=60).json()["id"] == run.run_id
-        assert fabric.unplanned == ()
+        assert fabric.unplanned_requests == ()
 
 
 def test_location_without_an_id(fabric: FabricEmulator, client: Client) -> None:
@@ -377,11 +377,11 @@ def inexact_times(seed: int, clock: Clock) -> list[tuple[float, float, float]]:
         clock.turn(seconds=4)
         assert instance.over(clock.now)
         ended, waited = instance.ends_at, 6.0
-        while told(instance, clock.now, "")["status"] == "InProgress":
-            assert told(instance, clock.now, "")["endTimeUtc"] is None
+        while describe(instance, clock.now, "")["status"] == "InProgress":
+            assert describe(instance, clock.now, "")["endTimeUtc"] is None
             clock.turn(seconds=0.2)
             waited += 0.2
-        assert told(instance, clock.now, "")["status"] == "Completed"
+        assert describe(instance, clock.now, "")["status"] == "Completed"
         assert jobs.journal().entries()[-1].ended_at == ended
         seen.append(((first - begun).total_seconds(), moved.total_seconds(), waited - 3.2))
         clock.turn(minutes=2)
@@ -390,7 +390,7 @@ def inexact_times(seed: int, clock: Clock) -> list[tuple[float, float, float]]:
 
 def start_told(instance: Instance, clock: Clock) -> datetime:
     """The start that an answer would have now."""
-    return datetime.fromisoformat(told(instance, clock.now, "")["startTimeUtc"] + "Z")
+    return datetime.fromisoformat(describe(instance, clock.now, "")["startTimeUtc"] + "Z")
 
 
 def test_times_are_told_as_inexactly_as_recorded(clock: Clock) -> None:
@@ -711,7 +711,9 @@ def test_unknown_things(fabric: FabricEmulator, client: Client) -> None:
     run_id = client.refresh()
     assert _refused(lambda: client.get(NOTEBOOK, run_id), ResourceNotFoundError) == (404, "ItemNotFound")
     assert _refused(lambda: client.cancel(NOTEBOOK, run_id), ResourceNotFoundError) == (404, "ItemNotFound")
-    assert [refused.code for refused in fabric.journal().refused()] == ["ItemNotFound"] * 3 + ["InvalidJobType"] * 2
+    assert [refused.code for refused in fabric.journal().refused_starts()] == ["ItemNotFound"] * 3 + [
+        "InvalidJobType"
+    ] * 2
 
 
 def test_parameters_where_there_are_none(fabric: FabricEmulator, client: Client) -> None:
@@ -736,7 +738,7 @@ def test_scripted_refusal(fabric: FabricEmulator, client: Client, code: str, sta
     assert _refused(client.refresh) == (status, code)
     assert (client.answers[-1].headers.get("Retry-After") == "60") == (status == 429)
     resource = resource_name(WORKSPACE, LAKEHOUSE, LAKE_VIEWS)
-    assert fabric.journal().refused() == (RefusedStart(resource, T0, code, US.object_id),)
+    assert fabric.journal().refused_starts() == (RefusedStart(resource, T0, code, US.object_id),)
     assert len(fabric.journal().entries()) == 1
     client.refresh()
 
@@ -782,7 +784,7 @@ def test_quota_of_an_identity(fabric: FabricEmulator, client: Client, tokens: To
     clock.turn(seconds=20)
     assert _refused(client.refresh) == (429, "RequestBlocked")
     assert client.answers[-1].headers["Retry-After"] == "40"
-    assert [refused.code for refused in fabric.journal().refused()] == ["RequestBlocked"]
+    assert [refused.code for refused in fabric.journal().refused_starts()] == ["RequestBlocked"]
     with _client(fabric, tokens.issue(OTHERS, FABRIC, HOUR)) as other:
         other.list(LAKEHOUSE)
     clock.turn(seconds=40)
@@ -799,7 +801,7 @@ def test_scripted_server_error(fabric: FabricEmulator, client: Client) -> None:
         assert raised.value.status_code == status
         assert client.answers[-1].headers["Content-Type"] == "text/html"
     assert len(fabric.journal().entries()) == 1
-    assert [refused.code for refused in fabric.journal().refused()] == ["502"]
+    assert [refused.code for refused in fabric.journal().refused_starts()] == ["502"]
     assert len(client.list(LAKEHOUSE)) == 1
 
 
@@ -808,7 +810,7 @@ def test_refusal_that_is_a_lie(fabric: FabricEmulator, client: Client) -> None:
     fabric.faults.add(Refuse("TooManyRequestsForJobs", done=True))
     assert _refused(client.refresh) == (429, "TooManyRequestsForJobs")
     assert len(client.list(LAKEHOUSE)) == 1
-    assert fabric.journal().refused() == ()
+    assert fabric.journal().refused_starts() == ()
 
 
 def test_lost_response(fabric: FabricEmulator, client: Client) -> None:
@@ -913,8 +915,8 @@ def test_what_the_api_does_not_have(
         answer = http.request(method, fabric.url.removesuffix("/v1") + path, json=body, timeout=60)
         assert answer.status_code == status
         assert answer.json()["errorCode"] == ("NotFound" if status == 404 else "InvalidInput")
-        assert len(fabric.unplanned) == 1
-        assert fabric.unplanned[0].startswith(f"{method} {path.partition('?')[0]}")
+        assert len(fabric.unplanned_requests) == 1
+        assert fabric.unplanned_requests[0].startswith(f"{method} {path.partition('?')[0]}")
         assert fabric.journal().entries() == ()
 
 
@@ -927,7 +929,7 @@ def test_bodies_that_are_no_json(
         fabric.add_item(ITEMS[0])
         url = f"{fabric.url.removesuffix('/v1')}{JOBS}/{LAKE_VIEWS}/instances"
         assert http.post(url, data=body, headers={"Content-Type": content_type}, timeout=60).status_code == 400
-        assert len(fabric.unplanned) == 1
+        assert len(fabric.unplanned_requests) == 1
 
 
 def test_a_mistake_of_the_script_is_not_passed_over(clock: Clock, tokens: Tokens, http: requests.Session) -> None:

@@ -34,7 +34,7 @@ from local.emulators.faults import (
 from local.emulators.glue.emulator import FAULTS_OF, FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings, resource_name
 from local.emulators.glue.model import Call, GlueError
 from local.emulators.glue.wire import COMMON_ERRORS, GET, LIST, START, STOP, GlueEvent
-from local.emulators.journal import Arrival, Journal, PlatformRun, lost, overlapping
+from local.emulators.journal import Arrival, Journal, PlatformRun, count_overlaps, lost
 
 BEGIN = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 REGION = "eu-central-1"
@@ -295,7 +295,7 @@ def test_a_second_start_is_refused_while_one_runs(glue: Any, clock: Clock, emula
     journal = emulator.journal()
     ends = [(run.outcome, run.ended_at) for run in journal.entries()]
     assert ends == [("succeeded", BEGIN + timedelta(seconds=60)), ("running", None)]
-    refused = [(refusal.resource, refusal.at - BEGIN, refusal.code) for refusal in journal.refused()]
+    refused = [(refusal.resource, refusal.at - BEGIN, refusal.code) for refusal in journal.refused_starts()]
     assert refused == [(DAILY_NAME, timedelta(0), RUNNING), (DAILY_NAME, timedelta(seconds=59.999), RUNNING)]
 
 
@@ -475,7 +475,7 @@ def test_nothing_to_stop(glue: Any, clock: Clock, emulator: GlueEmulator) -> Non
     clock.forward(60)
     assert code_of(lambda: stop(glue)) == not_running
     assert code_of(lambda: stop(glue, DAILY | {"TableName": "none"})) == not_running
-    assert emulator.journal().refused() == ()
+    assert emulator.journal().refused_starts() == ()
 
 
 def test_runs_are_listed_newest_first_page_by_page(glue: Any, clock: Clock, emulator: GlueEmulator) -> None:
@@ -550,7 +550,7 @@ def test_a_throttled_start_starts_nothing(glue: Any, emulator: GlueEmulator) -> 
     assert [answer["Error"]["Code"] for answer in answers] == ["ThrottlingException"] * 2
     headers = [answer["ResponseMetadata"]["HTTPHeaders"].get("retry-after") for answer in answers]
     assert headers == ["7", None]
-    assert [refusal.code for refusal in emulator.journal().refused()] == ["ThrottlingException"] * 2
+    assert [refusal.code for refusal in emulator.journal().refused_starts()] == ["ThrottlingException"] * 2
     start(glue)
 
 
@@ -580,7 +580,7 @@ def test_an_error_may_come_after_the_deed(
     answer = refusal_of(lambda: start(glue))
     assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
     assert len(emulator.journal().entries()) == len(listed(glue)) == int(done)
-    assert [refusal.code for refusal in emulator.journal().refused()] == ([] if done else [code])
+    assert [refusal.code for refusal in emulator.journal().refused_starts()] == ([] if done else [code])
 
 
 def asked(client: Any) -> dict[str, Callable[[], object]]:
@@ -602,7 +602,7 @@ def test_every_documented_error_can_be_had(glue: Any, emulator: GlueEmulator, op
         emulator.faults.add(Refuse(code), FAULTS_OF[operation])
         with pytest.raises(getattr(glue.exceptions, code)):
             asked(glue)[operation]()
-    assert emulator.faults.left() == ()
+    assert emulator.faults.unused_faults() == ()
 
 
 def test_an_error_that_an_operation_does_not_have_is_a_mistake_of_the_script(glue: Any, emulator: GlueEmulator) -> None:
@@ -619,7 +619,7 @@ def test_a_lost_response_leaves_a_run(glue: Any, emulator: GlueEmulator) -> None
         with pytest.raises(ConnectionClosedError):
             start(glue)
     assert len(listed(glue)) == 1
-    assert [refusal.code for refusal in emulator.journal().refused()] == [RUNNING]
+    assert [refusal.code for refusal in emulator.journal().refused_starts()] == [RUNNING]
 
 
 def test_a_slow_answer_is_late_and_right(glue: Any, emulator: GlueEmulator, slept: list[float]) -> None:
@@ -675,7 +675,7 @@ def test_faults_wait_for_their_operation_and_view(glue: Any, emulator: GlueEmula
     start(glue, HOURLY)
     listed(glue)
     listed(glue, DatabaseName="sales", TableName="hourly")
-    assert len(emulator.faults.left()) == 4
+    assert len(emulator.faults.unused_faults()) == 4
     calls = [lambda: start(glue), lambda: get(glue, run_id), lambda: stop(glue)]
     calls.append(lambda: listed(glue, DatabaseName="sales", TableName="daily"))
     assert [code_of(call) for call in calls] == ["ThrottlingException"] * 4
@@ -880,7 +880,7 @@ def test_what_becomes_visible_late_must_be_read_late() -> None:
 )
 def test_overlaps_are_pairs_of_our_runs_of_one_view(runs: list[PlatformRun], pairs: int) -> None:
     """Runs last up to, not including, their end; foreign ones and ones that never went on do not count."""
-    assert overlapping(runs) == pairs
+    assert count_overlaps(runs) == pairs
 
 
 def test_a_journal_keeps_its_order_and_refuses_what_it_does_not_know() -> None:
@@ -906,7 +906,7 @@ def test_faults_are_used_in_order_and_as_often_as_planned() -> None:
     taken: list[Fault | None] = [script.take("start", resource) for resource in ("v", "w", None, "v", "v")]
     assert taken == [Throttle(), ServerError(), ServerError(), Throttle(), ServerError()]
     assert script.take("get", "v") is None
-    assert [planned.fault for planned in script.left()] == [ServerError()]
+    assert [planned.fault for planned in script.unused_faults()] == [ServerError()]
 
 
 @pytest.mark.parametrize(("fault", "operation"), [(FailRun("x"), "start"), (Throttle(), "run")])

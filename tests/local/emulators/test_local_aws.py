@@ -76,7 +76,7 @@ def world(shared_world: SharedWorld) -> Iterator[LocalAws]:
     """The world, with nothing in its events queue, and no fault left over."""
     world = shared_world.open()
     yield world
-    assert world.faults.left() == ()
+    assert world.faults.unused_faults() == ()
     received(world)
 
 

@@ -102,10 +102,10 @@ def test_the_command_writes_the_page_of_a_state(
     (target,) = configuration.targets
     with StateFile(state) as file:
         side = side_on(file, Cloud.AZURE, configuration)
-        now = side.world.clock.now()
+        now = side.ports.clock.now()
         side.engine.reconcile(target, (Signalled(Signal(now, "data")),), may_call=False)
-        deployment.change(side.world.store, lambda deployed: replace(deployed, ticked_at=now))
-        side.world.store.append(target.key, "1", write(line(100, 130, 170)), now + timedelta(days=90))
+        deployment.change(side.ports.store, lambda deployed: replace(deployed, ticked_at=now))
+        side.ports.store.append(target.key, "1", write(line(100, 130, 170)), now + timedelta(days=90))
     arguments = ["page", "--config", str(config), "--state", str(state), "--into", str(into)]
     assert main(arguments) == 0
     assert "page.html" in capsys.readouterr().out

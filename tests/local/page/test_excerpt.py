@@ -68,7 +68,7 @@ def test_on_aws_the_tick_writes_what_the_page_shows(
         assert "Contents" not in aws.client("s3").list_objects_v2(Bucket="pages")
         monkeypatch.setenv("UNSTALE_PAGE_BUCKET", "pages")
         found = read_aws(os.environ)
-        host.world = wiring.world(found, host.clients, host.telemetry.emit, clock)
+        host.ports = wiring.make_ports(found, host.clients, host.telemetry.emit, clock)
         host.deploy(host.configuration)
         assert host.deliver(object_created("orders/1.parquet", clock.now())) == []
         clock.move_on(minutes=2.5)
@@ -88,7 +88,7 @@ def test_on_aws_the_tick_writes_what_the_page_shows(
         assert "and of what ticks write for the page: reading s3://gone/page.json" in refused
         # A bucket that is gone disturbs no tick; the log says so.
         monkeypatch.setenv("UNSTALE_TABLE", aws.table)
-        host.world = wiring.world(read_aws(os.environ), host.clients, host.telemetry.emit, clock)
+        host.ports = wiring.make_ports(read_aws(os.environ), host.clients, host.telemetry.emit, clock)
         host.deploy(host.configuration)
         clock.move_on(minutes=5)
         host.tick()
@@ -103,7 +103,7 @@ def test_an_old_excerpt_is_no_picture_of_now(shown: Callable[[str], Any], monkey
             aws.create_view("sales", view)
         monkeypatch.setenv("UNSTALE_PAGE_BUCKET", "pages")
         host = Host(aws, clock, "old-excerpts", TEXT)
-        host.world = wiring.world(read_aws(os.environ), host.clients, host.telemetry.emit, clock)
+        host.ports = wiring.make_ports(read_aws(os.environ), host.clients, host.telemetry.emit, clock)
         host.deploy(host.configuration)
         host.tick()
         monkeypatch.setenv("UNSTALE_TABLE", "nobody-may-read-this")
@@ -121,13 +121,13 @@ def test_on_azure_a_container_of_the_account_holds_it(
     configuration = load(LAKE)
     told: list[LogEvent] = []
     parts = Parts(read(os.environ), lambda: configuration)
-    world = wiring_azure.world(read(os.environ), configuration, parts, told.append)
+    ports = wiring_azure.make_ports(read(os.environ), configuration, parts, told.append)
 
     def write() -> None:
-        assert world.excerpt
-        world.excerpt(configuration.targets, world.clock.now(), lambda: False)
+        assert ports.excerpt
+        ports.excerpt(configuration.targets, ports.clock.now(), lambda: False)
 
-    engine = Engine(configuration.package(world.cloud), world)
+    engine = Engine(configuration.package(ports.cloud), ports)
     Sweep(engine).tick()
     assert [each.fields["error"] for each in told if each.what == "excerpt not written"]
     assert "and of what ticks write for the page" not in str(shown(LAKE)), (
@@ -135,8 +135,8 @@ def test_on_azure_a_container_of_the_account_holds_it(
     )
     with ContainerClient.from_connection_string(account.connection_string, "page") as container:
         container.create_container()
-    known = world.store.load("deployment")
-    world.store.save(known, known.body.replace(b"excerpt_at", b"forgotten_"), None)
+    known = ports.store.load("deployment")
+    ports.store.save(known, known.body.replace(b"excerpt_at", b"forgotten_"), None)
     write()
     by_table = shown(LAKE)
 

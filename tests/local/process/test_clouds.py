@@ -90,13 +90,13 @@ def test_a_command_on_a_state_plans_nothing(tmp_path: Path, monkeypatch: pytest.
     (target,) = configuration.targets
     with StateFile(tmp_path / "unstale.db") as file:
         side = side_on(file, Cloud.AZURE, configuration)
-        package, now = configuration.package(Cloud.AZURE), side.world.clock.now()
-        deployment.change(side.world.store, lambda known: deployment.join(known, package))
+        package, now = configuration.package(Cloud.AZURE), side.ports.clock.now()
+        deployment.change(side.ports.store, lambda known: deployment.join(known, package))
         side.engine.reconcile(target, (Signalled(Signal(now, "a person", asked=True)),), may_call=False)
-        state = read_state(side.world.store.load(target.key).body)
+        state = read_state(side.ports.store.load(target.key).body)
     assert (state.owed and state.owed.reasons, state.definition) == (("a person",), "")
     assert state.wake_at is not None
-    assert state.wake_at <= side.world.clock.now()
+    assert state.wake_at <= side.ports.clock.now()
 
 
 def test_a_terminal_that_is_renewed_opens_nothing_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

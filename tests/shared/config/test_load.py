@@ -34,7 +34,7 @@ from shared.config.load import (
     load,
     warnings,
 )
-from shared.config.parse import _expected, _is_table, _plain
+from shared.config.parse import _is_table, _plain, _words_for_type
 from shared.config.rules import GROUP_KEY_BYTES, LONGEST_KEY
 from shared.config.schema import (
     LIMITS,
@@ -600,7 +600,7 @@ def test_the_schema_is_one() -> None:
 def test_everything_says_what_is_expected(table: type[Table]) -> None:
     """A message about any key says what to write, and calls nothing a table that is none."""
     for field in msgspec.structs.fields(table):
-        expected = _expected(field.type)
+        expected = _words_for_type(field.type)
         plain = _plain(field.type)
         assert (expected == "a table") is (get_origin(plain) is dict or _is_table(plain)), field.name
 

@@ -232,7 +232,7 @@ def test_several_events_in_one_message(events: list[Any], readings: list[Message
     """Each event of an array is read, or is unreadable, on its own, and keeps its bytes for the dead letters."""
     found = read(events, NOW)
     assert isinstance(found, Several)
-    assert [part.reading for part in found.parts] == readings == list(each([found]))
+    assert [part.message for part in found.parts] == readings == list(each([found]))
     assert [json.loads(part.body) for part in found.parts] == events
 
 

@@ -300,8 +300,8 @@ def an_engine(side: Side) -> tuple[Engine, MemoryStore]:
     clock.time = NOW
     ids = iter(range(1000))
     platform, waker = ScriptedPlatform(), MemoryWaker(clock)
-    world = Ports(side.cloud, store, platform, waker, clock, lambda: str(next(ids)), lambda _: None)
-    return Engine(side.configuration.package(side.cloud), world, ends_at=1e9), store
+    ports = Ports(side.cloud, store, platform, waker, clock, lambda: str(next(ids)), lambda _: None)
+    return Engine(side.configuration.package(side.cloud), ports, ends_at=1e9), store
 
 
 class Case(NamedTuple):

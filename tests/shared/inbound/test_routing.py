@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from shared.config.load import Configuration
 from shared.inbound.arrivals import Arrival, BlobArrived, JobSucceeded, ObjectArrived, OneLakeArrived, TableChanged
 from shared.inbound.messages import FabricRunEnded, GlueRunEnded
-from shared.inbound.routing import LONGEST_REASON, _listeners_to, ended, place_of, reason, signals_of, targets_of
+from shared.inbound.routing import (
+    LONGEST_REASON,
+    _listeners_to,
+    place_of,
+    reason,
+    signals_of,
+    targets_of,
+    targets_of_end,
+)
 from shared.places import Affixes, Listener, Listeners, listeners
 from shared.targets import (
     BlobCreated,
@@ -317,11 +325,11 @@ def test_the_end_of_a_run_concerns_what_it_may_have_refreshed() -> None:
     ]
     all_of_them: list[Resource] = [*tables, GlueView(ACCOUNT, "sales", "weekly"), *items]
     configuration = Configuration(tuple(target(f"t{n}", resource=one) for n, one in enumerate(all_of_them)))
-    assert [one.resource for one in ended(GlueRunEnded("sales", "DAILY"), configuration)] == tables
-    assert ended(GlueRunEnded("sales", "hourly"), configuration) == ()
+    assert [one.resource for one in targets_of_end(GlueRunEnded("sales", "DAILY"), configuration)] == tables
+    assert targets_of_end(GlueRunEnded("sales", "hourly"), configuration) == ()
     run = FabricRunEnded(WORKSPACE.upper(), LAKEHOUSE.upper(), "1")
-    assert [one.resource for one in ended(run, configuration)] == items[:3]
-    assert ended(FabricRunEnded(LAKEHOUSE, WORKSPACE, "1"), configuration) == ()
+    assert [one.resource for one in targets_of_end(run, configuration)] == items[:3]
+    assert targets_of_end(FabricRunEnded(LAKEHOUSE, WORKSPACE, "1"), configuration) == ()
 
 
 REASONS: dict[str, Arrival] = {

@@ -73,7 +73,7 @@ class Upstream(Stage):
         self.at(time)
         senders = {"azure": self.post, "webhook": self.post}
         office = Office(self.store, self.clock, senders, "/unstale", GLUE, self.told.append)
-        ports = replace(self.world, outcomes=lambda package: Sending(office, package))
+        ports = replace(self.ports, outcomes=lambda package: Sending(office, package))
         package = replace(self.configuration.package(Cloud.AWS), destinations=self.destinations)
         engine = Engine(package, ports, ends_at=self.clock.monotonic() + 9)
         engine.reconcile(self.target())
@@ -297,7 +297,7 @@ class Account:
         """The identity's token."""
         return self.given
 
-    def refused(self, token: str) -> None:
+    def forget(self, token: str) -> None:
         """STS did not accept it."""
         self.refusals.append(token)
 

@@ -76,7 +76,7 @@ class Office1(Stage):
             capabilities=GLUE,
             emit=self.told.append,
         )
-        ports = replace(self.world, outcomes=lambda package: Sending(office, package))
+        ports = replace(self.ports, outcomes=lambda package: Sending(office, package))
         package = replace(self.configuration.package(Cloud.AWS), destinations=self.destinations)
         return Engine(package, ports, ends_at=self.clock.monotonic() + (0 if self.over else 9))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,18 @@ def test_execution_data_is_passed_through_unchanged() -> None:
 # --- Answers ---------------------------------------------------------------------------------------------------------
 
 
+READERS: dict[str, Callable[..., Any]] = {
+    "started": fabric.read_start,
+    "reported": fabric.read_report,
+    "cancelled": fabric.read_cancel,
+}
+
+
 def read(call: str, status: int, headers: dict[str, str], body: bytes) -> Any:
     """The reader of one kind of answer."""
     if call == "listed":
-        return fabric.listed(status, headers, body, NOW, resource=VIEWS, since=SINCE)
-    return getattr(fabric, call)(status, headers, body, NOW)
+        return fabric.read_list(status, headers, body, NOW, resource=VIEWS, since=SINCE)
+    return READERS[call](status, headers, body, NOW)
 
 
 CALLS = {
@@ -157,14 +165,14 @@ def test_exchanges_in_the_shapes_of_the_wire_read_as_expected(folder: Path) -> N
 )
 def test_location_is_only_a_source_of_an_id(location: str, run_id: str) -> None:
     """Item form, lakehouse form, with the job type, on any host; without a UUID the run is looked up by list."""
-    assert fabric.started(202, {"location": location}, b"", NOW) == Started(run_id)
+    assert fabric.read_start(202, {"location": location}, b"", NOW) == Started(run_id)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_an_accepted_start_needs_no_body(status: int) -> None:
     """202 comes with an empty octet-stream; nothing of a body is read."""
     headers = {"CONTENT-TYPE": "application/octet-stream", "RETRY-AFTER": "0"}
-    assert fabric.started(status, headers, b"\xff<html>", NOW) == Started("", retry_after=timedelta(seconds=5))
+    assert fabric.read_start(status, headers, b"\xff<html>", NOW) == Started("", retry_after=timedelta(seconds=5))
 
 
 def instance(**more: Any) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def instance(**more: Any) -> dict[str, Any]:
 
 def report(**more: Any) -> Report:
     """How it reads."""
-    found = fabric.reported(200, {}, json.dumps(instance(**more)).encode(), NOW)
+    found = fabric.read_report(200, {}, json.dumps(instance(**more)).encode(), NOW)
     assert isinstance(found, Report)
     return found
 
@@ -273,7 +281,7 @@ def test_an_unreadable_success_is_trouble_for_now(call: str, body: bytes) -> Non
 def page(*instances: Any, resource: fabric.Resource = VIEWS, **more: Any) -> Page[Request]:
     """How a page of them reads."""
     body = json.dumps({"value": list(instances), **more}).encode()
-    found = fabric.listed(200, {}, body, NOW, resource=resource, since=SINCE)
+    found = fabric.read_list(200, {}, body, NOW, resource=resource, since=SINCE)
     assert isinstance(found, Page)
     return found
 
@@ -305,7 +313,7 @@ def test_a_list_has_only_runs_of_the_job_type(resource: fabric.Resource, job_typ
 def test_a_run_is_followed_by_its_id_whatever_its_type_is_called() -> None:
     """A poll asks for one instance, so the name of its type decides nothing."""
     body = json.dumps(instance(jobType="SomethingNew")).encode()
-    found = fabric.reported(200, {}, body, NOW)
+    found = fabric.read_report(200, {}, body, NOW)
     assert isinstance(found, Report)
     assert found.run_id == RUN
 

@@ -44,7 +44,7 @@ def limited(
     """A stage whose identity has these limits; starts are accepted unless the script says otherwise."""
     stage = Stage(*targets, platform=ScriptedPlatform(start=start or [Started("r1", NOON)]))
     package = replace(stage.configuration.package(Cloud.AWS), limits=limits)
-    ports = replace(stage.world, pause=(pauses if pauses is not None else []).append)
+    ports = replace(stage.ports, pause=(pauses if pauses is not None else []).append)
     stage.engine = Engine(package, ports)
     return stage
 

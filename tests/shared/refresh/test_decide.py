@@ -21,7 +21,17 @@ from shared.refresh.decide import (
     note_startable,
 )
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
-from shared.refresh.timing import PAUSE_LOOK, WATCH, Context, backoff, clamp, lease, settled, spread, throttled_until
+from shared.refresh.timing import (
+    PAUSE_LOOK,
+    WATCH,
+    Context,
+    backoff,
+    clamp,
+    lease,
+    settling_time,
+    spread,
+    throttled_until,
+)
 from shared.targets import Schedule
 from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, a_run, at, failure, seconds
 
@@ -91,8 +101,8 @@ def test_a_list_is_asked_for_as_far_back_as_what_is_sought_may_lie(run: Run, sin
 @pytest.mark.parametrize(("failures", "full"), [(0, False), (2, False), (3, True), (4, False), (6, True)])
 def test_every_few_failures_a_full_refresh_is_tried(failures: int, *, full: bool) -> None:
     """Rule 5, with `after_failures` three."""
-    terms = replace(ON_GLUE, policy=replace(POLICY, after_failures=3))
-    assert due(State(owed=OWED, failures=failures), at(60), terms) == Start(full)
+    context = replace(ON_GLUE, policy=replace(POLICY, after_failures=3))
+    assert due(State(owed=OWED, failures=failures), at(60), context) == Start(full)
 
 
 def test_a_full_debt_makes_a_full_run() -> None:
@@ -177,7 +187,7 @@ def test_a_wake_is_sent_only_if_it_is_due_before_those_that_are_named(
 def test_constants_add_up() -> None:
     """Rule 4: the lease is longer than window, call time-out, listing delay and clock difference together."""
     assert lease(GLUE) == seconds(5 + 10 + 5 + 60 + 1)
-    assert settled(GLUE) == seconds(5 + 60)
+    assert settling_time(GLUE) == seconds(5 + 60)
     assert [backoff(tries) / seconds(30) for tries in (1, 2, 3, 8, 99)] == [1, 2, 4, 120, 120]
     assert clamp(seconds(9), seconds(1), seconds(5)) == seconds(5)
     assert seconds(0) <= spread("a") < seconds(30)

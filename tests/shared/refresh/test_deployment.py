@@ -18,7 +18,7 @@ from shared.refresh.deployment import (
     load,
     note_tick,
     progress,
-    standing,
+    standing_of,
 )
 from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError
 from shared.refresh.state import Deployment, Edition, Rollout, State
@@ -59,7 +59,7 @@ def test_whoever_ticked_before_a_new_edition_is_older_from_then_on() -> None:
     known = replace(LATEST, edition=Edition(7, "older", MONDAY), ticked_at=at(60), older_ticks={"oldest": at(30)})
     after = join(known, NEWER)
     assert after.older_ticks == {"oldest": at(30), "older": at(60)}
-    assert standing(after, NEWER, at(90)).older_at == at(60)
+    assert standing_of(after, NEWER, at(90)).older_at == at(60)
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_the_fingerprint_breaks_ties(fingerprint: str, *, is_later: bool) -> Non
 )
 def test_a_standing_is_the_number_that_was_read(package: Package, *, is_current: bool) -> None:
     """The same configuration of another generation is another package."""
-    found = standing(replace(LATEST, older_ticks={"oldest": at(3), "older": at(5), "old": at(4)}), package, at(9))
+    found = standing_of(replace(LATEST, older_ticks={"oldest": at(3), "older": at(5), "old": at(4)}), package, at(9))
     assert (found.number, found.is_current, found.read_at, found.older_at) == (7, is_current, at(9), at(5))
 
 
 def test_nobody_is_current_before_there_is_an_edition() -> None:
     """As in a record of release 1, or before the first tick."""
-    assert standing(Deployment(), NEWER, NOON) == Standing(0, is_current=False, read_at=NOON)
+    assert standing_of(Deployment(), NEWER, NOON) == Standing(0, is_current=False, read_at=NOON)
 
 
 @pytest.mark.parametrize(("number", "leads"), [(6, True), (7, True), (8, False)])
 def test_a_higher_number_in_a_record_is_left_alone(number: int, *, leads: bool) -> None:
     """A worker that froze is not current any more where a later edition has been."""
-    assert standing(LATEST, NEWER, NOON).leads(State(edition=number)) == leads
-    assert not standing(LATEST, OLDER, NOON).leads(State(edition=number))
+    assert standing_of(LATEST, NEWER, NOON).leads(State(edition=number)) == leads
+    assert not standing_of(LATEST, OLDER, NOON).leads(State(edition=number))
     assert not deployment.COMMAND.leads(State())
 
 
@@ -176,7 +176,7 @@ def test_begin_again_is_the_next_number() -> None:
     """`resume --all`: a worker that read the number before plans nothing any more."""
     again = begin_again(LATEST)
     assert (again.edition, again.rollout) == (Edition(8, "newer", TUESDAY), Rollout())
-    assert standing(again, NEWER, NOON).is_current
+    assert standing_of(again, NEWER, NOON).is_current
     assert begin_again(Deployment()) == Deployment(rollout=Rollout())
 
 

@@ -79,7 +79,7 @@ def test_what_is_not_due_is_left_unless_somebody_insists() -> None:
 def test_a_start_reads_the_record_of_its_target_once(limits: Limits) -> None:
     """Also where a place is taken before it, or where as many run as may: the record in hand is gone on with."""
     stage = planned(Stage(platform=accepting()))
-    stage.engine = Engine(replace(stage.engine.package, limits=limits), stage.world)
+    stage.engine = Engine(replace(stage.engine.package, limits=limits), stage.ports)
     stage.put(State(owed=OWED, wake_at=NOON))
     reads = stage.loads()
     stage.engine.reconcile(stage.target())
@@ -118,7 +118,7 @@ def test_a_foreign_success_is_told_only_where_it_covers(capabilities: Capabiliti
 def test_a_command_line_brings_its_own_standing() -> None:
     """It is never current, whatever the record of the deployment says, and makes no edition."""
     stage = Stage()
-    engine = Engine(stage.configuration.package(Cloud.AWS), stage.world, standing=COMMAND)
+    engine = Engine(stage.configuration.package(Cloud.AWS), stage.ports, standing=COMMAND)
     assert engine.standing == COMMAND
     assert stage.store.load(records.DEPLOYMENT_KEY).body == b""
 
@@ -268,7 +268,7 @@ def next_served(stage: Stage, call: Call) -> tuple[int, datetime] | None:
 def test_a_start_for_which_there_is_no_room_keeps_its_place() -> None:
     """As after a refusal; the record that names the place is read once."""
     stage = planned(Stage(platform=accepting()))
-    stage.engine = Engine(replace(stage.engine.package, limits=Limits(max_running=0)), stage.world)
+    stage.engine = Engine(replace(stage.engine.package, limits=Limits(max_running=0)), stage.ports)
     queued(stage, State(owed=OWED), Call.START)
     reads = stage.loads()
     stage.engine.reconcile(stage.target())
@@ -437,7 +437,7 @@ def test_a_line_of_history_is_kept_for_ninety_days() -> None:
 def test_how_many_signals_were_absorbed_is_told(signals: int, told: list[tuple[int, int]], *, written: bool) -> None:
     """All but the one that was written; nothing where none came."""
     stage = Stage()
-    stage.engine.signalled(stage.target(), signals, written=written)
+    stage.engine.note_signals(stage.target(), signals, written=written)
     assert events(stage, "signalled") == [{"signals": each, "absorbed": absorbed} for each, absorbed in told]
 
 
@@ -714,8 +714,8 @@ def test_a_wake_that_cannot_be_sent_does_not_hold_up_the_save() -> None:
     """Rule 13: ticks go on; the record names none that is not on its way."""
     stage = Stage()
     stage.waker = BrokenWaker(stage.clock)
-    stage.world = replace(stage.world, waker=stage.waker)
-    stage.engine = Engine(stage.configuration.package(Cloud.AWS), stage.world)
+    stage.ports = replace(stage.ports, waker=stage.waker)
+    stage.engine = Engine(stage.configuration.package(Cloud.AWS), stage.ports)
     stage.put(State())
     stage.engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), ())
@@ -737,7 +737,7 @@ class NotingWaker(MemoryWaker):
 
 def with_waker(stage: Stage, waker: MemoryWaker) -> Engine:
     """The stage's engine, with that waker."""
-    return Engine(stage.engine.package, replace(stage.world, waker=waker))
+    return Engine(stage.engine.package, replace(stage.ports, waker=waker))
 
 
 @pytest.mark.parametrize(("reach", "relays"), [(20, True), (20, False), (900, True)])
@@ -783,7 +783,7 @@ def test_a_look_beyond_the_reach_is_relayed_or_left_to_the_tick(*, relays: bool,
     """SQS delays fifteen minutes at most, a Storage queue six days."""
     stage = Stage()
     waker = MemoryWaker(stage.clock, reach=seconds(5), relays=relays)
-    engine = Engine(stage.configuration.package(Cloud.AWS), replace(stage.world, waker=waker))
+    engine = Engine(stage.configuration.package(Cloud.AWS), replace(stage.ports, waker=waker))
     stage.put(State())
     engine.reconcile(stage.target(), [signal(0)])
     assert (stage.state().wake_at, stage.state().wakes) == (at(20), named)
@@ -877,7 +877,7 @@ def test_a_wake_in_a_later_package_makes_the_next_edition() -> None:
     """What is read with the record of the target says only that another edition is current."""
     stage = planned(Stage(platform=accepting()))
     package = replace(stage.engine.package, generation=stage.engine.package.generation + timedelta(days=1))
-    stage.engine = Engine(package, stage.world)
+    stage.engine = Engine(package, stage.ports)
     stage.put(State(owed=OWED, wake_at=NOON, wakes=(NOON,)))
     stage.engine.wake(Wake(stage.target().key, NOON, "nobody's"))
     assert (stage.engine.standing.number, stage.engine.standing.is_current) == (2, True)
@@ -911,7 +911,7 @@ def noting_wakes(stage: Stage) -> list[datetime]:
     """For when wakes are sent from now on."""
     sent: list[datetime] = []
     waker = SimpleNamespace(reach=stage.waker.reach, relays=True, send=lambda wake, _: sent.append(wake.due))
-    stage.engine = Engine(stage.engine.package, replace(stage.world, waker=waker))
+    stage.engine = Engine(stage.engine.package, replace(stage.ports, waker=waker))
     return sent
 
 
@@ -979,7 +979,7 @@ def test_who_only_hears_what_is_known_does_not_ask_who_is_current() -> None:
     stage = planned(Stage())
     stage.put(State())
     stage.engine.reconcile(stage.target(), [signal(0)])
-    stage.engine = Engine(stage.engine.package, stage.world)
+    stage.engine = Engine(stage.engine.package, stage.ports)
     reads = stage.loads()
     assert not stage.engine.reconcile(stage.target(), [signal(0)])
     assert reads == [stage.target().key]
@@ -1174,7 +1174,7 @@ def test_a_walk_goes_on_where_it_ended() -> None:
     assert deployment.rollout
     assert deployment.rollout.done_up_to == stage.target("a").key
     assert stage.state("b").owed is None
-    Sweep(Engine(stage.configuration.package(Cloud.AWS), stage.world)).tick()
+    Sweep(Engine(stage.configuration.package(Cloud.AWS), stage.ports)).tick()
     assert stage.state("b").owed
 
 
@@ -1290,7 +1290,7 @@ FOLLOWER = Destination("azure", on=("refreshed",), url="https://example.com", fo
 def telling(stage: Stage, *destinations: Destination, outcomes: Any = lambda _package: None) -> Engine:
     """The stage's engine, with these destinations and what sends to them."""
     package = replace(stage.engine.package, destinations=destinations)
-    return Engine(package, replace(stage.world, outcomes=outcomes))
+    return Engine(package, replace(stage.ports, outcomes=outcomes))
 
 
 def test_what_a_follower_on_another_cloud_wants_is_recorded_for_its_target_alone() -> None:

@@ -42,7 +42,7 @@ class Deployed(Stage):
     def __init__(self, ends_at: float = 1e9) -> None:
         super().__init__(a_target("daily"), a_target("weekly"), ends_at=ends_at)
         self.shelf = Shelf()
-        self.world = replace(self.world, excerpt=self.excerpts())
+        self.ports = replace(self.ports, excerpt=self.excerpts())
         self.engine = self.engine_by(ends_at)
         self.plan()
 
@@ -58,7 +58,7 @@ class Deployed(Stage):
 
     def engine_by(self, ends_at: float) -> Engine:
         """Another invocation of the same package, which ends then."""
-        return Engine(self.engine.package, self.world, ends_at=ends_at)
+        return Engine(self.engine.package, self.ports, ends_at=ends_at)
 
     def tick(self, minutes: float) -> None:
         """A tick, so many minutes after noon, of a new invocation."""

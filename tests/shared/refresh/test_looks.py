@@ -322,7 +322,7 @@ def test_trouble_of_a_start_that_was_put_off_is_raised_with_the_rest(stage: Look
 def test_groups_are_nothing_that_a_configuration_forgets(stage: LookStage) -> None:
     """The rollout leaves records of groups alone; a worker that does not look leaves them due."""
     due_group(stage)
-    plain = Engine(stage.configuration.package(Cloud.AWS), replace(stage.world, looks=None))
+    plain = Engine(stage.configuration.package(Cloud.AWS), replace(stage.ports, looks=None))
     Sweep(plain).tick()
     assert stage.store.load(GROUP).body == b'{"format":1,"record":{}}'
     assert GROUP in stage.store.due(NOON, 10)

@@ -88,9 +88,9 @@ ENDED = report(Phase.SUCCEEDED, "r2", created_at=at(-300), ended_at=at(300))
 HELD: list[Any] = [Paused(at(-5)), Blocked(at(-5), "why", at(295)), Cancelled(at(-5))]
 
 
-def folded(state: State, happening: Input, now: datetime = NOON, terms: Context = ON_GLUE) -> Folded:
+def folded(state: State, given: Input, now: datetime = NOON, context: Context = ON_GLUE) -> Folded:
     """`fold`, on Glue and at noon unless told otherwise."""
-    return fold(state, happening, terms, now)
+    return fold(state, given, context, now)
 
 
 def the_run(state: State) -> Run:
@@ -121,7 +121,7 @@ EVERYWHERE: tuple[Input, ...] = (
     Placed(Place(Call.START, 7)),
 )
 LEADS: list[tuple[Situation, Input, Context, Situation]] = [
-    *((situation, happening, ON_GLUE, situation) for situation, happening in product(S, EVERYWHERE)),
+    *((situation, given, ON_GLUE, situation) for situation, given in product(S, EVERYWHERE)),
     (S.IDLE, Claimed("t1", NOON, full=False), ON_GLUE, S.CLAIMED),
     (S.IDLE, CapReached("enough", at(43200)), ON_GLUE, S.IDLE),
     (S.CLAIMED, Unsent(), ON_GLUE, S.IDLE),
@@ -160,22 +160,22 @@ LEADS: list[tuple[Situation, Input, Context, Situation]] = [
 ]
 
 
-@pytest.mark.parametrize(("situation", "happening", "terms", "leads_to"), LEADS)
+@pytest.mark.parametrize(("situation", "given", "context", "leads_to"), LEADS)
 def test_what_may_happen_leads_where_the_table_says(
-    situation: Situation, happening: Input, terms: Context, leads_to: Situation
+    situation: Situation, given: Input, context: Context, leads_to: Situation
 ) -> None:
-    """Soon after noon, each happening that may come in a situation leads to the one that its comment names."""
-    assert folded(in_situation(situation), happening, at(2), terms).state.situation is leads_to
+    """Soon after noon, each input that may come in a situation leads to the one that its comment names."""
+    assert folded(in_situation(situation), given, at(2), context).state.situation is leads_to
 
 
 def test_the_table_names_these_pairs_and_no_others() -> None:
     """Whoever adds a pair says here where it leads."""
-    named = {(situation, happening) for situation, row in TRANSITIONS.items() for happening in row}
-    assert named == {(situation, type(happening)) for situation, happening, _, _ in LEADS}
+    named = {(situation, given) for situation, row in TRANSITIONS.items() for given in row}
+    assert named == {(situation, type(given)) for situation, given, _, _ in LEADS}
     assert TRANSITIONS.keys() == set(S)
 
 
-SAMPLES = {type(happening): happening for _, happening, _, _ in LEADS}
+SAMPLES = {type(given): given for _, given, _, _ in LEADS}
 UNNAMED = [(one, kind) for one, kind in product(S, get_args(Input)) if kind not in TRANSITIONS[one]]
 
 
@@ -227,7 +227,7 @@ def test_only_a_full_run_covers_a_signal_that_asks_for_full(signal_full: bool, r
 
 
 @pytest.mark.parametrize(
-    ("situation", "created_at", "terms", "joins"),
+    ("situation", "created_at", "context", "joins"),
     [
         (S.SEEKING, NOON, ON_GLUE, False),
         (S.CANCEL_UNCLEAR, NOON, ON_GLUE, False),
@@ -237,18 +237,18 @@ def test_only_a_full_run_covers_a_signal_that_asks_for_full(signal_full: bool, r
     ],
 )
 def test_a_run_that_may_not_be_ours_covers_only_on_glue(
-    situation: Situation, created_at: datetime | None, terms: Context, joins: bool
+    situation: Situation, created_at: datetime | None, context: Context, joins: bool
 ) -> None:
     """A foreign run covers where the platform's runs all read the same, from its own creation time; others nothing."""
     state = in_situation(situation, created_at=created_at)
-    assert (folded(state, Signalled(Signal(at(-30), "new")), terms=terms).state.owed is None) is joins
+    assert (folded(state, Signalled(Signal(at(-30), "new")), context=context).state.owed is None) is joins
 
 
 def test_rounding_carries_no_signal_past_what_the_run_covers() -> None:
     """Else a claim that is lowered would owe what never was: 8 s before it, rounded to 5, is kept as 7, the lag."""
-    terms = replace(ON_GLUE, policy=replace(POLICY, visibility_lag=seconds(7)))
+    context = replace(ON_GLUE, policy=replace(POLICY, visibility_lag=seconds(7)))
     state = in_situation(S.RUNNING, covering=None)
-    covering = the_run(folded(state, Signalled(Signal(at(-8), "new")), terms=terms).state).covering
+    covering = the_run(folded(state, Signalled(Signal(at(-8), "new")), context=context).state).covering
     assert covering == Owed(at(-8), at(-7), reasons=("new",))
 
 
@@ -399,7 +399,7 @@ def test_a_claim_takes_what_its_run_will_cover() -> None:
 
 
 def test_a_claim_that_was_not_sent_leaves_no_trace() -> None:
-    """Its debt is owed again, and the minimum interval counts from the claim before."""
+    """What it covered is owed again, and the minimum interval counts from the claim before."""
     before = State(owed=Owed(at(-60), at(-20)), last_claim_at=at(-900))
     claimed = folded(before, Claimed("t9", NOON, full=False)).state
     assert folded(claimed, Unsent()).state == before
@@ -410,7 +410,7 @@ def test_a_claim_that_was_not_sent_joins_what_came_since() -> None:
     policy = replace(POLICY, max_starts_per_day=9)
     counted = replace(ON_GLUE, policy=policy)
     before = State(owed=Owed(at(-60), at(-20), at_least=2), today=Day(NOON.date(), 4))
-    claimed = folded(before, Claimed("t9", NOON, full=False), terms=counted).state
+    claimed = folded(before, Claimed("t9", NOON, full=False), context=counted).state
     assert claimed.today == Day(NOON.date(), 5)
     later = folded(claimed, Signalled(Signal(at(3), "later")), at(3), counted).state
     after = folded(later, Unsent(), at(5), counted).state
@@ -584,7 +584,7 @@ def test_an_unknown_outcome_stays_claimed() -> None:
 
 
 def test_a_start_during_another_run_seeks_that_run() -> None:
-    """Rule 6: our debt is owed again; when we claimed is kept, to know when the list must show the other."""
+    """Rule 6: what ours covered is owed again; when we claimed is kept, to know when the list must show the other."""
     after = folded(in_situation(S.CLAIMED), Answered(ALREADY), at(2)).state
     assert (after.owed, after.last_claim_at) == (COVERED, None)
     assert after.run == Run("t1", NOON, S.SEEKING, at(2))
@@ -595,7 +595,7 @@ def test_a_start_during_another_run_seeks_that_run() -> None:
 
 @pytest.mark.parametrize("situation", FOLLOWED)
 def test_a_success_covers_from_the_claim(situation: Situation) -> None:
-    """`fresh_as_of = claimed_at`, the debt is gone, failures and backoff are forgotten, later signals stay owed."""
+    """`fresh_as_of = claimed_at`, nothing is owed, failures and backoff are forgotten, later signals stay owed."""
     later = Owed(at(5), at(5))
     state = replace(in_situation(situation), owed=later, failures=2, not_before=at(9), last_error="x")
     done = folded(state, Reported(report(Phase.SUCCEEDED, ended_at=at(50), dpu_seconds=7.5)), at(60))
@@ -666,7 +666,7 @@ WITH_LATER = Owed(at(-100), at(5), at_least=5, reasons=("a", "later"))
 
 
 @pytest.mark.parametrize(
-    ("situation", "given", "terms"),
+    ("situation", "given", "context"),
     [
         (S.CLAIMED, Answered(BUSY), ON_GLUE),
         (S.CLAIMED, Answered(ALREADY), ON_GLUE),
@@ -678,9 +678,9 @@ WITH_LATER = Owed(at(-100), at(5), at_least=5, reasons=("a", "later"))
         (S.CLAIMED, Listed((FOUND,)), ON_FABRIC),
     ],
 )
-def test_what_is_owed_again_joins_what_came_since(situation: Situation, given: Input, terms: Context) -> None:
+def test_what_is_owed_again_joins_what_came_since(situation: Situation, given: Input, context: Context) -> None:
     """Neither the signals of the run that came to nothing are lost, nor those that it would not have covered."""
-    after = folded(replace(in_situation(situation), owed=LATER), given, at(5), terms).state
+    after = folded(replace(in_situation(situation), owed=LATER), given, at(5), context).state
     assert after.owed == WITH_LATER
 
 
@@ -797,7 +797,7 @@ def test_an_answer_in_between_begins_the_hour_anew() -> None:
 @pytest.mark.parametrize("situation", [S.CLAIMED, S.CANCEL_UNCLEAR, S.SEEKING])
 @pytest.mark.parametrize("hold", [None, HELD[0]])
 def test_a_permanent_error_of_a_look_up_blocks_and_keeps_the_run(situation: Situation, hold: Any) -> None:
-    """Its debt and its run stay, looked at slowly; under a pause, which stays, too. A failed listing is not "none"."""
+    """What is owed and the run stay, looked at slowly; a pause stays, too. A failed listing is not "none"."""
     state = replace(in_situation(situation), hold=hold)
     after = folded(state, Listed(DENIED), at(100))
     held = hold or Blocked(at(100), "Code: words", at(400))
@@ -808,7 +808,7 @@ def test_a_permanent_error_of_a_look_up_blocks_and_keeps_the_run(situation: Situ
 
 @pytest.mark.parametrize("stuck", [False, True])
 @pytest.mark.parametrize(
-    ("situation", "happening"),
+    ("situation", "given"),
     [
         (S.RUNNING, Reported(report(Phase.ACTIVE))),
         (S.FOREIGN, Reported(report(Phase.ACTIVE))),
@@ -817,10 +817,10 @@ def test_a_permanent_error_of_a_look_up_blocks_and_keeps_the_run(situation: Situ
         (S.CANCEL_UNCLEAR, Listed(())),
     ],
 )
-def test_an_answer_ends_a_block_that_was_about_asking(situation: Situation, happening: Input, stuck: bool) -> None:
+def test_an_answer_ends_a_block_that_was_about_asking(situation: Situation, given: Input, stuck: bool) -> None:
     """A repaired permission heals by itself; a block that stands for a run that does not end, ends with the run."""
     blocked = Blocked(at(-5), "why", at(5), stuck=stuck)
-    after = folded(replace(in_situation(situation), hold=blocked), happening, at(2)).state
+    after = folded(replace(in_situation(situation), hold=blocked), given, at(2)).state
     assert after.run
     assert after.hold == (blocked if stuck else None)
 
@@ -938,7 +938,7 @@ def test_a_foreign_run_of_an_unknown_status_ends_at_the_timeout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terms", "created_at", "rival_since", "fresh"),
+    ("context", "created_at", "rival_since", "fresh"),
     [
         (ON_GLUE, NOON, None, True),
         (ON_GLUE, None, None, False),
@@ -947,11 +947,11 @@ def test_a_foreign_run_of_an_unknown_status_ends_at_the_timeout() -> None:
     ],
     ids=["glue", "no creation time", "fabric", "one of two"],
 )
-def test_a_foreign_success(terms: Context, created_at: Any, rival_since: Any, fresh: bool) -> None:
+def test_a_foreign_success(context: Context, created_at: Any, rival_since: Any, fresh: bool) -> None:
     """It covers on Glue from its own creation time, unless it is one of two; else its share is owed again."""
     state = in_situation(S.FOREIGN, created_at=created_at, rival_since=rival_since)
     state = replace(state, failures=2, not_before=at(9))
-    done = folded(state, Reported(report(Phase.SUCCEEDED)), at(50), terms)
+    done = folded(state, Reported(report(Phase.SUCCEEDED)), at(50), context)
     assert (done.state.fresh_as_of, done.state.owed) == ((NOON, None) if fresh else (None, COVERED))
     assert (done.state.failures, done.state.not_before) == (2, at(9))
     assert done.ended
@@ -984,7 +984,7 @@ ADOPTED = Owed(at(-300), at(-20), at_least=4, reasons=("a",))
 
 
 @pytest.mark.parametrize(
-    ("debt", "found", "terms", "covering", "owed"),
+    ("before", "found", "context", "covering", "owed"),
     [
         (ADOPTED, FOUND, ON_GLUE, ADOPTED, None),
         (
@@ -1001,11 +1001,11 @@ ADOPTED = Owed(at(-300), at(-20), at_least=4, reasons=("a",))
         (replace(ADOPTED, full=True), replace(FOUND, full=True), ON_GLUE, replace(ADOPTED, full=True), None),
         (None, FOUND, ON_GLUE, None, None),
     ],
-    ids=["all", "what it covers", "no creation time", "fabric", "asked", "full by a plain one", "full", "no debt"],
+    ids=["all", "what it covers", "no creation time", "fabric", "asked", "full by a plain one", "full", "no before"],
 )
-def test_the_share_of_a_foreign_run(debt: Any, found: Report, terms: Context, covering: Any, owed: Any) -> None:
+def test_the_share_of_a_foreign_run(before: Any, found: Report, context: Context, covering: Any, owed: Any) -> None:
     """On Glue what lies before its creation less the lag, full only by a full one, and nothing that is asked."""
-    after = folded(replace(in_situation(S.SEEKING), owed=debt), Listed((found,)), at(2), terms).state
+    after = folded(replace(in_situation(S.SEEKING), owed=before), Listed((found,)), at(2), context).state
     assert (the_run(after).covering, after.owed) == (covering, owed)
     assert (the_run(after).run_id, the_run(after).full, the_run(after).situation) == (
         "r2",
@@ -1056,13 +1056,13 @@ def test_rivals_are_followed_until_one_is_left(created: Any, leads_to: Situation
 
 
 @pytest.mark.parametrize(
-    ("terms", "created_at", "leads_to"),
+    ("context", "created_at", "leads_to"),
     [(ON_GLUE, at(76), S.IDLE), (ON_FABRIC, at(76), S.FOREIGN), (ON_FABRIC, at(3676), S.IDLE)],
 )
-def test_a_run_of_ours_may_have_waited_in_a_queue(terms: Context, created_at: datetime, leads_to: Situation) -> None:
+def test_a_run_of_ours_may_have_waited_in_a_queue(context: Context, created_at: datetime, leads_to: Situation) -> None:
     """Fabric dates a run anew when it leaves the queue: one that seems later than our claim may be what came of it."""
     listed = (report(Phase.ACTIVE, "r2", created_at=created_at),)
-    after = folded(in_situation(S.SEEKING, rival_since=NOON), Listed(listed), at(100), terms).state
+    after = folded(in_situation(S.SEEKING, rival_since=NOON), Listed(listed), at(100), context).state
     assert after.situation is leads_to
 
 
@@ -1147,7 +1147,7 @@ def test_a_claim_that_finds_more_than_one_run_notes_the_rivals(other: Report, ri
     ids=["nothing new", "nothing later", "later", "paused"],
 )
 def test_a_persons_cancel_is_respected(owed: Any, hold: Any, expected: Any) -> None:
-    """The debt stays and the hold says so, unless a later signal is owed already; a pause is not replaced."""
+    """What is owed stays and the hold says so, unless a later signal is owed already; a pause is not replaced."""
     state = replace(in_situation(S.RUNNING), owed=owed, hold=hold)
     done = folded(state, Reported(report(Phase.CANCELLED, ended_at=at(50))), at(60))
     assert done.state.hold == expected
@@ -1158,16 +1158,16 @@ def test_a_persons_cancel_is_respected(owed: Any, hold: Any, expected: Any) -> N
     assert done.state.last_error == "cancelled on the platform"
 
 
-@pytest.mark.parametrize("terms", [ON_GLUE, ON_FABRIC])
-def test_our_own_cancel_is_a_failure(terms: Context) -> None:
+@pytest.mark.parametrize("context", [ON_GLUE, ON_FABRIC])
+def test_our_own_cancel_is_a_failure(context: Context) -> None:
     """... with that reason, and not taken for a person's."""
-    done = folded(in_situation(S.CANCELLING), Reported(report(Phase.CANCELLED)), at(4000), terms)
+    done = folded(in_situation(S.CANCELLING), Reported(report(Phase.CANCELLED)), at(4000), context)
     assert (done.state.hold, done.state.failures) == (None, 1)
     assert done.state.last_error == "cancelled by us: not done within 1:00:00"
 
 
 def test_a_skip_is_neither_success_nor_failure() -> None:
-    """Another run was there: ours is written down as skipped, its debt owed, and the other looked for."""
+    """Another run was there: ours is written down as skipped, what it covered owed, and the other looked for."""
     done = folded(in_situation(S.RUNNING), Reported(report(Phase.SKIPPED)), at(5), ON_FABRIC)
     assert (done.state.owed, done.state.failures, done.state.situation) == (COVERED, 0, S.SEEKING)
     assert the_run(done.state).next_look_at == at(5)
@@ -1353,7 +1353,7 @@ def test_the_end_that_was_wanted_is_no_failure(covering: Owed | None) -> None:
 def test_a_cancel_that_others_may_have_asked_for_is_looked_into() -> None:
     """A run that goes on for others, though a job was withdrawn from it, is cancelled by nobody that we know."""
     state = in_situation(S.RUNNING, covering=COVERED, withdrawn=("j",))
-    assert folded(state, Reported(report(Phase.CANCELLED)), terms=ON_FABRIC).state.situation is S.CANCEL_UNCLEAR
+    assert folded(state, Reported(report(Phase.CANCELLED)), context=ON_FABRIC).state.situation is S.CANCEL_UNCLEAR
 
 
 def test_a_run_that_ended_well_before_its_cancel_has_succeeded() -> None:
@@ -1389,8 +1389,8 @@ def test_a_start_of_unknown_outcome_remembers_until_what_came_of_it_has_ended() 
 def test_a_claim_that_came_to_nothing_forgets() -> None:
     """Refused, unsent, or in no list: nothing runs for the job."""
     claimed = in_situation(S.CLAIMED, covering=None, withdrawn=("j",))
-    for happening in (Unsent(), Answered(BUSY), Listed(())):
-        after = folded(claimed, happening, at(LEASE)).state
+    for given in (Unsent(), Answered(BUSY), Listed(())):
+        after = folded(claimed, given, at(LEASE)).state
         assert (after.owed, after.run) == (None, None)
     assert the_run(folded(claimed, Answered(ALREADY)).state).withdrawn == ()
 

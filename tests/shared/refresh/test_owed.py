@@ -1,4 +1,4 @@
-"""The arithmetic of debt, by tables of numbers worked out by hand."""
+"""The arithmetic of what is owed, by tables of numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_signal_within_the_debt_changes_nothing(time: float) -> None:
 
 @pytest.mark.parametrize(("full", "asked"), [(True, False), (False, True)])
 def test_a_signal_that_asks_for_more_is_kept(*, full: bool, asked: bool) -> None:
-    """A full refresh, or one that was asked for, is a debt of its own kind."""
+    """A full refresh, or one that was asked for, is owed as a kind of its own."""
     owed = owe(Owed(at(1), at(5)), at(3), Signal(at(3), "more", full=full, asked=asked), POLICY)
     assert (owed.newest, owed.at_least, owed.full, owed.asked) == (at(5), 2, full, asked)
 
@@ -88,7 +88,7 @@ def test_a_debt_knows_where_all_of_it_came_from(owed: Owed | None, signal: Signa
     ],
 )
 def test_a_signal_that_says_nothing_new_of_where_it_came_from_changes_nothing(owed: Owed, signal: Signal) -> None:
-    """Within the debt: no write."""
+    """Within what is owed: no write."""
     assert owe(owed, signal.time, signal, POLICY) is owed
 
 
@@ -165,14 +165,14 @@ TWO = Owed(at(1), at(10), 2, asked=True, reasons=("job j1", "job j2"), jobs={"j1
 
 
 def test_a_job_is_a_signal_that_keeps_its_time() -> None:
-    """Alone it is a debt without others; two jobs of one moment are two."""
+    """Alone it is owed without others; two jobs of one moment are two."""
     assert owe(None, at(1), a_job(1), POLICY) == JOB
     assert owe(JOB, at(7), a_job(7, "j2"), POLICY) == TWO
     assert owe(JOB, at(1), a_job(1, "j2"), POLICY).jobs == {"j1": at(1), "j2": at(1)}
 
 
 def test_a_signal_that_is_nobodys_job_is_written_once_beside_jobs() -> None:
-    """Even one within the debt: or withdrawing the job would take it away. The next one changes nothing."""
+    """Even one within what is owed: or withdrawing the job would take it away. The next one changes nothing."""
     both = owe(JOB, at(2), Signal(at(2), "blob"), POLICY)
     assert both == BOTH
     assert owe(both, at(3), Signal(at(3), "blob"), POLICY) is both
@@ -229,7 +229,7 @@ def test_jobs_are_split_by_their_own_times(owed: Owed, cut: float, covered: Owed
     ],
 )
 def test_a_job_is_taken_back_and_nothing_else(owed: Owed | None, left: Owed | None) -> None:
-    """What others owe stays; a debt of this job alone is gone."""
+    """What others owe stays; what this job alone owes is gone."""
     assert without(owed, "j1") == left
 
 

@@ -19,9 +19,9 @@ from tests.support.core import GLUE, NOON, ON_GLUE, POLICY, at, in_situation, se
 OWED = Owed(at(-60), at(-30), at_least=2, reasons=("a",))
 
 
-def fold(state: State, happening: Any, now: datetime = NOON) -> machine.Folded:
+def fold(state: State, given: Any, now: datetime = NOON) -> machine.Folded:
     """One input, on Glue."""
-    return machine.fold(state, happening, ON_GLUE, now)
+    return machine.fold(state, given, ON_GLUE, now)
 
 
 def proof(time: float = 0, view: str = "7") -> Proven:
@@ -201,8 +201,8 @@ JIT = replace(POLICY, start="just-in-time", objective=timedelta(hours=1), look=t
 
 def start_at(owed: Owed, *times: float, policy: Any = JIT) -> float:
     """Seconds after noon at which the first start is due."""
-    terms = Context("k", policy, GLUE)
-    action = decide(State(owed=owed, run_times=tuple(map(seconds, times))), terms, at(-1000)).action
+    context = Context("k", policy, GLUE)
+    action = decide(State(owed=owed, run_times=tuple(map(seconds, times))), context, at(-1000)).action
     assert isinstance(action, Wait)
     assert action.until
     return (action.until - NOON).total_seconds()

@@ -143,10 +143,10 @@ def test_the_format_is_always_written() -> None:
 
 
 times = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - zone beside
-debts = st.builds(Owed, times, times, st.integers(1, 10**9), full=st.booleans(), asked=st.booleans())
+owed_values = st.builds(Owed, times, times, st.integers(1, 10**9), full=st.booleans(), asked=st.booleans())
 states = st.builds(
     State,
-    owed=st.none() | debts,
+    owed=st.none() | owed_values,
     run=st.none() | st.builds(Run, st.text(max_size=9), times, st.sampled_from(list(Situation)), times),
     fresh_as_of=st.none() | times,
     hold=st.none()

@@ -26,7 +26,7 @@ HOURLY = Schedule("0 * * * *")
 def package(stage: Stage, day: int, *targets: Target) -> Engine:
     """A worker of the package that was made on that day of January, with these targets."""
     configuration = Configuration(targets, generation=NOON - timedelta(days=31 - day))
-    return Engine(configuration.package(Cloud.AWS), stage.world)
+    return Engine(configuration.package(Cloud.AWS), stage.ports)
 
 
 def tick(stage: Stage, day: int, *targets: Target) -> None:
@@ -217,7 +217,7 @@ def test_a_tick_takes_a_record_once_and_reads_no_further_than_it_has_time(
             engine.end_by(0)
 
     monkeypatch.setattr(Engine, "reconcile", reconcile)
-    Sweep(Engine(stage.configuration.package(Cloud.AWS), replace(stage.world, store=store))).tick()
+    Sweep(Engine(stage.configuration.package(Cloud.AWS), replace(stage.ports, store=store))).tick()
     assert store.told == [stage.target(name).key for name in told]
     assert names == list(reconciled)
 
@@ -228,7 +228,7 @@ def test_the_command_line_with_another_file_ends_no_schedule(asked: PauseAsked |
     stage = Stage(a_target("a", schedule=HOURLY))
     tick(stage, 1, a_target("a", schedule=HOURLY))
     before = stage.state("a")
-    command = Engine(Configuration((a_target("a"),)).package(Cloud.AWS), stage.world, standing=COMMAND)
+    command = Engine(Configuration((a_target("a"),)).package(Cloud.AWS), stage.ports, standing=COMMAND)
     stage.at(5)
     command.reconcile(a_target("a"), [asked, PauseAsked()], may_call=False)
     after = stage.state("a")

@@ -371,7 +371,7 @@ def test_a_worker_that_dies_anywhere_loses_nothing(effect: int, *, after: bool) 
         document = stage.store.load(stage.target(name).key)
         store.save(Document(document.key), document.body, records.read_state(document.body).wake_at)
     store.save(Document(records.DEPLOYMENT_KEY), stage.store.load(records.DEPLOYMENT_KEY).body, None)
-    ports = replace(stage.world, store=store)
+    ports = replace(stage.ports, store=store)
     store.calls, store.dies_at, store.after = 0, effect, after
     engine = Engine(stage.configuration.package(Cloud.AWS), ports)
     with pytest.raises(KilledError):

@@ -36,7 +36,7 @@ class Clouds:
         self.stage = stage
         self.catalog = FakeCatalog()
         self.log = FakeLog()
-        self.before: Any = lambda _group, _known: None
+        self.before: Any = lambda _group, _filter_known: None
         self.looks: list[str] = []
         self.ends_at: list[float] = []
 
@@ -175,7 +175,7 @@ def told_silent(made: Lookout) -> bool:
 @pytest.fixture
 def silenced(lookout: Lookout) -> Lookout:
     """A view whose second database answers nothing any more, for three intervals and a second."""
-    lookout.clouds.before = lambda group, _known: silence(lookout, group == RAW)
+    lookout.clouds.before = lambda group, _filter_known: silence(lookout, group == RAW)
     lookout.stage.at(1000 + 901)
     lookout.round()
     return lookout
@@ -741,7 +741,7 @@ def test_a_record_that_moves_on_is_read_again(lookout: Lookout) -> None:
 def test_groups_are_looked_at_while_there_is_time(lookout: Lookout) -> None:
     """In their order; one that fails, of whatever, keeps no other waiting, and what is left stays due."""
 
-    def fail(group: Group, _known: Known) -> None:
+    def fail(group: Group, _filter_known: Known) -> None:
         if group == RAW:
             raise RuntimeError("a bug")
 

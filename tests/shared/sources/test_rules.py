@@ -15,7 +15,7 @@ from shared.sources.ports import Observation, Seen, ViewSeen
 from shared.sources.proof import Disproof, Proof, Undecided, judge
 from shared.sources.remembering import enrol, known_of, news_of, remember, remember_failure
 from shared.sources.replies import Reply, http_time, news_time
-from shared.sources.rhythm import heed, is_silent, next_look, shortest, slowed
+from shared.sources.rhythm import heed, is_silent, next_look, shortest, slow_down
 from shared.targets import GlueView, ItemJob, LakeViews, OneLakeChanged, S3ObjectCreated, Source, Target
 from tests.support.core import NOON, at, seconds
 from tests.support.sources import DENIED, THROTTLED, hours, reply
@@ -219,11 +219,11 @@ def test_throttling_doubles_the_interval_up_to_an_hour_and_an_hour_of_calm_retur
     record, waits = GroupRecord(), []
     for number in range(12):
         record = heed(record, at(number), throttled=True)
-        waits.append(slowed(record, MINUTES_5, at(number)) // timedelta(minutes=1))
+        waits.append(slow_down(record, MINUTES_5, at(number)) // timedelta(minutes=1))
     assert waits == [10, 20, 40, *[60] * 9]
-    assert slowed(record, hours(2), at(11)) == hours(2)
+    assert slow_down(record, hours(2), at(11)) == hours(2)
     assert heed(record, at(60), throttled=False) == record
-    assert slowed(record, MINUTES_5, at(11) + hours(1)) == MINUTES_5
+    assert slow_down(record, MINUTES_5, at(11) + hours(1)) == MINUTES_5
     assert heed(record, at(11) + hours(1), throttled=False) == GroupRecord()
     assert heed(record, at(11) + hours(1), throttled=True).doublings == 1
 

@@ -17,9 +17,9 @@ from shared.workload.api import (
     Call,
     Creation,
     answer_about_item,
-    oversized,
     read_call,
     read_creation,
+    refuse_oversized,
     unavailable,
 )
 from tests.support.jobs_world import CALL, INSTANCE, ITEM, WORKSPACE
@@ -137,8 +137,8 @@ def test_a_body_that_cannot_be_meant_is_refused_with_its_place(body: bytes, at: 
 
 def test_a_body_is_refused_by_its_length_alone() -> None:
     """One byte more than the limit, whatever it says; that many are decoded."""
-    assert oversized(b"x" * BODY_LIMIT) is None
-    answer = oversized(b"x" * (BODY_LIMIT + 1))
+    assert refuse_oversized(b"x" * BODY_LIMIT) is None
+    answer = refuse_oversized(b"x" * (BODY_LIMIT + 1))
     assert answer
     assert answer.status == 413
     error = problem(answer, answer.status)

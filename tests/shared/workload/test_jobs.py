@@ -25,7 +25,7 @@ from shared.refresh.state import Blocked, Cancelled, Ended, Outcome, Owed, Pause
 from shared.refresh.sweep import Sweep
 from shared.workload.api import Answer, Call
 from shared.workload.job import Job
-from shared.workload.jobs import KEPT, LINES_AT_FIRST, Jobs, Step, standing
+from shared.workload.jobs import KEPT, LINES_AT_FIRST, Jobs, Step, standing_of
 from tests.support.core import BUSY, DENIED, NOON, THROTTLED, at, seconds
 from tests.support.jobs_world import (
     CALL,
@@ -72,7 +72,7 @@ def test_a_job_goes_from_creation_to_completed(world: JobsWorld) -> None:
         "endTimeUtc": _text(run.ended_at),
     }
     check(world)
-    assert [each.what for each in world.happened if each.what.startswith("job")] == ["job accepted", "job Completed"]
+    assert [each.what for each in world.events if each.what.startswith("job")] == ["job accepted", "job Completed"]
 
 
 def test_a_run_that_it_shares_completes_it(world: JobsWorld) -> None:
@@ -179,7 +179,7 @@ def test_a_block_whose_probe_is_due_does_not_fail_the_job(probe_at: float, faile
     """What it was about may be repaired by now: the probe decides."""
     job = Job("key", "place", "request", at(-60), "Scheduled")
     state = State(owed=Owed(at(-60), at(-60), jobs={"j": at(-60)}), hold=Blocked(at(-600), "denied", at(probe_at)))
-    stands = standing("j", job, state, [], NOON, gone=False)
+    stands = standing_of("j", job, state, [], NOON, gone=False)
     assert stands.step is Step.NONE
     assert (stands.final is not None) is failed
 
@@ -280,7 +280,7 @@ def test_many_at_once_are_one_job(world: JobsWorld) -> None:
 
     def ask(_: int) -> HTTPStatus:
         barrier.wait()
-        return Jobs(world.configuration, world.engine, world.world).create(CALL, creation()).status
+        return Jobs(world.configuration, world.engine, world.ports).create(CALL, creation()).status
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {HTTPStatus.ACCEPTED}
