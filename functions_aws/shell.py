@@ -38,7 +38,7 @@ class DeadLetterSink(Protocol):
         """Bury a message beside its queue. Raises `StoreDownError`; then it must stay where it is."""
 
 
-class Returns(Protocol):
+class Visibility(Protocol):
     """The port through which messages that met trouble of ours come back sooner."""
 
     def hasten(self, records: Sequence[Record]) -> None:
@@ -56,7 +56,7 @@ class Shell:
         configuration: Configuration,
         ports: Ports,
         dead_letters: DeadLetterSink,
-        returns: Returns,
+        visibility: Visibility,
         telemetry: Telemetry,
         *,
         redactor: Redactor = NOTHING_KNOWN,
@@ -66,7 +66,7 @@ class Shell:
         self._package = configuration.package(ports.cloud)
         self._ports = ports
         self._dead_letters = dead_letters
-        self._returns = returns
+        self._visibility = visibility
         self._telemetry = telemetry
         self._redactor = redactor
 
@@ -99,14 +99,14 @@ class Shell:
     def _hasten(self, returned: Sequence[Record]) -> None:
         """Bring messages back sooner than their queue would. Where that fails they come back all the same."""
         try:
-            self._returns.hasten(returned)
+            self._visibility.hasten(returned)
         except StoreDownError as down:
             self._telemetry.later(str(down))
 
     def _send_rests(self, record: Record, judged: Judged) -> Judged:
         """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
         try:
-            self._returns.send_rests(record, judged.rests)
+            self._visibility.send_rests(record, judged.rests)
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         return judged
@@ -131,7 +131,7 @@ class Shell:
             self._telemetry.note_returned([], judged.why, judged.cause)
         if judged.verdict is not Verdict.DONE:
             raise NotDoneError(self._redactor.plain(judged.why)) from None
-        return self._row(message) if isinstance(message, Asked) else {"verdict": judged.verdict}
+        return self._status_of(message) if isinstance(message, Asked) else {"verdict": judged.verdict}
 
     def _take(self, engine: Engine, bodies: Sequence[Any]) -> list[tuple[Message, Judged]]:
         now = self._ports.clock.now()
@@ -143,15 +143,15 @@ class Shell:
                 self._telemetry.note_tick()
         return list(zip(messages, take(engine, self._configuration, messages), strict=True))
 
-    def _row(self, asked: Asked) -> dict[str, Any]:
+    def _status_of(self, asked: Asked) -> dict[str, Any]:
         """Say how the target stands after a refresh was asked for; dead letters are left to `unstale status`."""
         target = self._configuration.by_name[asked.target]
         here = self._ports
         try:
-            row = status.row(evidence_on(target, here.store, here.platform.capabilities, here.clock.now()))
+            found = status.status_of(evidence_on(target, here.store, here.platform.capabilities, here.clock.now()))
         except Exception as failure:  # noqa: BLE001 - what was asked for is stored all the same, whatever this is
             return {"name": target.name, "verdict": "unknown", "why": self._redactor.plain(str(failure))}
-        answer: dict[str, Any] = msgspec.to_builtins(row)
+        answer: dict[str, Any] = msgspec.to_builtins(found)
         return answer
 
 

@@ -20,7 +20,7 @@ MOST_A_CALL = 10
 Record = Mapping[str, Any]
 
 
-class Returns:
+class Visibility:
     """The way back of messages that met trouble of ours, sooner than their queue would bring them.
 
     How soon, says `shared.inbound.dispatch.stays_away`: half a minute at first, five minutes if the trouble goes on.

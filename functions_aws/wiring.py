@@ -23,7 +23,7 @@ from functions_aws.sources import Sources
 from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
 from functions_aws.tell import secrets_of, senders
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from functions_aws.waker import Waker
 from shared.config.compiled import FILE as COMPILED
 from shared.config.compiled import read_configuration
@@ -190,4 +190,4 @@ def shell(environ: Mapping[str, str]) -> Shell:
     clients = Clients(found.region)
     clients.build()
     here = make_ports(found, clients, telemetry.emit, redactor=redactor)
-    return Shell(read, here, DeadLetters(clients), Returns(clients), telemetry, redactor=redactor)
+    return Shell(read, here, DeadLetters(clients), Visibility(clients), telemetry, redactor=redactor)

@@ -368,10 +368,10 @@ def _request_of(name: str, body: bytes, now: datetime) -> Message:
 def _status_of(ports: Ports, target: Target) -> dict[str, Any]:
     """How the target stands after it was asked for, where it can be read; dead letters are left to `unstale status`."""
     try:
-        row = status.row(evidence_on(target, ports.store, ports.platform.capabilities, ports.clock.now()))
+        found = status.status_of(evidence_on(target, ports.store, ports.platform.capabilities, ports.clock.now()))
     except Exception:  # noqa: BLE001 - the request is stored, and that is what the answer says
         return {}
-    standing: dict[str, Any] = msgspec.to_builtins(row)
+    standing: dict[str, Any] = msgspec.to_builtins(found)
     return standing
 
 

@@ -22,7 +22,7 @@ from shared.config.load import Configuration, ConfigurationError, load
 from shared.platforms import fabric, glue
 from shared.refresh.evidence import Backlog, Evidence, Liveness
 from shared.refresh.state import Paused
-from shared.refresh.status import row
+from shared.refresh.status import status_of
 from shared.sources.standing import source_statuses
 from shared.targets import Policy, Target
 from tests.simulation.core import shipped
@@ -308,7 +308,7 @@ def test_g8_honest(trouble: str) -> None:
         liveness=Liveness(past if trouble == "ticks" else now, (backlog,)),
         differs="another file is deployed" if trouble == "file" else "",
     )
-    found = row(evidence)
+    found = status_of(evidence)
     verdict, why = TROUBLE[trouble]
     assert (found.verdict, why in found.why) == (verdict, True), found
 

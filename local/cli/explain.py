@@ -17,7 +17,7 @@ from local.cli.status import Look, look
 from shared.refresh.evidence import Evidence
 from shared.refresh.explain import Sentence
 from shared.refresh.explain import explain as sentences_on
-from shared.refresh.status import row
+from shared.refresh.status import status_of
 from shared.targets import Target
 
 HEADINGS = {
@@ -42,7 +42,7 @@ def explain(path: Path, name: str, *, as_json: bool) -> None:
     side, target = side_of(path, name)
     seen = reach(side, look)
     evidence = _evidence_on(seen, target)
-    standing = row(evidence)
+    standing = status_of(evidence)
     sentences = sentences_on(evidence, standing.verdict)
     if as_json:
         told = [msgspec.to_builtins(sentence) for sentence in sentences]

@@ -33,7 +33,7 @@ from local.process.store import StateFile
 from shared.config.load import Configuration
 from shared.redaction import Redactor
 from shared.refresh.ports import StoreDownError
-from shared.refresh.status import TargetStatus, row
+from shared.refresh.status import TargetStatus, status_of
 from shared.targets import Cloud
 
 RENEWED_EVERY = 5
@@ -99,7 +99,7 @@ def _step_until(stop: Event, process: Process, show: Show) -> bool:
 def _rows(sides: Sequence[Side]) -> list[TargetStatus]:
     """How each target stands by the state; nothing while the file does not answer, since the ticks tell of that."""
     with suppress(StoreDownError):
-        return [row(evidence) for side in sides for evidence in look(side).evidence(0)]
+        return [status_of(evidence) for side in sides for evidence in look(side).evidence(0)]
     return []
 
 

@@ -26,7 +26,7 @@ from functions_aws.settings import read
 from functions_aws.shell import Shell
 from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from functions_aws.waker import Waker
 from local.demo.naive import NaiveGlueHandler
 from local.demo.story import FOREIGN_RUN_TIME, SPARED, Patience, Tell, both, goes_on
@@ -291,7 +291,7 @@ def _ours(
         configuration,
         stage.ports,
         DeadLetters(clients),
-        Returns(clients),
+        Visibility(clients),
         Telemetry(settings.service),
     )
     app.use(shell)

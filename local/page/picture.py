@@ -21,7 +21,7 @@ from statistics import median
 
 from shared.refresh.evidence import Evidence
 from shared.refresh.state import Ended, Outcome, Situation
-from shared.refresh.status import TargetStatus, row
+from shared.refresh.status import TargetStatus, status_of
 from shared.values import Value
 
 WINDOWS = (timedelta(hours=24), timedelta(days=7), timedelta(days=30))
@@ -140,7 +140,7 @@ def picture(evidence: Evidence, lines: Sequence[Ended]) -> Picture:
     """Draw one target from what is known of it now and its history, in any order."""
     now = evidence.now
     known = sorted(lines, key=lambda line: line.ended_at)
-    status = row(evidence)
+    status = status_of(evidence)
     teeth = tuple(_teeth(known, status.stale_since, now))
     bars = tuple(sorted((*map(_bar, known), *_going_on(evidence)), key=lambda bar: bar.begins))
     objective = evidence.policy.objective

@@ -14,7 +14,7 @@ import msgspec
 from shared.refresh.evidence import Evidence
 from shared.refresh.explain import explain
 from shared.refresh.state import Ended, Notice
-from shared.refresh.status import TargetStatus, row
+from shared.refresh.status import TargetStatus, status_of
 from shared.targets import Target
 from shared.times import minute
 from shared.values import Value
@@ -78,7 +78,7 @@ class Outcome(Value, frozen=True):
 def outcome(source: str, notice: Notice, evidence: Evidence, run: Ended | None) -> Outcome:
     """The event that a notice stands for, with what is known when it is sent."""
     target = evidence.target
-    status = row(evidence)
+    status = status_of(evidence)
     said = explain(evidence, status.verdict)
     return Outcome(
         id=f"{target.key}/{notice.number}",

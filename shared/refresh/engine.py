@@ -112,7 +112,7 @@ class Ports(Value, frozen=True):
     excerpt: Callable[[Sequence[Target], datetime, Callable[[], bool]], None] | None = None
 
 
-class About(Value, frozen=True):
+class RunAnswer(Value, frozen=True):
     """An answer of the platform, and the run that the question was about."""
 
     run: Run
@@ -136,10 +136,10 @@ class About(Value, frozen=True):
         )
 
 
-class Turn(Value, frozen=True):
+class Progress(Value, frozen=True):
     """How far one call of `reconcile` got."""
 
-    pending: tuple[Input | About, ...]
+    pending: tuple[Input | RunAnswer, ...]
     """Inputs and answers that are not saved yet: it is folded anew into whatever the record became."""
     document: Document | None = None
     """The record in hand, as it was read or saved last; None: it is to be read. Whoever else saves the record makes the
@@ -277,68 +277,68 @@ class Engine:
         With `force` it decides even if nothing happened and nothing is due.
         Raises `StoreDownError`, `ContendedError` or `records.NewerRecordError`: the delivery must come back.
         """
-        turn = Turn(tuple(inputs), in_hand, may_look=may_look, known=known)
+        progress = Progress(tuple(inputs), in_hand, may_look=may_look, known=known)
         for _ in range(ATTEMPTS):
-            turn = self._turn(target, turn, may_call=may_call, force=force)
-            if turn.done:
-                return turn.written
+            progress = self._advance(target, progress, may_call=may_call, force=force)
+            if progress.done:
+                return progress.written
         message = f"the record of {target.name} moved on {ATTEMPTS} times"
         raise ContendedError(message)
 
-    def _turn(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
+    def _advance(self, target: Target, progress: Progress, *, may_call: bool, force: bool) -> Progress:
         """Go one step further; after a conflict the next one reads the record again, and folds into what it became."""
         try:
-            return self._step(target, turn, may_call=may_call, force=force)
+            return self._step(target, progress, may_call=may_call, force=force)
         except Conflict:
-            return replace(turn, document=None, known=None)
+            return replace(progress, document=None, known=None)
 
-    def _step(self, target: Target, turn: Turn, *, may_call: bool, force: bool) -> Turn:
+    def _step(self, target: Target, progress: Progress, *, may_call: bool, force: bool) -> Progress:
         """At most one read, at most one call, at most one save before it."""
-        document = turn.document or self.ports.store.load(target.key)
-        if self._standing is None and not force and self._is_absorbed(target, document, turn.pending):
-            return replace(turn, done=True)
-        snapshot = self._see(target, document, turn, may_call=may_call)
+        document = progress.document or self.ports.store.load(target.key)
+        if self._standing is None and not force and self._is_absorbed(target, document, progress.pending):
+            return replace(progress, done=True)
+        snapshot = self._see(target, document, progress, may_call=may_call)
         if snapshot.state == snapshot.before and not (force or self._is_due(snapshot)):
-            return replace(turn, done=True)
-        snapshot, decision = self._decide(snapshot, turn.known, may_call=may_call)
-        if isinstance(decision.action, Start) and self.ports.looks and not turn.looked:
+            return replace(progress, done=True)
+        snapshot, decision = self._decide(snapshot, progress.known, may_call=may_call)
+        if isinstance(decision.action, Start) and self.ports.looks and not progress.looked:
             look_at = decide.look_before(snapshot.state, decision.action, snapshot.context, snapshot.now)
             if look_at:
-                return self._look_first(snapshot, look_at, turn)
-        return self._act(snapshot, decision.action, turn) or self._end(snapshot, decision, turn)
+                return self._look_first(snapshot, look_at, progress)
+        return self._act(snapshot, decision.action, progress) or self._end(snapshot, decision, progress)
 
-    def _end(self, snapshot: Snapshot, decision: Decision, turn: Turn) -> Turn:
+    def _end(self, snapshot: Snapshot, decision: Decision, progress: Progress) -> Progress:
         """Save the record, where there is only to wait."""
         saved = self._save(snapshot, snapshot.state, decision)
-        return Turn((), saved, written=turn.written or saved is not snapshot.document, done=True)
+        return Progress((), saved, written=progress.written or saved is not snapshot.document, done=True)
 
-    def _act(self, snapshot: Snapshot, action: Action, turn: Turn) -> Turn | None:
-        """Do what is due, and return the turn after it; None where there is only to wait."""
+    def _act(self, snapshot: Snapshot, action: Action, progress: Progress) -> Progress | None:
+        """Do what is due, and return how far that got; None where there is only to wait."""
         match action:
             case Start():
-                return self._start(snapshot, action, turn)
+                return self._start(snapshot, action, progress)
             case TakePlace():
-                return self._take_place(snapshot, action, turn)
+                return self._take_place(snapshot, action, progress)
             case Cancel():
                 return self._cancel(snapshot, action)
             case Poll():
-                return _with_answer(turn, snapshot, self._poll(snapshot, action))
+                return _with_answer(progress, snapshot, self._poll(snapshot, action))
             case LookUp():
-                return _with_answer(turn, snapshot, self._look_up(snapshot, action))
+                return _with_answer(progress, snapshot, self._look_up(snapshot, action))
         return None
 
     def _reconcile(self, target: Target, inputs: Sequence[Input]) -> bool:
         """Fold what a look tells of a target."""
         return self.reconcile(target, inputs, may_call=False)
 
-    def _look_first(self, snapshot: Snapshot, look_at: datetime, turn: Turn) -> Turn:
+    def _look_first(self, snapshot: Snapshot, look_at: datetime, progress: Progress) -> Progress:
         """Look before a start, when it is time; what the look shows is folded, and decided upon, by the next turn."""
         if snapshot.now < look_at:
-            return self._end(snapshot, _wait(snapshot, look_at), turn)
-        if turn.may_look:
-            pending = (*turn.pending, *self._look(snapshot))
-            return replace(turn, pending=pending, document=snapshot.document, looked=True, known=None)
-        after = self._end(snapshot, _wait(snapshot, snapshot.now), turn)
+            return self._end(snapshot, _wait(snapshot, look_at), progress)
+        if progress.may_look:
+            pending = (*progress.pending, *self._look(snapshot))
+            return replace(progress, pending=pending, document=snapshot.document, looked=True, known=None)
+        after = self._end(snapshot, _wait(snapshot, snapshot.now), progress)
         self.postponed.append((snapshot.target, after.document))
         return after
 
@@ -352,7 +352,7 @@ class Engine:
             return ()
         return (found,) if found else ()
 
-    def _is_absorbed(self, target: Target, document: Document, inputs: Sequence[Input | About]) -> bool:
+    def _is_absorbed(self, target: Target, document: Document, inputs: Sequence[Input | RunAnswer]) -> bool:
         """Whether a record says already what signals tell, and is not due: then nobody needs to know who is current.
 
         So a storm costs one read an event where records are not read together. What is owed stays owed, whoever plans.
@@ -371,7 +371,7 @@ class Engine:
     def _context(self, target: Target) -> timing.Context:
         return timing.Context(target.key, target.policy, self.ports.platform.capabilities, target.schedules)
 
-    def _see(self, target: Target, document: Document, turn: Turn, *, may_call: bool) -> Snapshot:
+    def _see(self, target: Target, document: Document, progress: Progress, *, may_call: bool) -> Snapshot:
         """Fold what the configuration and the calendar owe the record, then what is pending.
 
         Who may call the platform also takes it upon himself to tell what it is time to tell.
@@ -382,10 +382,10 @@ class Engine:
         ended: list[Ended] = []
         leads = standing.leads(before)
         planned = plan(before, target, standing, now) if leads else ()
-        for item in (*planned, *turn.pending):
-            if isinstance(item, About) and not item.holds(state):
+        for item in (*planned, *progress.pending):
+            if isinstance(item, RunAnswer) and not item.holds(state):
                 continue
-            given, at = (item.given, item.at) if isinstance(item, About) else (item, now)
+            given, at = (item.given, item.at) if isinstance(item, RunAnswer) else (item, now)
             folded = machine.fold(state, given, context, at)
             state = folded.state
             if folded.ended:
@@ -432,19 +432,19 @@ class Engine:
             return snapshot, _wait(snapshot, snapshot.now)
         return replace(snapshot, known=known), decision
 
-    def _take_place(self, snapshot: Snapshot, take_place: TakePlace, turn: Turn) -> Turn:
+    def _take_place(self, snapshot: Snapshot, take_place: TakePlace, progress: Progress) -> Progress:
         """Take a place, and decide again: an empty queue serves at once.
 
         A worker that dies before it saves the target's record leaves a number for which nobody comes.
         """
         assert snapshot.known, "a place is taken in a queue that was read"
         known, place = self._admission.take_place(snapshot.known, take_place.call)
-        pending = (*turn.pending, Placed(place))
-        return replace(turn, pending=pending, document=snapshot.document, known=known)
+        pending = (*progress.pending, Placed(place))
+        return replace(progress, pending=pending, document=snapshot.document, known=known)
 
     # --- Calls -------------------------------------------------------------------------------------------------------
 
-    def _start(self, snapshot: Snapshot, start: Start, turn: Turn) -> Turn:
+    def _start(self, snapshot: Snapshot, start: Start, progress: Progress) -> Progress:
         """Rule 4. Two workers may come this far; the store lets one claim pass.
 
         worker A:  reads v1 -> claimed_at -> paused? -> claim saved: v2 -> start sent -> answer saved on v2
@@ -455,9 +455,9 @@ class Engine:
         """
         claim = Claimed(self.ports.token(), snapshot.now, start.full)
         if not self._admit(snapshot, claim):
-            return replace(turn, document=snapshot.document, known=None)
+            return replace(progress, document=snapshot.document, known=None)
         claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
-        called_by = _called_by(snapshot, turn)
+        called_by = _called_by(snapshot, progress)
         claimed = replace(claimed, wakes=(*claimed.wakes, *(wake.due for wake in called_by)))
         try:
             return self._claim_and_send(snapshot, claimed, start, called_by)
@@ -474,7 +474,7 @@ class Engine:
 
     def _claim_and_send(
         self, snapshot: Snapshot, claimed: State, start: Start, called_by: tuple[WakeSpent, ...]
-    ) -> Turn:
+    ) -> Progress:
         ports, run = self.ports, machine.run_of(claimed)
         saved = self._save_first(snapshot, claimed, sends_wake=not called_by)
         if ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
@@ -486,19 +486,19 @@ class Engine:
             self._admission.give_back(snapshot.target.identity, run, answer)
         return self._after_call(saved, claimed, Answered(answer), called_by)
 
-    def _poll(self, snapshot: Snapshot, poll: Poll) -> About:
+    def _poll(self, snapshot: Snapshot, poll: Poll) -> RunAnswer:
         asked_at = self.ports.clock.now()
         answer = self.ports.platform.get(snapshot.target, poll.run_id)
         self._heed(snapshot, Call.POLL, answer)
-        return About(machine.run_of(snapshot.state), Reported(answer), asked_at)
+        return RunAnswer(machine.run_of(snapshot.state), Reported(answer), asked_at)
 
-    def _look_up(self, snapshot: Snapshot, look_up: LookUp) -> About:
+    def _look_up(self, snapshot: Snapshot, look_up: LookUp) -> RunAnswer:
         asked_at = self.ports.clock.now()
         answer = self.ports.platform.list(snapshot.target, look_up.since)
         self._heed(snapshot, Call.POLL, answer)
-        return About(machine.run_of(snapshot.state), Listed(answer), asked_at)
+        return RunAnswer(machine.run_of(snapshot.state), Listed(answer), asked_at)
 
-    def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> Turn:
+    def _cancel(self, snapshot: Snapshot, cancel: Cancel) -> Progress:
         """Rule 8: the intent is saved before the call, which is sent in time or, like a start, not at all.
 
         Glue stops whatever run the view has: a worker that froze after the save would stop a later one of ours.
@@ -506,7 +506,7 @@ class Engine:
         intended = machine.fold(snapshot.state, CancelIntended(), snapshot.context, snapshot.now).state
         saved = self._save_first(snapshot, intended)
         if self.ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
-            return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
+            return Progress((), saved, written=True)  # as if it had died: the run is polled, and cancelled later
         answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         self._heed(snapshot, Call.POLL, answer)
         return self._after_call(saved, intended, CancelAnswered(answer))
@@ -516,10 +516,12 @@ class Engine:
         decision = decide.decide(state, snapshot.context, snapshot.now)
         return self._save(snapshot, state, decision, sends_wake=sends_wake)
 
-    def _after_call(self, saved: Document, state: State, given: Input, called_by: tuple[WakeSpent, ...] = ()) -> Turn:
-        """The turn after a call that the saved record tells of: its answer is pending, and the wake it names."""
-        about = About(machine.run_of(state), given, self.ports.clock.now())
-        return Turn((*called_by, about), saved, written=True)
+    def _after_call(
+        self, saved: Document, state: State, given: Input, called_by: tuple[WakeSpent, ...] = ()
+    ) -> Progress:
+        """Progress after a call that the saved record tells of: its answer is pending, and the wake it names."""
+        answer = RunAnswer(machine.run_of(state), given, self.ports.clock.now())
+        return Progress((*called_by, answer), saved, written=True)
 
     def _heed(self, snapshot: Snapshot, call: Call, answer: object) -> None:
         """Rule 9: a throttled answer silences the identity for this kind of call, not only the target."""
@@ -737,15 +739,15 @@ def _hold_back(snapshot: Snapshot, action: HoldBack) -> tuple[Snapshot, Decision
     return snapshot, _wait(snapshot, action.until)
 
 
-def _called_by(snapshot: Snapshot, turn: Turn) -> tuple[WakeSpent, ...]:
+def _called_by(snapshot: Snapshot, progress: Progress) -> tuple[WakeSpent, ...]:
     """The wake that called, as it is pending, if the record in hand still names it."""
     named = snapshot.before.wakes
-    return tuple(given for given in turn.pending if isinstance(given, WakeSpent) and given.due in named)
+    return tuple(given for given in progress.pending if isinstance(given, WakeSpent) and given.due in named)
 
 
-def _with_answer(turn: Turn, snapshot: Snapshot, answer: About) -> Turn:
-    """The turn after a question to the platform: the record in hand stays, and the answer is pending with the rest."""
-    return replace(turn, pending=(*turn.pending, answer), document=snapshot.document, known=None)
+def _with_answer(progress: Progress, snapshot: Snapshot, answer: RunAnswer) -> Progress:
+    """Progress after a question to the platform: the record in hand stays, and the answer is pending with the rest."""
+    return replace(progress, pending=(*progress.pending, answer), document=snapshot.document, known=None)
 
 
 def _ended_fields(ended: Ended) -> Fields:

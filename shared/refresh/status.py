@@ -40,7 +40,7 @@ class TargetStatus(Value, frozen=True):
         return self.verdict in {"fresh", "stale", "proven"}
 
 
-def row(evidence: Evidence) -> TargetStatus:
+def status_of(evidence: Evidence) -> TargetStatus:
     """Make the row of one target."""
     target, state = evidence.target, evidence.state
     verdict = verdict_of(evidence)

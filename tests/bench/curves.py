@@ -277,6 +277,6 @@ def _rows(size: int) -> float:
         deployment = records.read_deployment(known.body)
         for target, document in zip(targets, found, strict=True):
             state = records.read_state(document.body)
-            status.row(Evidence(target, state, deployment, glue.CAPABILITIES, made.clock.now()))
+            status.status_of(Evidence(target, state, deployment, glue.CAPABILITIES, made.clock.now()))
 
     return least(3, rows)

@@ -11,7 +11,7 @@ from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from functions_aws.waker import Waker
 from local.emulators.aws.lambda_host import Context
 from shared.config.load import load
@@ -75,7 +75,7 @@ class Deployment:
         clients, telemetry = Clients(), Telemetry("bench")
         ports = Ports(Cloud.AWS, self.store, self.platform, self.waker, self.clock, _Tokens(), telemetry.emit)
         self.configuration = load(configuration)
-        self.shell = Shell(self.configuration, ports, DeadLetters(clients), Returns(clients), telemetry)
+        self.shell = Shell(self.configuration, ports, DeadLetters(clients), Visibility(clients), telemetry)
 
     def forget_counts(self) -> None:
         """Count from nothing."""

@@ -25,7 +25,7 @@ from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from shared.config.load import load
 from tests.bench.events import batch, glue_targets, s3_event
 from tests.bench.loopback import FORGET, ask
@@ -52,7 +52,7 @@ def ours(clock: Clock) -> Handler:
     clients, telemetry = Clients(found.region), Telemetry(found.service)
     clients.build()
     ports = wiring.make_ports(found, clients, telemetry.emit, clock=clock)
-    return Shell(load(glue_targets(TARGETS)), ports, DeadLetters(clients), Returns(clients), telemetry).answer
+    return Shell(load(glue_targets(TARGETS)), ports, DeadLetters(clients), Visibility(clients), telemetry).answer
 
 
 def handler_of(name: str, clock: Clock) -> Handler:

@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 from functions_aws.backlog import Backlogs
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from functions_aws.waker import Waker
 from local.emulators.aws.emulator import LocalAws
 from shared.inbound import eventbridge
@@ -247,7 +247,7 @@ def expect_url(stub: Stubber) -> None:
 
 def test_messages_come_back_by_tens_and_later_when_they_came_often(nowhere: Clients, stub: Stubber) -> None:
     """Half a minute for the young, five minutes for the old, ten a call; where the queue is, is asked once."""
-    returns = Returns(nowhere)
+    returns = Visibility(nowhere)
     expect_url(stub)
     changed(stub, range(10), 30)
     changed(stub, range(10, 12), 30)
@@ -263,7 +263,7 @@ def test_what_sqs_does_not_bring_back_sooner_is_told(nowhere: Clients, stub: Stu
     changed(stub, range(10), 30, refused="ReceiptHandleIsInvalid")
     changed(stub, range(10, 11), 30)
     with pytest.raises(StoreDownError, match="1 messages do not come back sooner: ReceiptHandleIsInvalid"):
-        Returns(nowhere).hasten(returned(*[1] * 11))
+        Visibility(nowhere).hasten(returned(*[1] * 11))
     stub.add_client_error("get_queue_url", "AccessDenied", "not allowed")
     with pytest.raises(StoreDownError, match="not allowed"):
-        Returns(nowhere).hasten(returned(1))
+        Visibility(nowhere).hasten(returned(1))

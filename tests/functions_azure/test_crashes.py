@@ -21,7 +21,7 @@ from shared.platforms import fabric
 from shared.platforms.failures import Operation
 from shared.refresh import machine
 from shared.refresh.decide import Decision, Start
-from shared.refresh.engine import Engine, Snapshot, Turn
+from shared.refresh.engine import Engine, Progress, Snapshot
 from shared.refresh.failure import Failure
 from shared.refresh.inputs import Answered, Claimed
 from shared.refresh.ports import Document, Phase
@@ -187,12 +187,12 @@ def test_a_crash_at_every_effect(story: str, manner: Manner, storage: Storage, r
 # --- Mutants ----------------------------------------------------------------------------------------------------------
 
 
-def _claim_after_the_call(self: Engine, sight: Snapshot, start: Start, _turn: Turn) -> Turn:
+def _claim_after_the_call(self: Engine, snapshot: Snapshot, start: Start, _progress: Progress) -> Progress:
     claimed_at = self.ports.clock.now()
-    answer = self.ports.platform.start(sight.target, full=start.full)
+    answer = self.ports.platform.start(snapshot.target, full=start.full)
     claim = Claimed(self.ports.token(), claimed_at, start.full)
-    claimed = machine.fold(sight.state, claim, sight.context, sight.now).state
-    return self._after_call(self._save_first(sight, claimed), claimed, Answered(answer))
+    claimed = machine.fold(snapshot.state, claim, snapshot.context, snapshot.now).state
+    return self._after_call(self._save_first(snapshot, claimed), claimed, Answered(answer))
 
 
 _save = Engine._save
@@ -200,11 +200,11 @@ _send = Platform._send
 
 
 def _note_success_in_a_save_of_its_own(
-    self: Engine, sight: Snapshot, state: State, decision: Decision, **how: bool
+    self: Engine, snapshot: Snapshot, state: State, decision: Decision, **how: bool
 ) -> Document:
-    saved = _save(self, sight, replace(state, outbox=sight.before.outbox), decision, **how)
-    if state.outbox != sight.before.outbox:
-        now = self._see(sight.target, saved, Turn(()), may_call=False)
+    saved = _save(self, snapshot, replace(state, outbox=snapshot.before.outbox), decision, **how)
+    if state.outbox != snapshot.before.outbox:
+        now = self._see(snapshot.target, saved, Progress(()), may_call=False)
         return _save(self, now, replace(now.state, outbox=state.outbox), decision)
     return saved
 

@@ -247,12 +247,12 @@ class Model:
         engine = self.core.engine
         ports = engine.Ports(self.target.cloud, replay, replay, replay, replay, replay.token, _silent)
         looking = engine.Engine(self.configuration.package(self.target.cloud), ports)
-        turn_of_engine = looking._turn
+        turn_of_engine = looking._advance
 
         def only_one(target: Target, turn: Any, **how: Any) -> None:
             raise _TurnOver(turn_of_engine(target, worker.turn or turn, **how))
 
-        looking._turn = only_one
+        looking._advance = only_one
         try:
             looking.reconcile(self.target, _happened(worker.work))
         except _TurnOver as over:

@@ -455,7 +455,7 @@ MUTANTS = (
         engine:
         - saved = self._save_first(snapshot, intended)
         - if self.ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
-        - return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
+        - return Progress((), saved, written=True)  # as if it had died: the run is polled, and cancelled later
         - answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         + answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         + saved = self._save_first(snapshot, intended)
@@ -463,7 +463,7 @@ MUTANTS = (
     Mutant(8, "... and the call is sent in time or not at all", scenarios.freezes_before_a_cancel, """
         engine:
         - if self.ports.clock.monotonic() - snapshot.read_at > timing.START_WINDOW.total_seconds():
-        - return Turn((), saved, written=True)  # as if it had died: the run is polled, and cancelled if it goes on
+        - return Progress((), saved, written=True)  # as if it had died: the run is polled, and cancelled later
         - answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         + answer = self.ports.platform.cancel(snapshot.target, cancel.run_id)
         """),

@@ -19,7 +19,7 @@ from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.shell import Shell
 from functions_aws.telemetry import Telemetry
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Context, sqs_event
 from shared.config.load import Configuration, load
@@ -129,7 +129,7 @@ class Host:
         """Have a new process answer, with this configuration."""
         self.configuration = configuration
         self.shell = Shell(
-            self.configuration, self.ports, DeadLetters(self.clients), Returns(self.clients), self.telemetry
+            self.configuration, self.ports, DeadLetters(self.clients), Visibility(self.clients), self.telemetry
         )
 
     def invoke(self, event: Any, seconds: float = 60) -> Any:

@@ -194,9 +194,7 @@ def participles(files: Iterable[Source]) -> Iterator[str]:
                 yield f"{source.path}:{function.lineno} {function.name}"
 
 
-WORN = frozenset(
-    {"world", "debt", "debts", "happening", "happenings", "readings", "weather", "traits", "sight"}
-)
+WORN = frozenset({"world", "debt", "debts", "happening", "happenings", "readings", "weather", "traits", "sight"})
 """Words that had several meanings, or one that the field calls otherwise: CONTRIBUTING.md has the words instead."""
 
 

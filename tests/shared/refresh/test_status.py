@@ -19,7 +19,7 @@ from shared.refresh.evidence import (
     evidence_on,
 )
 from shared.refresh.state import Blocked, Cancelled, Deployment, Edition, JudgedBy, Owed, Paused, Situation, State
-from shared.refresh.status import TargetStatus, row, unknown
+from shared.refresh.status import TargetStatus, status_of, unknown
 from shared.times import span
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
 
@@ -37,7 +37,7 @@ def judged(state: State, *, now: float = 20, **others: Any) -> Evidence:
 
 def shown(state: State, *, now: float = 20, **others: Any) -> TargetStatus:
     """The row of that target."""
-    return row(judged(state, now=now, **others))
+    return status_of(judged(state, now=now, **others))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from local.emulators.memory import MemoryStore
 from shared.refresh.evidence import Evidence, SourceStatus
 from shared.refresh.state import Deployment, Owed, Paused, State
-from shared.refresh.status import TargetStatus, row
+from shared.refresh.status import TargetStatus, status_of
 from shared.sources.groups import DeltaTable, GlueDatabase, Group, SourceTable, encode
 from shared.sources.memory import (
     DeltaVersion,
@@ -107,7 +107,7 @@ ORDERS = SourceStatus("sales.orders", "11", at(-60))
 
 def shown(state: State, *sources: SourceStatus, dead: int = 0) -> TargetStatus:
     """The row of a target with these sources."""
-    return row(
+    return status_of(
         Evidence(
             target=a_target(),
             state=state,
