@@ -149,7 +149,7 @@ assert all(Path(m.__file__).is_relative_to(package) for m in (functions_aws, sha
 from functions_aws.clients import Clients
 from functions_aws.dead_letters import DeadLetters
 from functions_aws.platform import Platform
-from functions_aws.visibility import Returns
+from functions_aws.visibility import Visibility
 from functions_aws.store import Store
 from functions_aws.waker import Waker
 from shared.config.load import load
@@ -168,7 +168,7 @@ Waker(clients, "https://sqs/wakes").send(Wake("key", now, "1"), timedelta(second
 letters = DeadLetters(clients, ["https://sqs/events"])
 letters.send({"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "body": "x"}, "why")
 letters.summaries(), letters.redrive(), letters.moves()
-Returns(clients).hasten([{"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "receiptHandle": "h",
+Visibility(clients).hasten([{"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "receiptHandle": "h",
     "attributes": {}}])
 platform = Platform(clients)
 target = load(Path("unstale.toml").read_text()).targets[0]

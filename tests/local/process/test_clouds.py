@@ -118,7 +118,7 @@ def test_a_terminal_that_is_renewed_opens_nothing_anew(tmp_path: Path, monkeypat
     monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
     monkeypatch.setattr("local.process.clouds.open_cloud", count)
     monkeypatch.setattr(run, "open_cloud", count)
-    monkeypatch.setattr(run, "shown", shown)
+    monkeypatch.setattr(run, "open_show", shown)
     run.run(tmp_path / "unstale.toml", tmp_path / "unstale.db", once=True)
     assert [[each.name for each in rows] for rows in renewed] == [["lake"]] * 3
     assert opened == [Cloud.AZURE]
