@@ -209,7 +209,7 @@ def test_without_a_container_a_dead_letter_that_is_too_long_is_cut(
     clients: Clients, queue: Queue, character: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the beginning is kept, to be shown to a person."""
-    monkeypatch.setitem(clients.__dict__, "undelivered", None)
+    monkeypatch.setitem(clients.__dict__, "undelivered_blobs", None)
     DeadLetters(clients).send(EVENTS_QUEUE, (character * 300_000).encode(), "Expected at most 262144 bytes, got 300000")
     [letter] = queue(EVENTS_QUEUE + POISON).receive_messages()
     assert len(letter.content.encode()) <= LONGEST_MESSAGE
