@@ -138,7 +138,7 @@ def list_answer(answer: Mapping[str, Any], view: GlueView, since: datetime) -> P
 
 
 def stop_answer(error: Mapping[str, Any] | None = None) -> Failure | None:
-    """None if the run will end, which it also will where it is being stopped already; `error` as for `trouble`."""
+    """None if the run will end, which it also will where it is being stopped already; `error` as for `failure`."""
     if error is None:
         return None
     refused = failure(Operation.CANCEL, error)

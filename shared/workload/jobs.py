@@ -172,7 +172,7 @@ _FAULTS: Mapping[str, tuple[Source, bool]] = {
 
 
 class Jobs:
-    """Fabric's jobs on one engine. Raises what `Engine.look` raises: then nothing is known, and Fabric asks again."""
+    """Fabric's jobs on one engine. Raises what `Engine.reconcile` raises: nothing is known then, Fabric asks again."""
 
     def __init__(self, configuration: JobTargets, engine: Engine, ports: Ports) -> None:
         self._configuration = configuration

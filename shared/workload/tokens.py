@@ -222,7 +222,7 @@ def _app(judge: _Judge, seen: Seen) -> bool:
 
 
 def _subject(judge: _Judge, seen: Seen) -> bool:
-    """A call without a subject has nobody to be wrong about."""
+    """Calls without a subject token pass: there is nothing to check."""
     return seen.subject is None or judge(seen.subject.claims, seen)
 
 
