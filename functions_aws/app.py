@@ -28,9 +28,9 @@ _made: dict[str, Shell] = {}
 def handler(event: Any, context: Any) -> Any:
     """Take an SQS batch, one EventBridge event, a tick or `{"refresh": "<target>", "full": false}`.
 
-    A batch answers with `{"batchItemFailures": [{"itemIdentifier": "<message id>"}, ...]}`, a refresh with the row that
-    `unstale status` shows, anything else with `{"verdict": "done"}`. A bad configuration or a missing variable fails
-    every invocation with what is wrong, and leaves the messages where they are.
+    A batch answers with `{"batchItemFailures": [{"itemIdentifier": "<message id>"}, ...]}`, a refresh with the
+    status that `unstale status` shows, anything else with `{"verdict": "done"}`. A bad configuration or a missing
+    variable fails every invocation with what is wrong, and leaves the messages where they are.
     """
     return shell().answer(event, context)
 

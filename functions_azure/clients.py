@@ -147,7 +147,7 @@ class Clients:
 
     @cached_property
     def sign_in(self) -> BlobClient:
-        """The container that keeps a signed-in user's tokens."""
+        """The client of the blob that keeps a signed-in user's tokens."""
         return self._blob(SIGN_IN_CONTAINER, SIGN_IN_BLOB)
 
     @cached_property

@@ -187,7 +187,7 @@ class Shell:
             self._telemetry.note_returned(1, str(down), down)
 
     def tick(self) -> None:
-        """The minute came round. Raises `ComesBackError`, so that a failed tick is seen; the next one comes anyway."""
+        """Handle the one-minute timer. Raises `ComesBackError`, so that a failure is seen; the next comes anyway."""
         deadline = Deadline(INVOCATION_SECONDS)
         self._telemetry.tell_refusals()
         [judged] = self._judge(lambda _: [Ticked()], deadline, 1)
@@ -321,7 +321,7 @@ class Shell:
 
 
 def _refuse_all() -> Gate:
-    raise RuntimeError("these parts let no call of Fabric's in")
+    raise RuntimeError("this deployment does not serve Fabric workload calls")
 
 
 def unavailable(trouble: Exception, redactor: Redactor) -> Reply:

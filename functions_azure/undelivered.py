@@ -83,7 +83,7 @@ class Undelivered:
     def move(self, put: Callable[[str], None]) -> Move | None:
         """Put the events of all blobs that are there now, one by one, and remove a blob after all of its own.
 
-        What dies in between is put twice, which is free. What cannot be put stays, and is logged..
+        What dies in between is put twice, which is free. What cannot be put stays, and the `Move` says why.
         """
         blobs = self._blobs() if self._clients.undelivered_blobs else []
         if not blobs:

@@ -72,7 +72,7 @@ class Key(NamedTuple):
     """A public key of Entra's, with the issuer whose tokens it signs: an address, in which `{tenantid}` may stand."""
 
     public: RSAPublicKey
-    """The library that verifies signatures."""
+    """The RSA key that a token's signature is verified with."""
     issuer: str
     """Whose tokens count if this key signed them, written as in tokens of version 2.0."""
 

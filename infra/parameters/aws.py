@@ -92,8 +92,7 @@ def as_many_as_fit(names: Sequence[str]) -> str:
 def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
     """Turn a gradual rollout off where the configuration is another one than before.
 
-    Both versions would run side by side, and the older one would take events of targets that only the newer one names
-    for nobody's.
+    Both versions would run side by side, and the older one ignores events of targets that it does not know.
     """
     known = before.get("ConfigFingerprint", "")
     if known in {"", found.parameters["ConfigFingerprint"]} or before.get("GradualRollout") == "false":

@@ -475,8 +475,8 @@ def test_a_bad_configuration_never_loads(entry: Path, host: Host) -> None:
 
 
 def test_a_package_of_another_environment_takes_nothing(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rules of a stack and the configuration of another one: every invocation fails, so messages stay, where an
-    event of a target that the configuration does not name would be taken for nobody's and be lost.
+    """The rules of a stack and the configuration of another one: every invocation fails, so messages stay. Else the
+    function would ignore events of targets that it does not know, and they would be lost.
     """
     entry.write_text(CONFIGURATION, encoding="utf-8")
     monkeypatch.setenv("UNSTALE_CONFIG_FINGERPRINT", load(CONFIGURATION.replace("invoices/", "bills/")).fingerprint)

@@ -290,7 +290,7 @@ def test_requests_fit_the_models(aws: LocalAws) -> None:
         tables.add_response(
             "get_table_metadata_location", {"versionToken": "1", "warehouseLocation": "s3://w", **metadata}
         )
-        sources = Sources(Modelled, SystemClock(), lambda _: None)  # type: ignore[arg-type]
+        sources = Sources(Modelled, SystemClock(), lambda _: None)  # type: ignore[arg-type]  # stubbed clients, and no more
         assert isinstance(sources.look(SALES, Known({"orders": SourceMemory()})), Seen)
         assert isinstance(sources.look(LAKE, Known({"events": SourceMemory()})), Seen)
         glue.assert_no_pending_responses()

@@ -45,7 +45,7 @@ def host_in_a_world() -> Iterator[Host]:
             clock.move_on(seconds=SAVE_SECONDS if document.key.startswith("glue-view:") else 0)
             return save(document, body, wake_at)
 
-        host.ports.store.save = save_slowly  # type: ignore[method-assign]
+        host.ports.store.save = save_slowly  # type: ignore[method-assign]  # a slow store
         yield host
 
 

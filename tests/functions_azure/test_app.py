@@ -169,7 +169,7 @@ def test_a_queue_that_breaks_off_leaves_the_call_done(host: Host) -> None:
         host.line.down = host.line.takes == 1
         return real()
 
-    host.line.take = take  # type: ignore[method-assign]
+    host.line.take = take  # type: ignore[method-assign]  # it breaks between two rounds
     host.queue(packed(blob_created("1", now, container="other")))
     assert (len(host.line.removed), len(host.line.waiting)) == (32, 8)
     assert host.state("other").owed

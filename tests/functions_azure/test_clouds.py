@@ -119,7 +119,7 @@ def test_tokens_are_asked_for_the_services_of_the_cloud(
     """
     cloud = CLOUDS[name]
     found = Settings(Path("unstale.toml"), cloud=cloud, client_id="c", authority=f"{cloud.login_url}/t")
-    http: BoundedHttp = recorder  # type: ignore[assignment]
+    http: BoundedHttp = recorder  # type: ignore[assignment]  # it records what it would send
     EntraTokens(lambda: issuer_of("managed-identity", found, http)).token()
     issuer: Any = issuer_of("service-principal", found, http)
     with pytest.raises(Exception, match="invalid_scope"):
@@ -127,7 +127,7 @@ def test_tokens_are_asked_for_the_services_of_the_cloud(
     parts = Parts(found, lambda: pytest.fail("not read"))
     monkeypatch.setattr(parts, "http", recorder)
     parts._vault.token()
-    parts.clients._credential()._tokens.token()  # type: ignore[attr-defined]
+    parts.clients._credential()._tokens.token()  # type: ignore[attr-defined]  # the SDK's type hides ours
     parts.grid_tokens.token()
     services = [cloud.fabric_audience, cloud.exchange_audience, cloud.vault_audience]
     assert recorder.resources == [*services, "https://storage.azure.com", "https://eventgrid.azure.net"]

@@ -129,7 +129,7 @@ def test_errors_are_facts(lake: OneLake) -> None:
     assert isinstance(denied, Failure)
     assert denied.permanent
     assert "OneLake data role" in denied.message
-    assert look(lake, tokens=Tokens(denied)) == denied  # type: ignore[arg-type]
+    assert look(lake, tokens=Tokens(denied)) == denied  # type: ignore[arg-type]  # a stub that issues one answer
     late = look(lake, left=1)
     assert isinstance(late, Failure)
     assert late.code == "NoTimeLeft"

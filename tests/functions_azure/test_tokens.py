@@ -153,7 +153,7 @@ def test_storage_has_an_identity_of_its_own(entra: Entra) -> None:
     """The SDK's credential on top of the same code; for storage, not for Fabric."""
     tokens = EntraTokens(lambda: ManagedIdentity(ASSIGNED.client_id, STORAGE, BoundedHttp()))
     issued = StorageCredential(tokens).get_token("https://storage.azure.com/.default", tenant_id="any")
-    assert entra.tokens.claims(issued.token)["aud"] == STORAGE  # type: ignore[index]
+    assert entra.tokens.claims(issued.token)["aud"] == STORAGE  # type: ignore[index]  # a failure fails the test here
     assert abs(issued.expires_on - datetime.now(UTC).timestamp() - 86400) < 600
     entra.faults.add(RefuseToken("invalid_request"), "token")
     with pytest.raises(ClientAuthenticationError, match="invalid_scope"):

@@ -41,7 +41,7 @@ def hosted_functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
             host.clock.move_on(seconds=1)
             return save(document, body, wake_at)
 
-        host.store.save = save_slowly  # type: ignore[method-assign]
+        host.store.save = save_slowly  # type: ignore[method-assign]  # a slow store
         yield host
 
 

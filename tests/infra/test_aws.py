@@ -870,7 +870,7 @@ def test_writing_keeps_everything_that_is_not_ours(tmp_path: Path, form: str) ->
 def test_another_configuration_is_not_rolled_out_gradually(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of two versions side by side the older one would take events of the newer one's targets for nobody's. So what
+    """Of two versions side by side the older one ignores events of targets that it does not know. So what
     changed is deployed at once, until somebody says otherwise; the first one, and the same one, change nothing.
     """
     monkeypatch.setenv("AWS_REGION", "eu-north-1")

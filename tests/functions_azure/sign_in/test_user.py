@@ -39,7 +39,7 @@ from shared.sign_in import ITEM_SCOPES, LAKE_VIEW_SCOPES
 from tests.support.azure_host import SALES, WORKSPACE
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.revocation import revoke
-from tests.support.signed_in import ADA, APP, CONSENTED, SYSTEM, Stage, no_token, token, until, user_stage  # noqa: F401
+from tests.support.signed_in import ADA, APP, CONSENTED, SYSTEM, Stage, no_token, token, until, user_stage  # noqa: F401 - fixtures
 
 
 @pytest.fixture(name="short")

@@ -1,7 +1,7 @@
 """Fabric's three calls, from its HTTP request to our answer: the triggers themselves, who is let in, what is logged.
 
 Golden cases lie in `golden/workload`, a folder each: `given` says how things stand, `request.http` is what comes, but
-for its tokens, `answer.http` what must go back. And a small Fabric (`local/workload_fabric.py`) asks over HTTP.
+for its tokens, `answer.http` what must go back. And a small Fabric (local/emulators/fabric/workload.py) asks over HTTP.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Desk:
             del configuration, deadline
             return self.world.ports
 
-        app.use(Shell(lambda: self.world.configuration, here, lambda _: None, Telemetry(), gate=lambda: gate))  # type: ignore[arg-type, return-value]
+        app.use(Shell(lambda: self.world.configuration, here, lambda _: None, Telemetry(), gate=lambda: gate))  # type: ignore[arg-type, return-value]  # no sink and no invocation's own parts are asked for
 
     def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
@@ -163,7 +163,7 @@ def store_down(desk: Desk) -> None:
     def down(*_: object) -> Any:
         raise ConnectionError("AccountKey=planted-secret-of-the-store")
 
-    desk.world.store.load = down  # type: ignore[assignment, method-assign]
+    desk.world.store.load = down  # type: ignore[assignment, method-assign]  # a store that is down
 
 
 GIVEN: dict[str, Callable[[Desk], object]] = {
