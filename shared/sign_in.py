@@ -56,19 +56,22 @@ ZonedTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class SignIn(Value, frozen=True):
-    """A person's sign-in. `session` names the one `unstale login`, `renewed_at` is Entra's time of the last token.
-
-    `refusal` is why Entra last gave none, `claims` what it then wants of the next sign-in (a conditional access
-    challenge); neither is a secret.
-    """
+    """A person's sign-in. None of its fields is a secret."""
 
     session: str
+    """The id of the one `unstale login` that made it."""
     account: str
+    """The account of the person, such as `ada@contoso.example`."""
     scopes: tuple[str, ...]
+    """The scopes of Fabric that the person consented to."""
     signed_in_at: ZonedTime
+    """When the person signed in."""
     renewed_at: ZonedTime
+    """Entra's time of the last token."""
     refusal: str = ""
+    """Why Entra last gave no token; empty while it gives them."""
     claims: str = ""
+    """The claims that Entra then wants of the next sign-in: a conditional access challenge."""
     sign_outs: int = 0
     """How often somebody had signed out before: a file with fewer is a copy of one that was signed out of since."""
 
@@ -89,17 +92,24 @@ class Seal(Value, frozen=True):
     """How the cache is sealed: AES-256-GCM with a data key, which is wrapped by a version of the Key Vault's key."""
 
     key_version: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z]+\Z")]
+    """The version of the Key Vault's key."""
     wrapped: bytes
+    """The data key, as that version wrapped it."""
     nonce: bytes
+    """The 12 bytes that AES-GCM must never see twice with one data key."""
 
 
 class Kept(Value, frozen=True):
-    """The file, read as far as it can be without the key. `head` is its first line, `sealed` the rest."""
+    """The file, read as far as it can be without the key."""
 
     sign_in: SignIn
+    """The sign-in, as the head says it."""
     seal: Seal
+    """How the rest is sealed."""
     head: bytes
+    """The first line, byte by byte as it was sealed."""
     sealed: bytes
+    """The rest: msal's token cache."""
 
 
 class DamagedSignInError(Exception):
@@ -108,12 +118,16 @@ class DamagedSignInError(Exception):
 
 class _Format(msgspec.Struct):
     format: int
+    """The format of a file of any release."""
 
 
 class _Head(msgspec.Struct):
     format: int
+    """The format of the file, `FORMAT` or an earlier one."""
     sign_in: SignIn
+    """The sign-in that is kept."""
     seal: Seal
+    """How the rest is sealed."""
 
 
 _format = msgspec.json.Decoder(_Format)
@@ -168,10 +182,12 @@ class Remedy(StrEnum):
 
 
 class Refusal(Value, frozen=True):
-    """A row of the tables: what happened, for a person, and what is to be done."""
+    """A row of the tables."""
 
     because: str
+    """The reason in words for a person; `{who}` and `{scopes}` are filled in."""
     remedy: Remedy
+    """The cure."""
 
 
 PASSING = frozenset({"temporarily_unavailable", "server_error", "request_timeout", "slow_down"})

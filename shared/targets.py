@@ -28,12 +28,16 @@ def _key(kind: str, *parts: str) -> str:
 
 
 class GlueView(Value, frozen=True, tag="glue-view", tag_field="kind"):
-    """A materialized view in the Glue Data Catalog; `location` is the S3 prefix that a refresh writes to, if named."""
+    """A materialized view in the Glue Data Catalog."""
 
     catalog_id: str
+    """The account, or its catalog of S3 Tables."""
     database: str
+    """Name of the database."""
     table: str
+    """Name of the view."""
     location: str = ""
+    """The S3 prefix that a refresh writes to; empty where none is named."""
 
     @property
     def key(self) -> str:
@@ -45,8 +49,11 @@ class LakeViews(Value, frozen=True, tag="fabric-lake-views", tag_field="kind"):
     """The materialized lake views of a Fabric lakehouse: all of them, or those of one execution definition."""
 
     workspace: str
+    """Id of the workspace, in lower case."""
     lakehouse: str
+    """Id of the lakehouse, in lower case."""
     execution_definition: str = ""
+    """Id of an execution definition, a subset of the views; empty for all of them."""
 
     @property
     def key(self) -> str:
@@ -56,13 +63,18 @@ class LakeViews(Value, frozen=True, tag="fabric-lake-views", tag_field="kind"):
 
 
 class ItemJob(Value, frozen=True, tag="fabric-item-job", tag_field="kind"):
-    """A job of a Fabric item. `execution_data` and `parameters` are sent as they are; other data is another target."""
+    """A job of a Fabric item; with other data it is another target."""
 
     workspace: str
+    """Id of the workspace, in lower case."""
     item: str
+    """Id of the item, in lower case."""
     job_type: str
+    """The type of job, such as `DefaultJob`, `RunNotebook` or `Pipeline`."""
     execution_data: dict[str, Any] | None = None
+    """Data of the job, sent as it is, as JSON; None: none is sent."""
     parameters: list[dict[str, Any]] | None = None
+    """Parameters of the job, each with name, type and value, sent as they are; None: none are sent."""
 
     @property
     def key(self) -> str:
@@ -85,47 +97,66 @@ class Cloud(StrEnum):
 
 
 class S3ObjectCreated(Value, frozen=True, tag="s3_object_created", tag_field="type"):
-    """Objects of a bucket whose key has this prefix and suffix; keys are compared as S3 sends them, undecoded."""
+    """Objects that are created in a bucket."""
 
     bucket: str
+    """Name of the bucket."""
     prefix: str = ""
+    """Beginning of the keys, compared as S3 sends them, undecoded."""
     suffix: str = ""
+    """End of the keys, undecoded."""
     visibility_lag: timedelta | None = None
+    """How long after its event the data can be read at the latest; None: the target's lag."""
 
 
 class GlueTableChanged(Value, frozen=True, tag="glue_table_changed", tag_field="type"):
-    """A table of the Data Catalog. Events carry no catalog, so `catalog_id` only says which one is meant."""
+    """A table of the Data Catalog, which changes."""
 
     database: str
+    """Name of the database."""
     table: str
+    """Name of the table."""
     catalog_id: str = ""
+    """The catalog that is meant; events carry none, so it tells nothing apart. Empty: the view's own."""
     visibility_lag: timedelta | None = None
+    """How long after its event the data can be read at the latest; None: the target's lag."""
 
 
 class GlueJobSucceeded(Value, frozen=True, tag="glue_job_succeeded", tag_field="type"):
-    """A Glue job, by name."""
+    """A Glue job, whose runs succeed."""
 
     job: str
+    """Name of the job."""
     visibility_lag: timedelta | None = None
+    """How long after its event the data can be read at the latest; None: the target's lag."""
 
 
 class BlobCreated(Value, frozen=True, tag="blob_created", tag_field="type"):
-    """Blobs of a container whose path has this prefix and suffix."""
+    """Blobs that are created in a container."""
 
     account: str
+    """Name of the storage account."""
     container: str
+    """Name of the container."""
     prefix: str = ""
+    """Beginning of the path within the container."""
     suffix: str = ""
+    """End of the path within the container."""
     visibility_lag: timedelta | None = None
+    """How long after its event the data can be read at the latest; None: the target's lag."""
 
 
 class OneLakeChanged(Value, frozen=True, tag="onelake_changed", tag_field="type"):
-    """A table or folder of a Fabric item, e.g. `Tables/orders` (never the whole item: it may hold the view)."""
+    """Files of a Fabric item, which change."""
 
     workspace: str
+    """Id of the workspace, in lower case."""
     item: str
+    """Id of the item, such as a lakehouse, in lower case."""
     path: str
+    """A table or folder, such as `Tables/orders`; never the whole item, which may hold the view."""
     visibility_lag: timedelta | None = None
+    """How long after its event the data can be read at the latest; None: the target's lag."""
 
     @property
     def is_table(self) -> bool:
@@ -138,35 +169,49 @@ class IcebergChanged(Value, frozen=True, tag="iceberg_changed", tag_field="type"
     """An Iceberg table of the Data Catalog or of S3 Tables, which is looked at: no event tells of its commits."""
 
     database: str
+    """Name of the database; of the namespace in S3 Tables."""
     table: str
+    """Name of the table."""
     catalog_id: str = ""
+    """The catalog that holds the table; empty: the view's own."""
     visibility_lag: timedelta | None = None
+    """How long after its event the data can be read at the latest; None: the target's lag."""
 
 
 Source = S3ObjectCreated | GlueTableChanged | GlueJobSucceeded | BlobCreated | OneLakeChanged | IcebergChanged
-"""Sources of `on`. `visibility_lag` is that of the one entry, where its data can be read later than others'."""
+"""Sources of `on`."""
 
 
 class Schedule(Value, frozen=True):
-    """Five-field cron in an IANA time zone."""
+    """When a refresh is due, whether or not data arrived."""
 
     cron: str
+    """Five fields: minute, hour, day of month, month, day of week."""
     timezone: str = "UTC"
+    """IANA time zone in which the fields are read."""
 
 
 class Policy(Value, frozen=True):
     """When to start, as the configuration says it."""
 
     quiet_period: timedelta = timedelta(seconds=30)
+    """The wait after the last arrival."""
     max_wait: timedelta = timedelta(minutes=10)
+    """The longest wait after the first arrival."""
     min_interval: timedelta = timedelta(minutes=5)
+    """The least time between two starts."""
     visibility_lag: timedelta = timedelta(seconds=10)
+    """How long after its event data can be read at the latest, differences between clocks included."""
     timeout: timedelta = timedelta(hours=6)
+    """How long a run may take before it is cancelled."""
     objective: timedelta | None = None
+    """How stale the target may be before status and alarms say so; None: they never do."""
     after_failures: int | None = None
+    """After every so many failures in a row a full refresh is tried; None: never."""
     look: timedelta | None = timedelta(minutes=5)
     """How often the sources are looked at (design, section 9); None is `"off"`: no signals and no proofs from looks."""
     start: Literal["quiet", "just-in-time"] = "quiet"
+    """When to start: after the quiet period, or as late as the objective allows."""
     max_starts_per_day: int | None = None
     """Starts of one target on one day of UTC; None is no limit."""
 
@@ -192,13 +237,21 @@ class Target(Value, frozen=True, dict=True):
     """A thing that can be refreshed, with everything that its configuration says."""
 
     name: str
+    """The name that the configuration gives it."""
     resource: Resource
+    """The thing to refresh."""
     policy: Policy = Policy()
+    """When to start."""
     on: tuple[Source, ...] = ()
+    """The sources whose arrivals signal it."""
     after: tuple[str, ...] = ()
+    """Names of the targets whose refresh signals it."""
     schedule: Schedule | None = None
+    """When a refresh is due even if nothing arrives."""
     full_schedule: Schedule | None = None
+    """When a full refresh is due, which computes the view anew."""
     identity: str = ""
+    """The identity that calls the platform: `aws`, or `fabric.identity` of the configuration."""
     followers_across: tuple[str, ...] = ()
     """Keys of the targets on the other cloud that come after this one."""
 

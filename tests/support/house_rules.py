@@ -219,7 +219,9 @@ def _name_given(node: ast.AST) -> str:
 STORED = (
     "shared/refresh/identity.py",
     "shared/refresh/state.py",
+    "shared/sign_in.py",
     "shared/sources/memory.py",
+    "shared/targets.py",
     "shared/workload/job.py",
 )
 """Files of what is stored: whoever reads a record must find what each of its fields means."""
