@@ -9,7 +9,7 @@ KEY = "page.json"
 
 
 class PageBucket:
-    """Writes the object: `shared.refresh.excerpt.Place`."""
+    """Writes the object: `shared.refresh.excerpt.ExcerptSink`."""
 
     def __init__(self, clients: Clients, bucket: str) -> None:
         self._clients = clients

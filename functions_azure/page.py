@@ -8,7 +8,7 @@ from functions_azure.clients import Clients, Deadline, ask_existing
 
 
 class PageBlob:
-    """Writes the blob: `shared.refresh.excerpt.Place`."""
+    """Writes the blob: `shared.refresh.excerpt.ExcerptSink`."""
 
     def __init__(self, clients: Clients, deadline: Deadline) -> None:
         self._clients = clients

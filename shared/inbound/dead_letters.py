@@ -9,7 +9,7 @@ from shared.values import Value
 GIVEN_UP = "came back too often: trouble of ours, see the log"
 """Why a message is there that the cloud moved, and not we with a reason."""
 LOOKED_AT = 10
-"""Messages of a heap that are looked at for their age and reason: one ReceiveMessage, one Peek Messages."""
+"""Messages of a dead-letter queue that are read for their age and reason: one ReceiveMessage, one Peek Messages."""
 
 
 class DeadLetterSummary(Value, frozen=True):

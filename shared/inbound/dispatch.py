@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
@@ -58,6 +58,7 @@ class Judged(Value, frozen=True):
 
 DONE = Judged(Verdict.DONE)
 NO_TIME = Judged(Verdict.RETRY, "the invocation had no time for all targets that the message concerns")
+"""The verdict where time is over and a message cannot be split: the message comes back, what was done folds away."""
 
 SOON, SOON_TIMES = timedelta(seconds=30), 60
 LATER = timedelta(minutes=5)
@@ -86,14 +87,14 @@ class _Delivery(Value, frozen=True):
 
 
 def take(engine: Engine, configuration: Routes, messages: Sequence[Message]) -> tuple[Judged, ...]:
-    """Take a batch: one look at each target that it concerns, however many messages do. Verdicts are in order.
+    """Take a batch: reconcile each target once, however many messages concern it. Verdicts are in order.
 
     One target's trouble sends back only the messages that concern it. An event that concerns more targets than there is
     time for is split: what is left of it is a message of its own.
     """
     deliveries = [_delivery(engine, configuration, message) for message in messages]
     concerns = [concern for delivery in deliveries for _, concern in delivery.taken]
-    judged = _look_at_each(engine, _by_target(concerns))
+    judged = _reconcile_each(engine, _by_target(concerns))
     verdicts = tuple(_verdict(engine, configuration, delivery, judged) for delivery in deliveries)
     engine.tell()
     return verdicts
@@ -119,7 +120,9 @@ def _verdict(engine: Engine, configuration: Routes, delivery: _Delivery, judged:
     """The worst that was met with what is taken, else done, or a dead letter with what is refused."""
     if any(target.key not in judged for _, concerns in delivery.taken for target, _ in concerns):
         return _split(configuration, delivery, judged)
-    worst = _worst([one for message, concerns in delivery.taken for one in _met(engine, message, concerns, judged)])
+    worst = _worst(
+        [one for message, concerns in delivery.taken for one in _verdicts_on(engine, message, concerns, judged)]
+    )
     return _refused_part(delivery) if worst.verdict is Verdict.DONE else worst
 
 
@@ -163,7 +166,7 @@ def stays_away(receives: int) -> timedelta:
     return SOON if receives < SOON_TIMES else LATER
 
 
-def _met(engine: Engine, message: Single, concerns: Concerns, judged: Mapping[str, Judged]) -> list[Judged]:
+def _verdicts_on(engine: Engine, message: Single, concerns: Concerns, judged: Mapping[str, Judged]) -> list[Judged]:
     return [judged[target.key] for target, _ in concerns] or [_take_wake_or_tick(engine, message)]
 
 
@@ -188,7 +191,8 @@ def _concerns(engine: Engine, configuration: Routes, message: Single) -> Concern
     inputs: list[tuple[Target, Input]] = []
     match message:
         case Arrived(arrivals) | Rest(arrivals):
-            inputs.extend(_signal_each(arrivals, configuration))
+            found = (signal for arrival in arrivals for signal in signals_of(arrival, configuration))
+            inputs.extend((target, Signalled(signal)) for target, signal in found)
         case Asked(name):
             inputs.extend((configuration.by_name[name], given) for given in _inputs_of_request(message))
         case GlueRunEnded() | FabricRunEnded():
@@ -199,11 +203,6 @@ def _concerns(engine: Engine, configuration: Routes, message: Single) -> Concern
         for target, given in inputs
         if target.key in engine.targets and target.key >= first and (last is None or target.key <= last)
     ]
-
-
-def _signal_each(arrivals: Sequence[Arrival], configuration: Routes) -> Iterator[tuple[Target, Input]]:
-    for arrival in arrivals:
-        yield from ((target, Signalled(signal)) for target, signal in signals_of(arrival, configuration))
 
 
 def _inputs_of_request(asked: Asked) -> tuple[Input, ...]:
@@ -219,8 +218,8 @@ def _by_target(concerns: Sequence[Concerns]) -> list[tuple[Target, list[Input]]]
     return list(inputs.values())
 
 
-def _look_at_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]]) -> dict[str, Judged]:
-    """Look at targets while there is time, at one in any case.
+def _reconcile_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]]) -> dict[str, Judged]:
+    """Reconcile targets while there is time, one in any case.
 
     First come those of which more is said than that data arrived, since only arrivals can be split; then the others, in
     the order of their keys.
@@ -233,7 +232,7 @@ def _look_at_each(engine: Engine, concerned: Sequence[tuple[Target, list[Input]]
             break
         if place % READ_AHEAD == 0:
             in_hand |= engine.read_ahead([each for each, _ in ordered[place : place + READ_AHEAD]])
-        judged[target.key] = _look(engine, target, inputs, in_hand.pop(target.key, None))
+        judged[target.key] = _reconcile(engine, target, inputs, in_hand.pop(target.key, None))
     return judged
 
 
@@ -242,7 +241,7 @@ def _turn_of(concerned: tuple[Target, list[Input]]) -> tuple[bool, str]:
     return all(isinstance(given, Signalled) and not given.signal.asked for given in inputs), target.key
 
 
-def _look(engine: Engine, target: Target, inputs: Sequence[Input], in_hand: Document | None) -> Judged:
+def _reconcile(engine: Engine, target: Target, inputs: Sequence[Input], in_hand: Document | None) -> Judged:
     signals = sum(isinstance(given, Signalled) for given in inputs)
     return _guard(
         lambda: engine.note_signals(target, signals, written=engine.reconcile(target, inputs, in_hand=in_hand))

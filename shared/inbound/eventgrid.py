@@ -274,7 +274,9 @@ _FABRIC: Mapping[str, Callable[[_Event], Single]] = {
     "ItemJobFailed": _job_ended,
     "ItemJobStatusChanged": _job_ended,
 }
-"""By the last part of the type: tools show the job events under `Microsoft.Fabric.JobEvents` as well.
+"""Reads events of Fabric, by the last part of their type.
+
+Tools show the job events under `Microsoft.Fabric.JobEvents` as well.
 
 Not deletions: on a lakehouse table these are house-keeping, and deleted rows arrive as new files. Nor new folders: they
 are empty.

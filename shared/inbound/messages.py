@@ -87,7 +87,7 @@ class FabricRunEnded(Value, frozen=True):
 
 
 class Ticked(Value, frozen=True):
-    """The minute came round."""
+    """The one-minute timer fired."""
 
 
 class Woken(Value, frozen=True):
@@ -126,7 +126,7 @@ Message = Single | Several
 
 
 def each(messages: Iterable[Message]) -> Iterator[Single]:
-    """Every single reading, those of messages with several events included."""
+    """Yield every single message, the events of messages with several of them included."""
     for message in messages:
         if isinstance(message, Several):
             yield from (part.message for part in message.parts)

@@ -37,19 +37,32 @@ class Own(msgspec.Struct):
     """The top level of one of our own messages; the envelopes of both clouds add the fields of their events."""
 
     wake: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """A wake that the engine sent (`_Wake`)."""
     rest: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """The rest of an event that concerned more targets than there was time for (`messages.Rest`)."""
     tick: bool | msgspec.UnsetType = msgspec.UNSET
+    """Always true: the one-minute timer fired."""
     refresh: Name | msgspec.UnsetType = msgspec.UNSET
+    """The name of a target of which a refresh is asked for."""
     full: bool = False
+    """Whether the refresh that is asked for is a full one."""
     reason: str = ""
+    """Why a refresh is asked for, in the caller's words."""
     upstream: str = ""
+    """The upstream on the other cloud that asks; empty where anybody else does."""
     time: str | msgspec.UnsetType = msgspec.UNSET
+    """When the upstream's run ended, in RFC 3339."""
 
 
 class _Wake(msgspec.Struct):
+    """A wake as it lies in a queue."""
+
     key: Annotated[str, msgspec.Meta(min_length=1)]
+    """The key of the record that is due."""
     due: str
+    """When the record is due, in RFC 3339."""
     version: str
+    """The version of the record that the sender read; empty where there was none."""
 
 
 _wake = msgspec.json.Decoder(_Wake)

@@ -1,4 +1,4 @@
-"""Decides what to do next, and when to look again: pure functions of the state, the policy and the time.
+"""Decides what to do next, and when its record is due: pure functions of the state, the policy and the time.
 
 `decide` answers all that the loop, the metrics and `status` ask of a state, in one value.
 """
@@ -16,7 +16,7 @@ from shared.refresh.schedule import next_after
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import (
     CLOCK_DIFFERENCE,
-    PAUSE_LOOK,
+    PAUSE_CHECK,
     TIMES_APART,
     WAKE_LATE,
     WAKES_NAMED,
@@ -98,8 +98,8 @@ class Decision(Value, frozen=True):
 
     action: Action
     """The action that is due now; `Wait` where nothing is."""
-    look_at: datetime | None
-    """When the record must be looked at again if it is saved as it is; None: only when something happens."""
+    due_at: datetime | None
+    """When the record is due if it is saved as it is; None: only when something happens."""
     stale_since: datetime | None
     """Time of the oldest signal that no finished run covers; None while the view is fresh."""
     late: bool
@@ -111,7 +111,7 @@ OPEN = Gate()
 
 
 def decide(state: State, context: Context, now: datetime, gate: Gate = OPEN) -> Decision:
-    """Decide what to do with a target now, and when to look at its record again."""
+    """Decide what to do with a target now, and when its record is due."""
     return conclude(_due_action(state, context, now, gate), state, context, now)
 
 
@@ -120,19 +120,19 @@ def conclude(action: Action, state: State, context: Context, now: datetime) -> D
     until = action.until if isinstance(action, Wait) else now
     scheduled = next_scheduled(state, context.schedules, now)
     watched = _watch_at(state, context.policy, now)
-    look_at = min((at for at in (until, scheduled, watched, state.outbox.next_at) if at), default=None)
-    return Decision(action, look_at, stale_since(state), is_late(state, context.policy, now))
+    due_at = min((at for at in (until, scheduled, watched, state.outbox.next_at) if at), default=None)
+    return Decision(action, due_at, stale_since(state), is_late(state, context.policy, now))
 
 
 def _due_action(state: State, context: Context, now: datetime, gate: Gate) -> Action:
-    """Choose the next action, and its time. Rule 3 for a start; a run is looked at when its record says so."""
+    """Choose the next action, and its time. Rule 3 for a start; a run is asked for when its record says so."""
     at, action = _next_of_run(state.run) if state.run else _next_start(state, context)
     if at is None:
         return Wait(None)
     if gate.quiet_until is not None and gate.quiet_until > now:
         at = max(at, gate.quiet_until + spread(context.key))
     if gate.paused and isinstance(action, Start):
-        at = max(at, now + PAUSE_LOOK)
+        at = max(at, now + PAUSE_CHECK)
     if now < at:
         return Wait(at)
     return _in_turn(state, context, action, now, gate)
@@ -285,7 +285,7 @@ def is_late(state: State, policy: Policy, now: datetime) -> bool:
 
 
 def next_wake(
-    wakes: tuple[datetime, ...], look_at: datetime | None, now: datetime
+    wakes: tuple[datetime, ...], due_at: datetime | None, now: datetime
 ) -> tuple[datetime | None, tuple[datetime, ...]]:
     """Decide on rule 13: the wake to send, if any, and the wakes that the record then names, five at most.
 
@@ -293,6 +293,6 @@ def next_wake(
     its way. A new wake is sent only if it is due before all that are still to come, and if there is room for it.
     """
     named = tuple(due for due in wakes if due > now - WAKE_LATE)
-    if look_at is None or len(named) >= WAKES_NAMED or any(now < due <= look_at for due in named):
+    if due_at is None or len(named) >= WAKES_NAMED or any(now < due <= due_at for due in named):
         return None, named
-    return look_at, tuple(sorted({*named, look_at}))
+    return due_at, tuple(sorted({*named, due_at}))

@@ -140,8 +140,8 @@ def begin_again(known: Deployment, passed_over: int = 0) -> Deployment:
     return replace(known, edition=again, rollout=Rollout())
 
 
-def progress(before: Rollout, after: Rollout, number: int, known: Deployment) -> Deployment:
-    """Save how far a rollout got, if the record still has it as it was read; one that met trouble begins anew."""
+def note_progress(before: Rollout, after: Rollout, number: int, known: Deployment) -> Deployment:
+    """Note how far a rollout got, if the record still has the rollout that was read; one that failed begins anew."""
     if known.edition is None or (known.edition.number, known.rollout) != (number, before):
         return known
     if not after.over:

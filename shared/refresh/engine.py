@@ -54,7 +54,7 @@ from shared.refresh.ports import (
     StoreDownError,
     Waker,
 )
-from shared.refresh.state import Deployment, Ended, Hold, Outcome, Run, State, Wake
+from shared.refresh.state import Deployment, Ended, Outcome, Run, State, Wake
 from shared.refresh.telling import Outcomes, Reconcile, Teller
 from shared.targets import Cloud, Package, Target
 from shared.values import Value
@@ -91,7 +91,7 @@ class Looks(Protocol):
 
 
 class Ports(Value, frozen=True):
-    """Everything that is not a value. `token()` makes ids; `emit()` must not raise.
+    """All that the engine needs from outside: store, platform, waker, clock, ids. `emit()` must not raise.
 
     `looks` makes what looks at the sources of some targets; without it nothing is looked at. `outcomes` makes what
     sends outcome events to some destinations; without it none are recorded. `pause(most)` stands still for a random
@@ -140,7 +140,7 @@ class Progress(Value, frozen=True):
     """How far one call of `reconcile` got."""
 
     pending: tuple[Input | RunAnswer, ...]
-    """Inputs and answers that are not saved yet: it is folded anew into whatever the record became."""
+    """Inputs and answers that are not saved yet: each conflict folds them anew into whatever the record became."""
     document: Document | None = None
     """The record in hand, as it was read or saved last; None: it is to be read. Whoever else saves the record makes the
     next save a conflict, and only then is the record read again."""
@@ -550,18 +550,18 @@ class Engine:
             state = note_changes(snapshot.before, state, told, snapshot.target.policy, snapshot.now, wanted=wanted)
         if state == snapshot.before and not snapshot.leads:
             return snapshot.document  # due for what only the current edition may do
-        look_at = self._look_at(snapshot, state, decision, is_told=bool(wanted))
-        wakes, sent = self._wakes(snapshot, state, look_at) if sends_wake else (state.wakes, False)
-        state = replace(state, wake_at=look_at, wakes=wakes)
+        due_at = self._due_at(snapshot, state, decision, is_told=bool(wanted))
+        wakes, sent = self._wakes(snapshot, state, due_at) if sends_wake else (state.wakes, False)
+        state = replace(state, wake_at=due_at, wakes=wakes)
         if state == snapshot.before and not sent:  # a wake that is not followed by a save would only touch the record
             return snapshot.document
-        saved = self.ports.store.save(snapshot.document, records.write(state), look_at)
+        saved = self.ports.store.save(snapshot.document, records.write(state), due_at)
         if state.outbox.next_at != snapshot.before.outbox.next_at:
             self._teller.note_save(snapshot.target, state.outbox, snapshot.now)
         self._emit_changes(snapshot, state, decision)
         return saved
 
-    def _look_at(self, snapshot: Snapshot, state: State, decision: Decision, *, is_told: bool) -> datetime | None:
+    def _due_at(self, snapshot: Snapshot, state: State, decision: Decision, *, is_told: bool) -> datetime | None:
         """When the record is due: as decided, and where outcome events are told when one is to be sent, or made.
 
         Who is not current does not know what planning has to do, and leaves the record due soon.
@@ -569,7 +569,7 @@ class Engine:
         now = snapshot.now
         told = (state.outbox.next_at, late_at(state, snapshot.target.policy)) if is_told else ()
         if snapshot.leads:
-            times = (decision.look_at, *told)
+            times = (decision.due_at, *told)
         else:  # what the calendar owes is past for as long as nobody current comes, and must not wake anybody at once
             until = decision.action.until if isinstance(decision.action, Wait) else now
             times = (until, now + self.standing.due_within, state.outbox.next_at, *told)
@@ -585,15 +585,15 @@ class Engine:
             self._emit("look failed", target, {"why": str(failure)})
             return ended
 
-    def _wakes(self, snapshot: Snapshot, state: State, look_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
+    def _wakes(self, snapshot: Snapshot, state: State, due_at: datetime | None) -> tuple[tuple[datetime, ...], bool]:
         """Rule 13: the wakes that the record then names, and whether one was sent.
 
         A wake that cannot be sent does not hold up the save: ticks go on.
         """
         waker = self.ports.waker
-        if look_at is not None and look_at - snapshot.now > waker.reach:
-            look_at = snapshot.now + waker.reach if waker.relays else None
-        due, named = decide.next_wake(state.wakes, look_at, snapshot.now)
+        if due_at is not None and due_at - snapshot.now > waker.reach:
+            due_at = snapshot.now + waker.reach if waker.relays else None
+        due, named = decide.next_wake(state.wakes, due_at, snapshot.now)
         if due is None:
             return named, False
         wake = Wake(snapshot.target.key, due, snapshot.document.version)
@@ -607,7 +607,7 @@ class Engine:
     # --- Deliveries --------------------------------------------------------------------------------------------------
 
     def wake(self, wake: Wake) -> None:
-        """A wake arrived. One that the record does not name does nothing.
+        """Handle a wake that arrived; a wake that the record does not name does nothing.
 
         It may have overtaken the save that names it: then the record still has the version that its sender read.
         Writing the record makes that save fail, so that it is done again, with a wake that is still to come.
@@ -703,7 +703,8 @@ class Engine:
             self._emit(f"now {situation}", snapshot.target, {"run_id": run.run_id, "full": run.full} if run else {})
         hold = state.hold or snapshot.before.hold
         if hold and state.hold != snapshot.before.hold:
-            self._emit("held" if state.hold else "released", snapshot.target, _hold_fields(hold))
+            fields_of_hold = {"hold": type(hold).__name__.lower(), "reason": getattr(hold, "reason", "")}
+            self._emit("held" if state.hold else "released", snapshot.target, fields_of_hold)
         stale_since = decision.stale_since
         fields: dict[str, str | int | float | None] = {
             "owed_age_seconds": max(0.0, (snapshot.now - stale_since).total_seconds()) if stale_since else 0.0,
@@ -760,7 +761,3 @@ def _ended_fields(ended: Ended) -> Fields:
         "dpu_seconds": ended.dpu_seconds,
         "claimed_at": ended.claimed_at.isoformat(),
     }
-
-
-def _hold_fields(hold: Hold) -> Fields:
-    return {"hold": type(hold).__name__.lower(), "reason": getattr(hold, "reason", "")}

@@ -50,7 +50,7 @@ class Excerpt(Value, frozen=True):
     """The newest lines of each target's history, the newest first, by the target's key."""
 
 
-class Place(Protocol):
+class ExcerptSink(Protocol):
     """The one object that holds the newest excerpt."""
 
     def put(self, body: bytes) -> None:
@@ -71,7 +71,7 @@ class Excerpts:
     def __init__(
         self,
         store: Store,
-        place: Place,
+        place: ExcerptSink,
         emit: Callable[[LogEvent], None],
         sources: SourceStatuses,
     ) -> None:

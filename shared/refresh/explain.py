@@ -15,7 +15,7 @@ from shared.refresh.decide import Action, Gate, HoldBack, Wait, decide, stale_si
 from shared.refresh.evidence import WORK_CURE, Evidence, SourceStatus, doubts, doubts_of_deployment
 from shared.refresh.identity import Call
 from shared.refresh.owed import covers
-from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation
+from shared.refresh.state import Blocked, Cancelled, Paused, Situation
 from shared.refresh.timing import SPREAD, Context
 from shared.times import minute, span
 from shared.values import Value
@@ -49,7 +49,7 @@ def explain(evidence: Evidence, verdict: str) -> tuple[Sentence, ...]:
     """Everything to know of a target, the reason for its verdict first."""
     found = (
         ("why", iter((why(evidence, verdict),))),
-        ("doubt", _other_doubts(evidence, verdict)),
+        ("doubt", doubts(evidence)[1 if verdict == "unknown" else 0 :]),
         ("arrived", _tell_arrivals(evidence)),
         ("waits", _waits(evidence)),
         ("run", _run(evidence)),
@@ -188,17 +188,11 @@ def _silent_until(evidence: Evidence) -> datetime | None:
 # --- The sentences after it ------------------------------------------------------------------------------------------
 
 
-def _other_doubts(evidence: Evidence, verdict: str) -> Iterator[str]:
-    """Every doubt that the first sentence does not tell."""
-    yield from doubts(evidence)[1 if verdict == "unknown" else 0 :]
-
-
 def _tell_arrivals(evidence: Evidence) -> Iterator[str]:
     """Tell what no finished run covers."""
-    for part, what in (
-        (evidence.state.owed, "owed"),
-        (_covering_of(evidence.state.run), "read by the run that goes on"),
-    ):
+    run = evidence.state.run
+    covering = run.covering if run else None
+    for part, what in ((evidence.state.owed, "owed"), (covering, "read by the run that goes on")):
         if part:
             first = f"{_second(part.oldest)} ({span(evidence.now - part.oldest)} ago)"
             last = "" if part.newest <= part.oldest else f", the last by {_second(part.newest)}"
@@ -209,10 +203,6 @@ def _tell_arrivals(evidence: Evidence) -> Iterator[str]:
             )
     if not evidence.all_owed:
         yield "nothing arrived that no finished refresh covers"
-
-
-def _covering_of(run: Run | None) -> Owed | None:
-    return run.covering if run else None
 
 
 def _waits(evidence: Evidence) -> Iterator[str]:
@@ -263,10 +253,11 @@ def _run(evidence: Evidence) -> Iterator[str]:
         return
     known = f" (run {run.run_id})" if run.run_id else ""
     yield f"{SENTENCES[run.situation]}{known}: since {_second(run.claimed_at)}, {span(evidence.now - run.claimed_at)}"
-    yield f"it is asked for again at {_second(run.next_look_at)}"
+    yield f"the run is asked for again at {_second(run.next_look_at)}"
     ours = run.situation in {Situation.CLAIMED, Situation.RUNNING}
     if ours:
-        yield f"it is cancelled if it goes on past {_second(run.claimed_at + evidence.policy.timeout)}, its timeout"
+        timeout_at = _second(run.claimed_at + evidence.policy.timeout)
+        yield f"the run is cancelled if it goes on past {timeout_at}, its timeout"
 
 
 def _platform(evidence: Evidence) -> Iterator[str]:
@@ -301,16 +292,18 @@ def _freshness(evidence: Evidence) -> Iterator[str]:
             stands = "is ahead" if _is_ahead(source, evidence) else "is read"
             yield f"{source.title} {stands}: it has version {source.version}{_since(source.since)}"
     if not (state.fresh_as_of or state.proven_as_of):
-        yield "no refresh of it is known to have succeeded"
+        yield f"no refresh of {evidence.target.name} is known to have succeeded"
 
 
 def _across(evidence: Evidence) -> Iterator[str]:
-    """Tell what comes before and after it on the other cloud, and what was not told in time."""
+    """Tell which targets of the other cloud come before and after this one, and what was not told in time."""
+    name = evidence.target.name
     if evidence.elsewhere:
-        names = ", ".join(evidence.elsewhere)
-        yield f"it comes after {names} on the other cloud: unstale status says what was not told from there"
+        upstreams = ", ".join(evidence.elsewhere)
+        yield f"{name} comes after {upstreams} on the other cloud: unstale status says what was not told from there"
     if evidence.target.followers_across:
-        yield f"targets on the other cloud come after it, and are signalled: {len(evidence.target.followers_across)}"
+        followers = len(evidence.target.followers_across)
+        yield f"targets on the other cloud come after {name}, and are signalled: {followers}"
     yield from evidence.untold
 
 
@@ -347,7 +340,7 @@ def _cures_of_hold(evidence: Evidence) -> Iterator[str]:
         case Blocked(capped=True, probe_at=until):
             yield f"nothing: it goes on at {_second(until)}; unstale refresh {name} starts it today"
         case Blocked():
-            yield f"mend the reason, then unstale resume {name} tries at once; it heals by itself within the hour"
+            yield f"mend the reason, then unstale resume {name} tries at once; it is tried again within the hour anyway"
         case Cancelled():
             yield f"unstale resume {name} starts it again"
         case _ if evidence.deployment.paused_since:

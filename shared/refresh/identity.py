@@ -39,7 +39,7 @@ class Queue(Value, frozen=True):
     serves: int = 0
     """The number from which the times of all others are reckoned."""
     next_number: int = 0
-    """The number that the next one takes."""
+    """The number that the next target takes."""
     silent_until: datetime | None = None
     """Until when the platform asked for no more calls of this kind."""
     lowered_at: datetime | None = None
@@ -52,16 +52,16 @@ class Day(Value, frozen=True):
     day: date
     """The day, in UTC."""
     starts: int
-    """How many starts of all targets of the identity were claimed on it."""
+    """How many starts of all targets of the identity were claimed on that day."""
 
 
 class RunningClaim(Value, frozen=True):
     """A start of an identity whose run may go on, where `max_running` caps how many do."""
 
     key: str
-    """Of the target's record."""
+    """The key of the target's record."""
     token: str
-    """Of the claim in the target's record."""
+    """The token of the claim in that record."""
     claimed_at: datetime
     """When the start was claimed."""
     ends_by: datetime

@@ -43,7 +43,7 @@ class Withdrawn(Value, frozen=True):
 
 
 class Hinted(Value, frozen=True):
-    """Something says that the run ended: look now."""
+    """An event says that the run ended, so it is to be polled now."""
 
 
 class PauseAsked(Value, frozen=True):
@@ -102,7 +102,7 @@ class Listed(Value, frozen=True):
 
 
 class CancelIntended(Value, frozen=True):
-    """We are about to cancel; saved before the call, so that the end it causes is not taken for a person's."""
+    """The worker is about to cancel its run: saved before the call, so that its end is not taken for a person's."""
 
 
 class CancelAnswered(Value, frozen=True):

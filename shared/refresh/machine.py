@@ -60,7 +60,7 @@ from shared.refresh.timing import (
     BACKOFF_FIRST,
     CANCEL_AGAIN,
     CLOCK_DIFFERENCE,
-    LOOK_AGAIN,
+    LIST_AGAIN,
     NOT_FOUND_GRACE,
     POLL_FLOOR,
     SKIP_KNOWN,
@@ -293,15 +293,15 @@ def _ignore_hint(state: State, _given: Hinted, _context: Context, _now: datetime
     return Folded(state)
 
 
-def _look_now(state: State, run: Run, _given: Hinted, _context: Context, now: datetime) -> Folded:
+def _poll_now(state: State, run: Run, _given: Hinted, _context: Context, now: datetime) -> Folded:
     """A hint that the run ended brings the next poll forward; only the poll itself says how the run ended.
 
     The platform may show the end later than it tells it, so the polls after that one do not wait for the usual end.
     """
-    return _look_at(state, replace(run, hinted=True), min(run.next_look_at, now))
+    return _wait_until(state, replace(run, hinted=True), min(run.next_look_at, now))
 
 
-def _look_at(state: State, run: Run, moment: datetime) -> Folded:
+def _wait_until(state: State, run: Run, moment: datetime) -> Folded:
     """Leave the run where it is, to be polled, listed or cancelled at that moment."""
     run = replace(run, next_look_at=moment)
     return Folded(replace(state, run=run))
@@ -508,8 +508,8 @@ def _go_on(state: State, run: Run, report: Report, context: Context, now: dateti
     else:
         due = situation is not Situation.FOREIGN and past_timeout(run, context, now)
     if due:
-        return _look_at(state, replace(run, situation=Situation.OVERDUE), now)
-    return _look_at(state, run, _next_poll(state, run, report.retry_after, context, now))
+        return _wait_until(state, replace(run, situation=Situation.OVERDUE), now)
+    return _wait_until(state, run, _next_poll(state, run, report.retry_after, context, now))
 
 
 def _next_poll(state: State, run: Run, retry_after: timedelta | None, context: Context, now: datetime) -> datetime:
@@ -567,7 +567,7 @@ def _judge_cancel(state: State, run: Run, report: Report, context: Context, now:
     ended_at = report.ended_at or now
     if context.capabilities.skips:
         unclear = replace(run, situation=Situation.CANCEL_UNCLEAR, ended_at=ended_at)
-        return _look_at(state, unclear, now)
+        return _wait_until(state, unclear, now)
     return _respect_cancel(state, run, ended_at)
 
 
@@ -620,14 +620,14 @@ def _fail_to_read(state: State, run: Run, failure: Failure, context: Context, no
         return _block_run(state, run, str(failure), now)
     state = replace(state, last_error=str(failure))
     if failure.kind is FailureKind.THROTTLED:
-        return _look_at(state, run, throttled_until(failure, now))
+        return _wait_until(state, run, throttled_until(failure, now))
     if failure.kind is FailureKind.NO_CAPACITY:
-        return _look_at(state, run, capacity_at(failure, now))
+        return _wait_until(state, run, capacity_at(failure, now))
     since = run.failing_since or now
     run = replace(run, failing_since=since)
     if now - since >= UNREAD_MOST:
         return _block_run(state, run, f"nothing could be read of its run for an hour: {failure}", now)
-    return _look_at(state, run, poll_at(run, now, None))
+    return _wait_until(state, run, poll_at(run, now, None))
 
 
 def _vanish(state: State, run: Run, failure: Failure, context: Context, now: datetime) -> Folded:
@@ -735,7 +735,7 @@ def _look_up_rival(state: State, run: Run, given: Listed, context: Context, now:
         return Folded(_adopt(state, run, found, context, now, rival_since=since if len(wanted) > 1 else None))
     if now >= run.claimed_at + settling_time(context.capabilities):
         return Folded(replace(state, run=None))
-    return _look_at(state, run, now + LOOK_AGAIN)
+    return _wait_until(state, run, now + LIST_AGAIN)
 
 
 def _may_be_running(report: Report, oldest: datetime) -> bool:
@@ -803,7 +803,7 @@ def _judge_by_list(state: State, run: Run, given: Listed, context: Context, now:
         return _judge_skipped(state, run, active, context, now, hurried=hurried)
     decided_at = created_at + settling_time(context.capabilities)
     if now < decided_at:
-        return _look_at(state, run, min(decided_at, now + LOOK_AGAIN))
+        return _wait_until(state, run, min(decided_at, now + LIST_AGAIN))
     return _respect_cancel(state, run, run.ended_at or now)
 
 
@@ -852,7 +852,7 @@ def _ran_at(report: Report, moment: datetime, *, queued: bool) -> bool:
 def _intend_cancel(state: State, run: Run, _given: CancelIntended, _context: Context, now: datetime) -> Folded:
     """Rule 8: the record says that we cancel before the call is sent, so the end is not taken for a person's deed."""
     run = replace(run, situation=Situation.CANCELLING, cancel_asked=True, cancel_again_at=now + CANCEL_AGAIN)
-    return _look_at(state, run, now + POLL_FLOOR)
+    return _wait_until(state, run, now + POLL_FLOOR)
 
 
 def _take_cancel_answer(state: State, run: Run, given: CancelAnswered, context: Context, now: datetime) -> Folded:
@@ -865,7 +865,7 @@ def _take_cancel_answer(state: State, run: Run, given: CancelAnswered, context: 
         return Folded(state)
     if failure.kind is FailureKind.OVER:
         if run.status_known:
-            return _look_at(state, run, now)
+            return _wait_until(state, run, now)
         over = Report(run.run_id, Phase.FAILED, run.status, error=f"over, with status {run.status!r} that nobody knows")
         return _fail(state, run, over, context, now)
     if failure.permanent and not (run.withdrawn and not past_timeout(run, context, now)):
@@ -912,8 +912,8 @@ def _row(step: Step, *leads_to: Situation) -> Row:
     return Row(step, frozenset(leads_to))
 
 
-def _heard_of(run: Run, given: Input) -> Run:
-    """The run, of which reads fail no more if this is the answer to one."""
+def _note_answered(run: Run, given: Input) -> Run:
+    """Note in the run that reads fail no more, if this is the answer to one."""
     is_answer = isinstance(given, Reported | Listed) and not isinstance(given.answer, Failure)
     return replace(run, failing_since=None) if is_answer and run.failing_since else run
 
@@ -922,12 +922,12 @@ def _run_row(step: RunStep, *leads_to: Situation) -> Row:
     """A row of a situation that has a run."""
 
     def with_run(state: State, given: Any, context: Context, now: datetime) -> Folded:
-        return step(state, _heard_of(run_of(state), given), given, context, now)
+        return step(state, _note_answered(run_of(state), given), given, context, now)
 
     return _row(with_run, *leads_to)
 
 
-def _anytime(situation: Situation) -> dict[type, Row]:
+def _rows_anytime(situation: Situation) -> dict[type, Row]:
     """The rows that every situation has; none of them moves the run."""
     steps: dict[type, Step] = {
         Signalled: _take_signal,
@@ -949,9 +949,9 @@ def _anytime(situation: Situation) -> dict[type, Row]:
     return {given: _row(step, situation) for given, step in steps.items()}
 
 
-def _while_polled(situation: Situation) -> dict[type, Row]:
+def _rows_while_polled(situation: Situation) -> dict[type, Row]:
     """The rows of a situation whose run is polled: a hint that the run ended brings the poll forward."""
-    return {**_anytime(situation), Hinted: _run_row(_look_now, situation)}
+    return {**_rows_anytime(situation), Hinted: _run_row(_poll_now, situation)}
 
 
 _S = Situation
@@ -959,13 +959,13 @@ _S = Situation
 TRANSITIONS: Mapping[Situation, Mapping[type, Row]] = {
     # No run. Only a claim begins one; a cap of starts a day holds it back.
     _S.IDLE: {
-        **_anytime(_S.IDLE),
+        **_rows_anytime(_S.IDLE),
         CapReached: _row(_hold_back, _S.IDLE),
         Claimed: _row(_claim, _S.CLAIMED),
     },
     # A start was claimed, and is sent by whoever won the claim.
     _S.CLAIMED: {
-        **_anytime(_S.CLAIMED),
+        **_rows_anytime(_S.CLAIMED),
         Unsent: _run_row(_give_back_unsent, _S.IDLE),
         # Accepted (at once unwanted where its jobs were withdrawn); no id or no answer; another run is there; refused.
         Answered: _run_row(_take_answer, _S.RUNNING, _S.OVERDUE, _S.CLAIMED, _S.SEEKING, _S.IDLE),
@@ -974,20 +974,20 @@ TRANSITIONS: Mapping[Situation, Mapping[type, Row]] = {
     },
     # Ours, accepted, and polled.
     _S.RUNNING: {
-        **_while_polled(_S.RUNNING),
+        **_rows_while_polled(_S.RUNNING),
         Withdrawn: _row(_withdraw_job, _S.RUNNING, _S.OVERDUE),
         # Goes on; past its timeout; an end; Cancelled, by whom?; skipped.
         Reported: _run_row(_take_report, _S.RUNNING, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
     },
     # To be cancelled: past its timeout, or nobody wants it any more.
     _S.OVERDUE: {
-        **_while_polled(_S.OVERDUE),
+        **_rows_while_polled(_S.OVERDUE),
         CancelIntended: _run_row(_intend_cancel, _S.CANCELLING),
         Reported: _run_row(_take_report, _S.OVERDUE, _S.IDLE, _S.CANCEL_UNCLEAR, _S.SEEKING),
     },
     # Our intent to cancel is saved; polled to the end.
     _S.CANCELLING: {
-        **_while_polled(_S.CANCELLING),
+        **_rows_while_polled(_S.CANCELLING),
         # The platform will end it, or cannot now; it is over, with a status that nobody knows.
         CancelAnswered: _run_row(_take_cancel_answer, _S.CANCELLING, _S.IDLE),
         # Goes on; still there after five minutes, so cancelled again; an end; skipped.
@@ -995,19 +995,19 @@ TRANSITIONS: Mapping[Situation, Mapping[type, Row]] = {
     },
     # It ended Cancelled where that may mean "skipped".
     _S.CANCEL_UNCLEAR: {
-        **_anytime(_S.CANCEL_UNCLEAR),
+        **_rows_anytime(_S.CANCEL_UNCLEAR),
         # A run that was in its way goes on; that run is over, or a person cancelled ours; not decided yet.
         Listed: _run_row(_judge_by_list, _S.FOREIGN, _S.IDLE, _S.CANCEL_UNCLEAR),
     },
     # The platform says that another run is there.
     _S.SEEKING: {
-        **_anytime(_S.SEEKING),
+        **_rows_anytime(_S.SEEKING),
         # Found; the list would show it by now; not yet.
         Listed: _run_row(_look_up_rival, _S.FOREIGN, _S.IDLE, _S.SEEKING),
     },
     # Someone else's run, or one that cannot be told from it.
     _S.FOREIGN: {
-        **_while_polled(_S.FOREIGN),
+        **_rows_while_polled(_S.FOREIGN),
         # Goes on; an end; an end while another one may be what came of our claim.
         Reported: _run_row(_take_foreign_report, _S.FOREIGN, _S.IDLE, _S.SEEKING),
     },

@@ -65,7 +65,7 @@ def has_more(outbox: Outbox) -> bool:
     return outbox.telling is not None or bool(outbox.notices)
 
 
-def of_gone(outbox: Outbox) -> Outbox:
+def keep_events(outbox: Outbox) -> Outbox:
     """Keep the events of a target that is gone: no target follows one that the configuration does not name."""
     return replace(outbox, telling=None, waiting=None, next_at=outbox.next_at if outbox.notices else None)
 
@@ -83,7 +83,7 @@ def take(outbox: Outbox, now: datetime) -> Outbox:
 def note_event(outbox: Outbox, kind: str, at: datetime, token: str, now: datetime) -> Outbox:
     """Note an outcome event under the next number. Where too many wait, one gives way."""
     number = outbox.last_number + 1
-    notices = (*outbox.notices, _short(Notice(number, kind, at, token)))
+    notices = (*outbox.notices, _shorten(Notice(number, kind, at, token)))
     if len(notices) > NOTICES_MOST:
         notices = _without_one(notices)
     return replace(outbox, notices=notices, last_number=number, next_at=_soon(outbox, now))
@@ -120,7 +120,7 @@ def _without_one(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
     return tuple(notice for notice in notices if notice is not oldest)
 
 
-def _short(notice: Notice) -> Notice:
+def _shorten(notice: Notice) -> Notice:
     """The notice with as much of its token as fits; a token's beginning is enough to find its line of history."""
     token = notice.token
     while len(msgspec.json.encode(notice)) > NOTICE_BYTES:

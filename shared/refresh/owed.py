@@ -10,7 +10,9 @@ from shared.refresh.state import Owed, Signal
 from shared.targets import Policy
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
+"""Before every time that a platform tells; sums with it must only add."""
 REASONS_KEPT = 3
+"""Reasons that a record keeps of all that is owed: the first ones, since a sentence of `status` has room for few."""
 ROUNDED_MOST = timedelta(minutes=5)
 """The most that `newest` is rounded up. A quiet period that was typed as days and mended must not hold what is owed for
 a quarter of those days; and one write in five minutes is a storm's least worry."""
@@ -19,7 +21,7 @@ JOBS_OPEN_MOST = 100
 
 
 def covers(claimed_at: datetime, time: datetime, lag: timedelta) -> bool:
-    """The inequality."""
+    """Whether a run claimed at that moment has read what a signal of this time tells: the inequality."""
     return time + lag <= claimed_at
 
 

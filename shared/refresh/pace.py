@@ -73,7 +73,7 @@ def time_of(queue: Queue, number: int) -> datetime:
 
 
 def take(queue: Queue, now: datetime) -> tuple[Queue, int]:
-    """The next number. An empty queue serves it at once: the numbers that nobody took have passed."""
+    """Take the next number of a queue; an empty queue serves it at once, since numbers that nobody took have passed."""
     number = queue.next_number
     if time_of(queue, number) <= now:
         number = max(number, math.ceil(_number_served(queue, now)))
@@ -116,7 +116,7 @@ def _soonest(queue: Queue, wait: timedelta, limit: int | None) -> timedelta:
 def refuse(
     queue: Queue, number: int | None, until: datetime, limit: int | None, now: datetime, *, lowers: bool = True
 ) -> Queue:
-    """A queue after a call was refused: silent until then, and slower, but that at most once a minute.
+    """Slow a queue down after the platform refused a call, at most once a minute, and silence it until then.
 
     `lowers` is for a refusal by the platform; a cap of ours that is full says nothing of the platform's rate.
 

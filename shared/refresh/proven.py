@@ -20,7 +20,7 @@ RUN_TIMES_KEPT = 5
 
 
 def drop(state: State, at: datetime, lag: timedelta) -> tuple[State, Owed | None]:
-    """The state without what a run claimed at `at` would cover, and that.
+    """Split off what a run claimed at `at` would cover: the state without that part, and the part.
 
     Nothing is dropped while a run is in the record, and nothing that is asked for or full: no refresh that a person
     asked for is spared.

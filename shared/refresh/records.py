@@ -39,7 +39,7 @@ _DESTINATION_PREFIX = "destination:"
 
 
 class NewerRecordError(Exception):
-    """Written by a later release; the delivery must come back until that release takes it."""
+    """A later release wrote the record; its delivery must come back until that release takes it."""
 
 
 class _Envelope(msgspec.Struct):
@@ -113,7 +113,7 @@ def read_ended(body: bytes) -> Ended:
 
 
 def write(value: Value) -> bytes:
-    """The bytes of any of them."""
+    """Encode a record, or a line of history, with the number of its format."""
     return msgspec.json.encode(_Envelope(FORMAT, msgspec.Raw(msgspec.json.encode(value))))
 
 

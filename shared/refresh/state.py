@@ -281,7 +281,7 @@ class State(Value, frozen=True):
     told_silent: bool = False
     """Whether a look found a source of the target without an answer for so long that its verdict is unknown."""
     place: Place | None = None
-    """Its number in the queue of its identity (design, section 4.1), while it waits to start or to poll a run."""
+    """The target's number in its identity's queue (design, section 4.1), while it waits to start or to poll a run."""
     today: Day | None = None
     """How often the target was started on the last day of UTC that had a start, for `max_starts_per_day`."""
 

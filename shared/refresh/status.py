@@ -1,4 +1,4 @@
-"""Is this view fresh, and if not, since when and why: the rows of `unstale status`."""
+"""Is this view fresh, and if not, since when and why: the lines of `unstale status`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TargetStatus(Value, frozen=True):
 
 
 def status_of(evidence: Evidence) -> TargetStatus:
-    """Make the row of one target."""
+    """Judge one target: its line in `unstale status`."""
     target, state = evidence.target, evidence.state
     verdict = verdict_of(evidence)
     lag = target.policy.visibility_lag
@@ -65,7 +65,7 @@ def status_of(evidence: Evidence) -> TargetStatus:
 
 
 def verdict_of(evidence: Evidence) -> str:
-    """The first that holds, in this order (design, section 7)."""
+    """Name the first verdict that holds, in the order of design section 7."""
     state = evidence.state
     since = stale_since(state)
     if since and held_because(evidence):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from shared.refresh import deployment, records
 from shared.refresh.engine import Engine
-from shared.refresh.outbox import of_gone, take
+from shared.refresh.outbox import keep_events, take
 from shared.refresh.ports import Conflict, Document, Store
 from shared.refresh.state import Rollout
 
@@ -41,7 +41,7 @@ class Sweep:
             errors += self._engine.looks.look_at(groups, self._engine.is_out_of_time, self._engine.standing.number)
         self._excerpt()
         if errors:
-            message = f"{len(errors)} targets could not be looked at"
+            message = f"{len(errors)} records could not be reconciled"
             raise ExceptionGroup(message, errors)
 
     def _excerpt(self) -> None:
@@ -102,7 +102,7 @@ class Sweep:
         state, standing = records.read_state(document.body), self._engine.standing
         if not document.body or not standing.leads(state):
             return
-        outbox = take(of_gone(state.outbox), self._ports.clock.now())
+        outbox = take(keep_events(state.outbox), self._ports.clock.now())
         gone = replace(state, definition="", edition=standing.number, wake_at=outbox.next_at, wakes=(), outbox=outbox)
         try:
             if gone != state:
@@ -132,7 +132,7 @@ class Sweep:
             if rollout is None or known.edition is None or known.edition.number != standing.number:
                 return
             after = self._advance(rollout, errors)
-            saved = partial(deployment.progress, rollout, after, standing.number)
+            saved = partial(deployment.note_progress, rollout, after, standing.number)
             known = deployment.change(self._ports.store, saved)
             if after.over and after.failed:
                 return  # the next tick begins anew

@@ -26,7 +26,7 @@ from shared.targets import Target, target_of
 from shared.values import Value
 
 TOLD_BETWEEN_SAVES = timedelta(seconds=5)
-"""For how long followers are told until it is saved how far that got: well within `TELL_AGAIN`, also if the last calls
+"""How long followers are told before that progress is saved: well within `TELL_AGAIN`, also if the last calls
 are slow, so that nobody else begins meanwhile."""
 
 Reconcile = Callable[[Target, Sequence[Input]], object]
@@ -40,7 +40,7 @@ class Outcomes(Protocol):
         """Send what each destination does not have yet, as long as there is time."""
 
 
-class Progress(Value, frozen=True):
+class Stretch(Value, frozen=True):
     """How far a stretch of telling came: the key of the last follower told, and the trouble that ended it, if any."""
 
     up_to: str
@@ -161,7 +161,7 @@ class Teller:
             return delivered
         return replace(delivered, is_complete=False, next_at=max(delivered.next_at, now + DUE_WITHIN))
 
-    def _tell_followers(self, target: Target, success: Success) -> Progress:
+    def _tell_followers(self, target: Target, success: Success) -> Stretch:
         """Signal followers in the order of their keys, from the last one told, until it is time to save."""
         until = self._clock.monotonic() + TOLD_BETWEEN_SAVES.total_seconds()
         followers = sorted(self._followers(target), key=lambda follower: follower.key)
@@ -171,10 +171,10 @@ class Teller:
             if follower.key <= success.told_up_to:
                 continue
             if self._is_over() or self._clock.monotonic() >= until:
-                return Progress(up_to, all_told=False)
+                return Stretch(up_to, all_told=False)
             try:
                 self._reconcile(follower, (signalled,))
             except Exception as failure:  # noqa: BLE001 - those before it are told, and that is to be saved
-                return Progress(up_to, all_told=False, trouble=failure)
+                return Stretch(up_to, all_told=False, trouble=failure)
             up_to = follower.key
-        return Progress(up_to, all_told=True)
+        return Stretch(up_to, all_told=True)

@@ -22,11 +22,13 @@ POLL_FLOOR, POLL_CEILING = timedelta(seconds=5), timedelta(seconds=60)
 EARLY_POLL, EARLY_POLL_MOST = timedelta(seconds=30), timedelta(minutes=10)
 """How often a run is polled before the time at which the last ones ended: after as long again as it has run, within
 these bounds. So one that fails, or is skipped, at once is noticed soon (`SKIP_KNOWN`), and any within ten minutes."""
-LOOK_AGAIN = timedelta(seconds=15)
+LIST_AGAIN = timedelta(seconds=15)
 """How soon to list again for a run that the platform speaks of and does not show yet."""
 NOT_FOUND_GRACE = timedelta(minutes=5)
 """A 404 soon after a start is patience (Fabric: apache-airflow-microsoft-fabric-plugin, pull 4); later it is a loss."""
 BACKOFF_FIRST, BACKOFF_LAST = timedelta(seconds=30), timedelta(hours=1)
+"""How long a target waits after its first failure, and at most: the wait doubles in between. Half a minute
+outlasts most passing trouble; an hour is the longest that a mended target goes unnoticed."""
 PROBE_FIRST, PROBE_LAST = timedelta(minutes=5), timedelta(hours=1)
 """A blocked target is tried again after as long as it has been blocked, within these bounds."""
 SKIP_KNOWN = timedelta(minutes=5)
@@ -37,6 +39,8 @@ TIMES_APART = timedelta(minutes=5)
 """The end of a run that a platform with skips tells may lie this much before the run was out of the way. Recorded of
 Fabric: states that lag the end that they tell later by up to 100 s, starts 0.4 to 5.9 s after the answer (rule 9)."""
 CANCEL_AGAIN = timedelta(minutes=5)
+"""A run that goes on after its cancel was accepted is cancelled again this long after: Fabric's own end of a run lags
+behind by up to 100 s (`TIMES_APART`)."""
 UNREAD_MOST = timedelta(hours=1)
 """Polls and look-ups that fail for longer are no passing trouble, but a reason that `status` says: a list that never
 ends fails each time. What throttles, or has no capacity, says how long to wait, and is waited for without end."""
@@ -47,15 +51,16 @@ NO_CAPACITY_FOR = timedelta(minutes=3)
 refreshed within five minutes of the resume; a capacity that is paused all night costs twenty calls an hour a target."""
 SPREAD = timedelta(seconds=30)
 """Starts held up together are spread over this time."""
-PAUSE_LOOK = timedelta(minutes=5)
-"""While the whole deployment is paused, a target that would start is looked at this often; resuming walks them all."""
+PAUSE_CHECK = timedelta(minutes=5)
+"""While the whole deployment is paused, a target that would start checks this often whether the pause is over.
+Resuming rolls out to all of them."""
 WAKES_NAMED = 5
 """Wakes of one target that may be on their way at once: its rhythms (quiet period, minimum interval, poll, schedule,
 watch) each need one at most (design, rule 13)."""
 WAKE_LATE = timedelta(minutes=15)
 """A wake that is later than this is taken for lost. The longest delay of an SQS message is as long."""
 WATCH = timedelta(minutes=5)
-"""A target that is held, or stale beyond its objective, is looked at this often, so that its metrics go on."""
+"""How often the record of a held target, or of one stale beyond its objective, is written: so its metrics go on."""
 
 
 class Context(Value, frozen=True):
@@ -68,7 +73,7 @@ class Context(Value, frozen=True):
     capabilities: Capabilities
     """The platform's delays, and what its runs cover."""
     schedules: tuple[Schedule, ...] = ()
-    """The target's calendar: `decide` looks again when it comes due."""
+    """The target's calendar: `decide` makes the record due when it comes."""
 
 
 def lease(capabilities: Capabilities) -> timedelta:

@@ -87,6 +87,6 @@ def test_a_night_in_the_playground(demo: Demo) -> None:
     assert "will not end" in demo.does("demo", "do", "hang", "orders_by_region")
     demo.wait(lambda found: found["orders_by_region"]["situation"] == "running")
     assert "a refresh is running, since" in demo.status()["orders_by_region"]["why"]
-    assert "it is cancelled if it goes on past" in demo.does("explain", "orders_by_region")
+    assert "the run is cancelled if it goes on past" in demo.does("explain", "orders_by_region")
     assert "running" in demo.does("history", "orders_by_region").splitlines()[1]
     assert "events" in demo.does("redrive", "--dry-run")

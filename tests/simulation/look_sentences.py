@@ -291,7 +291,7 @@ def _starts(core: Core, owed: Owed, *times: float) -> Iterator[float]:
     context = core.timing.Context("k", JIT, GLUE)
     state = State(owed=owed, run_times=tuple(map(seconds, times)))
     action = core.decide.decide(state, context, at(-1000), core.decide.Gate())
-    yield (action.look_at - NOON).total_seconds()
+    yield (action.due_at - NOON).total_seconds()
 
 
 def just_in_time(core: Core) -> list[str]:

@@ -280,10 +280,10 @@ MUTANTS = (
         """),
     Mutant(5, "an error of a poll or look-up never ends a run", seeds("lost", kind="lax"), """
         machine:
-        - return _look_at(state, run, poll_at(run, now, None))
+        - return _wait_until(state, run, poll_at(run, now, None))
         + if run.run_id:
         +     return _vanish(state, run, failure, context, now)
-        + return _look_at(state, run, poll_at(run, now, None))
+        + return _wait_until(state, run, poll_at(run, now, None))
         """),
     Mutant(5, "a run is polled seldom before the last ones were over", scenarios.polled_by_the_last_runs, """
         machine:
@@ -644,10 +644,10 @@ MUTANTS = (
         """),
     Mutant(10, "the save that records the success also records what is to be told", scenarios.dies_after_a_success, """
         engine:
-        - saved = self.ports.store.save(snapshot.document, records.write(state), look_at)
+        - saved = self.ports.store.save(snapshot.document, records.write(state), due_at)
         + first = records.write(replace(state, outbox=snapshot.before.outbox))
-        + saved = self.ports.store.save(snapshot.document, first, look_at)
-        + saved = self.ports.store.save(saved, records.write(state), look_at)
+        + saved = self.ports.store.save(snapshot.document, first, due_at)
+        + saved = self.ports.store.save(saved, records.write(state), due_at)
         """),
     Mutant(10, "at most two times: the latest one waits", follower_scenarios.three_successes, """
         outbox:
@@ -698,7 +698,7 @@ MUTANTS = (
         """),
     Mutant(10, "delivery is at least once", follower_scenarios.a_follower_in_trouble, """
         telling:
-        - return Progress(up_to, all_told=False, trouble=failure)
+        - return Stretch(up_to, all_told=False, trouble=failure)
         + pass
         """),
     Mutant(11, "events about the target's own output never signal it", scenarios.its_own_output, """
@@ -804,7 +804,7 @@ MUTANTS = (
     Mutant(12, "... and leaves each record that it writes due within a minute",
            scenarios.an_older_worker_writes_before_a_schedule, """
         engine:
-        ~ (until, now + self.standing.due_within, state.outbox.next_at, *told) => (decision.look_at, *told)
+        ~ (until, now + self.standing.due_within, state.outbox.next_at, *told) => (decision.due_at, *told)
         """),
     Mutant(12, "a record that is due and in which it has nothing to do it does not write",
            scenarios.older_ticks_beside_a_schedule, """
@@ -853,7 +853,7 @@ MUTANTS = (
         """),
     Mutant(13, "and not yet past", scenarios.one_wake_lost, """
         decide:
-        ~ any(now < due <= look_at for due in named) => any(due <= look_at for due in named)
+        ~ any(now < due <= due_at for due in named) => any(due <= due_at for due in named)
         """),
     Mutant(13, "five at most, and if there is room", scenarios.wakes_named, """
         decide:
@@ -865,12 +865,12 @@ MUTANTS = (
         """),
     Mutant(13, "a new one is sent only if it is due before those that are named", seeds(), """
         decide:
-        ~  or any(now < due <= look_at for due in named): => :
+        ~  or any(now < due <= due_at for due in named): => :
         """),
     Mutant(13, "the record names every wake that is on its way", scenarios.a_far_wake, """
         decide:
-        - return look_at, tuple(sorted({*named, look_at}))
-        + return look_at, (look_at,)
+        - return due_at, tuple(sorted({*named, due_at}))
+        + return due_at, (due_at,)
         """),
     Mutant(13, "one that arrives unnamed does nothing", scenarios.wakes_come_twice, """
         engine:

@@ -321,8 +321,8 @@ def test_a_follower_that_was_not_told_is_not_called_fresh(unstale: Command) -> N
 def test_what_lies_across_is_shown_wherever_after_is(unstale: Command, tmp_path: Path) -> None:
     """By `explain` of either target, by `check`, and by the plan of a refresh."""
     assert UNTOLD in unstale("explain", "glue").out
-    assert "targets on the other cloud come after it, and are signalled: 1" in unstale("explain", "glue").out
-    assert "it comes after glue on the other cloud" in unstale("explain", "sales").out
+    assert "targets on the other cloud come after glue, and are signalled: 1" in unstale("explain", "glue").out
+    assert "sales comes after glue on the other cloud" in unstale("explain", "sales").out
     assert "after glue (on aws)" in unstale("check").out
     event = tmp_path / "event.json"
     event.write_text('{"refresh": "glue"}', encoding="utf-8")

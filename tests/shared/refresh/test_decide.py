@@ -1,4 +1,4 @@
-"""When to start, when to look again, which wake to send: by tables of numbers worked out by hand."""
+"""When to start, when a record is due, which wake to send: by tables of numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.refresh.decide import (
 )
 from shared.refresh.state import Blocked, Cancelled, Owed, Paused, Run, Situation, State
 from shared.refresh.timing import (
-    PAUSE_LOOK,
+    PAUSE_CHECK,
     WATCH,
     Context,
     backoff,
@@ -73,7 +73,7 @@ def test_nothing_owed_or_a_hold_waits_for_ever(state: State) -> None:
 
 def test_a_pause_of_all_looks_again_later() -> None:
     """G7: no start, and no busy looking either."""
-    assert due(State(owed=OWED), at(100), gate=Gate(paused=True)) == Wait(at(100) + PAUSE_LOOK)
+    assert due(State(owed=OWED), at(100), gate=Gate(paused=True)) == Wait(at(100) + PAUSE_CHECK)
 
 
 def test_an_identity_that_must_be_silent_is_waited_for() -> None:
@@ -133,17 +133,17 @@ def test_what_needs_a_person_is_looked_at_now_and_then(
     state: State, objective: float | None, watched: datetime | None
 ) -> None:
     """So that its metrics go on while nothing else happens."""
-    assert decide(state, with_objective(objective), at(100)).look_at == watched
+    assert decide(state, with_objective(objective), at(100)).due_at == watched
 
 
 def test_the_record_is_looked_at_when_the_first_of_all_reasons_comes() -> None:
     """A start, the calendar, an objective that passes, and at once where something is due now."""
     calendar = replace(ON_GLUE, schedules=(Schedule("*/15 * * * *"),))
-    assert decide(State(owed=OWED, not_before=at(9999)), calendar, at(100)).look_at == at(900)
-    assert decide(State(owed=OWED, not_before=at(777)), calendar, at(100)).look_at == at(777)
-    assert decide(State(owed=OWED), calendar, at(100)).look_at == at(100)
+    assert decide(State(owed=OWED, not_before=at(9999)), calendar, at(100)).due_at == at(900)
+    assert decide(State(owed=OWED, not_before=at(777)), calendar, at(100)).due_at == at(777)
+    assert decide(State(owed=OWED), calendar, at(100)).due_at == at(100)
     waits = conclude(Wait(at(888)), State(owed=OWED), calendar, at(100))
-    assert (waits.action, waits.look_at) == (Wait(at(888)), at(888))
+    assert (waits.action, waits.due_at) == (Wait(at(888)), at(888))
 
 
 @pytest.mark.parametrize(("objective", "late"), [(None, False), (100, False), (99, True)])
@@ -158,7 +158,7 @@ def with_objective(objective: float | None) -> Context:
 
 
 @pytest.mark.parametrize(
-    ("named", "look_at", "sent", "then"),
+    ("named", "due_at", "sent", "then"),
     [
         ((), None, None, ()),
         ((), 10, 10, (10,)),
@@ -176,10 +176,10 @@ def with_objective(objective: float | None) -> Context:
     ],
 )
 def test_a_wake_is_sent_only_if_it_is_due_before_those_that_are_named(
-    named: tuple[float, ...], look_at: float | None, sent: float | None, then: tuple[float, ...]
+    named: tuple[float, ...], due_at: float | None, sent: float | None, then: tuple[float, ...]
 ) -> None:
     """Rule 13: five at most are named, each until it arrives, or for 15 minutes past its time."""
-    wanted = None if look_at is None else at(look_at)
+    wanted = None if due_at is None else at(due_at)
     due, left = next_wake(tuple(map(at, named)), wanted, at(0))
     assert (due, left) == (None if sent is None else at(sent), tuple(map(at, then)))
 

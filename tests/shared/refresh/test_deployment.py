@@ -16,8 +16,8 @@ from shared.refresh.deployment import (
     change,
     join,
     load,
+    note_progress,
     note_tick,
-    progress,
     standing_of,
 )
 from shared.refresh.ports import ATTEMPTS, Conflict, ContendedError
@@ -188,16 +188,16 @@ def rolling(rollout: Rollout | None) -> Deployment:
 def test_progress_is_saved_where_the_rollout_is_as_it_was_read() -> None:
     """Somebody else's progress, another edition, or one that begins anew stand."""
     before, after = Rollout("a"), Rollout("b")
-    assert progress(before, after, 7, rolling(before)) == rolling(after)
+    assert note_progress(before, after, 7, rolling(before)) == rolling(after)
     for known in (rolling(Rollout("c")), rolling(None), begin_again(rolling(before)), Deployment(rollout=before)):
-        assert progress(before, after, 7, known) is known
+        assert note_progress(before, after, 7, known) is known
 
 
 @pytest.mark.parametrize(("failed", "left"), [(False, None), (True, Rollout())])
 def test_a_rollout_is_over_or_begins_anew(*, failed: bool, left: Rollout | None) -> None:
     """One in which a target failed has targets that are not planned yet."""
     before = Rollout("a", targets_done=True)
-    known = progress(before, replace(before, failed=failed, over=True), 7, rolling(before))
+    known = note_progress(before, replace(before, failed=failed, over=True), 7, rolling(before))
     assert known.rollout == left
     assert is_rolled_out(known, NEWER) == (not failed)
     assert not is_rolled_out(known, OLDER)

@@ -1079,7 +1079,7 @@ def test_one_target_s_trouble_keeps_no_other_waiting() -> None:
         stage.put(State(owed=OWED, wake_at=NOON), name)
     body = b'{"format":99,"record":{}}'
     stage.store.save(stage.store.load(stage.target("a").key), body, NOON)
-    with pytest.raises(ExceptionGroup, match=r"^1 targets could not be looked at") as raised:
+    with pytest.raises(ExceptionGroup, match=r"^1 records could not be reconciled") as raised:
         Sweep(stage.engine).tick()
     assert raised.value.exceptions[0].__notes__ == [f"target {stage.target('a').key}"]
     assert stage.state("b").situation is Situation.RUNNING

@@ -143,8 +143,8 @@ def test_a_run_is_told_since_when_and_what_the_platform_calls_it() -> None:
     found = said(State(run=a_run(Situation.RUNNING, covering=OWED, status="InProgress")))
     assert found["run"][0] == "a refresh is running (run r1): since 2026-01-31 12:00:00Z, 20 s"
     assert found["run"][1:] == [
-        "it is asked for again at 2026-01-31 12:01:21Z",
-        "it is cancelled if it goes on past 2026-01-31 13:00:00Z, its timeout",
+        "the run is asked for again at 2026-01-31 12:01:21Z",
+        "the run is cancelled if it goes on past 2026-01-31 13:00:00Z, its timeout",
     ]
     assert found["platform"] == ["the platform calls the run InProgress"]
     foreign = said(State(owed=OWED, run=a_run(Situation.FOREIGN)))
@@ -183,7 +183,7 @@ def test_freshness_is_told_with_what_speaks_for_and_against_it() -> None:
         "sales.files cannot be looked at: it is no table",
     ]
     assert found["why"] == ["sales.lines has version 12 since 2026-01-31 12:00Z"]
-    assert said(State(owed=OWED))["freshness"] == ["no refresh of it is known to have succeeded"]
+    assert said(State(owed=OWED))["freshness"] == ["no refresh of daily is known to have succeeded"]
     unproven = said(replace(FRESH, fresh_as_of=None, proven_as_of=at(20)))
     assert unproven["why"] == ["by the platform's own metadata, as of 2026-01-31 12:00Z"]
 
@@ -204,7 +204,7 @@ CURES: list[tuple[State, dict[str, Any], list[str]]] = [
     (
         State(owed=OWED, hold=Blocked(NOON, "no", at(80))),
         {},
-        ["mend the reason, then unstale resume daily tries at once; it heals by itself within the hour"],
+        ["mend the reason, then unstale resume daily tries at once; it is tried again within the hour anyway"],
     ),
     (
         State(owed=OWED, hold=Blocked(NOON, "no", at(80), capped=True)),
@@ -286,8 +286,8 @@ def test_what_lies_on_the_other_cloud_is_told() -> None:
     target = replace(a_target(), followers_across=("x", "y"))
     evidence = replace(judged(FRESH, elsewhere=("lake", "sea"), untold=("sea was not told",)), target=target)
     assert [each.text for each in explain(evidence, "fresh") if each.topic == "across"] == [
-        "it comes after lake, sea on the other cloud: unstale status says what was not told from there",
-        "targets on the other cloud come after it, and are signalled: 2",
+        "daily comes after lake, sea on the other cloud: unstale status says what was not told from there",
+        "targets on the other cloud come after daily, and are signalled: 2",
         "sea was not told",
     ]
 

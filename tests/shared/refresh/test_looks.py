@@ -302,7 +302,7 @@ def test_failures_of_looks_are_raised_with_those_of_targets(stage: LookStage) ->
     broken = a_target("broken").key
     stage.store.save(stage.store.load(broken), b'{"format":99,"record":{}}', NOON)
     stage.looks.failures = [RuntimeError("a bug")]
-    with pytest.raises(ExceptionGroup, match=r"^2 targets could not be looked at") as raised:
+    with pytest.raises(ExceptionGroup, match=r"^2 records could not be reconciled") as raised:
         Sweep(stage.engine).tick()
     assert [type(each) for each in raised.value.exceptions] == [records.NewerRecordError, RuntimeError]
 
@@ -315,7 +315,7 @@ def test_trouble_of_a_start_that_was_put_off_is_raised_with_the_rest(stage: Look
 
     stage.plan()
     stage.platform.answers["start"] = [fail]
-    with pytest.raises(ExceptionGroup, match=r"^1 targets could not be looked at"):
+    with pytest.raises(ExceptionGroup, match=r"^1 records could not be reconciled"):
         Sweep(stage.engine).tick()
 
 

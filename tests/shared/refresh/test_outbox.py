@@ -16,11 +16,11 @@ from shared.refresh.outbox import (
     NOTICES_MOST,
     TELL_AGAIN,
     has_more,
+    keep_events,
     note_delivered,
     note_event,
     note_success,
     note_told,
-    of_gone,
     position_of,
     take,
 )
@@ -234,4 +234,4 @@ def test_a_record_from_before_there_were_outboxes_has_nothing_to_tell() -> None:
 def test_a_target_that_is_gone_has_only_events_to_tell(notices: tuple[Notice, ...], next_at: datetime | None) -> None:
     """Nobody follows what the configuration does not name; where no event waits either, nothing is due."""
     outbox = Outbox(telling=Success(NOON), waiting=at(3), next_at=at(5), notices=notices, last_number=1)
-    assert of_gone(outbox) == Outbox(notices=notices, next_at=next_at, last_number=1)
+    assert keep_events(outbox) == Outbox(notices=notices, next_at=next_at, last_number=1)

@@ -318,7 +318,7 @@ def test_a_rollout_goes_over_all_records_a_page_at_a_time(monkeypatch: pytest.Mo
     assert {stage.state(name).edition for name in names} == {1}
     broken = stage.target("d").key
     stage.store.save(stage.store.load(broken), b'{"format":99,"record":{}}', None)
-    with pytest.raises(ExceptionGroup, match=r"^1 targets could not be looked at"):
+    with pytest.raises(ExceptionGroup, match=r"^1 records could not be reconciled"):
         tick(stage, 2, a_target("c"))
     assert {name: stage.state(name).definition == "" for name in names if name != "d"} == {
         name: name != "c" for name in names if name != "d"
