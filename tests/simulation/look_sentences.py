@@ -206,12 +206,12 @@ def throttled_looks(core: Core) -> list[str]:
     record, minutes = GroupRecord(), []
     for number in range(6):
         record = core.rhythm.heed(record, at(number), throttled=True)
-        minutes.append(core.rhythm.slowed(record, timedelta(minutes=5), at(number)) / timedelta(minutes=1))
+        minutes.append(core.rhythm.slow_down(record, timedelta(minutes=5), at(number)) / timedelta(minutes=1))
     later = at(5) + timedelta(hours=1)
     return _say(
         doubled=minutes[:3] == [10, 20, 40],
         an_hour=minutes[3:] == [60, 60, 60],
-        returns=core.rhythm.slowed(record, timedelta(minutes=5), later) == timedelta(minutes=5),
+        returns=core.rhythm.slow_down(record, timedelta(minutes=5), later) == timedelta(minutes=5),
     )
 
 
