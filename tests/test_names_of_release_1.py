@@ -33,7 +33,7 @@ from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, Source
 from shared.workload.job import JobStatus
 from tests.simulation import world as sim_world
 from tests.simulation.history import WORLDS, play
-from tests.support.jobs_world import JobsWorld
+from tests.support.jobs_bench import JobsBench
 
 ROOT = Path(__file__).parent.parent
 LISTS = Path(__file__).parent / "golden" / "release-1" / "lists"
@@ -150,13 +150,13 @@ def test_what_is_logged_keeps_its_names(monkeypatch: pytest.MonkeyPatch) -> None
 def play_jobs(tell: Callable[[LogEvent], None]) -> None:
     """One of Fabric's jobs is completed, one fails, one is withdrawn."""
     for how in ("completed", "failed", "withdrawn"):
-        world = JobsWorld()
-        world.fabric.outcomes += [Phase.FAILED] * 20 if how == "failed" else []
-        world.create()
+        bench = JobsBench()
+        bench.fabric.outcomes += [Phase.FAILED] * 20 if how == "failed" else []
+        bench.create()
         if how == "withdrawn":
-            world.cancel()
-        world.wait(1200, until_over=True)
-        for event in world.events:
+            bench.cancel()
+        bench.wait(1200, until_over=True)
+        for event in bench.events:
             tell(event)
 
 

@@ -422,14 +422,14 @@ def _shell(
     *,
     behind: Callable[[str, Deadline], Behind] | None = None,
 ) -> Shell:
-    def world(_: Configuration, __: Deadline) -> Ports:
+    def make_ports(_: Configuration, __: Deadline) -> Ports:
         return Ports(Cloud.AZURE, store, platform or NoPlatform(), waker, clock, lambda: "token", lambda _: None)
 
     def dead_letters(_: Deadline) -> Any:
         raise AssertionError("every event can be read")
 
     read: Callable[[], Configuration] = lambda: configuration  # noqa: E731 - it is what is wanted
-    return Shell(read, world, dead_letters, Telemetry(), behind=behind)
+    return Shell(read, make_ports, dead_letters, Telemetry(), behind=behind)
 
 
 def _configuration() -> str:

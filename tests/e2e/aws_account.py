@@ -153,7 +153,7 @@ class Account:
 
     url: str
     queues_url: str
-    world: LocalAws
+    aws: LocalAws
     recorder: Recorder
     bin: Path
     log: Path
@@ -161,12 +161,12 @@ class Account:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of a process that works in this account, Glue and redrives included."""
-        apart = {"AWS_ENDPOINT_URL_GLUE": self.world.url, "AWS_ENDPOINT_URL_SQS": self.queues_url}
+        apart = {"AWS_ENDPOINT_URL_GLUE": self.aws.url, "AWS_ENDPOINT_URL_SQS": self.queues_url}
         return clean_environment() | {"AWS_ENDPOINT_URL": self.url} | apart
 
     def client(self, service: str) -> Any:
         """An ordinary client."""
-        return client(service, self.world.url if service == "glue" else self.url)
+        return client(service, self.aws.url if service == "glue" else self.url)
 
     def run(self, *command: str, cwd: Path, answers: str = "") -> subprocess.CompletedProcess[str]:
         """A command in this account, and what is typed into it."""
@@ -201,15 +201,15 @@ def clean_environment() -> dict[str, str]:
 def account(binaries: Path, folder: Path) -> Iterator[Account]:
     """An account that is empty, and gone afterwards."""
     with ExitStack() as stack:
-        world = stack.enter_context(LocalAws(region=REGION, glue_settings=FAST, refresh_events=False))
+        aws = stack.enter_context(LocalAws(region=REGION, glue_settings=FAST, refresh_events=False))
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        recorder = Recorder(lambda service: world.url if service == "glue" else url)
+        recorder = Recorder(lambda service: aws.url if service == "glue" else url)
         proxy = stack.enter_context(LoopbackServer(recorder.respond, lambda: datetime.now(UTC)))
         moving = stack.enter_context(LoopbackServer(MoveTasks(lambda _: url).respond, lambda: datetime.now(UTC)))
         log = folder / "ministack.log"
         stack.enter_context(_ministack(binaries, port, proxy.url, log))
-        yield Account(url, moving.url, world, recorder, binaries, log)
+        yield Account(url, moving.url, aws, recorder, binaries, log)
 
 
 FAST: Final = GlueSettings(starting=timedelta(milliseconds=100), run_time=timedelta(seconds=1))

@@ -81,7 +81,7 @@ class StandingClock:
         self._time = datetime.now(UTC)
 
     def __call__(self) -> datetime:
-        """Tell the stage's time."""
+        """Tell the host's time."""
         self._time += timedelta(microseconds=10)
         return self._time
 
@@ -191,7 +191,7 @@ class FunctionHost:
         self.queue(queue).delete_message(message)
 
     def tick(self) -> bool:
-        """The minute came round; whether the tick was done."""
+        """The one-minute timer fires; whether the tick was done."""
         return self._survived(lambda worker: worker.tick())
 
     def _survived(self, call: Callable[[Worker], bool]) -> bool:
@@ -218,7 +218,7 @@ class FunctionHost:
             client.close()
 
 
-class Stage:
+class HostedApp:
     """The function app, its storage on Azurite, Fabric and Entra on loopback; and what came, for the judges."""
 
     def __init__(self, host: FunctionHost, fabric: FabricEmulator, tables: Relay, clock: Clock, entra: Entra) -> None:
@@ -297,9 +297,9 @@ class Stage:
 
 
 @contextmanager
-def stage(
+def host_app(
     package: Path, account: Account, config: Path, *, in_real_time: bool = False, certificate: Path | None = None
-) -> Iterator[Stage]:
+) -> Iterator[HostedApp]:
     """Everything; over when the context is left. `certificate` is of a server that speaks https beside it."""
     clock = RealClock() if in_real_time else StandingClock()
     settings = FabricSettings(start_retry_after_seconds=1, poll_hints=(1,), listing_delay=timedelta(seconds=5))
@@ -319,6 +319,6 @@ def stage(
             **({"REQUESTS_CA_BUNDLE": str(certificate)} if certificate else {}),
         }
         host = stack.enter_context(FunctionHost(package, environment, account, clock))
-        yield Stage(host, fabric, tables, clock, entra)
+        yield HostedApp(host, fabric, tables, clock, entra)
         assert not fabric.unplanned_requests
         swagger.assert_as_published(fabric.exchanges)

@@ -155,9 +155,9 @@ def _written_as_before(config: Path, samconfig: Path) -> None:
 
 def _sources(there: Account) -> None:
     for view in VIEWS:
-        there.world.create_view("sales", view)
-    there.world.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
-    there.world.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
+        there.aws.create_view("sales", view)
+    there.aws.faults.add(NeverEnd(), "run", resource=f"{ACCOUNT}/sales/stuck")
+    there.aws.faults.add(LoseResponse(), "start", resource=f"{ACCOUNT}/sales/unheard")
     there.client("s3").create_bucket(Bucket="landing", CreateBucketConfiguration={"LocationConstraint": REGION})
 
 
@@ -212,7 +212,7 @@ def unstale(deployed: Deployed, capsys: pytest.CaptureFixture[str], *command: st
 def runs(there: Account, view: str) -> list[PlatformRun]:
     """What Glue ran for a view."""
     resource = f"{ACCOUNT}/sales/{view}"
-    return [run for run in there.world.glue.journal().entries() if run.resource == resource]
+    return [run for run in there.aws.glue.journal().entries() if run.resource == resource]
 
 
 def row(deployed: Deployed, capsys: pytest.CaptureFixture[str], name: str) -> dict[str, Any]:
@@ -358,7 +358,7 @@ def test_a_lost_answer_is_looked_up_and_a_run_past_its_time_is_stopped(deployed:
     for call in ("Stop{}", "List{}s"):
         name = "glue:" + call.format("MaterializedViewRefreshTaskRun")
         until(lambda name=name: name in there.recorder.called, name, timedelta(minutes=5))  # type: ignore[misc]
-    assert not there.world.faults.unused_faults()
+    assert not there.aws.faults.unused_faults()
     until(lambda: runs(there, "stuck")[0].outcome == "stopped", "the end of the run that was stopped")
     found = runs(there, "unheard")
     assert [run.outcome for run in found][:1] == ["succeeded"]
@@ -457,7 +457,7 @@ def test_one_command_deploys_and_looks(
     there = deployed.account
     config, _ = _packaged(tmp_path, BY_COMMAND)
     (tmp_path / "pyproject.toml").touch()  # a clone, for whoever asks where templates and package are
-    there.world.create_view("sales", "by_command")
+    there.aws.create_view("sales", "by_command")
     _sending(there, "by-command")
     monkeypatch.setattr(places, "ROOT", tmp_path)
     for_this_machine = partial(packaging.package, third_party=installed_here, python=HERE)
@@ -491,7 +491,7 @@ def test_a_thousand_targets_on_three_hundred_buckets_are_one_stack(deployed: Dep
     template = (here / "template.yaml").read_text(encoding="utf-8")
     assert "rate(1 minute)" in template
     (here / "template.yaml").write_text(template.replace("rate(1 minute)", "rate(1 day)"), encoding="utf-8")
-    there.world.create_view("sales", view)
+    there.aws.create_view("sales", view)
     infra.aws(config, as_json=False, write=True, environment="many", samconfig=here / "samconfig.toml")
     command = (str(WHERE / "sam"), "deploy", "--config-env", "many", "--no-confirm-changeset")
     done = there.run(*command, cwd=here)

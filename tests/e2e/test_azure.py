@@ -22,7 +22,7 @@ from local.emulators.fabric.model import LAKE_VIEWS, Item, JobType
 from local.emulators.faults import NeverEnd
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.refresh.timing import CLOCK_DIFFERENCE, WAKE_LATE
-from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, TURNS, Stage, stage
+from tests.e2e.function_host import CONFIGURATION, RESOURCES, STEP, TRIES, TURNS, HostedApp, host_app
 from tests.functions_azure.test_tell import refusal_of_topic
 from tests.infra.test_azure import APP, BLOB_OWNER, METRICS, QUEUES, TABLES
 from tests.support.azure_host import SALES, WORKSPACE
@@ -34,7 +34,7 @@ EVERY = 1 if "E2E_AZURE" in os.environ else 3
 """Of the effects, `make test` kills a worker process at each third, and `make e2e-azure` at each: a process takes
 seconds to start. At each of them, and in more ways, the same code dies in `tests/functions_azure/test_crashes.py`."""
 MOST_EFFECTS = 60
-"""Far more than there are from a blob to the end; without a bound a stage that never comes to rest would not end."""
+"""Far more than there are from a blob to the end; without a bound an app that never comes to rest would not end."""
 
 
 @pytest.fixture(name="config", scope="module")
@@ -46,13 +46,13 @@ def configuration_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(name="here")
-def whole_stage(package: Path, account: Account, config: Path) -> Iterator[Stage]:
-    """The stage, at its beginning: nothing was ever refreshed."""
-    with stage(package, account, config) as found:
+def make_app(package: Path, account: Account, config: Path) -> Iterator[HostedApp]:
+    """The app, at its beginning: nothing was ever refreshed."""
+    with host_app(package, account, config) as found:
         yield found
 
 
-def runs_of(here: Stage, target: str) -> list[str]:
+def runs_of(here: HostedApp, target: str) -> list[str]:
     """How the runs of a target ended, oldest first."""
     return [run.outcome for run in here.runs if run.resource == RESOURCES[target]]
 
@@ -64,14 +64,14 @@ def test_a_blob_ends_up_in_the_views(package: Path, account: Account, config: Pa
     """Event Grid's message in, the views refreshed and, after them, what comes after; by wakes from the real queue, in
     real time, without a tick: it happens that a function app's timer stops for days.
     """
-    with stage(package, account, config, in_real_time=True) as here:
+    with host_app(package, account, config, in_real_time=True) as here:
         here.arrive()
         wait_until(lambda: bool(here.runs) and not here.missing(), here.host.pump, pause_seconds=0.2)
         assert (runs_of(here, "sales"), runs_of(here, "report")) == (["succeeded"], ["succeeded"])
         assert list(here.violations()) == []
 
 
-def unstale(here: Stage, config: Path, account: Account, *command: str) -> int:
+def unstale(here: HostedApp, config: Path, account: Account, *command: str) -> int:
     """The command line, by the account's own addresses; its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNSTALE_STORAGE", account.connection_string)
@@ -80,7 +80,7 @@ def unstale(here: Stage, config: Path, account: Account, *command: str) -> int:
 
 
 def test_what_cannot_be_read_lies_aside_and_can_be_brought_back(
-    here: Stage, account: Account, config: Path, capsys: pytest.CaptureFixture[str]
+    here: HostedApp, account: Account, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unreadable message is in the poison queue at its first try. `redrive --dry-run` says why and moves nothing;
     `redrive` brings back that one, which is put aside again, and one that the host had given up, which is taken.
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_lies_aside_and_can_be_brought_back(
 # --- Trouble ---------------------------------------------------------------------------------------------------------
 
 
-def tables_away(here: Stage) -> list[str]:
+def tables_away(here: HostedApp) -> list[str]:
     """An event comes while the tables are away, which lasts for longer than the host's default of five tries."""
     here.settle()
     here.tables.cut = True
@@ -124,7 +124,7 @@ def tables_away(here: Stage) -> list[str]:
     return list(here.violations())
 
 
-def test_tables_away_for_long_poison_nothing_and_lose_nothing(here: Stage) -> None:
+def test_tables_away_for_long_poison_nothing_and_lose_nothing(here: HostedApp) -> None:
     """Every try fails, and the message comes back every time; once the tables are back, it is taken."""
     assert tables_away(here) == []
     assert here.host.most_tries > TRIES
@@ -132,7 +132,7 @@ def test_tables_away_for_long_poison_nothing_and_lose_nothing(here: Stage) -> No
     assert runs_of(here, "sales")[-1] == "succeeded"
 
 
-def test_a_worker_killed_in_the_middle_of_a_run_starts_none_anew(here: Stage) -> None:
+def test_a_worker_killed_in_the_middle_of_a_run_starts_none_anew(here: HostedApp) -> None:
     """The next one polls the run to its end: one refresh, and what comes after it."""
     here.settle()
     here.fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", (JobType(LAKE_VIEWS, run_time=2 * STEP),)))
@@ -149,7 +149,7 @@ def test_a_worker_killed_in_the_middle_of_a_run_starts_none_anew(here: Stage) ->
 
 
 def killed_at_each_effect(
-    here: Stage, arrive: Callable[[], None] | None = None, rest: Callable[[], None] | None = None
+    here: HostedApp, arrive: Callable[[], None] | None = None, rest: Callable[[], None] | None = None
 ) -> Iterator[tuple[int, list[str]]]:
     """A blob for each effect: the worker dies when the first was done, when the second was done (or the fourth, see
     `EVERY`), and so on, until a blob needs fewer. Gives the number of the effect, and what was wrong when all had come
@@ -167,7 +167,7 @@ def killed_at_each_effect(
         assert effect < MOST_EFFECTS, "it never comes to rest"
 
 
-def test_killed_at_any_effect_nothing_is_lost_and_nothing_overlaps(here: Stage) -> None:
+def test_killed_at_any_effect_nothing_is_lost_and_nothing_overlaps(here: HostedApp) -> None:
     """Whatever is written, sent or started last before the process dies: the next one goes on from there."""
     seen = dict(killed_at_each_effect(here))
     assert {effect: found for effect, found in seen.items() if found} == {}
@@ -177,7 +177,7 @@ def test_killed_at_any_effect_nothing_is_lost_and_nothing_overlaps(here: Stage) 
     assert here.host.deaths == len(seen) - 1
 
 
-def test_killed_when_it_has_put_a_message_aside_it_puts_it_aside_again(here: Stage) -> None:
+def test_killed_when_it_has_put_a_message_aside_it_puts_it_aside_again(here: HostedApp) -> None:
     """The message is still in its queue then; twice in the poison queue is better than in neither."""
     here.host.queue(EVENTS_QUEUE).send_message("no JSON")
     here.host.worker.die_at(1)
@@ -191,7 +191,7 @@ def test_killed_when_it_has_put_a_message_aside_it_puts_it_aside_again(here: Sta
 
 @pytest.mark.e2e
 @pytest.mark.skipif("E2E_AZURE" not in os.environ, reason="a minute more: make e2e-azure")
-def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(here: Stage) -> None:
+def test_killed_at_any_effect_of_a_cancel_nothing_is_lost_and_nothing_overlaps(here: HostedApp) -> None:
     """The first run for each blob never ends: past its timeout it is cancelled, polled to its end, and started anew.
 
     Our own cancel is never taken for a person's, which would hold the target. A run whose start nobody heard the answer
@@ -232,7 +232,7 @@ class Listener:
     """A custom topic of Event Grid over https, and a webhook: each keeps what it took. The topic is away at first."""
 
     def __init__(self) -> None:
-        self.here: Stage | None = None
+        self.here: HostedApp | None = None
         self.events: list[dict[str, Any]] = []
         self.cards: list[dict[str, Any]] = []
         self.refusals = 0
@@ -277,7 +277,7 @@ def test_what_became_of_views_reaches_a_topic_and_a_webhook(package: Path, accou
         grid = f'[[tell]]\nto = "eventgrid"\ntopic = "https://{TOPIC}/api/events"\n'
         cards = f'[[tell]]\nto = "webhook"\nurl = "{webhook.url}/cards"\nformat = "teams"\n'
         config.write_text(f"{CONFIGURATION}\n{grid}\n{cards}", encoding="utf-8")
-        with stage(package, account, config, certificate=topic.certificate) as here:
+        with host_app(package, account, config, certificate=topic.certificate) as here:
             listener.here = here
             here.host.worker.lead(TOPIC, topic.port)
             here.settle()
@@ -303,7 +303,7 @@ HOSTS_OWN = {BLOB_OWNER, METRICS}
 """Roles of the app's identity that the host uses: for locks, keys and the package; for requests and log lines."""
 
 
-def test_the_roles_are_those_that_the_calls_need(here: Stage) -> None:
+def test_the_roles_are_those_that_the_calls_need(here: HostedApp) -> None:
     """The app calls tables and queues of its own account, with the roles that the template grants it, and no other
     service that Azure has a role for: what is not asked for here must not be granted there.
     """
@@ -338,7 +338,7 @@ def mutated(package: Path, folder: Path, file: str, changes: Mapping[str, str]) 
     return folder
 
 
-def first_violation(here: Stage) -> list[str]:
+def first_violation(here: HostedApp) -> list[str]:
     """Of the worker being killed.
 
     Time passes before each blob comes: a run that had begun within the difference of clocks could be taken for the one
@@ -352,7 +352,7 @@ def first_violation(here: Stage) -> list[str]:
     return next((found for _, found in killed_at_each_effect(here, arrive) if found), [])
 
 
-def first_overlap(here: Stage) -> list[str]:
+def first_overlap(here: HostedApp) -> list[str]:
     """The same, where a refresh takes longer than the next worker waits for a place of its own."""
     here.fabric.add_item(Item(WORKSPACE, SALES, "Lakehouse", (JobType(LAKE_VIEWS, run_time=2 * STEP),)))
     return first_violation(here)
@@ -363,7 +363,7 @@ class Mutant(NamedTuple):
 
     file: str
     changes: Mapping[str, str]
-    scene: Callable[[Stage], list[str]]
+    scene: Callable[[HostedApp], list[str]]
     shows_as: str
 
 
@@ -406,8 +406,8 @@ MUTANTS = {
 @pytest.mark.skipif("E2E_AZURE" not in os.environ, reason="two minutes more: make e2e-azure")
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
 def test_the_stage_finds_it(package: Path, account: Account, config: Path, tmp_path: Path, mutant: Mutant) -> None:
-    """A stage that finds nothing wrong with these would prove nothing."""
+    """A hosted app that finds nothing wrong with these would prove nothing."""
     changed = mutated(package, tmp_path / "mutant", mutant.file, mutant.changes)
-    with stage(changed, account, config) as here:
+    with host_app(changed, account, config) as here:
         found = mutant.scene(here)
     assert any(each.startswith(mutant.shows_as) for each in found), found

@@ -55,7 +55,7 @@ def come_to_rest(host: Host) -> None:
 
 
 class Rest(NamedTuple):
-    """A world at rest: what is in the table and in Glue's memory, and the time."""
+    """An emulated AWS at rest: what is in the table and in Glue's memory, and the time."""
 
     items: list[Any]
     runs: dict[str, Run]
@@ -65,13 +65,13 @@ class Rest(NamedTuple):
 
     @classmethod
     def of(cls, host: Host) -> Rest:
-        """What this world has."""
+        """What this AWS has."""
         items = host.clients.dynamodb.scan(TableName=host.aws.table)["Items"]
         glue = host.aws.glue
         return cls(items, dict(glue._refreshes.runs), glue.journal().entries(), dict(glue._read), host.clock.time)
 
     def begin_again(self, host: Host) -> None:
-        """Have a new world stand there, too, without the ten ticks that lead there."""
+        """Have a new AWS stand there, too, without the ten ticks that lead there."""
         put = [{"PutRequest": {"Item": item}} for item in self.items]
         assert len(put) <= 25, "more than one request takes"
         assert not host.clients.dynamodb.batch_write_item(RequestItems={host.aws.table: put})["UnprocessedItems"]
@@ -83,14 +83,14 @@ class Rest(NamedTuple):
 
 
 @pytest.fixture(name="came_to_rest", scope="module")
-def how_the_first_world_came_to_rest() -> list[Rest]:
-    """Empty, until a test needed a world."""
+def no_rest_yet() -> list[Rest]:
+    """Empty, until a test needed a host."""
     return []
 
 
 @pytest.fixture(name="host")
-def host_in_a_world(capsys: pytest.CaptureFixture[str], came_to_rest: list[Rest]) -> Iterator[Host]:
-    """The shell in a world of its own, a while after both targets were refreshed for being new, and once more."""
+def make_host(capsys: pytest.CaptureFixture[str], came_to_rest: list[Rest]) -> Iterator[Host]:
+    """The shell in an AWS of its own, a while after both targets were refreshed for being new, and once more."""
     clock = HandClock()
     aws = LocalAws(clock=clock.now, glue_settings=GlueSettings(run_time=RUN_TIME), refresh_events=False)
     with living_in(aws):

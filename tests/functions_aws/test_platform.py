@@ -56,15 +56,15 @@ def stubbed_glue(nowhere: Clients) -> Iterator[Stubber]:
 
 
 @pytest.fixture(name="aws", scope="module")
-def aws_world() -> Iterator[LocalAws]:
+def emulated_aws() -> Iterator[LocalAws]:
     """An AWS with a view."""
-    with living_in(LocalAws()) as world:
-        world.create_view("sales", "plain", catalog="123456789012")
-        yield world
+    with living_in(LocalAws()) as aws:
+        aws.create_view("sales", "plain", catalog="123456789012")
+        yield aws
 
 
 @pytest.fixture(name="platform", scope="module")
-def platform_in_the_world(aws: LocalAws) -> Platform:
+def platform_in_that_aws(aws: LocalAws) -> Platform:
     """The product's own client, in that AWS."""
     return Platform(Clients())
 

@@ -31,10 +31,10 @@ WAKE = Wake("glue-view:1:sales:daily", NOON, "7")
 
 
 @pytest.fixture(name="aws")
-def aws_world() -> Iterator[LocalAws]:
-    """A world with the queues."""
-    with living_in(LocalAws(refresh_events=False)) as world:
-        yield world
+def emulated_aws() -> Iterator[LocalAws]:
+    """An AWS with the queues."""
+    with living_in(LocalAws(refresh_events=False)) as aws:
+        yield aws
 
 
 @pytest.fixture(name="nowhere", scope="module")

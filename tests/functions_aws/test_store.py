@@ -25,14 +25,14 @@ TABLES = count(1)
 
 
 @pytest.fixture(name="aws", scope="module")
-def aws_world() -> Iterator[LocalAws]:
+def emulated_aws() -> Iterator[LocalAws]:
     """An AWS for all tests of this file; each has a table of its own in it."""
-    with living_in(LocalAws()) as world:
-        yield world
+    with living_in(LocalAws()) as aws:
+        yield aws
 
 
 @pytest.fixture(name="clients", scope="module")
-def clients_in_the_world(aws: LocalAws) -> Clients:
+def clients_in_that_aws(aws: LocalAws) -> Clients:
     """The product's own clients, built once: that is most of what a test here costs."""
     return Clients()
 

@@ -65,7 +65,7 @@ def a_receiver() -> Iterator[tuple[Receiver, str]]:
         yield receiver, server.url
 
 
-class World:
+class TellingHost:
     """The Lambda's shell, with a view and the places that its events go to."""
 
     def __init__(self, host: Host, tell: str) -> None:
@@ -90,8 +90,8 @@ class World:
 
 
 @pytest.fixture(name="host")
-def host_in_a_world() -> Iterator[Host]:
-    """The shell in a world whose events of ours go into a queue, and which has two secrets."""
+def make_host() -> Iterator[Host]:
+    """The shell in an AWS whose events of ours go into a queue, and which has two secrets."""
     clock = HandClock()
     settings = GlueSettings(run_time=timedelta(seconds=40))
     with living_in(LocalAws(clock=clock.now, glue_settings=settings, refresh_events=False)) as aws:
@@ -122,9 +122,9 @@ BUS = '\n[[tell]]\nto = "eventbridge"\n'
 
 def test_a_refresh_is_told_on_the_bus(host: Host) -> None:
     """As a CloudEvent in the event's detail: the view, the run, how it stands, a sentence; each once, in order."""
-    world = World(host, BUS)
-    world.minutes(4)
-    letters = world.letters("outcomes")
+    telling = TellingHost(host, BUS)
+    telling.minutes(4)
+    letters = telling.letters("outcomes")
     assert {letter["source"] for letter in letters} == {"unstale"}
     assert [letter["detail-type"] for letter in letters] == ["unstale.refreshed"] * 2
     event = JSONFormat().read(CloudEvent, json.dumps(letters[0]["detail"]).encode())
@@ -140,14 +140,14 @@ def test_a_refresh_is_told_on_the_bus(host: Host) -> None:
 
 def test_lateness_is_told_and_its_end(host: Host) -> None:
     """The objective passes while a refresh goes on: at once, not when somebody happens to look."""
-    world = World(host, BUS)
-    world.minutes(4)
-    world.letters("outcomes")
+    telling = TellingHost(host, BUS)
+    telling.minutes(4)
+    telling.letters("outcomes")
     text = CONFIGURATION.replace('table = "daily"', 'table = "daily"\nobjective = "1m"\nmin_interval = "10m"')
     host.configure(text + BUS)
     host.deliver(object_created("orders/1", host.clock.now()))
-    world.minutes(12)
-    told = [letter["detail"] for letter in world.letters("outcomes") if letter["detail"]["subject"] == "daily"]
+    telling.minutes(12)
+    told = [letter["detail"] for letter in telling.letters("outcomes") if letter["detail"]["subject"] == "daily"]
     assert [event["type"] for event in told][:3] == ["unstale.late", "unstale.refreshed", "unstale.recovered"]
     assert [event["id"].rpartition("/")[2] for event in told][:3] == ["2", "3", "4"]
     assert told[0]["data"]["verdict"] == "late"
@@ -163,9 +163,9 @@ def test_a_refresh_is_published_to_a_topic(host: Host) -> None:
     queue = sqs.get_queue_url(QueueName="outcomes")["QueueUrl"]
     named = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=named)
-    world = World(host, TOPIC)
-    world.minutes(4)
-    letters = world.letters("outcomes")
+    telling = TellingHost(host, TOPIC)
+    telling.minutes(4)
+    letters = telling.letters("outcomes")
     assert {letter["TopicArn"] for letter in letters} == {arn}
     assert sorted(letter["Subject"] for letter in letters) == ["daily was refreshed", "weekly was refreshed"]
     assert {letter["MessageAttributes"]["type"]["Value"] for letter in letters} == {"unstale.refreshed"}
@@ -271,7 +271,7 @@ def test_a_webhook_gets_a_signed_letter(host: Host, receiver: tuple[Receiver, st
     """Signed as Standard Webhooks has it: over the id, the time and the body, with the secret's bytes."""
     took, url = receiver
     host.aws.client("secretsmanager").create_secret(Name="signing", SecretString=SECRET)
-    World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\nsigning_secret = "signing"\n').minutes(4)
+    TellingHost(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\nsigning_secret = "signing"\n').minutes(4)
     assert [request.path for request in took.requests] == ["/hook"] * 2
     request = took.requests[0]
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -296,7 +296,7 @@ def test_a_secret_address_is_posted_to_and_never_shown(
         f'\n[[tell]]\nto = "webhook"\nurl_secret = "{name}"\nformat = "{kind}"\n'
         for name, kind in (("slack", "slack"), ("nobody", "teams"))
     )
-    World(host, tells).minutes(4)
+    TellingHost(host, tells).minutes(4)
     assert {request.path for request in took.requests} == {PATH}
     printed = capsys.readouterr().out
     assert "outcome not sent" in printed
@@ -334,14 +334,14 @@ def test_a_destination_that_fails_is_left_alone_and_gets_all_in_order(
     """One minute, then two, then four; what it did not get comes later, and nothing of it delays a refresh."""
     took, url = receiver
     took.status = 503
-    world = World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n')
-    world.minutes(4)
+    telling = TellingHost(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n')
+    telling.minutes(4)
     assert host.state("daily").fresh_as_of
     assert host.state("weekly").fresh_as_of
     failed = len(took.requests)
     assert 1 <= failed <= 4
     took.status = 200
-    world.minutes(8)
+    telling.minutes(8)
     events = [JSONFormat().read(CloudEvent, request.body) for request in took.requests[failed:]]
     assert {event.get_subject() for event in events} == {"daily", "weekly"}
     for name in ("daily", "weekly"):
@@ -356,7 +356,7 @@ def test_a_letter_that_is_refused_for_good_is_dropped(
     """With a line in the log; the next one is sent all the same."""
     took, url = receiver
     took.status = 400
-    World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
+    TellingHost(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
     assert len(took.requests) == 2
     assert host.state("daily").outbox.notices == ()
     assert "outcome refused" in capsys.readouterr().out
@@ -366,7 +366,7 @@ def test_a_redirect_is_not_followed(host: Host, receiver: tuple[Receiver, str]) 
     """What is posted goes where the configuration says, or nowhere."""
     took, url = receiver
     took.status = REDIRECTED
-    World(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
+    TellingHost(host, f'\n[[tell]]\nto = "webhook"\nurl = "{url}/hook"\n').minutes(4)
     assert {request.path for request in took.requests} == {"/hook"}
 
 

@@ -33,7 +33,7 @@ SAVE_SECONDS = 6
 
 
 @pytest.fixture(name="host")
-def host_in_a_world() -> Iterator[Host]:
+def make_host() -> Iterator[Host]:
     """The shell with many views that read one bucket, on a store whose saves take long."""
     clock = HandClock()
     with living_in(LocalAws(clock=clock.now, refresh_events=False)) as aws:

@@ -33,7 +33,7 @@ DO_NOT_RETRY = {400, 401, 403, 413}
 
 @pytest.fixture(name="host")
 def hosted_functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """The function app in a world of its own."""
+    """The function app with a store and a Fabric of its own."""
     with hosted(monkeypatch) as host:
         yield host
 

@@ -191,7 +191,7 @@ def test_half_a_list_is_trouble(emulator: FabricEmulator, platform: Platform, cl
 
 
 @pytest.mark.parametrize(
-    ("fault", "sent", "meaning"),
+    ("fault", "delivery", "kind"),
     [
         (Refuse("InsufficientPrivileges"), Delivery.REJECTED, FailureKind.OTHER),
         (Refuse("TooManyRequestsForJobs"), Delivery.REJECTED, FailureKind.THROTTLED),
@@ -202,14 +202,14 @@ def test_half_a_list_is_trouble(emulator: FabricEmulator, platform: Platform, cl
     ],
 )
 def test_errors_of_a_start_are_facts(
-    emulator: FabricEmulator, platform: Platform, fault: CallFault, sent: Delivery, meaning: FailureKind
+    emulator: FabricEmulator, platform: Platform, fault: CallFault, delivery: Delivery, kind: FailureKind
 ) -> None:
     """What the loop must know of each: whether it was sent, and whether it may be sent again."""
     emulator.faults.add(fault, "start")
     found = platform.start(VIEWS, full=False)
     assert isinstance(found, Failure)
-    assert (found.delivery, found.kind) == (sent, meaning)
-    assert found.permanent == isinstance(fault, Refuse) * (meaning is FailureKind.OTHER)
+    assert (found.delivery, found.kind) == (delivery, kind)
+    assert found.permanent == isinstance(fault, Refuse) * (kind is FailureKind.OTHER)
 
 
 def test_a_start_that_takes_too_long_has_an_unknown_outcome(emulator: FabricEmulator, hand: Hand, clock: Clock) -> None:

@@ -722,8 +722,8 @@ def test_filters_let_through_every_event_that_a_target_names(
     url = f"https://a.blob.core.windows.net/{source.container}/{quote(path)}"
     kind = "Microsoft.Storage.DirectoryRenamed" if directory else "Microsoft.Storage.BlobCreated"
     event = {"type": kind, "source": "/storageAccounts/a", "subject": subject, "time": "2026-11-23T00:00:00Z"}
-    reading = read({**event, "id": "1", "specversion": "1.0", "data": {"api": "PutBlob", "url": url}}, NOW)
-    if isinstance(reading, Arrived) and signals(sources, reading):
+    message = read({**event, "id": "1", "specversion": "1.0", "data": {"api": "PutBlob", "url": url}}, NOW)
+    if isinstance(message, Arrived) and signals(sources, message):
         filters = directories_for(sources, most) if directory else filters_for(sources, most)[0]
         assert len(filters) <= most
         assert any(passes_filter(each, subject) for each in filters)
@@ -743,9 +743,9 @@ def passes_filter(found: Filter, subject: str) -> bool:
     return folded.startswith(found.begins_with.lower()) and folded.endswith(found.ends_with.lower())
 
 
-def signals(sources: list[BlobCreated], reading: Arrived) -> bool:
+def signals(sources: list[BlobCreated], message: Arrived) -> bool:
     """Whether one of the sources means it."""
-    [arrival] = reading.arrivals
+    [arrival] = message.arrivals
     assert isinstance(arrival, BlobArrived)
     lake = Target("lake", LakeViews("w", "l"), on=tuple(sources))
     return bool(targets_of(arrival, Configuration((lake,))))
@@ -794,9 +794,9 @@ def test_the_deployed_subscriptions_let_through_what_targets_name(name: str) -> 
         url = f"https://{source.account}.blob.core.windows.net/{source.container}/{quote(path)}"
         event = {"id": "1", "type": "Microsoft.Storage.BlobCreated", "source": f"/storageAccounts/{source.account}"}
         rest = {"specversion": "1.0", "time": "2026-11-23T00:00:00Z", "data": {"api": "PutBlob", "url": url}}
-        reading = read({**event, **rest, "subject": subject}, NOW)
-        assert isinstance(reading, Arrived)
-        assert signals([source], reading)
+        message = read({**event, **rest, "subject": subject}, NOW)
+        assert isinstance(message, Arrived)
+        assert signals([source], message)
         assert any(passes(each, source.account, event["type"], subject) for each in found), path
         elsewhere = f"{SUBJECT}elsewhere/blobs/{path}"
         assert not any(passes(each, source.account, event["type"], elsewhere) for each in found)

@@ -78,8 +78,8 @@ def passes(patterns: Patterns, what: dict[str, Any]) -> bool:
 
 def named(configuration: Configuration, what: dict[str, Any]) -> bool:
     """Whether a target names it: what the function would make of it."""
-    reading = eventbridge.read(what, NOW)
-    return isinstance(reading, Arrived) and any(targets_of(arrival, configuration) for arrival in reading.arrivals)
+    message = eventbridge.read(what, NOW)
+    return isinstance(message, Arrived) and any(targets_of(arrival, configuration) for arrival in message.arrivals)
 
 
 # --- Any configuration -----------------------------------------------------------------------------------------------

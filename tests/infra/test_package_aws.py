@@ -396,19 +396,19 @@ def test_the_package_runs_under_lambdas_bootstrap(package: Path, tmp_path: Path)
     an error is reported as Lambda reports errors, after which the next invocation works.
     """
     secret = "planted-secret-planted-secret"
-    with LocalAws() as world:
-        world.create_view("sales", "daily_revenue")
-        sqs, queue = world.client("sqs"), world.queues["events"]
+    with LocalAws() as emulated:
+        emulated.create_view("sales", "daily_revenue")
+        sqs, queue = emulated.client("sqs"), emulated.queues["events"]
         for body in (json.dumps(arrival(datetime.now(UTC))), "not JSON"):
             sqs.send_message(QueueUrl=queue.url, MessageBody=body)
         received = sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"])[
             "Messages"
         ]
-        variables = world.environment({}) | {"AWS_SECRET_ACCESS_KEY": secret}
+        variables = emulated.environment({}) | {"AWS_SECRET_ACCESS_KEY": secret}
         with lambda_running(package, tmp_path, variables) as (api, log):
             assert api.invoke(sqs_event(received, queue.arn)).answer == {"batchItemFailures": []}
             dead = sqs.receive_message(
-                QueueUrl=world.queues["events-dead"].url, MessageAttributeNames=["All"], MaxNumberOfMessages=10
+                QueueUrl=emulated.queues["events-dead"].url, MessageAttributeNames=["All"], MaxNumberOfMessages=10
             )["Messages"]
             assert [message["Body"] for message in dead] == ["not JSON"]
             assert api.invoke({"tick": True}).answer == {"verdict": "done"}

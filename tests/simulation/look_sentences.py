@@ -21,7 +21,7 @@ from shared.sources.ports import NEVER, Known, Observation, Seen, ViewSeen
 from shared.targets import GlueView, ItemJob, LakeViews, OneLakeChanged, Target
 from tests.simulation.core import Core
 from tests.support.core import GLUE, NOON, POLICY, HandClock, ScriptedPlatform, a_run, a_target, at, seconds
-from tests.support.looks import LookStage
+from tests.support.looks import LookBench
 from tests.support.sources import (
     DENIED,
     THROTTLED,
@@ -351,11 +351,11 @@ def throttled_by_the_rest_catalog(core: Core) -> list[str]:
 
 def _looks_before(core: Core, *, after: float = 60, startable: float = -10, **owed: Any) -> bool:
     """Whether a look comes before a start of what was owed a minute before noon."""
-    stage = LookStage(make=core.engine.Engine)
-    stage.at(after)
-    stage.put(State(owed=Owed(at(-60), at(-30), **owed), wake_at=NOON, startable_since=at(startable)))
-    stage.engine.reconcile(stage.target())
-    return bool(stage.looks.looked_before)
+    bench = LookBench(make=core.engine.Engine)
+    bench.at(after)
+    bench.put(State(owed=Owed(at(-60), at(-30), **owed), wake_at=NOON, startable_since=at(startable)))
+    bench.engine.reconcile(bench.target())
+    return bool(bench.looks.looked_before)
 
 
 def asked_starts_at_once(core: Core) -> list[str]:
@@ -379,12 +379,12 @@ def overdue_starts_at_once(core: Core) -> list[str]:
 def a_tick_in_its_order(core: Core) -> list[str]:
     """Rule 7: a tick does what needs no look first: a look takes three seconds, and polls would wait for it."""
     names = ("a", "b", "polled")
-    stage = LookStage(*(a_target(name, identity=name) for name in names), make=core.engine.Engine)
-    stage.platform.answers["start"] = [Started("r1"), Started("r2")]
+    bench = LookBench(*(a_target(name, identity=name) for name in names), make=core.engine.Engine)
+    bench.platform.answers["start"] = [Started("r1"), Started("r2")]
     for name in names[:2]:
-        stage.put(State(owed=Owed(at(-60), at(-30)), wake_at=NOON, startable_since=at(-10)), name)
-    stage.put(State(run=a_run(Situation.RUNNING, next_look_at=at(1)), wake_at=at(1)), "polled")
-    stage.plan()
-    stage.at(60)
-    core.sweep.Sweep(stage.engine).tick()
-    return _say(polled_first=stage.calls() == ["get", "start", "start"], looked=stage.looks.looked_before == ["a", "b"])
+        bench.put(State(owed=Owed(at(-60), at(-30)), wake_at=NOON, startable_since=at(-10)), name)
+    bench.put(State(run=a_run(Situation.RUNNING, next_look_at=at(1)), wake_at=at(1)), "polled")
+    bench.plan()
+    bench.at(60)
+    core.sweep.Sweep(bench.engine).tick()
+    return _say(polled_first=bench.calls() == ["get", "start", "start"], looked=bench.looks.looked_before == ["a", "b"])

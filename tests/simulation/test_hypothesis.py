@@ -18,7 +18,7 @@ from shared.refresh.inputs import PauseAsked, ResumeAsked, Signalled
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import Signal
 from shared.refresh.sweep import Sweep
-from tests.support.core import GLUE, Stage, seconds
+from tests.support.core import GLUE, Bench, seconds
 
 LOST = Failure("ReadTimeout", "no answer", Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
 RUNNING = Failure("Running", "is running", Fault.PLATFORM, Delivery.REJECTED, True, FailureKind.ALREADY_RUNNING)
@@ -77,18 +77,18 @@ class View(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage()
-        self.model = Model(self.stage.clock.now)
-        world = replace(self.stage.ports, platform=self.model)
-        self.engine = Engine(self.stage.configuration.package(world.cloud), world)
+        self.bench = Bench()
+        self.model = Model(self.bench.clock.now)
+        world = replace(self.bench.ports, platform=self.model)
+        self.engine = Engine(self.bench.configuration.package(world.cloud), world)
         Sweep(self.engine).tick()
 
     @rule(late=st.integers(0, 300))
     def data_arrives(self, late: int) -> None:
         """Its event is delivered this much later."""
-        arrived = self.stage.clock.now()
+        arrived = self.bench.clock.now()
         self.model.arrivals.append(arrived)
-        self.stage.clock.time += seconds(late)
+        self.bench.clock.time += seconds(late)
         self.deliver(arrived)
 
     @precondition(lambda self: self.model.arrivals)
@@ -100,7 +100,7 @@ class View(RuleBasedStateMachine):
     @rule(after=st.integers(1, 200))
     def a_tick_comes(self, after: int) -> None:
         """The clock moves, and whatever is due is done."""
-        self.stage.clock.time += seconds(after)
+        self.bench.clock.time += seconds(after)
         Sweep(self.engine).tick()
 
     @rule(status=st.sampled_from(["succeeded", "failed"]))
@@ -116,16 +116,16 @@ class View(RuleBasedStateMachine):
     @rule(paused=st.booleans())
     def a_person_pauses_or_resumes(self, *, paused: bool) -> None:
         """Nothing is forgotten."""
-        self.engine.reconcile(self.stage.target(), [PauseAsked() if paused else ResumeAsked()])
+        self.engine.reconcile(self.bench.target(), [PauseAsked() if paused else ResumeAsked()])
 
     def deliver(self, at: datetime) -> None:
         """An event that carries its source's time."""
-        self.engine.reconcile(self.stage.target(), [Signalled(Signal(at, "arrival"))])
+        self.engine.reconcile(self.bench.target(), [Signalled(Signal(at, "arrival"))])
 
     @invariant()
     def what_is_missing_is_owed(self) -> None:
         """G1, at every moment."""
-        assert not self.model.missing or stale_since(self.stage.state()) is not None
+        assert not self.model.missing or stale_since(self.bench.state()) is not None
 
     @invariant()
     def at_most_one_run_goes_on(self) -> None:
@@ -134,13 +134,13 @@ class View(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """G1, in the end: resumed, and with runs that succeed, all is refreshed within hours."""
-        self.engine.reconcile(self.stage.target(), [ResumeAsked()])
+        self.engine.reconcile(self.bench.target(), [ResumeAsked()])
         for _ in range(240):
-            self.stage.clock.time += timedelta(minutes=1)
+            self.bench.clock.time += timedelta(minutes=1)
             Sweep(self.engine).tick()
             self.model.end("succeeded")
         assert self.model.missing == []
-        assert stale_since(self.stage.state()) is None
+        assert stale_since(self.bench.state()) is None
 
 
 TestView = View.TestCase

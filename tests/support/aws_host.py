@@ -1,4 +1,4 @@
-"""What tests of the Lambda have in common: an environment that leads into a world of `local`, unreachable clients."""
+"""What tests of the Lambda have in common: an environment that leads into an emulated AWS, unreachable clients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOWHERE = {
 
 @contextmanager
 def living_in(aws: LocalAws) -> Iterator[LocalAws]:
-    """Enter a world, with the environment of a process that lives there."""
+    """Enter an emulated AWS, with the environment of a process that lives there."""
     with aws, pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment({}).items():
             patch.setenv(name, value)
@@ -107,7 +107,7 @@ class StandardOutput:
 
 
 class Host:
-    """The Lambda's shell with two targets, `daily` and `weekly`, in a world of `local`, on a clock moved by hand."""
+    """The Lambda's shell with two targets, `daily` and `weekly`, in an emulated AWS, on a clock moved by hand."""
 
     def __init__(self, aws: LocalAws, clock: HandClock, service: str, text: str = CONFIGURATION) -> None:
         """`service` names the logger; one that is new writes to what is standard output now."""
@@ -168,7 +168,7 @@ class Host:
         return count
 
     def tick(self) -> None:
-        """The minute came round."""
+        """The one-minute timer fires."""
         assert self.invoke({"tick": True}) == {"verdict": "done"}
 
     def state(self, name: str) -> State:

@@ -267,9 +267,9 @@ class Deployment:
         self._parts = wiring.Parts(self._found, lambda: self.configuration)
         self._parts.tokens = GoodTokens(tokens)  # type: ignore[assignment]
         self._parts.connection = Connection(_session(wire))
-        self._shell = Shell(lambda: self.configuration, self._world, _no_graves, Telemetry())
+        self._shell = Shell(lambda: self.configuration, self._make_ports, _no_graves, Telemetry())
 
-    def _world(self, read: Configuration, deadline: Deadline) -> Ports:
+    def _make_ports(self, read: Configuration, deadline: Deadline) -> Ports:
         made = wiring.make_ports(self._found, read, self._parts, lambda _: None, clock=self.clock, deadline=deadline)
         return replace(made, waker=Undelayed(made.waker))
 
@@ -314,7 +314,7 @@ class Deployment:
         return sum(moment <= ends for moment, _, _ in self._agenda) == 1
 
     def _tick(self) -> None:
-        """The minute came round. A tick that would find nothing to do is left out, for speed: it only reads."""
+        """The one-minute timer fires. A tick that would find nothing to do is left out, for speed: it only reads."""
         self.at(MINUTE.total_seconds(), self._tick)
         due = f"due!{self.clock.time:%Y-%m-%dT%H:%M:%S.%fZ}"
         rows = self._storage.rows()

@@ -196,7 +196,7 @@ class Host:
         self._connection = Connection()
         self.shell = Shell(
             self._read,
-            self._world,
+            self._make_ports,
             lambda _: self.yard,
             Telemetry(),
             behind=lambda queue, _: self.lines[queue],
@@ -206,7 +206,7 @@ class Host:
     def _read(self) -> Configuration:
         return self.configuration()
 
-    def _world(self, configuration: Configuration, deadline: Deadline) -> Ports:
+    def _make_ports(self, configuration: Configuration, deadline: Deadline) -> Ports:
         platform = Platform(
             self._connection,
             self,
@@ -246,7 +246,7 @@ class Host:
         call({EVENTS_QUEUE: "events", WAKES_QUEUE: "wakes"}[name], func.QueueMessage(id="1", body=body))
 
     def tick(self) -> None:
-        """The minute came round."""
+        """The one-minute timer fires."""
         call("tick", None)
 
     def refresh(self, target: str, body: bytes = b"") -> func.HttpResponse:

@@ -81,7 +81,7 @@ class Worker:
         return bool(self.invoke(name, "string", text, **metadata)["done"])
 
     def tick(self) -> bool:
-        """The minute came round."""
+        """The one-minute timer fires."""
         timer = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
         return bool(self.invoke("tick", "json", json.dumps(timer))["done"])
 

@@ -196,7 +196,7 @@ def a_target(name: str = "daily", **fields: Any) -> Target:
     return Target(name, GlueView("1", "sales", name), **given)
 
 
-class Stage:
+class Bench:
     """An engine over a store in memory, a scripted platform and a clock that a test moves."""
 
     def __init__(
@@ -243,7 +243,7 @@ class Stage:
         return self.configuration.by_name[name]
 
     def engine_of(self, *targets: Target) -> Engine:
-        """Another engine in the same world: the next deployment's, with these targets."""
+        """Another engine with the same ports: the next deployment's, with these targets."""
         return Engine(Configuration(targets).package(Cloud.AWS), self.ports)
 
     def state(self, name: str = "daily") -> State:

@@ -1,4 +1,4 @@
-"""A stage for one engine whose looks at sources are scripted."""
+"""A bench for one engine whose looks at sources are scripted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.refresh.inputs import Input
 from shared.refresh.ports import Phase, Started
 from shared.refresh.state import State
 from shared.targets import Cloud, Target
-from tests.support.core import ScriptedPlatform, Stage, report
+from tests.support.core import Bench, ScriptedPlatform, report
 
 
 class ScriptedLooks:
@@ -51,8 +51,8 @@ class ScriptedLooks:
         return self.found
 
 
-class LookStage(Stage):
-    """A stage on which looks are scripted; `make` makes its engine, which may be a broken copy."""
+class LookBench(Bench):
+    """A bench on which looks are scripted; `make` makes its engine, which may be a broken copy."""
 
     def __init__(self, *targets: Target, ends_at: float = 1e9, make: Callable[..., Engine] = Engine) -> None:
         platform = ScriptedPlatform(start=[Started("r1")], get=[report(Phase.ACTIVE)])

@@ -1,6 +1,6 @@
 """A deployment whose user signs in: tenant, Key Vault, Azurite and Fabric on loopback, and the person at a browser.
 
-A module that wants it imports the fixtures: `from tests.signed_in import user_stage  # noqa: F401`.
+A module that wants it imports the fixtures: `from tests.support.signed_in import user_setup  # noqa: F401`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Clock:
 
 
 @dataclass
-class Stage:
+class SignInSetup:
     """All of it. `environment` is what the function app and the command line find."""
 
     entra: Entra
@@ -129,8 +129,8 @@ class Stage:
             blob.upload_blob(content, overwrite=True)
 
 
-@pytest.fixture(name="stage")
-def user_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: Account) -> Iterator[Stage]:
+@pytest.fixture(name="setup")
+def user_setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: Account) -> Iterator[SignInSetup]:
     """A deployment for a user, with the rights that the template gives; nobody is signed in."""
     clock = Clock()
     for name in ("CURL_CA_BUNDLE", "MSI_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"):
@@ -159,10 +159,10 @@ def user_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: Account
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        stage = Stage(entra, vault, fabric, account, clock, config, environment)
-        monkeypatch.setattr(webbrowser, "open", lambda url, *_, **__: browse(url, stage))
+        setup = SignInSetup(entra, vault, fabric, account, clock, config, environment)
+        monkeypatch.setattr(webbrowser, "open", lambda url, *_, **__: browse(url, setup))
         monkeypatch.setattr("msal.application._preferred_browser", lambda: None)
-        yield stage
+        yield setup
         assert not entra.unplanned_requests
         assert not vault.unplanned_requests
 
@@ -176,12 +176,12 @@ def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bound, PATIENCE_SECONDS)
 
 
-def browse(url: str, stage: Stage) -> bool:
+def browse(url: str, setup: SignInSetup) -> bool:
     """A browser: fetch the page, and send the form on it by itself, as pages of Entra do."""
-    stage.opened.append(url)
+    setup.opened.append(url)
 
     def visit() -> None:
-        context = ssl.create_default_context(cafile=stage.entra.certificate)
+        context = ssl.create_default_context(cafile=setup.entra.certificate)
         with urlopen(url, timeout=60, context=context) as answer:  # noqa: S310 - the tenant's, past the product's library
             page = answer.read().decode()
         action = re.findall(r'action="([^"]*)"', page)[0]

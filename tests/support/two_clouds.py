@@ -236,9 +236,9 @@ class AzureSide:
         found = Settings(Path("unstale.toml"), fabric_url=fabric.url, sts_url=account_url, events_url=account_url)
         self._found = found
         self._parts = wiring.Parts(found, lambda: self.configuration)
-        self.shell = Shell(lambda: self.configuration, self._world, lambda _: self.yard, Telemetry())
+        self.shell = Shell(lambda: self.configuration, self._make_ports, lambda _: self.yard, Telemetry())
 
-    def _world(self, configuration: Configuration, deadline: Deadline) -> Ports:
+    def _make_ports(self, configuration: Configuration, deadline: Deadline) -> Ports:
         return wiring.ports(
             self.store,
             self.waker,
@@ -251,7 +251,7 @@ class AzureSide:
         )
 
     def tick(self) -> None:
-        """The minute came round."""
+        """The one-minute timer fires."""
         self.shell.tick()
 
     def state(self, name: str) -> State:

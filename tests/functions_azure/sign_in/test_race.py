@@ -18,7 +18,7 @@ from functions_azure.tokens import EntraTokens
 from local.emulators.entra.users import Users, number_of
 from shared.refresh.failure import Failure
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
-from tests.support.signed_in import Stage, user_stage  # noqa: F401 - a fixture
+from tests.support.signed_in import SignInSetup, user_setup  # noqa: F401 - a fixture
 
 EFFECTS = 7
 """Of a renewal by a new process: read the file and how often somebody signed out, token for the vault, unwrap, Entra's
@@ -64,108 +64,108 @@ class Wire:
 
 
 @pytest.fixture(name="wire")
-def watched_wire(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Wire:
+def watched_wire(setup: SignInSetup, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """The network, with somebody signed in, and a tenant whose clock moves on with each token."""
     issued = Users._issue
 
     def ticking(self: Users, *args: Any) -> Any:
-        stage.clock.ahead += timedelta(seconds=1)
+        setup.clock.ahead += timedelta(seconds=1)
         return issued(self, *args)
 
     monkeypatch.setattr(Users, "_issue", ticking)
-    stage.entra.token_lifetime = timedelta(minutes=4)
-    stage.signs_in()
+    setup.entra.token_lifetime = timedelta(minutes=4)
+    setup.signs_in()
     return Wire(monkeypatch)
 
 
 @pytest.fixture(name="judge")
-def reader_of_the_file(stage: Stage) -> SignIns:
+def reader_of_the_file(setup: SignInSetup) -> SignIns:
     """Somebody who only reads it."""
-    return stage.parts().sign_ins
+    return setup.parts().sign_ins
 
 
-def instance(stage: Stage) -> EntraTokens:
+def instance(setup: SignInSetup) -> EntraTokens:
     """A new process that will renew, because its access token is spent."""
-    return stage.parts().tokens
+    return setup.parts().tokens
 
 
-def kept(stage: Stage, judge: SignIns) -> int:
+def kept(setup: SignInSetup, judge: SignIns) -> int:
     """The number of the refresh token in the file, opened as anybody with the key can."""
     looked = judge.look()
     assert looked
     cache = json.loads(judge.open(*looked).cache)
     [refresh] = cache["RefreshToken"].values()
-    return number_of(stage.entra.users.refreshes, refresh["secret"])
+    return number_of(setup.entra.users.refreshes, refresh["secret"])
 
 
-def newest(stage: Stage) -> int:
+def newest(setup: SignInSetup) -> int:
     """The number of the last refresh token that the tenant issued."""
-    return stage.entra.users.refreshes[-1].number
+    return setup.entra.users.refreshes[-1].number
 
 
-def test_a_renewal_has_these_effects(stage: Stage, wire: Wire, judge: SignIns) -> None:
+def test_a_renewal_has_these_effects(setup: SignInSetup, wire: Wire, judge: SignIns) -> None:
     """What the other tests count is what happens."""
-    instance(stage).token()
+    instance(setup).token()
     assert wire.count == EFFECTS
-    assert kept(stage, judge) == newest(stage)
+    assert kept(setup, judge) == newest(setup)
 
 
 @pytest.mark.parametrize("at", range(1, EFFECTS + 1))
-def test_another_instance_renews_in_between(stage: Stage, wire: Wire, judge: SignIns, at: int) -> None:
+def test_another_instance_renews_in_between(setup: SignInSetup, wire: Wire, judge: SignIns, at: int) -> None:
     """Wherever the other one comes in, both have their token, and the newest refresh token is the one that is kept."""
     other: list[str | Failure] = []
-    wire.plan = lambda number, when: other.append(instance(stage).token()) if (number, when) == (at, "before") else None
-    mine = instance(stage).token()
+    wire.plan = lambda number, when: other.append(instance(setup).token()) if (number, when) == (at, "before") else None
+    mine = instance(setup).token()
     wire.plan = lambda _number, _when: None
     assert isinstance(mine, str)
     assert [type(found) for found in other] == [str]
-    assert kept(stage, judge) == newest(stage)
+    assert kept(setup, judge) == newest(setup)
 
 
 @pytest.mark.parametrize("at", range(1, EFFECTS + 1))
 @pytest.mark.parametrize("revoked", [False, True])
-def test_a_login_in_between_is_not_undone(stage: Stage, wire: Wire, at: int, revoked: bool) -> None:
+def test_a_login_in_between_is_not_undone(setup: SignInSetup, wire: Wire, at: int, revoked: bool) -> None:
     """Though the instance's token may have been issued later: it belongs to the session before."""
     sessions: list[str] = []
 
     def plan(number: int, when: str) -> None:
         if (number, when) == (at, "before"):
             if revoked:
-                stage.entra.users.change_password()
-            stage.signs_in()
-            sessions.append(session(stage))
+                setup.entra.users.change_password()
+            setup.signs_in()
+            sessions.append(session(setup))
 
     wire.plan = plan
-    instance(stage).token()
+    instance(setup).token()
     wire.plan = lambda _number, _when: None
-    assert [session(stage)] == sessions
-    assert isinstance(instance(stage).token(), str)
+    assert [session(setup)] == sessions
+    assert isinstance(instance(setup).token(), str)
 
 
 @pytest.mark.parametrize("at", range(1, EFFECTS + 1))
-def test_a_sign_out_in_between_is_not_undone(stage: Stage, wire: Wire, at: int) -> None:
+def test_a_sign_out_in_between_is_not_undone(setup: SignInSetup, wire: Wire, at: int) -> None:
     """Whoever renews does not bring back what somebody removed."""
 
     def plan(number: int, when: str) -> None:
         if (number, when) == (at, "before"):
-            assert stage.unstale("login", "--remove") == 0
+            assert setup.unstale("login", "--remove") == 0
 
     wire.plan = plan
-    instance(stage).token()
+    instance(setup).token()
     wire.plan = lambda _number, _when: None
-    with stage.blob as blob:
+    with setup.blob as blob:
         assert not blob.exists()
-    assert isinstance(instance(stage).token(), Failure)
+    assert isinstance(instance(setup).token(), Failure)
 
 
-def session(stage: Stage) -> str:
+def session(setup: SignInSetup) -> str:
     """Of which `unstale login` the file is."""
-    found: str = json.loads(stage.file().partition(b"\n")[0])["sign_in"]["session"]
+    found: str = json.loads(setup.file().partition(b"\n")[0])["sign_in"]["session"]
     return found
 
 
 @pytest.mark.parametrize("at", range(1, EFFECTS + 1))
-def test_killed_at_any_effect(stage: Stage, wire: Wire, judge: SignIns, at: int) -> None:
+def test_killed_at_any_effect(setup: SignInSetup, wire: Wire, judge: SignIns, at: int) -> None:
     """With another instance renewing at any effect before that, or none: the file opens, and never goes back.
 
     What was issued to the killed one, and not kept, is lost with it; that does not matter, because the tenant does not
@@ -173,26 +173,26 @@ def test_killed_at_any_effect(stage: Stage, wire: Wire, judge: SignIns, at: int)
     """
     for when in ("before", "after"):
         for other_at in range(at + 1):
-            killed(stage, wire, judge, (at, when), other_at)
+            killed(setup, wire, judge, (at, when), other_at)
 
 
-def killed(stage: Stage, wire: Wire, judge: SignIns, at: tuple[int, str], other_at: int) -> None:
+def killed(setup: SignInSetup, wire: Wire, judge: SignIns, at: tuple[int, str], other_at: int) -> None:
     """One history."""
-    had = [kept(stage, judge)]
+    had = [kept(setup, judge)]
 
     def plan(number: int, when: str) -> None:
         if (number, when) == (other_at, "before"):
-            assert isinstance(instance(stage).token(), str)
-            had.append(kept(stage, judge))
+            assert isinstance(instance(setup).token(), str)
+            had.append(kept(setup, judge))
         if (number, when) == at:
-            had.append(kept(stage, judge))
+            had.append(kept(setup, judge))
             raise Killed
 
     wire.count, wire.plan = 0, plan
     with pytest.raises(Killed):
-        instance(stage).token()
+        instance(setup).token()
     wire.plan = lambda _number, _when: None
-    had.append(kept(stage, judge))
+    had.append(kept(setup, judge))
     assert had == sorted(had), (at, other_at)
-    assert isinstance(instance(stage).token(), str)
-    assert kept(stage, judge) == newest(stage)
+    assert isinstance(instance(setup).token(), str)
+    assert kept(setup, judge) == newest(setup)

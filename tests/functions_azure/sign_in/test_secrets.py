@@ -21,7 +21,7 @@ from local.emulators.entra.users import Does
 from local.emulators.faults import IssueExpired, RefuseToken, ServerError
 from tests.functions_azure.test_secrets import Sink, issued_tokens, root_handler, telling_library  # noqa: F401 - fixtures
 from tests.support.azurite_server import KEY, new_account, one_azurite  # noqa: F401 - fixtures
-from tests.support.signed_in import APP, Stage, user_stage  # noqa: F401 - a fixture
+from tests.support.signed_in import APP, SignInSetup, user_setup  # noqa: F401 - a fixture
 
 PLANTED = {
     "refresh token": "planted-refresh",
@@ -53,7 +53,7 @@ def secrets_made(monkeypatch: pytest.MonkeyPatch, issued: list[str]) -> Made:
     return Made(issued, found)
 
 
-def run(stage: Stage, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def run(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Every way to sign in, to renew and to fail; what a person and the host are told of it."""
     told: list[str] = []
 
@@ -65,37 +65,37 @@ def run(stage: Stage, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
     def ticks(shell: Shell) -> None:
         for _ in range(2):
-            stage.clock.ahead += timedelta(minutes=1)
+            setup.clock.ahead += timedelta(minutes=1)
             attempt(shell.tick)
         attempt(lambda: shell.deliver(EVENTS_QUEUE, b64encode(b'{"refresh": "sales"}')))
 
-    stage.entra.token_lifetime = timedelta(minutes=4)
-    ticks(stage.shell())
-    sign_in(stage, "signs in")
-    shell = stage.shell()
+    setup.entra.token_lifetime = timedelta(minutes=4)
+    ticks(setup.shell())
+    sign_in(setup, "signs in")
+    shell = setup.shell()
     ticks(shell)
     for fault in (IssueExpired(), ServerError(503), RefuseToken("invalid_grant", "bad_token", 50173)):
-        stage.entra.faults.add(fault, "token", APP.client_id)
+        setup.entra.faults.add(fault, "token", APP.client_id)
         ticks(shell)
-    stage.entra.users.change_password()
-    ticks(stage.shell())
-    sign_in(stage, "declines")
-    stage.vault.enabled = False
-    ticks(stage.shell())
-    stage.vault.may.clear()
-    sign_in(stage, "signs in")
-    stage.put(stage.file()[:-1])
-    ticks(stage.shell())
-    attempt(lambda: stage.unstale("status"))
-    attempt(lambda: stage.unstale("login", "--show"))
+    setup.entra.users.change_password()
+    ticks(setup.shell())
+    sign_in(setup, "declines")
+    setup.vault.enabled = False
+    ticks(setup.shell())
+    setup.vault.may.clear()
+    sign_in(setup, "signs in")
+    setup.put(setup.file()[:-1])
+    ticks(setup.shell())
+    attempt(lambda: setup.unstale("status"))
+    attempt(lambda: setup.unstale("login", "--show"))
     return [*told, *capsys.readouterr()]
 
 
-def sign_in(stage: Stage, does: Does) -> None:
+def sign_in(setup: SignInSetup, does: Does) -> None:
     """In both ways."""
-    stage.entra.users.person = lambda _: does
-    stage.unstale("login")
-    stage.unstale("login", "--browser")
+    setup.entra.users.person = lambda _: does
+    setup.unstale("login")
+    setup.unstale("login", "--browser")
 
 
 def seen(texts: list[str], made: Made) -> set[str]:
@@ -113,20 +113,20 @@ def seen(texts: list[str], made: Made) -> set[str]:
 
 @pytest.mark.usefixtures("chatty")
 def test_no_secret_of_a_user_is_to_be_seen(
-    stage: Stage, sink: Sink, made: Made, capsys: pytest.CaptureFixture[str]
+    setup: SignInSetup, sink: Sink, made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In lines of any library, in errors that reach the host, in what the command prints."""
-    told = run(stage, capsys)
+    told = run(setup, capsys)
     assert len(sink.lines) > 200
     assert len(made.data_keys) >= 2
-    assert len(stage.entra.users.refreshes) >= 4
+    assert len(setup.entra.users.refreshes) >= 4
     assert seen([*sink.lines, *told], made) == set()
     assert any("***" in line for line in sink.lines)
 
 
 @pytest.mark.usefixtures("chatty")
 def test_without_the_redaction_they_are(
-    stage: Stage,
+    setup: SignInSetup,
     sink: Sink,
     made: Made,
     capsys: pytest.CaptureFixture[str],
@@ -134,7 +134,7 @@ def test_without_the_redaction_they_are(
 ) -> None:
     """The same run, and the same look: so it would find what the redaction lets through."""
     monkeypatch.setattr(Redaction, "filter", lambda *_: True)
-    run(stage, capsys)
+    run(setup, capsys)
     # The vault's data key is not among them: answers are read in pieces, so no library has a whole one to tell of.
     wanted = {"refresh token", "device code", "authorization code", "token"}
     assert seen(sink.lines, made) >= wanted

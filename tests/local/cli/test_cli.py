@@ -65,9 +65,9 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[LocalAws]:
-    """One world for all: each test has a table of its own content."""
-    with living_in(LocalAws()) as world_of_tests:
-        yield world_of_tests
+    """One AWS for all: each test has a table of its own content."""
+    with living_in(LocalAws()) as emulated:
+        yield emulated
 
 
 @pytest.fixture

@@ -51,9 +51,9 @@ Command = Callable[..., Said]
 
 @pytest.fixture(name="aws", scope="module")
 def one_aws() -> Iterator[LocalAws]:
-    """One world for all tests; each has an account of Azure's, and a table of its own here."""
-    with living_in(LocalAws()) as world:
-        yield world
+    """One AWS for all tests; each has an account of Azure's, and a table of its own here."""
+    with living_in(LocalAws()) as aws:
+        yield aws
 
 
 @pytest.fixture(name="config")

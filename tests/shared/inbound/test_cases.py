@@ -19,13 +19,13 @@ def test_what_showed_a_fault_is_taken_as_is_right(folder: Path) -> None:
     """An event signals the targets that it should, as of the right time, and dead letters say what they are."""
     configuration = load((folder / "unstale.toml").read_text(encoding="utf-8"))
     reader = eventbridge if folder.name.startswith("aws") else eventgrid
-    readings = list(each([reader.read((folder / "event.json").read_bytes(), NOW)]))
+    messages = list(each([reader.read((folder / "event.json").read_bytes(), NOW)]))
     signals = {
         target.name: (signal.time + signal.extra_lag).isoformat()
-        for reading in readings
-        if isinstance(reading, Arrived)
-        for arrival in reading.arrivals
+        for message in messages
+        if isinstance(message, Arrived)
+        for arrival in message.arrivals
         for target, signal in signals_of(arrival, configuration)
     }
-    dead = [reading.why for reading in readings if isinstance(reading, Malformed)]
+    dead = [message.why for message in messages if isinstance(message, Malformed)]
     assert {"signals": signals, "dead": dead} == read_json(folder, "expected.json")

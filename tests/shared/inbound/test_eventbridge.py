@@ -88,7 +88,7 @@ def test_a_table_that_is_gone_is_no_arrival(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tables", "reading"),
+    ("tables", "message"),
     [
         (["orders"], CHANGED),
         (["a", "b"], Arrived((TableChanged(AT, "sales", "a"), TableChanged(AT, "sales", "b")))),
@@ -96,10 +96,10 @@ def test_a_table_that_is_gone_is_no_arrival(kind: str) -> None:
         (None, Ignored(f"aws.glue {DATABASE}: CreateTable")),
     ],
 )
-def test_every_table_of_a_database_change_arrives(tables: list[str] | None, reading: Message) -> None:
+def test_every_table_of_a_database_change_arrives(tables: list[str] | None, message: Message) -> None:
     """A change of a database names up to a hundred tables."""
     detail = {"databaseName": "sales", "typeOfChange": "CreateTable", "changedTables": tables}
-    assert read(event(DATABASE, detail), NOW) == reading
+    assert read(event(DATABASE, detail), NOW) == message
 
 
 def test_only_a_succeeded_job_is_an_arrival() -> None:
@@ -108,8 +108,8 @@ def test_only_a_succeeded_job_is_an_arrival() -> None:
         (JobSucceeded(AT, "load"),)
     )
     for state in ("FAILED", "TIMEOUT", "STOPPED"):
-        reading = read(event("Glue Job State Change", {"jobName": "load", "state": state}), NOW)
-        assert reading == Ignored(f"aws.glue Glue Job State Change: {state}")
+        message = read(event("Glue Job State Change", {"jobName": "load", "state": state}), NOW)
+        assert message == Ignored(f"aws.glue Glue Job State Change: {state}")
 
 
 REFRESHED = "Glue Materialized View Refresh Task Succeeded"
@@ -147,8 +147,8 @@ def test_an_ended_refresh_is_a_hint_however_it_is_spelled(kind: str, more: dict[
 )
 def test_an_unreadable_hint_is_ignored(more: dict[str, Any]) -> None:
     """A hint that cannot be read is no dead letter: nothing is lost with it."""
-    reading = read({"detail-type": REFRESHED, "source": "aws.glue", **more}, NOW)
-    assert reading == Ignored(f"aws.glue {REFRESHED}: unreadable")
+    message = read({"detail-type": REFRESHED, "source": "aws.glue", **more}, NOW)
+    assert message == Ignored(f"aws.glue {REFRESHED}: unreadable")
 
 
 def test_a_hint_that_is_not_utf_8_is_ignored() -> None:
@@ -173,7 +173,7 @@ def test_unknown_events_are_ignored_by_name(unknown: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "reading"),
+    ("body", "message"),
     [
         ({"tick": True}, Ticked()),
         ({"tick": True, "scheduled_time": TIME}, Ticked()),
@@ -193,10 +193,10 @@ def test_unknown_events_are_ignored_by_name(unknown: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_our_own_messages(body: dict[str, Any], reading: Message) -> None:
+def test_our_own_messages(body: dict[str, Any], message: Message) -> None:
     """Ticks, requests by a person and custom signals; all take the time of their receipt."""
-    assert read(body, NOW) == reading
-    assert read({"eventSource": "aws:sqs", "body": json.dumps(body)}, NOW) == reading
+    assert read(body, NOW) == message
+    assert read({"eventSource": "aws:sqs", "body": json.dumps(body)}, NOW) == message
 
 
 @given(
@@ -291,9 +291,9 @@ def test_an_oversized_message_is_malformed() -> None:
 
 def test_a_dead_letter_holds_no_secret() -> None:
     """The reason quotes what was found, but no token."""
-    reading = read(s3_event(time="Bearer abc.def"), NOW)
-    assert isinstance(reading, Malformed)
-    assert "abc" not in reading.why
+    message = read(s3_event(time="Bearer abc.def"), NOW)
+    assert isinstance(message, Malformed)
+    assert "abc" not in message.why
 
 
 JSON = st.recursive(
@@ -312,14 +312,14 @@ EVENTS = st.fixed_dictionaries(
 
 @given(JSON | EVENTS | st.binary() | st.text())
 def test_no_message_raises(body: Any) -> None:
-    """Whatever arrives gives a reading, and one that can be stored."""
+    """Whatever arrives is read as a message that can be stored."""
     assert msgspec.json.encode(told(read(body, NOW)))
 
 
 @given(st.timedeltas(timedelta(days=-9000), timedelta(days=9000)))
 def test_times_are_aware_utc(offset: timedelta) -> None:
     """A time of any zone becomes UTC."""
-    reading = read(s3_event(time=(NOW + offset).isoformat()), NOW)
-    assert isinstance(reading, Arrived)
-    assert reading.arrivals[0].time == NOW + offset
-    assert reading.arrivals[0].time.tzinfo is UTC
+    message = read(s3_event(time=(NOW + offset).isoformat()), NOW)
+    assert isinstance(message, Arrived)
+    assert message.arrivals[0].time == NOW + offset
+    assert message.arrivals[0].time.tzinfo is UTC

@@ -95,7 +95,7 @@ def test_an_opened_file_is_no_arrival(api: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "reading"),
+    ("event", "message"),
     [
         # The subject is not percent-encoded, so it is taken as it is; the URL is.
         (blob(subject="/blobServices/default/containers/c/blobs/a b+c%20d/ü"), arrived("a b+c%20d/ü", container="c")),
@@ -135,9 +135,9 @@ def test_an_opened_file_is_no_arrival(api: str) -> None:
         ),
     ],
 )
-def test_where_a_blob_is(event: dict[str, Any], reading: Message) -> None:
+def test_where_a_blob_is(event: dict[str, Any], message: Message) -> None:
     """Account, container and path, from wherever the event has them."""
-    assert read(event, NOW) == reading
+    assert read(event, NOW) == message
 
 
 LAKE = "/t/workspaces/AAAAAAAA-0000-1111-2222-bbbbbbbbbbbb/items/cccccccc-2222-3333-4444-DDDDDDDDDDDD"
@@ -218,7 +218,7 @@ def test_other_events_are_ignored_by_name(event: dict[str, Any], what: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("events", "readings"),
+    ("events", "messages"),
     [
         ([blob(), blob(kind="X")], [arrived(), Ignored("X")]),
         ([cloud("Microsoft.Fabric.ItemJobFailed", data=JOB), blob()], [FabricRunEnded(*IDS, RUN), arrived()]),
@@ -228,11 +228,11 @@ def test_other_events_are_ignored_by_name(event: dict[str, Any], what: str) -> N
         ([blob(), [blob()]], [arrived(), Malformed("Expected `object`, got `array`")]),
     ],
 )
-def test_several_events_in_one_message(events: list[Any], readings: list[Message]) -> None:
+def test_several_events_in_one_message(events: list[Any], messages: list[Message]) -> None:
     """Each event of an array is read, or is unreadable, on its own, and keeps its bytes for the dead letters."""
     found = read(events, NOW)
     assert isinstance(found, Several)
-    assert [part.message for part in found.parts] == readings == list(each([found]))
+    assert [part.message for part in found.parts] == messages == list(each([found]))
     assert [json.loads(part.body) for part in found.parts] == events
 
 
@@ -248,16 +248,16 @@ WAKE = Wake("fabric-lake-views:w:l", AT, "7")
 
 @pytest.mark.parametrize("pack", [str.encode, lambda text: b64encode(text.encode()), json.loads, str.strip])
 @pytest.mark.parametrize(
-    ("text", "reading"),
+    ("text", "message"),
     [
         (wake_message(WAKE), Woken(WAKE)),
         ('{"refresh": "daily", "full": true}', Asked("daily", NOW, full=True, by_person=True)),
         ('{"tick": true}', Ticked()),
     ],
 )
-def test_our_own_messages_plain_or_packed(text: str, pack: Any, reading: Message) -> None:
+def test_our_own_messages_plain_or_packed(text: str, pack: Any, message: Message) -> None:
     """Wakes and requests read as they were written, in base64 too."""
-    assert read(pack(text), NOW) == reading
+    assert read(pack(text), NOW) == message
 
 
 NEITHER = "Expected a JSON object, an array of them, or base64 of either, got "
@@ -320,9 +320,9 @@ def test_deep_nesting_is_malformed() -> None:
 
 def test_an_oversized_message_is_malformed() -> None:
     """Nothing above the limit is looked at."""
-    reading = read(json.dumps(blob(padding="x" * 300_000)), NOW)
-    assert isinstance(reading, Malformed)
-    assert reading.why.startswith("Expected at most 262144 bytes")
+    message = read(json.dumps(blob(padding="x" * 300_000)), NOW)
+    assert isinstance(message, Malformed)
+    assert message.why.startswith("Expected at most 262144 bytes")
 
 
 JSON = st.recursive(
@@ -348,5 +348,5 @@ EVENTS = st.fixed_dictionaries(
 
 @given(JSON | EVENTS | st.lists(EVENTS, max_size=3) | st.binary() | st.text() | st.binary().map(b64encode))
 def test_no_message_raises(body: Any) -> None:
-    """Whatever arrives gives a reading, and one that can be stored."""
+    """Whatever arrives is read as a message that can be stored."""
     assert msgspec.json.encode(told(read(body, NOW)))

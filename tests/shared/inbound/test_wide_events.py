@@ -23,32 +23,32 @@ from shared.inbound.wakes import REST_BYTES, rest_messages
 from shared.refresh.ports import StoreDownError
 from shared.refresh.state import State
 from shared.targets import S3ObjectCreated
-from tests.support.core import NOON, POLICY, Stage, a_target, at, seconds
+from tests.support.core import NOON, POLICY, Bench, a_target, at, seconds
 
 SHARED = S3ObjectCreated("shared")
 EVENT = Arrived((ObjectArrived(NOON, "shared", "orders/1"),))
 
 
-def concerned(*names: str, room: int) -> Stage:
+def concerned(*names: str, room: int) -> Bench:
     """Targets that one bucket concerns; each save takes a second, and there is time for so many."""
     later = replace(POLICY, quiet_period=seconds(7200), max_wait=seconds(7200))
-    stage = Stage(*(a_target(name, on=(S3ObjectCreated(name), SHARED), policy=later) for name in names))
+    bench = Bench(*(a_target(name, on=(S3ObjectCreated(name), SHARED), policy=later) for name in names))
     for name in names:
-        stage.put(State(), name)
-    stage.plan()
-    stage.store.before_save = lambda _key: stage.at(stage.clock.monotonic() + 1)
-    stage.engine._ends_at = room
-    return stage
+        bench.put(State(), name)
+    bench.plan()
+    bench.store.before_save = lambda _key: bench.at(bench.clock.monotonic() + 1)
+    bench.engine._ends_at = room
+    return bench
 
 
-def next_invocation(stage: Stage, room: int) -> None:
+def next_invocation(bench: Bench, room: int) -> None:
     """Give the next invocation time for so many targets."""
-    stage.engine._ends_at = stage.clock.monotonic() + room
+    bench.engine._ends_at = bench.clock.monotonic() + room
 
 
-def signalled(stage: Stage) -> list[str]:
+def signalled(bench: Bench) -> list[str]:
     """The names of the targets that are owed a refresh."""
-    return sorted(target.name for target in stage.configuration.targets if stage.state(target.name).owed)
+    return sorted(target.name for target in bench.configuration.targets if bench.state(target.name).owed)
 
 
 def read(body: bytes) -> Message:
@@ -58,30 +58,30 @@ def read(body: bytes) -> Message:
     return found
 
 
-def key(stage: Stage, name: str) -> str:
+def key(bench: Bench, name: str) -> str:
     """The key of a target's record."""
-    return stage.target(name).key
+    return bench.target(name).key
 
 
 def test_what_is_left_names_the_event_and_the_next_key() -> None:
     """Targets are taken in the order of their keys, whatever the order of the file."""
-    stage = concerned("d", "b", "c", "a", room=2)
-    [judged] = take(stage.engine, stage.configuration, [EVENT])
-    assert signalled(stage) == ["a", "b"]
+    bench = concerned("d", "b", "c", "a", room=2)
+    [judged] = take(bench.engine, bench.configuration, [EVENT])
+    assert signalled(bench) == ["a", "b"]
     assert (judged.verdict, len(judged.rests)) == (Verdict.DONE, 1)
-    assert read(judged.rests[0]) == Rest(EVENT.arrivals, key(stage, "c"), key(stage, "d"))
+    assert read(judged.rests[0]) == Rest(EVENT.arrivals, key(bench, "c"), key(bench, "d"))
 
 
 def test_the_rest_signals_whom_the_event_did_not() -> None:
     """With the event's own time and words; whom it did is not even read again."""
-    stage = concerned("a", "b", "c", "d", room=2)
-    [judged] = take(stage.engine, stage.configuration, [EVENT])
-    next_invocation(stage, 9)
-    saves = stage.store.saves
-    assert take(stage.engine, stage.configuration, [read(judged.rests[0])]) == (DONE,)
-    assert signalled(stage) == ["a", "b", "c", "d"]
-    assert stage.store.saves - saves == 2
-    first, last = stage.state("a").owed, stage.state("d").owed
+    bench = concerned("a", "b", "c", "d", room=2)
+    [judged] = take(bench.engine, bench.configuration, [EVENT])
+    next_invocation(bench, 9)
+    saves = bench.store.saves
+    assert take(bench.engine, bench.configuration, [read(judged.rests[0])]) == (DONE,)
+    assert signalled(bench) == ["a", "b", "c", "d"]
+    assert bench.store.saves - saves == 2
+    first, last = bench.state("a").owed, bench.state("d").owed
     assert first
     assert last
     assert (last.oldest, last.reasons) == (first.oldest, first.reasons)
@@ -90,90 +90,90 @@ def test_the_rest_signals_whom_the_event_did_not() -> None:
 def test_a_thousand_targets_are_signalled_by_as_many_messages_as_it_takes() -> None:
     """Each invocation has time for 80; the rest of a rest is a rest again."""
     names = [f"t{number:04}" for number in range(1000)]
-    stage = concerned(*names, room=80)
+    bench = concerned(*names, room=80)
     messages: list[Message] = [EVENT]
     turns = 0
     while messages:
-        next_invocation(stage, 80)
-        [judged] = take(stage.engine, stage.configuration, messages)
+        next_invocation(bench, 80)
+        [judged] = take(bench.engine, bench.configuration, messages)
         assert judged.verdict == Verdict.DONE
         messages = [read(rest) for rest in judged.rests]
         turns += 1
-    assert signalled(stage) == names
+    assert signalled(bench) == names
     assert turns == 13
 
 
 def test_one_target_is_signalled_even_if_no_time_is_left() -> None:
     """So that a message that always comes late gets on."""
-    stage = concerned("a", "b", room=0)
-    [judged] = take(stage.engine, stage.configuration, [EVENT])
-    assert signalled(stage) == ["a"]
+    bench = concerned("a", "b", room=0)
+    [judged] = take(bench.engine, bench.configuration, [EVENT])
+    assert signalled(bench) == ["a"]
     assert judged.rests
 
 
 def test_trouble_of_one_target_keeps_nobody_behind_it_waiting() -> None:
     """The target in trouble gets a message of its own, which comes back while the trouble lasts."""
-    stage = concerned("a", "b", "c", "d", room=3)
-    tick = stage.store.before_save
+    bench = concerned("a", "b", "c", "d", room=3)
+    tick = bench.store.before_save
 
     def refuse(record: str) -> None:
         tick(record)
-        if record == key(stage, "b"):
+        if record == key(bench, "b"):
             raise StoreDownError("no answer")
 
-    stage.store.before_save = refuse
-    [judged] = take(stage.engine, stage.configuration, [EVENT])
+    bench.store.before_save = refuse
+    [judged] = take(bench.engine, bench.configuration, [EVENT])
     troubled, left = (read(rest) for rest in judged.rests)
-    assert troubled == Rest(EVENT.arrivals, key(stage, "b"), key(stage, "b"))
-    assert left == Rest(EVENT.arrivals, key(stage, "d"), key(stage, "d"))
-    next_invocation(stage, 9)
-    again, done = take(stage.engine, stage.configuration, [troubled, left])
+    assert troubled == Rest(EVENT.arrivals, key(bench, "b"), key(bench, "b"))
+    assert left == Rest(EVENT.arrivals, key(bench, "d"), key(bench, "d"))
+    next_invocation(bench, 9)
+    again, done = take(bench.engine, bench.configuration, [troubled, left])
     assert (again.verdict, again.rests, done) == (Verdict.RETRY, (), DONE)
-    assert signalled(stage) == ["a", "c", "d"]
+    assert signalled(bench) == ["a", "c", "d"]
 
 
 def test_whom_somebody_asked_for_comes_first() -> None:
     """A request cannot be split: its target has its turn before those that data arrived for."""
-    stage = concerned("a", "b", "z", room=1)
-    asked, arrived = take(stage.engine, stage.configuration, [Asked("z", NOON), EVENT])
+    bench = concerned("a", "b", "z", room=1)
+    asked, arrived = take(bench.engine, bench.configuration, [Asked("z", NOON), EVENT])
     assert asked == DONE
-    assert signalled(stage) == ["z"]
-    assert read(arrived.rests[0]) == Rest(EVENT.arrivals, key(stage, "a"), key(stage, "b"))
+    assert signalled(bench) == ["z"]
+    assert read(arrived.rests[0]) == Rest(EVENT.arrivals, key(bench, "a"), key(bench, "b"))
 
 
 def test_an_event_beside_a_request_is_split_once_that_is_done() -> None:
     """In one message: only what is left of the event goes on."""
-    stage = concerned("a", "z", room=1)
+    bench = concerned("a", "z", room=1)
     several = Several((Part(Asked("z", NOON), b"{}"), Part(EVENT, b"{}")))
-    [judged] = take(stage.engine, stage.configuration, [several])
-    assert judged == replace(DONE, rests=rest_messages(EVENT.arrivals, key(stage, "a"), key(stage, "a")))
+    [judged] = take(bench.engine, bench.configuration, [several])
+    assert judged == replace(DONE, rests=rest_messages(EVENT.arrivals, key(bench, "a"), key(bench, "a")))
 
 
 def test_a_request_that_there_was_no_time_for_comes_back_whole() -> None:
     """It is acknowledged to nobody."""
-    stage = concerned("a", "b", room=1)
-    assert take(stage.engine, stage.configuration, [Asked("a", NOON), Asked("b", NOON)]) == (DONE, NO_TIME)
+    bench = concerned("a", "b", room=1)
+    assert take(bench.engine, bench.configuration, [Asked("a", NOON), Asked("b", NOON)]) == (DONE, NO_TIME)
 
 
 def test_a_message_with_unreadable_events_is_split_and_buried_in_part() -> None:
     """What is left goes into the queue, what is refused into the dead letters."""
-    stage = concerned("a", "b", room=1)
+    bench = concerned("a", "b", room=1)
     several = Several((Part(EVENT, b"{}"), Part(Malformed("unreadable"), b"[]")))
-    [judged] = take(stage.engine, stage.configuration, [several])
+    [judged] = take(bench.engine, bench.configuration, [several])
     assert judged == Judged(
         Verdict.DEAD,
         "1 of 2 events: unreadable",
         dead=b"[[]]",
-        rests=rest_messages(EVENT.arrivals, key(stage, "b"), key(stage, "b")),
+        rests=rest_messages(EVENT.arrivals, key(bench, "b"), key(bench, "b")),
     )
 
 
 def test_the_rest_names_only_the_arrivals_that_concern_whom_is_left() -> None:
     """An array of events may be long."""
-    stage = concerned("a", "b", room=1)
+    bench = concerned("a", "b", room=1)
     own = [ObjectArrived(NOON, name, "1") for name in ("a", "b", "elsewhere")]
-    [judged] = take(stage.engine, stage.configuration, [Arrived((*own, *EVENT.arrivals))])
-    assert read(judged.rests[0]) == Rest((own[1], *EVENT.arrivals), key(stage, "b"), key(stage, "b"))
+    [judged] = take(bench.engine, bench.configuration, [Arrived((*own, *EVENT.arrivals))])
+    assert read(judged.rests[0]) == Rest((own[1], *EVENT.arrivals), key(bench, "b"), key(bench, "b"))
 
 
 # --- The message -----------------------------------------------------------------------------------------------------

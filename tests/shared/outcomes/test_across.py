@@ -31,7 +31,7 @@ from shared.refresh.outbox import note_event
 from shared.refresh.ports import Phase
 from shared.refresh.state import Addressee, Outbox, Owed, Situation, State
 from shared.targets import Cloud
-from tests.support.core import GLUE, NOON, HandClock, ScriptedPlatform, Stage, a_run, at, report, seconds
+from tests.support.core import GLUE, NOON, Bench, HandClock, ScriptedPlatform, a_run, at, report, seconds
 
 HOOK = Destination("webhook", url="https://example.com")
 AZURE = Destination("azure", ("refreshed",), "signal", url="https://app.example", key_secret="key")
@@ -59,7 +59,7 @@ class Post:
         return trouble
 
 
-class Upstream(Stage):
+class Upstream(Bench):
     """An engine with a target that others on another cloud come after."""
 
     def __init__(self, *destinations: Destination) -> None:
@@ -105,31 +105,31 @@ def signal(end: float) -> str:
 
 def test_a_success_is_told_to_the_followers_on_the_other_cloud_by_the_invocation_that_sees_it() -> None:
     """With the upstream's name and the end of its run; followers of other targets hear nothing of it."""
-    stage = Upstream(ELSEWHERE, FIRST, SECOND)
-    stage.run()
-    stage.look(0)
-    ended_at = records.read_ended(stage.store.history(stage.target().key, 1)[0]).ended_at
+    bench = Upstream(ELSEWHERE, FIRST, SECOND)
+    bench.run()
+    bench.look(0)
+    ended_at = records.read_ended(bench.store.history(bench.target().key, 1)[0]).ended_at
     body = msgspec.json.encode({"upstream": "daily", "time": ended_at}).decode()
-    assert stage.post.taken == [("first", body), ("second", body)]
-    assert stage.outbox == Outbox(last_number=1)
-    assert stage.state().wake_at is None
+    assert bench.post.taken == [("first", body), ("second", body)]
+    assert bench.outbox == Outbox(last_number=1)
+    assert bench.state().wake_at is None
 
 
 def test_a_target_without_followers_elsewhere_notes_nothing_for_them() -> None:
     """No event is kept, and nothing is saved, for others' followers."""
-    stage = Upstream(ELSEWHERE)
-    stage.run()
-    stage.look(0)
-    assert (stage.post.tried, stage.outbox) == ([], Outbox())
+    bench = Upstream(ELSEWHERE)
+    bench.run()
+    bench.look(0)
+    assert (bench.post.tried, bench.outbox) == ([], Outbox())
 
 
 def test_a_follower_is_told_the_last_end_alone() -> None:
     """What a signal at an earlier time asks for, one at a later time asks for, too; others get every event."""
-    stage = Upstream(HOOK, FIRST)
-    stage.refreshed(0, 10, 20)
-    stage.refreshed(30, kind="late")
-    stage.look(40)
-    assert stage.post.taken == [
+    bench = Upstream(HOOK, FIRST)
+    bench.refreshed(0, 10, 20)
+    bench.refreshed(30, kind="late")
+    bench.look(40)
+    assert bench.post.taken == [
         ("webhook", "1"),
         ("webhook", "2"),
         ("webhook", "3"),
@@ -140,68 +140,68 @@ def test_a_follower_is_told_the_last_end_alone() -> None:
 
 def test_a_cloud_that_is_away_for_days_loses_nothing_and_fills_no_record() -> None:
     """One try for all its followers a time, 1 minute to 1 hour apart; one end waits, and is told when it is back."""
-    stage = Upstream(FIRST, SECOND)
-    stage.post.answer = lambda _to: DOWN
+    bench = Upstream(FIRST, SECOND)
+    bench.post.answer = lambda _to: DOWN
     now, waits = 0.0, []
     for number in range(1, 11):
-        stage.at(now)
-        stage.refreshed(now)
-        stage.look(now)
-        next_at = stage.outbox.next_at
+        bench.at(now)
+        bench.refreshed(now)
+        bench.look(now)
+        next_at = bench.outbox.next_at
         assert next_at
         waits.append((next_at - at(now)).total_seconds())
-        assert [notice.number for notice in stage.outbox.notices] == [number]
+        assert [notice.number for notice in bench.outbox.notices] == [number]
         now = (next_at - NOON).total_seconds()
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600]
-    assert stage.post.tried == ["first"] * 10
-    kept = records.read_as(stage.store.load(records.destination_key(AZURE.digest)).body, Addressee)
+    assert bench.post.tried == ["first"] * 10
+    kept = records.read_as(bench.store.load(records.destination_key(AZURE.digest)).body, Addressee)
     assert (kept.failures, kept.why) == (10, "no answer: ConnectTimeout")
-    stage.post.answer = lambda _to: None
-    stage.look(now)
+    bench.post.answer = lambda _to: None
+    bench.look(now)
     last = signal(now - 3600)
-    assert stage.post.taken == [("first", last), ("second", last)]
-    assert (stage.outbox.notices, stage.state().wake_at) == ((), None)
-    kept = records.read_as(stage.store.load(records.destination_key(AZURE.digest)).body, Addressee)
+    assert bench.post.taken == [("first", last), ("second", last)]
+    assert (bench.outbox.notices, bench.state().wake_at) == ((), None)
+    kept = records.read_as(bench.store.load(records.destination_key(AZURE.digest)).body, Addressee)
     assert kept == Addressee()
 
 
 def test_a_cloud_that_is_away_is_no_trouble_of_other_destinations() -> None:
     """They get what they want meanwhile, and nothing twice."""
-    stage = Upstream(FIRST, HOOK)
-    stage.post.answer = lambda to: DOWN if to == "first" else None
-    stage.refreshed(0)
-    stage.look(0)
-    stage.look(60)
-    assert stage.post.taken == [("webhook", "1")]
+    bench = Upstream(FIRST, HOOK)
+    bench.post.answer = lambda to: DOWN if to == "first" else None
+    bench.refreshed(0)
+    bench.look(0)
+    bench.look(60)
+    assert bench.post.taken == [("webhook", "1")]
 
 
 def test_a_follower_that_is_not_known_there_keeps_no_other_one_waiting() -> None:
     """Its package may come soon: it is asked again each hour, and nothing is dropped."""
-    stage = Upstream(FIRST, SECOND)
-    stage.post.answer = lambda to: UNKNOWN if to == "first" else None
-    stage.refreshed(0)
-    stage.look(0)
-    assert stage.post.taken == [("second", signal(0))]
-    assert (stage.outbox.next_at, len(stage.outbox.notices)) == (at(3600), 1)
-    assert stage.store.load(records.destination_key(AZURE.digest)).body == b""
-    stage.post.answer = lambda _to: None
-    stage.look(3600)
-    assert stage.post.taken == [("second", signal(0)), ("first", signal(0))]
-    assert stage.outbox.notices == ()
+    bench = Upstream(FIRST, SECOND)
+    bench.post.answer = lambda to: UNKNOWN if to == "first" else None
+    bench.refreshed(0)
+    bench.look(0)
+    assert bench.post.taken == [("second", signal(0))]
+    assert (bench.outbox.next_at, len(bench.outbox.notices)) == (at(3600), 1)
+    assert bench.store.load(records.destination_key(AZURE.digest)).body == b""
+    bench.post.answer = lambda _to: None
+    bench.look(3600)
+    assert bench.post.taken == [("second", signal(0)), ("first", signal(0))]
+    assert bench.outbox.notices == ()
 
 
 def test_a_follower_under_another_name_is_told_what_the_old_name_was_not() -> None:
     """Renamed over there first, it was not known by the old name; the package with the new name tells it at once."""
-    stage = Upstream(FIRST)
-    stage.post.answer = lambda _to: UNKNOWN
-    stage.refreshed(0)
-    stage.look(0)
-    stage.destinations = (replace(FIRST, follower="renamed"),)
-    stage.post.answer = lambda _to: None
-    stage.refreshed()
-    stage.look(60)
-    assert stage.post.taken == [("renamed", signal(0))]
-    assert stage.outbox.notices == ()
+    bench = Upstream(FIRST)
+    bench.post.answer = lambda _to: UNKNOWN
+    bench.refreshed(0)
+    bench.look(0)
+    bench.destinations = (replace(FIRST, follower="renamed"),)
+    bench.post.answer = lambda _to: None
+    bench.refreshed()
+    bench.look(60)
+    assert bench.post.taken == [("renamed", signal(0))]
+    assert bench.outbox.notices == ()
 
 
 # --- To Azure --------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from shared.refresh.outbox import note_event
 from shared.refresh.ports import Conflict, Phase, StoreDownError
 from shared.refresh.state import Addressee, Deployment, Edition, Outbox, Owed, Situation, State, Success
 from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, target_of
-from tests.support.core import GLUE, NOON, ScriptedPlatform, Stage, a_run, a_target, at, report, seconds
+from tests.support.core import GLUE, NOON, Bench, ScriptedPlatform, a_run, a_target, at, report, seconds
 
 BUS, HOOK = Destination("eventbridge"), Destination("webhook", on=("late", "held"), url="https://example.com")
 LATER = Trouble("status 503")
@@ -56,7 +56,7 @@ class Post:
         return [number for to, number in self.taken if to == kind]
 
 
-class Office1(Stage):
+class Office1(Bench):
     """An engine that sends to two destinations."""
 
     def __init__(self, *destinations: Destination) -> None:
@@ -96,189 +96,189 @@ class Office1(Stage):
         self.put(State(outbox=replace(outbox, next_at=now), wake_at=now))
 
 
-def waiting(stage: Stage) -> list[int]:
+def waiting(bench: Bench) -> list[int]:
     """The numbers of the events that wait."""
-    return [notice.number for notice in stage.state().outbox.notices]
+    return [notice.number for notice in bench.state().outbox.notices]
 
 
 def test_a_success_is_sent_by_the_invocation_that_sees_it() -> None:
     """To whoever wants it, with the run's line of history."""
-    stage = Office1()
+    bench = Office1()
     run = replace(a_run(Situation.RUNNING, covering=Owed(at(-100), at(-100))), next_look_at=NOON)
-    stage.put(State(run=run, last_claim_at=NOON, wake_at=NOON))
-    stage.look(0)
-    assert stage.post.taken == [("eventbridge", "1")]
-    assert (waiting(stage), stage.state().outbox.next_at, stage.state().wake_at) == ([], None, None)
+    bench.put(State(run=run, last_claim_at=NOON, wake_at=NOON))
+    bench.look(0)
+    assert bench.post.taken == [("eventbridge", "1")]
+    assert (waiting(bench), bench.state().outbox.next_at, bench.state().wake_at) == ([], None, None)
 
 
 def test_each_destination_gets_what_it_wants_in_order() -> None:
     """What it does not want it has."""
-    stage = Office1()
-    stage.wait("refreshed", "late", "refreshed", "held")
-    stage.look(0)
-    assert stage.post.to("eventbridge") == ["1", "2", "3", "4"]
-    assert stage.post.to("webhook") == ["2", "4"]
-    assert stage.state().outbox == Outbox(last_number=4)
+    bench = Office1()
+    bench.wait("refreshed", "late", "refreshed", "held")
+    bench.look(0)
+    assert bench.post.to("eventbridge") == ["1", "2", "3", "4"]
+    assert bench.post.to("webhook") == ["2", "4"]
+    assert bench.state().outbox == Outbox(last_number=4)
 
 
 def test_a_failure_ends_the_sending_to_that_destination_for_a_while() -> None:
     """1 minute, doubling to 1 hour; the other one gets everything meanwhile, and nothing twice."""
-    stage = Office1()
-    stage.post.answer = lambda to, _type: LATER if to == "webhook" else None
-    stage.wait("late", "held")
+    bench = Office1()
+    bench.post.answer = lambda to, _type: LATER if to == "webhook" else None
+    bench.wait("late", "held")
     now, waits = 0.0, []
     for _ in range(9):
-        stage.look(now)
-        until = stage.state().outbox.next_at
+        bench.look(now)
+        until = bench.state().outbox.next_at
         assert until
         waits.append((until - at(now)).total_seconds())
         now = (until - NOON).total_seconds()
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-    assert (stage.post.to("eventbridge"), waiting(stage)) == (["1", "2"], [1, 2])
-    stage.post.answer = lambda _to, _type: None
-    stage.look(now)
-    assert stage.post.to("webhook") == ["1", "2"]
-    assert stage.post.to("eventbridge") == ["1", "2"]
-    body = stage.store.load(records.destination_key(HOOK.digest)).body
+    assert (bench.post.to("eventbridge"), waiting(bench)) == (["1", "2"], [1, 2])
+    bench.post.answer = lambda _to, _type: None
+    bench.look(now)
+    assert bench.post.to("webhook") == ["1", "2"]
+    assert bench.post.to("eventbridge") == ["1", "2"]
+    body = bench.store.load(records.destination_key(HOOK.digest)).body
     assert records.read_as(body, Addressee) == Addressee()
 
 
 def test_a_destination_is_left_alone_for_all_targets() -> None:
     """One call in vain, not one a target; and not one in each invocation."""
-    stage = Office1(HOOK)
+    bench = Office1(HOOK)
     other = a_target("other")
-    stage.configuration = Configuration((stage.target(), other))
+    bench.configuration = Configuration((bench.target(), other))
     asked: list[str] = []
 
     def refuse(_to: str, kind: str) -> Trouble:
         asked.append(kind)
         return LATER
 
-    stage.post.answer = refuse
+    bench.post.answer = refuse
     outbox = replace(note_event(Outbox(), "late", NOON, "", NOON), next_at=NOON)
-    engine = stage.invocation()
+    engine = bench.invocation()
     for name in ("daily", "other"):
-        stage.put(State(outbox=outbox, wake_at=NOON), name)
-        engine.reconcile(stage.target(name))
+        bench.put(State(outbox=outbox, wake_at=NOON), name)
+        engine.reconcile(bench.target(name))
     engine.tell()
     assert len(asked) == 1
-    assert {stage.state(name).outbox.next_at for name in ("daily", "other")} == {at(60)}
-    stage.wait("late")
-    stage.look(5)
+    assert {bench.state(name).outbox.next_at for name in ("daily", "other")} == {at(60)}
+    bench.wait("late")
+    bench.look(5)
     assert len(asked) == 1
 
 
 @pytest.mark.parametrize("destinations", [(), (BUS,)], ids=["none", "one"])
 def test_an_older_package_leaves_what_only_the_newer_one_sends(destinations: tuple[Destination, ...]) -> None:
     """A canary, or a rollback: the newer package's webhook gets all events, though the older one tells its own."""
-    stage = Office1()
-    stage.post.answer = lambda to, _type: LATER if to == "webhook" else None
-    stage.wait("late", "held")
-    later = Edition(2, "later", stage.configuration.generation + timedelta(days=1))
-    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), records.write(Deployment(edition=later)), None)
-    newest, stage.destinations = stage.destinations, destinations
-    stage.look(0)
-    assert waiting(stage) == [1, 2]
-    assert stage.state().wake_at == at(60)
-    stage.destinations, stage.post.answer = newest, lambda _to, _type: None
+    bench = Office1()
+    bench.post.answer = lambda to, _type: LATER if to == "webhook" else None
+    bench.wait("late", "held")
+    later = Edition(2, "later", bench.configuration.generation + timedelta(days=1))
+    bench.store.save(bench.store.load(records.DEPLOYMENT_KEY), records.write(Deployment(edition=later)), None)
+    newest, bench.destinations = bench.destinations, destinations
+    bench.look(0)
+    assert waiting(bench) == [1, 2]
+    assert bench.state().wake_at == at(60)
+    bench.destinations, bench.post.answer = newest, lambda _to, _type: None
     generation = later.generation + timedelta(days=1)
-    stage.configuration = replace(stage.configuration, generation=generation)
-    stage.look(60)
-    assert stage.post.to("webhook") == ["1", "2"]
-    assert stage.post.to("eventbridge") == ["1", "2"]
+    bench.configuration = replace(bench.configuration, generation=generation)
+    bench.look(60)
+    assert bench.post.to("webhook") == ["1", "2"]
+    assert bench.post.to("eventbridge") == ["1", "2"]
 
 
 def test_a_destination_that_failed_is_not_gone_round_to_again() -> None:
     """The save that leaves it alone is the last thing that the worker does about it."""
-    stage = Office1(HOOK)
-    stage.post.answer = lambda _to, _type: LATER
-    stage.wait("late")
-    loads = stage.loads()
-    stage.look(0)
-    assert loads.count(stage.target().key) == 3  # to take it, to tell it, to save how far that got
+    bench = Office1(HOOK)
+    bench.post.answer = lambda _to, _type: LATER
+    bench.wait("late")
+    loads = bench.loads()
+    bench.look(0)
+    assert loads.count(bench.target().key) == 3  # to take it, to tell it, to save how far that got
 
 
 def test_an_event_says_that_its_target_waits_for_a_silence() -> None:
     """What `status` says, the record of the identity included."""
-    stage = Office1(BUS)
+    bench = Office1(BUS)
     queue = Queue(serves_at=at(300), rate=1.0, quiet_since=at(300), silent_until=at(300))
-    identity = records.identity_key(stage.target().identity)
-    stage.store.save(stage.store.load(identity), records.write(Identity(starts=queue)), None)
+    identity = records.identity_key(bench.target().identity)
+    bench.store.save(bench.store.load(identity), records.write(Identity(starts=queue)), None)
     bodies: list[bytes] = []
-    stage.post.read = lambda letter: bodies.append(letter.body)
-    stage.wait("late")
-    stage.put(replace(stage.state(), owed=Owed(at(-900), at(-900))))
-    stage.look(0)
+    bench.post.read = lambda letter: bodies.append(letter.body)
+    bench.wait("late")
+    bench.put(replace(bench.state(), owed=Owed(at(-900), at(-900))))
+    bench.look(0)
     [body] = bodies
     assert b"a refresh starts in 5 min" in body
 
 
 def test_what_is_refused_for_good_is_dropped_and_logged() -> None:
     """The next event is sent all the same."""
-    stage = Office1(BUS)
-    stage.post.answer = lambda _to, kind: Trouble("status 400", for_good=True) if kind == "unstale.late" else None
-    stage.wait("late", "held")
-    stage.look(0)
-    assert (stage.post.to("eventbridge"), waiting(stage)) == (["2"], [])
-    [refused] = [event for event in stage.told if event.what == "outcome refused"]
+    bench = Office1(BUS)
+    bench.post.answer = lambda _to, kind: Trouble("status 400", for_good=True) if kind == "unstale.late" else None
+    bench.wait("late", "held")
+    bench.look(0)
+    assert (bench.post.to("eventbridge"), waiting(bench)) == (["2"], [])
+    [refused] = [event for event in bench.told if event.what == "outcome refused"]
     assert (refused.fields["why"], refused.fields["to"]) == ("status 400", "eventbridge default")
 
 
 def test_what_there_is_no_time_for_is_due_at_once() -> None:
     """And sent by whoever comes next."""
-    stage = Office1(BUS)
+    bench = Office1(BUS)
     sent: list[str] = []
 
     def slowly(_to: str, kind: str) -> None:
         sent.append(kind)
-        stage.clock.time = at(9 * len(sent))
+        bench.clock.time = at(9 * len(sent))
 
-    stage.post.answer = slowly
-    stage.wait("late", "held", "released")
-    stage.look(0)
-    assert (sent, stage.state().outbox.next_at) == (["unstale.late"], at(9))
-    stage.look(9)
-    stage.look(18)
-    assert stage.post.to("eventbridge") == ["1", "2", "3"]
-    assert waiting(stage) == []
+    bench.post.answer = slowly
+    bench.wait("late", "held", "released")
+    bench.look(0)
+    assert (sent, bench.state().outbox.next_at) == (["unstale.late"], at(9))
+    bench.look(9)
+    bench.look(18)
+    assert bench.post.to("eventbridge") == ["1", "2", "3"]
+    assert waiting(bench) == []
 
 
 def test_a_destination_that_is_new_gets_what_still_waits() -> None:
     """Its settings are another destination's: it has nothing yet, and the others nothing twice."""
-    stage = Office1()
-    stage.post.answer = lambda to, _type: LATER if to == "webhook" else None
-    stage.wait("late")
-    stage.look(0)
-    stage.destinations = (BUS, replace(HOOK, url="https://example.org"))
-    stage.post.answer = lambda _to, _type: None
-    stage.look(60)
-    assert stage.post.taken == [("eventbridge", "1"), ("webhook", "1")]
-    assert waiting(stage) == []
+    bench = Office1()
+    bench.post.answer = lambda to, _type: LATER if to == "webhook" else None
+    bench.wait("late")
+    bench.look(0)
+    bench.destinations = (BUS, replace(HOOK, url="https://example.org"))
+    bench.post.answer = lambda _to, _type: None
+    bench.look(60)
+    assert bench.post.taken == [("eventbridge", "1"), ("webhook", "1")]
+    assert waiting(bench) == []
 
 
 def test_without_a_destination_what_waits_is_done_with() -> None:
     """Somebody took the last one out of the configuration."""
-    stage = Stage(platform=ScriptedPlatform())
+    bench = Bench(platform=ScriptedPlatform())
     outbox = replace(note_event(Outbox(), "late", NOON, "", NOON), next_at=NOON)
-    stage.put(State(outbox=outbox, wake_at=NOON))
-    stage.engine.reconcile(stage.target())
-    stage.engine.tell()
-    assert stage.state().outbox == Outbox(last_number=1)
+    bench.put(State(outbox=outbox, wake_at=NOON))
+    bench.engine.reconcile(bench.target())
+    bench.engine.tell()
+    assert bench.state().outbox == Outbox(last_number=1)
 
 
 def test_who_comes_second_to_a_destinations_record_leaves_it_as_it_is() -> None:
     """Both saw it fail."""
-    stage = Office1(HOOK)
-    stage.post.answer = lambda _to, _type: LATER
-    stage.wait("late")
+    bench = Office1(HOOK)
+    bench.post.answer = lambda _to, _type: LATER
+    bench.wait("late")
 
     def be_first(key: str) -> None:
         if key == records.destination_key(HOOK.digest):
             raise Conflict(key)
 
-    stage.store.before_save = be_first
-    stage.look(0)
-    assert stage.state().outbox.next_at == at(60)
+    bench.store.before_save = be_first
+    bench.look(0)
+    assert bench.state().outbox.next_at == at(60)
 
 
 @pytest.mark.parametrize(
@@ -287,16 +287,16 @@ def test_who_comes_second_to_a_destinations_record_leaves_it_as_it_is() -> None:
 )
 def test_a_bug_in_sending_delays_no_refresh(answer: Exception, why: str) -> None:
     """It is logged, and tried again in ten seconds."""
-    stage = Office1(BUS)
+    bench = Office1(BUS)
 
     def fail(_to: str, _type: str) -> None:
         raise answer
 
-    stage.post.answer = fail
-    stage.wait("late")
-    stage.look(0)
-    assert stage.state().outbox.next_at == at(10)
-    assert [event.fields["why"] for event in stage.told if event.what == "not told"] == [why]
+    bench.post.answer = fail
+    bench.wait("late")
+    bench.look(0)
+    assert bench.state().outbox.next_at == at(10)
+    assert [event.fields["why"] for event in bench.told if event.what == "not told"] == [why]
 
 
 # --- Answers and signatures ------------------------------------------------------------------------------------------
@@ -379,89 +379,89 @@ class Gone(Office1):
 
 def test_a_target_that_is_gone_tells_its_events_to_the_end() -> None:
     """By the tick that forgets it, and then nothing is due for it any more; nothing is planned for it."""
-    stage = Gone()
-    stage.tick(0)
-    assert stage.post.to("eventbridge") == ["1", "2"]
-    state = stage.record()
+    bench = Gone()
+    bench.tick(0)
+    assert bench.post.to("eventbridge") == ["1", "2"]
+    state = bench.record()
     assert (state.outbox, state.definition, state.wake_at, state.owed) == (Outbox(last_number=2), "", None, None)
-    assert list(stage.store.due(at(9999), 9)) == [a_target("other").key]
+    assert list(bench.store.due(at(9999), 9)) == [a_target("other").key]
 
 
 def test_a_target_that_is_gone_waits_for_a_destination_as_others_do() -> None:
     """It is due when that has its turn again, for nothing else."""
-    stage = Gone()
-    stage.post.answer = lambda _to, _type: LATER
-    stage.tick(0)
-    assert (stage.record().wake_at, stage.record().definition) == (at(60), "")
-    stage.tick(30)
-    stage.post.answer = lambda _to, _type: None
-    stage.tick(60)
-    assert stage.post.to("eventbridge") == ["1", "2"]
-    assert stage.record().wake_at is None
+    bench = Gone()
+    bench.post.answer = lambda _to, _type: LATER
+    bench.tick(0)
+    assert (bench.record().wake_at, bench.record().definition) == (at(60), "")
+    bench.tick(30)
+    bench.post.answer = lambda _to, _type: None
+    bench.tick(60)
+    assert bench.post.to("eventbridge") == ["1", "2"]
+    assert bench.record().wake_at is None
 
 
 def test_followers_of_a_target_that_is_gone_are_not_told() -> None:
     """None names it any more: those that did have changed, and are signalled for that."""
-    stage = Gone()
+    bench = Gone()
     outbox = replace(note_event(Outbox(), "late", NOON, "", NOON), telling=Success(NOON), waiting=at(1), next_at=NOON)
     body = records.write(State(definition="d", outbox=outbox, wake_at=NOON))
-    stage.store.save(stage.store.load(stage.key), body, NOON)
-    stage.tick(0)
-    assert (stage.record().outbox, stage.record().wake_at) == (Outbox(last_number=1), None)
+    bench.store.save(bench.store.load(bench.key), body, NOON)
+    bench.tick(0)
+    assert (bench.record().outbox, bench.record().wake_at) == (Outbox(last_number=1), None)
 
 
 @pytest.mark.parametrize("change", [{"definition": "d"}, {"failures": 1}], ids=["came back", "moved on"])
 def test_who_is_overtaken_while_it_tells_of_what_is_gone_leaves_the_record(change: dict[str, Any]) -> None:
     """The events are told again."""
-    stage = Gone()
+    bench = Gone()
     moved: list[State] = []
 
     def move_on(_to: str, _type: str) -> None:
         if not moved:
-            moved.append(replace(stage.record(), **change))
+            moved.append(replace(bench.record(), **change))
             body = records.write(moved[0])
             if "definition" in change:
-                stage.store.save(stage.store.load(stage.key), body, None)
+                bench.store.save(bench.store.load(bench.key), body, None)
             else:
-                stage.store.before_save = conflict
+                bench.store.before_save = conflict
 
     def conflict(key: str) -> None:
-        if key == stage.key:
+        if key == bench.key:
             raise Conflict(key)
 
-    stage.post.answer = move_on
-    stage.tick(0)
-    assert [notice.number for notice in stage.record().outbox.notices] == [1, 2]
+    bench.post.answer = move_on
+    bench.tick(0)
+    assert [notice.number for notice in bench.record().outbox.notices] == [1, 2]
 
 
 def test_trouble_with_one_that_is_gone_sends_no_delivery_back() -> None:
     """Nor does it keep others that are gone from being told; the log says so."""
-    stage = Gone()
-    load, down = stage.store.load, [False]
+    bench = Gone()
+    load, down = bench.store.load, [False]
 
     def answer(_to: str, _type: str) -> None:
         down[0] = True
 
     def fail_for_it(key: str) -> Any:
-        if key == stage.key and down[0]:
+        if key == bench.key and down[0]:
             raise StoreDownError("it is down")
         return load(key)
 
-    stage.post.answer = answer
-    stage.store.load = fail_for_it  # type: ignore[method-assign]
-    stage.at(0)
-    [judged] = take(stage.invocation(), stage.configuration, [Ticked()])
+    bench.post.answer = answer
+    bench.store.load = fail_for_it  # type: ignore[method-assign]
+    bench.at(0)
+    [judged] = take(bench.invocation(), bench.configuration, [Ticked()])
     assert judged.verdict == "done"
-    assert [event.fields["why"] for event in stage.told if event.what == "not told"] == ["StoreDownError: it is down"]
+    assert [event.fields["why"] for event in bench.told if event.what == "not told"] == ["StoreDownError: it is down"]
 
 
 def test_who_lost_its_turn_tells_nothing_of_what_is_gone() -> None:
     """Another worker took it over."""
-    stage = Gone()
-    engine = stage.invocation()
-    engine.note_gone(stage.key, at(5))
+    bench = Gone()
+    engine = bench.invocation()
+    engine.note_gone(bench.key, at(5))
     engine.tell()
-    assert stage.post.taken == []
+    assert bench.post.taken == []
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from tests.support.core import (
     LOST_ANSWER,
     NOON,
     POLICY,
+    Bench,
     HandClock,
     ScriptedPlatform,
-    Stage,
     a_run,
     a_target,
     at,
@@ -40,102 +40,102 @@ MIDNIGHT = at(43200)
 
 def limited(
     limits: Limits, *targets: Target, pauses: list[timedelta] | None = None, start: list[Any] | None = None
-) -> Stage:
-    """A stage whose identity has these limits; starts are accepted unless the script says otherwise."""
-    stage = Stage(*targets, platform=ScriptedPlatform(start=start or [Started("r1", NOON)]))
-    package = replace(stage.configuration.package(Cloud.AWS), limits=limits)
-    ports = replace(stage.ports, pause=(pauses if pauses is not None else []).append)
-    stage.engine = Engine(package, ports)
-    return stage
+) -> Bench:
+    """A bench whose identity has these limits; starts are accepted unless the script says otherwise."""
+    bench = Bench(*targets, platform=ScriptedPlatform(start=start or [Started("r1", NOON)]))
+    package = replace(bench.configuration.package(Cloud.AWS), limits=limits)
+    ports = replace(bench.ports, pause=(pauses if pauses is not None else []).append)
+    bench.engine = Engine(package, ports)
+    return bench
 
 
-def known(stage: Stage) -> Identity:
+def known(bench: Bench) -> Identity:
     """The identity's record."""
-    return records.read_identity(stage.store.load(KEY).body)
+    return records.read_identity(bench.store.load(KEY).body)
 
 
 def test_a_start_reads_deployment_and_identity_together() -> None:
     """One batch; the place is saved before the claim, the claim before the start."""
-    stage = limited(Limits())
-    stage.put(READY)
+    bench = limited(Limits())
+    bench.put(READY)
     batches: list[tuple[str, ...]] = []
-    load_many = stage.store.load_many
+    load_many = bench.store.load_many
 
     def noting(keys: Any) -> Any:
         batches.append(tuple(keys))
         return load_many(batches[-1])
 
-    stage.store.load_many = noting  # type: ignore[method-assign]
+    bench.store.load_many = noting  # type: ignore[method-assign]
     saved: list[str] = []
-    stage.store.before_save = lambda key: saved.append(f"{key} {len(stage.calls())}")
-    stage.engine.reconcile(stage.target())
+    bench.store.before_save = lambda key: saved.append(f"{key} {len(bench.calls())}")
+    bench.engine.reconcile(bench.target())
     assert batches == [(records.DEPLOYMENT_KEY, KEY)]
     ours = [entry for entry in saved if not entry.startswith(f"{records.DEPLOYMENT_KEY} ")]
-    assert ours[:2] == [f"{KEY} 0", f"{stage.target().key} 0"]
-    assert stage.calls() == ["start"]
-    assert stage.state().place is None
+    assert ours[:2] == [f"{KEY} 0", f"{bench.target().key} 0"]
+    assert bench.calls() == ["start"]
+    assert bench.state().place is None
 
 
 def test_a_place_is_kept_by_a_refused_start_and_waited_for() -> None:
     """The refused place is the one that is served when the silence ends; another target's comes after it."""
     throttled = [failure(FailureKind.THROTTLED, after=90), Started("r1", NOON)]
-    stage = limited(Limits(), a_target(), a_target("other"), start=throttled)
-    stage.put(READY)
-    stage.put(READY, "other")
-    stage.engine.reconcile(stage.target())
-    assert stage.state().place == Place(Call.START, 0)
-    assert stage.state().wake_at == at(90)
-    stage.engine.reconcile(stage.target("other"))
-    wake_at = stage.state("other").wake_at
+    bench = limited(Limits(), a_target(), a_target("other"), start=throttled)
+    bench.put(READY)
+    bench.put(READY, "other")
+    bench.engine.reconcile(bench.target())
+    assert bench.state().place == Place(Call.START, 0)
+    assert bench.state().wake_at == at(90)
+    bench.engine.reconcile(bench.target("other"))
+    wake_at = bench.state("other").wake_at
     assert wake_at
     assert at(91) < wake_at < at(93)
-    stage.at(90)
-    stage.engine.reconcile(stage.target())
-    assert stage.calls() == ["start", "start"]
+    bench.at(90)
+    bench.engine.reconcile(bench.target())
+    assert bench.calls() == ["start", "start"]
 
 
 def test_a_conflict_over_the_identity_takes_the_next_place_after_a_pause() -> None:
     """Nobody's number is taken twice."""
     pauses: list[timedelta] = []
-    stage = limited(Limits(), pauses=pauses)
-    stage.put(READY)
+    bench = limited(Limits(), pauses=pauses)
+    bench.put(READY)
     beaten: list[str] = []
 
     def first(key: str) -> None:
         if key == KEY and not beaten:
             beaten.append(key)
-            stage.store.save(stage.store.load(KEY), records.write(Identity()), None)
+            bench.store.save(bench.store.load(KEY), records.write(Identity()), None)
             raise Conflict(key)
 
-    stage.store.before_save = first
-    stage.engine.reconcile(stage.target())
-    assert stage.calls() == ["start"]
+    bench.store.before_save = first
+    bench.engine.reconcile(bench.target())
+    assert bench.calls() == ["start"]
     assert pauses == [timedelta(milliseconds=100)]
 
 
 def test_an_identity_that_moves_on_at_every_attempt_sends_the_delivery_back() -> None:
     """Nothing is sent, and nothing is lost. Pauses grow to a second."""
     pauses: list[timedelta] = []
-    stage = limited(Limits(), pauses=pauses)
-    stage.put(READY)
+    bench = limited(Limits(), pauses=pauses)
+    bench.put(READY)
 
     def always_first(key: str) -> None:
         if key == KEY:
             raise Conflict(key)
 
-    stage.store.before_save = always_first
+    bench.store.before_save = always_first
     with pytest.raises(ContendedError, match=f"^the record {KEY} moved on {ATTEMPTS} times$"):
-        stage.engine.reconcile(stage.target())
-    assert stage.calls() == []
+        bench.engine.reconcile(bench.target())
+    assert bench.calls() == []
     assert pauses[:5] == [timedelta(milliseconds=wait) for wait in (100, 200, 400, 800, 1000)]
 
 
 def test_who_must_not_call_takes_no_place() -> None:
     """The wake that the save sends sees to it."""
-    stage = limited(Limits())
-    stage.put(READY)
-    stage.engine.reconcile(stage.target(), may_call=False)
-    assert known(stage) == Identity()
+    bench = limited(Limits())
+    bench.put(READY)
+    bench.engine.reconcile(bench.target(), may_call=False)
+    assert known(bench) == Identity()
 
 
 LIMITS = Limits(starts_per_minute=50, max_running=1)
@@ -197,58 +197,58 @@ def test_the_place_that_was_refused_is_served_first(by_platform: bool) -> None:
 def test_a_target_beyond_its_starts_of_a_day_is_blocked_until_midnight() -> None:
     """With the reason; the record counts. `resume` does not help, a person's `refresh` does."""
     target = a_target(policy=replace(POLICY, max_starts_per_day=2))
-    stage = limited(Limits(), target)
-    stage.put(replace(READY, today=Day(NOON.date(), 2)))
-    stage.engine.reconcile(stage.target())
-    hold = stage.state().hold
+    bench = limited(Limits(), target)
+    bench.put(replace(READY, today=Day(NOON.date(), 2)))
+    bench.engine.reconcile(bench.target())
+    hold = bench.state().hold
     assert isinstance(hold, Blocked)
     assert (hold.since, hold.probe_at, hold.capped) == (NOON, MIDNIGHT, True)
     assert "max_starts_per_day" in hold.reason
-    stage.at(60)
-    stage.engine.reconcile(stage.target(), (ResumeAsked(),))
-    assert stage.calls() == []
-    assert stage.state().hold == hold
-    stage.engine.reconcile(stage.target(), (ProbeAsked(),))
-    assert stage.calls() == ["start"]
-    assert (stage.state().today, stage.state().hold) == (Day(NOON.date(), 3), None)
+    bench.at(60)
+    bench.engine.reconcile(bench.target(), (ResumeAsked(),))
+    assert bench.calls() == []
+    assert bench.state().hold == hold
+    bench.engine.reconcile(bench.target(), (ProbeAsked(),))
+    assert bench.calls() == ["start"]
+    assert (bench.state().today, bench.state().hold) == (Day(NOON.date(), 3), None)
 
 
 def test_a_target_that_a_cap_holds_is_due_when_the_day_is_over() -> None:
     """Two minutes before midnight, that is sooner than the look for its metrics."""
-    stage = limited(Limits(), a_target(policy=replace(POLICY, max_starts_per_day=2)))
-    stage.put(replace(READY, today=Day(NOON.date(), 2)))
-    stage.clock.time = MIDNIGHT - timedelta(minutes=2)
-    stage.engine.reconcile(stage.target())
-    assert stage.state().wake_at == MIDNIGHT
+    bench = limited(Limits(), a_target(policy=replace(POLICY, max_starts_per_day=2)))
+    bench.put(replace(READY, today=Day(NOON.date(), 2)))
+    bench.clock.time = MIDNIGHT - timedelta(minutes=2)
+    bench.engine.reconcile(bench.target())
+    assert bench.state().wake_at == MIDNIGHT
 
 
 def test_the_next_day_a_blocked_target_is_started() -> None:
     """It is probed at 00:00 UTC, and counts anew."""
     target = a_target(policy=replace(POLICY, max_starts_per_day=2))
-    stage = limited(Limits(), target)
-    stage.put(replace(READY, today=Day(NOON.date(), 2)))
-    stage.engine.reconcile(stage.target())
-    stage.clock.time = MIDNIGHT
-    stage.engine.reconcile(stage.target())
-    assert stage.calls() == ["start"]
-    assert stage.state().today == Day(MIDNIGHT.date(), 1)
+    bench = limited(Limits(), target)
+    bench.put(replace(READY, today=Day(NOON.date(), 2)))
+    bench.engine.reconcile(bench.target())
+    bench.clock.time = MIDNIGHT
+    bench.engine.reconcile(bench.target())
+    assert bench.calls() == ["start"]
+    assert bench.state().today == Day(MIDNIGHT.date(), 1)
 
 
 def test_the_starts_of_all_targets_are_counted_with_the_identity() -> None:
     """A start that the platform refused counts for nobody."""
     limits = Limits(max_starts_per_day=1)
-    stage = limited(limits, a_target(), a_target("other"), start=[failure(), Started("r1", NOON)])
-    stage.put(READY)
-    stage.put(READY, "other")
-    stage.engine.reconcile(stage.target())
-    assert known(stage).today == Day(NOON.date(), 0)
-    stage.at(5)
-    stage.engine.reconcile(stage.target("other"))
-    assert known(stage).today == Day(NOON.date(), 1)
-    stage.at(300)
-    stage.engine.reconcile(stage.target())
-    assert stage.calls() == ["start", "start"]
-    hold = stage.state().hold
+    bench = limited(limits, a_target(), a_target("other"), start=[failure(), Started("r1", NOON)])
+    bench.put(READY)
+    bench.put(READY, "other")
+    bench.engine.reconcile(bench.target())
+    assert known(bench).today == Day(NOON.date(), 0)
+    bench.at(5)
+    bench.engine.reconcile(bench.target("other"))
+    assert known(bench).today == Day(NOON.date(), 1)
+    bench.at(300)
+    bench.engine.reconcile(bench.target())
+    assert bench.calls() == ["start", "start"]
+    hold = bench.state().hold
     assert isinstance(hold, Blocked)
     assert "all targets together" in hold.reason
 
@@ -258,90 +258,90 @@ def test_the_starts_of_all_targets_are_counted_with_the_identity() -> None:
 
 def test_no_more_run_at_once_than_a_person_wants() -> None:
     """The identity lists what runs; who finds it full is silent for a while, with its place, and then looks again."""
-    stage = limited(Limits(max_running=1), a_target(), a_target("other"))
-    stage.put(READY)
-    stage.put(READY, "other")
-    stage.engine.reconcile(stage.target())
-    (entry,) = known(stage).claims
-    assert (entry.key, entry.ends_by) == (stage.target().key, at(3600))
-    stage.at(5)
-    stage.engine.reconcile(stage.target("other"))
-    assert stage.calls() == ["start"]
-    assert stage.state("other").wake_at == at(20)
-    starts = known(stage).starts
+    bench = limited(Limits(max_running=1), a_target(), a_target("other"))
+    bench.put(READY)
+    bench.put(READY, "other")
+    bench.engine.reconcile(bench.target())
+    (entry,) = known(bench).claims
+    assert (entry.key, entry.ends_by) == (bench.target().key, at(3600))
+    bench.at(5)
+    bench.engine.reconcile(bench.target("other"))
+    assert bench.calls() == ["start"]
+    assert bench.state("other").wake_at == at(20)
+    starts = known(bench).starts
     assert starts
     assert starts.lowered_at is None, "a cap of ours says nothing of the platform's rate"
-    stage.put(State(last_claim_at=NOON))
-    stage.at(20)
-    stage.engine.reconcile(stage.target("other"))
-    assert stage.calls() == ["start", "start"]
-    assert [claim.key for claim in known(stage).claims] == [stage.target("other").key]
+    bench.put(State(last_claim_at=NOON))
+    bench.at(20)
+    bench.engine.reconcile(bench.target("other"))
+    assert bench.calls() == ["start", "start"]
+    assert [claim.key for claim in known(bench).claims] == [bench.target("other").key]
 
 
 def test_a_claim_that_another_worker_won_is_not_listed() -> None:
     """Who loses the claim takes its entry back; what becomes of an unknown outcome is not known, so its entry stays."""
-    stage = limited(Limits(max_running=5))
-    stage.put(READY)
+    bench = limited(Limits(max_running=5))
+    bench.put(READY)
 
     def another_wins(key: str) -> None:
-        if key == stage.target().key and not stage.state().run:
-            stage.store.before_save = lambda _key: None
+        if key == bench.target().key and not bench.state().run:
+            bench.store.before_save = lambda _key: None
             run = a_run(Situation.CLAIMED, token="another")
-            stage.put(State(run=run, last_claim_at=NOON, wake_at=at(81)))
+            bench.put(State(run=run, last_claim_at=NOON, wake_at=at(81)))
             raise Conflict(key)
 
-    stage.store.before_save = another_wins
-    stage.engine.reconcile(stage.target())
-    assert (stage.calls(), known(stage).claims) == ([], ())
+    bench.store.before_save = another_wins
+    bench.engine.reconcile(bench.target())
+    assert (bench.calls(), known(bench).claims) == ([], ())
 
 
 def test_a_claim_that_took_too_long_is_not_listed() -> None:
     """Nothing was sent."""
-    stage = limited(Limits(max_running=5))
-    stage.put(READY)
+    bench = limited(Limits(max_running=5))
+    bench.put(READY)
 
     def slow(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.at(6)
+        if key == bench.target().key:
+            bench.store.before_save = lambda _key: None
+            bench.at(6)
 
-    stage.store.before_save = slow
-    stage.engine.reconcile(stage.target())
-    assert [claim.token for claim in known(stage).claims] == ["t2"]
-    assert stage.calls() == ["start"]
+    bench.store.before_save = slow
+    bench.engine.reconcile(bench.target())
+    assert [claim.token for claim in known(bench).claims] == ["t2"]
+    assert bench.calls() == ["start"]
 
 
 def test_a_start_whose_answer_was_lost_stays_listed() -> None:
     """It may be running."""
-    stage = limited(Limits(max_running=5, max_starts_per_day=5), start=[LOST_ANSWER])
-    stage.put(READY)
-    stage.engine.reconcile(stage.target())
-    assert (len(known(stage).claims), known(stage).today) == (1, Day(NOON.date(), 1))
+    bench = limited(Limits(max_running=5, max_starts_per_day=5), start=[LOST_ANSWER])
+    bench.put(READY)
+    bench.engine.reconcile(bench.target())
+    assert (len(known(bench).claims), known(bench).today) == (1, Day(NOON.date(), 1))
 
 
 def test_what_is_not_listed_is_not_written() -> None:
     """A refused start of which the record has no entry any more changes nothing."""
-    stage = limited(Limits(max_running=5), start=[failure()])
-    stage.put(READY)
+    bench = limited(Limits(max_running=5), start=[failure()])
+    bench.put(READY)
 
     def forget(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            listed = known(stage)
-            stage.store.save(stage.store.load(KEY), records.write(replace(listed, claims=())), None)
+        if key == bench.target().key:
+            bench.store.before_save = lambda _key: None
+            listed = known(bench)
+            bench.store.save(bench.store.load(KEY), records.write(replace(listed, claims=())), None)
 
-    stage.store.before_save = forget
-    stage.engine.reconcile(stage.target())
-    assert known(stage).claims == ()
+    bench.store.before_save = forget
+    bench.engine.reconcile(bench.target())
+    assert known(bench).claims == ()
 
 
 def test_an_identity_reads_back_as_written() -> None:
     """With all that it may hold."""
     claim = RunningClaim("a", "t1", NOON, at(3600))
-    stage = limited(Limits(starts_per_minute=50, polls_per_minute=50, max_starts_per_day=9, max_running=9))
-    stage.put(READY)
-    stage.engine.reconcile(stage.target())
-    whole = replace(known(stage), claims=(claim,))
+    bench = limited(Limits(starts_per_minute=50, polls_per_minute=50, max_starts_per_day=9, max_running=9))
+    bench.put(READY)
+    bench.engine.reconcile(bench.target())
+    whole = replace(known(bench), claims=(claim,))
     assert whole.today == Day(NOON.date(), 1)
     assert records.read_identity(records.write(whole)) == whole
     assert records.is_other(KEY)

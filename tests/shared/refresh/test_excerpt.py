@@ -16,7 +16,7 @@ from shared.refresh.identity import Day, Identity
 from shared.refresh.ports import StoreDownError
 from shared.refresh.state import Deployment, Ended, Outcome, State
 from shared.refresh.sweep import Sweep
-from tests.support.core import NOON, Stage, a_target, at
+from tests.support.core import NOON, Bench, a_target, at
 
 SOURCE = SourceStatus("sales.orders", version="7", since=NOON)
 LINE = Ended("t1", Outcome.SUCCEEDED, at(10), at(20), signals=3, reasons=("data",))
@@ -36,7 +36,7 @@ class Shelf:
         self.bodies.append(body)
 
 
-class Deployed(Stage):
+class Deployed(Bench):
     """Two targets whose deployment has a place for excerpts."""
 
     def __init__(self, ends_at: float = 1e9) -> None:
@@ -68,22 +68,22 @@ class Deployed(Stage):
 
 def test_a_tick_writes_what_the_page_is_made_of() -> None:
     """The records of deployment, targets and identities, how sources stand, and history with the newest line first."""
-    stage = Deployed()
-    stage.put(State(fresh_as_of=NOON))
-    target = stage.target()
+    bench = Deployed()
+    bench.put(State(fresh_as_of=NOON))
+    target = bench.target()
     identity = Identity(today=Day(NOON.date(), 3))
     key = records.identity_key(target.identity)
-    stage.store.save(stage.store.load(key), records.write(identity), None)
+    bench.store.save(bench.store.load(key), records.write(identity), None)
     for number in range(3):
         line = replace(LINE, token=f"t{number}")
-        stage.store.append(target.key, f"{number}", records.write(line), at(1e6))
-    stage.tick(1)
-    [body] = stage.shelf.bodies
+        bench.store.append(target.key, f"{number}", records.write(line), at(1e6))
+    bench.tick(1)
+    [body] = bench.shelf.bodies
     found = read_excerpt(body)
     assert found.at == at(60)
     assert found.deployment.ticked_at == at(60)
     assert found.states[target.key].fresh_as_of == NOON
-    assert found.states.keys() == {each.key for each in stage.configuration.targets}
+    assert found.states.keys() == {each.key for each in bench.configuration.targets}
     assert found.identities == {target.identity: identity}
     assert found.sources == {target.key: (SOURCE,)}
     assert [line.token for line in found.history[target.key]] == ["t2", "t1", "t0"]
@@ -91,52 +91,52 @@ def test_a_tick_writes_what_the_page_is_made_of() -> None:
 
 def test_no_more_than_one_is_written_in_five_minutes() -> None:
     """However many ticks come, and from however many workers."""
-    stage = Deployed()
+    bench = Deployed()
     for minute in (1, 1, 2, 5.9, 6, 7, 12):
-        stage.tick(minute)
-    assert [read_excerpt(body).at for body in stage.shelf.bodies] == [at(60), at(360), at(720)]
+        bench.tick(minute)
+    assert [read_excerpt(body).at for body in bench.shelf.bodies] == [at(60), at(360), at(720)]
     assert timedelta(minutes=5) == EVERY
 
 
 def test_of_two_workers_one_writes() -> None:
     """Whoever finds that the record moved on leaves it to a later tick."""
-    stage = Deployed()
+    bench = Deployed()
 
     def interfere(key: str) -> None:
-        stage.store.before_save = lambda _key: None
-        other = stage.store.load(key)
-        stage.store.save(other, other.body, None)
+        bench.store.before_save = lambda _key: None
+        other = bench.store.load(key)
+        bench.store.save(other, other.body, None)
 
-    stage.store.before_save = interfere
-    stage.excerpts()(stage.configuration.targets, at(0), lambda: False)
-    assert not stage.shelf.bodies
-    stage.excerpts()(stage.configuration.targets, at(0), lambda: False)
-    assert len(stage.shelf.bodies) == 1
+    bench.store.before_save = interfere
+    bench.excerpts()(bench.configuration.targets, at(0), lambda: False)
+    assert not bench.shelf.bodies
+    bench.excerpts()(bench.configuration.targets, at(0), lambda: False)
+    assert len(bench.shelf.bodies) == 1
 
 
 def test_a_place_that_refuses_disturbs_no_tick() -> None:
     """It is logged, and tried again when the next one is due: a bucket that is gone costs no history each minute."""
-    stage = Deployed()
-    stage.shelf.refusal = StoreDownError("no bucket")
-    stage.tick(1)
-    stage.tick(2)
-    assert [one for one in stage.told if one.what == "excerpt not written"] == [
+    bench = Deployed()
+    bench.shelf.refusal = StoreDownError("no bucket")
+    bench.tick(1)
+    bench.tick(2)
+    assert [one for one in bench.told if one.what == "excerpt not written"] == [
         LogEvent("excerpt not written", "", at(60), {"error": "no bucket"})
     ]
-    stage.shelf.refusal = None
-    stage.tick(6)
-    assert len(stage.shelf.bodies) == 1
+    bench.shelf.refusal = None
+    bench.tick(6)
+    assert len(bench.shelf.bodies) == 1
 
 
 def test_an_older_package_and_one_without_time_write_none() -> None:
     """Its states are not the current package's; and a tick's own work comes first."""
-    stage = Deployed()
-    known = Deployment(edition=replace(stage.engine.note_tick().edition, generation=at(1e6)))  # type: ignore[type-var]
-    stage.store.save(stage.store.load(records.DEPLOYMENT_KEY), records.write(known), None)
-    stage.tick(1)
+    bench = Deployed()
+    known = Deployment(edition=replace(bench.engine.note_tick().edition, generation=at(1e6)))  # type: ignore[type-var]
+    bench.store.save(bench.store.load(records.DEPLOYMENT_KEY), records.write(known), None)
+    bench.tick(1)
     late = Deployed()
     Sweep(late.engine_by(0)).tick()
-    assert not stage.shelf.bodies + late.shelf.bodies
+    assert not bench.shelf.bodies + late.shelf.bodies
     spent = Deployed()
     spent.excerpts()(spent.configuration.targets, at(0), lambda: True)
     assert not spent.shelf.bodies
@@ -148,17 +148,17 @@ def test_an_older_package_and_one_without_time_write_none() -> None:
 def test_lines_are_shared_out_among_many_targets() -> None:
     """A deployment of twenty thousand targets reads one line of each."""
     asked: list[int] = []
-    stage = Deployed()
-    history = stage.store.history
+    bench = Deployed()
+    history = bench.store.history
 
     def note(key: str, limit: int) -> object:
         asked.append(limit)
         return history(key, limit)
 
-    stage.store.history = note  # type: ignore[method-assign, assignment]
+    bench.store.history = note  # type: ignore[method-assign, assignment]
     for times, most in ((MOST_LINES, 1), (7, 714), (1, 1000)):
         asked.clear()
-        stage.excerpts()._read(stage.configuration.targets * times, Deployment(), NOON, lambda: False)
+        bench.excerpts()._read(bench.configuration.targets * times, Deployment(), NOON, lambda: False)
         assert set(asked) == {most}
 
 

@@ -38,9 +38,9 @@ from tests.support.core import (
     GLUE,
     NOON,
     POLICY,
+    Bench,
     HandClock,
     ScriptedPlatform,
-    Stage,
     a_run,
     a_target,
     at,
@@ -63,31 +63,31 @@ def succeeding() -> ScriptedPlatform:
     return ScriptedPlatform(QUICK, get=[report(Phase.SUCCEEDED, ended_at=END)], start=[Started("r2", NOON)])
 
 
-def with_followers(*names: str, platform: ScriptedPlatform | None = None) -> Stage:
+def with_followers(*names: str, platform: ScriptedPlatform | None = None) -> Bench:
     """A target that is about to succeed, and these that come after it."""
-    stage = Stage(a_target(), *(a_target(name, after=("daily",)) for name in names), platform=platform or succeeding())
-    stage.plan()
+    bench = Bench(a_target(), *(a_target(name, after=("daily",)) for name in names), platform=platform or succeeding())
+    bench.plan()
     for name in names:
-        stage.put(State(), name)
-    stage.put(RUNNING)
-    return stage
+        bench.put(State(), name)
+    bench.put(RUNNING)
+    return bench
 
 
-def is_told(stage: Stage, name: str) -> bool:
+def is_told(bench: Bench, name: str) -> bool:
     """Whether a follower is owed a refresh for the success."""
-    owed = stage.state(name).owed
+    owed = bench.state(name).owed
     return owed is not None and owed.reasons == ("after daily",)
 
 
-def noting_at_start(stage: Stage, name: str) -> list[bool]:
+def noting_at_start(bench: Bench, name: str) -> list[bool]:
     """Whether a follower was told already when the platform was asked for a start, once for each start."""
     noted: list[bool] = []
 
     def start() -> Started:
-        noted.append(is_told(stage, name))
+        noted.append(is_told(bench, name))
         return Started("r2", NOON)
 
-    stage.platform.answers["start"] = [start]
+    bench.platform.answers["start"] = [start]
     return noted
 
 
@@ -96,39 +96,39 @@ def noting_at_start(stage: Stage, name: str) -> list[bool]:
 
 def test_the_save_of_a_success_records_that_followers_are_to_be_told() -> None:
     """One save: before it neither is known, after it nothing can be lost. Its time is the end of the run."""
-    stage = with_followers("after")
-    stage.engine.reconcile(stage.target())
-    state = stage.state()
+    bench = with_followers("after")
+    bench.engine.reconcile(bench.target())
+    state = bench.state()
     assert (state.fresh_as_of, state.outbox) == (NOON, Outbox(Success(END), next_at=at(10)))
-    assert not is_told(stage, "after")
+    assert not is_told(bench, "after")
 
 
 def test_a_record_with_something_to_tell_is_due() -> None:
     """When the one who was to tell is late by ten seconds: a tick finds it, and a wake is on its way."""
-    stage = with_followers("after")
-    stage.engine.reconcile(stage.target())
-    state = stage.state()
+    bench = with_followers("after")
+    bench.engine.reconcile(bench.target())
+    state = bench.state()
     assert (state.wake_at, at(10) in state.wakes) == (at(10), True)
-    stage.at(10)
-    assert list(stage.store.due(at(10), 9)) == [stage.target().key]
+    bench.at(10)
+    assert list(bench.store.due(at(10), 9)) == [bench.target().key]
 
 
 def test_a_success_that_nobody_follows_costs_one_save() -> None:
     """Nothing is to be told."""
-    stage = with_followers()
-    saves = stage.store.saves
-    stage.engine.reconcile(stage.target())
-    stage.engine.tell()
-    assert (stage.state().outbox, stage.store.saves - saves) == (Outbox(), 1)
+    bench = with_followers()
+    saves = bench.store.saves
+    bench.engine.reconcile(bench.target())
+    bench.engine.tell()
+    assert (bench.state().outbox, bench.store.saves - saves) == (Outbox(), 1)
 
 
 @pytest.mark.parametrize("phase", [Phase.FAILED, Phase.CANCELLED])
 def test_what_is_no_success_is_told_to_nobody(phase: Phase) -> None:
     """There is nothing new to read."""
-    stage = with_followers("after", platform=ScriptedPlatform(get=[report(phase)]))
-    stage.engine.reconcile(stage.target())
-    stage.engine.tell()
-    assert (stage.state().outbox, stage.state("after").owed) == (Outbox(), None)
+    bench = with_followers("after", platform=ScriptedPlatform(get=[report(phase)]))
+    bench.engine.reconcile(bench.target())
+    bench.engine.tell()
+    assert (bench.state().outbox, bench.state("after").owed) == (Outbox(), None)
 
 
 # --- Telling ---------------------------------------------------------------------------------------------------------
@@ -136,145 +136,145 @@ def test_what_is_no_success_is_told_to_nobody(phase: Phase) -> None:
 
 def test_followers_are_signalled_and_nothing_is_left() -> None:
     """The signal has the time of the run's end, as the record of the upstream target said before."""
-    stage = with_followers("after", "later")
-    stage.engine.reconcile(stage.target())
-    stage.engine.tell()
-    owed = stage.state("after").owed
+    bench = with_followers("after", "later")
+    bench.engine.reconcile(bench.target())
+    bench.engine.tell()
+    owed = bench.state("after").owed
     assert owed
     assert (owed.oldest, owed.reasons, owed.asked) == (END, ("after daily",), False)
-    assert is_told(stage, "later")
-    assert stage.state().outbox == Outbox()
+    assert is_told(bench, "later")
+    assert bench.state().outbox == Outbox()
 
 
 def test_followers_are_told_in_the_order_of_their_keys() -> None:
     """Whatever the order of the file: so the last key says who was told."""
-    stage = with_followers("c", "a", "b")
+    bench = with_followers("c", "a", "b")
     saved: list[str] = []
-    stage.engine.reconcile(stage.target())
-    stage.store.before_save = saved.append
-    stage.engine.tell()
-    assert saved == [stage.target(name).key for name in ("a", "b", "c", "daily")]
+    bench.engine.reconcile(bench.target())
+    bench.store.before_save = saved.append
+    bench.engine.tell()
+    assert saved == [bench.target(name).key for name in ("a", "b", "c", "daily")]
 
 
 def test_what_is_due_for_the_target_comes_before_what_it_tells() -> None:
     """More is owed already: the next run starts, then the followers hear of the last one."""
-    stage = with_followers("after")
-    stage.put(replace(RUNNING, last_claim_at=at(-900), owed=OWED))
-    told_at_start = noting_at_start(stage, "after")
-    take(stage.engine, stage.configuration, [Ticked()])
+    bench = with_followers("after")
+    bench.put(replace(RUNNING, last_claim_at=at(-900), owed=OWED))
+    told_at_start = noting_at_start(bench, "after")
+    take(bench.engine, bench.configuration, [Ticked()])
     assert told_at_start == [False]
-    assert is_told(stage, "after")
+    assert is_told(bench, "after")
 
 
 def test_no_target_of_a_tick_waits_for_what_another_one_tells() -> None:
     """All that is due is reconciled first."""
     names = [f"f{number}" for number in range(5)]
-    stage = with_followers(*names)
+    bench = with_followers(*names)
     other = a_target("zz")
-    engine = stage.engine_of(*stage.configuration.targets, other)
-    stage.configuration = Configuration((*stage.configuration.targets, other))
-    stage.put(State(owed=OWED, wake_at=NOON), "zz")
-    told_at_start = noting_at_start(stage, "f0")
-    take(engine, stage.configuration, [Ticked()])
+    engine = bench.engine_of(*bench.configuration.targets, other)
+    bench.configuration = Configuration((*bench.configuration.targets, other))
+    bench.put(State(owed=OWED, wake_at=NOON), "zz")
+    told_at_start = noting_at_start(bench, "f0")
+    take(engine, bench.configuration, [Ticked()])
     assert told_at_start == [False]
-    assert all(is_told(stage, name) for name in names)
+    assert all(is_told(bench, name) for name in names)
 
 
 def test_one_worker_tells_at_a_time() -> None:
     """Another one that looks meanwhile finds that it is not its turn."""
-    stage = with_followers("after")
-    stage.engine.reconcile(stage.target())
-    other = stage.engine_of(*stage.configuration.targets)
-    stage.at(9)
-    other.reconcile(stage.target(), force=True)
+    bench = with_followers("after")
+    bench.engine.reconcile(bench.target())
+    other = bench.engine_of(*bench.configuration.targets)
+    bench.at(9)
+    other.reconcile(bench.target(), force=True)
     other.tell()
-    assert not is_told(stage, "after")
+    assert not is_told(bench, "after")
 
 
 def test_who_was_to_tell_and_did_not_is_replaced() -> None:
     """Ten seconds later: the worker died after the save."""
-    stage = with_followers("after")
-    stage.engine.reconcile(stage.target())
-    stage.at(10)
-    other = stage.engine_of(*stage.configuration.targets)
-    other.wake(Wake(stage.target().key, at(10), "nobody's"))
-    assert stage.state().wake_at == at(20)
+    bench = with_followers("after")
+    bench.engine.reconcile(bench.target())
+    bench.at(10)
+    other = bench.engine_of(*bench.configuration.targets)
+    other.wake(Wake(bench.target().key, at(10), "nobody's"))
+    assert bench.state().wake_at == at(20)
     other.tell()
-    assert is_told(stage, "after")
-    assert stage.state().outbox == Outbox()
+    assert is_told(bench, "after")
+    assert bench.state().outbox == Outbox()
 
 
 def test_who_lost_its_turn_tells_no_more() -> None:
     """A worker that froze for ten seconds after it saved the success."""
-    stage = with_followers("after")
-    stage.engine.reconcile(stage.target())
-    stage.at(10)
-    stage.engine_of(*stage.configuration.targets).reconcile(stage.target())
-    stage.engine.tell()
-    assert not is_told(stage, "after")
-    assert stage.state().outbox == Outbox(Success(END), next_at=at(20))
+    bench = with_followers("after")
+    bench.engine.reconcile(bench.target())
+    bench.at(10)
+    bench.engine_of(*bench.configuration.targets).reconcile(bench.target())
+    bench.engine.tell()
+    assert not is_told(bench, "after")
+    assert bench.state().outbox == Outbox(Success(END), next_at=at(20))
 
 
 def test_a_success_during_the_telling_is_told_afterwards() -> None:
     """It ends while the first followers hear of the one before: these hear of it again, with the later time."""
-    stage = with_followers("a", "b")
+    bench = with_followers("a", "b")
     later = at(5)
 
     def end_again(key: str) -> None:
-        if key == stage.target("b").key:
-            stage.store.before_save = lambda _key: None
-            known = stage.state().outbox
-            stage.put(replace(stage.state(), outbox=replace(known, waiting=later)))
+        if key == bench.target("b").key:
+            bench.store.before_save = lambda _key: None
+            known = bench.state().outbox
+            bench.put(replace(bench.state(), outbox=replace(known, waiting=later)))
 
-    stage.engine.reconcile(stage.target())
-    stage.store.before_save = end_again
-    stage.engine.tell()
-    owed = [stage.state(name).owed for name in ("a", "b")]
+    bench.engine.reconcile(bench.target())
+    bench.store.before_save = end_again
+    bench.engine.tell()
+    owed = [bench.state(name).owed for name in ("a", "b")]
     assert [each.newest >= later for each in owed if each] == [True, True]
-    assert stage.state().outbox == Outbox()
+    assert bench.state().outbox == Outbox()
 
 
 def test_how_far_it_got_is_put_into_whatever_the_record_has_become() -> None:
     """A signal that came meanwhile stays."""
-    stage = with_followers("after")
+    bench = with_followers("after")
 
     def be_first(key: str) -> None:
-        if key == stage.target().key:
-            stage.store.before_save = lambda _key: None
-            stage.put(replace(stage.state(), owed=OWED))
+        if key == bench.target().key:
+            bench.store.before_save = lambda _key: None
+            bench.put(replace(bench.state(), owed=OWED))
 
-    stage.engine.reconcile(stage.target())
-    stage.store.before_save = be_first
-    stage.engine.tell()
-    assert (stage.state().owed, stage.state().outbox) == (OWED, Outbox())
+    bench.engine.reconcile(bench.target())
+    bench.store.before_save = be_first
+    bench.engine.tell()
+    assert (bench.state().owed, bench.state().outbox) == (OWED, Outbox())
 
 
 def test_a_follower_in_trouble_is_told_later_and_those_before_it_once() -> None:
     """The store is down for it; nothing of that sends a delivery back, and the log says so."""
-    stage = with_followers("a", "b", "c")
+    bench = with_followers("a", "b", "c")
 
     def down_for_b(key: str) -> None:
-        if key == stage.target("b").key:
+        if key == bench.target("b").key:
             raise StoreDownError("b is down")
 
-    stage.store.before_save = down_for_b
-    assert [judged.verdict for judged in take(stage.engine, stage.configuration, [Ticked()])] == ["done"]
-    assert stage.state().outbox == Outbox(Success(END, stage.target("a").key), next_at=at(10))
-    assert [event.fields["why"] for event in stage.told if event.what == "not told"] == ["StoreDownError: b is down"]
-    stage.at(10)
+    bench.store.before_save = down_for_b
+    assert [judged.verdict for judged in take(bench.engine, bench.configuration, [Ticked()])] == ["done"]
+    assert bench.state().outbox == Outbox(Success(END, bench.target("a").key), next_at=at(10))
+    assert [event.fields["why"] for event in bench.told if event.what == "not told"] == ["StoreDownError: b is down"]
+    bench.at(10)
     saved: list[str] = []
-    stage.store.before_save = saved.append
-    next_one = stage.engine_of(*stage.configuration.targets)
-    next_one.reconcile(stage.target())
+    bench.store.before_save = saved.append
+    next_one = bench.engine_of(*bench.configuration.targets)
+    next_one.reconcile(bench.target())
     next_one.tell()
-    assert saved == [stage.target(name).key for name in ("daily", "b", "c", "daily")]
-    assert all(is_told(stage, name) for name in "abc")
+    assert saved == [bench.target(name).key for name in ("daily", "b", "c", "daily")]
+    assert all(is_told(bench, name) for name in "abc")
 
 
 def test_what_cannot_be_read_while_telling_keeps_nobody_else_waiting() -> None:
     """Two targets tell; the store is down for the record of the first."""
     first, second = a_target("first"), a_target("second")
-    stage = Stage(
+    bench = Bench(
         first,
         second,
         a_target("a", after=("first",)),
@@ -282,33 +282,33 @@ def test_what_cannot_be_read_while_telling_keeps_nobody_else_waiting() -> None:
         platform=succeeding(),
     )
     for name in ("a", "b"):
-        stage.put(State(), name)
+        bench.put(State(), name)
     for name in ("first", "second"):
-        stage.put(RUNNING, name)
-        stage.engine.reconcile(stage.target(name))
-    load = stage.store.load
+        bench.put(RUNNING, name)
+        bench.engine.reconcile(bench.target(name))
+    load = bench.store.load
 
     def down_for_first(key: str) -> Document:
         if key == first.key:
             raise StoreDownError("first is down")
         return load(key)
 
-    stage.store.load = down_for_first  # type: ignore[method-assign]
-    stage.engine.tell()
-    stage.store.load = load  # type: ignore[method-assign]
-    owed = stage.state("b").owed
+    bench.store.load = down_for_first  # type: ignore[method-assign]
+    bench.engine.tell()
+    bench.store.load = load  # type: ignore[method-assign]
+    owed = bench.state("b").owed
     assert owed
-    assert (stage.state("a").owed, owed.reasons) == (None, ("after second",))
+    assert (bench.state("a").owed, owed.reasons) == (None, ("after second",))
 
 
 def test_the_command_line_tells_nobody() -> None:
     """It may not call the platform, and leaves the record as due as it was."""
-    stage = with_followers("after")
+    bench = with_followers("after")
     outbox = Outbox(Success(END), next_at=NOON)
-    stage.put(State(outbox=outbox, wake_at=NOON))
-    stage.engine.reconcile(stage.target(), force=True, may_call=False)
-    stage.engine.tell()
-    assert (stage.state().outbox, stage.state().wake_at) == (outbox, NOON)
+    bench.put(State(outbox=outbox, wake_at=NOON))
+    bench.engine.reconcile(bench.target(), force=True, may_call=False)
+    bench.engine.tell()
+    assert (bench.state().outbox, bench.state().wake_at) == (outbox, NOON)
 
 
 # --- Crashes ---------------------------------------------------------------------------------------------------------
@@ -365,26 +365,26 @@ EFFECTS = 14
 @pytest.mark.parametrize("effect", range(1, EFFECTS + 1))
 def test_a_worker_that_dies_anywhere_loses_nothing(effect: int, *, after: bool) -> None:
     """Ticks come every ten seconds here: all followers hear of the success at its time, and nothing is left to tell."""
-    stage = with_followers("a", "b", "c")
+    bench = with_followers("a", "b", "c")
     store = MortalStore()
     for name in ("a", "b", "c", "daily"):
-        document = stage.store.load(stage.target(name).key)
+        document = bench.store.load(bench.target(name).key)
         store.save(Document(document.key), document.body, records.read_state(document.body).wake_at)
-    store.save(Document(records.DEPLOYMENT_KEY), stage.store.load(records.DEPLOYMENT_KEY).body, None)
-    ports = replace(stage.ports, store=store)
+    store.save(Document(records.DEPLOYMENT_KEY), bench.store.load(records.DEPLOYMENT_KEY).body, None)
+    ports = replace(bench.ports, store=store)
     store.calls, store.dies_at, store.after = 0, effect, after
-    engine = Engine(stage.configuration.package(Cloud.AWS), ports)
+    engine = Engine(bench.configuration.package(Cloud.AWS), ports)
     with pytest.raises(KilledError):
-        _reconcile_and_tell(engine, stage.target())
+        _reconcile_and_tell(engine, bench.target())
     store.dies_at = 0
     for turn in range(1, 4):
-        stage.at(10 * turn)
-        take(Engine(stage.configuration.package(Cloud.AWS), ports), stage.configuration, [Ticked()])
+        bench.at(10 * turn)
+        take(Engine(bench.configuration.package(Cloud.AWS), ports), bench.configuration, [Ticked()])
     for name in ("a", "b", "c"):
-        owed = records.read_state(store.load(stage.target(name).key).body).owed
+        owed = records.read_state(store.load(bench.target(name).key).body).owed
         assert owed
         assert owed.oldest == END
-    assert records.read_state(store.load(stage.target().key).body).outbox == Outbox()
+    assert records.read_state(store.load(bench.target().key).body).outbox == Outbox()
 
 
 def test_the_crashes_are_at_all_effects() -> None:
@@ -528,20 +528,20 @@ def test_a_thousand_followers_are_told_and_nobody_waits_for_that(*, wakes: bool)
     """On a store that takes 40 ms a call, with 9 s an invocation: the success is recorded by the first invocation, none
     lasts longer than it may, all followers are told of it, each once or twice, and other targets start meanwhile.
     """
-    world = Wide(1000, wakes=wakes)
-    world.put(world.wide, RUNNING)
-    world.put(world.other, State(owed=OWED, wake_at=at(60)))
-    world.store.is_slow = True
-    world.store.reads.clear()
-    world.run(240 if wakes else 1200)
-    assert world.recorded_at
-    assert world.recorded_at <= at(INVOCATION + 1)
-    assert max(world.lasted) <= INVOCATION + 0.5
-    owed = [world.state(follower).owed for follower in world.followers]
+    wide = Wide(1000, wakes=wakes)
+    wide.put(wide.wide, RUNNING)
+    wide.put(wide.other, State(owed=OWED, wake_at=at(60)))
+    wide.store.is_slow = True
+    wide.store.reads.clear()
+    wide.run(240 if wakes else 1200)
+    assert wide.recorded_at
+    assert wide.recorded_at <= at(INVOCATION + 1)
+    assert max(wide.lasted) <= INVOCATION + 0.5
+    owed = [wide.state(follower).owed for follower in wide.followers]
     assert [each.oldest for each in owed if each] == [END] * 1000
-    assert world.state(world.wide).outbox == Outbox()
-    assert sum(world.store.reads[follower.key] for follower in world.followers) <= 1100
-    other = world.state(world.other)
+    assert wide.state(wide.wide).outbox == Outbox()
+    assert sum(wide.store.reads[follower.key] for follower in wide.followers) <= 1100
+    other = wide.state(wide.other)
     assert other.last_claim_at
     assert other.last_claim_at <= at(60 + 2 * INVOCATION)
 
@@ -616,20 +616,20 @@ def test_how_far_followers_were_told_is_saved(
 
 def test_a_worker_whose_time_is_over_before_the_first_follower_moves_nothing_back() -> None:
     """It read the record slowly: those that were told stay told, and whoever is next goes on after them."""
-    stage = with_followers("a", "b")
-    told_up_to = stage.target("a").key
-    stage.put(State(outbox=Outbox(Success(END, told_up_to), next_at=NOON), wake_at=NOON))
-    stage.engine.reconcile(stage.target())
-    load = stage.store.load
+    bench = with_followers("a", "b")
+    told_up_to = bench.target("a").key
+    bench.put(State(outbox=Outbox(Success(END, told_up_to), next_at=NOON), wake_at=NOON))
+    bench.engine.reconcile(bench.target())
+    load = bench.store.load
 
     def slow(key: str) -> Document:
-        stage.engine.end_by(stage.clock.monotonic())
+        bench.engine.end_by(bench.clock.monotonic())
         return load(key)
 
-    stage.store.load = slow  # type: ignore[method-assign]
-    stage.engine.tell()
-    assert stage.state().outbox == Outbox(Success(END, told_up_to), next_at=NOON)
-    assert "not told" not in stage.words()
+    bench.store.load = slow  # type: ignore[method-assign]
+    bench.engine.tell()
+    assert bench.state().outbox == Outbox(Success(END, told_up_to), next_at=NOON)
+    assert "not told" not in bench.words()
 
 
 NOTICES = (Notice(1, "held", NOON), Notice(2, "released", at(3)))

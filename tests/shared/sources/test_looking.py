@@ -20,7 +20,7 @@ from shared.sources.looking import Looking
 from shared.sources.memory import GroupRecord, IcebergVersion, read_group, write_group
 from shared.sources.ports import NEVER, Known, Seen
 from shared.targets import GlueTableChanged, GlueView, IcebergChanged, LakeViews, OneLakeChanged, Target
-from tests.support.core import BUSY, NOON, POLICY, ScriptedPlatform, Stage, at, report, seconds
+from tests.support.core import BUSY, NOON, POLICY, Bench, ScriptedPlatform, at, report, seconds
 from tests.support.sources import DENIED, THROTTLED, FakeCatalog, FakeLog, data_commit, metadata_commit
 
 LOOKS = replace(POLICY, look=timedelta(minutes=5))
@@ -30,10 +30,10 @@ ARN = "arn:aws:glue:r:1:table/"
 
 
 class Clouds:
-    """`Sources` over a catalog and a log that a test wrote, by the stage's clock; a hook runs before each look."""
+    """`Sources` over a catalog and a log that a test wrote, by the bench's clock; a hook runs before each look."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
         self.catalog = FakeCatalog()
         self.log = FakeLog()
         self.before: Any = lambda _group, _filter_known: None
@@ -45,7 +45,7 @@ class Clouds:
         self.ends_at.append(ends_at)
         self.looks.append(f"{group}: {' '.join(sorted({*known.sources, *known.views}))}")
         self.before(group, known)
-        self.catalog.clock = self.log.clock = self.stage.clock.monotonic()
+        self.catalog.clock = self.log.clock = self.bench.clock.monotonic()
         match group:
             case GlueDatabase():
                 return look_at_database(group, known, self.catalog)
@@ -56,50 +56,50 @@ class Clouds:
 
 
 class Lookout:
-    """A stage, and somebody who looks on it."""
+    """A bench, and somebody who looks on it."""
 
     def __init__(self, *targets: Target, runs: Any = ()) -> None:
-        self.stage = Stage(*(targets or (DAILY,)), platform=ScriptedPlatform(list=[runs]))
-        self.clouds = Clouds(self.stage)
+        self.bench = Bench(*(targets or (DAILY,)), platform=ScriptedPlatform(list=[runs]))
+        self.clouds = Clouds(self.bench)
         self.told: list[dict[str, Any]] = []
-        self.stage.at(100)
+        self.bench.at(100)
         self.looking = self.of(*(targets or (DAILY,)))
 
     def of(self, *targets: Target) -> Looking:
         """Somebody who looks for the targets of another configuration."""
         return Looking(
             {target.key: target for target in targets},
-            store=self.stage.store,
+            store=self.bench.store,
             sources=self.clouds,
-            platform=self.stage.platform,
-            clock=self.stage.clock,
-            reconcile=lambda target, happened: self.stage.engine.reconcile(target, happened, may_call=False),
+            platform=self.bench.platform,
+            clock=self.bench.clock,
+            reconcile=lambda target, happened: self.bench.engine.reconcile(target, happened, may_call=False),
             emit=lambda happened: self.told.append(dict(happened.fields)),
         )
 
     def known(self, name: str = "daily", **changes: Any) -> None:
         """The record of a target that is planned and owes nothing."""
-        self.stage.put(State(fresh_as_of=NOON, last_claim_at=NOON, **changes), name)
+        self.bench.put(State(fresh_as_of=NOON, last_claim_at=NOON, **changes), name)
 
     def group(self, group: Group = SALES) -> GroupRecord:
         """What is remembered."""
-        return read_group(self.stage.store.load(group.key).body)
+        return read_group(self.bench.store.load(group.key).body)
 
     def round(self) -> list[str]:
         """Look at what is due, once; the looks that were made."""
         self.clouds.looks.clear()
-        for key in self.stage.store.due(self.stage.clock.now(), 100):
+        for key in self.bench.store.due(self.bench.clock.now(), 100):
             if key.startswith("group:"):
                 self.looking.look(key, 1)
         return list(self.clouds.looks)
 
     def settle(self) -> None:
         """Enrol all and look until all is known; what was signalled is forgotten."""
-        for target in self.stage.configuration.targets:
+        for target in self.bench.configuration.targets:
             self.looking.enrol(target, 1)
         while self.round():
             pass
-        for target in self.stage.configuration.targets:
+        for target in self.bench.configuration.targets:
             self.known(target.name)
 
 
@@ -111,9 +111,9 @@ def lookout() -> Lookout:
     made.clouds.catalog.put("returns", "s3://b/1.json", 21)
     put_view(made, 11, 21)
     made.settle()
-    made.stage.at(1000)
+    made.bench.at(1000)
     made.clouds.looks.clear()
-    made.stage.platform.calls.clear()
+    made.bench.platform.calls.clear()
     return made
 
 
@@ -130,7 +130,7 @@ def put_view(
 def due(made: Lookout, group: Group = SALES) -> Any:
     """When a group is due, by its record; the index agrees."""
     due_at = made.group(group).due_at
-    assert made.stage.store._wake_at.get(group.key) == due_at
+    assert made.bench.store._wake_at.get(group.key) == due_at
     return due_at
 
 
@@ -147,13 +147,13 @@ def test_two_sources_that_answer_again_at_once_leave_no_target_silent() -> None:
     on = tuple(OneLakeChanged("w", "l", f"Tables/t{number}") for number in range(2))
     made = Lookout(Target("lake", LakeViews("w", "l"), LOOKS, on=on))
     made.clouds.log.failures = {"list": DENIED}
-    made.looking.enrol(made.stage.target("lake"), 1)
+    made.looking.enrol(made.bench.target("lake"), 1)
     made.known("lake")
     made.round()
-    assert made.stage.state("lake").told_silent
+    assert made.bench.state("lake").told_silent
     made.clouds.log.failures = {}
     made.clouds.log.commit(0, data_commit())
-    made.stage.at(1000)
+    made.bench.at(1000)
     one, other = (DeltaTable("w", "l", each.path) for each in on)
     save = made.looking._save
 
@@ -164,19 +164,19 @@ def test_two_sources_that_answer_again_at_once_leave_no_target_silent() -> None:
 
     made.looking._save = be_slow  # type: ignore[method-assign]
     made.looking.look(one.key, 1)
-    assert not made.stage.state("lake").told_silent
+    assert not made.bench.state("lake").told_silent
 
 
 def told_silent(made: Lookout) -> bool:
     """Whether the view's record says that a source of it is silent."""
-    return made.stage.state().told_silent
+    return made.bench.state().told_silent
 
 
 @pytest.fixture
 def silenced(lookout: Lookout) -> Lookout:
     """A view whose second database answers nothing any more, for three intervals and a second."""
     lookout.clouds.before = lambda group, _filter_known: silence(lookout, group == RAW)
-    lookout.stage.at(1000 + 901)
+    lookout.bench.at(1000 + 901)
     lookout.round()
     return lookout
 
@@ -187,24 +187,24 @@ def test_a_target_with_a_silent_source_is_as_good_as_held(silenced: Lookout) -> 
     A look at the other sources, which speak, says nothing.
     """
     assert told_silent(silenced)
-    saves = silenced.stage.store.saves
-    silenced.stage.at(1000 + 901 + 300)
+    saves = silenced.bench.store.saves
+    silenced.bench.at(1000 + 901 + 300)
     silenced.round()
     assert told_silent(silenced)
-    assert silenced.stage.store.saves == saves + 2, "what the two looks remember, and nothing else"
+    assert silenced.bench.store.saves == saves + 2, "what the two looks remember, and nothing else"
     silenced.clouds.before = lambda *_: silence(silenced, False)
-    silenced.stage.at(1000 + 901 + 600)
+    silenced.bench.at(1000 + 901 + 600)
     silenced.round()
     assert not told_silent(silenced)
 
 
 def test_readers_of_a_silent_source_that_another_package_names_are_left_to_it(lookout: Lookout) -> None:
     """Their engine is that package's; the others are told."""
-    document, record = lookout.stage.store.load(RAW.key), lookout.group(RAW)
+    document, record = lookout.bench.store.load(RAW.key), lookout.group(RAW)
     returns = replace(record.sources["returns"], readers=("another's", DAILY.key))
-    lookout.stage.store.save(document, write_group(replace(record, sources={"returns": returns})), record.due_at)
+    lookout.bench.store.save(document, write_group(replace(record, sources={"returns": returns})), record.due_at)
     silence(lookout, True)
-    lookout.stage.at(1000 + 901)
+    lookout.bench.at(1000 + 901)
     lookout.round()
     assert told_silent(lookout)
     assert "another's" in lookout.group(RAW).sources["returns"].readers
@@ -220,7 +220,7 @@ def test_a_short_failure_holds_nothing(lookout: Lookout) -> None:
 def test_who_does_not_read_the_silent_source_any_more_is_released(silenced: Lookout) -> None:
     """The view names other sources: the look at the view says so."""
     put_view(silenced, 11, names=("sales/orders",))
-    silenced.stage.at(1000 + 901 + 300)
+    silenced.bench.at(1000 + 901 + 300)
     silenced.round()
     assert not told_silent(silenced)
 
@@ -231,29 +231,29 @@ def test_a_silent_group_is_looked_at_without_reading_the_others(gone: bool) -> N
     on = tuple(OneLakeChanged("w", "l", f"Tables/t{number}") for number in range(20))
     made = Lookout(Target("lake", LakeViews("w", "l"), LOOKS, on=on))
     made.clouds.log.failures, made.clouds.log.gone = {} if gone else {"list": DENIED}, gone
-    made.looking.enrol(made.stage.target("lake"), 1)
+    made.looking.enrol(made.bench.target("lake"), 1)
     made.known("lake")
     made.round()
-    assert made.stage.state("lake").told_silent
-    made.stage.at(1000)
-    loads = made.stage.loads()
+    assert made.bench.state("lake").told_silent
+    made.bench.at(1000)
+    loads = made.bench.loads()
     assert len(made.round()) == len(on)
     assert len(loads) == 2 * len(on), "the record of each table, and the lake's for each"
 
 
 def test_a_silent_group_is_looked_at_with_a_read_of_what_its_view_names(silenced: Lookout) -> None:
     """The view's record, of another group, says whether the silent table is a source yet."""
-    silenced.stage.at(1000 + 901 + 300)
-    loads = silenced.stage.loads()
+    silenced.bench.at(1000 + 901 + 300)
+    loads = silenced.bench.loads()
     silenced.looking.look(RAW.key, 1)
     assert loads == [RAW.key, DAILY.key, SALES.key]
 
 
 def test_a_silent_group_that_its_view_names_no_more_releases_it(silenced: Lookout) -> None:
     """A reader that the group's record still has does not keep the view silent."""
-    document, view = silenced.stage.store.load(SALES.key), silenced.group().views["daily"]
+    document, view = silenced.bench.store.load(SALES.key), silenced.group().views["daily"]
     views = {"daily": replace(view, sources=(encode(SourceTable(SALES, "orders")),))}
-    silenced.stage.store.save(document, write_group(replace(silenced.group(), views=views)), None)
+    silenced.bench.store.save(document, write_group(replace(silenced.group(), views=views)), None)
     silenced.looking.look(RAW.key, 1)
     assert not told_silent(silenced)
 
@@ -261,10 +261,10 @@ def test_a_silent_group_that_its_view_names_no_more_releases_it(silenced: Lookou
 def test_a_view_that_is_silent_itself_is_looked_at_without_reading_the_others(lookout: Lookout) -> None:
     """Its own record says so, whatever its sources in other groups answer."""
     silence(lookout, True)
-    lookout.stage.at(1000 + 901)
+    lookout.bench.at(1000 + 901)
     lookout.looking.look(SALES.key, 1)
     assert told_silent(lookout)
-    loads = lookout.stage.loads()
+    loads = lookout.bench.loads()
     lookout.looking.look(SALES.key, 1)
     assert loads == [SALES.key, DAILY.key]
 
@@ -289,9 +289,9 @@ def test_what_is_enrolled_is_due_at_once_and_once() -> None:
     made.clouds.catalog.put("orders", "s3://a/1.json", 11)
     put_view(made, 11, names=("sales/orders",))
     made.round()
-    saves = made.stage.store.saves
+    saves = made.bench.store.saves
     made.looking.enrol(DAILY, 1)
-    assert made.stage.store.saves == saves
+    assert made.bench.store.saves == saves
 
 
 def test_a_group_of_a_later_edition_is_left_alone(lookout: Lookout) -> None:
@@ -302,10 +302,10 @@ def test_a_group_of_a_later_edition_is_left_alone(lookout: Lookout) -> None:
     before = lookout.group()
     without = Looking(
         {},
-        store=lookout.stage.store,
+        store=lookout.bench.store,
         sources=lookout.clouds,
-        platform=lookout.stage.platform,
-        clock=lookout.stage.clock,
+        platform=lookout.bench.platform,
+        clock=lookout.bench.clock,
         reconcile=lambda *_: None,
         emit=lambda _: None,
     )
@@ -328,7 +328,7 @@ def test_a_target_that_does_not_look_is_left_alone() -> None:
     off = replace(DAILY, policy=replace(LOOKS, look=None))
     made = Lookout(off)
     made.looking.enrol(off, 1)
-    assert list(made.stage.store.due(at(1e6), 10)) == []
+    assert list(made.bench.store.due(at(1e6), 10)) == []
     assert made.looking.before_start(off, State()) is None
 
 
@@ -345,7 +345,7 @@ def test_a_view_that_names_other_sources_is_signalled(lookout: Lookout) -> None:
     lookout.clouds.catalog.put("prices", "s3://p/1.json", 31)
     put_view(lookout, 11, 21, names=("sales/orders", "sales/prices"))
     lookout.round()
-    owed = lookout.stage.state().owed
+    owed = lookout.bench.state().owed
     assert owed
     assert owed.reasons == ("the view names other sources",)
     assert lookout.group(RAW).sources == {}
@@ -360,7 +360,7 @@ def test_configured_iceberg_tables_are_looked_at_too() -> None:
     made.clouds.catalog.put("extra", "s3://e/1.json", 1)
     made.looking.enrol(target, 1)
     assert made.round() == ["database sales: daily extra", "namespace ns of table bucket lake: t"]
-    assert made.stage.state().owed
+    assert made.bench.state().owed
 
 
 def test_groups_of_later_releases_are_left_alone(lookout: Lookout) -> None:
@@ -377,7 +377,7 @@ def test_an_arrival_that_no_event_told_becomes_a_signal(lookout: Lookout) -> Non
     """G9: at the catalog's time, with the source by its name; all of it looked at."""
     lookout.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
     lookout.round()
-    owed = lookout.stage.state().owed
+    owed = lookout.bench.state().owed
     assert owed
     assert (owed.oldest, owed.reasons, owed.looked) == (at(901), ("new data in raw.returns",), True)
     assert lookout.group(RAW).sources["returns"].since == at(901)
@@ -394,27 +394,27 @@ def test_a_look_keeps_the_longer_lag_of_an_entry() -> None:
         made.clouds.catalog.put(name, f"s3://{name}/1.json", 11)
     put_view(made, 11, 21)
     made.settle()
-    made.stage.at(1000)
+    made.bench.at(1000)
     made.clouds.catalog.put("orders", "s3://a/2.json", 11, 12, updated=at(800))
     made.round()
-    owed = made.stage.state().owed
+    owed = made.bench.state().owed
     assert owed
     assert owed.oldest == at(801 + 60)
     made.known()
     made.clouds.catalog.put("returns", "s3://b/2.json", 21, 22, updated=at(900))
-    made.stage.at(2000)
+    made.bench.at(2000)
     made.round()
-    owed = made.stage.state().owed
+    owed = made.bench.state().owed
     assert owed
     assert owed.oldest == at(901 + 30)
 
 
 def test_nothing_new_signals_nobody(lookout: Lookout) -> None:
     """Each group is due again after its interval, and no record of a target was written."""
-    saves = lookout.stage.store.saves
+    saves = lookout.bench.store.saves
     looks = ["database raw: returns", "database sales: daily orders", "database sales: daily"]
     assert lookout.round() == looks  # the view once more, after the list of runs, for the first proof
-    assert lookout.stage.store.saves == saves + 2 + 1  # two groups, and the first proof
+    assert lookout.bench.store.saves == saves + 2 + 1  # two groups, and the first proof
     assert due(lookout) == at(1300)
     assert lookout.told[-1] == {"group": "database sales", "outcome": "answered"}
 
@@ -427,13 +427,13 @@ def test_the_memory_comes_after_the_signals(lookout: Lookout) -> None:
         if key == RAW.key:
             raise RuntimeError("killed")
 
-    lookout.stage.store.before_save = die
+    lookout.bench.store.before_save = die
     with pytest.raises(RuntimeError):
         lookout.looking.look(RAW.key, 1)
-    assert lookout.stage.state().owed
-    lookout.stage.store.before_save = lambda _key: None
+    assert lookout.bench.state().owed
+    lookout.bench.store.before_save = lambda _key: None
     lookout.round()
-    owed = lookout.stage.state().owed
+    owed = lookout.bench.state().owed
     assert owed
     assert owed.at_least == 1
     assert lookout.group(RAW).sources["returns"].version == IcebergVersion(
@@ -452,7 +452,7 @@ def test_two_that_look_at_once_both_tell(lookout: Lookout) -> None:
 
     lookout.clouds.before = look_too
     lookout.looking.look(RAW.key, 1)
-    owed = lookout.stage.state().owed
+    owed = lookout.bench.state().owed
     assert owed
     assert owed.at_least == 1
 
@@ -463,13 +463,13 @@ def test_a_look_that_fails_says_nothing_and_comes_again(lookout: Lookout) -> Non
     lookout.round()
     assert (lookout.group().problem, due(lookout)) == (str(DENIED), at(1300))
     assert lookout.told[-1]["outcome"] == "failed"
-    lookout.stage.at(2000)
+    lookout.bench.at(2000)
     lookout.clouds.catalog.failures["get_tables"] = THROTTLED
     lookout.round()
     assert due(lookout) == at(2600)
     assert lookout.told[-1]["outcome"] == "throttled"
     assert lookout.group().sources["orders"].when == at(100.8)
-    assert lookout.stage.state().owed is None
+    assert lookout.bench.state().owed is None
 
 
 def test_a_reader_that_the_configuration_dropped_is_not_signalled() -> None:
@@ -482,7 +482,7 @@ def test_a_reader_that_the_configuration_dropped_is_not_signalled() -> None:
         made.looking.enrol(target, 1)
     made.looking = made.of(replace(one, on=()), two)
     made.round()
-    assert (made.stage.state("one").owed, made.stage.state("two").owed is not None) == (None, True)
+    assert (made.bench.state("one").owed, made.bench.state("two").owed is not None) == (None, True)
 
 
 # --- Proofs ----------------------------------------------------------------------------------------------------------
@@ -492,7 +492,7 @@ def test_a_view_that_holds_all_is_proven(lookout: Lookout) -> None:
     """Rule 6: as of the earliest `when` of its sources; what a run claimed then would cover is dropped."""
     lookout.known(owed=Owed(at(900), at(905), reasons=("event",)))
     lookout.round()
-    state = lookout.stage.state()
+    state = lookout.bench.state()
     assert (state.owed, state.proven_as_of) == (None, at(1000.8))
 
 
@@ -504,7 +504,7 @@ def test_sources_come_first_then_the_list_then_the_view(lookout: Lookout) -> Non
         order.append("list")
         return ()
 
-    lookout.stage.platform.answers["list"] = [list_runs]
+    lookout.bench.platform.answers["list"] = [list_runs]
     lookout.clouds.before = lambda _group, known: order.append("sources" if known.sources else "view")
     lookout.looking.look(RAW.key, 1)
     lookout.looking.look(SALES.key, 1)
@@ -515,7 +515,7 @@ def test_a_view_that_lost_a_version_meanwhile_is_not_proven(lookout: Lookout) ->
     """What the first page said does not count: the view is asked again, after the list."""
     lookout.clouds.before = lambda _group, known: None if known.sources else put_view(lookout, 10, 21)
     lookout.round()
-    state = lookout.stage.state()
+    state = lookout.bench.state()
     assert state.proven_as_of is None
     assert state.disproved
 
@@ -525,28 +525,28 @@ def test_a_view_that_gains_a_source_meanwhile_is_not_proven(lookout: Lookout) ->
     names = ("sales/orders", "raw/returns", "sales/new")
     lookout.clouds.before = lambda _group, known: None if known.sources else put_view(lookout, 11, 21, names=names)
     lookout.round()
-    assert lookout.stage.state().proven_as_of is None
+    assert lookout.bench.state().proven_as_of is None
 
 
 @pytest.mark.parametrize("runs", [BUSY, (report(Phase.ACTIVE),), (report(Phase.UNKNOWN),)])
 def test_nothing_is_proven_while_a_run_may_be_going_on(lookout: Lookout, runs: Any) -> None:
     """Nor by a failed list."""
-    lookout.stage.platform.answers["list"] = [runs]
+    lookout.bench.platform.answers["list"] = [runs]
     lookout.round()
-    assert lookout.stage.state().proven_as_of is None
+    assert lookout.bench.state().proven_as_of is None
 
 
 def test_the_list_is_asked_for_only_where_something_would_be_written(lookout: Lookout) -> None:
     """A proof that is no news costs no list; nor does a view that says nothing."""
     lookout.round()
-    assert lookout.stage.calls() == ["list"]
-    lookout.stage.at(1300)
+    assert lookout.bench.calls() == ["list"]
+    lookout.bench.at(1300)
     lookout.round()
-    assert lookout.stage.calls() == ["list"]
+    assert lookout.bench.calls() == ["list"]
     put_view(lookout)
-    lookout.stage.at(1900)
+    lookout.bench.at(1900)
     lookout.round()
-    assert lookout.stage.calls() == ["list"]
+    assert lookout.bench.calls() == ["list"]
 
 
 def test_a_view_that_cannot_be_read_again_is_not_proven(lookout: Lookout) -> None:
@@ -558,14 +558,14 @@ def test_a_view_that_cannot_be_read_again_is_not_proven(lookout: Lookout) -> Non
 
     lookout.clouds.before = fail
     lookout.round()
-    assert lookout.stage.state().proven_as_of is None
+    assert lookout.bench.state().proven_as_of is None
 
 
 def test_a_source_ahead_of_the_view_is_a_signal_once(lookout: Lookout) -> None:
     """A disproof: the view was restored by hand, and no event told of it."""
     put_view(lookout, 10, 21)
     lookout.round()
-    owed = lookout.stage.state().owed
+    owed = lookout.bench.state().owed
     assert owed
     assert owed.reasons == ("sales.orders has what the view lacks",)
 
@@ -574,7 +574,7 @@ def test_views_of_targets_elsewhere_are_not_judged(lookout: Lookout) -> None:
     """A view that no target of ours refreshes is not asked for."""
     record = lookout.group()
     changed = replace(record, views={**record.views, "other": record.views["daily"]})
-    lookout.stage.store.save(lookout.stage.store.load(SALES.key), write_group(changed), at(1000))
+    lookout.bench.store.save(lookout.bench.store.load(SALES.key), write_group(changed), at(1000))
     lookout.clouds.catalog.put("other", "s3://v/1.json", 7, SubObjects=[ARN + "sales/orders"])
     assert "database sales: daily orders" in lookout.round()
 
@@ -586,9 +586,9 @@ OWED = Owed(at(900), at(905), reasons=("event",), looked=True)
 
 def before_start(lookout: Lookout, target: Target = DAILY) -> Any:
     """What a look before a start gives; no record is written."""
-    saves = lookout.stage.store.saves
+    saves = lookout.bench.store.saves
     found = lookout.looking.before_start(target, State(owed=OWED, fresh_as_of=at(500)))
-    assert lookout.stage.store.saves == saves
+    assert lookout.bench.store.saves == saves
     return found
 
 
@@ -606,9 +606,9 @@ def test_a_refresh_that_would_read_something_starts(lookout: Lookout) -> None:
     assert before_start(lookout) is None
     assert lookout.told[-1] == {"group": "sources of daily", "outcome": "not spared"}
     lookout.clouds.catalog.put("returns", "s3://b/1.json", 21)
-    lookout.stage.platform.answers["list"] = [(report(Phase.ACTIVE),)]
+    lookout.bench.platform.answers["list"] = [(report(Phase.ACTIVE),)]
     assert before_start(lookout) is None
-    lookout.stage.platform.answers["list"] = [()]
+    lookout.bench.platform.answers["list"] = [()]
     lookout.clouds.catalog.failures["get_tables"] = THROTTLED
     assert before_start(lookout) is None
     lookout.clouds.catalog.failures.clear()
@@ -629,7 +629,7 @@ def test_a_look_before_a_start_takes_three_seconds_at_most(lookout: Lookout) -> 
         def pass_time(*_: Any, late: int = late, passed: list[int] = passed) -> None:
             passed.append(1)
             if len(passed) == late:
-                lookout.stage.clock.time += seconds(4)
+                lookout.bench.clock.time += seconds(4)
 
         lookout.clouds.before = pass_time
         assert before_start(lookout) is None
@@ -643,7 +643,7 @@ def test_a_run_is_known_to_have_read_what_it_covers(lookout: Lookout) -> None:
     assert lookout.looking.read_by(DAILY, at(905)) == {"sales.orders": "11"}
     assert lookout.looking.read_by(DAILY, at(911)) == {"sales.orders": "11", "raw.returns": "22"}
     lookout.clouds.catalog.put("orders", "s3://a/2.json")
-    lookout.stage.at(2000)
+    lookout.bench.at(2000)
     lookout.round()
     assert lookout.looking.read_by(DAILY, at(3000)) == {"raw.returns": "22"}
     assert lookout.looking.read_by(replace(DAILY, resource=GlueView("1", "sales", "other")), at(911)) == {}
@@ -662,7 +662,7 @@ def lake() -> Lookout:
     made = Lookout(LAKE)
     made.clouds.log.commit(0, metadata_commit() + b"\n" + data_commit())
     made.settle()
-    made.stage.at(1000)
+    made.bench.at(1000)
     return made
 
 
@@ -670,7 +670,7 @@ def test_a_delta_table_is_looked_at_for_its_readers(lake: Lookout) -> None:
     """A commit that no event told of is a signal, at its Last-Modified."""
     lake.clouds.log.commit(1, data_commit(), 900)
     lake.round()
-    owed = lake.stage.state("lake").owed
+    owed = lake.bench.state("lake").owed
     assert owed
     assert (owed.oldest, owed.reasons) == (at(901), ("new data in Tables/orders",))
 
@@ -716,7 +716,7 @@ def test_a_trace_that_is_cut_off_is_due_at_once(lake: Lookout, monkeypatch: pyte
         lake.clouds.log.commit(number, data_commit(), 900 + number)
     lake.round()
     assert due(lake, ORDERS) == at(1000)
-    assert lake.stage.state("lake").owed
+    assert lake.bench.state("lake").owed
 
 
 def test_a_record_that_moves_on_is_read_again(lookout: Lookout) -> None:
@@ -725,14 +725,14 @@ def test_a_record_that_moves_on_is_read_again(lookout: Lookout) -> None:
 
     def move(key: str) -> None:
         if next(lost, False):
-            lookout.stage.store.save(lookout.stage.store.load(key), write_group(GroupRecord()), None)
+            lookout.bench.store.save(lookout.bench.store.load(key), write_group(GroupRecord()), None)
 
     other = DeltaTable("w", "l", "Tables/x")
-    lookout.stage.store.before_save = move
+    lookout.bench.store.before_save = move
     lookout.looking._change(other, lambda record: replace(record, problem="x"))
     assert lookout.group(other).problem == "x"
-    lookout.stage.store.before_save = lambda key: MemoryStore.save(
-        lookout.stage.store, lookout.stage.store.load(key), b'{"format":1,"record":{}}', None
+    lookout.bench.store.before_save = lambda key: MemoryStore.save(
+        lookout.bench.store, lookout.bench.store.load(key), b'{"format":1,"record":{}}', None
     )
     lookout.looking._change(other, lambda record: replace(record, problem=record.problem + "y"))
     assert lookout.group(other).problem == ""

@@ -22,7 +22,7 @@ from shared.workload.api import (
     refuse_oversized,
     unavailable,
 )
-from tests.support.jobs_world import CALL, INSTANCE, ITEM, WORKSPACE
+from tests.support.jobs_bench import CALL, INSTANCE, ITEM, WORKSPACE
 
 PATH = {
     "workspaceId": WORKSPACE,

@@ -1,4 +1,4 @@
-"""A world for Fabric's jobs: the loop on a store in memory, a platform that keeps a journal, and Fabric that polls.
+"""A bench for Fabric's jobs: the loop on a store in memory, a platform that keeps a journal, and Fabric that polls.
 
 Every effect (a save, a line of history, a removal, a wake, a call to the platform) goes by `effect`, where a test may
 kill whoever is at it, or let someone else come first.
@@ -126,7 +126,7 @@ class Fabric:
 
 
 NEVER_GIVEN = 1_000_000
-"""More than any number that a world gives before it is quiet: of a version, a wake, a token, an effect."""
+"""More than any number that a bench gives before it is quiet: of a version, a wake, a token, an effect."""
 
 
 class Store(MemoryStore):
@@ -198,7 +198,7 @@ CONFIGURATION = Configuration(
 )
 
 
-class JobsWorld:
+class JobsBench:
     """All of it. Nothing of a worker outlives a call: each makes its own engine."""
 
     def __init__(self, configuration: Configuration = CONFIGURATION) -> None:
@@ -238,7 +238,7 @@ class JobsWorld:
         self.on_effect = lambda _number, _what: None
         self.store.between = lambda: None
 
-    def go_on_from(self, other: JobsWorld) -> None:
+    def go_on_from(self, other: JobsBench) -> None:
         """Have what the other one has; numbers that are given from now on were never given there."""
         self.clock.time = other.clock.time
         self.store.go_on_from(other.store)
@@ -369,36 +369,36 @@ def creation(invoke_type: str = "Scheduled", **payload: Any) -> Creation:
     return read
 
 
-def settle(world: JobsWorld) -> None:
-    """The targets of a new world are refreshed for being new, however often that takes, and all is quiet.
+def settle(bench: JobsBench) -> None:
+    """The targets of a new bench are refreshed for being new, however often that takes, and all is quiet.
 
-    That comes out the same each time, so a world of the usual configuration goes on from one that went all the way.
+    That comes out the same each time, so a bench of the usual configuration goes on from one that went all the way.
     """
-    if world.configuration is CONFIGURATION:
-        world.go_on_from(quiet_world())
+    if bench.configuration is CONFIGURATION:
+        bench.go_on_from(quiet_bench())
     else:
-        come_to_rest(world)
+        come_to_rest(bench)
 
 
 @cache
-def quiet_world() -> JobsWorld:
+def quiet_bench() -> JobsBench:
     """One that nobody changes."""
-    world = JobsWorld()
-    come_to_rest(world)
-    return world
+    bench = JobsBench()
+    come_to_rest(bench)
+    return bench
 
 
-def come_to_rest(world: JobsWorld) -> None:
+def come_to_rest(bench: JobsBench) -> None:
     """All the way, and no run is remembered."""
-    world.wait(1500, poll=False)
-    assert world.state().fresh_as_of
-    world.fabric.runs.clear()
-    world._polled_at = world.clock.now()
+    bench.wait(1500, poll=False)
+    assert bench.state().fresh_as_of
+    bench.fabric.runs.clear()
+    bench._polled_at = bench.clock.now()
 
 
-def check(world: JobsWorld) -> None:
+def check(bench: JobsBench) -> None:
     """What must hold in every history: states only go forward, ends never change, and nothing overlaps."""
-    told = world.told()
+    told = bench.told()
     ranks = [ORDER[state["status"]] for state in told]
     assert ranks == sorted(ranks), told
     ends = [state for state in told if ORDER[state["status"]] == 2]
@@ -407,4 +407,4 @@ def check(world: JobsWorld) -> None:
         assert state["startTimeUtc"]
         assert ("endTimeUtc" in state) is (ORDER[state["status"]] == 2)
         assert ("errorDetails" in state) is (state["status"] in {"Failed", "Cancelled"})
-    assert not world.fabric.overlapped
+    assert not bench.fabric.overlapped
