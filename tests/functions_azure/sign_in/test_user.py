@@ -39,26 +39,26 @@ from shared.sign_in import ITEM_SCOPES, LAKE_VIEW_SCOPES
 from tests.support.azure_host import SALES, WORKSPACE
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.revocation import revoke
-from tests.support.signed_in import ADA, APP, CONSENTED, SYSTEM, Stage, no_token, token, until, user_stage  # noqa: F401 - fixtures
+from tests.support.signed_in import ADA, APP, CONSENTED, SYSTEM, SignInSetup, no_token, token, until, user_setup  # noqa: F401 - fixtures
 
 
 @pytest.fixture(name="short")
-def short_tokens(stage: Stage) -> Stage:
+def short_tokens(setup: SignInSetup) -> SignInSetup:
     """Access tokens that msal takes for spent at once, so that every call asks Entra."""
-    stage.entra.token_lifetime = timedelta(minutes=4)
-    return stage
+    setup.entra.token_lifetime = timedelta(minutes=4)
+    return setup
 
 
-def item_job(stage: Stage) -> None:
+def item_job(setup: SignInSetup) -> None:
     """A configuration with a job of an item."""
-    stage.config.write_text(
+    setup.config.write_text(
         f'[fabric]\nidentity = "user"\n[targets.job]\nkind = "fabric-item-job"\nworkspace = "{WORKSPACE}"\n'
         f'item = "{SALES}"\njob_type = "DefaultJob"\n',
         encoding="utf-8",
     )
 
 
-def wishes(stage: Stage) -> list[Wish]:
+def wishes(setup: SignInSetup) -> list[Wish]:
     """What the person was asked to agree to."""
     asked: list[Wish] = []
 
@@ -66,7 +66,7 @@ def wishes(stage: Stage) -> list[Wish]:
         asked.append(wish)
         return "signs in"
 
-    stage.entra.users.person = agrees
+    setup.entra.users.person = agrees
     return asked
 
 
@@ -75,59 +75,59 @@ def wishes(stage: Stage) -> list[Wish]:
 
 @pytest.mark.parametrize("how", [(), ("--browser",)], ids=["device code", "browser"])
 def test_a_user_signs_in_and_the_function_takes_tokens_alone(
-    stage: Stage, capsys: pytest.CaptureFixture[str], how: tuple[str, ...]
+    setup: SignInSetup, capsys: pytest.CaptureFixture[str], how: tuple[str, ...]
 ) -> None:
     """Exactly the scopes that the targets need are asked for and named; instances share what is kept, without Entra."""
-    asked = wishes(stage)
-    assert stage.unstale("login", *how) == 0
+    asked = wishes(setup)
+    assert setup.unstale("login", *how) == 0
     assert [set(wish.resource_scopes) for wish in asked] == [CONSENTED]
     said = capsys.readouterr().out
     assert "asks for Lakehouse.Execute.All, Lakehouse.Read.All of" in said
     assert f"{ADA} is signed in" in said
-    before = len(stage.entra.token_requests)
-    first, second = token(stage.parts().tokens), token(stage.parts().tokens)
+    before = len(setup.entra.token_requests)
+    first, second = token(setup.parts().tokens), token(setup.parts().tokens)
     assert first == second
-    caller = stage.entra.tokens.validate(f"Bearer {first}", {FABRIC})
+    caller = setup.entra.tokens.validate(f"Bearer {first}", {FABRIC})
     assert (getattr(caller, "kind", caller), getattr(caller, "scopes", ())) == ("user", frozenset(LAKE_VIEW_SCOPES))
-    assert {asked.grant for asked in stage.entra.token_requests[before:]} == {"managed_identity"}
+    assert {asked.grant for asked in setup.entra.token_requests[before:]} == {"managed_identity"}
 
 
-def test_an_item_job_needs_the_generic_scopes(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_item_job_needs_the_generic_scopes(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """They do for lake views, too, so nothing else is asked for."""
-    item_job(stage)
-    stage.entra.apps[APP.client_id] = replace(APP, consented=frozenset(f"{FABRIC}/{scope}" for scope in ITEM_SCOPES))
-    asked = wishes(stage)
-    stage.signs_in()
+    item_job(setup)
+    setup.entra.apps[APP.client_id] = replace(APP, consented=frozenset(f"{FABRIC}/{scope}" for scope in ITEM_SCOPES))
+    asked = wishes(setup)
+    setup.signs_in()
     assert [wish.resource_scopes for wish in asked] == [[f"{FABRIC}/{scope}" for scope in ITEM_SCOPES]]
 
 
-def test_the_redirect_stays_on_this_machine(stage: Stage) -> None:
+def test_the_redirect_stays_on_this_machine(setup: SignInSetup) -> None:
     """The browser is sent to Entra with PKCE, and back to a loopback address only."""
-    assert stage.unstale("login", "--browser") == 0
-    [url] = stage.opened
-    assert url.startswith(f"{stage.entra.authority}/oauth2/v2.0/authorize?")
+    assert setup.unstale("login", "--browser") == 0
+    [url] = setup.opened
+    assert url.startswith(f"{setup.entra.authority}/oauth2/v2.0/authorize?")
     assert "code_challenge_method=S256" in url
     assert "redirect_uri=http%3A%2F%2Flocalhost%3A" in url
 
 
-def test_who_since_when_until_when(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_since_when_until_when(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """`--show` reads what is kept without the key; 90 days unused are the end. `--remove` signs out."""
-    assert stage.unstale("login", "--show") == 1
+    assert setup.unstale("login", "--show") == 1
     assert "nobody is signed in: unstale login" in capsys.readouterr().err
-    stage.signs_in()
-    stage.vault.may.clear()
+    setup.signs_in()
+    setup.vault.may.clear()
     capsys.readouterr()
-    assert stage.unstale("login", "--show") == 0
+    assert setup.unstale("login", "--show") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{ADA} signed in at 20")
     assert "0 days ago" in said
-    assert stage.unstale("login", "--show", "--json") == 0
+    assert setup.unstale("login", "--show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)["sign_in"]
     assert (shown["account"], shown["scopes"]) == (ADA, list(LAKE_VIEW_SCOPES))
-    assert stage.unstale("login", "--remove") == 0
-    assert stage.unstale("login", "--remove") == 0
+    assert setup.unstale("login", "--remove") == 0
+    assert setup.unstale("login", "--remove") == 0
     assert "nobody was signed in" in capsys.readouterr().out
-    assert stage.unstale("login", "--show", "--json") == 1
+    assert setup.unstale("login", "--show", "--json") == 1
 
 
 @pytest.fixture(name="impatient")
@@ -136,40 +136,40 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "PATIENCE_SECONDS", 1)
 
 
-def nobody_answers(stage: Stage) -> None:
+def nobody_answers(setup: SignInSetup) -> None:
     """The code runs out."""
-    stage.entra.users.person = lambda _: "nothing"
-    stage.entra.users.device_code_lifetime = timedelta(seconds=1)
+    setup.entra.users.person = lambda _: "nothing"
+    setup.entra.users.device_code_lifetime = timedelta(seconds=1)
 
 
-def declined(stage: Stage) -> None:
+def declined(setup: SignInSetup) -> None:
     """The person says no."""
-    stage.entra.users.person = lambda _: "declines"
+    setup.entra.users.person = lambda _: "declines"
 
 
-def no_public_client(stage: Stage) -> None:
+def no_public_client(setup: SignInSetup) -> None:
     """The registration is one of a web application."""
-    stage.entra.apps[APP.client_id] = replace(APP, public=False)
+    setup.entra.apps[APP.client_id] = replace(APP, public=False)
 
 
-def no_consent(stage: Stage) -> None:
+def no_consent(setup: SignInSetup) -> None:
     """Nobody agreed to the scopes, and the user may not."""
-    stage.entra.apps[APP.client_id] = replace(APP, consented=frozenset())
+    setup.entra.apps[APP.client_id] = replace(APP, consented=frozenset())
 
 
-def other_redirect(stage: Stage) -> None:
+def other_redirect(setup: SignInSetup) -> None:
     """The redirect address is not registered."""
-    stage.entra.apps[APP.client_id] = replace(APP, redirects=("https://example.com",))
+    setup.entra.apps[APP.client_id] = replace(APP, redirects=("https://example.com",))
 
 
-def one_scope_less(stage: Stage) -> None:
+def one_scope_less(setup: SignInSetup) -> None:
     """Entra gives less than was asked for."""
-    stage.entra.users.withheld = frozenset({f"{FABRIC}/Lakehouse.Execute.All"})
+    setup.entra.users.withheld = frozenset({f"{FABRIC}/Lakehouse.Execute.All"})
 
 
-def not_let_in(stage: Stage) -> None:
+def not_let_in(setup: SignInSetup) -> None:
     """Whoever signs in may not read the key."""
-    stage.vault.may.clear()
+    setup.vault.may.clear()
 
 
 @pytest.mark.parametrize(
@@ -189,88 +189,88 @@ def not_let_in(stage: Stage) -> None:
 )
 @pytest.mark.usefixtures("impatient")
 def test_a_sign_in_that_fails_says_what_to_do(
-    stage: Stage,
+    setup: SignInSetup,
     capsys: pytest.CaptureFixture[str],
-    happens: Callable[[Stage], None],
+    happens: Callable[[SignInSetup], None],
     how: tuple[str, ...],
     says: str,
 ) -> None:
     """Exit code 1, one sentence, and nothing is kept."""
-    happens(stage)
-    assert stage.unstale("login", *how) == 1
+    happens(setup)
+    assert setup.unstale("login", *how) == 1
     assert says in capsys.readouterr().err
-    with stage.blob as blob:
+    with setup.blob as blob:
         assert not blob.exists()
 
 
 @pytest.mark.parametrize("name", ["UNSTALE_KEY_VAULT_URL", "UNSTALE_AUTHORITY"])
 def test_no_token_leaves_this_machine_without_tls(
-    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+    setup: SignInSetup, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """As for every other address."""
     monkeypatch.setenv(name, "http://vault.example.com")
-    assert stage.unstale("login") == 2
+    assert setup.unstale("login") == 2
     assert "must be https, or http on a loopback address" in capsys.readouterr().err
 
 
-def test_by_its_endpoint_the_file_is_at_the_same_place(stage: Stage) -> None:
+def test_by_its_endpoint_the_file_is_at_the_same_place(setup: SignInSetup) -> None:
     """With an identity instead of a connection string; nothing is sent for that."""
     endpoints = {
         f"UNSTALE_STORAGE__{kind}ServiceUri": f"https://a.{kind}.example" for kind in ("table", "queue", "blob")
     }
-    found = variables.read({**stage.environment, "UNSTALE_STORAGE": "", **endpoints})
+    found = variables.read({**setup.environment, "UNSTALE_STORAGE": "", **endpoints})
     parts = Parts(found, lambda: wiring.configuration(found))
     assert parts.clients.sign_in.url == "https://a.blob.example/sign-in/user"
     assert isinstance(parts.user, user.SignedInUser)
 
 
 def test_only_a_configuration_with_a_user_signs_one_in(
-    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    setup: SignInSetup, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wrong usage: another identity, or a variable that is missing."""
     monkeypatch.delenv("UNSTALE_KEY_VAULT_URL")
-    assert stage.unstale("login") == 2
+    assert setup.unstale("login") == 2
     assert "UNSTALE_KEY_VAULT_URL is not set" in capsys.readouterr().err
-    assert stage.unstale("login", "--show") == 1, "who only looks needs no key"
-    stage.config.write_text(stage.config.read_text(encoding="utf-8").replace('"user"', '"managed-identity"'))
-    assert stage.unstale("login") == 2
+    assert setup.unstale("login", "--show") == 1, "who only looks needs no key"
+    setup.config.write_text(setup.config.read_text(encoding="utf-8").replace('"user"', '"managed-identity"'))
+    assert setup.unstale("login") == 2
 
 
 # --- Acting ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("identity", ["managed-identity", "service-principal", "user"])
-def test_each_identity_refreshes_as_itself(stage: Stage, monkeypatch: pytest.MonkeyPatch, identity: str) -> None:
+def test_each_identity_refreshes_as_itself(setup: SignInSetup, monkeypatch: pytest.MonkeyPatch, identity: str) -> None:
     """The whole way, from the tick to the journal of Fabric; only a user needs anybody to sign in."""
     principal = App("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", secret="planted")
-    stage.entra.apps[principal.client_id] = principal
-    stage.config.write_text(stage.config.read_text(encoding="utf-8").replace('"user"', f'"{identity}"'))
+    setup.entra.apps[principal.client_id] = principal
+    setup.config.write_text(setup.config.read_text(encoding="utf-8").replace('"user"', f'"{identity}"'))
     if identity == "user":
-        stage.signs_in()
+        setup.signs_in()
     elif identity == "service-principal":
-        stage.environment |= {"UNSTALE_CLIENT_ID": principal.client_id, "UNSTALE_CLIENT_SECRET": "planted"}
+        setup.environment |= {"UNSTALE_CLIENT_ID": principal.client_id, "UNSTALE_CLIENT_SECRET": "planted"}
     else:
-        del stage.environment["UNSTALE_CLIENT_ID"]
-    begin(stage)
+        del setup.environment["UNSTALE_CLIENT_ID"]
+    begin(setup)
     expected = {
         "managed-identity": SYSTEM.object_id,
         "service-principal": principal.object_id,
-        "user": stage.entra.users.user.object_id,
+        "user": setup.entra.users.user.object_id,
     }
-    callers = {exchange.caller.object_id for exchange in stage.fabric.exchanges if exchange.caller}
+    callers = {exchange.caller.object_id for exchange in setup.fabric.exchanges if exchange.caller}
     assert callers == {expected[identity]}
-    assert len(stage.fabric.journal().entries()) == 2
+    assert len(setup.fabric.journal().entries()) == 2
 
 
-def test_nobody_signed_in_blocks_and_heals(stage: Stage) -> None:
+def test_nobody_signed_in_blocks_and_heals(setup: SignInSetup) -> None:
     """The sentence, nothing else; and `unstale login` is all that is needed."""
-    begin(stage)
-    assert blocked(stage) == "NotSignedIn: nobody is signed in: unstale login"
-    stage.signs_in()
-    heals(stage)
+    begin(setup)
+    assert blocked(setup) == "NotSignedIn: nobody is signed in: unstale login"
+    setup.signs_in()
+    heals(setup)
 
 
-def begin(stage: Stage) -> None:
+def begin(setup: SignInSetup) -> None:
     """The first tick has what is new owed; the next one, its quiet period over, starts; the last one starts the
     other target, whose place in the queue of the identity is a second later.
 
@@ -278,56 +278,56 @@ def begin(stage: Stage) -> None:
     """
     for seconds in (60, 60, 5):
         with suppress(ComesBackError):
-            turn(stage, seconds=seconds)
+            turn(setup, seconds=seconds)
 
 
-def turn(stage: Stage, **later: float) -> None:
+def turn(setup: SignInSetup, **later: float) -> None:
     """A tick of a process that was just started."""
-    stage.clock.ahead += timedelta(**later)
-    stage.shell().tick()
+    setup.clock.ahead += timedelta(**later)
+    setup.shell().tick()
 
 
-def idle(stage: Stage) -> None:
+def idle(setup: SignInSetup) -> None:
     """Everything is fresh."""
-    begin(stage)
+    begin(setup)
     names = ("sales", "other")
-    until(lambda: all(stage.state(name).fresh_as_of for name in names), lambda: turn(stage, minutes=2), 10)
+    until(lambda: all(setup.state(name).fresh_as_of for name in names), lambda: turn(setup, minutes=2), 10)
 
 
-def blocked(stage: Stage) -> str:
+def blocked(setup: SignInSetup) -> str:
     """Why the target is."""
-    hold = stage.state().hold
+    hold = setup.state().hold
     assert isinstance(hold, Blocked), hold
     return hold.reason
 
 
-def heals(stage: Stage) -> None:
+def heals(setup: SignInSetup) -> None:
     """The wake that `unstale login` sent, and nothing else, brings the target back within the minute."""
-    assert stage.state().hold is not None
-    stage.clock.ahead += timedelta(seconds=60)
-    stage.shell().tick()
-    assert stage.state().hold is None
-    assert stage.state().run is not None
+    assert setup.state().hold is not None
+    setup.clock.ahead += timedelta(seconds=60)
+    setup.shell().tick()
+    assert setup.state().hold is None
+    assert setup.state().run is not None
 
 
-def password_changed(stage: Stage) -> None:
+def password_changed(setup: SignInSetup) -> None:
     """Revokes the refresh token."""
-    stage.entra.users.change_password()
+    setup.entra.users.change_password()
 
 
-def ended_by_age(stage: Stage) -> None:
+def ended_by_age(setup: SignInSetup) -> None:
     """A policy's sign-in frequency."""
-    stage.entra.users.expire()
+    setup.entra.users.expire()
 
 
-def challenged(stage: Stage) -> None:
+def challenged(setup: SignInSetup) -> None:
     """Conditional access wants claims."""
-    stage.entra.users.demand()
+    setup.entra.users.demand()
 
 
-def unused_for_too_long(stage: Stage) -> None:
+def unused_for_too_long(setup: SignInSetup) -> None:
     """Ninety days."""
-    stage.clock.ahead += timedelta(days=91)
+    setup.clock.ahead += timedelta(days=91)
 
 
 REFUSALS = [
@@ -341,7 +341,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("happens", "says"), REFUSALS, ids=lambda value: getattr(value, "__name__", ""))
 def test_what_a_person_must_mend_blocks_with_the_sentence_and_heals_by_the_next_login(
-    short: Stage, capsys: pytest.CaptureFixture[str], happens: Callable[[Stage], None], says: str
+    short: SignInSetup, capsys: pytest.CaptureFixture[str], happens: Callable[[SignInSetup], None], says: str
 ) -> None:
     """Of running processes, too: they look at what is kept once they were refused. `status` says the same."""
     short.signs_in()
@@ -363,7 +363,7 @@ def test_what_a_person_must_mend_blocks_with_the_sentence_and_heals_by_the_next_
     assert short.unstale("login", "--show") == 0
 
 
-def test_a_running_process_finds_a_new_sign_in_by_itself(short: Stage) -> None:
+def test_a_running_process_finds_a_new_sign_in_by_itself(short: SignInSetup) -> None:
     """One that looked a moment ago, and whose refresh token was revoked since, looks again before it says so."""
     short.signs_in()
     tokens = short.parts().tokens
@@ -373,19 +373,19 @@ def test_a_running_process_finds_a_new_sign_in_by_itself(short: Stage) -> None:
     token(tokens)
 
 
-def test_a_file_that_is_damaged_under_a_running_process(stage: Stage) -> None:
+def test_a_file_that_is_damaged_under_a_running_process(setup: SignInSetup) -> None:
     """It says so from its next look on, every time; and goes on once somebody signs in."""
-    stage.signs_in()
-    tokens = stage.parts().tokens
+    setup.signs_in()
+    tokens = setup.parts().tokens
     token(tokens)
-    stage.put(b"garbage")
+    setup.put(b"garbage")
     tokens.forget(token(tokens))
     assert [no_token(tokens).code for _ in range(2)] == ["SignInDamaged"] * 2
-    stage.signs_in()
+    setup.signs_in()
     token(tokens)
 
 
-def test_the_next_sign_in_brings_what_a_policy_asked_for(short: Stage) -> None:
+def test_the_next_sign_in_brings_what_a_policy_asked_for(short: SignInSetup) -> None:
     """A challenge's claims reach Entra again, or it would refuse the new sign-in as well."""
     short.signs_in()
     short.entra.users.demand()
@@ -399,7 +399,7 @@ def test_the_next_sign_in_brings_what_a_policy_asked_for(short: Stage) -> None:
 @pytest.mark.parametrize(
     "fault", [Throttle(1), ServerError(503), LoseResponse(), RefuseToken("temporarily_unavailable")], ids=str
 )
-def test_what_passes_is_waited_for(short: Stage, fault: Any) -> None:
+def test_what_passes_is_waited_for(short: SignInSetup, fault: Any) -> None:
     """Trouble of Entra's own: nothing was sent, nothing is blocked, nothing noted."""
     short.signs_in()
     short.entra.faults.add(fault, "token", APP.client_id)
@@ -410,7 +410,7 @@ def test_what_passes_is_waited_for(short: Stage, fault: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", [IssueExpired(), IssueFor(EXCHANGE)], ids=["expired", "wrong audience"])
-def test_a_useless_token_is_replaced(short: Stage, fault: Any) -> None:
+def test_a_useless_token_is_replaced(short: SignInSetup, fault: Any) -> None:
     """Fabric's 401 makes it be forgotten here and where it is kept; one more is asked for, once."""
     short.signs_in()
     short.entra.token_lifetime = timedelta(hours=1)
@@ -423,30 +423,30 @@ def test_a_useless_token_is_replaced(short: Stage, fault: Any) -> None:
     assert len([asked for asked in short.entra.token_requests if asked.grant == "refresh_token"]) == 2
 
 
-def test_a_revoked_token_is_replaced(stage: Stage) -> None:
+def test_a_revoked_token_is_replaced(setup: SignInSetup) -> None:
     """Access tokens that a resource refuses although their time is not over; the refresh token is still good."""
-    stage.signs_in()
-    revoke(stage.entra.tokens, stage.entra.users.user.object_id)
-    begin(stage)
-    assert len(stage.fabric.journal().entries()) == 2
+    setup.signs_in()
+    revoke(setup.entra.tokens, setup.entra.users.user.object_id)
+    begin(setup)
+    assert len(setup.fabric.journal().entries()) == 2
 
 
-def test_a_configuration_that_needs_more_asks_for_it(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_that_needs_more_asks_for_it(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """Without consent it says for what; with it, nobody needs to sign in again."""
-    stage.signs_in()
-    item_job(stage)
-    failure = no_token(stage.parts().tokens)
+    setup.signs_in()
+    item_job(setup)
+    failure = no_token(setup.parts().tokens)
     assert "lacks consent for Item.Execute.All, Item.Read.All, or it was withdrawn: ask" in failure.message
     wanted = frozenset(f"{FABRIC}/{scope}" for scope in ITEM_SCOPES)
-    stage.entra.apps[APP.client_id] = replace(APP, consented=wanted)
-    caller = stage.entra.tokens.validate(f"Bearer {token(stage.parts().tokens)}", {FABRIC})
+    setup.entra.apps[APP.client_id] = replace(APP, consented=wanted)
+    caller = setup.entra.tokens.validate(f"Bearer {token(setup.parts().tokens)}", {FABRIC})
     assert getattr(caller, "scopes", caller) == frozenset(ITEM_SCOPES)
     capsys.readouterr()
-    assert stage.unstale("login", "--show") == 0
+    assert setup.unstale("login", "--show") == 0
     assert "for Item.Execute.All, Item.Read.All" in capsys.readouterr().out
 
 
-def test_a_token_without_the_scope_blocks_with_fabrics_words(short: Stage) -> None:
+def test_a_token_without_the_scope_blocks_with_fabrics_words(short: SignInSetup) -> None:
     """No other token would do."""
     short.signs_in()
     one_scope_less(short)
@@ -455,7 +455,7 @@ def test_a_token_without_the_scope_blocks_with_fabrics_words(short: Stage) -> No
     assert not short.fabric.journal().entries()
 
 
-def test_threads_share_what_one_of_them_gets(short: Stage) -> None:
+def test_threads_share_what_one_of_them_gets(short: SignInSetup) -> None:
     """Many invocations run in one process, and each would renew: one does at a time, and each gets a good one."""
     short.signs_in()
     tokens, found = short.parts().tokens, list[str | Failure]()
@@ -469,7 +469,7 @@ def test_threads_share_what_one_of_them_gets(short: Stage) -> None:
     assert len([asked for asked in short.entra.token_requests if asked.grant == "refresh_token"]) == 1
 
 
-def test_a_call_keeps_its_deadline(short: Stage) -> None:
+def test_a_call_keeps_its_deadline(short: SignInSetup) -> None:
     """A tenant that does not answer holds up neither the invocation that asks, nor those that wait for it."""
     short.signs_in()
     parts, found = short.parts(), list[str | Failure]()
@@ -489,7 +489,7 @@ def test_a_call_keeps_its_deadline(short: Stage) -> None:
     assert not any(each.permanent for each in found if isinstance(each, Failure))
 
 
-def test_a_save_that_fails_is_made_up_for(short: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_is_made_up_for(short: SignInSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refresh token that was got is kept by the next call, without another one; nobody had its access token."""
     short.signs_in()
     tokens = short.parts().tokens
@@ -510,35 +510,35 @@ def test_a_save_that_fails_is_made_up_for(short: Stage, monkeypatch: pytest.Monk
     assert newest.value in short.parts().sign_ins.open(*looked).cache
 
 
-def test_an_old_copy_does_not_undo_a_sign_out(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_old_copy_does_not_undo_a_sign_out(setup: SignInSetup, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever may write the blob puts back what was there: nobody is signed in, and the log says why.
 
     Also if it was hidden while somebody signed out. A new sign-in counts again.
     """
-    stage.signs_in()
-    parts = stage.parts()
+    setup.signs_in()
+    parts = setup.parts()
     blob = parts.clients.sign_in
     copy = blob.download_blob().readall()
     for hidden in (False, True):
         if hidden:
             blob.delete_blob()
-        assert stage.unstale("login", "--remove") == 0
+        assert setup.unstale("login", "--remove") == 0
         blob.upload_blob(copy, overwrite=True)
         with caplog.at_level(logging.WARNING, "unstale"):
             assert parts.sign_ins.look() is None
         assert "before somebody signed out" in caplog.text
         caplog.clear()
-        assert stage.unstale("login", "--show") == 1
-        failure = stage.parts().tokens.token()
+        assert setup.unstale("login", "--show") == 1
+        failure = setup.parts().tokens.token()
         assert isinstance(failure, Failure)
-        stage.signs_in()
-        assert isinstance(token(stage.parts().tokens), str)
+        setup.signs_in()
+        assert isinstance(token(setup.parts().tokens), str)
         copy = blob.download_blob().readall()
 
 
-def test_two_who_sign_out_at_once_are_both_counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_who_sign_out_at_once_are_both_counted(setup: SignInSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number is written under the ETag of its row."""
-    clients = stage.parts().clients
+    clients = setup.parts().clients
     mine, other = (SignOuts(clients, BoundedHttp()) for _ in range(2))
     for expected in (2, 4):
         read = SignOuts._read
@@ -556,27 +556,27 @@ def test_two_who_sign_out_at_once_are_both_counted(stage: Stage, monkeypatch: py
         assert mine.count() == expected
 
 
-def test_an_accounts_name_does_nothing_to_a_terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_accounts_name_does_nothing_to_a_terminal(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever a tenant lets people call themselves is shown with its control characters escaped."""
-    stage.signs_in()
-    sign_ins = stage.parts().sign_ins
+    setup.signs_in()
+    sign_ins = setup.parts().sign_ins
     found = sign_ins.look()
     assert found
     named = structs.replace(found[1].sign_in, account="ada\x1b[2J\u202e@contoso.example", refusal="no\x07")
     sign_ins.begin(named, "{}")
     capsys.readouterr()
-    stage.unstale("login", "--show")
+    setup.unstale("login", "--show")
     said = capsys.readouterr().out
     assert "ada\\x1b[2J\\u202e@contoso.example" in said
     assert "no\\x07" in said
 
 
-def test_a_sign_out_is_noticed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sign_out_is_noticed(setup: SignInSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the next look at what is kept, by a process whose own token would still be good."""
-    stage.signs_in()
-    tokens = stage.parts().tokens
+    setup.signs_in()
+    tokens = setup.parts().tokens
     token(tokens)
-    assert stage.unstale("login", "--remove") == 0
+    assert setup.unstale("login", "--remove") == 0
     token(tokens)
     monkeypatch.setattr(time, "monotonic", lambda clock=time.monotonic: clock() + user.LOOK_SECONDS)
     assert no_token(tokens).code == "NotSignedIn"
@@ -605,45 +605,45 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_noticed_and_mended_by_the_next_login(stage: Stage, damage: Callable[[bytes], bytes]) -> None:
+def test_damage_is_noticed_and_mended_by_the_next_login(setup: SignInSetup, damage: Callable[[bytes], bytes]) -> None:
     """Whatever byte of it: the head is under the seal as the cache is."""
-    stage.signs_in()
-    file = stage.file()
+    setup.signs_in()
+    file = setup.file()
     assert damage(file) != file
-    stage.put(damage(file))
-    failure = no_token(stage.parts().tokens)
+    setup.put(damage(file))
+    failure = no_token(setup.parts().tokens)
     assert failure.permanent
     assert "unstale login" in failure.message
-    stage.signs_in()
-    token(stage.parts().tokens)
+    setup.signs_in()
+    token(setup.parts().tokens)
 
 
-def test_what_a_later_release_wrote_is_left_alone(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_later_release_wrote_is_left_alone(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """Both run during an update: the older one waits, and signs nobody in over it."""
-    stage.signs_in()
-    newer = stage.file().replace(b'{"format":1', b'{"format":2')
-    stage.put(newer)
-    failure = no_token(stage.parts().tokens)
+    setup.signs_in()
+    newer = setup.file().replace(b'{"format":1', b'{"format":2')
+    setup.put(newer)
+    failure = no_token(setup.parts().tokens)
     assert (failure.code, failure.permanent) == ("NewerSignIn", False)
-    assert stage.unstale("login") == 1
-    assert stage.unstale("login", "--show") == 1
+    assert setup.unstale("login") == 1
+    assert setup.unstale("login", "--show") == 1
     assert "a later one wrote it" in capsys.readouterr().err
-    assert stage.file() == newer
+    assert setup.file() == newer
 
 
-def gone(stage: Stage) -> None:
+def gone(setup: SignInSetup) -> None:
     """Deleted, though not purged."""
-    stage.vault.deleted = True
+    setup.vault.deleted = True
 
 
-def disabled(stage: Stage) -> None:
+def disabled(setup: SignInSetup) -> None:
     """Of no use for now."""
-    stage.vault.enabled = False
+    setup.vault.enabled = False
 
 
-def without_its_role(stage: Stage) -> None:
+def without_its_role(setup: SignInSetup) -> None:
     """The identity may not unwrap."""
-    stage.vault.may[SYSTEM.object_id] = frozenset({"get"})
+    setup.vault.may[SYSTEM.object_id] = frozenset({"get"})
 
 
 @pytest.mark.parametrize(
@@ -656,62 +656,62 @@ def without_its_role(stage: Stage) -> None:
     ids=["gone", "disabled", "without its role"],
 )
 def test_a_key_that_cannot_be_used_blocks_and_says_so(
-    stage: Stage, happens: Callable[[Stage], None], says: str
+    setup: SignInSetup, happens: Callable[[SignInSetup], None], says: str
 ) -> None:
     """And once the key is back, nobody needs to sign in."""
-    stage.signs_in()
-    happens(stage)
-    begin(stage)
-    assert says in blocked(stage)
-    stage.vault.deleted, stage.vault.enabled = False, True
-    stage.vault.may[SYSTEM.object_id] = frozenset({"get", "unwrapKey"})
-    turn(stage, hours=2)
-    turn(stage, seconds=5)
-    assert stage.state().hold is None
+    setup.signs_in()
+    happens(setup)
+    begin(setup)
+    assert says in blocked(setup)
+    setup.vault.deleted, setup.vault.enabled = False, True
+    setup.vault.may[SYSTEM.object_id] = frozenset({"get", "unwrapKey"})
+    turn(setup, hours=2)
+    turn(setup, seconds=5)
+    assert setup.state().hold is None
 
 
-def test_a_rotated_key_still_opens_what_it_sealed(stage: Stage) -> None:
+def test_a_rotated_key_still_opens_what_it_sealed(setup: SignInSetup) -> None:
     """And the next sign-in is sealed with the new version."""
-    stage.signs_in()
-    before = json.loads(stage.file().partition(b"\n")[0])["seal"]["key_version"]
-    stage.vault.rotate()
-    token(stage.parts().tokens)
-    stage.signs_in()
-    assert json.loads(stage.file().partition(b"\n")[0])["seal"]["key_version"] != before
-    token(stage.parts().tokens)
+    setup.signs_in()
+    before = json.loads(setup.file().partition(b"\n")[0])["seal"]["key_version"]
+    setup.vault.rotate()
+    token(setup.parts().tokens)
+    setup.signs_in()
+    assert json.loads(setup.file().partition(b"\n")[0])["seal"]["key_version"] != before
+    token(setup.parts().tokens)
 
 
-def test_a_vault_that_is_not_there_is_waited_for(stage: Stage) -> None:
+def test_a_vault_that_is_not_there_is_waited_for(setup: SignInSetup) -> None:
     """No connection is no reason to block."""
-    stage.signs_in()
-    stage.environment["UNSTALE_KEY_VAULT_URL"] = "http://127.0.0.1:9"
-    assert not no_token(stage.parts().tokens).permanent
+    setup.signs_in()
+    setup.environment["UNSTALE_KEY_VAULT_URL"] = "http://127.0.0.1:9"
+    assert not no_token(setup.parts().tokens).permanent
 
 
 # --- Renewal ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_idle_sign_in_is_renewed_every_week(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_idle_sign_in_is_renewed_every_week(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """By ticks alone, for ever: after four months without any work it is as good as new."""
-    stage.signs_in()
-    idle(stage)
-    began = len(stage.entra.users.refreshes)
-    turn(stage, days=6)
-    assert len(stage.entra.users.refreshes) == began
+    setup.signs_in()
+    idle(setup)
+    began = len(setup.entra.users.refreshes)
+    turn(setup, days=6)
+    assert len(setup.entra.users.refreshes) == began
     for week in range(1, 17):
-        turn(stage, days=7)
-        assert len(stage.entra.users.refreshes) == began + week
+        turn(setup, days=7)
+        assert len(setup.entra.users.refreshes) == began + week
     capsys.readouterr()
-    assert stage.unstale("login", "--show", "--json") == 0
+    assert setup.unstale("login", "--show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)["sign_in"]
     assert shown["renewed_at"] > shown["signed_in_at"]
-    token(stage.parts().tokens)
+    token(setup.parts().tokens)
 
 
-def test_a_process_asks_for_a_renewal_now_and_then(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_asks_for_a_renewal_now_and_then(setup: SignInSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at every tick: what is kept is read once in six hours, but for what tokens need."""
-    stage.signs_in()
-    shell, reads = stage.shell(), []
+    setup.signs_in()
+    shell, reads = setup.shell(), []
     look = SignIns.look
 
     def noting(self: SignIns) -> Any:
@@ -720,84 +720,84 @@ def test_a_process_asks_for_a_renewal_now_and_then(stage: Stage, monkeypatch: py
 
     monkeypatch.setattr(SignIns, "look", noting)
     for _ in range(5):
-        stage.clock.ahead += timedelta(minutes=1)
+        setup.clock.ahead += timedelta(minutes=1)
         shell.tick()
     assert len(reads) == 2, "one for the renewal, one for the token"
 
 
-def test_a_renewal_that_is_refused_is_heard_of(stage: Stage) -> None:
+def test_a_renewal_that_is_refused_is_heard_of(setup: SignInSetup) -> None:
     """Nothing is due, so no target can say it: ticks fail, which raises an alert, and `status` says why.
 
     Every tick does, for the alert counts them, though Entra is asked once; until somebody signs in.
     """
-    stage.signs_in()
-    idle(stage)
-    stage.entra.users.change_password()
-    stage.clock.ahead += timedelta(days=8)
-    shell, asked = stage.shell(), len(stage.entra.token_requests)
+    setup.signs_in()
+    idle(setup)
+    setup.entra.users.change_password()
+    setup.clock.ahead += timedelta(days=8)
+    shell, asked = setup.shell(), len(setup.entra.token_requests)
     for _ in range(3):
         with pytest.raises(ComesBackError, match="was revoked"):
             shell.tick()
-    assert [each.outcome for each in stage.entra.token_requests[asked:] if each.client_id == APP.client_id] == [
+    assert [each.outcome for each in setup.entra.token_requests[asked:] if each.client_id == APP.client_id] == [
         "invalid_grant"
     ]
-    assert stage.state().hold is None
-    assert stage.unstale("status") == 1
-    stage.signs_in()
+    assert setup.state().hold is None
+    assert setup.unstale("status") == 1
+    setup.signs_in()
     shell.tick()
-    assert stage.unstale("login", "--show") == 0
+    assert setup.unstale("login", "--show") == 0
 
 
-def test_a_renewal_that_fails_for_now_is_tried_by_the_next_tick(stage: Stage) -> None:
+def test_a_renewal_that_fails_for_now_is_tried_by_the_next_tick(setup: SignInSetup) -> None:
     """Entra's own trouble; then the week begins anew."""
-    stage.signs_in()
-    idle(stage)
-    stage.clock.ahead += timedelta(days=8)
-    shell = stage.shell()
-    stage.entra.faults.add(LoseResponse(), "token", APP.client_id)
+    setup.signs_in()
+    idle(setup)
+    setup.clock.ahead += timedelta(days=8)
+    shell = setup.shell()
+    setup.entra.faults.add(LoseResponse(), "token", APP.client_id)
     with pytest.raises(ComesBackError, match="ConnectionError"):
         shell.tick()
-    began = len(stage.entra.users.refreshes)
+    began = len(setup.entra.users.refreshes)
     shell.tick()
     shell.tick()
-    assert len(stage.entra.users.refreshes) == began + 1
+    assert len(setup.entra.users.refreshes) == began + 1
 
 
 # --- Seen from outside -----------------------------------------------------------------------------------------------
 
 
-def test_status_tells_the_age_of_the_sign_in(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_tells_the_age_of_the_sign_in(setup: SignInSetup, capsys: pytest.CaptureFixture[str]) -> None:
     """Below the table, and as data; that nobody is signed in is not well."""
-    assert stage.unstale("status", "--json") == 1
+    assert setup.unstale("status", "--json") == 1
     assert json.loads(capsys.readouterr().out)["sign_in"] is None
-    stage.signs_in()
-    stage.shell().tick()
+    setup.signs_in()
+    setup.shell().tick()
     capsys.readouterr()
-    assert stage.unstale("status") == 0
+    assert setup.unstale("status") == 0
     assert f"{ADA} signed in at 20" in capsys.readouterr().out
-    assert stage.unstale("status", "--json") == 0
+    assert setup.unstale("status", "--json") == 0
     assert json.loads(capsys.readouterr().out)["sign_in"]["account"] == ADA
 
 
 def test_status_shows_the_targets_though_the_sign_in_is_damaged(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
+    setup: SignInSetup, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is wrong with one does not hide the others."""
-    stage.put(b"garbage")
-    assert stage.unstale("status", "--json") == 1
+    setup.put(b"garbage")
+    assert setup.unstale("status", "--json") == 1
     said = json.loads(capsys.readouterr().out)
     assert len(said["targets"]) == 2
     assert "cannot be read" in said["sign_in"]["error"]
 
 
-def test_storage_that_is_away_fails_the_tick(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_that_is_away_fails_the_tick(setup: SignInSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a sign-in is due for its renewal is not known then; the next tick asks again."""
-    stage.signs_in()
+    setup.signs_in()
 
     def down(_: SignIns) -> Any:
         raise StoreDownError("reading the sign-in: nobody there")
 
-    shell = stage.shell()
+    shell = setup.shell()
     with monkeypatch.context() as patch:
         patch.setattr(SignIns, "look", down)
         with pytest.raises(ComesBackError, match="reading the sign-in"):
@@ -805,7 +805,7 @@ def test_storage_that_is_away_fails_the_tick(stage: Stage, monkeypatch: pytest.M
     shell.tick()
 
 
-def test_a_blocked_target_raises_the_alert(short: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blocked_target_raises_the_alert(short: SignInSetup, caplog: pytest.LogCaptureFixture) -> None:
     """The line that the alert TargetHeld counts (alerts.bicep): "saved" with held 1, beside the reason."""
     short.signs_in()
     short.entra.users.change_password()
@@ -840,10 +840,10 @@ OF_A_USER = {
 
 
 @pytest.mark.parametrize("identity", ["managed-identity", "user"])
-def test_a_cold_start_pays_for_a_user_only_where_there_is_one(stage: Stage, identity: str) -> None:
+def test_a_cold_start_pays_for_a_user_only_where_there_is_one(setup: SignInSetup, identity: str) -> None:
     """A tick and a token of another identity import nothing of it; and the same look finds all of it for a user."""
-    stage.config.write_text(stage.config.read_text(encoding="utf-8").replace('"user"', f'"{identity}"'))
-    here = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3]), **stage.environment}
+    setup.config.write_text(setup.config.read_text(encoding="utf-8").replace('"user"', f'"{identity}"'))
+    here = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3]), **setup.environment}
     if identity == "managed-identity":
         del here["UNSTALE_CLIENT_ID"]
     run = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=here)

@@ -45,7 +45,7 @@ from shared.workload.tokens import Expected
 from tests.support.azure_host import Host, hosted
 from tests.support.core import DENIED, POLICY
 from tests.support.golden_folders import golden
-from tests.support.jobs_world import CALL, INSTANCE, ITEM, WORKSPACE, JobsWorld, a_target, settle
+from tests.support.jobs_bench import CALL, INSTANCE, ITEM, WORKSPACE, JobsBench, a_target, settle
 
 PUBLISHER, CUSTOMER = "10000000-0000-4000-8000-000000000001", "20000000-0000-4000-8000-000000000002"
 REGISTRATION = Registration("api://contoso.com/unstale", PUBLISHER, CUSTOMER)
@@ -53,11 +53,11 @@ IDS = {"ActivityId": "c5d1a7b0-0000-4000-8000-0000000000aa", "RequestId": "c5d1a
 
 
 class Desk:
-    """The triggers on a world in memory; Entra's keys come over HTTP, as the tokens' tenant signs."""
+    """The triggers on a bench in memory; Entra's keys come over HTTP, as the tokens' tenant signs."""
 
-    def __init__(self, world: JobsWorld, entra: Entra) -> None:
-        self.world = world
-        self.caller = Caller(entra.tokens, REGISTRATION, world.clock.now)
+    def __init__(self, bench: JobsBench, entra: Entra) -> None:
+        self.bench = bench
+        self.caller = Caller(entra.tokens, REGISTRATION, bench.clock.now)
         self.entra = entra
         self.use()
 
@@ -65,13 +65,13 @@ class Desk:
         """A new worker: nothing of the one before is left."""
         keys = Keys(f"{self.entra.plain_authority.rpartition('/')[0]}/common/discovery/v2.0/keys")
         expected = Expected(REGISTRATION.audience, REGISTRATION.publisher_tenant, tenants=frozenset({CUSTOMER}))
-        gate = Gate(expected, keys, lambda: self.world.clock.now().timestamp())
+        gate = Gate(expected, keys, lambda: self.bench.clock.now().timestamp())
 
         def here(configuration: Configuration, deadline: Deadline) -> Ports:
             del configuration, deadline
-            return self.world.ports
+            return self.bench.ports
 
-        app.use(Shell(lambda: self.world.configuration, here, lambda _: None, Telemetry(), gate=lambda: gate))  # type: ignore[arg-type, return-value]  # no sink and no invocation's own parts are asked for
+        app.use(Shell(lambda: self.bench.configuration, here, lambda _: None, Telemetry(), gate=lambda: gate))  # type: ignore[arg-type, return-value]  # no sink and no invocation's own parts are asked for
 
     def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
@@ -103,13 +103,13 @@ PATH = (
 
 
 @pytest.fixture(name="desk")
-def triggers_and_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def triggers_and_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """Everything is fresh and quiet."""
     monkeypatch.setattr(app, "_made", {})
-    world = JobsWorld()
-    settle(world)
-    with Entra(world.clock.now) as entra:
-        yield Desk(world, entra)
+    bench = JobsBench()
+    settle(bench)
+    with Entra(bench.clock.now) as entra:
+        yield Desk(bench, entra)
 
 
 # --- Golden cases ----------------------------------------------------------------------------------------------------
@@ -118,36 +118,36 @@ def triggers_and_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 def running(desk: Desk) -> None:
     """Its run goes on."""
     assert desk.create().status_code == 202
-    desk.world.wait(60, poll=False)
-    assert desk.world.fabric.active()
+    desk.bench.wait(60, poll=False)
+    assert desk.bench.fabric.active()
 
 
 def completed(desk: Desk) -> None:
     """Its run succeeded."""
     running(desk)
-    desk.world.wait(300, poll=False)
+    desk.bench.wait(300, poll=False)
 
 
 def failed(desk: Desk) -> None:
     """Its runs fail, one after the other."""
-    desk.world.fabric.outcomes = [Phase.FAILED] * 9
+    desk.bench.fabric.outcomes = [Phase.FAILED] * 9
     desk.create()
-    desk.world.wait(3600, poll=False)
+    desk.bench.wait(3600, poll=False)
 
 
 def blocked(desk: Desk) -> None:
     """Its start is refused for good."""
-    desk.world.fabric.refusal = DENIED
+    desk.bench.fabric.refusal = DENIED
     desk.create()
-    desk.world.wait(60, poll=False)
+    desk.bench.wait(60, poll=False)
 
 
 def cancelled_on_the_platform(desk: Desk) -> None:
     """By a person, in Fabric's own page of runs."""
     running(desk)
-    [run] = desk.world.fabric.runs
-    run.phase, run.ended_at = Phase.CANCELLED, desk.world.clock.now()
-    desk.world.wait(300, poll=False)
+    [run] = desk.bench.fabric.runs
+    run.phase, run.ended_at = Phase.CANCELLED, desk.bench.clock.now()
+    desk.bench.wait(300, poll=False)
 
 
 def full(desk: Desk) -> None:
@@ -163,7 +163,7 @@ def store_down(desk: Desk) -> None:
     def down(*_: object) -> Any:
         raise ConnectionError("AccountKey=planted-secret-of-the-store")
 
-    desk.world.store.load = down  # type: ignore[assignment, method-assign]  # a store that is down
+    desk.bench.store.load = down  # type: ignore[assignment, method-assign]  # a store that is down
 
 
 GIVEN: dict[str, Callable[[Desk], object]] = {
@@ -292,13 +292,13 @@ def test_a_tick_tells_what_was_refused_since(desk: Desk, caplog: pytest.LogCaptu
 
 def records_of_jobs(desk: Desk) -> list[str]:
     """Their keys."""
-    return [key for key in desk.world.store.keys("", 1000)[0] if records.is_job(key)]
+    return [key for key in desk.bench.store.keys("", 1000)[0] if records.is_job(key)]
 
 
 @pytest.mark.usefixtures("without_garbage")
 def test_a_refused_create_stores_nothing(desk: Desk) -> None:
     """Whatever body or path it has: no record, no signal."""
-    before = desk.world.state()
+    before = desk.bench.state()
     for body in (
         b"",
         b"{",
@@ -310,19 +310,19 @@ def test_a_refused_create_stores_nothing(desk: Desk) -> None:
         assert desk.create(body).status_code == 400
     assert desk.ask("POST", PATH.replace(INSTANCE, "1"), body=b'{"invokeType": "Manual"}').status_code == 400
     assert desk.ask("POST", PATH.replace(CALL.job_type, "x"), body=b'{"invokeType": "Manual"}').status_code == 404
-    assert (desk.world.state(), records_of_jobs(desk)) == (before, [])
+    assert (desk.bench.state(), records_of_jobs(desk)) == (before, [])
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", ""), ("GET", ""), ("POST", "/cancel"), ("PATCH", "item")])
 def test_a_body_of_more_than_a_megabyte_is_refused_by_its_length(desk: Desk, method: str, path: str) -> None:
     """413 at each route, before a byte of it is read; a stranger's gets the 401 of all strangers. Nothing is stored."""
     asked = PATH.partition("/jobTypes")[0] if path == "item" else PATH + path
-    before = desk.world.state()
+    before = desk.bench.state()
     answer = desk.ask(method, asked, body=b"[" * (BODY_LIMIT + 1))
     assert (answer.status_code, json.loads(answer.get_body())["errorCode"]) == (413, "RequestBodyTooLarge")
     refused = desk.ask(method, asked, {"Authorization": ""}, b"[" * (BODY_LIMIT + 1))
     assert (refused.status_code, refused.get_body()) == (401, desk.create(Authorization="").get_body())
-    assert (desk.world.state(), records_of_jobs(desk)) == (before, [])
+    assert (desk.bench.state(), records_of_jobs(desk)) == (before, [])
 
 
 def test_a_body_of_just_a_megabyte_is_read(desk: Desk) -> None:
@@ -334,7 +334,7 @@ def test_a_body_of_just_a_megabyte_is_read(desk: Desk) -> None:
 def test_a_stranger_among_tenants_gets_the_same_answer(desk: Desk) -> None:
     """Tokens are good, but nobody let the tenant of the item in: a 401 like any other, and no job of it is kept."""
     elsewhere = Registration(REGISTRATION.audience, PUBLISHER, "30000000-0000-4000-8000-000000000003")
-    stranger = Caller(desk.entra.tokens, elsewhere, desk.world.clock.now)
+    stranger = Caller(desk.entra.tokens, elsewhere, desk.bench.clock.now)
     for on_behalf in (True, False):
         answer = desk.ask("POST", PATH, stranger.headers(on_behalf=on_behalf), b'{"invokeType": "Manual"}')
         assert (answer.status_code, answer.get_body()) == (401, desk.create(Authorization="").get_body())
@@ -366,8 +366,8 @@ def test_the_tenant_is_known_by_either_name(desk: Desk, name: str) -> None:
 def small_fabric(desk: Desk) -> Iterator[WorkloadFabric]:
     """Asks the triggers over HTTP."""
     with ExitStack() as stack:
-        host = stack.enter_context(function_host(app, desk.world.clock.now))
-        fabric = WorkloadFabric(f"{host.url}/api/workload", desk.caller, desk.world.clock.now)
+        host = stack.enter_context(function_host(app, desk.bench.clock.now))
+        fabric = WorkloadFabric(f"{host.url}/api/workload", desk.caller, desk.bench.clock.now)
         stack.callback(fabric.close)
         yield fabric
         assert fabric.broken == []
@@ -379,7 +379,7 @@ SALES = (WORKSPACE, CALL.item_type, ITEM)
 def play(desk: Desk, fabric: WorkloadFabric, minutes: float) -> None:
     """Let time pass, with Fabric polling."""
     for _ in range(int(minutes * 6)):
-        desk.world.wait(10, poll=False)
+        desk.bench.wait(10, poll=False)
         fabric.tick()
 
 
@@ -390,18 +390,18 @@ def test_fabric_sees_its_job_from_creation_to_completed(desk: Desk, fabric: Work
     assert job.accepted
     play(desk, fabric, 5)
     assert [state["status"] for state in job.states][-1] == "Completed"
-    [run] = desk.world.fabric.runs
+    [run] = desk.bench.fabric.runs
     assert run.created_at > job.created_at
 
 
 def test_fabric_makes_its_items(desk: Desk, fabric: WorkloadFabric) -> None:
     """Made, renamed, opened, deleted, the last with nobody behind it; nothing is stored of any."""
-    before = desk.world.store.keys("", 1000)
+    before = desk.bench.store.keys("", 1000)
     assert fabric.make_item(SALES, "Sales")
     assert fabric.rename_item(SALES, "More sales")
     assert fabric.open_item(SALES) == {}
     assert fabric.delete_item(SALES)
-    assert desk.world.store.keys("", 1000) == before
+    assert desk.bench.store.keys("", 1000) == before
 
 
 def test_fabric_cancels_its_job(desk: Desk, fabric: WorkloadFabric) -> None:
@@ -412,12 +412,12 @@ def test_fabric_cancels_its_job(desk: Desk, fabric: WorkloadFabric) -> None:
     assert fabric.jobs[instance].status == "InProgress"
     play(desk, fabric, 3)
     assert fabric.jobs[instance].status == "Cancelled"
-    assert [run.phase for run in desk.world.fabric.runs] == [Phase.CANCELLED]
+    assert [run.phase for run in desk.bench.fabric.runs] == [Phase.CANCELLED]
 
 
 def test_fabric_gives_up_what_does_not_start_for_two_hours(desk: Desk, fabric: WorkloadFabric) -> None:
     """A paused target; a refusal that will not change is given up at once."""
-    desk.world.put(replace(desk.world.state(), hold=Paused(desk.world.clock.now())))
+    desk.bench.put(replace(desk.bench.state(), hold=Paused(desk.bench.clock.now())))
     waiting = fabric.jobs[fabric.ask(SALES, CALL.job_type)]
     refused = fabric.jobs[fabric.ask(SALES, CALL.job_type, {"priority": "low"})]
     play(desk, fabric, 119)
@@ -429,10 +429,10 @@ def test_fabric_gives_up_what_does_not_start_for_two_hours(desk: Desk, fabric: W
 def test_a_job_outlives_the_users_hour_and_every_worker(desk: Desk, fabric: WorkloadFabric) -> None:
     """Two hours of one run: the subject token is long expired, the worker is another one each minute."""
     patient = a_target(policy=replace(POLICY, timeout=timedelta(hours=6)))
-    desk.world.configuration = Configuration((patient,), workload=desk.world.configuration.workload)
+    desk.bench.configuration = Configuration((patient,), workload=desk.bench.configuration.workload)
     job = fabric.jobs[fabric.ask(SALES, CALL.job_type)]
     play(desk, fabric, 1)
-    [run] = desk.world.fabric.runs
+    [run] = desk.bench.fabric.runs
     run.run_time = timedelta(hours=2)
     for _ in range(119):
         play(desk, fabric, 1)
@@ -452,7 +452,7 @@ def test_a_key_server_that_is_away_is_trouble_of_ours(desk: Desk, monkeypatch: p
 def test_what_the_keys_took_is_not_there_for_the_calls(desk: Desk) -> None:
     """An invocation is over in time, whoever made it wait before: calls to Fabric a second before all others."""
     here = app.shell()._invocation(Deadline(1.5))
-    assert here.engine._ends_at - desk.world.clock.monotonic() < 0.5
+    assert here.engine._ends_at - desk.bench.clock.monotonic() < 0.5
 
 
 # --- Ids -------------------------------------------------------------------------------------------------------------
@@ -498,7 +498,7 @@ def _with_a_workload(host: Host) -> Shell:
     host.configuration = lambda: replace(known(), workload=Workload(jobs))
 
     def here(configuration: Configuration, deadline: Deadline) -> Ports:
-        return replace(host._world(configuration, deadline), emit=Telemetry().emit)
+        return replace(host._make_ports(configuration, deadline), emit=Telemetry().emit)
 
     return Shell(host._read, here, lambda _: host.yard, Telemetry(), gate=OpenGate)
 
@@ -607,7 +607,7 @@ def test_what_calls_of_fabric_need_is_not_imported_before_one_comes() -> None:
 
 def test_failing_runs_are_told_by_the_platform_itself(desk: Desk, fabric: WorkloadFabric) -> None:
     """Three of them, and Fabric is told whose fault it was."""
-    desk.world.fabric.outcomes = [Phase.FAILED] * 3
+    desk.bench.fabric.outcomes = [Phase.FAILED] * 3
     job = fabric.jobs[fabric.ask(SALES, CALL.job_type)]
     play(desk, fabric, 30)
     assert job.states[-1]["errorDetails"]["source"] == "External"
@@ -624,7 +624,7 @@ def test_failing_runs_are_told_by_the_platform_itself(desk: Desk, fabric: Worklo
 )
 def test_the_small_fabric_notices_a_broken_word(answers: list[tuple[int, object]], wrong: str) -> None:
     """Or it would be no witness."""
-    world = JobsWorld()
+    bench = JobsBench()
     script = iter(answers)
 
     def respond(request: Request) -> Answer:
@@ -633,12 +633,12 @@ def test_the_small_fabric_notices_a_broken_word(answers: list[tuple[int, object]
         status, content = next(script)
         return Answer(status, body=json.dumps(content).encode() if isinstance(content, dict) else b"<html>")
 
-    tokens = Tokens(world.clock.now, PUBLISHER)
-    with LoopbackServer(respond, world.clock.now) as server:
-        fabric = WorkloadFabric(server.url, Caller(tokens, REGISTRATION, world.clock.now), world.clock.now)
+    tokens = Tokens(bench.clock.now, PUBLISHER)
+    with LoopbackServer(respond, bench.clock.now) as server:
+        fabric = WorkloadFabric(server.url, Caller(tokens, REGISTRATION, bench.clock.now), bench.clock.now)
         fabric.ask(SALES, CALL.job_type)
         for _ in answers:
-            world.clock.time += timedelta(minutes=1)
+            bench.clock.time += timedelta(minutes=1)
             fabric.tick()
         fabric.close()
     assert (wrong in "".join(fabric.broken)) if wrong else fabric.broken == []

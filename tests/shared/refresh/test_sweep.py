@@ -18,7 +18,7 @@ from shared.refresh.ports import Document, Started
 from shared.refresh.state import Deployment, Notice, Outbox, Signal, Situation, State, Success
 from shared.refresh.sweep import Sweep, pause_all, resume_all
 from shared.targets import Cloud, Schedule, Target
-from tests.support.core import NOON, ScriptedPlatform, Bench, a_target, at
+from tests.support.core import NOON, Bench, ScriptedPlatform, a_target, at
 
 HOURLY = Schedule("0 * * * *")
 
