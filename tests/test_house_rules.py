@@ -88,14 +88,10 @@ def test_a_planted_file_breaks_the_rule(rule: Rule, path: str, text: str) -> Non
 def test_every_room_of_the_list_is_there() -> None:
     """A rule about a room that is not there would hold for nothing."""
     modules = {source.module for source in FILES}
-    rooms = house_rules.SHARED.keys() - LATER
+    rooms = house_rules.SHARED
     assert [
         room for room in rooms if not any(module == room or module.startswith(f"{room}.") for module in modules)
     ] == []
-
-
-LATER: set[str] = set()
-"""Rooms that other work adds."""
 
 
 @pytest.mark.parametrize("name", ["_heard", "_spared", "_unowed", "told", "translated", "pending"])
@@ -125,9 +121,8 @@ def test_explanation_is_measured() -> None:
     assert extent(Source("planted.py", "\n".join(lines))) == (7, 4)
 
 
-EXPLAINED = (18.5, 30)
-"""Percent of a room's non-blank lines that explain: at least, at most. 20 is the aim of each room; the least is a
-little below, so that a change may come before its last sentence."""
+EXPLAINED = (20, 30)
+"""Percent of a room's non-blank lines that explain: at least, at most (house rules, section 4)."""
 SMALL_ROOM = 100
 """Lines. In a smaller room a single docstring is several percent."""
 ROOMS = sorted({source.room for source in FILES} | set(PRODUCT))

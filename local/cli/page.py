@@ -31,7 +31,7 @@ from shared.refresh.excerpt import EVERY, Excerpt, read_excerpt
 from shared.refresh.ports import StoreDownError
 from shared.refresh.records import read_ended
 from shared.refresh.state import State
-from shared.refresh.status import unknown
+from shared.refresh.status import status_unread
 from shared.times import span
 from shared.version import VERSION
 
@@ -131,7 +131,7 @@ def _read(path: Path, kept: Kept | None = None, *, renewed: bool = False) -> dic
     seen, away = each_side(configuration, path, read_side, kept=kept)
     found = {each.status.name: each for _, pictures, _ in seen for each in pictures}
     missing = [target for target in configuration.targets if target.name not in found]
-    pictures = [*found.values(), *(unread(unknown(t, str(away[t.cloud])), t.policy.objective) for t in missing)]
+    pictures = [*found.values(), *(unread(status_unread(t, str(away[t.cloud])), t.policy.objective) for t in missing)]
     doubts = [warning for one, _, _ in seen for warning in one.warnings]
     doubts += [doubt for _, _, doubt in seen if doubt]
     doubts += [f"{PLACES[cloud]}: {failure}" for cloud, failure in away.items()]

@@ -49,7 +49,7 @@ from shared.refresh.records import (
     read_state,
 )
 from shared.refresh.state import Addressee, Deployment, State
-from shared.refresh.status import TargetStatus, status_of, unknown
+from shared.refresh.status import TargetStatus, status_of, status_unread
 from shared.sources.standing import source_statuses
 from shared.targets import Cloud
 from shared.times import span
@@ -77,7 +77,7 @@ def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept |
     unheard = unheard_by_name(seen)
     found = {each.target.name: status_of(each) for one in seen for each in one.evidence(dead, unheard)}
     targets_there = [target for target in configuration.targets if target.cloud in asked]
-    rows = [found.get(t.name) or unknown(t, f"{PLACES[t.cloud]} could not be asked") for t in targets_there]
+    rows = [found.get(t.name) or status_unread(t, f"{PLACES[t.cloud]} could not be asked") for t in targets_there]
     is_silent = Cloud.AZURE in away or Cloud.AZURE not in asked
     sign_in = Standing() if is_silent else _sign_in(configuration, path, kept)
     if as_json:

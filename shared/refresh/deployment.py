@@ -101,7 +101,7 @@ def join(known: Deployment, package: Package) -> Deployment:
     if current and (current.generation, current.fingerprint) >= (package.generation, package.fingerprint):
         return known
     older = {current.fingerprint: known.ticked_at} if current and known.ticked_at else {}
-    return replace(_next(known, package), older_ticks=known.older_ticks | older)
+    return replace(_make_next(known, package), older_ticks=known.older_ticks | older)
 
 
 def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
@@ -111,7 +111,7 @@ def note_tick(known: Deployment, package: Package, now: datetime) -> Deployment:
         return replace(known, older_since=None, version=VERSION)
     since = known.older_since or now
     if now - since >= TAKES_OVER:
-        return _next(known, package)
+        return _make_next(known, package)
     if _is_put_back(known, package, now):
         known = begin_again(known, passed_over=1)
     recent = {other: at for other, at in known.older_ticks.items() if now - at <= ROLLED_OUT}
@@ -157,7 +157,7 @@ def _is_current(known: Deployment, package: Package) -> bool:
     )
 
 
-def _next(known: Deployment, package: Package) -> Deployment:
+def _make_next(known: Deployment, package: Package) -> Deployment:
     """The record with a package as the next edition."""
     number = known.edition.number if known.edition else 0
     made = Edition(number + 1, package.fingerprint, package.generation)

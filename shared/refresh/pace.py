@@ -48,7 +48,7 @@ FULL_WAIT = timedelta(seconds=15)
 # --- One queue -------------------------------------------------------------------------------------------------------
 
 
-def current(queue: Queue | None, limit: int | None, now: datetime) -> Queue:
+def bring_up_to_date(queue: Queue | None, limit: int | None, now: datetime) -> Queue:
     """A queue as it stands now: begun, within what is configured, and raised for each minute without refusal.
 
     Raises follow from the record and the time alone. So every worker sees the same queue, and none need be written.
@@ -72,7 +72,7 @@ def time_of(queue: Queue, number: int) -> datetime:
     return max(at, queue.silent_until) if queue.silent_until else at
 
 
-def take(queue: Queue, now: datetime) -> tuple[Queue, int]:
+def take_number(queue: Queue, now: datetime) -> tuple[Queue, int]:
     """Take the next number of a queue; an empty queue serves it at once, since numbers that nobody took have passed."""
     number = queue.next_number
     if time_of(queue, number) <= now:
@@ -174,8 +174,8 @@ def may_call_at(identity: Identity, place: Place | None, call: Call, limits: Lim
 def queue_of(identity: Identity, call: Call, limits: Limits, now: datetime) -> Queue:
     """The queue of one kind of call, as it stands now."""
     if call is Call.START:
-        return current(identity.starts, limits.starts_per_minute, now)
-    return current(identity.polls, limits.polls_per_minute, now)
+        return bring_up_to_date(identity.starts, limits.starts_per_minute, now)
+    return bring_up_to_date(identity.polls, limits.polls_per_minute, now)
 
 
 def silent_until(identity: Identity, call: Call) -> datetime | None:
@@ -186,7 +186,7 @@ def silent_until(identity: Identity, call: Call) -> datetime | None:
 
 def take_place(identity: Identity, call: Call, limits: Limits, now: datetime) -> tuple[Identity, Place]:
     """An identity that gave out one more place, and the place."""
-    queue, number = take(queue_of(identity, call, limits, now), now)
+    queue, number = take_number(queue_of(identity, call, limits, now), now)
     return _with_queue(identity, call, queue), Place(call, number)
 
 

@@ -79,7 +79,7 @@ def verdict_of(evidence: Evidence) -> str:
     return "proven" if state.proven_as_of else "fresh"
 
 
-def unknown(target: Target, because: str) -> TargetStatus:
+def status_unread(target: Target, because: str) -> TargetStatus:
     """The line of a target whose record nobody could read."""
     return TargetStatus(
         name=target.name,

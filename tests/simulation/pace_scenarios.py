@@ -116,7 +116,7 @@ def passed_places(core: Core) -> list[str]:
 
 def a_number_that_was_never_given(core: Core) -> list[str]:
     """A target has another identity than when it took its place: the other queue would never come to that number."""
-    queue = core.pace.current(None, 60, at(0))
+    queue = core.pace.bring_up_to_date(None, 60, at(0))
     return says(core.pace.is_good(queue, 4120, at(80)), not core.pace.is_good(replace(queue, next_number=2), 1, at(0)))
 
 
@@ -183,7 +183,7 @@ def a_person_is_refused(core: Core) -> list[str]:
 
 def first_rates(core: Core) -> list[str]:
     """94 % of what is configured; 47 a minute where nothing is."""
-    found = [core.pace.current(None, limit, at(0)).rate * 60 for limit in (50, 100, None)]
+    found = [core.pace.bring_up_to_date(None, limit, at(0)).rate * 60 for limit in (50, 100, None)]
     return says(any(abs(rate - right) > 1e-9 for rate, right in zip(found, (47, 94, 47), strict=True)) and f"{found}")
 
 
@@ -198,20 +198,20 @@ def _rates(core: Core) -> Iterator[str | bool]:
         once = core.pace.refuse(queue, 1, at(9), limit, at(5))
         yield abs(once.rate - 0.5 * down) > 1e-9 and f"{once.rate} after a refusal"
         yield core.pace.refuse(once, 1, at(69), limit, at(60)).rate != once.rate and "twice in a minute"
-        raised = core.pace.current(queue, limit, at(61))
+        raised = core.pace.bring_up_to_date(queue, limit, at(61))
         yield abs(raised.rate - 0.5 * up) > 1e-9 and f"{raised.rate} after a minute"
-        later = core.pace.current(queue, limit, at(9000)).rate
+        later = core.pace.bring_up_to_date(queue, limit, at(9000)).rate
         yield (later > most if limit else later < most) and f"{later} after hours"
-        yield core.pace.current(once, limit, at(68)).rate != once.rate and "raised by a silence"
+        yield core.pace.bring_up_to_date(once, limit, at(68)).rate != once.rate and "raised by a silence"
         lowest = replace(queue, rate=1 / 120)
         yield core.pace.refuse(lowest, 1, at(9), limit, at(5)).rate < 1 / 120 and "below one in two minutes"
 
 
 def idle_minutes(core: Core) -> list[str]:
     """Starts that meet no queue show that there is room for them, not for more."""
-    queue = core.pace.current(None, None, at(0))
+    queue = core.pace.bring_up_to_date(None, None, at(0))
     for minute in range(30):
-        queue, _ = core.pace.take(core.pace.current(queue, None, at(minute * 61)), at(minute * 61))
+        queue, _ = core.pace.take_number(core.pace.bring_up_to_date(queue, None, at(minute * 61)), at(minute * 61))
     return says(queue.rate > 47.1 / 60 and f"{queue.rate * 60} a minute")
 
 

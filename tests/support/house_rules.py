@@ -36,7 +36,7 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     "shared.targets": ("shared.values", "shared.destinations"),
     "shared.places": ("shared.values", "shared.targets"),
     "shared.refresh": BASE,
-    "shared.config": (*BASE, "shared.refresh.schedule"),
+    "shared.config": (*BASE, "shared.refresh.schedule"),  # a calendar that loads is one that the engine can count by
     "shared.platforms": (*BASE, "shared.refresh"),
     "shared.inbound": (*BASE, "shared.refresh"),
     "shared.workload": (*BASE, "shared.refresh"),
@@ -217,6 +217,9 @@ def _name_given(node: ast.AST) -> str:
 
 
 STORED = (
+    "shared/inbound/arrivals.py",
+    "shared/inbound/wakes.py",
+    "shared/refresh/excerpt.py",
     "shared/refresh/identity.py",
     "shared/refresh/state.py",
     "shared/sign_in.py",

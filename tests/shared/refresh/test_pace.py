@@ -18,11 +18,11 @@ from shared.refresh.pace import (
     MINUTE,
     PLACE_KEPT,
     SLOWEST,
-    current,
+    bring_up_to_date,
     is_stale,
     reconcile_at,
     refuse,
-    take,
+    take_number,
     time_of,
 )
 from shared.refresh.state import Blocked, Owed, Situation, State
@@ -43,9 +43,9 @@ KNOWN = Limits(starts_per_minute=50, polls_per_minute=50)
 
 def begun(limit: int | None = 60, *, taken: int = 0) -> Queue:
     """A queue that began at noon, of which so many numbers were taken at once."""
-    queue = current(None, limit, NOON)
+    queue = bring_up_to_date(None, limit, NOON)
     for _ in range(taken):
-        queue, _ = take(queue, NOON)
+        queue, _ = take_number(queue, NOON)
     return queue
 
 
@@ -63,7 +63,7 @@ def test_each_takes_the_next_number_and_is_served_a_moment_later() -> None:
     queue = replace(begun(), rate=0.5)
     numbers = []
     for _ in range(3):
-        queue, number = take(queue, NOON)
+        queue, number = take_number(queue, NOON)
         numbers.append(number)
     assert numbers == [0, 1, 2]
     assert [time_of(queue, number) for number in numbers] == [at(0), at(2), at(4)]
@@ -71,23 +71,23 @@ def test_each_takes_the_next_number_and_is_served_a_moment_later() -> None:
 
 def test_an_empty_queue_serves_at_once() -> None:
     """However long nobody came: and what was not used meanwhile is not saved up."""
-    queue, _ = take(replace(begun(taken=1), rate=0.5), at(0))
-    queue, first = take(queue, at(3601))
-    queue, second = take(queue, at(3601))
+    queue, _ = take_number(replace(begun(taken=1), rate=0.5), at(0))
+    queue, first = take_number(queue, at(3601))
+    queue, second = take_number(queue, at(3601))
     assert (time_of(queue, first), time_of(queue, second)) == (at(3601), at(3603))
 
 
 def test_numbers_that_nobody_took_have_passed() -> None:
     """A place of long ago looks as old as it is, however many came after it: not all of them at once."""
-    queue, old = take(replace(begun(), rate=1.0), NOON)
-    queue, _ = take(queue, at(500))
+    queue, old = take_number(replace(begun(), rate=1.0), NOON)
+    queue, _ = take_number(queue, at(500))
     assert is_stale(queue, old, at(500))
 
 
 @pytest.mark.parametrize(("late", "stale"), [(0, False), (75, False), (75.1, True)])
 def test_a_place_that_passed_75_seconds_ago_is_stale(late: float, stale: bool) -> None:
     """It is taken anew; a tick that comes a minute later still finds it good."""
-    queue, number = take(begun(taken=30), NOON)
+    queue, number = take_number(begun(taken=30), NOON)
     assert is_stale(queue, number, time_of(queue, number) + seconds(late)) is stale
 
 
@@ -114,19 +114,19 @@ def test_a_known_limit_makes_a_queue_faster_by_less() -> None:
 def test_a_queue_is_raised_only_by_a_minute_in_which_it_was_busy(taken: int, rate: float) -> None:
     """The last of 31 numbers, one each two seconds, is served a minute after the first."""
     queue = Queue(NOON, 0.5, quiet_since=NOON, next_number=taken)
-    assert current(queue, None, at(90)).rate == pytest.approx(rate)
+    assert bring_up_to_date(queue, None, at(90)).rate == pytest.approx(rate)
 
 
 def test_a_queue_at_its_limit_stays_as_it_is() -> None:
     """However long it is busy: there is nothing to write."""
     queue = Queue(NOON, 1.0, quiet_since=NOON, next_number=1000)
-    assert current(queue, 60, at(500)) == queue
+    assert bring_up_to_date(queue, 60, at(500)) == queue
 
 
 def test_a_number_that_is_served_as_it_is_taken_begins_a_busy_time() -> None:
     """All before it are served: the queue was empty, and counts its minutes from now."""
     queue = Queue(NOON, 0.5, quiet_since=NOON, next_number=1)
-    queue, number = take(queue, at(2))
+    queue, number = take_number(queue, at(2))
     assert (number, queue.serves, queue.serves_at, queue.quiet_since) == (1, 1, at(2), at(2))
 
 
@@ -172,7 +172,7 @@ def test_nobody_comes_so_late_that_the_place_has_passed(wait: float, limit: int 
     queue = Queue(NOON, rate, quiet_since=NOON, next_number=100_000)
     number = int(wait * rate)
     told = reconcile_at(queue, number, limit, NOON)
-    assert not is_stale(current(queue, limit, told), number, told)
+    assert not is_stale(bring_up_to_date(queue, limit, told), number, told)
 
 
 # --- Refusals and raises ---------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_a_call_that_jumped_the_queue_does_not_move_those_before_it() -> None:
 def test_a_refusal_of_an_empty_queue_is_for_the_next_one() -> None:
     """The next number is the one that is served when the silence ends."""
     after = refuse(begun(taken=1), None, at(660), 60, at(600))
-    _, number = take(after, at(601))
+    _, number = take_number(after, at(601))
     assert time_of(after, number) == at(660)
 
 
@@ -232,17 +232,17 @@ def test_a_rate_does_not_fall_below_one_in_two_minutes() -> None:
 def test_a_minute_without_refusal_raises_the_rate(limit: int | None, share: float) -> None:
     """By a fiftieth up to what is configured; by a twenty-fifth, without bound, where nothing is."""
     queue = replace(begun(limit), next_number=100_000)
-    assert current(queue, limit, at(59)).rate == queue.rate
-    assert current(queue, limit, at(60)).rate == pytest.approx(queue.rate * share)
-    assert current(queue, limit, at(120)).rate == pytest.approx(queue.rate * share**2)
-    hour = current(queue, limit, at(3600)).rate * 60
+    assert bring_up_to_date(queue, limit, at(59)).rate == queue.rate
+    assert bring_up_to_date(queue, limit, at(60)).rate == pytest.approx(queue.rate * share)
+    assert bring_up_to_date(queue, limit, at(120)).rate == pytest.approx(queue.rate * share**2)
+    hour = bring_up_to_date(queue, limit, at(3600)).rate * 60
     assert hour == pytest.approx(50) if limit else hour > 400
 
 
 def test_a_raise_moves_only_what_is_still_to_come() -> None:
     """Numbers that were served keep their times, those to come are served sooner."""
     queue = begun(50, taken=500)
-    raised = current(queue, 50, at(60))
+    raised = bring_up_to_date(queue, 50, at(60))
     served = int(60 * queue.rate)
     assert time_of(raised, served) == time_of(queue, served)
     assert time_of(raised, 400) < time_of(queue, 400)
@@ -251,31 +251,31 @@ def test_a_raise_moves_only_what_is_still_to_come() -> None:
 def test_a_limit_that_is_lowered_in_a_silence_moves_nobody_before_its_end() -> None:
     """The place that is served at the end of the silence stays the first."""
     queue = refuse(begun(50, taken=50), 7, at(100), 50, at(10))
-    lower = current(queue, 10, at(20))
+    lower = bring_up_to_date(queue, 10, at(20))
     assert (lower.serves, time_of(lower, 7), time_of(lower, 8)) == (7, at(100), at(106))
 
 
 def test_a_minute_after_a_silence_raises() -> None:
     """While the identity is silent nothing is sent, so that a minute of it shows nothing."""
     queue = refuse(begun(50, taken=500), 1, at(100), 50, at(5))
-    assert current(queue, 50, at(159)).rate == queue.rate
-    assert current(queue, 50, at(160)).rate > queue.rate
+    assert bring_up_to_date(queue, 50, at(159)).rate == queue.rate
+    assert bring_up_to_date(queue, 50, at(160)).rate > queue.rate
 
 
 def test_an_idle_minute_raises_nothing() -> None:
     """Nor do starts that met no queue: they show that there is room for them, not for more."""
     queue = begun(None, taken=1)
     for minute in range(60):
-        queue, _ = take(current(queue, None, at(minute * 61)), at(minute * 61))
-    assert current(queue, None, at(10_000)).rate == begun(None).rate
+        queue, _ = take_number(bring_up_to_date(queue, None, at(minute * 61)), at(minute * 61))
+    assert bring_up_to_date(queue, None, at(10_000)).rate == begun(None).rate
 
 
 def test_a_limit_that_was_lowered_counts_at_once() -> None:
     """What the file says is never exceeded; a limit that was raised is approached by raises."""
     queue = begun(50, taken=500)
-    lower = current(queue, 10, at(30))
+    lower = bring_up_to_date(queue, 10, at(30))
     assert lower.rate * 60 == pytest.approx(10)
-    assert current(lower, 50, at(31)).rate == lower.rate
+    assert bring_up_to_date(lower, 50, at(31)).rate == lower.rate
     assert time_of(lower, 23) == time_of(queue, 23)
 
 
@@ -284,13 +284,13 @@ def test_places_stay_in_order(happened: list[tuple[str, float]]) -> None:
     """Whatever happens: numbers are taken once, times rise with them, none is before a silence's end, rates have
     bounds, and everybody sees the same queue, written or not.
     """
-    queue, time, taken = current(None, 50, NOON), NOON, []
+    queue, time, taken = bring_up_to_date(None, 50, NOON), NOON, []
     for what, later in happened:
         time += timedelta(seconds=later)
-        queue = current(queue, 50, time)
+        queue = bring_up_to_date(queue, 50, time)
         if what == "takes":
             for _ in range(7):
-                queue, number = take(queue, time)
+                queue, number = take_number(queue, time)
                 taken.append(number)
         if what == "refuse" and taken:
             queue = refuse(queue, taken[-1], time + timedelta(seconds=30), 50, time)

@@ -19,7 +19,7 @@ from shared.refresh.evidence import (
     evidence_on,
 )
 from shared.refresh.state import Blocked, Cancelled, Deployment, Edition, JudgedBy, Owed, Paused, Situation, State
-from shared.refresh.status import TargetStatus, status_of, unknown
+from shared.refresh.status import TargetStatus, status_of, status_unread
 from shared.times import span
 from tests.support.core import GLUE, NOON, POLICY, a_run, a_target, at, seconds
 
@@ -252,7 +252,7 @@ def test_a_span_is_one_number_and_one_unit(duration: float, words: str) -> None:
 
 def test_a_target_that_nobody_could_ask_for_is_not_well() -> None:
     """Nothing is known of it, which must never look like fresh."""
-    found = unknown(a_target(), "AWS could not be asked")
+    found = status_unread(a_target(), "AWS could not be asked")
     assert not found.well
     assert found == TargetStatus(
         name="daily",
