@@ -20,7 +20,7 @@ from botocore.utils import get_environ_proxies
 
 from functions_aws import settings
 from shared.platforms import glue
-from shared.platforms.failures import Operation, broken
+from shared.platforms.failures import Operation, read_exception
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Conflict, StoreDownError
 from shared.version import VERSION
@@ -221,7 +221,7 @@ def attempt(operation: Operation, send: Callable[[], T], words: Callable[[str], 
     except ClientError as error:
         return glue.failure(operation, error.response)
     except Exception as error:  # noqa: BLE001 - as above
-        return broken(operation, error, words)
+        return read_exception(operation, error, words)
 
 
 def ask(what: str, send: Callable[[], T]) -> T:

@@ -1,8 +1,8 @@
 """Where outcome events go on AWS: a bus of EventBridge, a topic of SNS, a webhook, our function on Azure.
 
-Each letter is sent once.
+Each event is sent once.
 
-What a letter says is written in `shared.outcomes`; what an answer means stands there, too.
+What an event says is written in `shared.outcomes`; what an answer means stands there, too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 
 from functions_aws.clients import Clients
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble, trouble_of_aws
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure, read_aws_error
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.function_app import FunctionApp
 from shared.outcomes.sending import Sender
 from shared.outcomes.webhook import Secrets, Webhook
@@ -31,9 +31,9 @@ LONGEST_SUBJECT = 99
 (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html)."""
 
 SEND_SECONDS = 4.0
-"""Seconds of a whole letter: less than an invocation keeps back. One call of `clients.BRIEF` has as much.
+"""Seconds of a whole event: less than an invocation keeps back. One call of `clients.BRIEF` has as much.
 
-A letter to a webhook may be three calls, two of them for secrets. And time-outs bound each wait for bytes: neither the
+An event to a webhook may be three calls, two of them for secrets. And time-outs bound each wait for bytes: neither the
 look-up of a name, nor a receiver that sends a byte a second.
 """
 
@@ -58,19 +58,19 @@ def secrets_of(clients: Clients, clock: Clock) -> Secrets:
 
 
 class InTime:
-    """A sender whose letters are over in time, or left behind in a thread of their own; then they may still arrive."""
+    """A sender whose events are over in time, or left behind in a thread of their own; then they may still arrive."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Send as the sender does, within `SEND_SECONDS`."""
-        done: Future[Trouble | None] = Future()
+        done: Future[SendFailure | None] = Future()
 
         def run() -> None:
-            """Send the letter, whoever still waits for the answer."""
+            """Send the event, whoever still waits for the answer."""
             try:
-                done.set_result(self._sender.send(destination, letter))
+                done.set_result(self._sender.send(destination, event))
             except BaseException as failure:  # noqa: BLE001 - whoever waits is handed it
                 done.set_exception(failure)
 
@@ -78,7 +78,7 @@ class InTime:
         try:
             return done.result(SEND_SECONDS)
         except TimeoutError:
-            return Trouble(f"no answer in {SEND_SECONDS:g} s")
+            return SendFailure(f"no answer in {SEND_SECONDS:g} s")
 
 
 class EventBridge:
@@ -87,20 +87,20 @@ class EventBridge:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """PutEvents with one entry, of source `unstale` and with the event's type as detail type."""
         entry = {
             "Source": "unstale",
-            "DetailType": letter.type,
-            "Detail": letter.body.decode(),
-            "Time": letter.at,
+            "DetailType": event.type,
+            "Detail": event.body.decode(),
+            "Time": event.at,
             "EventBusName": destination.bus or "default",
         }
         answer = _call(lambda: self._clients.events.put_events(Entries=[entry]))
-        if isinstance(answer, Trouble) or not answer.get("FailedEntryCount"):
-            return answer if isinstance(answer, Trouble) else None
+        if isinstance(answer, SendFailure) or not answer.get("FailedEntryCount"):
+            return answer if isinstance(answer, SendFailure) else None
         refused = answer["Entries"][0]
-        return trouble_of_aws(400, refused.get("ErrorCode", ""), refused.get("ErrorMessage", ""))
+        return read_aws_error(400, refused.get("ErrorCode", ""), refused.get("ErrorMessage", ""))
 
 
 class Topic:
@@ -109,26 +109,26 @@ class Topic:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Publish. A first-in-first-out topic keeps the order of each target, and drops a repetition."""
         parameters: dict[str, Any] = {
             "TopicArn": destination.topic,
-            "Message": letter.body.decode(),
-            "Subject": _subject(letter.headline),
-            "MessageAttributes": {"type": {"DataType": "String", "StringValue": letter.type}},
+            "Message": event.body.decode(),
+            "Subject": _subject(event.headline),
+            "MessageAttributes": {"type": {"DataType": "String", "StringValue": event.type}},
         }
         if destination.topic.endswith(".fifo"):
-            parameters["MessageGroupId"] = _digest(letter.subject)
-            parameters["MessageDeduplicationId"] = _digest(letter.id)
+            parameters["MessageGroupId"] = _digest(event.subject)
+            parameters["MessageDeduplicationId"] = _digest(event.id)
         answer = _call(lambda: self._clients.sns.publish(**parameters))
-        return answer if isinstance(answer, Trouble) else None
+        return answer if isinstance(answer, SendFailure) else None
 
 
-def _fetch_secret(clients: Clients, name: str) -> str | Trouble:
+def _fetch_secret(clients: Clients, name: str) -> str | SendFailure:
     """GetSecretValue of Secrets Manager, by name or ARN."""
     answer = _call(lambda: clients.secretsmanager.get_secret_value(SecretId=name))
-    if isinstance(answer, Trouble):
-        return Trouble(f"the secret {name} cannot be read: {answer.why}")
+    if isinstance(answer, SendFailure):
+        return SendFailure(f"the secret {name} cannot be read: {answer.why}")
     return str(answer.get("SecretString", "")).strip()
 
 
@@ -147,9 +147,9 @@ def _call(send: Callable[[], Any]) -> Any:
     except ClientError as error:
         said = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return trouble_of_aws(status, said.get("Code", ""), said.get("Message", ""))
+        return read_aws_error(status, said.get("Code", ""), said.get("Message", ""))
     except Exception as error:  # noqa: BLE001 - more than botocore's own: see `clients.attempt`
-        return Trouble(f"{type(error).__name__}: {error}")
+        return SendFailure(f"{type(error).__name__}: {error}")
 
 
 def _subject(headline: str) -> str:

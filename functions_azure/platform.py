@@ -16,7 +16,7 @@ from functions_azure.correlation import current
 from functions_azure.sessions import read_body, session
 from functions_azure.tokens import Tokens
 from shared.platforms import fabric
-from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, broken
+from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, read_exception
 from shared.platforms.paging import Page, gather
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
@@ -139,7 +139,7 @@ class Platform:
         try:
             answer = self._connection.send(request, request.url(self._url), token, ends_at)
         except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
-            return broken(operation, error, self._redactor.plain)
+            return read_exception(operation, error, self._redactor.plain)
         if fabric.token_refused(answer.status):
             self._tokens.forget(token)
         return answer

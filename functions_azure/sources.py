@@ -14,7 +14,7 @@ import requests
 from functions_azure.clients import NEVER, Deadline
 from functions_azure.sessions import read_body, session
 from functions_azure.tokens import Tokens
-from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED, NOT_CONNECTED, Operation, broken
+from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED, NOT_CONNECTED, Operation, read_exception
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -90,7 +90,7 @@ class Sources:
         try:
             reply = self._get(path, {**onelake.HEADERS, **headers}, token, limit, read_seconds)
         except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
-            return broken(Operation.LIST, error, self._redactor.plain)
+            return read_exception(Operation.LIST, error, self._redactor.plain)
         if onelake.token_refused(reply.status):
             self._tokens.forget(token)
         return reply

@@ -1,6 +1,6 @@
-"""Where outcome events go on Azure: a custom topic of Event Grid, a webhook. Each letter is sent once.
+"""Where outcome events go on Azure: a custom topic of Event Grid, a webhook. Each event is sent once.
 
-What a letter says is written in `shared.outcomes`; what an answer means stands there, too. All calls keep the deadline
+What an event says is written in `shared.outcomes`; what an answer means stands there, too. All calls keep the deadline
 of their invocation, and follow no redirect.
 """
 
@@ -12,8 +12,8 @@ from functools import partial
 from functions_azure.settings import Settings
 from functions_azure.tokens import BoundedHttp, Tokens
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble, trouble_of
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure, read_status
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.sending import Sender
 from shared.outcomes.signal_bus import Endpoints, SignalBus
 from shared.outcomes.webhook import Secrets, Webhook
@@ -48,21 +48,21 @@ class EventGrid:
         self._http = http
         self._tokens = tokens
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Publish one event. Refused for its token, it is sent again later, with a new one."""
         token = self._tokens.token()
         if isinstance(token, Failure):
-            return Trouble(f"no token for the topic: {token}")
+            return SendFailure(f"no token for the topic: {token}")
         headers = {"Authorization": f"Bearer {token}", "Content-Type": BATCH}
-        body = b"[%b]" % letter.body
+        body = b"[%b]" % event.body
         try:
             answer = self._http.post(destination.topic, params=TOPIC_VERSION, headers=headers, data=body)
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the token
-            return Trouble(f"no answer: {type(error).__name__}")
+            return SendFailure(f"no answer: {type(error).__name__}")
         if token_refused(answer.status_code):
             self._tokens.forget(token)
-            return Trouble(f"status {answer.status_code}: the token was refused")
-        return trouble_of(answer.status_code)
+            return SendFailure(f"status {answer.status_code}: the token was refused")
+        return read_status(answer.status_code)
 
 
 class Vault:
@@ -73,21 +73,21 @@ class Vault:
         self._http = http
         self._tokens = tokens
 
-    def fetch(self, uri: str) -> str | Trouble:
+    def fetch(self, uri: str) -> str | SendFailure:
         """Get Secret: `{"value": ...}`."""
         token = self._tokens.token()
         if isinstance(token, Failure):
-            return Trouble(f"no token for the vault: {token}")
+            return SendFailure(f"no token for the vault: {token}")
         try:
             answer = self._http.get(uri, params=SECRET_VERSION, headers={"Authorization": f"Bearer {token}"})
             if token_refused(answer.status_code):
                 self._tokens.forget(token)
-            trouble = trouble_of(answer.status_code)
-            if trouble:
-                return Trouble(f"the secret {uri} cannot be read: {trouble.why}")
+            failure = read_status(answer.status_code)
+            if failure:
+                return SendFailure(f"the secret {uri} cannot be read: {failure.why}")
             return str(answer.json()["value"]).strip()
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show what the vault answered
-            return Trouble(f"the secret {uri} cannot be read: {type(error).__name__}")
+            return SendFailure(f"the secret {uri} cannot be read: {type(error).__name__}")
 
 
 def _post(http: BoundedHttp, url: str, headers: Mapping[str, str], body: bytes) -> int:

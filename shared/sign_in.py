@@ -261,9 +261,9 @@ def sentence(found: Refusal, account: str, wanted: Iterable[str]) -> str:
 def refuse_token(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Failure:
     """A token that Entra did not give, as facts; whatever needed it was not sent."""
     found = row_of(error, suberror)
-    facts = NO_CREDENTIALS_NOW if found.remedy is Remedy.WAIT else MISCONFIGURED
+    row = NO_CREDENTIALS_NOW if found.remedy is Remedy.WAIT else MISCONFIGURED
     told = sentence(found, account, wanted)
-    return facts.failure("/".join(filter(None, (error, suberror))), f"{told}. Entra says: {said}" if said else told)
+    return row.failure("/".join(filter(None, (error, suberror))), f"{told}. Entra says: {said}" if said else told)
 
 
 NOBODY = MISCONFIGURED.failure("NotSignedIn", "nobody is signed in: unstale login")
@@ -285,10 +285,10 @@ KEY_ADVICE: Mapping[int, str] = {
 """The cure that a person is told, by status. https://learn.microsoft.com/azure/key-vault/general/rest-error-codes."""
 
 
-def vault_refused(status: int, code: str, said: str) -> Failure:
+def report_vault(status: int, code: str, said: str) -> Failure:
     """The Key Vault did not give, or open, a key."""
     advice = KEY_ADVICE.get(status)
     passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    facts = NO_CREDENTIALS_NOW if passing else MISCONFIGURED
+    row = NO_CREDENTIALS_NOW if passing else MISCONFIGURED
     told = advice or ("the Key Vault has trouble of its own." if passing else "the Key Vault refuses.")
-    return facts.failure(f"KeyVault {code or status}", f"{told} It says: {said}" if said else told)
+    return row.failure(f"KeyVault {code or status}", f"{told} It says: {said}" if said else told)

@@ -20,7 +20,7 @@ from functions_azure.settings import SIGN_IN_KEY
 from functions_azure.tokens import BoundedHttp, Tokens
 from shared.platforms.fabric import token_refused
 from shared.refresh.failure import Failure
-from shared.sign_in import vault_refused
+from shared.sign_in import report_vault
 
 API_VERSION = {"api-version": "7.4"}
 """Generally available since 2023; what is used here has not changed since."""
@@ -74,7 +74,7 @@ class KeyVault:
         if token_refused(answer.status_code):
             answer = self._send_once(send)
         if answer.status_code != requests.codes.ok:
-            raise VaultRefusedError(vault_refused(answer.status_code, *_error(answer)))
+            raise VaultRefusedError(report_vault(answer.status_code, *_error(answer)))
         found: dict[str, Any] = answer.json()
         return found
 

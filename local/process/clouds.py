@@ -22,8 +22,8 @@ from shared.config.load import Configuration
 from shared.destinations import Destination
 from shared.inbound import eventbridge
 from shared.inbound.messages import Message
-from shared.outcomes.answers import Trouble
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.formats import EncodedEvent
 from shared.redaction import Redactor
 from shared.refresh.engine import LogEvent, Ports
 from shared.refresh.ports import StoreDownError, Waker
@@ -73,13 +73,13 @@ class Neighbour:
         self.half: Takes | None = None
         self._clock = clock
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Hand a signal to the other half; what meets trouble there, or finds no other half, waits."""
         if self.half is None:
-            return Trouble(f"this process does not serve {destination.to}")
-        signal = {"refresh": destination.follower, **msgspec.json.decode(letter.body)}
+            return SendFailure(f"this process does not serve {destination.to}")
+        signal = {"refresh": destination.follower, **msgspec.json.decode(event.body)}
         taken = self.half.take(eventbridge.read(signal, self._clock()))
-        return None if taken else Trouble(f"trouble in the half of the process that serves {destination.to}")
+        return None if taken else SendFailure(f"trouble in the half of the process that serves {destination.to}")
 
 
 def open_cloud(

@@ -112,7 +112,7 @@ def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
     """
     text = _decode(content, file)
     try:
-        understood = _understood(_parse_toml(text, file))
+        understood = _understand(_parse_toml(text, file))
         if understood.mistakes:
             raise ConfigurationError(_problems(understood.mistakes, text, file))
     except RecursionError:
@@ -126,7 +126,7 @@ def warnings(content: str | bytes, file: str = "unstale.toml") -> tuple[Problem,
     from shared.config.warnings import doubtful  # noqa: PLC0415 - only `check` pays for it
 
     text = _decode(content, file)
-    understood = _understood(_parse_toml(text, file))
+    understood = _understand(_parse_toml(text, file))
     found = doubtful(understood.file, understood.entries, understood.defaults)
     return tuple(sorted(_problems(found, text, file), key=lambda problem: problem.line))
 
@@ -179,7 +179,7 @@ class _Understood(NamedTuple):
     """The policy of targets that say nothing else."""
 
 
-def _understood(document: dict[str, Any]) -> _Understood:
+def _understand(document: dict[str, Any]) -> _Understood:
     """Read the tables, make targets of them, and hold them to the rules; mistakes do not end the reading."""
     file, mistakes = read(document)
     defaults = _policy(file.defaults, Policy())

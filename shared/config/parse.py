@@ -145,7 +145,7 @@ def _mistakes_in_table(value: dict[str, Any], table: type[Table], path: Path) ->
     """Tell unknown keys, keys that are missing, and values that do not fit."""
     for key in value:
         if key not in _keys(table):
-            yield Mistake((*path, key), "an unknown key", _meant(key, table))
+            yield Mistake((*path, key), "an unknown key", _guess_meant(key, table))
     for field in _fields(table):
         if field.name in value:
             yield from _mistakes(value[field.name], field.type, (*path, field.name))
@@ -153,7 +153,7 @@ def _mistakes_in_table(value: dict[str, Any], table: type[Table], path: Path) ->
             yield Mistake((*path, field.name), "nothing", _words_for_type(field.type))
 
 
-def _meant(key: str, table: type[Table]) -> str:
+def _guess_meant(key: str, table: type[Table]) -> str:
     """The key that was most likely meant by one that the table does not know."""
     from difflib import get_close_matches  # noqa: PLC0415 - only a bad file pays for it
 

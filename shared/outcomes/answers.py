@@ -13,7 +13,7 @@ PASSING_CODES = frozenset({"InternalFailure", "InternalException", "KMSThrottlin
 """Errors of AWS that pass though their status says 400; so does all that is called a throttling."""
 
 
-class Trouble(Value, frozen=True):
+class SendFailure(Value, frozen=True):
     """Why an event was not delivered."""
 
     why: str
@@ -22,16 +22,16 @@ class Trouble(Value, frozen=True):
     """Whether the destination would refuse the event every time."""
 
 
-def trouble_of(status: int, why: str = "") -> Trouble | None:
+def read_status(status: int, why: str = "") -> SendFailure | None:
     """Read a status of HTTP; None where the event is delivered."""
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     for_good = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in PASSING
-    return Trouble(f"status {status}{': ' if why else ''}{why}", for_good)
+    return SendFailure(f"status {status}{': ' if why else ''}{why}", for_good)
 
 
-def trouble_of_aws(status: int, code: str, message: str) -> Trouble:
+def read_aws_error(status: int, code: str, message: str) -> SendFailure:
     """Read an error of AWS, by its status and its code."""
     passes = code in PASSING_CODES or "Throttl" in code or code == "RequestLimitExceeded"
-    found = trouble_of(status)
-    return Trouble(f"{code}: {message}", for_good=bool(found and found.for_good) and not passes)
+    found = read_status(status)
+    return SendFailure(f"{code}: {message}", for_good=bool(found and found.for_good) and not passes)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.outcomes.events import Outcome
+from shared.outcomes.events import OutcomeEvent
 from shared.times import minute
 
 LONGEST_BLOCK = 2900
@@ -28,7 +28,7 @@ TROUBLE = frozenset({"failed", "held", "late"})
 # --- Slack -----------------------------------------------------------------------------------------------------------
 
 
-def slack(outcome: Outcome) -> dict[str, Any]:
+def slack(outcome: OutcomeEvent) -> dict[str, Any]:
     """Blocks for an incoming webhook; `text` is what a notification shows (Slack's Block Kit)."""
     facts = [f"*{name}*\n{_in_slack(value, outcome)}" for name, value in _facts(outcome)]
     cures = "\n".join(f"• {_in_slack(cure, outcome)}" for cure in outcome.cures)
@@ -44,7 +44,7 @@ def slack(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _in_slack(text: str, outcome: Outcome) -> str:
+def _in_slack(text: str, outcome: OutcomeEvent) -> str:
     """A text as Slack's markup, what is to be typed as code."""
     parts = _parts(text, outcome)
     return "".join(f"`{_escape(part)}`" if is_typed else _escape(part) for part, is_typed in parts)
@@ -62,7 +62,7 @@ def _cut(text: str, longest: int = LONGEST_BLOCK) -> str:
 # --- Teams -----------------------------------------------------------------------------------------------------------
 
 
-def teams(outcome: Outcome) -> dict[str, Any]:
+def teams(outcome: OutcomeEvent) -> dict[str, Any]:
     """An adaptive card in the envelope that Teams' webhooks take.
 
     https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using#send-adaptive-cards-using-an-incoming-webhook
@@ -85,7 +85,7 @@ def teams(outcome: Outcome) -> dict[str, Any]:
     return {"type": "message", "attachments": [attachment]}
 
 
-def _fact(name: str, value: str, outcome: Outcome) -> dict[str, Any]:
+def _fact(name: str, value: str, outcome: OutcomeEvent) -> dict[str, Any]:
     """A fact beside its name. The card's own element for facts would take the value for Markdown."""
     columns = (
         {"type": "Column", "width": "100px", "items": [_line(_run(name, weight="Bolder"))]},
@@ -94,7 +94,7 @@ def _fact(name: str, value: str, outcome: Outcome) -> dict[str, Any]:
     return {"type": "ColumnSet", "spacing": "Small", "columns": list(columns)}
 
 
-def _in_teams(text: str, outcome: Outcome) -> Iterator[dict[str, Any]]:
+def _in_teams(text: str, outcome: OutcomeEvent) -> Iterator[dict[str, Any]]:
     """The runs of a text, what is to be typed in a typewriter's letters."""
     for part, is_typed in _parts(_cut(text, LONGEST_FIELD), outcome):
         yield _run(part, **({"fontType": "Monospace"} if is_typed else {}))
@@ -113,7 +113,7 @@ def _run(text: str, **looks: Any) -> dict[str, Any]:
 # --- Both ------------------------------------------------------------------------------------------------------------
 
 
-def _parts(text: str, outcome: Outcome) -> Iterator[tuple[str, bool]]:
+def _parts(text: str, outcome: OutcomeEvent) -> Iterator[tuple[str, bool]]:
     """A text in parts, each with whether it is a command of ours to be typed."""
     name = re.escape(outcome.target.name)
     commands = re.compile(rf"(unstale [a-z]+(?: --[a-z-]+| {name}(?![\w-]))*)")
@@ -122,7 +122,7 @@ def _parts(text: str, outcome: Outcome) -> Iterator[tuple[str, bool]]:
             yield part, number % 2 == 1
 
 
-def _facts(outcome: Outcome) -> list[tuple[str, str]]:
+def _facts(outcome: OutcomeEvent) -> list[tuple[str, str]]:
     """List the facts that people want, each with its name: the view, since when it is stale, why, how its run ended."""
     status, run = outcome.status, outcome.run
     found = [("View", outcome.target.name), ("Stands", status.verdict), ("Why", outcome.reason)]
@@ -135,14 +135,14 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     return found
 
 
-def _origin(outcome: Outcome) -> str:
+def _origin(outcome: OutcomeEvent) -> str:
     return f"{outcome.source}, {minute(outcome.at)}, event {outcome.id}"
 
 
 # --- Mail ------------------------------------------------------------------------------------------------------------
 
 
-def mail(outcome: Outcome) -> str:
+def mail(outcome: OutcomeEvent) -> str:
     """Lines for a mail that stands beside an alarm's: the view, since when, why, and the commands to type."""
     facts = [f"{name}: {value}" for name, value in _facts(outcome)]
     cures = [f"- {cure}" for cure in (*outcome.cures, f"unstale explain {outcome.target.name} says more")]

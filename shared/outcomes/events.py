@@ -34,7 +34,7 @@ HEADLINES = {
 """First line for people of each kind of event."""
 
 
-class Outcome(Value, frozen=True):
+class OutcomeEvent(Value, frozen=True):
     """An outcome event, before it is written in any format."""
 
     id: str
@@ -75,12 +75,12 @@ class Outcome(Value, frozen=True):
         return f"{self.headline}.{failed}{stale} {self.reason}. To do: {'; '.join(self.cures) or 'nothing'}."
 
 
-def outcome(source: str, notice: Notice, evidence: Evidence, run: Ended | None) -> Outcome:
+def outcome(source: str, notice: Notice, evidence: Evidence, run: Ended | None) -> OutcomeEvent:
     """The event that a notice stands for, with what is known when it is sent."""
     target = evidence.target
     status = status_of(evidence)
     said = explain(evidence, status.verdict)
-    return Outcome(
+    return OutcomeEvent(
         id=f"{target.key}/{notice.number}",
         kind=notice.kind,
         source=source,
@@ -93,7 +93,7 @@ def outcome(source: str, notice: Notice, evidence: Evidence, run: Ended | None) 
     )
 
 
-def cloud_event(found: Outcome) -> dict[str, Any]:
+def cloud_event(found: OutcomeEvent) -> dict[str, Any]:
     """The CloudEvent in its JSON form; `data` is what `status --json` says, the run, and a sentence for people."""
     data: dict[str, Any] = {**msgspec.to_builtins(found.status), "message": found.sentence}
     if found.run:

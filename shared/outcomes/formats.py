@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.outcomes.chat import mail, slack, teams
-from shared.outcomes.events import Outcome, cloud_event
+from shared.outcomes.events import OutcomeEvent, cloud_event
 from shared.outcomes.lineage import run_event
 from shared.values import Value
 
@@ -18,7 +18,7 @@ CLOUD_EVENT = "application/cloudevents+json"
 JSON = "application/json"
 
 
-class Letter(Value, frozen=True):
+class EncodedEvent(Value, frozen=True):
     """An event, ready to be sent to one destination."""
 
     id: str
@@ -39,11 +39,11 @@ class Letter(Value, frozen=True):
     """The first line for people."""
 
 
-def letter(outcome: Outcome, format: str) -> Letter:  # noqa: A002 - the word of the configuration
+def encode_event(outcome: OutcomeEvent, format: str) -> EncodedEvent:  # noqa: A002 - the word of the configuration
     """Write an event in a format."""
     content_type, write = _FORMATS[format]
     written = write(outcome)
-    return Letter(
+    return EncodedEvent(
         id=outcome.id,
         type=outcome.type,
         source=outcome.source,
@@ -58,12 +58,12 @@ def letter(outcome: Outcome, format: str) -> Letter:  # noqa: A002 - the word of
 # --- Our function on another cloud -----------------------------------------------------------------------------------
 
 
-def _signal(outcome: Outcome) -> dict[str, Any]:
+def _signal(outcome: OutcomeEvent) -> dict[str, Any]:
     """The end of an upstream's run, for a follower: `shared.inbound` reads it on the other cloud."""
     return {"upstream": outcome.target.name, "time": outcome.at}
 
 
-_FORMATS: Mapping[str, tuple[str, Callable[[Outcome], dict[str, Any] | str]]] = {
+_FORMATS: Mapping[str, tuple[str, Callable[[OutcomeEvent], dict[str, Any] | str]]] = {
     "cloudevents": (CLOUD_EVENT, cloud_event),
     "slack": (JSON, slack),
     "teams": (JSON, teams),

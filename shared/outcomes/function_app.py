@@ -11,8 +11,8 @@ from http import HTTPStatus
 from msgspec.structs import replace
 
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble, trouble_of
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure, read_status
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.webhook import Post, Secrets
 
 KEY_HEADER = "x-functions-key"
@@ -26,20 +26,20 @@ class FunctionApp:
         self._post = post
         self._secrets = secrets
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Post a signal to `/api/refresh/{target}`. Only the app itself refuses for good: where it has no such target.
 
         Any other refusal, a wrong key or an app that is not there included, is mended by somebody, and so waits.
         """
         key = self._secrets.read(destination.key_secret)
-        if isinstance(key, Trouble):
+        if isinstance(key, SendFailure):
             return key
         if not key:
-            return Trouble(f"the secret {destination.key_secret} is empty")
-        headers = {KEY_HEADER: key, "Content-Type": letter.content_type}
+            return SendFailure(f"the secret {destination.key_secret} is empty")
+        headers = {KEY_HEADER: key, "Content-Type": event.content_type}
         try:
-            status = self._post(f"{destination.url}/api/refresh/{destination.follower}", headers, letter.body)
+            status = self._post(f"{destination.url}/api/refresh/{destination.follower}", headers, event.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the key
-            return Trouble(f"no answer: {type(error).__name__}")
-        trouble = trouble_of(status)
-        return replace(trouble, for_good=status == HTTPStatus.GONE) if trouble else None
+            return SendFailure(f"no answer: {type(error).__name__}")
+        failure = read_status(status)
+        return replace(failure, for_good=status == HTTPStatus.GONE) if failure else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from shared.outcomes.events import Outcome
+from shared.outcomes.events import OutcomeEvent
 from shared.targets import GlueView, ItemJob, Resource
 
 PRODUCER = "urn:unstale"
@@ -22,7 +22,7 @@ EVENT_TYPES = {"refreshed": "COMPLETE", "failed": "FAIL", "aborted": "ABORT"}
 """Lineage's words for the ends of runs."""
 
 
-def run_event(outcome: Outcome) -> dict[str, Any]:
+def run_event(outcome: OutcomeEvent) -> dict[str, Any]:
     """The RunEvent of a run that ended."""
     run = outcome.run
     facets: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def _digest(token: str) -> str:
     return f"{digits[:12]}8{digits[13:16]}8{digits[17:_DIGITS]}"
 
 
-def _written_version(outcome: Outcome) -> str:
+def _written_version(outcome: OutcomeEvent) -> str:
     """The version of the view after the run, which only a proof names."""
     token = outcome.run.token if outcome.run else ""
     return token.removeprefix("view-") if token.startswith("view-") else ""

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble
-from shared.outcomes.events import Outcome, outcome
-from shared.outcomes.formats import Letter, letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.events import OutcomeEvent, outcome
+from shared.outcomes.formats import EncodedEvent, encode_event
 from shared.refresh import records
 from shared.refresh.engine import LogEvent
 from shared.refresh.evidence import Evidence, SourceStatus
@@ -42,10 +42,10 @@ Sources = Callable[[Target, datetime], Sequence[SourceStatus]]
 
 
 class Sender(Protocol):
-    """Sends letters to destinations of one kind; `functions_aws.tell` has those of AWS."""
+    """Sends events to destinations of one kind; `functions_aws.tell` has those of AWS."""
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
-        """Send one letter, once; what went wrong, or None where it is delivered."""
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
+        """Send one event, once; what went wrong, or None where it is delivered."""
 
 
 class Office(NamedTuple):
@@ -101,23 +101,23 @@ class Sending:
                     return number, alone_until
                 if is_over():
                     return number, now
-                trouble = self._send(destination, outcomes.of(notice))
-                if trouble and trouble.for_good and destination.follower:
+                failure = self._send(destination, outcomes.of(notice))
+                if failure and failure.for_good and destination.follower:
                     return number, now + REFUSED_AGAIN
-                if trouble and not trouble.for_good:
-                    return number, self._leave_alone(destination, now, trouble.why)
+                if failure and not failure.for_good:
+                    return number, self._leave_alone(destination, now, failure.why)
             number = notice.number
         return number, None
 
-    def _send(self, destination: Destination, event: Outcome) -> Trouble | None:
+    def _send(self, destination: Destination, event: OutcomeEvent) -> SendFailure | None:
         """Send one event; what went wrong is logged, and what the destination refuses for good is dropped."""
-        trouble = self._office.senders[destination.to].send(destination, letter(event, destination.format))
-        what = "outcome sent" if trouble is None else "outcome refused" if trouble.for_good else "outcome not sent"
-        fields = {"to": destination.title, "type": event.type, "id": event.id, "why": trouble.why if trouble else ""}
+        failure = self._office.senders[destination.to].send(destination, encode_event(event, destination.format))
+        what = "outcome sent" if failure is None else "outcome refused" if failure.for_good else "outcome not sent"
+        fields = {"to": destination.title, "type": event.type, "id": event.id, "why": failure.why if failure else ""}
         self._office.emit(LogEvent(what, event.target.name, self._office.clock.now(), fields))
-        if trouble is None and self._addressee(destination).failures:
+        if failure is None and self._addressee(destination).failures:
             self._note(destination, Addressee())
-        return trouble
+        return failure
 
     # --- Destinations that failed ------------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class _Outcomes:
         self._evidence: Evidence | None = None
         self._history: Sequence[Ended] = ()
 
-    def of(self, notice: Notice) -> Outcome:
+    def of(self, notice: Notice) -> OutcomeEvent:
         """The event that a notice stands for."""
         office = self._office
         if self._evidence is None:

@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from shared.destinations import SIGNAL_SOURCE, Destination
-from shared.outcomes.answers import Trouble, trouble_of
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure, read_status
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.sigv4 import Credentials, sign
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -67,17 +67,17 @@ class SignalBus:
         self._endpoints = endpoints
         self._kept: dict[str, Credentials] = {}
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Put one signal. Nothing is refused for good: whatever is wrong, somebody mends it, and so it waits."""
         try:
             credentials = self._credentials(destination)
-            return credentials if isinstance(credentials, Trouble) else self._put(destination, letter, credentials)
+            return credentials if isinstance(credentials, SendFailure) else self._put(destination, event, credentials)
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the token
-            return Trouble(f"no answer: {type(error).__name__}")
+            return SendFailure(f"no answer: {type(error).__name__}")
 
-    def _put(self, destination: Destination, letter: Letter, credentials: Credentials) -> Trouble | None:
+    def _put(self, destination: Destination, event: EncodedEvent, credentials: Credentials) -> SendFailure | None:
         url = self._endpoints.events or _address("events", destination)
-        body = _entry(destination, letter)
+        body = _entry(destination, event)
         headers = {"Content-Type": JSON_1_1, "X-Amz-Target": "AWSEvents.PutEvents"}
         scope = (destination.region, "events")
         headers = sign(url, headers, body, credentials, scope=scope, now=self._clock.now())
@@ -86,20 +86,20 @@ class SignalBus:
             self._kept.pop(destination.role, None)  # they may have ended, or the role been made anew
         return _refusal(status, answer)
 
-    def _credentials(self, destination: Destination) -> Credentials | Trouble:
+    def _credentials(self, destination: Destination) -> Credentials | SendFailure:
         """Take the credentials that are kept, or assume the role for new ones."""
         kept = self._kept.get(destination.role)
         if kept and self._clock.now() < kept.expires_at - KEPT_BACK:
             return kept
         token = self._tokens.token()
         if isinstance(token, Failure):
-            return Trouble(f"no token for {destination.audience}: {token}")
+            return SendFailure(f"no token for {destination.audience}: {token}")
         found = self._assume(destination, token)
         if isinstance(found, Credentials):
             self._kept[destination.role] = found
         return found
 
-    def _assume(self, destination: Destination, token: str) -> Credentials | Trouble:
+    def _assume(self, destination: Destination, token: str) -> Credentials | SendFailure:
         url = self._endpoints.sts or _address("sts", destination)
         asked = {
             "Action": "AssumeRoleWithWebIdentity",
@@ -114,7 +114,7 @@ class SignalBus:
             return _read_credentials(answer.decode())
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}:
             self._tokens.forget(token)
-        return Trouble(f"STS refused, status {status}: {_member(answer.decode(errors='replace'), 'Code')}; {TRUST}")
+        return SendFailure(f"STS refused, status {status}: {_member(answer.decode(errors='replace'), 'Code')}; {TRUST}")
 
 
 def _address(service: str, destination: Destination) -> str:
@@ -123,9 +123,9 @@ def _address(service: str, destination: Destination) -> str:
     return f"https://{service}.{destination.region}.{suffix}/"
 
 
-def _entry(destination: Destination, letter: Letter) -> bytes:
+def _entry(destination: Destination, event: EncodedEvent) -> bytes:
     """The body of PutEvents: the signal names its target, the upstream, and the end of its run."""
-    detail = {"target": destination.follower, **msgspec.json.decode(letter.body)}
+    detail = {"target": destination.follower, **msgspec.json.decode(event.body)}
     entry = {
         "Source": SIGNAL_SOURCE,
         "DetailType": "unstale.signal",
@@ -135,26 +135,26 @@ def _entry(destination: Destination, letter: Letter) -> bytes:
     return msgspec.json.encode({"Entries": [entry]})
 
 
-def _refusal(status: int, answer: bytes) -> Trouble | None:
-    """Read the answer of EventBridge to a signal: trouble by its code, None where the signal was taken."""
+def _refusal(status: int, answer: bytes) -> SendFailure | None:
+    """Read the answer of EventBridge to a signal: a failure by its code, None where the signal was taken."""
     if status != HTTPStatus.OK:
         code = str(msgspec.json.decode(answer).get("__type", "")).rpartition("#")[2] if answer[:1] == b"{" else ""
-        found = trouble_of(status)
-        return Trouble(f"{found.why if found else status}: {code}")
+        found = read_status(status)
+        return SendFailure(f"{found.why if found else status}: {code}")
     said = msgspec.json.decode(answer)
     if not said.get("FailedEntryCount"):
         return None
-    return Trouble(f"EventBridge took no entry: {said['Entries'][0].get('ErrorCode', '')}")
+    return SendFailure(f"EventBridge took no entry: {said['Entries'][0].get('ErrorCode', '')}")
 
 
-def _read_credentials(answer: str) -> Credentials | Trouble:
+def _read_credentials(answer: str) -> Credentials | SendFailure:
     """Read the credentials in STS's answer, which is XML of known, flat elements."""
     key_id, secret, token, ends = (
         _member(answer, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
     )
     expires_at = time_of(ends)
     if not (key_id and secret and token and expires_at):
-        return Trouble("STS answered without credentials")
+        return SendFailure("STS answered without credentials")
     return Credentials(key_id, secret, token, expires_at)
 
 

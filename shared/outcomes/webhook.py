@@ -1,4 +1,4 @@
-"""Webhooks: where a letter is posted to, how it is signed, and how often the secrets for both are asked for.
+"""Webhooks: where an event is posted to, how it is signed, and how often the secrets for both are asked for.
 
 The shells only post, and fetch secrets from where their cloud keeps them.
 """
@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from shared.destinations import Destination
 from shared.endpoints import is_private
-from shared.outcomes.answers import Trouble, trouble_of
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure, read_status
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.signing import PREFIX, signed_headers
 from shared.refresh.ports import Clock
 
@@ -23,7 +23,7 @@ SECRET_SECONDS = 300.0
 BY_SECRET = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 """Refusals that another address or another signature would mend."""
 
-Fetch = Callable[[str], str | Trouble]
+Fetch = Callable[[str], str | SendFailure]
 """Fetches a secret by its name. One that cannot be read is no refusal of the destination's."""
 Post = Callable[[str, Mapping[str, str], bytes], int]
 """Posts a body with headers to an address, once, following no redirect; gives the answer's status, or raises."""
@@ -42,7 +42,7 @@ class Secrets:
         read_at, _ = self._known.get(name, (-SECRET_SECONDS, ""))
         return self._clock.monotonic() - read_at < SECRET_SECONDS
 
-    def read(self, name: str) -> str | Trouble:
+    def read(self, name: str) -> str | SendFailure:
         """Return the secret of that name, or why there is none now."""
         if self.keeps(name):
             return self._known[name][1]
@@ -54,35 +54,35 @@ class Secrets:
 
 
 class Webhook:
-    """Posts letters to addresses; the address, and what a letter is signed with, may be secrets."""
+    """Posts events to addresses; the address, and what an event is signed with, may be secrets."""
 
     def __init__(self, post: Post, secrets: Secrets, clock: Clock) -> None:
         self._post = post
         self._secrets = secrets
         self._clock = clock
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
-        """Post a letter, signed where there is a secret for that. Its words never repeat a secret address.
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
+        """Post an event, signed where there is a secret for that. Its words never repeat a secret address.
 
-        A refusal counts for good only by secrets that were read for this letter: they may have been changed meanwhile.
+        A refusal counts for good only by secrets that were read for this event: they may have been changed meanwhile.
         """
         may_be_old = any(self._secrets.keeps(name) for name in destination.secrets)
         url = self._secrets.read(destination.url_secret) if destination.url_secret else destination.url
-        if isinstance(url, Trouble):
+        if isinstance(url, SendFailure):
             return url
         secret = self._secrets.read(destination.signing_secret) if destination.signing_secret else ""
-        if isinstance(secret, Trouble):
+        if isinstance(secret, SendFailure):
             return secret
         if destination.signing_secret and not secret.strip().removeprefix(PREFIX):
-            return Trouble(f"the secret {destination.signing_secret} is empty: nothing is sent unsigned")
+            return SendFailure(f"the secret {destination.signing_secret} is empty: nothing is sent unsigned")
         if not is_private(url):
-            return Trouble(f"the secret {destination.url_secret} holds no https address")
-        headers = {"Content-Type": letter.content_type}
+            return SendFailure(f"the secret {destination.url_secret} holds no https address")
+        headers = {"Content-Type": event.content_type}
         if secret:
-            headers |= signed_headers(letter, secret, self._clock.now())
+            headers |= signed_headers(event, secret, self._clock.now())
         try:
-            status = self._post(url, headers, letter.body)
+            status = self._post(url, headers, event.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, its words may show the address
-            return Trouble(f"no answer: {type(error).__name__}")
-        trouble = trouble_of(status)
-        return replace(trouble, for_good=False) if trouble and may_be_old and status in BY_SECRET else trouble
+            return SendFailure(f"no answer: {type(error).__name__}")
+        failure = read_status(status)
+        return replace(failure, for_good=False) if failure and may_be_old and status in BY_SECRET else failure

@@ -24,7 +24,7 @@ from shared.platforms.failures import (
     THROTTLED,
     TRANSIENT,
     UNCERTAIN,
-    FailureFacts,
+    FailureRow,
     Operation,
     header,
     retry_after,
@@ -270,7 +270,7 @@ def _continuation(page: _Instances) -> str:
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
-NO_CAPACITY = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NO_CAPACITY)
+NO_CAPACITY = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NO_CAPACITY)
 CAPACITY_CODES = ("CapacityNotActive", "CapacityLimitExceeded")
 """The capacity of the workspace is paused, or has no compute left. Nothing was begun, whichever status says so: seen
 with 404 (for whatever is asked for), 500 and 503, as the error's own code, as that of a detail, or in its message."""
@@ -278,7 +278,7 @@ with 404 (for whatever is asked for), 500 and 503, as the error's own code, as t
 AT_CAPACITY = msgspec.structs.replace(TRANSIENT, retry_after=timedelta(minutes=1))
 """Refused for now, for this item or its capacity; the identity may go on with others."""
 
-ERRORS: Mapping[str, FailureFacts] = {
+ERRORS: Mapping[str, FailureRow] = {
     # One fact in three spellings: core, lakehouse, and lakehouse as it was misspelled until 2025.
     "InsufficientPrivileges": PERMANENT,
     "MissingMinimalPermissions": PERMANENT,
@@ -308,13 +308,13 @@ ERRORS: Mapping[str, FailureFacts] = {
 }
 """The meaning of each `errorCode`, below HTTP 500. `_by_status` is the row for every other."""
 
-EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
+EXCEPTIONS: Mapping[tuple[Operation, str], FailureRow] = {
     (Operation.GET, "ItemNotFound"): GONE,  # what is asked for is the instance
     (Operation.CANCEL, "ItemNotFound"): GONE,
 }
 """Codes whose meaning depends on what was asked."""
 
-STATUSES: Mapping[int, FailureFacts] = {
+STATUSES: Mapping[int, FailureRow] = {
     HTTPStatus.UNAUTHORIZED: PERMANENT,  # the token was renewed once by then: see `token_refused`
     HTTPStatus.FORBIDDEN: PERMANENT,
     HTTPStatus.REQUEST_TIMEOUT: UNCERTAIN,
@@ -344,10 +344,10 @@ def failure(operation: Operation, status: int, headers: Headers, body: bytes, no
     """Any answer that is not a success, from its ErrorResponse or, where there is none, from its status."""
     error = _error_of(_json(body)) if len(body) <= ANSWER_LIMIT else _Error()
     code = error.code or header(headers, "x-ms-public-api-error-code")
-    facts = NO_CAPACITY if _without_capacity(code, error) else _facts(operation, status, code)
-    if error.retriable and facts is PERMANENT:
-        facts = TRANSIENT
-    return facts.of(operation).failure(
+    row = NO_CAPACITY if _without_capacity(code, error) else _row_for(operation, status, code)
+    if error.retriable and row is PERMANENT:
+        row = TRANSIENT
+    return row.of(operation).failure(
         code or f"HTTP {status}",
         _message(status, error),
         retry_after=retry_after(headers, now),
@@ -359,14 +359,14 @@ def _without_capacity(code: str, error: _Error) -> bool:
     return code in CAPACITY_CODES or any(name in error.message for name in CAPACITY_CODES)
 
 
-def _facts(operation: Operation, status: int, code: str) -> FailureFacts:
+def _row_for(operation: Operation, status: int, code: str) -> FailureRow:
     """A 5xx says nothing certain about a start, whatever code it carries."""
     if status >= _SERVER_ERROR:
         return UNCERTAIN
     return EXCEPTIONS.get((operation, code)) or ERRORS.get(code) or _by_status(operation, status)
 
 
-def _by_status(operation: Operation, status: int) -> FailureFacts:
+def _by_status(operation: Operation, status: int) -> FailureRow:
     """A code that nobody documented, or none. A redirect is never followed: the token is for our base URL alone."""
     if status == HTTPStatus.NOT_FOUND:
         return GONE if operation in (Operation.GET, Operation.CANCEL) else PERMANENT

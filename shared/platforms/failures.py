@@ -67,7 +67,7 @@ class Operation(StrEnum):
     CANCEL = "cancel"
 
 
-class FailureFacts(Value, frozen=True):
+class FailureRow(Value, frozen=True):
     """A row of a table of errors: a `Failure` without its words."""
 
     fault: Fault
@@ -76,7 +76,7 @@ class FailureFacts(Value, frozen=True):
     kind: FailureKind = FailureKind.OTHER
     retry_after: timedelta | None = None
 
-    def of(self, operation: Operation) -> FailureFacts:
+    def of(self, operation: Operation) -> FailureRow:
         """An unknown outcome may be asked for again, except that of a start: it is looked up first (design, rule 7)."""
         harmless = self.delivery is Delivery.UNKNOWN and operation is not Operation.START
         return replace(self, retry_safe=True) if harmless else self
@@ -97,20 +97,20 @@ class FailureFacts(Value, frozen=True):
         )
 
 
-PERMANENT = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=False)
-TRANSIENT = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True)
-RENEWABLE = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=True)
-THROTTLED = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.THROTTLED)
-GONE = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NOT_FOUND)
-OVER = FailureFacts(Fault.CALLER, Delivery.REJECTED, retry_safe=False, kind=FailureKind.OVER)
-UNCERTAIN = FailureFacts(Fault.PLATFORM, Delivery.UNKNOWN, retry_safe=False)
+PERMANENT = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=False)
+TRANSIENT = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True)
+RENEWABLE = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=True)
+THROTTLED = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.THROTTLED)
+GONE = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NOT_FOUND)
+OVER = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=False, kind=FailureKind.OVER)
+UNCERTAIN = FailureRow(Fault.PLATFORM, Delivery.UNKNOWN, retry_safe=False)
 
-NOT_CONNECTED = FailureFacts(Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
-BROKEN_OFF = FailureFacts(Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
-NO_CREDENTIALS_NOW = FailureFacts(Fault.CALLER, Delivery.NOT_SENT, retry_safe=True)
-MISCONFIGURED = FailureFacts(Fault.CALLER, Delivery.NOT_SENT, retry_safe=False)
+NOT_CONNECTED = FailureRow(Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
+BROKEN_OFF = FailureRow(Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
+NO_CREDENTIALS_NOW = FailureRow(Fault.CALLER, Delivery.NOT_SENT, retry_safe=True)
+MISCONFIGURED = FailureRow(Fault.CALLER, Delivery.NOT_SENT, retry_safe=False)
 
-TRANSPORT: Mapping[str, FailureFacts] = {
+TRANSPORT: Mapping[str, FailureRow] = {
     # Something was on its way. First, because the causes of these may have names that stand further down.
     "ReadTimeout": BROKEN_OFF,  # requests
     "ReadTimeoutError": BROKEN_OFF,  # botocore, urllib3
@@ -158,15 +158,15 @@ TRANSPORT: Mapping[str, FailureFacts] = {
 """The meaning of a transport's exceptions, by name, so that the core imports no SDK. The first row that fits counts."""
 
 
-def broken(operation: Operation, error: BaseException, words: Callable[[str], str] = plain) -> Failure:
+def read_exception(operation: Operation, error: BaseException, words: Callable[[str], str] = plain) -> Failure:
     """A call that ended in an exception instead of an answer. What no row names may have been sent.
 
     `words` takes out of its text what must not be stored.
     """
     names = names_of(error)
     code = next((name for name in TRANSPORT if name in names), "")
-    facts = TRANSPORT.get(code, BROKEN_OFF).of(operation)
-    return facts.failure(code or names[0], words(str(error)) or "no answer")
+    row = TRANSPORT.get(code, BROKEN_OFF).of(operation)
+    return row.failure(code or names[0], words(str(error)) or "no answer")
 
 
 def names_of(error: BaseException) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from shared.platforms.failures import (
     THROTTLED,
     TRANSIENT,
     UNCERTAIN,
-    FailureFacts,
+    FailureRow,
     Operation,
     header,
     retry_after,
@@ -188,12 +188,12 @@ def _number(answer: Mapping[str, Any], name: str) -> float | None:
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
-RUNNING = FailureFacts(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.ALREADY_RUNNING)
-AT_LIMIT = FailureFacts(
+RUNNING = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.ALREADY_RUNNING)
+AT_LIMIT = FailureRow(
     Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.THROTTLED, retry_after=CONCURRENCY_WAIT
 )
 
-ERRORS: Mapping[str, FailureFacts] = {
+ERRORS: Mapping[str, FailureRow] = {
     # The four operations' own.
     "AccessDeniedException": PERMANENT,
     "EntityNotFoundException": PERMANENT,
@@ -254,7 +254,7 @@ ERRORS: Mapping[str, FailureFacts] = {
 }
 """The meaning of each error code. `_by_status` is the row for every other."""
 
-EXCEPTIONS: Mapping[tuple[Operation, str], FailureFacts] = {
+EXCEPTIONS: Mapping[tuple[Operation, str], FailureRow] = {
     (Operation.GET, "EntityNotFoundException"): GONE,  # the run, not the view
 }
 """Codes whose meaning depends on what was asked."""
@@ -267,9 +267,9 @@ def failure(operation: Operation, error: Mapping[str, Any]) -> Failure:
     """
     metadata = _part(error, "ResponseMetadata")
     code = _text(_part(error, "Error"), "Code")
-    facts = EXCEPTIONS.get((operation, code)) or ERRORS.get(code) or _by_status(metadata.get("HTTPStatusCode"))
+    row = EXCEPTIONS.get((operation, code)) or ERRORS.get(code) or _by_status(metadata.get("HTTPStatusCode"))
     headers = {key: value for key, value in _part(metadata, "HTTPHeaders").items() if isinstance(value, str)}
-    return facts.of(operation).failure(
+    return row.of(operation).failure(
         code or f"HTTP {metadata.get('HTTPStatusCode')}",
         _message(error),
         retry_after=retry_after(headers),
@@ -277,7 +277,7 @@ def failure(operation: Operation, error: Mapping[str, Any]) -> Failure:
     )
 
 
-def _by_status(status: object) -> FailureFacts:
+def _by_status(status: object) -> FailureRow:
     """A code that nobody documented, or none. Only a clear 4xx says that nothing was begun."""
     if status == 429:  # noqa: PLR2004 - the number is the name
         return THROTTLED

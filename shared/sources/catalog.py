@@ -43,7 +43,7 @@ cut to the second, so a commit right after the look may have the same one."""
 GONE = "gone, or not allowed to be seen"
 """The problem of a table that a list leaves out: catalogs tell what is gone and what is forbidden alike."""
 
-Answer = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
 class _Listed(Value, frozen=True):
@@ -114,7 +114,7 @@ def _expression(names: list[str]) -> str:
     return "|".join(re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", name) for name in names)
 
 
-def _tables_parameters(group: GlueDatabase, names: list[str]) -> Answer:
+def _tables_parameters(group: GlueDatabase, names: list[str]) -> JsonObject:
     return {
         "CatalogId": group.catalog_id,
         "DatabaseName": group.database,
@@ -123,13 +123,13 @@ def _tables_parameters(group: GlueDatabase, names: list[str]) -> Answer:
     }
 
 
-def _tables(answer: Reply[Answer]) -> dict[str, _Listed]:
+def _tables(answer: Reply[JsonObject]) -> dict[str, _Listed]:
     """A page of GetTables, by name. A name that nobody asked for is no harm: the expression finds prefixes, too."""
     tables = [table for table in answer.body.get("TableList") or () if isinstance(table, Mapping)]
     return {str(table.get("Name", "")).lower(): _table(table, answer) for table in tables}
 
 
-def _table(table: Answer, answer: Reply[Answer]) -> _Listed:
+def _table(table: JsonObject, answer: Reply[JsonObject]) -> _Listed:
     location = _part(table, "Parameters").get("metadata_location")
     update_time = table.get("UpdateTime")
     return _Listed(
@@ -141,7 +141,7 @@ def _table(table: Answer, answer: Reply[Answer]) -> _Listed:
     )
 
 
-def _view(definition: Answer, answer: Reply[Answer]) -> ViewSeen | None:
+def _view(definition: JsonObject, answer: Reply[JsonObject]) -> ViewSeen | None:
     """`{SubObjects: [ARN, ...], SubObjectVersionIds: [63-bit, ...], ViewVersionId: 63-bit}`; absent of a table.
 
     The ids are the snapshots that the last refresh read of the sources: by them a view is proven fresh (`proof`).
@@ -192,13 +192,13 @@ def look_at_bucket(group: TableBucket, known: Known, catalog: Catalog) -> Seen |
     return _observe(known, found, to_load, catalog)
 
 
-def _bucket_tables(answer: Reply[Answer], namespace: str) -> dict[str, _Listed]:
+def _bucket_tables(answer: Reply[JsonObject], namespace: str) -> dict[str, _Listed]:
     tables = [table for table in answer.body.get("tables") or () if isinstance(table, Mapping)]
     wanted = [table for table in tables if [namespace] == [str(part).lower() for part in table.get("namespace") or ()]]
     return {str(table.get("name", "")).lower(): _bucket_table(table, answer) for table in wanted}
 
 
-def _bucket_table(table: Answer, answer: Reply[Answer]) -> _Listed:
+def _bucket_table(table: JsonObject, answer: Reply[JsonObject]) -> _Listed:
     modified_at = table.get("modifiedAt")
     stamp = instant(modified_at) if isinstance(modified_at, datetime) else None
     settled = stamp is not None and answer.date is not None and answer.date > stamp + SETTLED_AFTER
@@ -236,7 +236,7 @@ class _SingleCalls:
         self.count += 1
         return self._catalog.load_table(path)
 
-    def get_table_metadata_location(self, parameters: Answer) -> Reply[Answer] | Failure:
+    def get_table_metadata_location(self, parameters: JsonObject) -> Reply[JsonObject] | Failure:
         """As the catalog has it."""
         self.count += 1
         return self._catalog.get_table_metadata_location(parameters)
@@ -246,8 +246,8 @@ ToLoad = Callable[[str, _Listed, IcebergVersion | None, _SingleCalls], _Load | O
 
 
 def _pages(
-    call: Callable[[Answer], Reply[Answer] | Failure], parameters: Answer, token: str
-) -> Iterator[Reply[Answer] | Failure]:
+    call: Callable[[JsonObject], Reply[JsonObject] | Failure], parameters: JsonObject, token: str
+) -> Iterator[Reply[JsonObject] | Failure]:
     """All pages of a list, or as far as a failure: half a list must not be taken for "gone"."""
     for _ in range(PAGES):
         answer = call(parameters)
@@ -318,7 +318,7 @@ def _observe_loaded(load: _Load, answer: Reply[bytes]) -> Observation:
     return Observation(version, listed.when, moment, news_at)
 
 
-def _part(answer: Answer, name: str) -> Answer:
+def _part(answer: JsonObject, name: str) -> JsonObject:
     """An object inside an answer; an empty one where the platform leaves the field out, or has another type there."""
     value = answer.get(name)
     return value if isinstance(value, Mapping) else {}

@@ -29,7 +29,7 @@ class _Summary(msgspec.Struct):
     operation: str = ""
 
 
-class Snapshot(msgspec.Struct, rename="kebab"):
+class TableSnapshot(msgspec.Struct, rename="kebab"):
     """An entry of `snapshots` in the metadata."""
 
     snapshot_id: int
@@ -54,7 +54,7 @@ class _Ref(msgspec.Struct, rename="kebab"):
 class _Metadata(msgspec.Struct, rename="kebab"):
     table_uuid: str = ""
     current_snapshot_id: int | None = None
-    snapshots: list[Snapshot] = []
+    snapshots: list[TableSnapshot] = []
     snapshot_log: list[_LogEntry] = []
     refs: dict[str, _Ref] = {}
 
@@ -70,7 +70,7 @@ class Metadata(Value, frozen=True):
     location: str
     uuid: str
     current: int | None
-    snapshots: dict[int, Snapshot]
+    snapshots: dict[int, TableSnapshot]
     log: tuple[tuple[int, int], ...]
 
     def same_data(self, snapshot: int) -> tuple[int, ...]:

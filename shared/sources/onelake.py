@@ -12,7 +12,7 @@ from shared.platforms.failures import (
     RENEWABLE,
     THROTTLED,
     UNCERTAIN,
-    FailureFacts,
+    FailureRow,
     Operation,
     header,
     retry_after,
@@ -53,7 +53,7 @@ def failure(reply: Reply[bytes]) -> Failure | None:
     advice = _ADVICE.get(reply.status, "")
     message = f"{detail.message or 'no message'}{advice}"
     wait = retry_after(reply.headers)
-    return _facts(reply.status).of(Operation.LIST).failure(code, message, retry_after=wait)
+    return _row_for(reply.status).of(Operation.LIST).failure(code, message, retry_after=wait)
 
 
 _ADVICE = {403: ". The identity needs Contributor in the workspace, or ReadAll or a OneLake data role on the table"}
@@ -67,7 +67,7 @@ def _detail(body: bytes) -> _Detail:
         return _Detail()
 
 
-def _facts(status: int) -> FailureFacts:
+def _row_for(status: int) -> FailureRow:
     if status in {429, 503}:  # ServerBusy, OperationTimedOut: slow down
         return THROTTLED
     if status == 401:  # noqa: PLR2004 - the number is the name

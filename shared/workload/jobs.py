@@ -62,7 +62,7 @@ class Step(StrEnum):
     WITHDRAW = "withdraw"
 
 
-class Standing(Value, frozen=True):
+class JobStanding(Value, frozen=True):
     """Where a job stands, and what must be done first to stand there."""
 
     step: Step
@@ -75,7 +75,7 @@ class Standing(Value, frozen=True):
 
 def standing_of(
     instance: str, job: Job, state: State, lines: Sequence[Ended], now: datetime, *, gone: bool
-) -> Standing:
+) -> JobStanding:
     """Where a job stands that has not ended yet. The history must have been read after the target's record.
 
     A job leaves the record only after its line is in the history; so one that is in neither was never signalled.
@@ -83,7 +83,7 @@ def standing_of(
     """
     mine = [line for line in lines if instance in line.jobs]
     started_at = _first_claim(instance, state, mine)
-    here = partial(Standing, started_at=started_at)
+    here = partial(JobStanding, started_at=started_at)
     is_open = instance in open_jobs(state)
     for outcome, status, error in _TOLD:
         ends = [line for line in mine if line.outcome is outcome]
@@ -281,14 +281,14 @@ class Jobs:
         """
         return self._is_full(job.target) and self._load_standing(call, job).step is Step.SIGNAL
 
-    def _load_standing(self, call: Call, job: Job) -> Standing:
+    def _load_standing(self, call: Call, job: Job) -> JobStanding:
         """The order of reading matters: the target's record, then its history."""
         state = self._state(job.target)
         gone = job.target not in self._engine.targets and bool(state.planned_until) and not state.definition
         lines = self._lines(job)
         return standing_of(call.instance, job, state, lines, self._ports.clock.now(), gone=gone)
 
-    def _note_standing(self, call: Call, job: Job, stands: Standing) -> Job:
+    def _note_standing(self, call: Call, job: Job, stands: JobStanding) -> Job:
         after = self._change(
             call,
             lambda job: replace(job, started_at=job.started_at or stands.started_at, final=stands.final),

@@ -30,8 +30,8 @@ from local.emulators.aws.emulator import LocalAws
 from local.emulators.glue.emulator import GlueSettings
 from local.emulators.http_server import Answer, LoopbackServer, Request
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.sending import Sender
 from tests.support.aws_host import CONFIGURATION, NOON, HandClock, Host, clients_to_nowhere, living_in, object_created
 
@@ -41,7 +41,7 @@ REDIRECTED = 307
 PATH = "/services/T0000/planted-path-of-a-secret"
 
 
-A_LETTER = Letter("k/1", "unstale.late", "/unstale", "daily", NOON, "application/json", b"{}", "daily is late")
+AN_EVENT = EncodedEvent("k/1", "unstale.late", "/unstale", "daily", NOON, "application/json", b"{}", "daily is late")
 
 
 class Receiver:
@@ -226,7 +226,7 @@ def test_a_subject_is_one_that_sns_takes(headline: str, subject: str) -> None:
     with Stubber(clients.sns) as stub:
         stub.add_response("publish", {"MessageId": "m"}, expected)
         place = Destination("sns", topic=topic)
-        assert senders_of(clients, HandClock())["sns"].send(place, replace(A_LETTER, headline=headline)) is None
+        assert senders_of(clients, HandClock())["sns"].send(place, replace(AN_EVENT, headline=headline)) is None
         stub.assert_no_pending_responses()
 
 
@@ -242,8 +242,8 @@ def test_a_first_in_first_out_topic_keeps_order_and_drops_repetitions(host: Host
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=named, Attributes={"RawMessageDelivery": "true"})
     sender, place = senders_of(host.clients, host.clock)["sns"], Destination("sns", topic=topic)
     for subject, number in (("daily", 1), ("daily", 2), ("weekly", 1), ("daily", 1)):
-        letter = replace(A_LETTER, id=f"{subject}/{number}", subject=subject, body=f"{subject}/{number}".encode())
-        assert sender.send(place, letter) is None
+        event = replace(AN_EVENT, id=f"{subject}/{number}", subject=subject, body=f"{subject}/{number}".encode())
+        assert sender.send(place, event) is None
     asked = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
     got = [(each["Body"], each["Attributes"]["MessageGroupId"]) for each in sqs.receive_message(**asked)["Messages"]]
     assert [body for body, group in got if group == got[0][1]] == ["daily/1", "daily/2"]
@@ -260,8 +260,8 @@ def test_an_entry_that_the_bus_refuses_is_not_taken_for_told(code: str, for_good
     with Stubber(clients.events) as stub:
         answer = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": code, "ErrorMessage": "words"}]}
         stub.add_response("put_events", answer)
-        trouble = senders_of(clients, HandClock())["eventbridge"].send(Destination("eventbridge"), A_LETTER)
-    assert trouble == Trouble(f"{code}: words", for_good)
+        failure = senders_of(clients, HandClock())["eventbridge"].send(Destination("eventbridge"), AN_EVENT)
+    assert failure == SendFailure(f"{code}: words", for_good)
 
 
 # --- Webhooks --------------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_libraries_show_no_secret_at_the_level_of_debug(
     Telemetry(f"unstale-tell-{next(SERVICES)}")
     webhook = senders_of(host.clients, host.clock)["webhook"]
     logging.getLogger("another.library").debug("this line is seen")
-    assert webhook.send(Destination("webhook", url_secret="slack", signing_secret="signing"), A_LETTER) is None
+    assert webhook.send(Destination("webhook", url_secret="slack", signing_secret="signing"), AN_EVENT) is None
     assert "this line is seen" in caplog.text
     assert "planted-path" not in caplog.text
     assert SECRET not in caplog.text
@@ -383,9 +383,9 @@ def test_a_receiver_that_does_not_end_is_left_behind(host: Host, monkeypatch: py
 
     with LoopbackServer(hold, HandClock().now) as server:
         place = Destination("webhook", url=f"{server.url}/hook")
-        trouble = senders_of(host.clients, host.clock)["webhook"].send(place, A_LETTER)
+        failure = senders_of(host.clients, host.clock)["webhook"].send(place, AN_EVENT)
         over.set()
-    assert trouble == Trouble("no answer in 0.1 s")
+    assert failure == SendFailure("no answer in 0.1 s")
 
 
 def test_whatever_a_client_raises_is_trouble(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,8 +395,8 @@ def test_whatever_a_client_raises_is_trouble(host: Host, monkeypatch: pytest.Mon
         raise ValueError("Failed to parse: nothing")
 
     monkeypatch.setattr(host.clients, "events", SimpleNamespace(put_events=fail))
-    trouble = senders_of(host.clients, host.clock)["eventbridge"].send(Destination("eventbridge"), A_LETTER)
-    assert trouble == Trouble("ValueError: Failed to parse: nothing")
+    failure = senders_of(host.clients, host.clock)["eventbridge"].send(Destination("eventbridge"), AN_EVENT)
+    assert failure == SendFailure("ValueError: Failed to parse: nothing")
 
 
 def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Receiver, str]) -> None:
@@ -418,20 +418,20 @@ def test_a_secret_is_read_once_in_five_minutes(host: Host, receiver: tuple[Recei
 
 
 def test_a_secret_that_is_not_there_is_no_refusal(host: Host) -> None:
-    """The letter waits for somebody to make the secret."""
+    """The event waits for somebody to make the secret."""
     webhook = senders_of(host.clients, host.clock)["webhook"]
-    trouble = webhook.send(Destination("webhook", url_secret="missing"), A_LETTER)
-    assert trouble
-    assert (trouble.for_good, "missing" in trouble.why) == (False, True)
+    failure = webhook.send(Destination("webhook", url_secret="missing"), AN_EVENT)
+    assert failure
+    assert (failure.for_good, "missing" in failure.why) == (False, True)
 
 
 def test_a_binary_secret_signs_nothing(host: Host, receiver: tuple[Receiver, str]) -> None:
-    """Secrets Manager gives no text for one: the letter is not sent without its signature."""
+    """Secrets Manager gives no text for one: the event is not sent without its signature."""
     took, url = receiver
     host.aws.client("secretsmanager").create_secret(Name="binary", SecretBinary=b"planted")
     webhook = senders_of(host.clients, host.clock)["webhook"]
-    trouble = webhook.send(Destination("webhook", url=f"{url}/hook", signing_secret="binary"), A_LETTER)
-    assert trouble == Trouble("the secret binary is empty: nothing is sent unsigned")
+    failure = webhook.send(Destination("webhook", url=f"{url}/hook", signing_secret="binary"), AN_EVENT)
+    assert failure == SendFailure("the secret binary is empty: nothing is sent unsigned")
     assert took.requests == []
 
 
@@ -443,6 +443,6 @@ def test_a_secret_without_a_safe_address_is_posted_to_nowhere(host: Host, addres
     """https, or this machine; the address is not repeated."""
     host.aws.client("secretsmanager").create_secret(Name="odd", SecretString=address)
     webhook = senders_of(host.clients, host.clock)["webhook"]
-    assert webhook.send(Destination("webhook", url_secret="odd"), A_LETTER) == Trouble(
+    assert webhook.send(Destination("webhook", url_secret="odd"), AN_EVENT) == SendFailure(
         "the secret odd holds no https address"
     )

@@ -21,8 +21,8 @@ from functions_azure.tokens import BoundedHttp
 from local.emulators.http_server import Answer, LoopbackServer, Request, json_answer
 from shared.config.load import Configuration, load
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble
-from shared.outcomes.formats import CLOUD_EVENT, Letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.formats import CLOUD_EVENT, EncodedEvent
 from shared.outcomes.sending import Office, Sender, Sending
 from shared.outcomes.signal_bus import Endpoints, SignalBus
 from shared.outcomes.webhook import Secrets
@@ -42,7 +42,7 @@ EVENT = {
     "datacontenttype": "application/json",
     "data": {"name": "sales"},
 }
-LETTER = Letter(
+ENCODED = EncodedEvent(
     "k/1", "unstale.late", "/unstale", "sales", T0, CLOUD_EVENT, json.dumps(EVENT).encode(), "sales is late"
 )
 NOWHERE = "http://127.0.0.1:9/planted-path"
@@ -158,7 +158,7 @@ def header(request: Request, name: str) -> str:
 
 def test_a_topic_gets_an_array_of_one_cloudevent(site: Site) -> None:
     """As a topic of that schema takes it, with a token for Event Grid."""
-    assert site.sender("eventgrid").send(site.topic, LETTER) is None
+    assert site.sender("eventgrid").send(site.topic, ENCODED) is None
     [request] = site.requests
     assert request.path == "/api/events"
     assert header(request, "authorization") == "Bearer grid token"
@@ -170,8 +170,8 @@ def test_a_topic_gets_an_array_of_one_cloudevent(site: Site) -> None:
 def test_a_topic_that_refuses_the_token_gets_a_new_one_later(site: Site) -> None:
     """The event is not dropped for that."""
     site.status = 401
-    trouble = site.sender("eventgrid").send(site.topic, LETTER)
-    assert trouble == Trouble("status 401: the token was refused")
+    failure = site.sender("eventgrid").send(site.topic, ENCODED)
+    assert failure == SendFailure("status 401: the token was refused")
     assert site.grid.refusals == ["grid token"]
 
 
@@ -181,14 +181,14 @@ def test_a_topic_that_refuses_the_token_gets_a_new_one_later(site: Site) -> None
 def test_a_topic_may_refuse_for_good_or_for_now(site: Site, status: int, for_good: bool) -> None:
     """4xx is for good, except what passes."""
     site.status = status
-    assert site.sender("eventgrid").send(site.topic, LETTER) == Trouble(f"status {status}", for_good)
+    assert site.sender("eventgrid").send(site.topic, ENCODED) == SendFailure(f"status {status}", for_good)
 
 
 def test_without_a_token_nothing_is_sent(site: Site) -> None:
     """It waits."""
     site.grid.given = site.vault.given = MISCONFIGURED.failure("invalid_scope", "no identity")
     grid, hook = (
-        site.sender(to).send(each, LETTER) for to, each in (("eventgrid", site.topic), ("webhook", site.hook()))
+        site.sender(to).send(each, ENCODED) for to, each in (("eventgrid", site.topic), ("webhook", site.hook()))
     )
     assert grid
     assert hook
@@ -196,8 +196,8 @@ def test_without_a_token_nothing_is_sent(site: Site) -> None:
 
 
 def test_a_webhook_gets_a_signed_letter_at_a_secret_address(site: Site) -> None:
-    """Both secrets are read with a token for the vault; the letter has none."""
-    assert site.sender("webhook").send(site.hook(signing_secret=f"{site.url}/secrets/key"), LETTER) is None
+    """Both secrets are read with a token for the vault; the event has none."""
+    assert site.sender("webhook").send(site.hook(signing_secret=f"{site.url}/secrets/key"), ENCODED) is None
     *reads, request = site.requests
     assert [(each.path, header(each, "authorization")) for each in reads] == [
         ("/secrets/hook", "Bearer vault token"),
@@ -224,10 +224,10 @@ def test_a_secret_is_read_once_in_five_minutes(site: Site) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_a_secret_that_cannot_be_read_is_no_refusal(site: Site, status: int) -> None:
-    """The letter waits for whoever mends it."""
+    """The event waits for whoever mends it."""
     site.status = status
-    trouble = site.sender("webhook").send(site.hook(), LETTER)
-    assert trouble == Trouble(f"the secret {site.url}/secrets/hook cannot be read: status {status}")
+    failure = site.sender("webhook").send(site.hook(), ENCODED)
+    assert failure == SendFailure(f"the secret {site.url}/secrets/hook cannot be read: status {status}")
     assert site.vault.refusals == (["vault token"] if status == 401 else [])
 
 
@@ -237,39 +237,39 @@ def test_a_secret_that_cannot_be_read_is_no_refusal(site: Site, status: int) -> 
 def test_an_address_that_is_a_secret_is_never_repeated(site: Site, address: str) -> None:
     """Not where nobody is there, nor where it is none to post to."""
     site.secrets["/secrets/hook"] = address
-    trouble = site.sender("webhook").send(site.hook(), LETTER)
-    assert trouble
-    assert not trouble.for_good
-    assert "planted" not in trouble.why
+    failure = site.sender("webhook").send(site.hook(), ENCODED)
+    assert failure
+    assert not failure.for_good
+    assert "planted" not in failure.why
 
 
 def test_a_vault_that_answers_nonsense_is_trouble(site: Site) -> None:
     """In words of ours, for its own might be the secret."""
     site.nonsense = True
-    trouble = site.sender("webhook").send(site.hook(), LETTER)
-    assert trouble == Trouble(f"the secret {site.url}/secrets/hook cannot be read: JSONDecodeError")
+    failure = site.sender("webhook").send(site.hook(), ENCODED)
+    assert failure == SendFailure(f"the secret {site.url}/secrets/hook cannot be read: JSONDecodeError")
 
 
 def test_a_secret_that_is_not_there_yet_is_no_refusal(site: Site) -> None:
-    """The letter waits for somebody to make the secret."""
+    """The event waits for somebody to make the secret."""
     site.secrets = {}
-    trouble = site.sender("webhook").send(site.hook(), LETTER)
-    assert trouble == Trouble(f"the secret {site.url}/secrets/hook cannot be read: status 404")
+    failure = site.sender("webhook").send(site.hook(), ENCODED)
+    assert failure == SendFailure(f"the secret {site.url}/secrets/hook cannot be read: status 404")
 
 
 def test_no_redirect_is_followed(site: Site) -> None:
     """What is posted goes where the configuration says, or nowhere."""
     site.status = 307
     destination = Destination("webhook", url=f"{site.url}/hook")
-    assert site.sender("webhook").send(destination, LETTER) == Trouble("status 307")
+    assert site.sender("webhook").send(destination, ENCODED) == SendFailure("status 307")
     assert [request.path for request in site.requests] == ["/hook"]
 
 
 def test_nothing_is_sent_after_the_deadline(site: Site) -> None:
     """The host cuts off what outlasts an invocation."""
     site.http.deadline = Deadline(0)
-    trouble = site.sender("webhook").send(Destination("webhook", url=f"{site.url}/hook"), LETTER)
-    assert trouble == Trouble("no answer: ConnectTimeout")
+    failure = site.sender("webhook").send(Destination("webhook", url=f"{site.url}/hook"), ENCODED)
+    assert failure == SendFailure("no answer: ConnectTimeout")
     assert site.requests == []
 
 

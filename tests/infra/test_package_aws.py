@@ -189,12 +189,12 @@ answered(lambda: sources.list_tables(bucket))
 answered(lambda: sources.get_table_metadata_location({**bucket, "namespace": "n", "name": "t"}))
 from functions_aws.tell import secrets_of, senders
 from shared.destinations import Destination
-from shared.outcomes.formats import Letter
+from shared.outcomes.formats import EncodedEvent
 sending = senders(clients, secrets_of(clients, SystemClock()), SystemClock())
-letter = Letter("id", "unstale.late", "/unstale", "daily", now, "application/json", b"{}", "daily is late")
+event = EncodedEvent("id", "unstale.late", "/unstale", "daily", now, "application/json", b"{}", "daily is late")
 topic = "arn:aws:sns:eu-central-1:123456789012:views"
 for place in (Destination("eventbridge"), Destination("sns", topic=topic)):
-    assert answered(lambda: sending[place.to].send(place, letter)) is None
+    assert answered(lambda: sending[place.to].send(place, event)) is None
 assert answered(lambda: secrets_of(clients, SystemClock()).read("hook")) == "planted secret"
 from functions_aws.page import PageBucket
 PageBucket(clients, "pages").put(b"{}")

@@ -195,7 +195,7 @@ def test_damage_needs_another_sign_in() -> None:
 )
 def test_what_the_key_vault_says(status: int, code: str, permanent: bool, says: str) -> None:
     """Trouble of its own is waited for; all else needs a person, and says which."""
-    found = entra.vault_refused(status, code, "")
+    found = entra.report_vault(status, code, "")
     assert (found.code, found.permanent, found.delivery) == (f"KeyVault {code or status}", permanent, Delivery.NOT_SENT)
     assert says in found.message
-    assert entra.vault_refused(status, code, "so it is").message.endswith(" It says: so it is")
+    assert entra.report_vault(status, code, "so it is").message.endswith(" It says: so it is")

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from shared.destinations import Destination
-from shared.outcomes.answers import Trouble
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.formats import EncodedEvent
 from shared.refresh import records
 from shared.refresh.notices import ENDS
 from tests.simulation.scheduler import Scheduler
@@ -45,35 +45,35 @@ class PostOffice:
         sender = _Sender(self, worker)
         return {BUS.to: sender, HOOK.to: sender, FOLLOWER.to: sender}
 
-    def take(self, to: str, letter: Letter) -> Trouble | None:
+    def take(self, to: str, event: EncodedEvent) -> SendFailure | None:
         """Take a letter; the webhook takes none while it is dead."""
         if to == HOOK.to and self.scheduler.now < self.dead_until:
-            return Trouble("status 503")
-        key, _, number = letter.id.rpartition("/")
+            return SendFailure("status 503")
+        key, _, number = event.id.rpartition("/")
         if to == FOLLOWER.to:
-            return self._signal(key, letter)
-        run = msgspec.json.decode(letter.body)["data"].get("run", {})
-        self.taken[to].append((key, int(number), letter.type.removeprefix("unstale."), run.get("run_id", "")))
-        return Trouble("no answer") if self.random.random() < self.lost else None
+            return self._signal(key, event)
+        run = msgspec.json.decode(event.body)["data"].get("run", {})
+        self.taken[to].append((key, int(number), event.type.removeprefix("unstale."), run.get("run_id", "")))
+        return SendFailure("no answer") if self.random.random() < self.lost else None
 
-    def _signal(self, key: str, letter: Letter) -> Trouble | None:
+    def _signal(self, key: str, event: EncodedEvent) -> SendFailure | None:
         """Take a signal; the other cloud takes none while it is dead, or says that it knows no such follower."""
         if self.scheduler.now < self.dead_until:
-            return Trouble("status 410", for_good=True) if self.random.random() < 0.5 else Trouble("status 503")
-        self.signals.setdefault(key, []).append(msgspec.json.decode(letter.body)["time"])
-        return Trouble("no answer") if self.random.random() < self.lost else None
+            return SendFailure("status 410", for_good=True) if self.random.random() < 0.5 else SendFailure("status 503")
+        self.signals.setdefault(key, []).append(msgspec.json.decode(event.body)["time"])
+        return SendFailure("no answer") if self.random.random() < self.lost else None
 
 
 class _Sender:
     def __init__(self, post: PostOffice, worker: Worker) -> None:
         self._post, self._worker = post, worker
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
         """Send a letter, with a pause before and after."""
         self._worker.pause("letter>")
-        trouble = self._post.take(destination.to, letter)
+        failure = self._post.take(destination.to, event)
         self._worker.pause("letter<")
-        return trouble
+        return failure
 
 
 def undelivered(sim: Simulation, post: PostOffice) -> list[str]:

@@ -49,7 +49,7 @@ MUTANTS = {
         """,
     "delivered at least once": """
         sending:
-        - return number, self._leave_alone(destination, now, trouble.why)
+        - return number, self._leave_alone(destination, now, failure.why)
         + pass
         """,
     "in order for one target": """
@@ -73,7 +73,7 @@ MUTANTS = {
         """,
     "a follower that is not known there is told again": """
         sending:
-        - if trouble and trouble.for_good and destination.follower:
+        - if failure and failure.for_good and destination.follower:
         + if False:
         """,
     "a success is noted for followers on another cloud": """

@@ -18,8 +18,8 @@ from local.process.store import StateFile
 from shared.config.load import load
 from shared.destinations import Destination
 from shared.inbound.messages import Asked, Message
-from shared.outcomes.answers import Trouble
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.sending import Office
 from shared.refresh import deployment
 from shared.refresh.inputs import Signalled
@@ -128,7 +128,7 @@ def test_a_terminal_that_is_renewed_opens_nothing_anew(tmp_path: Path, monkeypat
 
 FOLLOWER = Destination("azure", ("refreshed",), "signal", follower="lake", upstreams=("daily",))
 SIGNAL = b'{"upstream":"daily","time":"2026-01-31T12:00:00Z"}'
-LETTER = Letter("k/1", "unstale.refreshed", "/unstale", "daily", NOON, "application/json", SIGNAL, "")
+EVENT = EncodedEvent("k/1", "unstale.refreshed", "/unstale", "daily", NOON, "application/json", SIGNAL, "")
 
 
 class OtherHalf:
@@ -149,8 +149,8 @@ def test_a_follower_on_the_other_cloud_is_signalled_within_the_process(well: boo
     """As its own function would be: at the end of the upstream's run, and by nobody who asks. Trouble is no refusal."""
     neighbour, half = Neighbour(lambda: NOON), OtherHalf(well=well)
     neighbour.half = half
-    trouble = neighbour.send(FOLLOWER, LETTER)
-    assert trouble == (None if well else Trouble("trouble in the half of the process that serves azure"))
+    failure = neighbour.send(FOLLOWER, EVENT)
+    assert failure == (None if well else SendFailure("trouble in the half of the process that serves azure"))
     [asked] = half.taken
     assert isinstance(asked, Asked)
     assert (asked.target, asked.signal) == ("lake", Signal(NOON, "after daily"))
@@ -162,4 +162,4 @@ def test_a_command_signals_nobody_on_the_other_cloud(tmp_path: Path, cloud: Clou
     with StateFile(tmp_path / "unstale.db") as file:
         ports = open_cloud(cloud, BOTH, file, {"AWS_REGION": "eu-central-1"})(NoWaker(), emit=lambda _: None)
         sender = _senders(ports, cloud)["azure" if cloud is Cloud.AWS else "aws"]
-        assert sender.send(FOLLOWER, LETTER) == Trouble("this process does not serve azure")
+        assert sender.send(FOLLOWER, EVENT) == SendFailure("this process does not serve azure")

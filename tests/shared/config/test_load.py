@@ -29,7 +29,7 @@ from shared.config.load import (
     SignalSource,
     Workload,
     WorkloadJob,
-    _understood,
+    _understand,
     json_schema,
     load,
     warnings,
@@ -636,7 +636,7 @@ def test_the_schema_marks_the_wrong_key_at_its_place(path: Path) -> None:
     """Each mistake of shape is marked at its key, or at the table where one is unknown or missing; nothing else is."""
     document = tomllib.loads(read(path))
     marked = {places_of(error) for error in SCHEMA.iter_errors(document)}
-    told = {mistake.path for mistake in _understood(document).mistakes}
+    told = {mistake.path for mistake in _understand(document).mistakes}
     assert all({place, place[:-1]} & marked for place in told)
     assert marked <= told | {place[:-1] for place in told}
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from shared.destinations import Destination
 from shared.outcomes import signal_bus
-from shared.outcomes.answers import Trouble
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.function_app import FunctionApp
 from shared.outcomes.sending import Office, Sending
 from shared.outcomes.signal_bus import Endpoints, SignalBus
@@ -38,25 +38,25 @@ AZURE = Destination("azure", ("refreshed",), "signal", url="https://app.example"
 FIRST = replace(AZURE, follower="first", upstreams=("daily", "other"))
 SECOND = replace(AZURE, follower="second", upstreams=("daily",))
 ELSEWHERE = replace(AZURE, follower="third", upstreams=("other",))
-DOWN, UNKNOWN = Trouble("no answer: ConnectTimeout"), Trouble("status 410", for_good=True)
+DOWN, UNKNOWN = SendFailure("no answer: ConnectTimeout"), SendFailure("status 410", for_good=True)
 
 
 class Post:
-    """Takes signals and letters, and gives the answers that a test wants."""
+    """Takes signals and events, and gives the answers that a test wants."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, str]] = []
         self.tried: list[str] = []
-        self.answer: Callable[[str], Trouble | None] = lambda _to: None
+        self.answer: Callable[[str], SendFailure | None] = lambda _to: None
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
-        """Take a letter, unless there is trouble."""
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
+        """Take an event, unless it is to fail."""
         to = destination.follower or destination.to
         self.tried.append(to)
-        trouble = self.answer(to)
-        if trouble is None:
-            self.taken.append((to, letter.body.decode() if destination.follower else letter.id.rpartition("/")[2]))
-        return trouble
+        failure = self.answer(to)
+        if failure is None:
+            self.taken.append((to, event.body.decode() if destination.follower else event.id.rpartition("/")[2]))
+        return failure
 
 
 class Upstream(Bench):
@@ -206,7 +206,9 @@ def test_a_follower_under_another_name_is_told_what_the_old_name_was_not() -> No
 
 # --- To Azure --------------------------------------------------------------------------------------------------------
 
-LETTER = Letter("k/1", "unstale.refreshed", "/unstale", "daily", NOON, "application/json", b'{"upstream":"daily"}', "")
+EVENT = EncodedEvent(
+    "k/1", "unstale.refreshed", "/unstale", "daily", NOON, "application/json", b'{"upstream":"daily"}', ""
+)
 
 
 class App:
@@ -224,9 +226,9 @@ class App:
         return self.status
 
 
-def to_azure(app: App, key: str | Trouble = "planted-key") -> Trouble | None:
+def to_azure(app: App, key: str | SendFailure = "planted-key") -> SendFailure | None:
     """Send a signal to the app."""
-    return FunctionApp(app.post, Secrets(lambda _name: key, HandClock())).send(FIRST, LETTER)
+    return FunctionApp(app.post, Secrets(lambda _name: key, HandClock())).send(FIRST, EVENT)
 
 
 def test_a_signal_to_azure_goes_to_the_configured_app_alone_with_its_key() -> None:
@@ -234,31 +236,31 @@ def test_a_signal_to_azure_goes_to_the_configured_app_alone_with_its_key() -> No
     app = App()
     assert to_azure(app) is None
     [(url, headers, body)] = app.posted
-    assert (url, body) == ("https://app.example/api/refresh/first", LETTER.body)
+    assert (url, body) == ("https://app.example/api/refresh/first", EVENT.body)
     assert headers == {"x-functions-key": "planted-key", "Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize("status", [0, 307, 400, 401, 403, 404, 429, 500, 503])
 def test_no_trouble_with_the_app_is_for_good(status: int) -> None:
     """A wrong key, an app without functions, or one that is not there, are mended by somebody; the signal waits."""
-    trouble = to_azure(App(status))
-    assert trouble
-    assert not trouble.for_good
-    assert "planted" not in trouble.why
+    failure = to_azure(App(status))
+    assert failure
+    assert not failure.for_good
+    assert "planted" not in failure.why
 
 
 def test_only_the_app_itself_refuses_a_follower() -> None:
     """410 is what it says of a target that its configuration has not."""
-    assert to_azure(App(410)) == Trouble("status 410", for_good=True)
+    assert to_azure(App(410)) == SendFailure("status 410", for_good=True)
 
 
-@pytest.mark.parametrize("key", ["", Trouble("the secret key cannot be read")])
-def test_without_a_key_nothing_is_posted(key: str | Trouble) -> None:
+@pytest.mark.parametrize("key", ["", SendFailure("the secret key cannot be read")])
+def test_without_a_key_nothing_is_posted(key: str | SendFailure) -> None:
     """A secret that is empty opens nothing."""
     app = App()
-    trouble = to_azure(app, key)
-    assert trouble
-    assert (trouble.for_good, app.posted) == (False, [])
+    failure = to_azure(app, key)
+    assert failure
+    assert (failure.for_good, app.posted) == (False, [])
 
 
 # --- To AWS ----------------------------------------------------------------------------------------------------------
@@ -312,7 +314,7 @@ STS, EVENTS = "https://sts.eu-central-1.amazonaws.com/", "https://events.eu-cent
 def test_a_signal_to_aws_is_put_in_a_role_that_is_assumed_by_the_identitys_token() -> None:
     """The token goes to STS alone, the credentials to EventBridge alone; no key is stored anywhere."""
     account = Account()
-    assert account.bus.send(DAILY, LETTER) is None
+    assert account.bus.send(DAILY, EVENT) is None
     (sts, _, form), (events, headers, body) = account.asked
     assert (sts, events) == (STS, EVENTS)
     assert parse_qs(form.decode()) == {
@@ -334,7 +336,7 @@ def test_credentials_are_kept_until_shortly_before_they_end() -> None:
     account = Account()
     for minutes in (0, 54, 1):
         account.clock.time += timedelta(minutes=minutes)
-        account.bus.send(DAILY, LETTER)
+        account.bus.send(DAILY, EVENT)
     assert account.urls() == [STS, EVENTS, EVENTS, STS, EVENTS]
 
 
@@ -343,11 +345,11 @@ def test_a_token_that_is_refused_is_not_shown_again(status: int) -> None:
     """The next try has a new one. Nothing of it is repeated, and nothing of this is for good."""
     account = Account()
     account.sts = (status, REFUSED.encode())
-    trouble = account.bus.send(DAILY, LETTER)
-    assert trouble
-    assert trouble.why.startswith(f"STS refused, status {status}: AccessDenied; does the role trust this identity")
-    assert (trouble.for_good, account.refusals, account.urls()) == (False, ["planted-token"], [STS])
-    assert "planted" not in trouble.why
+    failure = account.bus.send(DAILY, EVENT)
+    assert failure
+    assert failure.why.startswith(f"STS refused, status {status}: AccessDenied; does the role trust this identity")
+    assert (failure.for_good, account.refusals, account.urls()) == (False, ["planted-token"], [STS])
+    assert "planted" not in failure.why
 
 
 @pytest.mark.parametrize("answer", [(500, b""), (200, b"<html>"), (200, b"\xff")])
@@ -355,19 +357,19 @@ def test_an_sts_that_has_no_credentials_is_trouble_for_now(answer: tuple[int, by
     """The token is not at fault."""
     account = Account()
     account.sts = answer
-    trouble = account.bus.send(DAILY, LETTER)
-    assert trouble
-    assert (trouble.for_good, account.refusals, account.urls()) == (False, [], [STS])
+    failure = account.bus.send(DAILY, EVENT)
+    assert failure
+    assert (failure.for_good, account.refusals, account.urls()) == (False, [], [STS])
 
 
 def test_without_a_token_nobody_is_asked() -> None:
     """As where the audience is of no app registration."""
     account = Account()
     account.given = MISCONFIGURED.failure("invalid_scope", "no such audience")
-    trouble = account.bus.send(DAILY, LETTER)
-    assert trouble
-    assert "api://unstale-aws" in trouble.why
-    assert (trouble.for_good, account.asked) == (False, [])
+    failure = account.bus.send(DAILY, EVENT)
+    assert failure
+    assert "api://unstale-aws" in failure.why
+    assert (failure.for_good, account.asked) == (False, [])
 
 
 @pytest.mark.parametrize(
@@ -387,8 +389,8 @@ def test_no_refusal_of_eventbridges_is_for_good(answer: tuple[int, bytes], why: 
     """The signal waits for whoever mends it; credentials that may be at fault are made anew."""
     account = Account()
     account.events = answer
-    assert account.bus.send(DAILY, LETTER) == Trouble(why)
-    account.bus.send(DAILY, LETTER)
+    assert account.bus.send(DAILY, EVENT) == SendFailure(why)
+    account.bus.send(DAILY, EVENT)
     assert account.urls()[2:] == ([STS, EVENTS] if answer[0] == 400 else [EVENTS])
 
 

@@ -19,8 +19,8 @@ from openlineage.client.facet_v2 import dataset_version_dataset, error_message_r
 
 from shared.destinations import ENDS, KINDS, Destination, with_alarms
 from shared.outcomes.chat import LONGEST_HEADER
-from shared.outcomes.events import Outcome, cloud_event, outcome
-from shared.outcomes.formats import letter
+from shared.outcomes.events import OutcomeEvent, cloud_event, outcome
+from shared.outcomes.formats import encode_event
 from shared.outcomes.lineage import run_id
 from shared.refresh.evidence import Evidence, SourceStatus
 from shared.refresh.state import Blocked, Deployment, Ended, Notice, Owed, State
@@ -44,7 +44,7 @@ SOURCES = (
 
 def made(
     kind: str = "held", state: State = BLOCKED, run: Ended | None = None, resource: Resource | None = None
-) -> Outcome:
+) -> OutcomeEvent:
     """An event of that kind, of a blocked view unless told otherwise."""
     target = a_target("daily_revenue")
     target = replace(target, resource=resource) if resource else target
@@ -52,9 +52,9 @@ def made(
     return outcome("/unstale/aws/shop", Notice(7, kind, at(59), run.token if run else ""), evidence, run)
 
 
-def body(found: Outcome, form: str) -> Any:
+def body(found: OutcomeEvent, form: str) -> Any:
     """What is sent."""
-    return json.loads(letter(found, form).body)
+    return json.loads(encode_event(found, form).body)
 
 
 # --- CloudEvents -----------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def body(found: Outcome, form: str) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cncfs_own_library_reads_each_kind(kind: str) -> None:
     """Its id is the record's key and the number, its source the deployment, its subject the target."""
-    sent = letter(made(kind), "cloudevents")
+    sent = encode_event(made(kind), "cloudevents")
     event = JSONFormat().read(CloudEvent, sent.body)
     assert event.get_id() == sent.id == f"{a_target('daily_revenue').key}/7"
     assert (event.get_type(), event.get_subject()) == (f"unstale.{kind}", "daily_revenue")
@@ -133,7 +133,7 @@ def test_what_is_to_be_typed_is_set_as_code_in_slack() -> None:
 
 def test_a_mail_names_the_view_since_when_why_and_the_command() -> None:
     """In plain lines, for whoever is woken by an alarm that cannot say so."""
-    found = letter(made("late", BLOCKED, FAILED), "text")
+    found = encode_event(made("late", BLOCKED, FAILED), "text")
     assert found.content_type.startswith("text/plain")
     lines = found.body.decode().splitlines()
     assert lines[0] == "daily_revenue is late."
@@ -164,7 +164,7 @@ def test_a_colour_says_whether_somebody_must_act(kind: str) -> None:
     assert headline["color"] == ("Attention" if is_trouble else "Good")
 
 
-def card_of(found: Outcome) -> dict[str, Any]:
+def card_of(found: OutcomeEvent) -> dict[str, Any]:
     """The card in its envelope."""
     [attachment] = body(found, "teams")["attachments"]
     card: dict[str, Any] = attachment["content"]
@@ -223,7 +223,7 @@ LARGEST_CARD = 28 * 1024
 def test_a_card_is_no_larger_than_teams_takes() -> None:
     """Whatever the platform said."""
     found = made("failed", BLOCKED, replace(FAILED, error="x" * 5000))
-    assert len(letter(found, "teams").body) < LARGEST_CARD
+    assert len(encode_event(found, "teams").body) < LARGEST_CARD
 
 
 @pytest.fixture(name="schema", scope="module")

@@ -16,8 +16,8 @@ from shared.config.load import Configuration
 from shared.destinations import Destination
 from shared.inbound.dispatch import take
 from shared.inbound.messages import Ticked
-from shared.outcomes.answers import Trouble, trouble_of, trouble_of_aws
-from shared.outcomes.formats import Letter
+from shared.outcomes.answers import SendFailure, read_aws_error, read_status
+from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.sending import Office, Sending
 from shared.outcomes.signing import signed_headers
 from shared.refresh import records
@@ -30,26 +30,26 @@ from shared.targets import Cloud, GlueView, ItemJob, LakeViews, Resource, target
 from tests.support.core import GLUE, NOON, Bench, ScriptedPlatform, a_run, a_target, at, report, seconds
 
 BUS, HOOK = Destination("eventbridge"), Destination("webhook", on=("late", "held"), url="https://example.com")
-LATER = Trouble("status 503")
+LATER = SendFailure("status 503")
 QUICK = replace(GLUE, call_timeout=seconds(5))
 """A platform whose calls fit into an invocation of nine seconds."""
 
 
 class Post:
-    """Takes letters, and gives the answers that a test wants."""
+    """Takes events, and gives the answers that a test wants."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, str]] = []
-        self.answer: Callable[[str, str], Trouble | None] = lambda _to, _type: None
-        self.read: Callable[[Letter], object] = lambda _letter: None
+        self.answer: Callable[[str, str], SendFailure | None] = lambda _to, _type: None
+        self.read: Callable[[EncodedEvent], object] = lambda _letter: None
 
-    def send(self, destination: Destination, letter: Letter) -> Trouble | None:
-        """Take a letter, unless there is trouble."""
-        self.read(letter)
-        trouble = self.answer(destination.to, letter.type)
-        if trouble is None:
-            self.taken.append((destination.to, letter.id.rpartition("/")[2]))
-        return trouble
+    def send(self, destination: Destination, event: EncodedEvent) -> SendFailure | None:
+        """Take an event, unless it is to fail."""
+        self.read(event)
+        failure = self.answer(destination.to, event.type)
+        if failure is None:
+            self.taken.append((destination.to, event.id.rpartition("/")[2]))
+        return failure
 
     def to(self, kind: str) -> list[str]:
         """The numbers of the events that a kind of destination took."""
@@ -150,7 +150,7 @@ def test_a_destination_is_left_alone_for_all_targets() -> None:
     bench.configuration = Configuration((bench.target(), other))
     asked: list[str] = []
 
-    def refuse(_to: str, kind: str) -> Trouble:
+    def refuse(_to: str, kind: str) -> SendFailure:
         asked.append(kind)
         return LATER
 
@@ -205,7 +205,7 @@ def test_an_event_says_that_its_target_waits_for_a_silence() -> None:
     identity = records.identity_key(bench.target().identity)
     bench.store.save(bench.store.load(identity), records.write(Identity(starts=queue)), None)
     bodies: list[bytes] = []
-    bench.post.read = lambda letter: bodies.append(letter.body)
+    bench.post.read = lambda event: bodies.append(event.body)
     bench.wait("late")
     bench.put(replace(bench.state(), owed=Owed(at(-900), at(-900))))
     bench.look(0)
@@ -216,7 +216,7 @@ def test_an_event_says_that_its_target_waits_for_a_silence() -> None:
 def test_what_is_refused_for_good_is_dropped_and_logged() -> None:
     """The next event is sent all the same."""
     bench = Office1(BUS)
-    bench.post.answer = lambda _to, kind: Trouble("status 400", for_good=True) if kind == "unstale.late" else None
+    bench.post.answer = lambda _to, kind: SendFailure("status 400", for_good=True) if kind == "unstale.late" else None
     bench.wait("late", "held")
     bench.look(0)
     assert (bench.post.to("eventbridge"), waiting(bench)) == (["2"], [])
@@ -312,7 +312,7 @@ def test_a_bug_in_sending_delays_no_refresh(answer: Exception, why: str) -> None
 )
 def test_a_status_says_whether_to_send_again(status: int, for_good: bool | None) -> None:
     """4xx is for good, except 408, 425 and 429."""
-    found = trouble_of(status, "words")
+    found = read_status(status, "words")
     assert (found.for_good if found else None) is for_good
     assert found is None or found.why == f"status {status}: words"
 
@@ -333,16 +333,16 @@ def test_a_status_says_whether_to_send_again(status: int, for_good: bool | None)
 )
 def test_an_error_of_aws_says_whether_to_send_again(status: int, code: str, for_good: bool) -> None:
     """By its code where the status says 400 to all."""
-    assert trouble_of_aws(status, code, "words") == Trouble(f"{code}: words", for_good)
+    assert read_aws_error(status, code, "words") == SendFailure(f"{code}: words", for_good)
 
 
-A_LETTER = Letter("msg_p5jXN8AQM9LWM0D4loKWxJek", "t", "s", "n", NOON, "c", b'{"test": 2432232314}', "h")
+AN_EVENT = EncodedEvent("msg_p5jXN8AQM9LWM0D4loKWxJek", "t", "s", "n", NOON, "c", b'{"test": 2432232314}', "h")
 
 
 def test_a_signature_is_that_of_the_specification() -> None:
     """The example of Standard Webhooks' reference libraries."""
     secret, sent_at = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", datetime.fromisoformat("2021-02-25T15:02:10+00:00")
-    headers = signed_headers(A_LETTER, secret, sent_at)
+    headers = signed_headers(AN_EVENT, secret, sent_at)
     assert headers["webhook-timestamp"] == "1614265330"
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
@@ -350,9 +350,9 @@ def test_a_signature_is_that_of_the_specification() -> None:
 @pytest.mark.parametrize("secret", ["a plain secret", "whsec_no base64!"])
 def test_a_secret_that_is_no_base64_is_taken_as_it_is(secret: str) -> None:
     """Its own bytes sign, whatever somebody put there."""
-    signed = f"{A_LETTER.id}.{int(NOON.timestamp())}.".encode() + A_LETTER.body
+    signed = f"{AN_EVENT.id}.{int(NOON.timestamp())}.".encode() + AN_EVENT.body
     expected = b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256)).decode()
-    assert signed_headers(A_LETTER, secret, NOON)["webhook-signature"] == f"v1,{expected}"
+    assert signed_headers(AN_EVENT, secret, NOON)["webhook-signature"] == f"v1,{expected}"
 
 
 # --- Targets that are gone -------------------------------------------------------------------------------------------

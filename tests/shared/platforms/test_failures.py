@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 from botocore.parsers import ResponseParserError
 
-from shared.platforms.failures import TRANSIENT, Operation, broken, names_of, retry_after
+from shared.platforms.failures import TRANSIENT, Operation, names_of, read_exception, retry_after
 from shared.platforms.paging import Page, concerns, gather
 from shared.refresh.failure import Delivery, Failure, Fault
 from shared.refresh.ports import Phase, Report
@@ -220,7 +220,7 @@ def outcome(call: Callable[[int], None], port: int) -> Failure:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever the SDK raises
         call(port)
     assert not isinstance(raised.value, ClientError)
-    return broken(Operation.START, raised.value)
+    return read_exception(Operation.START, raised.value)
 
 
 @CALLS
@@ -269,11 +269,11 @@ def test_a_lost_answer_is_an_unknown_outcome(call: Callable[[int], None], answer
 )
 def test_exceptions_by_name(error: Exception, sent: Delivery, retry_safe: bool) -> None:
     """What nobody listed may have been sent."""
-    found = broken(Operation.START, error)
+    found = read_exception(Operation.START, error)
     assert (found.delivery, found.retry_safe) == (sent, retry_safe)
     assert found.code
     assert found.message
-    assert broken(Operation.GET, error).retry_safe is (retry_safe or sent is Delivery.UNKNOWN)
+    assert read_exception(Operation.GET, error).retry_safe is (retry_safe or sent is Delivery.UNKNOWN)
 
 
 def test_names_of_exceptions_that_go_in_circles() -> None:
