@@ -44,17 +44,25 @@ class DeadLetters:
     def __init__(self, clients: Clients, queue_urls: Iterable[str] = ()) -> None:
         self._clients = clients
         self._queue_urls = tuple(url for url in queue_urls if url)
+        self._urls: dict[str, str] = {}
         self._dead_urls: dict[str, str] = {}
 
-    def send(self, record: Mapping[str, Any], why: str) -> None:
-        """SendMessage with the body as it came. Raises `StoreDownError`; then the message must stay where it is."""
+    def send(self, queue: str, body: bytes, why: str) -> None:
+        """SendMessage to the dead-letter queue of the queue with this ARN. Raises `StoreDownError`."""
         ask(
             "sending a dead letter",
             lambda: self._clients.sqs.send_message(
-                QueueUrl=self._dead_url_of(record["eventSourceARN"]),
-                MessageBody=record["body"],
+                QueueUrl=self._dead_url_of(queue),
+                MessageBody=body.decode(),
                 MessageAttributes={WHY: {"DataType": "String", "StringValue": why}},
             ),
+        )
+
+    def return_to(self, queue: str, body: bytes) -> None:
+        """SendMessage to the queue with this ARN itself: a part of a message. Raises `StoreDownError`."""
+        ask(
+            "putting back what is left of a message",
+            lambda: self._clients.sqs.send_message(QueueUrl=self._url_of(queue), MessageBody=body.decode()),
         )
 
     def summaries(self) -> tuple[DeadLetterSummary, ...]:
@@ -111,9 +119,14 @@ class DeadLetters:
         )
         return list(answer.get("Messages", ()))
 
+    def _url_of(self, arn: str) -> str:
+        if arn not in self._urls:
+            self._urls[arn] = url_of(self._clients, arn)
+        return self._urls[arn]
+
     def _dead_url_of(self, arn: str) -> str:
         if arn not in self._dead_urls:
-            self._dead_urls[arn] = self._queue(url_of(self._clients, arn)).dead_url
+            self._dead_urls[arn] = self._queue(self._url_of(arn)).dead_url
         return self._dead_urls[arn]
 
     def _queue(self, url: str) -> _Queue:

@@ -32,10 +32,13 @@ class NotDoneError(Exception):
 
 
 class DeadLetterSink(Protocol):
-    """The port through which the shell buries a message."""
+    """The port through which the shell buries a message; both methods may raise `StoreDownError`."""
 
-    def send(self, record: Record, why: str) -> None:
-        """Bury a message beside its queue. Raises `StoreDownError`; then it must stay where it is."""
+    def send(self, queue: str, body: bytes, why: str) -> None:
+        """Bury a message of this queue, which is named by its ARN."""
+
+    def return_to(self, queue: str, body: bytes) -> None:
+        """Put an event into the queue."""
 
 
 class Visibility(Protocol):
@@ -43,9 +46,6 @@ class Visibility(Protocol):
 
     def hasten(self, records: Sequence[Record]) -> None:
         """Have messages of one queue come back soon. Raises `StoreDownError`; then they come back later."""
-
-    def send_rests(self, record: Record, rests: Sequence[bytes]) -> None:
-        """Put what is left of a message into its queue. Raises `StoreDownError`; then the message must stay."""
 
 
 class Shell:
@@ -101,12 +101,13 @@ class Shell:
         try:
             self._visibility.hasten(returned)
         except StoreDownError as down:
-            self._telemetry.later(str(down))
+            self._telemetry.note_late_return(str(down))
 
     def _send_rests(self, record: Record, judged: Judged) -> Judged:
         """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
         try:
-            self._visibility.send_rests(record, judged.rests)
+            for rest in judged.rests:
+                self._dead_letters.return_to(record["eventSourceARN"], rest)
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
         return judged
@@ -116,11 +117,11 @@ class Shell:
         if judged.verdict is not Verdict.DEAD:
             return judged
         try:
-            body = record["body"] if judged.dead is None else judged.dead.decode()
-            self._dead_letters.send({**record, "body": body}, self._redactor.plain(judged.why))
+            body = record["body"].encode() if judged.dead is None else judged.dead
+            self._dead_letters.send(record["eventSourceARN"], body, self._redactor.plain(judged.why))
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
-        self._telemetry.dead(record["messageId"], judged.why)
+        self._telemetry.note_dead_letter(record["messageId"], judged.why)
         return DONE
 
     def _take_one(self, engine: Engine, event: Any) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Telemetry:
         """Count a tick. An alarm goes off where none is counted for ten minutes."""
         self._counts["Ticks"] += 1
 
-    def dead(self, message_id: str, why: str) -> None:
+    def note_dead_letter(self, message_id: str, why: str) -> None:
         """Count and log a message that was put into the dead letters."""
         self._counts["DeadLetters"] += 1
         self._logger.error("dead letter", extra={"message_id": message_id, "detail": {"why": why}})
@@ -108,7 +108,7 @@ class Telemetry:
             "trouble of ours", exc_info=cause, extra={"message_ids": message_ids, "detail": {"why": why}}
         )
 
-    def later(self, why: str) -> None:
+    def note_late_return(self, why: str) -> None:
         """Log that messages come back when their queue says, and not sooner."""
         self._logger.warning("messages come back later", extra={"detail": {"why": why}})
 

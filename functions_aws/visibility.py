@@ -40,16 +40,6 @@ class Visibility:
         if refused:
             raise StoreDownError(f"{len(refused)} messages do not come back sooner: {', '.join(sorted(set(refused)))}")
 
-    def send_rests(self, record: Record, rests: Sequence[bytes]) -> None:
-        """SendMessage for each part that is left of a record, to the record's own queue. Raises `StoreDownError`."""
-        if rests:
-            ask("putting back what is left of a message", lambda: self._send_rests(record["eventSourceARN"], rests))
-
-    def _send_rests(self, arn: str, rests: Sequence[bytes]) -> None:
-        url = self._url_of(arn)
-        for rest in rests:
-            self._clients.sqs.send_message(QueueUrl=url, MessageBody=rest.decode())
-
     def _change(self, records: Sequence[Record]) -> list[str]:
         """Send one batch, and give the codes of the entries that SQS refused."""
         entries = [

@@ -15,7 +15,9 @@ from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestE
 
 from functions_azure.sessions import session
 from functions_azure.settings import PAGE_BLOB, SIGN_IN_BLOB, SIGN_IN_CONTAINER, TABLE, UNDELIVERED, Settings
+from shared.platforms.failures import Operation, read_exception
 from shared.redaction import plain
+from shared.refresh.failure import Failure
 from shared.refresh.ports import Conflict, StoreDownError
 
 if TYPE_CHECKING:
@@ -48,6 +50,17 @@ class Deadline:
 
 
 NEVER = Deadline()
+
+
+def attempt(operation: Operation, send: Callable[[], _T], words: Callable[[str], str]) -> _T | Failure:
+    """Make one call of a platform, and turn whatever is raised into facts. `words` takes secrets out of what is said.
+
+    `requests` lets through what urllib3 and urllib raise over an address, so nothing is known of what may come.
+    """
+    try:
+        return send()
+    except Exception as error:  # noqa: BLE001 - as above
+        return read_exception(operation, error, words)
 
 
 def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import requests
 
-from functions_azure.clients import NEVER, Deadline
+from functions_azure.clients import NEVER, Deadline, attempt
 from functions_azure.correlation import current
 from functions_azure.sessions import read_body, session
-from functions_azure.tokens import Tokens
+from functions_azure.tokens import Tokens, send_with_token
 from shared.platforms import fabric
-from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, read_exception
+from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation
 from shared.platforms.paging import Page, gather
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
@@ -125,24 +125,20 @@ class Platform:
     def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Failure:
         """Send a request; where it is refused for its token, send it once more with a new one: a 401 has no effect."""
         ends_at = time.monotonic() + self._deadline.seconds_left(self.capabilities.call_timeout.total_seconds())
-        answer = self._send(operation, request, ends_at)
-        if isinstance(answer, Answer) and fabric.token_refused(answer.status):
-            return self._send(operation, request, ends_at)
-        return answer
+        return send_with_token(
+            self._tokens,
+            lambda token: self._send(operation, request, token, ends_at),
+            lambda answer: fabric.token_refused(answer.status),
+        )
 
-    def _send(self, operation: Operation, request: fabric.Request, ends_at: float) -> Answer | Failure:
-        token = self._tokens.token()
-        if isinstance(token, Failure):
-            return token
+    def _send(self, operation: Operation, request: fabric.Request, token: str, ends_at: float) -> Answer | Failure:
         if ends_at - time.monotonic() < LEAST_SECONDS:
             return NOT_CONNECTED.failure("NoTimeLeft", "not sent: too little time was left in this invocation")
-        try:
-            answer = self._connection.send(request, request.url(self._url), token, ends_at)
-        except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
-            return read_exception(operation, error, self._redactor.plain)
-        if fabric.token_refused(answer.status):
-            self._tokens.forget(token)
-        return answer
+        return attempt(
+            operation,
+            lambda: self._connection.send(request, request.url(self._url), token, ends_at),
+            self._redactor.plain,
+        )
 
 
 class _Bearer(requests.auth.AuthBase):

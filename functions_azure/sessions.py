@@ -157,17 +157,17 @@ class _SecureConnection(HTTPSConnection):
 
     def connect(self) -> None:
         if self.ca_certs and not self.proxy and not self.cert_file:
-            self.ssl_context, self.ca_certs = _context(_roots_of(self.ca_certs)), None
+            self.ssl_context, self.ca_certs = context_with_roots(roots_of(self.ca_certs)), None
         super().connect()
 
 
-def _roots_of(bundle: str) -> str:
+def roots_of(bundle: str) -> str:
     """Where the certificates are: a bundle that somebody names, else the package's folder, else what `requests` has."""
     return str(settings.ROOTS) if bundle == DEFAULT_CA_BUNDLE_PATH and settings.ROOTS.is_dir() else bundle
 
 
 @cache
-def _context(roots: str) -> SSLContext:
+def context_with_roots(roots: str) -> SSLContext:
     """Make urllib3's own context, which trusts the roots of a file or a folder. Raises `SSLError`, as urllib3 does."""
     made = create_urllib3_context()
     try:

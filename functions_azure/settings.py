@@ -26,6 +26,9 @@ TABLE = "unstale"
 EVENTS_QUEUE, WAKES_QUEUE = "unstale-events", "unstale-wakes"
 SIGN_IN_CONTAINER, SIGN_IN_BLOB, SIGN_IN_KEY = "sign-in", "user", "sign-in"
 """Where the token cache of a signed-in user is kept, and the name of the Key Vault's key that opens it."""
+VAULT_VERSION = {"api-version": "7.4"}
+"""Version of the Key Vault's API, for secrets and keys: generally available since 2023, and unchanged since in what is
+used here."""
 POISON = "-poison"
 """The suffix that the host appends to the name of a queue for the messages that it gives up."""
 PAGE_BLOB = "page.json"

@@ -20,7 +20,7 @@ from functions_azure.settings import EVENTS_QUEUE
 from functions_azure.telemetry import Telemetry
 from shared.config.configuration import Configuration
 from shared.inbound import eventgrid
-from shared.inbound.dispatch import Judged, Verdict, take
+from shared.inbound.dispatch import DONE, Judged, Verdict, take
 from shared.inbound.messages import Asked, Ignored, Malformed, Message, Ticked, each
 from shared.redaction import NOTHING_KNOWN, Redactor, plain
 from shared.refresh import status
@@ -261,13 +261,13 @@ class Shell:
             failure = self._renew(deadline)
         except Exception as error:  # noqa: BLE001 - the next tick tries again
             return Judged(Verdict.RETRY, _words(error), error)
-        return Judged(Verdict.RETRY, str(failure)) if failure else Judged(Verdict.DONE)
+        return Judged(Verdict.RETRY, str(failure)) if failure else DONE
 
     # --- Verdicts ----------------------------------------------------------------------------------------------------
 
     def _settle(self, queue: str, body: bytes, judged: Judged, deadline: Deadline) -> str:
         """Carry a verdict out; why the message must come back, or "" if it need not."""
-        judged = self._with_rests_sent(judged, deadline)
+        judged = self._send_rests(judged, deadline)
         if judged.verdict is Verdict.DEAD:
             judged = self._bury(queue, body if judged.dead is None else judged.dead, judged.why, deadline)
         if judged.verdict is Verdict.DONE:
@@ -275,7 +275,7 @@ class Shell:
         self._telemetry.note_returned(1, judged.why, judged.cause)
         return self._redactor.plain(judged.why) or "trouble of ours"
 
-    def _with_rests_sent(self, judged: Judged, deadline: Deadline) -> Judged:
+    def _send_rests(self, judged: Judged, deadline: Deadline) -> Judged:
         """Put what there was no time for into the queue, before the message is acknowledged; else it comes back."""
         try:
             for rest in judged.rests:
@@ -289,8 +289,8 @@ class Shell:
             self._dead_letters(deadline).send(queue, body, self._redactor.plain(why))
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)
-        self._telemetry.dead(queue, why)
-        return Judged(Verdict.DONE)
+        self._telemetry.note_dead_letter(queue, why)
+        return DONE
 
     def _queue(self, body: bytes, deadline: Deadline) -> bool:
         """Tell whether an event is kept: in the queue or, where it can never be there, among the dead letters."""

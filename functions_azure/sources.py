@@ -11,10 +11,10 @@ from datetime import timedelta
 
 import requests
 
-from functions_azure.clients import NEVER, Deadline
+from functions_azure.clients import NEVER, Deadline, attempt
 from functions_azure.sessions import read_body, session
-from functions_azure.tokens import Tokens
-from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED, NOT_CONNECTED, Operation, read_exception
+from functions_azure.tokens import Tokens, send_with_token
+from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED, NOT_CONNECTED, Operation
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -75,25 +75,22 @@ class Sources:
 
     def _ask(self, path: str, headers: dict[str, str], limit: int) -> Reply[bytes] | Failure:
         """Send a request; where it is refused for its token, send it once more with a new one."""
-        reply = self._send(path, headers, limit)
-        if isinstance(reply, Reply) and onelake.token_refused(reply.status):
-            reply = self._send(path, headers, limit)
+        reply: Reply[bytes] | Failure = send_with_token(
+            self._tokens,
+            lambda token: self._send(path, headers, token, limit),
+            lambda reply: onelake.token_refused(reply.status),
+        )
         return reply if isinstance(reply, Failure) else onelake.failure(reply) or reply
 
-    def _send(self, path: str, headers: dict[str, str], limit: int) -> Reply[bytes] | Failure:
-        token = self._tokens.token()
-        if isinstance(token, Failure):
-            return token
+    def _send(self, path: str, headers: dict[str, str], token: str, limit: int) -> Reply[bytes] | Failure:
         read_seconds = self._deadline.seconds_left(READ_SECONDS + CONNECT_SECONDS) - CONNECT_SECONDS
         if read_seconds < LEAST_SECONDS:
             return NO_TIME_LEFT
-        try:
-            reply = self._get(path, {**onelake.HEADERS, **headers}, token, limit, read_seconds)
-        except Exception as error:  # noqa: BLE001 - `requests` lets through what urllib3 and urllib raise over an address
-            return read_exception(Operation.LIST, error, self._redactor.plain)
-        if onelake.token_refused(reply.status):
-            self._tokens.forget(token)
-        return reply
+        return attempt(
+            Operation.LIST,
+            lambda: self._get(path, {**onelake.HEADERS, **headers}, token, limit, read_seconds),
+            self._redactor.plain,
+        )
 
     def _get(self, path: str, headers: dict[str, str], token: str, limit: int, read_seconds: float) -> Reply[bytes]:
         began, asked_at = time.monotonic(), self._clock.now()

@@ -68,7 +68,7 @@ class Telemetry:
         """An event of a kind that nobody acts on."""
         _write(logging.DEBUG, "ignored", detail={"what": what})
 
-    def dead(self, queue: str, why: str) -> None:
+    def note_dead_letter(self, queue: str, why: str) -> None:
         """A message was put into the dead letters."""
         _write(logging.ERROR, "dead letter", detail={"queue": queue, "why": plain(why)})
 
@@ -80,7 +80,7 @@ class Telemetry:
         self._refusals.add(check)
         self.tell_refusals()
 
-    def not_judged(self, trouble: Exception) -> None:
+    def note_unjudged(self, trouble: Exception) -> None:
         """A call could not be judged, such as for want of signing keys. Anybody can make it, so it is counted, too."""
         self._refusals.add(f"not judged: {type(trouble).__name__}: {plain(str(trouble), 200)}")
         self.tell_refusals()

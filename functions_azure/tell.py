@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from functions_azure.settings import Settings
+from functions_azure.settings import VAULT_VERSION, Settings
 from functions_azure.tokens import BoundedHttp, Tokens
 from shared.destinations import Destination
 from shared.outcomes.answers import SendFailure, read_status
@@ -23,8 +23,6 @@ from shared.refresh.ports import Clock
 
 TOPIC_VERSION = {"api-version": "2018-01-01"}
 """The one version of publishing to a custom topic (https://learn.microsoft.com/rest/api/eventgrid/dataplane)."""
-SECRET_VERSION = {"api-version": "7.4"}
-"""Get Secret, generally available since 2023."""
 BATCH = "application/cloudevents-batch+json"
 """An array of CloudEvents, which is what a topic of that schema takes."""
 
@@ -79,7 +77,7 @@ class Vault:
         if isinstance(token, Failure):
             return SendFailure(f"no token for the vault: {token}")
         try:
-            answer = self._http.get(uri, params=SECRET_VERSION, headers={"Authorization": f"Bearer {token}"})
+            answer = self._http.get(uri, params=VAULT_VERSION, headers={"Authorization": f"Bearer {token}"})
             if token_refused(answer.status_code):
                 self._tokens.forget(token)
             failure = read_status(answer.status_code)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import requests
 from azure.core.credentials import AccessToken
@@ -55,6 +55,8 @@ https://learn.microsoft.com/azure/app-service/app-service-key-vault-references#t
 AT_ONCE_SECONDS = 10.0
 """Threads that ask within this time of each other had no token yet: as long as an invocation lasts."""
 
+_T = TypeVar("_T")
+
 Answer = Mapping[str, Any]
 """An answer of msal: `access_token` and `expires_in`, or `error` and `error_description`."""
 
@@ -67,6 +69,31 @@ class Tokens(Protocol):
 
     def forget(self, token: str) -> None:
         """The service rejected this token: the next one is to be a new one."""
+
+
+def send_with_token(
+    tokens: Tokens, send: Callable[[str], _T | Failure], is_token_refused: Callable[[_T], bool]
+) -> _T | Failure:
+    """Send a request with a token and, where it is refused for that, once more with a new one: no effect was taken.
+
+    Why there is no token, is returned, too; nothing was sent then.
+    """
+    answer = _send_once(tokens, send, is_token_refused)
+    if isinstance(answer, Failure) or not is_token_refused(answer):
+        return answer
+    return _send_once(tokens, send, is_token_refused)
+
+
+def _send_once(
+    tokens: Tokens, send: Callable[[str], _T | Failure], is_token_refused: Callable[[_T], bool]
+) -> _T | Failure:
+    token = tokens.token()
+    if isinstance(token, Failure):
+        return token
+    answer = send(token)
+    if not isinstance(answer, Failure) and is_token_refused(answer):
+        tokens.forget(token)
+    return answer
 
 
 class Issuer(Protocol):
@@ -203,12 +230,11 @@ class ServicePrincipal:
         """Its constructor asks the authority for its endpoints. One on loopback is none that Microsoft knows."""
         import msal
 
-        host = self._settings.authority.partition("://")[2].partition("/")[0].partition(":")[0]
         return msal.ConfidentialClientApplication(
             self._settings.client_id,
             client_credential=self._settings.client_secret or {"client_assertion": self._assertion},
             authority=self._settings.authority,
-            instance_discovery=False if is_loopback(host) else None,
+            instance_discovery=instance_discovery(self._settings.authority),
             http_client=self._http,
         )
 
@@ -233,6 +259,12 @@ class ServicePrincipal:
         """Its tokens, and what it proved itself with: where the endpoints are stays known."""
         self._identity.forget()
         self._app.remove_tokens_for_client()
+
+
+def instance_discovery(authority: str) -> bool | None:
+    """Tell msal whether to ask Microsoft about an authority: not of one on loopback; None leaves the choice to msal."""
+    host = authority.partition("://")[2].partition("/")[0].partition(":")[0]
+    return False if is_loopback(host) else None
 
 
 class NoAssertionError(Exception):

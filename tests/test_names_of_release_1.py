@@ -85,9 +85,9 @@ def lines_of_aws(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         tells.emit(LogEvent("saved", "daily", NOON, dict.fromkeys(GAUGES, 1.0)))
         tells.note_ignored("a kind")
         tells.note_tick()
-        tells.dead("m", "why")
+        tells.note_dead_letter("m", "why")
         tells.note_returned(["m"], "why", LookupError("cause"))
-        tells.later("why")
+        tells.note_late_return("why")
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -97,7 +97,7 @@ def lines_of_azure(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     with caplog.at_level(logging.DEBUG, "unstale"), correlate(dict.fromkeys(NAMES, "id")):
         tells.emit(LogEvent("trouble", "daily", NOON, {"code": "c"}))
         tells.note_ignored("a kind")
-        tells.dead("q", "why")
+        tells.note_dead_letter("q", "why")
         tells.note_refusal("signature")
         tells.note_returned(1, "why", None)
     return [json.loads(record.getMessage()) for record in caplog.records if record.name == "unstale"]

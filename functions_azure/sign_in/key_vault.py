@@ -16,14 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from functions_azure.sessions import WholeAnswer
-from functions_azure.settings import SIGN_IN_KEY
-from functions_azure.tokens import BoundedHttp, Tokens
+from functions_azure.settings import SIGN_IN_KEY, VAULT_VERSION
+from functions_azure.tokens import BoundedHttp, Tokens, send_with_token
 from shared.platforms.fabric import token_refused
 from shared.refresh.failure import Failure
 from shared.sign_in import report_vault
 
-API_VERSION = {"api-version": "7.4"}
-"""Generally available since 2023; what is used here has not changed since."""
 ALGORITHM = "RSA-OAEP-256"
 
 _Send = Callable[[dict[str, str]], WholeAnswer]
@@ -57,39 +55,33 @@ class KeyVault:
 
     def wrap(self, data_key: bytes) -> Wrapped:
         """Get Key, newest version: `{"key": {"kid": ".../keys/<name>/<version>", "kty", "n", "e"}}`; then encrypt."""
-        key = self._ask(lambda headers: self._http.get(self._key_url, params=API_VERSION, headers=headers))["key"]
+        key = self._ask(lambda headers: self._http.get(self._key_url, params=VAULT_VERSION, headers=headers))["key"]
         public = RSAPublicNumbers(e=_number(key["e"]), n=_number(key["n"])).public_key()
-        return Wrapped(str(key["kid"]).rpartition("/")[2], public.encrypt(data_key, _oaep()))
+        return Wrapped(
+            str(key["kid"]).rpartition("/")[2],
+            public.encrypt(data_key, padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)),
+        )
 
     def unwrap(self, wrapped: Wrapped) -> bytes:
         """Unwrap Key: `{"alg", "value"}` gives `{"kid", "value"}`, both values base64url."""
         body = {"alg": ALGORITHM, "value": urlsafe_b64encode(wrapped.value).rstrip(b"=").decode()}
         url = f"{self._key_url}/{wrapped.version}/unwrapkey"
-        answer = self._ask(lambda headers: self._http.post(url, params=API_VERSION, json=body, headers=headers))
+        answer = self._ask(lambda headers: self._http.post(url, params=VAULT_VERSION, json=body, headers=headers))
         return _bytes(answer["value"])
 
     def _ask(self, send: _Send) -> dict[str, Any]:
         """Send a request; where it is refused for its token, send it once more with a new one."""
-        answer = self._send_once(send)
-        if token_refused(answer.status_code):
-            answer = self._send_once(send)
+        answer = send_with_token(
+            self._tokens,
+            lambda token: send({"Authorization": f"Bearer {token}"}),
+            lambda answer: token_refused(answer.status_code),
+        )
+        if isinstance(answer, Failure):
+            raise VaultRefusedError(answer)
         if answer.status_code != requests.codes.ok:
             raise VaultRefusedError(report_vault(answer.status_code, *_error(answer)))
         found: dict[str, Any] = answer.json()
         return found
-
-    def _send_once(self, send: _Send) -> WholeAnswer:
-        token = self._tokens.token()
-        if isinstance(token, Failure):
-            raise VaultRefusedError(token)
-        answer = send({"Authorization": f"Bearer {token}"})
-        if token_refused(answer.status_code):
-            self._tokens.forget(token)
-        return answer
-
-
-def _oaep() -> padding.OAEP:
-    return padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
 
 
 def _error(answer: WholeAnswer) -> tuple[str, str]:

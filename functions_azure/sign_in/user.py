@@ -26,9 +26,8 @@ from msgspec.structs import replace
 from functions_azure.settings import Settings
 from functions_azure.sign_in.key_vault import VaultRefusedError
 from functions_azure.sign_in.store import Opened, SignIns
-from functions_azure.tokens import Answer, BoundedHttp
+from functions_azure.tokens import Answer, BoundedHttp, instance_discovery
 from shared import sign_in as entra
-from shared.endpoints import is_loopback
 from shared.platforms.failures import NO_CREDENTIALS_NOW, NOT_CONNECTED
 from shared.refresh.failure import Failure
 from shared.refresh.records import NewerRecordError
@@ -238,12 +237,11 @@ def require(settings: Settings) -> None:
 
 def public_client(settings: Settings, cache: msal.SerializableTokenCache, http: Any) -> msal.PublicClientApplication:
     """The app registration that the user signs in to. Its constructor asks the authority for its endpoints."""
-    host = settings.authority.partition("://")[2].partition("/")[0].partition(":")[0]
     return msal.PublicClientApplication(
         settings.client_id,
         authority=settings.authority,
         token_cache=cache,
-        instance_discovery=False if is_loopback(host) else None,
+        instance_discovery=instance_discovery(settings.authority),
         http_client=http,
     )
 

@@ -66,7 +66,7 @@ def answer(
     try:
         failed = gate().refusal(header(request.headers, "Authorization"), tenant)
     except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
-        telemetry.not_judged(trouble)
+        telemetry.note_unjudged(trouble)
         return unavailable(trouble)
     if failed:
         telemetry.note_refusal(failed)

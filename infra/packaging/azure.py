@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from infra.packaging import roots, sbom, stage
-from infra.packaging.stage import ROOT, Platform, ThirdParty, Told
+from infra.packaging.stage import Platform, ThirdParty, Told
+from infra.parameters.places import ROOT
 from shared.config import compiled, generation
 from shared.config.load import load
 from shared.targets import Cloud

@@ -546,7 +546,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
         host.configuration,
         replace(host.ports, store=SimpleNamespace(load=down, load_many=down, reads_together=True)),
         dead_letters,
-        SimpleNamespace(hasten=lambda _: None, send_rests=lambda _record, _rests: None),
+        SimpleNamespace(hasten=lambda _: None),
         Telemetry("unstale-app", Redactor([secret])),
         redactor=Redactor([secret]),
     )
@@ -565,10 +565,15 @@ class Graves:
     def __init__(self) -> None:
         self.why: list[str] = []
 
-    def send(self, record: object, why: str) -> None:
+    def send(self, queue: str, body: bytes, why: str) -> None:
         """Bury."""
-        del record
+        del queue, body
         self.why.append(why)
+
+    def return_to(self, queue: str, body: bytes) -> None:
+        """Nothing goes back here."""
+        del queue, body
+        raise AssertionError
 
 
 def test_importing_the_entry_needs_nothing() -> None:

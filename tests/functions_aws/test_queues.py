@@ -123,11 +123,6 @@ def test_a_wake_that_cannot_be_sent_is_told_as_such(nowhere: Clients, stub: Stub
 # --- Dead letters ----------------------------------------------------------------------------------------------------
 
 
-def record(aws: LocalAws, body: str, queue: str = "events") -> dict[str, Any]:
-    """A record of an SQS batch, as far as it matters here."""
-    return {"messageId": "1", "body": body, "eventSourceARN": aws.queues[queue].arn}
-
-
 def test_dead_letters_are_counted_with_age_and_reasons(aws: LocalAws) -> None:
     """How many there are in each queue, since when, and why; looking at them leaves them where they are."""
     clients = Clients()
@@ -135,7 +130,7 @@ def test_dead_letters_are_counted_with_age_and_reasons(aws: LocalAws) -> None:
     assert dead.summaries() == (DeadLetterSummary("events", 0), DeadLetterSummary("wakes", 0))
     before = datetime.now(UTC) - timedelta(seconds=1)
     for why in ("not JSON", "not JSON", "no target 'x'"):
-        dead.send(record(aws, "{"), why)
+        dead.send(aws.queues["events"].arn, b"{", why)
     aws.client("sqs").send_message(QueueUrl=aws.queues["wakes-dead"].url, MessageBody="moved by SQS itself")
     for _ in range(2):
         events, wakes = dead.summaries()
@@ -161,10 +156,10 @@ def test_a_queue_is_asked_only_once_where_its_dead_letters_go(aws: LocalAws) -> 
     """A flood of bad messages costs one request each."""
     clients = Clients()
     dead = DeadLetters(clients)
-    dead.send(record(aws, "a"), "why")
+    dead.send(aws.queues["events"].arn, b"a", "why")
     asked: list[str] = []
     clients.sqs.meta.events.register("before-send.sqs", lambda event_name, **_: asked.append(event_name))
-    dead.send(record(aws, "b"), "why")
+    dead.send(aws.queues["events"].arn, b"b", "why")
     assert asked == ["before-send.sqs.SendMessage"]
 
 

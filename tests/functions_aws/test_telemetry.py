@@ -49,7 +49,7 @@ def test_an_invocation_is_one_line_of_counts(telemetry: Callable[[], Telemetry],
         tells.emit(happened("run succeeded", dpu_seconds=1.5))
         tells.emit(happened("run failed", dpu_seconds=None))
         tells.note_ignored("aws.s3 Object Tags Added")
-        tells.dead("m", "why")
+        tells.note_dead_letter("m", "why")
         tells.note_returned(["a", "b"], "why", None)
     [line] = [line for line in told() if "_aws" in line]
     [described] = line["_aws"]["CloudWatchMetrics"]
@@ -172,7 +172,7 @@ def test_no_line_shows_a_secret_or_does_something_to_a_terminal(
     caught.value.add_note(f"target {hidden}")
     with tells.invocation(f"id {hidden}"):
         tells.emit(happened("trouble", hidden, message=f'"{hidden}"'))
-        tells.dead(hidden, f"why {hidden}")
+        tells.note_dead_letter(hidden, f"why {hidden}")
         tells.note_returned([hidden], f"why {hidden}", caught.value)
     lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' not in line]
     assert len(lines) == 3

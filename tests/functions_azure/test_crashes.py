@@ -209,9 +209,9 @@ def _note_success_in_a_save_of_its_own(
     return saved
 
 
-def _sent_once_more(self: Platform, operation: Operation, request: fabric.Request, ends_at: float) -> Any:
-    answer = _send(self, operation, request, ends_at)
-    return _send(self, operation, request, ends_at) if isinstance(answer, Failure) else answer
+def _sent_once_more(self: Platform, operation: Operation, request: fabric.Request, token: str, ends_at: float) -> Any:
+    answer = _send(self, operation, request, token, ends_at)
+    return _send(self, operation, request, token, ends_at) if isinstance(answer, Failure) else answer
 
 
 class Mutant(NamedTuple):

@@ -283,7 +283,7 @@ def test_what_happens_is_told_as_json(sink: Sink) -> None:
     telemetry = Telemetry()
     telemetry.emit(LogEvent("saved", "sales", T0, {"owed_age_seconds": 1.5, "held": 0, "why": "Bearer planted"}))
     telemetry.note_returned(3, "the store\nis down", StoreError("sig=planted"))
-    telemetry.dead(EVENTS_QUEUE, "not JSON")
+    telemetry.note_dead_letter(EVENTS_QUEUE, "not JSON")
     telemetry.note_ignored("Microsoft.Storage.BlobDeleted")
     saved, returned, dead, ignored = sink.lines
     assert json.loads(saved) == {

@@ -229,7 +229,7 @@ def server_over_tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]
     """A server whose authority is trusted by REQUESTS_CA_BUNDLE; no context of another test is kept."""
     for name in (*(name for name in os.environ if name.lower().endswith("_proxy")), "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    sessions._context.cache_clear()
+    sessions.context_with_roots.cache_clear()
     with LoopbackServer(lambda _: Answer(200, {}, b"{}"), lambda: datetime.now(UTC), secure=True) as server:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
         yield server

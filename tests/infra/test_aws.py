@@ -242,7 +242,7 @@ def emitted(capsys: pytest.CaptureFixture[str], metrics: str) -> dict[str, set[f
         telemetry.emit(LogEvent("looked", "", NOW, {"outcome": "answered"}))
         telemetry.note_tick()
         telemetry.note_ignored("x")
-        telemetry.dead("id", "why")
+        telemetry.note_dead_letter("id", "why")
         telemetry.note_returned(["id"], "why", None)
     found: dict[str, set[frozenset[str]]] = {}
     for line in capsys.readouterr().out.splitlines():

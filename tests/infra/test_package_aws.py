@@ -166,7 +166,7 @@ store.append("key", "id", b"line", now)
 list(store.due(now, 10)), store.keys("", 10), store.history("key", 10), store.load_many(["key"])
 Waker(clients, "https://sqs/wakes").send(Wake("key", now, "1"), timedelta(seconds=1))
 letters = DeadLetters(clients, ["https://sqs/events"])
-letters.send({"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "body": "x"}, "why")
+letters.send("arn:aws:sqs:eu-central-1:123456789012:events", b"x", "why")
 letters.summaries(), letters.redrive(), letters.moves()
 Visibility(clients).hasten([{"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:events", "receiptHandle": "h",
     "attributes": {}}])

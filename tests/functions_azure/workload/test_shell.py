@@ -254,7 +254,7 @@ def test_two_thousand_strangers_are_one_line_a_minute(desk: Desk, caplog: pytest
     with caplog.at_level(logging.INFO, "unstale"):
         for number in range(2000):
             telemetry.note_refusal(f"check {number % 3}")
-            telemetry.not_judged(NoKeysError("no signing keys"))
+            telemetry.note_unjudged(NoKeysError("no signing keys"))
         assert [json.loads(record.message)["detail"]["calls"] for record in caplog.records] == [1]
         time[0] += 61
         telemetry.tell_refusals()
