@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, List  # noqa: UP035 - the worker knows a batch
 import azure.functions as func
 
 from functions_azure import settings
-from functions_azure.settings import EVENTS, EVENTS_QUEUE, STORAGE, WAKES_QUEUE
+from functions_azure.settings import EVENTS, EVENTS_QUEUE, ITEM_ROUTE, JOB_ROUTE, STORAGE, WAKES_QUEUE
 
 if TYPE_CHECKING:
     from functions_azure.shell import Reply, Shell
@@ -124,16 +124,13 @@ def workload_payload(req: func.HttpRequest) -> func.HttpResponse:
     return _job("item", req)
 
 
-_ITEM = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}"
-_JOB = f"{_ITEM}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
-
 if settings.serves_workload(os.environ):  # without a function key: Fabric has none, and its tokens are judged instead
     for function, route, methods in (
-        (workload_create, _JOB, ["POST"]),
-        (workload_get, _JOB, ["GET"]),
-        (workload_cancel, f"{_JOB}/cancel", ["POST"]),
-        (workload_item, _ITEM, ["POST", "PATCH", "DELETE"]),
-        (workload_payload, f"{_ITEM}/payload", ["GET"]),
+        (workload_create, JOB_ROUTE, ["POST"]),
+        (workload_get, JOB_ROUTE, ["GET"]),
+        (workload_cancel, f"{JOB_ROUTE}/cancel", ["POST"]),
+        (workload_item, ITEM_ROUTE, ["POST", "PATCH", "DELETE"]),
+        (workload_payload, f"{ITEM_ROUTE}/payload", ["GET"]),
     ):
         app.function_name(function.__name__)(
             app.route(route=route, methods=methods, auth_level=func.AuthLevel.ANONYMOUS)(function)

@@ -38,6 +38,12 @@ UNDELIVERED = "dead-letters"
 
 WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT = "UNSTALE_WORKLOAD_AUDIENCE", "UNSTALE_WORKLOAD_PUBLISHER_TENANT"
 
+ITEM_ROUTE = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}"
+"""Route of Fabric's calls about an item, behind the prefix of `host.json`: `workload` ends the base address that is
+registered with Fabric, and the rest is of its API."""
+JOB_ROUTE = f"{ITEM_ROUTE}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
+"""Route of Fabric's calls about a job; a cancel has `/cancel` behind it."""
+
 SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
 CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
 """Variables whose values, or parts of them, must never be seen in a text that leaves."""

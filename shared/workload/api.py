@@ -39,11 +39,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 RETRY_AFTER_SECONDS = 60
 """Fabric polls once a minute (monitoring hub), so there is no point in asking it to come back sooner."""
 
-ITEM_ROUTE = "workspaces/{workspaceId}/items/{itemType}/{itemId}"
-"""The path of calls about an item, below the base path that is registered with Fabric."""
-ROUTE = f"{ITEM_ROUTE}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
-"""The same for calls about a job; a cancel has `/cancel` behind it."""
-
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_TYPE = 255
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 import azure.functions as func
 import requests
 
+from functions_azure.settings import ITEM_ROUTE, JOB_ROUTE
 from local.emulators.entra.tokens import Tokens
 from local.emulators.http_server import Answer, Clock, LoopbackServer, Request
 
@@ -274,11 +275,6 @@ class Triggers(Protocol):
         """GET with `/payload` behind an item."""
 
 
-_ITEM = "/api/workload/workspaces/(?P<workspaceId>[^/]+)/items/(?P<itemType>[^/]+)/(?P<itemId>[^/]+)"
-_JOB = f"{_ITEM}/jobTypes/(?P<jobType>[^/]+)/instances/(?P<jobInstanceId>[^/]+)"
-"""The prefix is that of `host.json`, the rest that of the triggers' routes."""
-
-
 def function_host(triggers: Triggers, clock: Clock) -> LoopbackServer:
     """An HTTP server that calls the triggers, as the host of a function app does; the base is `/api/workload`."""
 
@@ -287,7 +283,7 @@ def function_host(triggers: Triggers, clock: Clock) -> LoopbackServer:
         fitting = [
             (name, found.groupdict())
             for name, methods, route in _TRIGGERS
-            if request.method in methods and (found := re.fullmatch(route, request.path))
+            if request.method in methods and (found := re.fullmatch(_pattern(route), request.path))
         ]
         if not fitting:
             return Answer(404)
@@ -302,11 +298,16 @@ def function_host(triggers: Triggers, clock: Clock) -> LoopbackServer:
     return LoopbackServer(respond, clock)
 
 
+def _pattern(route: str) -> str:
+    """The regular expression of the paths of a route; their prefix is that of `host.json`."""
+    return "/api/" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route)
+
+
 _TRIGGERS: tuple[tuple[str, frozenset[str], str], ...] = (
-    ("workload_create", frozenset({"POST"}), _JOB),
-    ("workload_get", frozenset({"GET"}), _JOB),
-    ("workload_cancel", frozenset({"POST"}), f"{_JOB}/cancel"),
-    ("workload_item", frozenset({"POST", "PATCH", "DELETE"}), _ITEM),
-    ("workload_payload", frozenset({"GET"}), f"{_ITEM}/payload"),
+    ("workload_create", frozenset({"POST"}), JOB_ROUTE),
+    ("workload_get", frozenset({"GET"}), JOB_ROUTE),
+    ("workload_cancel", frozenset({"POST"}), f"{JOB_ROUTE}/cancel"),
+    ("workload_item", frozenset({"POST", "PATCH", "DELETE"}), ITEM_ROUTE),
+    ("workload_payload", frozenset({"GET"}), f"{ITEM_ROUTE}/payload"),
 )
 """Name, methods and route of each trigger."""

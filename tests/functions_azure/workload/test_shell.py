@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from functions_azure import app, settings
 from functions_azure.clients import Deadline
-from functions_azure.settings import SettingsError
+from functions_azure.settings import ITEM_ROUTE, JOB_ROUTE, SettingsError
 from functions_azure.shell import Shell
 from functions_azure.telemetry import CHECKS_TOLD, Telemetry
 from functions_azure.workload import keys
@@ -40,7 +40,7 @@ from shared.refresh.engine import Ports
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase
 from shared.refresh.state import Paused
-from shared.workload.api import BODY_LIMIT, ITEM_ROUTE, ROUTE
+from shared.workload.api import BODY_LIMIT
 from shared.workload.tokens import Expected
 from tests.support.azure_host import Host, hosted
 from tests.support.core import DENIED, POLICY
@@ -79,7 +79,7 @@ class Desk:
         """A request, let in unless its headers say otherwise, at the trigger whose route it fits."""
         given = {**self.caller.headers(on_behalf=True), **IDS, **(headers or {})}
         for trigger, verb, route in TRIGGERS:
-            found = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]*)", re.escape(f"/api/workload/{route}")), path)
+            found = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]*)", re.escape(f"/api/{route}")), path)
             if verb == method and found:
                 request = func.HttpRequest(method, path, headers=given, route_params=found.groupdict(), body=body)
                 return trigger(request)
@@ -91,9 +91,9 @@ class Desk:
 
 
 TRIGGERS: list[tuple[Callable[[func.HttpRequest], func.HttpResponse], str, str]] = [
-    (app.workload_create, "POST", ROUTE),
-    (app.workload_get, "GET", ROUTE),
-    (app.workload_cancel, "POST", f"{ROUTE}/cancel"),
+    (app.workload_create, "POST", JOB_ROUTE),
+    (app.workload_get, "GET", JOB_ROUTE),
+    (app.workload_cancel, "POST", f"{JOB_ROUTE}/cancel"),
     *((app.workload_item, method, ITEM_ROUTE) for method in ("POST", "PATCH", "DELETE")),
     (app.workload_payload, "GET", f"{ITEM_ROUTE}/payload"),
 ]
@@ -508,7 +508,7 @@ def _call(shell: Shell, operation: str, headers: dict[str, str]) -> None:
 
     path = dict(
         zip(
-            re.findall(r"\{(\w+)\}", ROUTE),
+            re.findall(r"\{(\w+)\}", JOB_ROUTE),
             re.findall(r"/([^/]+)", f"/{WORKSPACE}/{CALL.item_type}/{ITEM}/{CALL.job_type}/{INSTANCE}"),
             strict=True,
         )
