@@ -32,20 +32,19 @@ _config = partial(Config, user_agent=f"unstale/{VERSION} botocore/{botocore.__ve
 are a tenth of what a call costs."""
 
 PATIENT = _config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
-"""For the store and the queues, where sending twice does no harm.
+"""Settings of calls to the store and the queues, where sending twice does no harm.
 
 A conditional write that is sent again after it took effect looks like somebody else's: `Conflict`. The loop then reads
 the record, finds its own write there, and goes on from it; a claim that it cannot know as its own is looked up.
 """
 
 ONCE = _config(connect_timeout=3, read_timeout=7, retries={"total_max_attempts": 1})
-"""For Glue: a start that is sent twice may be two runs (rule 4). Together no longer than `glue.CAPABILITIES` says."""
-
+"""Settings of calls to Glue: a start that is sent twice may be two runs (rule 4). Together no longer than
+`glue.CAPABILITIES` says."""
 
 BRIEF = _config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 1})
-"""For what comes after the work, which must not last longer than what an invocation keeps back: destinations of outcome
-events, and the page's data. Both have another turn."""
-
+"""Settings of calls after the work, which must not last longer than what an invocation keeps back: to destinations of
+outcome events, and for the page's data. Both have another turn."""
 
 AT_ONCE: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 """Options of each connection, as botocore gives its own: else the body of a request waits 40 ms until the service has

@@ -22,6 +22,7 @@ from shared.refresh.levels import level_of
 from shared.version import VERSION
 
 NAMESPACE = "unstale"
+"""CloudWatch's namespace of all our metrics, as the template's alarms name it."""
 
 COUNTED: Mapping[str, Mapping[str, str]] = {
     "signalled": {"Signals": "signals", "AbsorbedSignals": "absorbed"},

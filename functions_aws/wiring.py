@@ -98,7 +98,7 @@ def make_ports(
     clock: Clock | None = None,
     redactor: Redactor = NOTHING_KNOWN,
 ) -> Ports:
-    """Make the ports of the engine. None of them has been called yet, so nothing is connected."""
+    """Make the ports of the deployment. None of them has been called yet, so nothing is connected."""
     store, waker = Store(clients, found.table), Waker(clients, found.queue_url)
     clock = clock or SystemClock()
     made = ports(

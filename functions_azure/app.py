@@ -34,7 +34,9 @@ warnings.filterwarnings("ignore", "Unable to find acceptable character detection
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 EVERY_MINUTE = "0 * * * * *"
-
+"""When the tick comes, as NCRONTAB: at second 0 of each minute, since promises are in minutes. Later ticks make up for
+one that is missed.
+"""
 
 _made: dict[str, Shell] = {}
 

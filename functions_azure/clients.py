@@ -50,6 +50,8 @@ class Deadline:
 
 
 NEVER = Deadline()
+"""The deadline of whoever has all the time: the command, and what is made before an invocation. Calls keep their own
+time-outs."""
 
 
 def attempt(operation: Operation, send: Callable[[], _T], words: Callable[[str], str]) -> _T | Failure:
@@ -132,7 +134,7 @@ class Clients:
 
     @cached_property
     def table(self) -> TableClient:
-        """State."""
+        """The client of the table with the records."""
         from azure.data.tables import TableClient
 
         if self._settings.storage:
@@ -140,7 +142,7 @@ class Clients:
         return TableClient(self._settings.table_url, TABLE, credential=self._credential(), **self._common())
 
     def _queue(self, name: str) -> QueueClient:
-        """Wakes, events to be taken later, dead letters."""
+        """Make the client of a queue: events, wakes or dead letters."""
         from azure.storage.queue import QueueClient
 
         if self._settings.storage:

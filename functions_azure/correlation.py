@@ -20,13 +20,13 @@ _current: ContextVar[Mapping[str, str]] = ContextVar("correlation", default=Mapp
 
 
 def current() -> Mapping[str, str]:
-    """Of the invocation that this thread is in; empty for one that Fabric did not make."""
+    """The ids of the invocation that this thread works on; none for an invocation that Fabric did not make."""
     return _current.get()
 
 
 @contextmanager
 def correlate(headers: Mapping[str, str]) -> Iterator[None]:
-    """An invocation that came with these headers."""
+    """Carry these headers' ids while an invocation lasts."""
     found = {name: header(headers, name) for name in NAMES}
     token = _current.set({name: value for name, value in found.items() if _ID.fullmatch(value)})
     try:

@@ -23,7 +23,9 @@ STORAGE, EVENTS = "UNSTALE_STORAGE", "UNSTALE_EVENTS"
 """Names of connections, as the host's bindings know them: a connection string, or `<name>__<property>`."""
 
 TABLE = "unstale"
+"""Name of the table with the records, as the template makes it."""
 EVENTS_QUEUE, WAKES_QUEUE = "unstale-events", "unstale-wakes"
+"""Names of the queues, as the template makes them and host and Event Grid know them."""
 SIGN_IN_CONTAINER, SIGN_IN_BLOB, SIGN_IN_KEY = "sign-in", "user", "sign-in"
 """Where the token cache of a signed-in user is kept, and the name of the Key Vault's key that opens it."""
 VAULT_VERSION = {"api-version": "7.4"}
@@ -37,6 +39,7 @@ UNDELIVERED = "dead-letters"
 """The container for events that Event Grid could not deliver."""
 
 WORKLOAD_AUDIENCE, WORKLOAD_PUBLISHER_TENANT = "UNSTALE_WORKLOAD_AUDIENCE", "UNSTALE_WORKLOAD_PUBLISHER_TENANT"
+"""Variables without which no call of Fabric's is let in: `[workload]` in the configuration asks for them."""
 
 ITEM_ROUTE = "workload/workspaces/{workspaceId}/items/{itemType}/{itemId}"
 """Route of Fabric's calls about an item, behind the prefix of `host.json`: `workload` ends the base address that is
@@ -45,8 +48,9 @@ JOB_ROUTE = f"{ITEM_ROUTE}/jobTypes/{{jobType}}/instances/{{jobInstanceId}}"
 """Route of Fabric's calls about a job; a cancel has `/cancel` behind it."""
 
 SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
+"""Variables whose values must never be seen in a text that leaves."""
 CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
-"""Variables whose values, or parts of them, must never be seen in a text that leaves."""
+"""Connection strings, whose keys must never be seen in a text that leaves; the rest of them may."""
 
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)

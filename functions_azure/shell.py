@@ -53,12 +53,17 @@ RETRY_AFTER_SECONDS = 30
 """The time that a caller is told to wait: as long as a message that comes back does (host.json)."""
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Between two turns of a batch from an event hub: doubled, so that a store in trouble is left alone, up to half a
+minute, so that its partition does not stand still for long after the trouble is over."""
 TURNS_BEFORE_QUEUE = 2
-"""A batch from an event hub is tried again so often before its events go to the queue, where they wait on their own."""
+"""Turns of a batch from an event hub before its events go to the queue, where they wait on their own."""
 
 
 class ComesBackError(Exception):
-    """Trouble of ours: the host brings the message back. Says why, without a cause that might show too much."""
+    """A message could not be settled for trouble of ours; the host brings it back.
+
+    The text says why, without a cause that might show too much.
+    """
 
 
 class DeadLetterSink(Protocol):
@@ -325,7 +330,7 @@ def _refuse_all() -> Gate:
 
 
 def unavailable(trouble: Exception, redactor: Redactor) -> Reply:
-    """Failure of ours, in words: ask again."""
+    """Answer that a failure of ours is in the way, in words: ask again."""
     return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": redactor.plain(_words(trouble))})
 
 

@@ -257,7 +257,7 @@ def _document(row: Any) -> Document:
 
 
 def _reindex(key: str, known: str, due: str) -> Iterator[Operation]:
-    """From one place in the index to another; "" is none."""
+    """The operations that move a record within the index; "" is no place."""
     if known and known != due:
         yield _removal(_partition(key), _due_row(key, known))
     if due:

@@ -65,15 +65,15 @@ class Telemetry:
         _write(LEVELS[level_of(event.what)], event.what, target=event.target, detail=dict(event.fields))
 
     def note_ignored(self, what: str) -> None:
-        """An event of a kind that nobody acts on."""
+        """Log an event of a kind that nobody acts on."""
         _write(logging.DEBUG, "ignored", detail={"what": what})
 
     def note_dead_letter(self, queue: str, why: str) -> None:
-        """A message was put into the dead letters."""
+        """Log a message that was put into the dead letters."""
         _write(logging.ERROR, "dead letter", detail={"queue": queue, "why": plain(why)})
 
     def note_refusal(self, check: str) -> None:
-        """A call of Fabric's, or of somebody who says so, was not let in. The answer does not say why.
+        """Count a call of Fabric's, or of somebody who says so, that was not let in. The answer does not say why.
 
         Anybody can make such calls, and each line costs: so they are counted, and told of together.
         """
@@ -81,7 +81,7 @@ class Telemetry:
         self.tell_refusals()
 
     def note_unjudged(self, trouble: Exception) -> None:
-        """A call could not be judged, such as for want of signing keys. Anybody can make it, so it is counted, too."""
+        """Count a call that could not be judged, such as for want of signing keys: anybody can make such calls, too."""
         self._refusals.add(f"not judged: {type(trouble).__name__}: {plain(str(trouble), 200)}")
         self.tell_refusals()
 
@@ -104,7 +104,7 @@ class Telemetry:
             _write(logging.INFO, "looks", detail=detail)
 
     def note_returned(self, messages: int, why: str, cause: BaseException | None) -> None:
-        """Messages will come back, because of trouble of ours."""
+        """Log that messages will come back, because of trouble of ours."""
         _write(logging.ERROR, "trouble of ours", cause, detail={"messages": messages, "why": plain(why)})
 
 

@@ -125,7 +125,7 @@ class EntraTokens:
         return issued if isinstance(issued, Failure) else issued.token
 
     def issue(self) -> AccessToken | Failure:
-        """The same, with the end of its life."""
+        """Issue a token with the end of its life."""
         try:
             answer = self._issuer.acquire()
         except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
@@ -170,7 +170,7 @@ class StorageCredential:
 
 
 def issuer_of(identity: str, settings: Settings, http: BoundedHttp, resource: str = "") -> Issuer:
-    """The one that `fabric.identity` names, unless it is a user. Raises `ValueError` where settings are missing."""
+    """Choose the issuer that `fabric.identity` names, unless it is a user. Raises `ValueError` where settings lack."""
     if identity == "managed-identity":
         return ManagedIdentity(settings.client_id, resource or settings.cloud.fabric_audience, http)
     missing = [
@@ -212,7 +212,7 @@ class ManagedIdentity:
         return answer
 
     def forget(self) -> None:
-        """Its cache goes with it. The endpoint has one of its own, which only time empties."""
+        """Drop the client and its cache; the endpoint has a cache of its own, which only time empties."""
         self.__dict__.pop("_client", None)
 
 
@@ -227,7 +227,7 @@ class ServicePrincipal:
 
     @cached_property
     def _app(self) -> msal.ConfidentialClientApplication:
-        """Its constructor asks the authority for its endpoints. One on loopback is none that Microsoft knows."""
+        """Msal's client of the app registration; its constructor asks the authority for its endpoints."""
         import msal
 
         return msal.ConfidentialClientApplication(
@@ -239,7 +239,10 @@ class ServicePrincipal:
         )
 
     def _assertion(self) -> str:
-        """https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity."""
+        """Get the managed identity's token, by which the app registration is proven.
+
+        https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
+        """
         answer = self._identity.acquire()
         if "access_token" not in answer:
             raise NoAssertionError(answer)
@@ -285,7 +288,7 @@ class BoundedHttp:
 
     @property
     def deadline(self) -> Deadline:
-        """Of the thread that asks."""
+        """The deadline of the calling thread's invocation."""
         found: Deadline = getattr(self._local, "deadline", NEVER)
         return found
 
@@ -294,11 +297,11 @@ class BoundedHttp:
         self._local.deadline = deadline
 
     def get(self, url: str, **options: Any) -> WholeAnswer:
-        """GET: discovery documents, the identity endpoint, keys. Raises what `requests` raises."""
+        """Send a GET: discovery documents, the identity endpoint, keys. Raises what `requests` raises."""
         return read_answer(self._http.get(url, **options, **self._limits()), ANSWER_LIMIT)
 
     def post(self, url: str, **options: Any) -> WholeAnswer:
-        """POST: the token endpoint, a key's operations. Raises what `requests` raises."""
+        """Send a POST: the token endpoint, a key's operations. Raises what `requests` raises."""
         return read_answer(self._http.post(url, **options, **self._limits()), ANSWER_LIMIT)
 
     def close(self) -> None:

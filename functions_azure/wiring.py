@@ -231,7 +231,7 @@ def make_ports(
     clock: Clock | None = None,
     deadline: Deadline = NEVER,
 ) -> Ports:
-    """For one invocation, whose calls all keep the deadline; they must be made in this thread."""
+    """Make the ports of one invocation, whose calls all keep the deadline; they must be made in this thread."""
     clock = clock or SystemClock()
     store, waker = Store(parts.clients, clock.now, deadline), Waker(parts.clients, deadline)
     made = ports(
@@ -267,9 +267,10 @@ def ports(
     deadline: Deadline = NEVER,
     service: str = "unstale",
 ) -> Ports:
-    """The same on any store and waker: the deployment's, or those of one machine, called `service` in outcome events.
+    """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
 
-    Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
+    `service` names either in outcome events. Looks go by the same clock, or by one of their own where time
+    passes faster than the network answers: in the demo.
     """
     parts.http.deadline = deadline
     platform = _platform(found, configuration, parts, clock, deadline)

@@ -37,7 +37,7 @@ class Wrapped(NamedTuple):
 
 
 class VaultRefusedError(Exception):
-    """No key, and why, as facts."""
+    """The Key Vault gave no key; `failure` says why."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure

@@ -103,7 +103,10 @@ class SignOuts:
 
 
 class SignIns:
-    """The file. Everything may raise `StoreDownError`; what needs the key, `VaultRefusedError`."""
+    """The sealed file with a user's sign-in.
+
+    Everything may raise `StoreDownError`; what needs the key, `VaultRefusedError`.
+    """
 
     def __init__(self, clients: Clients, vault: KeyVault, http: BoundedHttp) -> None:
         """Calls keep the deadline that `http` has in their thread."""

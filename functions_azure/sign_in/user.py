@@ -42,7 +42,7 @@ TURN_SECONDS = 60.0
 
 
 class SignedInUser:
-    """The issuer. Safe between threads: one asks, the others wait for what it gets."""
+    """`Issuer` of the signed-in user. Safe between threads: one asks, the others wait for what it gets."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ def from_index(platform: Platform) -> ThirdParty:
 
 
 def own(packages: Iterable[str], into: Path) -> None:
-    """Our modules; nothing but modules is in these folders."""
+    """Copy our modules into a package; nothing but modules is in these folders."""
     for package in packages:
         for file in sorted((ROOT / package).rglob("*.py")):
             target = into / file.relative_to(ROOT)

@@ -149,7 +149,7 @@ def directories_for(blobs: Iterable[BlobCreated], most: int = MOST_FILTERS) -> t
 
 
 def _fewest(filters: Iterable[Filter]) -> tuple[Filter, ...]:
-    """Without those that another one covers: an event that passes two is delivered twice."""
+    """Drop filters that another filter covers: an event that passes two is delivered twice."""
     distinct = sorted(set(filters))
     return tuple(each for each in distinct if not any(other.covers(each) for other in distinct if other != each))
 

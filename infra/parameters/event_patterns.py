@@ -88,7 +88,7 @@ def signal_pattern(senders: Iterable[SignalSource]) -> str:
 # --- Objects ---------------------------------------------------------------------------------------------------------
 
 _ANY = {"prefix": ""}
-"""Every key. A matcher like any other, so that it can stand beside them."""
+"""Matches every key: a matcher like any other, so that it can stand beside others."""
 
 
 def _objects(sources: Iterable[Source]) -> _Kind:
@@ -118,7 +118,7 @@ def key_matchers(source: S3ObjectCreated) -> list[Matcher]:
 
 
 def _literal(text: str) -> str:
-    """Without special meaning in a wildcard."""
+    """Escape a text for a wildcard."""
     return text.replace("\\", "\\\\").replace("*", "\\*")
 
 
