@@ -67,7 +67,7 @@ class DeadLetters:
 
     def summaries(self) -> tuple[DeadLetterSummary, ...]:
         """Say what lies in each dead-letter queue. Raises `StoreDownError`."""
-        return ask("counting dead letters", lambda: tuple(self._heap(self._queue(url)) for url in self._queue_urls))
+        return ask("counting dead letters", lambda: tuple(self._summary(self._queue(url)) for url in self._queue_urls))
 
     def redrive(self) -> None:
         """StartMessageMoveTask for each queue that has dead letters: back to where they came from, at SQS's own speed.
@@ -78,15 +78,15 @@ class DeadLetters:
 
     def _move_all(self) -> None:
         for queue in map(self._queue, self._queue_urls):
-            if self._heap(queue).count:
+            if self._summary(queue).count:
                 self._clients.sqs.start_message_move_task(SourceArn=queue.dead_arn, DestinationArn=queue.arn)
 
     def moves(self) -> tuple[Move, ...]:
         """ListMessageMoveTasks: the latest one of each queue, where there was one."""
-        return ask("asking how far the move is", self._latest_moves)
-
-    def _latest_moves(self) -> tuple[Move, ...]:
-        return tuple(move for queue in map(self._queue, self._queue_urls) for move in self._latest_move(queue))
+        return ask(
+            "asking how far the move is",
+            lambda: tuple(move for queue in map(self._queue, self._queue_urls) for move in self._latest_move(queue)),
+        )
 
     def _latest_move(self, queue: _Queue) -> Iterable[Move]:
         answer = self._clients.sqs.list_message_move_tasks(SourceArn=queue.dead_arn, MaxResults=1)
@@ -99,7 +99,7 @@ class DeadLetters:
                 task.get("FailureReason", ""),
             )
 
-    def _heap(self, queue: _Queue) -> DeadLetterSummary:
+    def _summary(self, queue: _Queue) -> DeadLetterSummary:
         found = self._clients.sqs.get_queue_attributes(
             QueueUrl=queue.dead_url, AttributeNames=["ApproximateNumberOfMessages"]
         )

@@ -19,7 +19,8 @@ from shared.refresh.failure import Failure
 from shared.refresh.ports import Report, Started
 from shared.targets import GlueView, Target
 
-Answer = dict[str, Any]
+Parameters = dict[str, Any]
+"""Parameters of an operation, as botocore takes them by name."""
 
 
 class Platform:
@@ -51,7 +52,7 @@ class Platform:
         """ListMaterializedViewRefreshTaskRuns, page by page, as far as `shared.platforms.glue` needs it."""
         view = _view(target)
 
-        def page(parameters: Answer) -> Page[Answer] | Failure:
+        def page(parameters: Parameters) -> Page[Parameters] | Failure:
             answer = self._ask(Operation.LIST, "list_materialized_view_refresh_task_runs", parameters)
             return answer if isinstance(answer, Failure) else glue.list_answer(answer, view, since)
 
@@ -65,7 +66,7 @@ class Platform:
             return parameters
         return attempt(Operation.CANCEL, lambda: self._stop(parameters), self._redactor.plain)
 
-    def _stop(self, parameters: Answer) -> Failure | None:
+    def _stop(self, parameters: Parameters) -> Failure | None:
         """Stop a view's run. One refusal is none: a run that is being stopped already will end."""
         try:
             self._clients.glue.stop_materialized_view_refresh_task_run(**parameters)
@@ -73,7 +74,7 @@ class Platform:
             return glue.stop_answer(error.response)
         return glue.stop_answer()
 
-    def _ask(self, operation: Operation, method: str, parameters: Answer | Failure) -> Answer | Failure:
+    def _ask(self, operation: Operation, method: str, parameters: Parameters | Failure) -> dict[str, Any] | Failure:
         """Make one call. Only here, where the SDK's exceptions end, is it known what was sent, so they become facts."""
         if isinstance(parameters, Failure):
             return parameters

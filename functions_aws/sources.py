@@ -31,7 +31,10 @@ from shared.sources.replies import Reply
 SPACING_SECONDS = 0.2
 """Between two calls of one invocation: 5 a second. Glue passes 20 a second from idle, and the quota is shared with the
 user's Athena, EMR and Trino (github.com/pyathena-dev/PyAthena/issues/780)."""
+Parameters = Mapping[str, Any]
+"""Parameters of an operation, as botocore takes them by name."""
 Answer = Mapping[str, Any]
+"""The body of a reply, as botocore reads it: as in `shared.sources.catalog`."""
 
 
 class Sources:
@@ -61,12 +64,12 @@ class Sources:
             return look_at_bucket(group, known, _Bucket(self, group))
         return MISCONFIGURED.failure("WrongCloud", f"{group} is not on AWS")
 
-    def get_tables(self, parameters: Answer) -> Reply[Answer] | Failure:
+    def get_tables(self, parameters: Parameters) -> Reply[Answer] | Failure:
         """GetTables."""
         found: Reply[Answer] | Failure = self._ask(lambda: self._clients.glue.get_tables(**parameters))
         return found
 
-    def list_tables(self, parameters: Answer, bucket: TableBucket | None = None) -> Reply[Answer] | Failure:
+    def list_tables(self, parameters: Parameters, bucket: TableBucket | None = None) -> Reply[Answer] | Failure:
         """ListTables of S3 Tables, for this bucket; without one the parameters name it."""
         found: Reply[Answer] | Failure = self._ask(
             lambda: self._clients.s3tables.list_tables(**parameters, **self._arn_of(bucket))
@@ -74,7 +77,7 @@ class Sources:
         return found
 
     def get_table_metadata_location(
-        self, parameters: Answer, bucket: TableBucket | None = None
+        self, parameters: Parameters, bucket: TableBucket | None = None
     ) -> Reply[Answer] | Failure:
         """GetTableMetadataLocation of S3 Tables, likewise."""
         found: Reply[Answer] | Failure = self._ask(
@@ -87,7 +90,7 @@ class Sources:
         found: Reply[bytes] | Failure = self._ask(lambda: self._send(path))
         return found if isinstance(found, Failure) else _failure_in(found) or found
 
-    def _arn_of(self, bucket: TableBucket | None) -> Answer:
+    def _arn_of(self, bucket: TableBucket | None) -> Parameters:
         """The parameter that names a table bucket in our own Region and partition."""
         if bucket is None:
             return {}
@@ -149,10 +152,10 @@ class _Bucket:
         self._bucket = group
         self.get_tables, self.load_table = sources.get_tables, sources.load_table
 
-    def list_tables(self, parameters: Answer) -> Reply[Answer] | Failure:
+    def list_tables(self, parameters: Parameters) -> Reply[Answer] | Failure:
         """As `Sources` has it."""
         return self._sources.list_tables(parameters, self._bucket)
 
-    def get_table_metadata_location(self, parameters: Answer) -> Reply[Answer] | Failure:
+    def get_table_metadata_location(self, parameters: Parameters) -> Reply[Answer] | Failure:
         """As `Sources` has it."""
         return self._sources.get_table_metadata_location(parameters, self._bucket)

@@ -178,8 +178,8 @@ def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _unavailable(failure: Exception) -> Reply:
-    from functions_azure.shell import unavailable
+    from functions_azure.shell import refuse_unavailable
     from shared.redaction import Redactor
 
     _complain(failure)
-    return unavailable(failure, Redactor(settings.secrets(os.environ)))
+    return refuse_unavailable(failure, Redactor(settings.secrets(os.environ)))

@@ -78,7 +78,7 @@ def ask(what: str, deadline: Deadline, send: Callable[..., _T]) -> _T:
         except (ServiceRequestError, ServiceResponseError):
             return send(**_limits(what, deadline))
     except HttpResponseError as error:
-        raise _MEANINGS.get(_code(error), StoreDownError)(f"{what}: {plain(str(error))}") from error
+        raise _EXCEPTIONS_BY_CODE.get(_code(error), StoreDownError)(f"{what}: {plain(str(error))}") from error
     except AzureError as error:
         raise StoreDownError(f"{what}: {plain(_why(error))}") from error
 
@@ -97,7 +97,7 @@ def _why(error: AzureError) -> str:
     return str(getattr(inner[0], "reason", None) or error) if inner else str(error)
 
 
-_MEANINGS: Mapping[str, type[Exception]] = {
+_EXCEPTIONS_BY_CODE: Mapping[str, type[Exception]] = {
     "EntityAlreadyExists": Conflict,
     "UpdateConditionNotSatisfied": Conflict,
     "ConditionNotMet": Conflict,

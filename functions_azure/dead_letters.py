@@ -56,9 +56,9 @@ class DeadLetters:
 
     def send(self, queue: str, body: bytes, why: str) -> None:
         """Put Message, or Put Blob for what is too long. Raises `StoreDownError`; then the message must stay."""
-        letter = _seal(body, why)
-        if _fits(letter):
-            self._put(queue + POISON, letter)
+        dead_letter = _seal(body, why)
+        if _fits(dead_letter):
+            self._put(queue + POISON, dead_letter)
         elif self._undelivered.exists:
             self._undelivered.keep(queue, body, why)
         else:
@@ -91,18 +91,18 @@ class DeadLetters:
         return self._moves
 
     def _poison(self) -> Iterator[DeadLetterSummary]:
-        return map(self._heap, (EVENTS_QUEUE, WAKES_QUEUE))
+        return map(self._summary, (EVENTS_QUEUE, WAKES_QUEUE))
 
     def _move(self, queue: str) -> Iterator[str]:
         """Move the dead letters that were there when the move began: what is dead again comes later, and waits."""
         poison, began = queue + POISON, time.time()
-        while letters := self._take(poison):
-            for letter in letters:
-                if letter.inserted_on.timestamp() > began:
+        while dead_letters := self._take(poison):
+            for dead_letter in dead_letters:
+                if dead_letter.inserted_on.timestamp() > began:
                     return
-                self._put(queue, _unseal(letter.content)[1])
-                self._delete(poison, letter)
-                yield letter.id
+                self._put(queue, _unseal(dead_letter.content)[1])
+                self._delete(poison, dead_letter)
+                yield dead_letter.id
 
     def _take(self, queue: str) -> list[Any]:
         """Get Messages: some dead letters, hidden for a minute."""
@@ -115,18 +115,18 @@ class DeadLetters:
 
         return self._ask("taking dead letters", send)
 
-    def _delete(self, queue: str, letter: Any) -> None:
+    def _delete(self, queue: str, dead_letter: Any) -> None:
         client = self._clients.queue(queue)
-        self._ask("removing a dead letter", lambda **limits: client.delete_message(letter, **limits))
+        self._ask("removing a dead letter", lambda **limits: client.delete_message(dead_letter, **limits))
 
-    def _heap(self, queue: str) -> DeadLetterSummary:
+    def _summary(self, queue: str) -> DeadLetterSummary:
         client = self._clients.queue(queue + POISON)
         found = self._ask("counting dead letters", client.get_queue_properties)
         count = int(found.approximate_message_count or 0)
-        letters = self._ask("looking at dead letters", lambda **limits: client.peek_messages(LOOKED_AT, **limits))
-        oldest = min((letter.inserted_on for letter in letters if letter.inserted_on), default=None)
+        dead_letters = self._ask("looking at dead letters", lambda **limits: client.peek_messages(LOOKED_AT, **limits))
+        oldest = min((dead_letter.inserted_on for dead_letter in dead_letters if dead_letter.inserted_on), default=None)
         return DeadLetterSummary(
-            queue, count, oldest, tuple(dict.fromkeys(_unseal(letter.content)[0] for letter in letters))
+            queue, count, oldest, tuple(dict.fromkeys(_unseal(dead_letter.content)[0] for dead_letter in dead_letters))
         )
 
     def _put(self, queue: str, content: str) -> None:
@@ -142,16 +142,16 @@ class DeadLetters:
 def _seal(body: bytes, why: str) -> str:
     """Put a body and its reason into an envelope; bytes that cannot stand in a message are base64."""
     try:
-        letter = _Letter(plain(why), body=xml_text(body))
+        dead_letter = _Letter(plain(why), body=xml_text(body))
     except UnfitMessageError:
-        letter = _Letter(plain(why), base64=b64encode(body).decode())
-    return msgspec.json.encode(letter).decode()
+        dead_letter = _Letter(plain(why), base64=b64encode(body).decode())
+    return msgspec.json.encode(dead_letter).decode()
 
 
-def _fits(letter: str) -> bool:
+def _fits(dead_letter: str) -> bool:
     """Tell whether a queue takes an envelope."""
     try:
-        message_text(letter.encode())
+        message_text(dead_letter.encode())
     except UnfitMessageError:
         return False
     return True
@@ -160,18 +160,18 @@ def _fits(letter: str) -> bool:
 def _cut(body: bytes, why: str) -> str:
     """Return an envelope with as much of a body as fits, to be shown to a person, where there is no container."""
     text = body
-    letter = _seal(text, why)
-    while not _fits(letter):
+    dead_letter = _seal(text, why)
+    while not _fits(dead_letter):
         text = text[: len(text) * 3 // 4]
-        letter = _seal(text, why)
-    return letter
+        dead_letter = _seal(text, why)
+    return dead_letter
 
 
 def _unseal(content: str) -> tuple[str, str]:
     """Reason and body; of a bare message the reason is the host's. The reader of messages takes base64, too."""
     try:
-        letter = _letter.decode(content)
+        dead_letter = _letter.decode(content)
     except msgspec.DecodeError:
         return GIVEN_UP, content
-    body = letter.body if letter.body is not msgspec.UNSET else letter.base64
-    return (GIVEN_UP, content) if body is msgspec.UNSET else (letter.why, body)
+    body = dead_letter.body if dead_letter.body is not msgspec.UNSET else dead_letter.base64
+    return (GIVEN_UP, content) if body is msgspec.UNSET else (dead_letter.why, body)

@@ -32,7 +32,7 @@ IDLE = timedelta(seconds=30)
 (Azure's own address translation after four minutes), and a start on such a one has an unknown outcome."""
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """The parts of an HTTP answer that `shared.platforms.fabric` reads."""
 
     status: int
@@ -47,7 +47,7 @@ class Connection:
         self._http = http or session()
         self._used_at = time.monotonic()
 
-    def send(self, request: fabric.Request, url: str, token: str, ends_at: float) -> Answer:
+    def send(self, request: fabric.Request, url: str, token: str, ends_at: float) -> HttpAnswer:
         """Send once; no redirect is followed. Raises what `requests` raises; `ends_at` is of the monotonic clock."""
         now = time.monotonic()
         if now - self._used_at > IDLE.total_seconds():
@@ -64,7 +64,7 @@ class Connection:
             stream=True,
             timeout=(CONNECT_SECONDS, max(read_seconds, LEAST_SECONDS - CONNECT_SECONDS)),
         ) as response:
-            return Answer(response.status_code, dict(response.headers), read_body(response, ANSWER_LIMIT))
+            return HttpAnswer(response.status_code, dict(response.headers), read_body(response, ANSWER_LIMIT))
 
 
 class Platform:
@@ -122,7 +122,7 @@ class Platform:
         answer = self._ask(Operation.CANCEL, fabric.cancel_item_job_instance(_resource(target), run_id))
         return answer if isinstance(answer, Failure) else fabric.read_cancel(*answer, self._clock.now())
 
-    def _ask(self, operation: Operation, request: fabric.Request) -> Answer | Failure:
+    def _ask(self, operation: Operation, request: fabric.Request) -> HttpAnswer | Failure:
         """Send a request; where it is refused for its token, send it once more with a new one: a 401 has no effect."""
         ends_at = time.monotonic() + self._deadline.seconds_left(self.capabilities.call_timeout.total_seconds())
         return send_with_token(
@@ -131,7 +131,7 @@ class Platform:
             lambda answer: fabric.token_refused(answer.status),
         )
 
-    def _send(self, operation: Operation, request: fabric.Request, token: str, ends_at: float) -> Answer | Failure:
+    def _send(self, operation: Operation, request: fabric.Request, token: str, ends_at: float) -> HttpAnswer | Failure:
         if ends_at - time.monotonic() < LEAST_SECONDS:
             return NOT_CONNECTED.failure("NoTimeLeft", "not sent: too little time was left in this invocation")
         return attempt(

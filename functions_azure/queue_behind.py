@@ -4,7 +4,7 @@ The host calls once for each message, waits while calls go on (`newBatchThreshol
 second at least. So a call goes on with what waits, round after round, until it finds nothing or its time is over. It
 removes each message by itself when that is settled; what it does not remove is seen again, whatever became of it.
 
-    events   its own -> take 32, judge them as one look at each target, remove each -> take what came meanwhile -> ...
+    events   its own -> take 32, reconcile each target once, remove each -> take what came meanwhile -> ...
     wakes    its own -> take 1, judge it, remove it -> take 1 -> ...
     hidden   taken ---- 9 s at most: the rest of the invocation ---- . . . . 30 s: there again
 """
@@ -18,7 +18,7 @@ from functions_azure.clients import NEVER, Clients, Deadline, ask_existing
 from functions_azure.settings import EVENTS_QUEUE, WAKES_QUEUE
 
 TAKEN_AT_ONCE: Mapping[str, int] = {EVENTS_QUEUE: 32, WAKES_QUEUE: 1}
-"""Messages in a round, by queue. Of events, the most that Get Messages takes, because many are one look at a target:
+"""Messages in a round, by queue. Of events, the most that Get Messages takes, because many reconcile a target once:
 https://learn.microsoft.com/rest/api/storageservices/get-messages. A wake may call Fabric for seconds, so that none
 waits in the hands of a call that is busy with another."""
 HIDDEN_SECONDS = 30

@@ -43,7 +43,7 @@ def session() -> requests.Session:
     But `.netrc` belongs to it, which would put a password in place of a token: a session with an `auth` never looks.
     """
     made = requests.Session()
-    made.auth = _as_it_is
+    made.auth = lambda request: request
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     adapter = _Adapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, max_retries=0)
     made.mount("https://", adapter)
@@ -97,10 +97,6 @@ def read_answer(response: requests.Response, limit: int) -> WholeAnswer:
     if len(body) > limit:
         raise AnswerTooLongError(f"an answer of more than {limit} bytes")
     return WholeAnswer(response.status_code, response.headers, body)
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 # --- Answers that end in time ----------------------------------------------------------------------------------------

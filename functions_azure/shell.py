@@ -154,7 +154,7 @@ class Shell:
             return
         behind = self._behind(queue, deadline)
         while deadline.seconds_left() >= ROUND_SECONDS:
-            others = self._more(behind)
+            others = self._take_more(behind)
             if not others:
                 return
             self._take_along(queue, behind, others, deadline)
@@ -169,7 +169,7 @@ class Shell:
         if why:
             raise ComesBackError(why) from None
 
-    def _more(self, behind: Behind) -> Sequence[Waiting]:
+    def _take_more(self, behind: Behind) -> Sequence[Waiting]:
         """Take some messages; where that cannot be done, the host calls for each of them."""
         try:
             return behind.take()
@@ -207,7 +207,8 @@ class Shell:
         deadline = Deadline(INVOCATION_SECONDS)
         left = []
         for body, judged in zip(bodies, self._take(bodies, deadline), strict=True):
-            if self._settle(EVENTS_QUEUE, body, judged, deadline) and not (to_queue and self._queue(body, deadline)):
+            returned = self._settle(EVENTS_QUEUE, body, judged, deadline)
+            if returned and not (to_queue and self._put_into_queue(body, deadline)):
                 left.append(body)
         return left
 
@@ -297,7 +298,7 @@ class Shell:
         self._telemetry.note_dead_letter(queue, why)
         return DONE
 
-    def _queue(self, body: bytes, deadline: Deadline) -> bool:
+    def _put_into_queue(self, body: bytes, deadline: Deadline) -> bool:
         """Tell whether an event is kept: in the queue or, where it can never be there, among the dead letters."""
         try:
             self._dead_letters(deadline).return_to(EVENTS_QUEUE, body)
@@ -322,14 +323,14 @@ class Shell:
 
     def _unavailable(self, trouble: Exception) -> Reply:
         self._telemetry.note_returned(0, _words(trouble), trouble)
-        return unavailable(trouble, self._redactor)
+        return refuse_unavailable(trouble, self._redactor)
 
 
 def _refuse_all() -> Gate:
     raise RuntimeError("this deployment does not serve Fabric workload calls")
 
 
-def unavailable(trouble: Exception, redactor: Redactor) -> Reply:
+def refuse_unavailable(trouble: Exception, redactor: Redactor) -> Reply:
     """Answer that a failure of ours is in the way, in words: ask again."""
     return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": redactor.plain(_words(trouble))})
 

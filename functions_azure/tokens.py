@@ -57,7 +57,7 @@ AT_ONCE_SECONDS = 10.0
 
 _T = TypeVar("_T")
 
-Answer = Mapping[str, Any]
+TokenAnswer = Mapping[str, Any]
 """An answer of msal: `access_token` and `expires_in`, or `error` and `error_description`."""
 
 
@@ -99,7 +99,7 @@ def _send_once(
 class Issuer(Protocol):
     """A way to a token; both methods may raise whatever the network does."""
 
-    def acquire(self) -> Answer | Failure:
+    def acquire(self) -> TokenAnswer | Failure:
         """A token out of its cache, or a new one; a trouble where the issuer knows more of it than `refusal` does."""
 
     def forget(self) -> None:
@@ -129,7 +129,7 @@ class EntraTokens:
         try:
             answer = self._issuer.acquire()
         except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
-            return unreachable(error, self._redactor.plain)
+            return read_exception(error, self._redactor.plain)
         if isinstance(answer, Failure):
             return replace(answer, message=self._redactor.plain(answer.message))
         if "access_token" not in answer:
@@ -206,9 +206,9 @@ class ManagedIdentity:
             identity = msal.SystemAssignedManagedIdentity()
         return msal.ManagedIdentityClient(identity, http_client=self._http)
 
-    def acquire(self) -> Answer:
+    def acquire(self) -> TokenAnswer:
         """From the identity endpoint of the function app, or of the virtual machine that we are on."""
-        answer: Answer = self._client.acquire_token_for_client(resource=self._resource)
+        answer: TokenAnswer = self._client.acquire_token_for_client(resource=self._resource)
         return answer
 
     def forget(self) -> None:
@@ -248,10 +248,10 @@ class ServicePrincipal:
             raise NoAssertionError(answer)
         return str(answer["access_token"])
 
-    def acquire(self) -> Answer:
+    def acquire(self) -> TokenAnswer:
         """The client credentials grant."""
         try:
-            answer: Answer = self._app.acquire_token_for_client(scopes=[f"{self._resource}/.default"])
+            answer: TokenAnswer = self._app.acquire_token_for_client(scopes=[f"{self._resource}/.default"])
         except NoAssertionError as none:
             return none.answer
         if "access_token" not in answer:
@@ -273,7 +273,7 @@ def instance_discovery(authority: str) -> bool | None:
 class NoAssertionError(Exception):
     """The managed identity gave no token to hand in."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: TokenAnswer) -> None:
         self.answer = answer
         super().__init__(str(answer.get("error")))
 
@@ -335,7 +335,7 @@ ADVICE: Mapping[str, str] = {
 """The cure that a person is told, by error. `invalid_scope` is what msal calls any refusal of the identity endpoint."""
 
 
-def refusal(answer: Answer, words: Callable[[str], str] = plain) -> Failure:
+def refusal(answer: TokenAnswer, words: Callable[[str], str] = plain) -> Failure:
     """Entra's own error as facts; whatever needed the token was not sent. `words` takes secrets out of its text."""
     error = str(answer.get("error") or "no_token")
     said = words(str(answer.get("error_description") or "no token, and no reason"))
@@ -353,7 +353,7 @@ def _is_passing(said: str) -> bool:
     return int(status) >= HTTPStatus.INTERNAL_SERVER_ERROR or int(status) == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def unreachable(error: Exception, words: Callable[[str], str] = plain) -> Failure:
+def read_exception(error: Exception, words: Callable[[str], str] = plain) -> Failure:
     """An exception on the way to a token. Mended by itself, unless it is a matter of addresses or certificates."""
     said = f"no token: {words(str(error))}"
     names = names_of(error)

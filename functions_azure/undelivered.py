@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -131,11 +130,10 @@ class Undelivered:
         return list(self._container.list_blobs(include=["metadata"], **limits))
 
     def _read(self, blob: Any) -> bytes:
-        content: bytes = self._ask(f"reading {blob.name}", partial(self._download, blob.name))
+        content: bytes = self._ask(
+            f"reading {blob.name}", lambda **limits: self._container.download_blob(blob.name, **limits).readall()
+        )
         return content
-
-    def _download(self, name: str, **limits: Any) -> Any:
-        return self._container.download_blob(name, **limits).readall()
 
     def _remove(self, blob: Any) -> None:
         unchanged = {"etag": blob.etag, "match_condition": MatchConditions.IfNotModified}

@@ -118,7 +118,9 @@ class Parts:
         # Topics of Event Grid and the secrets of webhooks are the app's own, too.
         self.grid_tokens = EntraTokens(lambda: ManagedIdentity(own, EVENT_GRID, self.http), redactor)
         # So are the tokens by which a role on AWS is assumed, for followers there.
-        self._aws_tokens = EntraTokens(lambda: ManagedIdentity(own, self._audience_on_aws(), self.http), redactor)
+        self._aws_tokens = EntraTokens(
+            lambda: ManagedIdentity(own, configuration().across[Cloud.AWS].audience, self.http), redactor
+        )
         self.clients = Clients(found, lambda: StorageCredential(opener))
         self._making = Lock()
         self._user: SignedInUser | None = None
@@ -132,10 +134,6 @@ class Parts:
             return self._caller(self._found.cloud.fabric_audience)
         identity = self._configuration().fabric.identity
         return self.user if identity == "user" else issuer_of(identity, self._found, self.http)
-
-    def _audience_on_aws(self) -> str:
-        """The audience that the role on AWS trusts tokens for."""
-        return self._configuration().across[Cloud.AWS].audience
 
     @cached_property
     def secrets(self) -> Secrets:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Final
 
 from functions_azure import settings
-from functions_azure.tokens import STORAGE, Answer, EntraTokens, Issuer
+from functions_azure.tokens import STORAGE, EntraTokens, Issuer, TokenAnswer
 
 SECONDS: Final = 60.0
 """The CLI takes a second or two, and longer where it must renew its own sign-in."""
@@ -34,7 +34,7 @@ class AzureCli:
         self._found: tuple[str, float] | None = None
         self._turn = Lock()
 
-    def acquire(self) -> Answer:
+    def acquire(self) -> TokenAnswer:
         """`az account get-access-token`; the CLI has a cache of its own, asking it costs a second."""
         with self._turn:
             if self._found is None or self._found[1] - time.time() < SECONDS:
@@ -51,12 +51,12 @@ class AzureCli:
             self._found = None
 
 
-def _ask_cli(resource: str) -> Answer:
+def _ask_cli(resource: str) -> TokenAnswer:
     """Run the Azure CLI once. Its answer, or an OAuth error that says what to do where there is none."""
     command = ["az", "account", "get-access-token", "--resource", resource, "--output", "json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-        found: Answer = json.loads(done.stdout or "null") or {}
+        found: TokenAnswer = json.loads(done.stdout or "null") or {}
     except FileNotFoundError:
         return _none("no az here: install the Azure CLI, then `az login`")
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -67,7 +67,7 @@ def _ask_cli(resource: str) -> Answer:
     return found
 
 
-def _none(why: str) -> Answer:
+def _none(why: str) -> TokenAnswer:
     """Word a failure as Entra words a refusal, so that callers have one way to read both."""
     return {"error": "not_signed_in", "error_description": why}
 

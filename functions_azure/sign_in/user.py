@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from functions_azure.settings import Settings
 from functions_azure.sign_in.key_vault import VaultRefusedError
 from functions_azure.sign_in.store import Opened, SignIns
-from functions_azure.tokens import Answer, BoundedHttp, instance_discovery
+from functions_azure.tokens import BoundedHttp, TokenAnswer, instance_discovery
 from shared import sign_in as entra
 from shared.platforms.failures import NO_CREDENTIALS_NOW, NOT_CONNECTED
 from shared.refresh.failure import Failure
@@ -76,12 +76,12 @@ class SignedInUser:
     def _app(self) -> msal.PublicClientApplication:
         return public_client(self._settings, self._cache, self._http)
 
-    def acquire(self) -> Answer | Failure:
+    def acquire(self) -> TokenAnswer | Failure:
         """A token out of the cache, or a new one by the refresh token; else what is to be done, and by whom."""
         with self._alone() as mine:
             if not mine:
                 return NOT_CONNECTED.failure("NoTimeLeft", "another call was still asking for the token")
-            answer: Answer | Failure = self._outcome_of(self._acquire)
+            answer: TokenAnswer | Failure = self._outcome_of(self._acquire)
             return answer
 
     def forget(self) -> None:
@@ -116,7 +116,7 @@ class SignedInUser:
             if mine:
                 self._turn.release()
 
-    def _outcome_of(self, work: Callable[[], Answer | Failure | None]) -> Any:
+    def _outcome_of(self, work: Callable[[], TokenAnswer | Failure | None]) -> Any:
         """The outcome of a sign-in, with all that may be wrong with the file or its key as facts."""
         try:
             return work()
@@ -127,7 +127,7 @@ class SignedInUser:
         except NewerRecordError as newer:
             return NO_CREDENTIALS_NOW.failure("NewerSignIn", str(newer))
 
-    def _acquire(self) -> Answer | Failure:
+    def _acquire(self) -> TokenAnswer | Failure:
         """A token by what this process knows; where that fails, once more by what the file says by now.
 
         Another worker may have renewed the sign-in, or a person signed in again, since this process read the file.
@@ -145,7 +145,7 @@ class SignedInUser:
         out_of_date = asked_with is None or self._opened is None or asked_with.cache != self._opened.cache
         return self._ask() if out_of_date else answer  # somebody renewed it, signed in again, or signed out
 
-    def _renew(self) -> Answer | Failure | None:
+    def _renew(self) -> TokenAnswer | Failure | None:
         self._settle()
         found = self._sign_ins.look()
         if found is None or not entra.renewal_is_due(found[1].sign_in, self._now()):
@@ -178,7 +178,7 @@ class SignedInUser:
 
     # --- Entra -------------------------------------------------------------------------------------------------------
 
-    def _ask(self, *, force: bool = False) -> Answer | Failure:
+    def _ask(self, *, force: bool = False) -> TokenAnswer | Failure:
         """Ask msal, which asks Entra for what is not in its cache. What it gets is saved before anybody uses it."""
         if self._opened is None:
             return NOBODY
@@ -193,24 +193,24 @@ class SignedInUser:
         self._given = answer["access_token"]
         return answer
 
-    def _silent(self, *, force: bool) -> Answer:
+    def _silent(self, *, force: bool) -> TokenAnswer:
         """Ask without a person: from the cache, or by the refresh token. Raises `DamagedSignInError` without either."""
         accounts = self._app.get_accounts()
         if not accounts:
             raise DamagedSignInError("it holds no account of this app registration")
         scopes = [f"{self._settings.cloud.fabric_audience}/{scope}" for scope in self._wanted]
-        answer: Answer | None = self._app.acquire_token_silent_with_error(scopes, accounts[0], force_refresh=force)
+        answer: TokenAnswer | None = self._app.acquire_token_silent_with_error(scopes, accounts[0], force_refresh=force)
         if answer is None:
             raise DamagedSignInError("it holds no refresh token of this app registration")
         return answer
 
-    def _pend(self, answer: Answer, opened: Opened) -> None:
+    def _pend(self, answer: TokenAnswer, opened: Opened) -> None:
         """Keep what Entra gave until it is saved. An answer ends what a refusal before it said."""
         at = issued_at(answer, self._now())
         sign_in = replace(opened.sign_in, scopes=self._wanted, renewed_at=at, refusal="", claims="")
         self._pending = replace(opened, sign_in=sign_in, cache=self._cache.serialize())
 
-    def _note_refusal(self, answer: Answer, opened: Opened) -> Failure:
+    def _note_refusal(self, answer: TokenAnswer, opened: Opened) -> Failure:
         """Tell, and keep what only a person can mend beside the sign-in, where `unstale status` and `login` see it."""
         error, suberror = str(answer.get("error") or "no_token"), str(answer.get("suberror") or "")
         who = opened.sign_in.account
@@ -246,7 +246,7 @@ def public_client(settings: Settings, cache: msal.SerializableTokenCache, http: 
     )
 
 
-def issued_at(answer: Answer, now: datetime) -> datetime:
+def issued_at(answer: TokenAnswer, now: datetime) -> datetime:
     """When Entra issued the tokens, by its clock, so that those of two instances can be told apart."""
     at = answer.get("id_token_claims", {}).get("iat")
     return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else now

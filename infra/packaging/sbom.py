@@ -65,7 +65,8 @@ def _entry(block: str) -> Locked:
 def make(title: str, lock: str, libraries: Path) -> str:
     """Make the list of parts of a package: `title` names the package, `libraries` is where its distributions are."""
     ours = Component(name=title, version=VERSION, type=ComponentType.APPLICATION, bom_ref=OURS)
-    installed = {_normal(each.name): each for each in distributions(path=[str(libraries)])}
+    # By name as locks have it (PEP 503).
+    installed = {re.sub("[-_.]+", "-", each.name).lower(): each for each in distributions(path=[str(libraries)])}
     entries = read_lock(lock)
     parts = {each.name: _part(each, installed.get(each.name)) for each in entries}
     bom = Bom(components=parts.values(), serial_number=uuid5(NAMESPACE_URL, f"{title} {VERSION}\n{lock}"))
@@ -74,11 +75,6 @@ def make(title: str, lock: str, libraries: Path) -> str:
     for parent, part in whole.items():
         bom.register_dependency(part, [parts[each.name] for each in entries if parent in each.wanted_by])
     return JsonV1Dot6(bom).output_as_string(indent=1) + "\n"
-
-
-def _normal(name: str) -> str:
-    """A distribution's name as locks have it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _part(entry: Locked, installed: Distribution | None) -> Component:

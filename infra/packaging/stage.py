@@ -45,7 +45,7 @@ class PackageError(Exception):
 # --- Third-party code ------------------------------------------------------------------------------------------------
 
 
-def from_index(platform: Platform) -> ThirdParty:
+def make_installer(platform: Platform) -> ThirdParty:
     """Wheels for another machine, by hash, from wherever pip is set up to look."""
 
     def install(lock: Path, into: Path) -> None:
@@ -63,7 +63,7 @@ def from_index(platform: Platform) -> ThirdParty:
 # --- Own code and bytecode -------------------------------------------------------------------------------------------
 
 
-def own(packages: Iterable[str], into: Path) -> None:
+def copy_own(packages: Iterable[str], into: Path) -> None:
     """Copy our modules into a package; nothing but modules is in these folders."""
     for package in packages:
         for file in sorted((ROOT / package).rglob("*.py")):
@@ -72,7 +72,7 @@ def own(packages: Iterable[str], into: Path) -> None:
             shutil.copyfile(file, target)
 
 
-def without_traces(folder: Path) -> None:
+def remove_traces(folder: Path) -> None:
     """Remove what running does not need: commands, type stubs, notes of the installation."""
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for file in list(folder.rglob("*")):
@@ -80,7 +80,7 @@ def without_traces(folder: Path) -> None:
             file.unlink()
 
 
-def without(folder: Path, unused: Iterable[str], listed_in: str) -> None:
+def remove_parts(folder: Path, unused: Iterable[str], listed_in: str) -> None:
     """Remove parts of libraries that no import reaches. Raises `PackageError` if one is not there."""
     for name in unused:
         part = folder / name
@@ -92,11 +92,11 @@ def without(folder: Path, unused: Iterable[str], listed_in: str) -> None:
             part.unlink()
 
 
-def with_bytecode(folder: Path, version: str, runs_in: PurePosixPath, tell: Told) -> None:
+def compile_bytecode(folder: Path, version: str, runs_in: PurePosixPath, tell: Told) -> None:
     """Compile for this version of Python, where there is one; without bytecode, every start compiles anew."""
     python = interpreter(version)
     if python:
-        compile_all(folder, python, runs_in)
+        run_compileall(folder, python, runs_in)
     else:
         tell(f"note: no Python {version} here, so the package has no bytecode: it works, and starts more slowly")
 
@@ -116,7 +116,7 @@ def _version(python: Path) -> str:
     return done.stdout.strip()
 
 
-def compile_all(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
+def run_compileall(folder: Path, python: Path, runs_in: PurePosixPath) -> None:
     """Bytecode that is never checked against the source's time, because a package has none; tracebacks name `runs_in`.
 
     One process, one order and one hash seed, so that the same source gives the same bytes.

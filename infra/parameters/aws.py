@@ -89,7 +89,7 @@ def as_many_as_fit(names: Sequence[str]) -> str:
     return whole
 
 
-def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
+def end_gradual_rollout(found: Inputs, before: Mapping[str, str]) -> Inputs:
     """Turn a gradual rollout off where the configuration is another one than before.
 
     Both versions would run side by side, and the older one ignores events of targets that it does not know.
@@ -101,7 +101,7 @@ def at_once(found: Inputs, before: Mapping[str, str]) -> Inputs:
     return Inputs({**found.parameters, "GradualRollout": "false"}, (*found.notes, note))
 
 
-def no_more_read(found: Inputs, before: Mapping[str, str]) -> Inputs:
+def note_unread(found: Inputs, before: Mapping[str, str]) -> Inputs:
     """Note a parameter that the template had once, and where its value goes now."""
     if not (value := before.get("SignalSource")):
         return found

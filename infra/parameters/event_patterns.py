@@ -97,7 +97,11 @@ def _objects(sources: Iterable[Source]) -> _Kind:
     buckets = tuple(dict.fromkeys(source.bucket for source in named))
     all_of_s3 = _Kind(OBJECTS, (("", _ANY),), lambda *_: ({},), None, "every object of every bucket that sends events")
     of_buckets = _Kind(
-        OBJECTS, tuple(("", bucket) for bucket in buckets), _bucket_clauses, all_of_s3, "every object of the buckets"
+        OBJECTS,
+        tuple(("", bucket) for bucket in buckets),
+        lambda _, names: ({"bucket": {"name": list(names)}},),
+        all_of_s3,
+        "every object of the buckets",
     )
     entries = tuple((source.bucket, matcher) for source in named for matcher in key_matchers(source))
     return _Kind(OBJECTS, entries, _object_clauses, of_buckets)
@@ -126,10 +130,6 @@ def _object_clauses(bucket: str, keys: Sequence[Matcher]) -> Iterator[Pattern]:
     """A bucket with its keys in one clause; where one of its sources names every key, the others say nothing more."""
     named = {"bucket": {"name": [bucket]}}
     yield named if _ANY in keys else named | {"object": {"key": list(keys)}}
-
-
-def _bucket_clauses(_: str, buckets: Sequence[Matcher]) -> Iterator[Pattern]:
-    yield {"bucket": {"name": list(buckets)}}
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------

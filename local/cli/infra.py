@@ -51,7 +51,7 @@ def aws(
         found = sam.inputs(configuration, region)
         if write:
             before = samconfigs.overrides_of(document, environment)
-            found = sam.no_more_read(sam.at_once(found, before), before)
+            found = sam.note_unread(sam.end_gradual_rollout(found, before), before)
             samconfigs.write(document, environment, region, found.parameters)
             samconfig.write_text(tomlkit.dumps(document), encoding="utf-8")
     if as_json:

@@ -26,7 +26,7 @@ from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError
 from functions_azure import telemetry
 from functions_azure.settings import Settings, SettingsError, read, secrets
 from functions_azure.sign_in.user import issued_at, public_client, require
-from functions_azure.tokens import Answer, BoundedHttp
+from functions_azure.tokens import BoundedHttp, TokenAnswer
 from functions_azure.wiring import Parts
 from local import azure_login
 from local.cli import stack
@@ -149,7 +149,7 @@ def answer_of_entra(
     claims: str | None = None,
     *,
     browser: bool,
-) -> Answer:
+) -> TokenAnswer:
     """Entra's answer. `NotWellError` says what happened, and the cure, if that is not all that was asked for.
 
     Entra may grant fewer scopes than it was asked for, and call that a success. A refresh would fail with it later,
@@ -178,7 +178,7 @@ def _ask(
     claims: str | None,
     *,
     browser: bool,
-) -> Answer:
+) -> TokenAnswer:
     """By a device code, or by a browser on this machine: the authorization code with PKCE, sent to a loopback address.
 
     What a policy asked for when it last refused the function (`claims`) is passed on.
@@ -187,7 +187,7 @@ def _ask(
     app = public_client(settings, cache, http)
     scopes = [f"{settings.cloud.fabric_audience}/{scope}" for scope in wanted]
     if browser:
-        found: Answer = app.acquire_token_interactive(
+        found: TokenAnswer = app.acquire_token_interactive(
             scopes,
             prompt="select_account",
             timeout=PATIENCE_SECONDS,
@@ -197,10 +197,10 @@ def _ask(
         return found
     flow = app.initiate_device_flow(scopes, claims_challenge=claims)
     if "user_code" not in flow:
-        refused: Answer = flow
+        refused: TokenAnswer = flow
         return refused
     print(flow["message"], flush=True)
-    polled: Answer = app.acquire_token_by_device_flow(flow, claims_challenge=claims)
+    polled: TokenAnswer = app.acquire_token_by_device_flow(flow, claims_challenge=claims)
     return polled
 
 

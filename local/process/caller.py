@@ -17,11 +17,11 @@ import msal
 
 from functions_azure.settings import Settings
 from functions_azure.sign_in.user import public_client
-from functions_azure.tokens import STORAGE, Answer, BoundedHttp, Issuer, ManagedIdentity
+from functions_azure.tokens import STORAGE, BoundedHttp, Issuer, ManagedIdentity, TokenAnswer
 from local.azure_login import AT_HAND, AzureCli
 from local.process.store import PRIVATE
 
-NOT_SIGNED_IN: Answer = {
+NOT_SIGNED_IN: TokenAnswer = {
     "error": "not_signed_in",
     "error_description": "the sign-in beside the state is over: unstale login --local",
 }
@@ -86,7 +86,7 @@ class SignedIn:
         """The app registration, kept for the process: making one asks Entra for its endpoints."""
         return public_client(self._found, self._cache, self._http)
 
-    def acquire(self, audience: str) -> Answer:
+    def acquire(self, audience: str) -> TokenAnswer:
         """Give a token out of the file, or one that Entra renews for it.
 
         The file is read each time, since another process may have renewed it, or somebody signed out.
@@ -100,9 +100,9 @@ class SignedIn:
             answer = self._silent(audience, accounts[0]) if accounts else None
         return answer or NOT_SIGNED_IN
 
-    def _silent(self, audience: str, account: dict[str, str]) -> Answer | None:
+    def _silent(self, audience: str, account: dict[str, str]) -> TokenAnswer | None:
         """Ask msal, which asks Entra for what its cache has not; what that gave is in the file before it is used."""
-        answer: Answer | None = self._app.acquire_token_silent_with_error(self._scopes[audience], account)
+        answer: TokenAnswer | None = self._app.acquire_token_silent_with_error(self._scopes[audience], account)
         if self._cache.has_state_changed:
             write_cache(self._path, self._cache)
         return answer
@@ -116,7 +116,7 @@ class OneAudience:
         self._signed_in = signed_in
         self._audience = audience
 
-    def acquire(self) -> Answer:
+    def acquire(self) -> TokenAnswer:
         """A token for the audience."""
         return self._signed_in.acquire(self._audience)
 

@@ -237,7 +237,7 @@ def test_dead_letters_are_counted_with_their_reasons(clients: Clients, queue: Qu
 
 
 def test_dead_letters_are_redriven(clients: Clients, queue: Queue) -> None:
-    """Each goes back to its own queue as it came, without its envelope, and is gone from the heap."""
+    """Each goes back to its own queue as it came, without its envelope, and is gone from the dead-letter queue."""
     letters = DeadLetters(clients)
     for number in range(40):
         letters.send(EVENTS_QUEUE, b'{"n": %d}' % number, "who knows")
@@ -255,7 +255,7 @@ def test_dead_letters_are_redriven(clients: Clients, queue: Queue) -> None:
 def test_a_redrive_that_breaks_off_loses_nothing(
     clients: Clients, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A letter is put into its queue before it is taken out of the heap."""
+    """A dead letter is put into its queue before it is taken out of the dead-letter queue."""
     letters = DeadLetters(clients)
     letters.send(EVENTS_QUEUE, b"a", "who knows")
     client = clients.queue(EVENTS_QUEUE + POISON)

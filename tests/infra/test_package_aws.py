@@ -64,7 +64,7 @@ def test_an_unused_part_that_is_gone_stops_the_packaging(package: Path) -> None:
     """What is removed is removed; a library that moved one of its parts is noticed when the package is made."""
     assert not [name for name in aws.UNUSED if (package / name).exists()]
     with pytest.raises(stage.PackageError, match="aws_lambda_powertools/event_handler is not among the libraries"):
-        stage.without(package, aws.UNUSED, "the list")
+        stage.remove_parts(package, aws.UNUSED, "the list")
 
 
 def test_it_holds_what_runs_and_nothing_else(package: Path) -> None:

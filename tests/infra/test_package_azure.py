@@ -84,7 +84,7 @@ def test_it_is_as_small_as_it_is_meant_to_be(package: Path) -> None:
     assert package.with_suffix(".zip").stat().st_size < azure.GOAL_BYTES == 12_000_000
     assert not [name for name in azure.UNUSED if (package / SITE_PACKAGES / name).exists()]
     with pytest.raises(stage.PackageError, match="azure/data/tables/aio is not among the libraries"):
-        stage.without(package / SITE_PACKAGES, azure.UNUSED, "the list")
+        stage.remove_parts(package / SITE_PACKAGES, azure.UNUSED, "the list")
 
 
 FIRST_EVENT = """
