@@ -93,7 +93,7 @@ e2e-az: $(VENV)/dev.stamp $(E2E_AZ)/stamp ## the real azure-cli parses each comm
 	@E2E_AZ=$(E2E_AZ)/bin $(PY) -m pytest -m e2e --no-cov tests/e2e/test_az.py $(ARGS)
 
 e2e-azure: $(VENV)/dev.stamp $(VENV)/azurite.stamp ## what `make test` leaves out of the Azure Function: wheels from the index, a process killed at each effect, a run that is cancelled, the mutants of its stage; some minutes
-	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/infra/test_package_azure.py tests/e2e/test_azure.py $(ARGS)
+	@E2E_AZURE=1 $(PY) -m pytest -m e2e --no-cov tests/infra/packaging/test_package_azure.py tests/e2e/test_azure.py $(ARGS)
 
 azurite: $(VENV)/azurite.stamp ## the storage emulator that the Azure tests start
 

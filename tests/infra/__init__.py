@@ -1,1 +1,1 @@
-"""Tests of templates and packages."""
+"""Tests of templates, packages and parameters."""

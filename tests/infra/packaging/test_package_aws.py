@@ -31,7 +31,7 @@ from tests.support.runtime_api import RuntimeApi
 from tests.support.staged import HERE, command, installed_here, run, runtime, staged
 from tests.support.waiting import PATIENCE_SECONDS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "local" / "demo" / "demo.toml"
 
 

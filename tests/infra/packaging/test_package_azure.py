@@ -25,7 +25,7 @@ from tests.support.azure_worker import one_package  # noqa: F401 - fixture
 from tests.support.locks import pins
 from tests.support.staged import command, staged_azure
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "unstale.example.toml"
 X86_64 = 0x3E
 """EM_X86_64 (elf.h)."""

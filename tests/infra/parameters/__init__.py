@@ -1,0 +1,1 @@
+"""Parameters: what templates take from the configuration."""
