@@ -74,9 +74,9 @@ class Tokens(Protocol):
 def send_with_token(
     tokens: Tokens, send: Callable[[str], _T | Failure], is_token_refused: Callable[[_T], bool]
 ) -> _T | Failure:
-    """Send a request with a token and, where it is refused for that, once more with a new one: no effect was taken.
+    """Send a request with a token; where the token is refused, send the request once more with a new token.
 
-    Why there is no token, is returned, too; nothing was sent then.
+    A request that is refused for its token has no effect. Without a token nothing is sent, and the failure says why.
     """
     answer = _send_once(tokens, send, is_token_refused)
     if isinstance(answer, Failure) or not is_token_refused(answer):
@@ -170,7 +170,7 @@ class StorageCredential:
 
 
 def issuer_of(identity: str, settings: Settings, http: BoundedHttp, resource: str = "") -> Issuer:
-    """Choose the issuer that `fabric.identity` names, unless it is a user. Raises `ValueError` where settings lack."""
+    """Choose the issuer that `fabric.identity` names, unless it is a user. Raises `ValueError` for missing settings."""
     if identity == "managed-identity":
         return ManagedIdentity(settings.client_id, resource or settings.cloud.fabric_audience, http)
     missing = [
@@ -227,7 +227,7 @@ class ServicePrincipal:
 
     @cached_property
     def _app(self) -> msal.ConfidentialClientApplication:
-        """Msal's client of the app registration; its constructor asks the authority for its endpoints."""
+        """Make msal's client of the app registration; its constructor asks the authority for its endpoints."""
         import msal
 
         return msal.ConfidentialClientApplication(

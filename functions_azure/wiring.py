@@ -265,10 +265,9 @@ def ports(
     deadline: Deadline = NEVER,
     service: str = "unstale",
 ) -> Ports:
-    """Make the ports of the engine on any store and waker: the deployment's, or those of one machine.
+    """Make the ports of the engine on any store and waker: the deployment's, or a machine's, whose name is `service`.
 
-    `service` names either in outcome events. Looks go by the same clock, or by one of their own where time
-    passes faster than the network answers: in the demo.
+    Looks go by the same clock, or by one of their own where time passes faster than the network answers: in the demo.
     """
     parts.http.deadline = deadline
     platform = _platform(found, configuration, parts, clock, deadline)
