@@ -94,7 +94,7 @@ class Caller(Value, frozen=True):
     """The Region that is asked."""
 
 
-def looked_at(
+def check_everything(
     configuration: Configuration,
     client: Client,
     region: str,

@@ -74,7 +74,7 @@ ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 """The form of a storage account's name: https://learn.microsoft.com/azure/storage/common/storage-account-overview."""
 
 
-def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
+def check_everything(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Everything, in the order in which one mends it. Raises `SettingsError` for an address that is not safe.
 
     Where nothing says which deployment is meant, Fabric's part is looked at all the same: it needs no deployment.
@@ -85,7 +85,7 @@ def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Itera
     try:
         found = variables.read(environ)
     except SettingsError as bad:
-        yield from fabric.looked_at(configuration, None, environ)
+        yield from fabric.check_everything(configuration, None, environ)
         yield Finding("deployment", str(bad), f"{DEPLOY}; then paste its output environment into this shell")
         return
     caller = _try("caller", partial(_caller, azure, found.account))
@@ -93,7 +93,7 @@ def looked_at(configuration: Configuration, environ: Mapping[str, str]) -> Itera
     yield from _cloud(found)
     if not azure.lets_in:  # said once: who is not signed in can ask nobody anything
         return
-    yield from fabric.looked_at(configuration, found, environ)
+    yield from fabric.check_everything(configuration, found, environ)
     if caller.known:
         yield from _deployment(azure, configuration, found, environ)
 
@@ -348,7 +348,7 @@ def _sources(azure: Azure, configuration: Configuration, account: str, environ: 
         yield _onelake(hub, looked_at=all(_is_looked_at(target) for target in targets))
     blobs = sorted((each for each in sources if isinstance(each, BlobCreated)), key=repr)
     for name in sorted({blob.account for blob in blobs}):
-        ours = Inbox(account, hub.partition(".")[0])
+        ours = OwnDestination(account, hub.partition(".")[0])
         yield from _source(azure, name, [blob for blob in blobs if blob.account == name], ours)
 
 
@@ -377,7 +377,7 @@ def _onelake(hub: str, *, looked_at: bool) -> Finding:
     return Finding(what, "UNSTALE_EVENTS__fullyQualifiedNamespace is not set: none come", cure)
 
 
-class Inbox:
+class OwnDestination:
     """Where events of blobs are to end: the events queue of our account, or our event hub."""
 
     def __init__(self, account: str, namespace: str) -> None:
@@ -402,7 +402,7 @@ def _destination(subscription: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: Inbox) -> Iterator[Finding]:
+def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: OwnDestination) -> Iterator[Finding]:
     """System topic, subscriptions and roles of one account; after the first that is missing there is nothing to see."""
     what = f"system topic of {name}"
     here = _try(what, partial(_topic_finding, azure, name, what))
@@ -470,13 +470,13 @@ def _let_through(what: str, blobs: Iterable[BlobCreated], subscriptions: list[di
     broken = [_ill(each) for each in subscriptions if _ill(each)]
     if broken:
         return Finding(what, "; ".join(broken), DEPLOY)
-    shut = dict.fromkeys(name for blob in blobs for name in _shut(blob, subscriptions))
+    shut = dict.fromkeys(name for blob in blobs for name in _list_shut(blob, subscriptions))
     if shut:
         return Finding(what, f"no filter lets through {', '.join(shut)}", f"unstale infra azure --write, then {DEPLOY}")
     return Finding(what, f"{len(subscriptions)} subscriptions let through all that targets name")
 
 
-def _shut(blob: BlobCreated, subscriptions: list[dict[str, Any]]) -> Iterator[str]:
+def _list_shut(blob: BlobCreated, subscriptions: list[dict[str, Any]]) -> Iterator[str]:
     """The parts of a source that no subscription lets through: its files, or directories renamed into place."""
     [files], [directories] = filters_for([blob])[0], directories_for([blob])
     if not any(_passes(each, files, FILE_TYPES) for each in subscriptions):

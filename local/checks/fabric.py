@@ -98,7 +98,7 @@ class Callers(NamedTuple):
         return self.identity or self.person
 
 
-def looked_at(
+def check_everything(
     configuration: Configuration, found: Settings | None, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Finding]:
     """Item, identities, call, last run for each target; the roles for each workspace. `found` is the deployment."""

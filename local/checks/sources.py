@@ -43,9 +43,9 @@ NOT_READ: Final = "remove it: each of its commits starts a refresh that reads no
 def source_findings(targets: Iterable[Target], look: Look) -> Iterator[Finding]:
     """Look at the views, then at every source that they or the configuration name; then what no look can see."""
     looked_at = [target for target in targets if target.policy.look]
-    views, troubles = _views(looked_at, look)
-    for group, failure in troubles.items():
-        yield _trouble(str(group), failure, group)
+    views, failures = _views(looked_at, look)
+    for group, failure in failures.items():
+        yield _failure_finding(str(group), failure, group)
     readers = _readers(looked_at, views)
     for group in dict.fromkeys(source.group for source in readers):
         yield from _group(group, {source: names for source, names in readers.items() if source.group == group}, look)
@@ -60,18 +60,18 @@ def _views(targets: Sequence[Target], look: Look) -> tuple[Mapping[str, ViewSeen
     """The views by their targets' names, as a look at each database shows them; and the looks that failed."""
     named = {target.name: view for target in targets if (view := view_of(target))}
     seen: dict[str, ViewSeen] = {}
-    troubles: dict[Group, Failure] = {}
+    failures: dict[Group, Failure] = {}
     for group in dict.fromkeys(view.group for view in named.values()):
         answer = look(group, Known({}, frozenset(view.name for view in named.values() if view.group == group)))
         if isinstance(answer, Failure):
-            troubles[group] = answer
+            failures[group] = answer
             continue
         seen |= {
             name: answer.views[view.name]
             for name, view in named.items()
             if view.group == group and view.name in answer.views
         }
-    return seen, troubles
+    return seen, failures
 
 
 def _readers(targets: Sequence[Target], views: Mapping[str, ViewSeen]) -> dict[SourceTable, list[Target]]:
@@ -94,7 +94,7 @@ def _group(group: Group, readers: Mapping[SourceTable, list[Target]], look: Look
     for _ in range(ROUNDS):
         answer = look(group, Known(left))
         if isinstance(answer, Failure):
-            yield _trouble(str(group), answer, group)
+            yield _failure_finding(str(group), answer, group)
             break
         found |= answer.sources
         left = {
@@ -141,7 +141,7 @@ def _what(source: str, *targets: Target) -> str:
     return f"source {source} of {', '.join(target.name for target in targets)}"
 
 
-def _trouble(what: str, failure: Failure, group: Group) -> Finding:
+def _failure_finding(what: str, failure: Failure, group: Group) -> Finding:
     """A look that failed; what may not be seen has a cure, what was not answered is not known."""
     cure = _cure(group) if failure.permanent else "network and credentials; then look again"
     return Finding(what, f"could not look: {failure}", cure, known=False)

@@ -149,7 +149,7 @@ def _on_aws(configuration: Configuration, environ: Mapping[str, str]) -> list[Fi
         return [Finding("AWS", f"{error}", "set AWS_PROFILE to one that is there, or unset it", known=False)]
     if region:
         sources = Sources(Clients(region), SystemClock())
-        return list(aws.looked_at(configuration, opened.create_client, region, environ, sources.look))
+        return list(aws.check_everything(configuration, opened.create_client, region, environ, sources.look))
     return [Finding("AWS", "no Region", "set AWS_REGION, as the deployment's output Environment does", known=False)]
 
 
@@ -159,7 +159,7 @@ def _on_azure(configuration: Configuration, environ: Mapping[str, str]) -> list[
     from local.checks import azure
 
     try:
-        return list(azure.looked_at(configuration, environ))
+        return list(azure.check_everything(configuration, environ))
     except SettingsError as bad:
         return [Finding("Azure", f"could not look: {bad}", CORRECT, known=False)]
 

@@ -13,7 +13,7 @@ import msgspec
 from local.cli.console import print_json
 from local.cli.deployment import PLACES, reach, side_of
 from local.cli.errors import NotWellError
-from local.cli.status import Look, look
+from local.cli.status import CloudStatus, gather
 from shared.refresh.evidence import Evidence
 from shared.refresh.explain import Sentence
 from shared.refresh.explain import explain as sentences_on
@@ -40,7 +40,7 @@ def explain(path: Path, name: str, *, as_json: bool) -> None:
     The exit code is that of `status` for this target alone, so a script may ask about the one view that it needs.
     """
     side, target = side_of(path, name)
-    seen = reach(side, look)
+    seen = reach(side, gather)
     evidence = _evidence_on(seen, target)
     standing = status_of(evidence)
     sentences = sentences_on(evidence, standing.verdict)
@@ -55,7 +55,7 @@ def explain(path: Path, name: str, *, as_json: bool) -> None:
         raise NotWellError
 
 
-def _evidence_on(seen: Look, target: Target) -> Evidence:
+def _evidence_on(seen: CloudStatus, target: Target) -> Evidence:
     """Gather what is known of one target, the dead letters of its cloud included.
 
     The whole cloud was read for it: whether anybody works there, and what is paused, concerns each target.

@@ -369,12 +369,12 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_offline(commands)
-    _add_online(commands)
+    _add_commands_of_the_file(commands)
+    _add_commands_of_a_deployment(commands)
     return parser
 
 
-def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_commands_of_the_file(commands: argparse._SubParsersAction[_Parser]) -> None:
     """Commands that need no deployment, in the order in which a newcomer meets them.
 
     A help text begins in lower case and names what one gets, not what the command does inside: it is the line that
@@ -386,7 +386,9 @@ def _add_offline(commands: argparse._SubParsersAction[_Parser]) -> None:
         ("--fabric-workspace", "its lakehouses, by the name of the workspace, with the token of az login"),
     ):
         init.add_argument(option, metavar="NAME", action="append", default=[], help=f"{what}; more than once for more")
-    check = _online(commands, "check", "is the configuration good? Names file, line and key of what is not", json=True)
+    check = _deployment_command(
+        commands, "check", "is the configuration good? Names file, line and key of what is not", json=True
+    )
     check.add_argument("--schema", action="store_true", help="print the JSON Schema of unstale.toml, for editors")
     check.add_argument("--strict", action="store_true", help="what is doubtful makes it not well, too")
     check.add_argument("--live", action="store_true", help="ask the cloud: is everything there, allowed and connected")
@@ -427,7 +429,7 @@ def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
 
     They share a command because they share a question, what would events do, and the reading of files of events.
     """
-    plan = _online(commands, "plan", "what would these events do? Nothing is sent", json=True)
+    plan = _deployment_command(commands, "plan", "what would these events do? Nothing is sent", json=True)
     plan.add_argument(
         "event",
         nargs="?",
@@ -448,9 +450,9 @@ def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
     plan.add_argument("--dpus", type=float, default=4, metavar="4", help="with --since: workers of a refresh on Glue")
 
 
-def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_commands_of_a_deployment(commands: argparse._SubParsersAction[_Parser]) -> None:
     """Commands that read or write the records of a deployment, which each finds in the same way (`local.cli.stack`)."""
-    status = _online(commands, "status", "is every view fresh, and if not, since when and why", json=True)
+    status = _deployment_command(commands, "status", "is every view fresh, and if not, since when and why", json=True)
     status.add_argument(
         "--watch",
         type=_positive,
@@ -460,26 +462,32 @@ def _add_online(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="again and again, until Ctrl-C; 10 seconds apart where no number is given",
     )
     _add_cloud(status)
-    explain = _online(commands, "explain", "why a target stands as it does, and what you can do now", json=True)
+    explain = _deployment_command(
+        commands, "explain", "why a target stands as it does, and what you can do now", json=True
+    )
     explain.add_argument("target", metavar="TARGET")
-    history = _online(commands, "history", "the run that goes on, and those that ended, newest first", json=True)
+    history = _deployment_command(
+        commands, "history", "the run that goes on, and those that ended, newest first", json=True
+    )
     history.add_argument("target", metavar="TARGET")
     history.add_argument("--limit", type=_positive, default=20, help="how many lines (default: 20)")
-    page = _online(commands, "page", "how fresh every view is and was, as one HTML file")
+    page = _deployment_command(commands, "page", "how fresh every view is and was, as one HTML file")
     page.add_argument("--into", type=Path, default=Path("unstale.html"), metavar="FILE", help="default: unstale.html")
     page.add_argument("--serve", action="store_true", help="show it on loopback instead, renewed every few seconds")
     page.add_argument("--port", type=int, default=0, help="for --serve (default: any that is free)")
-    refresh = _online(commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once")
+    refresh = _deployment_command(
+        commands, "refresh", "ask for a refresh; a blocked or cancelled target is tried at once"
+    )
     refresh.add_argument("target", metavar="TARGET")
     refresh.add_argument("--full", action="store_true", help="a full refresh, not an incremental one")
     refresh.add_argument("--wait", action="store_true", help="follow it to its end, and exit as it ended")
     for name, what in (("pause", "start nothing, forget nothing"), ("resume", "start again; at most one run a target")):
-        command = _online(commands, name, what)
+        command = _deployment_command(commands, name, what)
         command.add_argument("target", metavar="TARGET", nargs="?")
         command.add_argument("--all", action="store_true", help="all targets of the deployment")
-    redrive = _online(commands, "redrive", "bring dead letters back to where they came from", json=True)
+    redrive = _deployment_command(commands, "redrive", "bring dead letters back to where they came from", json=True)
     redrive.add_argument("--dry-run", action="store_true", help="only show how many there are, since when and why")
-    login = _online(commands, "login", "sign a user in, for whom the function then calls Fabric")
+    login = _deployment_command(commands, "login", "sign a user in, for whom the function then calls Fabric")
     login.add_argument("--local", action="store_true", help="for `unstale run` on this machine, not for a deployment")
     how = login.add_mutually_exclusive_group()
     how.add_argument("--browser", action="store_true", help="by a browser on this machine instead of a device code")
@@ -503,7 +511,9 @@ def _positive(text: str) -> int:
     return number
 
 
-def _online(commands: argparse._SubParsersAction[_Parser], name: str, what: str, *, json: bool = False) -> _Parser:
+def _deployment_command(
+    commands: argparse._SubParsersAction[_Parser], name: str, what: str, *, json: bool = False
+) -> _Parser:
     """A command that asks a deployment, which may have a name."""
     parser = _command(commands, name, what, json=json)
     _add_stack(parser)

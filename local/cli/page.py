@@ -22,7 +22,7 @@ from msgspec import MsgspecError, structs
 
 from local.cli.deployment import PLACES, Kept, Side, each_side, read_config
 from local.cli.errors import NotWellError, UsageError
-from local.cli.status import Look, look
+from local.cli.status import CloudStatus, gather
 from local.page.document import chart_bundle, document, values_of
 from local.page.picture import Picture, picture, unread
 from shared.endpoints import is_loopback
@@ -42,7 +42,7 @@ OVERDUE = 3 * EVERY
 """An excerpt older than this is no picture of now: no tick has written the next one. So views are judged by the clock
 of the reader then, and become `unknown` for want of ticks instead of staying fresh for ever."""
 
-Reading = tuple[Look, list[Picture], str]
+Reading = tuple[CloudStatus, list[Picture], str]
 """The words of one cloud: its records, the picture of each of its targets, and what to know of how that was read."""
 
 
@@ -143,7 +143,7 @@ def _read(path: Path, kept: Kept | None = None, *, renewed: bool = False) -> dic
 def read_side(side: Side) -> Reading:
     """The records and the history of one cloud; an excerpt of them where the store does not let the reader in."""
     try:
-        one = look(side)
+        one = gather(side)
         dead = sum(summary.count for summary in one.summaries)
         return one, [_picture(side, evidence) for evidence in one.evidence(dead)], ""
     except StoreDownError as down:
@@ -176,7 +176,7 @@ def _from_excerpt(side: Side, found: Excerpt, why: str) -> Reading:
     side = replace(side, ports=structs.replace(side.ports, clock=StoppedClock(at)))
     states = [found.states.get(key, State()) for key in side.engine.targets]
     liveness = Liveness(is_asked=True, ticked_at=found.deployment.ticked_at)
-    one = Look(side, (), found.deployment, states, found.sources, liveness, found.identities)
+    one = CloudStatus(side, (), found.deployment, states, found.sources, liveness, found.identities)
     pictures = [picture(each, found.history.get(each.target.key, ())) for each in one.evidence(0)]
     wrote = f"{PLACES[side.cloud]}: as a tick wrote it down {span(now - found.at)} ago, without queues and dead letters"
     return one, pictures, f"{wrote}, because {why}"
@@ -198,7 +198,7 @@ class StoppedClock:
         return self._at.timestamp()
 
 
-def _dead_letters(seen: list[Look]) -> list[str]:
+def _dead_letters(seen: list[CloudStatus]) -> list[str]:
     """A sentence about messages that nobody could read."""
     count = sum(summary.count for one in seen for summary in one.summaries)
     return [f"{count} dead letters: a signal may be among them (unstale redrive)"] if count else []

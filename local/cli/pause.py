@@ -29,7 +29,7 @@ def pause(path: Path, name: str | None) -> None:
 def resume(path: Path, name: str | None) -> None:
     """Start again."""
     if name is None:
-        _ask_all(path, lambda side: resume_all(side.ports.store), "resumed; the next tick looks at each")
+        _ask_all(path, lambda side: resume_all(side.ports.store), "resumed; the next ticks reconcile every target")
         return
     side, target = side_of(path, name)
     ask(side, target, ResumeAsked())
@@ -37,7 +37,7 @@ def resume(path: Path, name: str | None) -> None:
 
 
 def _ask_all(path: Path, ask: Callable[[Side], None], done: str) -> None:
-    """Of both clouds. Where one is away the other is asked all the same, and what is said names it."""
+    """Ask every cloud that has targets. Where one is away the other is asked, and what is said names it."""
 
     def ask_one(side: Side) -> Cloud:
         """Ask one cloud; the answer is its name, to be printed."""

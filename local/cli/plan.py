@@ -100,9 +100,9 @@ def _read_lines(configuration: Configuration, event: Event, now: datetime) -> It
         yield from _lines_of(configuration, single, now)
 
 
-def _lines_of(configuration: Configuration, reading: Single, now: datetime) -> Iterator[Planned]:
+def _lines_of(configuration: Configuration, message: Single, now: datetime) -> Iterator[Planned]:
     """Tell what one message would do: a line for each target that it concerns, or why it concerns none."""
-    match reading:
+    match message:
         case Malformed(why):
             yield Planned("malformed", None, f"goes to the dead letters: {why}")
         case Ignored(what):
@@ -111,14 +111,14 @@ def _lines_of(configuration: Configuration, reading: Single, now: datetime) -> I
             for arrival in arrivals:
                 yield from _arrival_lines(configuration, arrival)
         case Asked(name):
-            signal = reading.signal
+            signal = message.signal
             target = configuration.by_name.get(name)
             if target:
                 yield from _line_and_after("request", configuration, target, signal, now)
             else:
                 yield Planned("malformed", None, f"goes to the dead letters: no target {name!r}")
         case _:
-            yield Planned("hint", None, "a look at what is due; starts nothing by itself")
+            yield Planned("hint", None, "a hint: what is due is reconciled; starts nothing by itself")
 
 
 def _arrival_lines(configuration: Configuration, arrival: Arrival) -> Iterator[Planned]:
@@ -179,9 +179,9 @@ def _line(event: str, configuration: Configuration, target: Target, signal: Sign
     The same two functions that decide in the cloud are asked, so the plan cannot promise what they would not do.
     """
     capabilities = glue.CAPABILITIES if target.cloud is Cloud.AWS else fabric.CAPABILITIES
-    terms = Context(target.key, target.policy, capabilities)
-    state = fold(State(), Signalled(signal), terms, now).state
-    action = decide(state, terms, now).action
+    context = Context(target.key, target.policy, capabilities)
+    state = fold(State(), Signalled(signal), context, now).state
+    action = decide(state, context, now).action
     start_at = action.until if isinstance(action, Wait) else now
     full = signal.full or (isinstance(action, Start) and action.full)
     return Planned(event, target.name, signal.reason, start_at, request_of(configuration, target, full=full))

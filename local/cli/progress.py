@@ -15,8 +15,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 
-class Progress:
-    """A refresh as it is followed. The bar is as long as such a refresh took before; unknown, it only moves."""
+class FollowedRefresh:
+    """A bar of a refresh that is followed, as long as such a refresh took before; unknown, it only moves."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -38,10 +38,10 @@ class DeadLetters(Protocol):
         """Summaries of the dead-letter queues."""
 
     def redrive(self) -> None:
-        """Begin to move them back."""
+        """Begin to move dead letters back."""
 
     def moves(self) -> Sequence[Move]:
-        """How far that is."""
+        """How far each move is."""
 
 
 class NoDeadLetters:
@@ -65,14 +65,14 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
     Raises `NotWellError` if there are any and they stay there. A cloud that is away does not hold up the other one.
     """
     configuration = read_config(config)
-    found, away = each_cloud(configuration, lambda cloud: _look(cloud, _open(cloud, configuration, config)))
+    found, away = each_cloud(configuration, lambda cloud: _count(cloud, _open(cloud, configuration, config)))
     summaries = [summary for _, of_cloud in found for summary in of_cloud]
     _show(summaries, as_json=as_json)
     full = any(summary.count for summary in summaries)
     if full and not dry_run:
         queues = {summary.queue for summary in summaries if summary.count}
-        for letters, _ in found:
-            _move_back(letters, queues, sleep, sys.stderr if as_json else sys.stdout)
+        for dead_letters, _ in found:
+            _move_back(dead_letters, queues, sleep, sys.stderr if as_json else sys.stdout)
         if not as_json:
             print("they are taken anew; what still cannot be read will lie here again: unstale redrive --dry-run")
     if away:
@@ -81,19 +81,21 @@ def run(config: Path, *, dry_run: bool, as_json: bool, sleep: Callable[[float], 
         raise NotWellError
 
 
-def _look(cloud: Cloud, letters: DeadLetters) -> tuple[DeadLetters, Sequence[DeadLetterSummary]]:
-    """Read the dead letters of one cloud; a store that is down is an answer."""
+def _count(cloud: Cloud, dead_letters: DeadLetters) -> tuple[DeadLetters, Sequence[DeadLetterSummary]]:
+    """Count the dead letters of one cloud; a store that is down is an answer."""
     try:
-        return letters, letters.summaries()
+        return dead_letters, dead_letters.summaries()
     except StoreDownError as down:
         raise unreachable(cloud, down) from down
 
 
-def _move_back(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+def _move_back(
+    dead_letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO
+) -> None:
     """Move the dead letters of one cloud back and follow that to its end."""
     try:
-        letters.redrive()
-        _follow(letters, queues, sleep, out)
+        dead_letters.redrive()
+        _follow(dead_letters, queues, sleep, out)
     except StoreDownError as failure:
         raise NotWellError(str(failure)) from failure
 
@@ -135,11 +137,11 @@ def _show(summaries: Sequence[DeadLetterSummary], *, as_json: bool) -> None:
         print_table(("queue", "dead letters", "since", "why"), rows)
 
 
-def _follow(letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
+def _follow(dead_letters: DeadLetters, queues: Container[str], sleep: Callable[[float], object], out: TextIO) -> None:
     """Tell each change in these queues; others may show a move of long ago. Ending the command ends only this."""
     told: set[str] = set()
     while True:
-        moves = [move for move in letters.moves() if move.queue in queues]
+        moves = [move for move in dead_letters.moves() if move.queue in queues]
         for move in moves:
             line = f"{move.queue}: {move.moved} of {move.to_move or move.moved} moved back, {move.status.lower()}"
             if line not in told:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local.cli.deployment import Side, ask, open_side, reach, read_config, side_of
 from local.cli.errors import NotWellError, UsageError
-from local.cli.progress import Progress
+from local.cli.progress import FollowedRefresh
 from shared.refresh.evidence import PAST_DUE, WORK_CURE, Evidence, evidence_on
 from shared.refresh.explain import held_because, step
 from shared.refresh.inputs import ProbeAsked, Signalled
@@ -80,7 +80,7 @@ def _tokens(side: Side, target: Target) -> frozenset[str]:
 
 def _follow(side: Side, target: Target, before: frozenset[str], sleep: Callable[[float], object]) -> None:
     """Show how the refresh goes until it has ended; raises `NotWellError` unless it succeeded."""
-    with Progress(target.name) as progress:
+    with FollowedRefresh(target.name) as progress:
         while True:
             ended = reach(side, lambda here: _first_end(here, target, before))
             if ended:

@@ -24,7 +24,7 @@ from typing import Any
 
 from local.cli.deployment import STATE_CURE, Side, local_side, open_state, read_config
 from local.cli.errors import NotWellError
-from local.cli.status import look
+from local.cli.status import gather
 from local.emulators.clock import utc_now
 from local.process.clouds import Neighbour, check_region, open_cloud, secrets_of
 from local.process.process import PAUSE_SECONDS, Half, Process
@@ -99,7 +99,7 @@ def _step_until(stop: Event, process: Process, show: Show) -> bool:
 def _rows(sides: Sequence[Side]) -> list[TargetStatus]:
     """How each target stands by the state; nothing while the file does not answer, since the ticks tell of that."""
     with suppress(StoreDownError):
-        return [status_of(evidence) for side in sides for evidence in look(side).evidence(0)]
+        return [status_of(evidence) for side in sides for evidence in gather(side).evidence(0)]
     return []
 
 

@@ -4,9 +4,9 @@ The records of all targets are read at once, cloud by cloud. A cloud that does n
 targets are told as unknown, and the command ends with why. Dead letters count against every target of the deployment,
 because a signal may be among them, and so does a sign-in that somebody must renew.
 
-    look      the records of all targets, of the deployment and of the identities; queues; dead letters     per cloud
+    gather    the records of all targets, of the deployment and of the identities; queues; dead letters     per cloud
     evidence  all that bears on one target, as a value                                                      per target
-    row       verdict, since when, why: `shared.refresh.status` decides, nothing here does
+    status_of verdict, since when, why: `shared.refresh.status` decides, nothing here does
 
 So what `status`, `explain`, the page and `unstale run` say of a target is one and the same.
 """
@@ -62,16 +62,16 @@ STYLES = {"proven": "green", "fresh": "green", "stale": "", "late": "bold red", 
 
 
 def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept | None = None) -> None:
-    """Each target's row, and the dead letters; raises `NotWellError` if anybody needs to do anything.
+    """Show each target's line and the dead letters; raises `NotWellError` if anybody needs to do anything.
 
-    A cloud that could not be asked has a row for each of its targets all the same: a table without them would look as
+    A cloud that could not be asked has a line for each of its targets all the same: a table without them would look as
     if they were well. Why it could not is said last, after everything that is known.
 
     `kept` is what was opened at an earlier time, where the status is shown again and again.
     """
     configuration, kept = read_config(path), kept or Kept()
     asked = clouds_of(configuration, only)
-    seen, away = each_side(configuration, path, look, only, kept=kept)
+    seen, away = each_side(configuration, path, gather, only, kept=kept)
     summaries = [summary for one in seen for summary in one.summaries]
     dead = sum(summary.count for summary in summaries)
     unheard = unheard_by_name(seen)
@@ -79,13 +79,15 @@ def status(path: Path, *, as_json: bool, only: Cloud | None = None, kept: Kept |
     targets_there = [target for target in configuration.targets if target.cloud in asked]
     rows = [found.get(t.name) or status_unread(t, f"{PLACES[t.cloud]} could not be asked") for t in targets_there]
     is_silent = Cloud.AZURE in away or Cloud.AZURE not in asked
-    sign_in = Standing() if is_silent else _sign_in(configuration, path, kept)
+    sign_in = SignInStatus() if is_silent else _sign_in(configuration, path, kept)
     if as_json:
         told = {"away": {PLACES[cloud]: str(failure) for cloud, failure in away.items()}} if away else {}
         targets = [msgspec.to_builtins(one) for one in rows]
         deployments = [_deployment(one) for one in seen]
-        letters = _plain(summaries)
-        print_json({"targets": targets, "dead_letters": letters, "deployments": deployments, **told, **sign_in.data})
+        dead_letters = _plain(summaries)
+        print_json(
+            {"targets": targets, "dead_letters": dead_letters, "deployments": deployments, **told, **sign_in.data}
+        )
     else:
         for warning in (warning for one in seen for warning in one.warnings):
             print(f"warning: {warning}")
@@ -124,7 +126,7 @@ def watch(
 
 
 @dataclass(frozen=True)
-class Standing:
+class SignInStatus:
     """How the sign-in of a user stands, in words and as data; nothing where Fabric is not called as a user."""
 
     told: str = ""
@@ -135,12 +137,12 @@ class Standing:
     """False where somebody must sign in."""
 
 
-def _sign_in(configuration: Configuration, path: Path, opened: Kept) -> Standing:
+def _sign_in(configuration: Configuration, path: Path, opened: Kept) -> SignInStatus:
     """How the sign-in stands, where Fabric is called as a user; one that cannot be read is not well."""
     if state_of(Cloud.AZURE):
-        return Standing()  # that identity counts only where the function is deployed
+        return SignInStatus()  # that identity counts only where the function is deployed
     if configuration.fabric.identity != "user" or all(t.cloud is not Cloud.AZURE for t in configuration.targets):
-        return Standing()
+        return SignInStatus()
     from local.cli import login
     from shared.sign_in import NOBODY, age
 
@@ -149,16 +151,16 @@ def _sign_in(configuration: Configuration, path: Path, opened: Kept) -> Standing
             "sign-in", configuration, lambda: login.Deployment(configuration, path), lambda here: here.load_sign_in()
         )
     except (NotWellError, UsageError) as failure:
-        return Standing(f"{failure}\n", {"sign_in": {"error": str(failure)}}, well=False)
+        return SignInStatus(f"{failure}\n", {"sign_in": {"error": str(failure)}}, well=False)
     told = age(kept, datetime.now(UTC)) if kept else NOBODY.message
-    return Standing(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
+    return SignInStatus(f"{told}\n", {"sign_in": login.as_data(kept)}, kept is not None and not kept.refusal)
 
 
 NOBODY: Mapping[str, Sequence[str]] = {}
-"""The default of `Look.evidence`: the other cloud was not asked, or told all followers."""
+"""The default of `CloudStatus.evidence`: the other cloud was not asked, or told all followers."""
 
 
-def unheard_by_name(seen: Sequence[Look]) -> dict[str, list[str]]:
+def unheard_by_name(seen: Sequence[CloudStatus]) -> dict[str, list[str]]:
     """List the sentences on followers that the other cloud did not tell, by the follower's name.
 
     A follower's own record knows nothing of such a signal, so it would look fresh: the upstream's record tells.
@@ -176,7 +178,7 @@ def _sentences(untold: Iterable[Untold], name_of: Callable[[Untold], str]) -> di
 
 
 @dataclass(frozen=True)
-class Look:
+class CloudStatus:
     """Everything that one cloud has of a deployment. No target is fresh while either cloud has dead letters."""
 
     side: Side
@@ -238,7 +240,7 @@ class Look:
             yield f"{PLACES[self.side.cloud]}: {each.sentence}"
 
 
-def look(side: Side) -> Look:
+def gather(side: Side) -> CloudStatus:
     """Read all records of one cloud at once, count its dead letters, and see whether anybody works.
 
     Many records are one call, on AWS a hundred of them, so the calls hardly grow with the targets. Nothing is written,
@@ -251,7 +253,7 @@ def look(side: Side) -> Look:
     identities = {name: read_identity(each.body) for name, each in zip(names, found, strict=True)}
     now, deployment = side.ports.clock.now(), read_deployment(document)
     states = [read_state(body) for body in documents]
-    return Look(
+    return CloudStatus(
         side,
         side.summaries(),
         deployment,
@@ -275,7 +277,7 @@ def _untold(side: Side, states: Sequence[State], now: datetime) -> tuple[Untold,
     return untold(engine.package.destinations, known, addressees, now)
 
 
-def _deployment(one: Look) -> dict[str, Any]:
+def _deployment(one: CloudStatus) -> dict[str, Any]:
     """Make the entry of one cloud as scripts read it; ages in seconds, None where the cloud tells none."""
     queues = [
         {
@@ -296,7 +298,7 @@ def _deployment(one: Look) -> dict[str, Any]:
     }
 
 
-def _work_in_words(one: Look) -> str:
+def _work_in_words(one: CloudStatus) -> str:
     """Say in a line who works in a cloud: the release that is deployed, the last tick, and what waits."""
     now, ticked_at = one.side.ports.clock.now(), one.liveness.ticked_at
     tick = f"the last tick came {span(now - ticked_at)} ago" if ticked_at else "no tick was noted"

@@ -28,8 +28,8 @@ from functions_aws.store import Store
 from functions_aws.telemetry import Telemetry
 from functions_aws.visibility import Visibility
 from functions_aws.waker import Waker
-from local.demo.naive import NaiveGlueHandler
-from local.demo.story import FOREIGN_RUN_TIME, SPARED, Patience, Tell, both, goes_on
+from local.demo.naive import NaiveGlueHandler, Tell
+from local.demo.story import FOREIGN_RUN_TIME, SPARED, Emit, Patience, both, goes_on
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock, UnhurriedClock
@@ -53,9 +53,6 @@ LATE = timedelta(hours=1)
 """How much older than its delivery a late event is: covered long ago, so that it must start nothing."""
 TICK = timedelta(seconds=60)
 """How often the one-minute timer fires, in the demo's time."""
-
-NaiveTell = Callable[[str, str], None]
-"""Shows what the obvious handler says of a target."""
 
 
 class AwsStage:
@@ -112,7 +109,7 @@ class AwsStage:
         """Refreshes that were not needed."""
         return self._spared[target]
 
-    def hears(self, event: LogEvent) -> None:
+    def count_event(self, event: LogEvent) -> None:
         """Count what the engine tells of refreshes that were not needed."""
         self._spared[event.target] += event.what in SPARED
 
@@ -128,11 +125,11 @@ class AwsStage:
         """Glue's views have nothing to do with it."""
         raise NotImplementedError(target)
 
-    def asked_for(self) -> list[str]:
-        """No job: Glue's views have no workload."""
+    def job_states(self) -> list[str]:
+        """The states of jobs: none, since Glue has no workload."""
         return []
 
-    def comes_due(self, target: str, at: datetime) -> None:
+    def make_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time: a run must read after it."""
         self._arrivals.append(Arrival(self._resource(target), at))
         self.deliveries[target] += 1
@@ -163,7 +160,7 @@ class AwsStage:
 
     # --- Inside
 
-    def saw(self, event: dict[str, Any]) -> None:
+    def remember_event(self, event: dict[str, Any]) -> None:
         """Remember the last event of each target, to be replayed; the product's own messages are no events.
 
         On a busy machine the rest of an event comes in a message that names the same object.
@@ -220,8 +217,8 @@ def aws_stage(
     configuration: Configuration,
     clock: FastClock,
     patience: Patience,
-    tell: Tell,
-    tell_naive: NaiveTell | None = None,
+    tell: Emit,
+    tell_naive: Tell | None = None,
     *,
     glue: GlueSettings = GLUE,
     wrap: Callable[[ports.Store], ports.Store] = lambda store: store,
@@ -237,9 +234,11 @@ def aws_stage(
         for target in stage.targets.values():
             _create_view(aws, target)
         stack.enter_context(patch.dict(os.environ, aws.environment() | QUIET, clear=True))
-        told = both(tell, stage.hears)
+        told = both(tell, stage.count_event)
         handler = (
-            _naive(configuration, aws, tell_naive) if tell_naive else _ours(stage, configuration, clock, told, wrap)
+            NaiveGlueHandler(configuration, aws.client("glue"), tell_naive)
+            if tell_naive
+            else _ours(stage, configuration, clock, told, wrap)
         )
         function = aws.function(_watch(stage, handler))
         stack.enter_context(aws.pump("events", function, batch_size=100, window=timedelta(seconds=1)))
@@ -273,7 +272,7 @@ def _ours(
     stage: AwsStage,
     configuration: Configuration,
     clock: FastClock,
-    tell: Tell,
+    tell: Emit,
     wrap: Callable[[ports.Store], ports.Store],
 ) -> Any:
     """`functions_aws.app.handler` itself; only its clock is ours, and what it tells is shown, too."""
@@ -298,17 +297,12 @@ def _ours(
     return app.handler
 
 
-def _naive(configuration: Configuration, aws: LocalAws, tell: NaiveTell) -> NaiveGlueHandler:
-    """The obvious handler, with a client of its own."""
-    return NaiveGlueHandler(configuration, aws.client("glue"), tell)
-
-
 def _watch(stage: AwsStage, handler: Any) -> Any:
     """A handler that lets the stage see each event before it is handled."""
 
     def watch(event: dict[str, Any], context: object) -> Any:
         """Show the event to the stage, then handle it."""
-        stage.saw(event)
+        stage.remember_event(event)
         return handler(event, context)
 
     return watch

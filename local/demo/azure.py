@@ -31,8 +31,8 @@ from functions_azure import app, settings, wiring
 from functions_azure.clients import NEVER, Deadline
 from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
-from local.demo.naive import NaiveFabricFunction
-from local.demo.story import FOREIGN_RUN_TIME, SPARED, Patience, Tell, both, goes_on
+from local.demo.naive import NaiveFabricFunction, Tell
+from local.demo.story import FOREIGN_RUN_TIME, SPARED, Emit, Patience, both, goes_on
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock, UnhurriedClock
 from local.emulators.entra.emulator import Entra, Identity
@@ -68,20 +68,17 @@ ITEM = "b14cb7e7-d346-4751-9cfd-8c2767d53111"
 US = Identity("0a4f1c2e-0000-4000-8000-000000000001", "0a4f1c2e-0000-4000-8000-00000000000a", system_assigned=True)
 """The managed identity of the function app."""
 
-NaiveTell = Callable[[str, str], None]
-"""Shows what the obvious function says of a target."""
 
-
-class Grave:
+class KeptDeadLetters:
     """The poison queue of a function app without storage; nothing in the story belongs there."""
 
     def __init__(self) -> None:
         """Begin empty."""
-        self.buried: list[str] = []
+        self.kept: list[str] = []
 
     def send(self, queue: str, body: bytes, why: str) -> None:
         """Keep a message in sight."""
-        self.buried.append(f"{queue}: {why}: {body[:200]!r}")
+        self.kept.append(f"{queue}: {why}: {body[:200]!r}")
 
     def return_to(self, queue: str, body: bytes) -> None:
         """Only an event hub's trigger asks for this."""
@@ -152,7 +149,7 @@ class AzureStage:
         """Refreshes that were not needed."""
         return self._spared[target]
 
-    def hears(self, event: LogEvent) -> None:
+    def count_event(self, event: LogEvent) -> None:
         """Count what the engine tells of refreshes that were not needed."""
         self._spared[event.target] += event.what in SPARED
 
@@ -181,12 +178,12 @@ class AzureStage:
         job = self._workload_job(target)
         self.workload.ask((_place(self.targets[target])[0], job.item_type, ITEM), job.job_type)
 
-    def asked_for(self) -> list[str]:
+    def job_states(self) -> list[str]:
         """The state of each job as Fabric was told it last; a job that Fabric gave up is waited for no more."""
         jobs = self.workload.jobs.values() if self.workload else ()
         return ["given up" if job.given_up else job.status for job in jobs]
 
-    def comes_due(self, target: str, at: datetime) -> None:
+    def make_due(self, target: str, at: datetime) -> None:
         """A schedule time counts as data of that time."""
         self._arrivals.append(Arrival(self.resource_of(target), at))
         self.deliveries[target] += 1
@@ -254,8 +251,8 @@ def azure_stage(
     configuration: Configuration,
     clock: FastClock,
     patience: Patience,
-    tell: Tell,
-    tell_naive: NaiveTell | None = None,
+    tell: Emit,
+    tell_naive: Tell | None = None,
     *,
     store: Store | None = None,
     settings: FabricSettings = FABRIC,
@@ -284,7 +281,9 @@ def azure_stage(
         else:
             addresses = _environment(entra, fabric) | {"UNSTALE_ONELAKE_URL": onelake.url}
             stack.enter_context(patch.dict(os.environ, addresses))
-            stack.enter_context(_deploy(stage, configuration, clock, both(tell, stage.hears), store or MemoryStore()))
+            stack.enter_context(
+                _deploy(stage, configuration, clock, both(tell, stage.count_event), store or MemoryStore())
+            )
             stack.enter_context(_asked_by_fabric(stage, entra, clock))
         yield stage
 
@@ -317,12 +316,12 @@ def _asked_by_fabric(stage: AzureStage, entra: Entra, clock: FastClock) -> Itera
 
 @contextmanager
 def _deploy(
-    stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Tell, store: Store
+    stage: AzureStage, configuration: Configuration, clock: FastClock, tell: Emit, store: Store
 ) -> Iterator[None]:
     """The triggers as deployed, on the real Fabric client; the clock, the store and the wakes are the demo's."""
     found = settings.read(os.environ)
     parts = wiring.Parts(found, lambda: configuration)
-    waker, grave = MemoryWaker(clock), Grave()
+    waker, kept_dead_letters = MemoryWaker(clock), KeptDeadLetters()
 
     def here(read: Configuration, deadline: Deadline) -> Ports:
         """The true parts, with the demo's store and waker in place of those in storage."""
@@ -340,7 +339,7 @@ def _deploy(
 
     stage.ports = here(configuration, NEVER)
     gate = cache(lambda: wiring.gate(os.environ, configuration, lambda: clock.now().timestamp()))
-    app.use(Shell(lambda: configuration, here, lambda _deadline: grave, Telemetry(), gate=gate))
+    app.use(Shell(lambda: configuration, here, lambda _deadline: kept_dead_letters, Telemetry(), gate=gate))
     stage.deliveries.update(list(stage.targets))  # each is new, and refreshed once
     with (
         _pump(stage.queue, lambda body: _call(app.events, _message(body))),

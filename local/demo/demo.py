@@ -91,7 +91,7 @@ def run(*, naive: bool, as_json: bool) -> None:
             stages: Stages = {name: stage for stage in (aws, azure) for name in stage.targets}
             _play(stages, clock, show, patience, hopeful=not naive)
             judged = [_judge(stage, name) for name, stage in stages.items()]
-            jobs = [*aws.asked_for(), *azure.asked_for()]
+            jobs = [*aws.job_states(), *azure.job_states()]
             page = "" if naive or as_json else _write_page(configuration, aws, azure)
     _report(judged, jobs, chat.messages, naive=naive, as_json=as_json)
     print(page, end="")
@@ -159,7 +159,7 @@ def _until_settled(stages: Stages, clock: FastClock, show: Show, stop: Event, *,
     calm_since, latest = clock.now(), START + (LONGEST if hopeful else LENGTH)
     while clock.now() < latest and clock.now() - calm_since < SETTLED:
         busy = any(run.ended_at is None for stage in stages.values() for run in stage.journal.entries())
-        busy |= any(status in WAITED_FOR for stage in stages.values() for status in stage.asked_for())
+        busy |= any(status in WAITED_FOR for stage in stages.values() for status in stage.job_states())
         missing = [name for name, stage in stages.items() if lost(stage.arrivals(name), stage.journal.entries())]
         if busy or (hopeful and missing):
             calm_since = clock.now()

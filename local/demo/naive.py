@@ -42,16 +42,16 @@ class NaiveGlueHandler:
         """Take an SQS batch, or `{"refresh": "<target>"}` from a schedule."""
         if "refresh" in event:
             self._start(next(target for target in self._targets if target.name == event["refresh"]))
-        failures = [record["messageId"] for record in event.get("Records", ()) if not self._took(record["body"])]
+        failures = [record["messageId"] for record in event.get("Records", ()) if not self._start_all(record["body"])]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failures]}
 
-    def _took(self, body: str) -> bool:
+    def _start_all(self, body: str) -> bool:
         """Start every target that an event names; whether the message is done with."""
         event = json.loads(body)
-        started = [self._start(target) for target in self._meant(event.get("detail-type"), event["detail"])]
+        started = [self._start(target) for target in self._list_meant(event.get("detail-type"), event["detail"])]
         return all(started)
 
-    def _meant(self, kind: str, detail: Mapping[str, Any]) -> Iterator[Target]:
+    def _list_meant(self, kind: str, detail: Mapping[str, Any]) -> Iterator[Target]:
         """The targets whose source is this object, or this table."""
         is_meant = {"Object Created": _is_object_of, "Glue Data Catalog Table State Change": _is_table_of}.get(kind)
         for target in self._targets if is_meant else ():

@@ -17,7 +17,7 @@ from local.emulators.journal import Arrival, Journal, PlatformRun
 from shared.refresh.engine import LogEvent
 from shared.targets import Target
 
-Tell = Callable[[LogEvent], None]
+Emit = Callable[[LogEvent], None]
 """Shows, or counts, what the engine tells of a target."""
 SPARED = frozenset({"run spared", "run proven"})
 """The engine's words for a refresh that would have read nothing new."""
@@ -113,13 +113,13 @@ class Stage(Protocol):
         """Start a run that is not ours, once no other one of the target goes on."""
 
     def fabric_asks(self, target: str) -> None:
-        """Have Fabric ask for a job that refreshes it; on Fabric only."""
+        """Have Fabric ask for a job that refreshes the target; on Fabric only."""
 
-    def asked_for(self) -> list[str]:
+    def job_states(self) -> list[str]:
         """How the jobs stand that Fabric asked for, in Fabric's words."""
 
-    def comes_due(self, target: str, at: datetime) -> None:
-        """Its schedule, which the obvious handler is called by."""
+    def make_due(self, target: str, at: datetime) -> None:
+        """Let the target's schedule come due, by which the obvious handler is called."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _at(seconds: int, target: str, says: str, does: Callable[[Stage], None]) -> 
     return Incident(timedelta(seconds=seconds), target, says, does)
 
 
-def both(tell: Tell, hear: Tell) -> Tell:
+def both(tell: Emit, hear: Emit) -> Emit:
     """Make one listener of two: each hears every event."""
 
     def tell_both(event: LogEvent) -> None:
@@ -324,7 +324,7 @@ STORY = (
         "its table is compacted, and the eventstream tells of that",
         _and_spared("sensor_lakehouse", lambda stage: stage.commit("sensor_lakehouse", told=True, data=False)),
     ),
-    _at(300, "month_end", "its schedule comes due", lambda stage: stage.comes_due("month_end", START + FIVE_MINUTES)),
+    _at(300, "month_end", "its schedule comes due", lambda stage: stage.make_due("month_end", START + FIVE_MINUTES)),
     _at(310, "orders_by_region", "an event is delivered a second time", lambda stage: stage.replay("orders_by_region")),
     _at(315, "orders_by_region", "an event arrives an hour late", lambda stage: stage.deliver_late("orders_by_region")),
 )

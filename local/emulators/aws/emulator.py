@@ -50,7 +50,7 @@ from local.emulators.aws.lambda_host import Every, Function, Handler, Pump, Queu
 from local.emulators.aws.metrics import queue_ages
 from local.emulators.aws.model import create_queues, create_rules, create_table
 from local.emulators.aws.moves import MoveTasks
-from local.emulators.aws.wire import OneAtATime, Polled, QuietHandler, sending_as_is, session_without_profile
+from local.emulators.aws.serving import OneAtATime, Polled, QuietHandler, sending_as_is, session_without_profile
 from local.emulators.clock import utc_now
 from local.emulators.faults import FaultScript
 from local.emulators.glue.emulator import FOREIGN_ACCESS_KEY, GlueEmulator, GlueSettings

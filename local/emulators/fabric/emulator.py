@@ -1,6 +1,6 @@
 """Fabric's job API on loopback: both URL forms of run, get, list and cancel, as documented and as seen on the wire.
 
-A real HTTP server in front of `fabric_jobs.py`. It judges bearer tokens, keeps every request with its answer, and takes
+A real HTTP server in front of `model.py`. It judges bearer tokens, keeps every request with its answer, and takes
 nothing that the API does not have: such a request fails and is kept in `unplanned_requests`, so that a test can say
 that there was none.
 """

@@ -106,7 +106,7 @@ class Inexact:
     """For how long after its end it is told to be InProgress."""
 
     @classmethod
-    def drawn(cls, random: Random) -> Inexact:
+    def draw(cls, random: Random) -> Inexact:
         """Within what was recorded; how it was distributed there is not known, so evenly [assumed]."""
         low, high = START_LATE_SECONDS
         start = random.uniform(low, high)
@@ -295,7 +295,7 @@ class Jobs:
             created_at=now,
             begins_at=now + job.queue_time,
             ends_at=now + job.queue_time + job.run_time,
-            inexact=Inexact.drawn(self._random) if self._random else Inexact(),
+            inexact=Inexact.draw(self._random) if self._random else Inexact(),
         )
         instance = self._as_skipped(instance) if self._busy(item, job, now) else self._under_fault(instance)
         self._instances[instance.run_id] = instance

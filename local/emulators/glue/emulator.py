@@ -138,15 +138,15 @@ class GlueEmulator:
             now = self._clock()
             due = [event for run in self._refreshes.runs.values() for event in self._take_due(run, now)]
         for event in sorted(due, key=lambda event: event.time):
-            self.tell(event)
+            self.emit(event)
         return len(due)
 
     def table_updated(self, call: Call) -> None:
         """Emit what the catalog emits when somebody has updated a table."""
         database, table = call.parameters["DatabaseName"], call.parameters["TableInput"]["Name"]
-        self.tell(table_changed(call.account, call.region, database, table, self._clock()))
+        self.emit(table_changed(call.account, call.region, database, table, self._clock()))
 
-    def tell(self, event: GlueEvent) -> None:
+    def emit(self, event: GlueEvent) -> None:
         """Emit one event now, if anybody listens."""
         if self._emit:
             self._emit(event)

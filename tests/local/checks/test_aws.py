@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 
 from functions_aws.clients import session
 from infra.parameters.event_patterns import patterns_for
-from local.checks.aws import ALWAYS, CALLS, looked_at
+from local.checks.aws import ALWAYS, CALLS, check_everything
 from local.checks.finding import Finding
 from shared.config.load import load
 from tests.support.aws_host import NOWHERE
@@ -164,7 +164,7 @@ def role(account: Account, refused: str = "") -> None:
 def found(account: Account, environ: dict[str, str] | None = None) -> dict[str, Finding]:
     """What the check says, by what it looked at."""
     environ = ENVIRON if environ is None else environ
-    return {finding.what: finding for finding in looked_at(CONFIG, account.client, REGION, environ)}
+    return {finding.what: finding for finding in check_everything(CONFIG, account.client, REGION, environ)}
 
 
 def test_a_deployment_that_is_in_order_is_found_so(account: Account) -> None:
@@ -382,7 +382,7 @@ def test_no_credentials_are_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    [finding] = looked_at(CONFIG, session(REGION).create_client, REGION, ENVIRON)
+    [finding] = check_everything(CONFIG, session(REGION).create_client, REGION, ENVIRON)
     assert "Unable to locate credentials" in finding.found
 
 
@@ -407,7 +407,7 @@ def test_a_view_of_another_account_that_may_be_seen_is_well(account: Account) ->
     """Glue answers for the catalog of another account where that lets us in."""
     elsewhere = load(TEXT.replace(f'catalog_id = "{ACCOUNT}"', 'catalog_id = "210987654321"'))
     furnished(account)
-    findings = {finding.what: finding for finding in looked_at(elsewhere, account.client, REGION, {})}
+    findings = {finding.what: finding for finding in check_everything(elsewhere, account.client, REGION, {})}
     assert findings["view of daily"].well
 
 
@@ -429,5 +429,5 @@ def test_senders_that_are_named_are_a_pattern_of_their_own(account: Account) -> 
     for given, well in (({}, False), ({"signals": pattern}, True)):
         there = Account()
         furnished(there, rules=lambda a, given=given: rules(a, **given))  # type: ignore[misc]
-        findings = {finding.what: finding for finding in looked_at(narrower, there.client, REGION, ENVIRON)}
+        findings = {finding.what: finding for finding in check_everything(narrower, there.client, REGION, ENVIRON)}
         assert findings["rules"].well is well

@@ -164,7 +164,7 @@ def test_all_are_paused_and_resumed_on_both(unstale: Command, stores: dict[str, 
     assert unstale("pause", "--all") == (0, "all targets: paused; whatever runs is followed to its end\n", "")
     assert paused() == {"AWS": True, "Azure": True}
     assert {row["hold"] for row in json.loads(unstale("status", "--json").out)["targets"]} == {"paused (all)"}
-    assert unstale("resume", "--all") == (0, "all targets: resumed; the next tick looks at each\n", "")
+    assert unstale("resume", "--all") == (0, "all targets: resumed; the next ticks reconcile every target\n", "")
     assert paused() == {"AWS": False, "Azure": False}
 
 
@@ -231,7 +231,7 @@ def test_the_brakes_work_on_the_other(
     assert said.out == f"all targets on {there}: paused; whatever runs is followed to its end\n"
     assert said.err.startswith(f"unstale: {away}: ")
     assert records.read_deployment(stores[there].load(records.DEPLOYMENT_KEY).body).paused_since
-    assert unstale("resume", "--all").out == f"all targets on {there}: resumed; the next tick looks at each\n"
+    assert unstale("resume", "--all").out == f"all targets on {there}: resumed; the next ticks reconcile every target\n"
 
 
 @AWAY

@@ -142,7 +142,7 @@ def test_the_event_that_comes_late_is_none_of_our_own_messages(clock: FastClock,
             "detail": {"object": {"key": arrival.key}},
         }
         [rest] = rest_messages([arrival], target.key, target.key)
-        stage.saw({"Records": [{"body": json.dumps(event)}, {"body": rest.decode()}]})
+        stage.remember_event({"Records": [{"body": json.dumps(event)}, {"body": rest.decode()}]})
         stage.deliver_late("orders_by_region")
         [message] = aws.client("sqs").receive_message(QueueUrl=aws.queues["events"].url)["Messages"]
     assert json.loads(message["Body"]) == event | {"time": "2026-01-31T05:00:00Z"}
@@ -201,8 +201,8 @@ def test_a_job_that_fabric_gave_up_is_not_waited_for(clock: FastClock, configura
             stage.workload = WorkloadFabric(host.url, caller, clock.now)
             stage.fabric_asks("sales_lakehouse")
             stage.workload.close()
-    assert stage.asked_for() == ["given up"]
-    assert not demo.WAITED_FOR & set(stage.asked_for())
+    assert stage.job_states() == ["given up"]
+    assert not demo.WAITED_FOR & set(stage.job_states())
 
 
 REFUSED = {
