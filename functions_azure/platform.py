@@ -16,7 +16,7 @@ from functions_azure.correlation import current
 from functions_azure.sessions import read_body, session
 from functions_azure.tokens import Tokens, send_with_token
 from shared.platforms import fabric
-from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation
+from shared.platforms.failures import ANSWER_LIMIT, NOT_CONNECTED, Operation, token_refused
 from shared.platforms.paging import Page, gather
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
@@ -128,7 +128,7 @@ class Platform:
         return send_with_token(
             self._tokens,
             lambda token: self._send(operation, request, token, ends_at),
-            lambda answer: fabric.token_refused(answer.status),
+            lambda answer: token_refused(answer.status),
         )
 
     def _send(self, operation: Operation, request: fabric.Request, token: str, ends_at: float) -> HttpAnswer | Failure:

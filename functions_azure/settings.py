@@ -15,6 +15,7 @@ from shared.config import generation
 from shared.endpoints import refusal
 from shared.redaction import SHORTEST_SECRET, secret_values
 from shared.tenants import tenant_id
+from shared.text import is_uuid
 from shared.values import Value
 
 PACKAGE_ROOT = Path(__file__).parent.parent
@@ -52,7 +53,6 @@ SECRETS = ("UNSTALE_CLIENT_SECRET", "IDENTITY_HEADER", "MSI_SECRET")
 CONNECTIONS = (STORAGE, EVENTS, "AzureWebJobsStorage")
 """Connection strings, whose keys must never be seen in a text that leaves; the rest of them may."""
 
-_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = re.compile(r"(?:^|[;&?=])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
 """The secret part of `Name=value;Name=value`; a shared access signature is a query of its own in there."""
 _ACCOUNT = re.compile(r"(?:^|;)(?:AccountName=|(?:Table|Queue|Blob)Endpoint=https?://)([^.:/;]+)", re.IGNORECASE)
@@ -192,7 +192,7 @@ def workload(environ: Mapping[str, str]) -> Workload:
     if missing:
         raise SettingsError(f"the configuration has [workload], but {' and '.join(missing)} is not set")
     publisher = tenant_id(environ[WORKLOAD_PUBLISHER_TENANT])
-    if not _UUID.fullmatch(publisher):
+    if not is_uuid(publisher):
         raise SettingsError(f"{WORKLOAD_PUBLISHER_TENANT} must be the id of a tenant, a UUID, as tokens name it")
     here = cloud(environ)
     authority = urlsplit(endpoint(environ, "UNSTALE_AUTHORITY", here.login_url))

@@ -29,6 +29,7 @@ from shared.refresh.evidence import evidence_on
 from shared.refresh.failure import Failure
 from shared.refresh.ports import StoreDownError
 from shared.targets import Target
+from shared.text import BYTE_ORDER_MARK
 from shared.values import Value
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ ROUND_SECONDS = 6.0
 """With less of an invocation left, no more messages are taken along. What is taken may need a call to Fabric, which has
 four seconds (`call_timeout`), with the store's calls around it, a second before the end."""
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""The byte-order mark that .NET and PowerShell write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
 REFRESH_BODY_LIMIT = 64 * 1024
 """Bytes of the body of `POST /api/refresh/{target}`, which names two small fields. It is looked at before anything is
 decoded: 30 MB of brackets become 810 MB of objects."""

@@ -14,7 +14,7 @@ import requests
 from functions_azure.clients import NEVER, Deadline, attempt
 from functions_azure.sessions import read_body, session
 from functions_azure.tokens import Tokens, send_with_token
-from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED, NOT_CONNECTED, Operation
+from shared.platforms.failures import ANSWER_LIMIT, MISCONFIGURED, NOT_CONNECTED, Operation, token_refused
 from shared.redaction import NOTHING_KNOWN, Redactor
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
@@ -78,7 +78,7 @@ class Sources:
         reply: Reply[bytes] | Failure = send_with_token(
             self._tokens,
             lambda token: self._send(path, headers, token, limit),
-            lambda reply: onelake.token_refused(reply.status),
+            lambda reply: token_refused(reply.status),
         )
         return reply if isinstance(reply, Failure) else onelake.failure(reply) or reply
 

@@ -17,7 +17,7 @@ from shared.outcomes.formats import EncodedEvent
 from shared.outcomes.sending import Sender
 from shared.outcomes.signal_bus import Endpoints, SignalBus
 from shared.outcomes.webhook import Secrets, Webhook
-from shared.platforms.fabric import token_refused
+from shared.platforms.failures import token_refused
 from shared.refresh.failure import Failure
 from shared.refresh.ports import Clock
 

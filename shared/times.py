@@ -8,6 +8,8 @@ import msgspec
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 """Seconds of each."""
+INSTANT = timedelta(microseconds=1)
+"""The smallest difference of two times: whatever must come just before or just after a time is this far from it."""
 EARLIEST_YEAR, LATEST_YEAR = 2000, 8999
 """No platform here is older; and sums with the first or the last days of the calendar overflow."""
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from functions_azure.sessions import WholeAnswer
 from functions_azure.settings import SIGN_IN_KEY, VAULT_VERSION
 from functions_azure.tokens import BoundedHttp, Tokens, send_with_token
-from shared.platforms.fabric import token_refused
+from shared.platforms.failures import token_refused
 from shared.refresh.failure import Failure
 from shared.sign_in import report_vault
 

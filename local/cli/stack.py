@@ -14,7 +14,6 @@ Only names and addresses come out of it: the credentials are those of whoever ru
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from local.cli.variables import aws_session, wrong_usage
 from shared.config.load import Configuration
 from shared.redaction import plain
 from shared.targets import Cloud
+from shared.text import is_uuid
 
 VARIABLE = "UNSTALE_STACK"
 """Names of stacks, separated by spaces; the option `--stack` sets it for one call."""
@@ -40,7 +40,6 @@ OUTPUTS = {Cloud.AWS: "Environment", Cloud.AZURE: "environment"}
 
 ARM_VERSION = "2021-04-01"
 """Version of the API of deployments (https://learn.microsoft.com/rest/api/resources/deployments/get)."""
-_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NO_STACK = "ValidationError"
 """CloudFormation's code for a name that no stack has (API reference of DescribeStacks)."""
 
@@ -177,7 +176,7 @@ def _outputs_of_azure(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     arm = Rest(url, azure_login.tokens(management))
     subscription, group, deployment = name.split("/")
     try:
-        identity = subscription if _UUID.fullmatch(subscription) else _subscription_id(arm, subscription)
+        identity = subscription if is_uuid(subscription) else _subscription_id(arm, subscription)
         path = f"/subscriptions/{identity}/resourceGroups/{group}/providers/Microsoft.Resources/deployments"
         found = arm.get(f"{path}/{deployment}", **{"api-version": ARM_VERSION})
     except NotFoundError as error:

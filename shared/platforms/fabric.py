@@ -34,6 +34,7 @@ from shared.redaction import plain
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.targets import ItemJob, LakeViews
+from shared.text import UUID
 from shared.times import time_of
 from shared.values import Value
 
@@ -63,9 +64,6 @@ _ONE_JOB = (
     {"databuildtooljob", "execute"},
 )
 """Names of one and the same type of job, in lower case: it is started under one, and may be reported under another."""
-
-_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-
 
 # --- Requests --------------------------------------------------------------------------------------------------------
 
@@ -151,12 +149,12 @@ _PHASES = {
 }
 _ENDED = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED})
 
-_LOCATION = re.compile(rf"/jobs/(?:[^/?#]+/)?instances/({_UUID})(?:[/?#]|$)")
+_LOCATION = re.compile(rf"/jobs/(?:[^/?#]+/)?instances/({UUID})(?:[/?#]|$)")
 """Of an item (specification, wire) or a lakehouse (guide), with the job type in the path or not."""
 
 
 class _Instance(msgspec.Struct, rename="camel"):
-    id: Annotated[str, msgspec.Meta(pattern=rf"\A{_UUID}\Z")]
+    id: Annotated[str, msgspec.Meta(pattern=rf"\A{UUID}\Z")]
     job_type: str | None = None
     status: str | None = None
     start_time_utc: str | None = None
@@ -333,11 +331,6 @@ class _Error(Value, frozen=True):
     message: str = ""
     request_id: str = ""
     retriable: bool = False
-
-
-def token_refused(status: int) -> bool:
-    """Whether to renew the token and send once more: what was refused for its token took no effect."""
-    return status == HTTPStatus.UNAUTHORIZED
 
 
 def failure(operation: Operation, status: int, headers: Headers, body: bytes, now: datetime) -> Failure:

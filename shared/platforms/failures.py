@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from math import isnan
 
 from msgspec.structs import replace
@@ -65,6 +66,11 @@ class Operation(StrEnum):
     GET = "get"
     LIST = "list"
     CANCEL = "cancel"
+
+
+def token_refused(status: int) -> bool:
+    """Whether to renew the token and send once more: what was refused for its token took no effect."""
+    return status == HTTPStatus.UNAUTHORIZED
 
 
 class FailureRow(Value, frozen=True):

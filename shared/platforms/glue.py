@@ -30,6 +30,7 @@ from shared.redaction import plain
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Capabilities, Phase, Report, Started
 from shared.targets import GlueView
+from shared.text import is_uuid
 from shared.times import instant
 
 CAPABILITIES = Capabilities(
@@ -55,7 +56,6 @@ Parameters = dict[str, Any]
 _NAME = re.compile(r"[^\x00-\x08\x0a-\x1f\ud800-\udfff\ufffe\uffff]{1,255}")
 """Pattern and length of CatalogId, DatabaseName and TableName in the API reference, which names what is allowed. Here
 it says what is not, which is little: `re` goes through each character of a range, 60,000, at each start."""
-_RUN_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def start_parameters(view: GlueView, *, full: bool) -> Parameters | Failure:
@@ -69,7 +69,7 @@ def start_parameters(view: GlueView, *, full: bool) -> Parameters | Failure:
 
 def get_parameters(view: GlueView, run_id: str) -> Parameters | Failure:
     """GetMaterializedViewRefreshTaskRun: `{CatalogId, MaterializedViewRefreshTaskRunId}`."""
-    if not _RUN_ID.fullmatch(run_id):
+    if not is_uuid(run_id):
         return _invalid("MaterializedViewRefreshTaskRunId", "a UUID", run_id)
     return _check(view) or {"CatalogId": view.catalog_id, "MaterializedViewRefreshTaskRunId": run_id}
 
@@ -116,7 +116,7 @@ _ENDED = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
 def start_answer(answer: Mapping[str, Any]) -> Started:
     """`{MaterializedViewRefreshTaskRunId}`."""
     run_id = _text(answer, "MaterializedViewRefreshTaskRunId")
-    return Started(run_id if _RUN_ID.fullmatch(run_id) else "")
+    return Started(run_id if is_uuid(run_id) else "")
 
 
 def get_answer(answer: Mapping[str, Any]) -> Report:

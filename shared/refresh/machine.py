@@ -79,10 +79,9 @@ from shared.refresh.timing import (
     spread,
     throttled_until,
 )
+from shared.times import INSTANT
 from shared.values import Value
 
-INSTANT = timedelta(microseconds=1)
-"""The smallest difference of two times: a signal this much after a claim's reach is just not covered."""
 END_KEPT = TIMES_APART + 2 * CLOCK_DIFFERENCE
 """How long the record remembers that an end was told: an end before that is too long ago to have skipped the next run,
 by whatever clocks. Skips follow one another within a minute where a run of unknown status stays in the way."""

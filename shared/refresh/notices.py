@@ -10,7 +10,7 @@ They are recorded by the save that makes the change, so neither is ever there wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ from shared.refresh.decide import is_late, stale_since
 from shared.refresh.outbox import note_event
 from shared.refresh.state import Ended, Outcome, State
 from shared.targets import Policy
+from shared.times import INSTANT
 from shared.values import Value
 
 ENDS = {
@@ -27,9 +28,6 @@ ENDS = {
     Outcome.CANCELLED: "aborted",
 }
 """Names of the ends of runs. A run that was skipped never ran, and one that was spared never was."""
-
-INSTANT = timedelta(microseconds=1)
-"""The least time beyond an objective: at the objective itself a target is not late yet."""
 
 
 class Change(Value, frozen=True):

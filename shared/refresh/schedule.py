@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from shared.targets import Schedule
+from shared.times import INSTANT
 
 FIELDS = {
     "minute": "0-59",
@@ -38,7 +39,6 @@ _ONLY_ON_SOME_MACHINES = ("localtime", "posixrules", "Factory", "posix/", "right
 FURTHEST = timedelta(days=366 * 50)
 """A search ends here. 29 February on one day of the week comes within 40 years; what is not due by then never is, such
 as what is due every few minutes of an hour that clocks skip each year."""
-_INSTANT = timedelta(microseconds=1)
 
 
 def latest_due(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
@@ -96,11 +96,11 @@ def _shortly_before(schedule: Schedule, until: datetime) -> datetime | None:
     through in order.
     """
     zone = ZoneInfo(schedule.timezone)
-    last_wall = _wall(until, zone) - _shift(until, zone) + _INSTANT  # going back, `cronsim` leaves out where it begins
+    last_wall = _wall(until, zone) - _shift(until, zone) + INSTANT  # going back, `cronsim` leaves out where it begins
     walls = takewhile(lambda wall: wall > last_wall - FURTHEST, CronSim(schedule.cron, last_wall, reverse=True))
     for wall in walls:
         if instants := _instants(schedule.cron, wall, zone):
-            return instants[0] - _INSTANT
+            return instants[0] - INSTANT
     return None
 
 

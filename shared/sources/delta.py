@@ -34,8 +34,8 @@ STEPS = 100
 LIST_PAGES = 20
 """Pages of 5,000 names of the log at most."""
 
-OK, PARTIAL, NOT_MODIFIED, NOT_FOUND, UNSATISFIABLE = 200, 206, 304, 404, 416
-"""Statuses of HTTP by their names in RFC 9110. 416 answers a range of an empty file."""
+OK, PARTIAL, NOT_MODIFIED, NOT_FOUND = 200, 206, 304, 404
+"""Statuses of HTTP by their names in RFC 9110."""
 GONE = "gone, or not allowed to be seen"
 """The problem of a table without a log: OneLake answers 404 to whoever may not read, as it does where nothing is."""
 

@@ -39,11 +39,6 @@ class _Error(msgspec.Struct):
 _error = msgspec.json.Decoder(_Error)
 
 
-def token_refused(status: int) -> bool:
-    """Whether an answer refuses the token and not the caller."""
-    return status == 401  # noqa: PLR2004 - the number is the name
-
-
 def failure(reply: Reply[bytes]) -> Failure | None:
     """The failure that an answer is, if any: `{"error": {"code", "message"}}`, as far as the answer has that."""
     if reply.status in ANSWERS:

@@ -16,7 +16,6 @@ https://learn.microsoft.com/rest/api/fabric/workload/workloadapi/jobs; what a jo
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -28,18 +27,16 @@ import msgspec
 from shared.redaction import plain
 from shared.targets import GlueView, ItemJob, Target, Workload
 from shared.tenants import tenant_id
+from shared.text import BYTE_ORDER_MARK, is_uuid
 from shared.values import Value
 from shared.workload.job import JobStatus
 
 BODY_LIMIT = 1024 * 1024
 """Bytes. The largest body that Fabric sends is the definition of an item, which we do not keep; one of a job has less
 than a kilobyte. The host lets no more than twice as much in (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT in the template)."""
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""The byte-order mark that .NET may write before UTF-8 (RFC 8259, 8.1: a reader may pass over it)."""
 RETRY_AFTER_SECONDS = 60
 """Fabric polls once a minute (monitoring hub), so there is no point in asking it to come back sooner."""
 
-_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_TYPE = 255
 
 
@@ -203,7 +200,7 @@ def read_call(parameters: Mapping[str, str], tenant: str) -> Call | Answer:
 
 def _wrong(parameters: Mapping[str, str], ids: tuple[str, ...], types: tuple[str, ...]) -> Answer | None:
     """Refuse a path in which an id is no UUID, or a type no name; None if all may be meant."""
-    wrong = [name for name in ids if not _UUID.fullmatch(parameters.get(name, "").lower())]
+    wrong = [name for name in ids if not is_uuid(parameters.get(name, ""))]
     wrong += [name for name in types if not 0 < len(parameters.get(name, "")) <= _LONGEST_TYPE]
     if not wrong:
         return None

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from shared.refresh.timing import CLOCK_DIFFERENCE
 from shared.tenants import tenant_id
+from shared.text import is_uuid
 from shared.values import Value
 
 LONGEST_HEADER = 16 * 1024
@@ -105,14 +106,11 @@ def _audience(claims: Claims, seen: Seen) -> bool:
     return bool(wanted) and claims.get("aud") == wanted
 
 
-_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-
-
 def _issuer(claims: Claims, seen: Seen) -> bool:
     """`iss` is that of the tenant that the token names, by a UUID."""
     tenant = claims.get("tid")
     form = seen.expected.issuer_v2 if claims.get("ver") == "2.0" else seen.expected.issuer_v1
-    if not isinstance(tenant, str) or not _UUID.fullmatch(tenant):
+    if not isinstance(tenant, str) or not is_uuid(tenant):
         return False
     return claims.get("iss") == form.replace("{tenantid}", tenant)
 

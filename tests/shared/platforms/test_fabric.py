@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shared.platforms import fabric
 from shared.platforms.fabric import Request, UrlForm
-from shared.platforms.failures import ANSWER_LIMIT, Operation
+from shared.platforms.failures import ANSWER_LIMIT, Operation, token_refused
 from shared.platforms.paging import Page
 from shared.refresh.failure import Delivery, Failure, FailureKind, Fault
 from shared.refresh.ports import Phase, Report, Started
@@ -510,7 +510,7 @@ def test_the_gateways_shape_of_an_error() -> None:
 
 def test_a_refused_token_is_renewed() -> None:
     """401 alone says that the token was refused; a second one is for a person to mend."""
-    assert [status for status in range(100, 600) if fabric.token_refused(status)] == [401]
+    assert [status for status in range(100, 600) if token_refused(status)] == [401]
     assert failure("started", 401).permanent
 
 

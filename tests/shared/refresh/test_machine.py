@@ -38,7 +38,7 @@ from shared.refresh.inputs import (
     WakeSpent,
     Withdrawn,
 )
-from shared.refresh.machine import ENDS_MOST, INSTANT, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
+from shared.refresh.machine import ENDS_MOST, TRANSITIONS, Folded, ImpossibleInputError, WrongTargetError, fold
 from shared.refresh.owed import JOBS_OPEN_MOST
 from shared.refresh.ports import Phase, Report, Started
 from shared.refresh.state import (
@@ -57,6 +57,7 @@ from shared.refresh.state import (
     State,
 )
 from shared.refresh.timing import Context, spread
+from shared.times import INSTANT
 from tests.support.core import (
     ALREADY,
     BUSY,

@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from shared.destinations import ENDS, KINDS
-from shared.refresh.notices import INSTANT, late_at, note_changes
+from shared.refresh.notices import late_at, note_changes
 from shared.refresh.state import Blocked, Cancelled, Ended, Outbox, Outcome, Owed, Paused, State
+from shared.times import INSTANT
 from tests.support.core import NOON, POLICY, at, seconds
 
 ALL = frozenset({*KINDS, *ENDS})

@@ -33,7 +33,6 @@ def test_failures_are_facts(status: int, body: bytes, code: str, kind: Any, *, p
     assert failure
     assert (failure.code, failure.kind, failure.permanent) == (code, kind, permanent)
     assert ("OneLake data role" in failure.message) is (status == 403)
-    assert onelake.token_refused(status) is (status == 401)
 
 
 def test_the_rest_catalog_says_it_in_a_header() -> None:
