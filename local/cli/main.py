@@ -487,6 +487,11 @@ def _add_commands_of_a_deployment(commands: argparse._SubParsersAction[_Parser])
         command.add_argument("--all", action="store_true", help="all targets of the deployment")
     redrive = _deployment_command(commands, "redrive", "bring dead letters back to where they came from", json=True)
     redrive.add_argument("--dry-run", action="store_true", help="only show how many there are, since when and why")
+    _add_login(commands)
+
+
+def _add_login(commands: argparse._SubParsersAction[_Parser]) -> None:
+    """The command `login`, which shows and ends a sign-in, too."""
     login = _deployment_command(commands, "login", "sign a user in, for whom the function then calls Fabric")
     login.add_argument("--local", action="store_true", help="for `unstale run` on this machine, not for a deployment")
     how = login.add_mutually_exclusive_group()
