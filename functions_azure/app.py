@@ -165,13 +165,13 @@ def _complain(failure: Exception) -> None:
 
 def _job(operation: str, req: func.HttpRequest) -> func.HttpResponse:
     from functions_azure.workload.shell import Request
-    from shared.workload.api import unavailable
+    from shared.workload.api import refuse_unavailable
 
     try:
         answer = shell().job(Request(operation, req.route_params, dict(req.headers), req.get_body(), req.method))
     except Exception as trouble:  # noqa: BLE001 - settings that are wrong: as above
         _complain(trouble)
-        answer = unavailable(trouble)
+        answer = refuse_unavailable(trouble)
     return func.HttpResponse(
         answer.body, status_code=answer.status, mimetype="application/json", headers=dict(answer.headers)
     )

@@ -80,7 +80,7 @@ class Destination(Value, frozen=True, dict=True):
 
     @cached_property
     def site_digest(self) -> str:
-        """A digest of what answers there: one function answers for all its targets, and fails for all of them."""
+        """A digest of the destination's address and credentials, shared by all its followers: they fail together."""
         return replace(self, follower="", upstreams=()).digest if self.follower else self.digest
 
     @property
@@ -109,7 +109,7 @@ class Destination(Value, frozen=True, dict=True):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names or ARNs of the secrets that are read for it."""
+        """Names or ARNs of the secrets that sending to this destination reads."""
         return tuple(name for name in (self.url_secret, self.signing_secret, self.key_secret) if name)
 
 

@@ -27,7 +27,7 @@ from shared.values import Value
 LASTS_UNUSED = timedelta(days=90)
 """https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime: each use gives another 90 days."""
 RENEWED_EVERY = timedelta(days=7)
-"""Idle, too: twelve attempts before the end of what it lasts."""
+"""How often an idle sign-in is renewed: twelve attempts before it ends."""
 FORMAT = 1
 """The format of the stored sign-in. It is raised when an older release would misread what this one writes."""
 
@@ -140,7 +140,7 @@ def write_head(sign_in: SignIn, seal: Seal) -> bytes:
 
 
 def read_kept(file: bytes) -> Kept:
-    """Raises `DamagedSignInError`, or `NewerRecordError` for what a later release wrote."""
+    """Read a kept file's head. Raises `DamagedSignInError`, or `NewerRecordError` for what a later release wrote."""
     head, _, sealed = file.partition(b"\n")
     try:
         found = _format.decode(head).format
@@ -191,7 +191,7 @@ class Refusal(Value, frozen=True):
 
 
 PASSING = frozenset({"temporarily_unavailable", "server_error", "request_timeout", "slow_down"})
-"""Entra has trouble of its own."""
+"""Errors of Entra that pass by themselves."""
 
 SUBERRORS: Mapping[str, Refusal] = {
     # https://learn.microsoft.com/dotnet/api/microsoft.identity.client.uirequiredexceptionclassification
@@ -246,7 +246,7 @@ UNKNOWN = Refusal("Entra refuses to let {who} sign in", Remedy.ADMINISTRATOR)
 
 
 def row_of(error: str, suberror: str) -> Refusal:
-    """The row for an error of the token endpoint."""
+    """Find the row for an error of the token endpoint."""
     if error in PASSING:
         return Refusal("Entra has trouble of its own", Remedy.WAIT)
     return SUBERRORS.get(suberror) or ERRORS.get(error) or UNKNOWN
@@ -259,7 +259,7 @@ def sentence(found: Refusal, account: str, wanted: Iterable[str]) -> str:
 
 
 def refuse_token(error: str, suberror: str, said: str, account: str, wanted: Iterable[str]) -> Failure:
-    """A token that Entra did not give, as facts; whatever needed it was not sent."""
+    """Make a failure of a token that Entra did not give; whatever needed the token was not sent."""
     found = row_of(error, suberror)
     row = NO_CREDENTIALS_NOW if found.remedy is Remedy.WAIT else MISCONFIGURED
     told = sentence(found, account, wanted)
@@ -270,7 +270,7 @@ NOBODY = MISCONFIGURED.failure("NotSignedIn", "nobody is signed in: unstale logi
 
 
 def report_damage(why: str) -> Failure:
-    """The stored sign-in cannot be opened."""
+    """Make a failure of a stored sign-in that cannot be opened."""
     return MISCONFIGURED.failure("SignInDamaged", f"what is kept of the sign-in is damaged: {Remedy.SIGN_IN}. {why}")
 
 
@@ -286,7 +286,7 @@ KEY_ADVICE: Mapping[int, str] = {
 
 
 def report_vault(status: int, code: str, said: str) -> Failure:
-    """The Key Vault did not give, or open, a key."""
+    """Make a failure of a key that the Key Vault did not give, or not open."""
     advice = KEY_ADVICE.get(status)
     passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
     row = NO_CREDENTIALS_NOW if passing else MISCONFIGURED

@@ -22,7 +22,7 @@ from shared.workload.api import (
     read_call,
     read_creation,
     refuse_oversized,
-    unavailable,
+    refuse_unavailable,
 )
 from shared.workload.jobs import Jobs
 
@@ -67,7 +67,7 @@ def answer(
         failed = gate().refusal(header(request.headers, "Authorization"), tenant)
     except Exception as trouble:  # noqa: BLE001 - whatever it is, it is ours: Fabric may ask again
         telemetry.note_unjudged(trouble)
-        return unavailable(trouble)
+        return refuse_unavailable(trouble)
     if failed:
         telemetry.note_refusal(failed)
         return UNAUTHORIZED
@@ -76,7 +76,7 @@ def answer(
             return _answer(request, tenant, here)
         except Exception as trouble:  # noqa: BLE001 - as above
             telemetry.note_returned(0, f"{type(trouble).__name__}: {trouble}", trouble)
-            return unavailable(trouble)
+            return refuse_unavailable(trouble)
 
 
 def _answer(request: Request, tenant: str, here: Callable[[], tuple[Configuration, Engine, Ports]]) -> Answer:

@@ -38,7 +38,7 @@ def sites_of(table: AcrossTable | UnsetType) -> dict[Cloud, Destination]:
     return found
 
 
-def across(table: AcrossTable | UnsetType) -> Iterator[Mistake]:
+def check_across(table: AcrossTable | UnsetType) -> Iterator[Mistake]:
     """Find the mistakes in how the functions reach each other."""
     if table and table.azure:
         path = ("across", "azure")
@@ -53,7 +53,7 @@ def across(table: AcrossTable | UnsetType) -> Iterator[Mistake]:
             )
 
 
-def unreachable(targets: Sequence[Target], sites: Mapping[Cloud, Destination]) -> Iterator[Mistake]:
+def find_unreachable(targets: Sequence[Target], sites: Mapping[Cloud, Destination]) -> Iterator[Mistake]:
     """Upstream targets on the other cloud, whose function has no way to the follower's."""
     for upstream, follower in crossings(targets):
         if follower.cloud not in sites:
@@ -63,7 +63,7 @@ def unreachable(targets: Sequence[Target], sites: Mapping[Cloud, Destination]) -
             yield Mistake(path, found, f"a target on {follower.cloud}, or {way}")
 
 
-def crowds(targets: Sequence[Target]) -> Iterator[Mistake]:
+def find_crowds(targets: Sequence[Target]) -> Iterator[Mistake]:
     """Targets that more follow from the other cloud than their records have room for."""
     for name, count in Counter(upstream.name for upstream, _ in crossings(targets)).items():
         if count > MOST_FOLLOWERS:
@@ -72,7 +72,7 @@ def crowds(targets: Sequence[Target]) -> Iterator[Mistake]:
             yield Mistake(("targets", name), found, cure)
 
 
-def idle_ways(table: AcrossTable | UnsetType, targets: Sequence[Target]) -> Iterator[Mistake]:
+def find_idle_ways(table: AcrossTable | UnsetType, targets: Sequence[Target]) -> Iterator[Mistake]:
     """Ways to a cloud on which no target comes after one of the other cloud."""
     taken = {follower.cloud for _, follower in crossings(targets)}
     for cloud in sites_of(table):

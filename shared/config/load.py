@@ -123,11 +123,11 @@ def load(content: str | bytes, file: str = "unstale.toml") -> Configuration:
 
 def warnings(content: str | bytes, file: str = "unstale.toml") -> tuple[Problem, ...]:
     """Find entries that load and most likely are not meant, in the order of their lines."""
-    from shared.config.warnings import doubtful  # noqa: PLC0415 - only `check` pays for it
+    from shared.config.warnings import find_doubts  # noqa: PLC0415 - only `check` pays for it
 
     text = _decode(content, file)
     understood = _understand(_parse_toml(text, file))
-    found = doubtful(understood.file, understood.entries, understood.defaults)
+    found = find_doubts(understood.file, understood.entries, understood.defaults)
     return tuple(sorted(_problems(found, text, file), key=lambda problem: problem.line))
 
 

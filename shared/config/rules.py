@@ -21,7 +21,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET
 
-from shared.config.across import across, crowds, sites_of, unreachable
+from shared.config.across import check_across, find_crowds, find_unreachable, sites_of
 from shared.config.parse import Mistake, quote_names, show
 from shared.config.schema import (
     LIMITS,
@@ -36,7 +36,7 @@ from shared.config.schema import (
     duration_text,
     within,
 )
-from shared.config.tell import tells
+from shared.config.tell import check_tells
 from shared.config.toml_positions import Path
 from shared.places import by_output, output_of, place_of
 from shared.targets import (
@@ -102,20 +102,20 @@ def broken_rules(file: File, entries: Sequence[Entry], names: Iterable[str]) -> 
     outputs, known = Outputs(targets), Names(entries, names)
     for entry in entries:
         yield from check_timing(entry.path, entry.table, entry.target.policy)
-        yield from schedules(entry)
-        yield from full_refresh(entry)
-        yield from sources(entry)
-        yield from item_job(entry)
-        yield from own_output(entry, outputs)
-        yield from stored_keys(entry)
-        yield from after(entry, known)
-    yield from one_each(entries)
-    yield from cycles(entries, outputs)
-    yield from workload(file.workload or WorkloadTable(jobs=[]), known)
-    yield from tells(file.tell or ())
-    yield from across(file.across)
-    yield from unreachable(targets, sites_of(file.across))
-    yield from crowds(targets)
+        yield from check_schedules(entry)
+        yield from check_full_refresh(entry)
+        yield from check_sources(entry)
+        yield from check_item_job(entry)
+        yield from check_own_output(entry, outputs)
+        yield from check_stored_keys(entry)
+        yield from check_after(entry, known)
+    yield from check_one_each(entries)
+    yield from check_cycles(entries, outputs)
+    yield from check_workload(file.workload or WorkloadTable(jobs=[]), known)
+    yield from check_tells(file.tell or ())
+    yield from check_across(file.across)
+    yield from find_unreachable(targets, sites_of(file.across))
+    yield from find_crowds(targets)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -256,8 +256,8 @@ def _just_in_time(path: Path, policy: Policy) -> Iterator[Mistake]:
         yield Mistake((*path, "objective"), show(duration_text(policy.objective)), more)
 
 
-def schedules(entry: Entry) -> Iterator[Mistake]:
-    """Cron expressions and time zones that are valid."""
+def check_schedules(entry: Entry) -> Iterator[Mistake]:
+    """Find cron expressions and time zones that are not valid."""
     for key, schedule in (("schedule", entry.target.schedule), ("full_refresh", entry.target.full_schedule)):
         if schedule:
             from shared.refresh.schedule import expected_cron, expected_timezone  # noqa: PLC0415 - a cold start without any pays nothing
@@ -270,8 +270,8 @@ def schedules(entry: Entry) -> Iterator[Mistake]:
                     yield Mistake((*entry.path, key, name), show(found), expected)
 
 
-def full_refresh(entry: Entry) -> Iterator[Mistake]:
-    """A full refresh that says when."""
+def check_full_refresh(entry: Entry) -> Iterator[Mistake]:
+    """Find a full refresh that has neither a cron nor a number of failures."""
     table = entry.table.full_refresh if isinstance(entry.table, GlueViewTable) else UNSET
     if table and not table.cron:
         if table.timezone:
@@ -280,7 +280,7 @@ def full_refresh(entry: Entry) -> Iterator[Mistake]:
             yield Mistake((*entry.path, "full_refresh"), "an empty table", '"cron", "after_failures" or both')
 
 
-def sources(entry: Entry) -> Iterator[Mistake]:
+def check_sources(entry: Entry) -> Iterator[Mistake]:
     """Sources of which each names one thing, and whose events arrive where the target is refreshed."""
     here = [kind for kind, cloud in CLOUD_OF_SOURCE.items() if cloud is entry.target.cloud]
     for position, on in enumerate(entry.table.on or []):
@@ -308,7 +308,7 @@ def _own_lag(on: OnTable, policy: Policy, path: Path) -> Iterator[Mistake]:
             yield Mistake(path, show(on.visibility_lag), bounds)
 
 
-def item_job(entry: Entry) -> Iterator[Mistake]:
+def check_item_job(entry: Entry) -> Iterator[Mistake]:
     """A job that is no refresh of lake views, and data for it that can be sent."""
     table = entry.table
     if not isinstance(table, ItemJobTable):
@@ -347,7 +347,7 @@ def unsendable(value: object, path: Path) -> Iterator[Mistake]:
             yield Mistake(path, show(value), "what JSON has: text in quotes, a number of 64 bits, true or false")
 
 
-def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
+def check_own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
     """Rule 11: no source that the target's own refresh sets off, or each refresh would signal the next one."""
     for position, source in entry.sources:
         own = entry.target.name in {writer.name for writer in outputs.writers(source, entry.target)}
@@ -356,7 +356,7 @@ def own_output(entry: Entry, outputs: Outputs) -> Iterator[Mistake]:
             yield Mistake(path, "what its own refresh changes", _other_than_own(entry.target, source))
 
 
-def stored_keys(entry: Entry) -> Iterator[Mistake]:
+def check_stored_keys(entry: Entry) -> Iterator[Mistake]:
     """Names that fit into the keys of the store, in which every byte beyond ASCII takes three."""
     most = LONGEST_KEY[entry.target.cloud]
     if len(entry.target.key) > most:
@@ -370,8 +370,8 @@ def stored_keys(entry: Entry) -> Iterator[Mistake]:
                 yield Mistake(path, f"a name that takes {size:,} bytes as it is stored", f"at most {most:,}")
 
 
-def after(entry: Entry, names: Names) -> Iterator[Mistake]:
-    """Upstream targets that are there, and named once."""
+def check_after(entry: Entry, names: Names) -> Iterator[Mistake]:
+    """Find upstream targets that are not there, or are named twice."""
     for position, name in enumerate(entry.target.after):
         path = (*entry.path, "after", position)
         yield from names.unknown(name, path)
@@ -379,7 +379,7 @@ def after(entry: Entry, names: Names) -> Iterator[Mistake]:
             yield Mistake(path, f"{show(name)} again", "each target once")
 
 
-def one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
+def check_one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
     """Each resource has one target. Keys that differ in case only would be one view of Glue, or one job of Fabric.
 
     Two targets of one resource would have two records: each would take the other's runs for somebody else's.
@@ -391,7 +391,7 @@ def one_each(entries: Iterable[Entry]) -> Iterator[Mistake]:
             yield Mistake(entry.path, f'the same resource as target "{name}"', "one target for each resource")
 
 
-def cycles(entries: Iterable[Entry], outputs: Outputs) -> Iterator[Mistake]:
+def check_cycles(entries: Iterable[Entry], outputs: Outputs) -> Iterator[Mistake]:
     """No targets that refresh each other in turn, by `after` or by what they write (rule 10).
 
     A cycle is told once, at the place that closes it. Its targets are then left out, and the search goes on for others.
@@ -405,7 +405,7 @@ def cycles(entries: Iterable[Entry], outputs: Outputs) -> Iterator[Mistake]:
             del upstream[name]
 
 
-def workload(table: WorkloadTable, names: Names) -> Iterator[Mistake]:
+def check_workload(table: WorkloadTable, names: Names) -> Iterator[Mistake]:
     """Jobs of which each names a target on Azure, where the endpoints are, and no two mean the same."""
     seen = set()
     for position, job in enumerate(table.jobs):

@@ -405,7 +405,7 @@ class OnTable(Table, frozen=True, kw_only=True):
 
     # A table with one key, not a `kind` beside others: `on = [{ blob_created = {...} }]` names the kind once, and an
     # editor that completes the key offers that kind's own keys next. `_ONE_KEY` says "exactly one" to editors, and
-    # `rules.sources` to everybody else.
+    # `rules.check_sources` to everybody else.
 
     s3_object_created: S3ObjectCreatedTable | UnsetType = UNSET
     glue_table_changed: GlueTableChangedTable | UnsetType = UNSET

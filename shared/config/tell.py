@@ -60,7 +60,7 @@ def destination_of(table: TellTable) -> Destination:
     )
 
 
-def tells(tables: Sequence[TellTable]) -> Iterator[Mistake]:
+def check_tells(tables: Sequence[TellTable]) -> Iterator[Mistake]:
     """Find the mistakes in the places of a file.
 
     Two tables that mean one place are told even where one spells out a default: each event would arrive twice.
@@ -77,7 +77,7 @@ def tells(tables: Sequence[TellTable]) -> Iterator[Mistake]:
         seen.add(destination)
 
 
-def untold(tables: Sequence[TellTable], targets: Sequence[Target]) -> Iterator[Mistake]:
+def find_untold(tables: Sequence[TellTable], targets: Sequence[Target]) -> Iterator[Mistake]:
     """Targets of which no place hears though the file names some, and places that hear of no target."""
     if not tables:
         return

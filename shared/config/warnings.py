@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from shared.config.across import idle_ways
+from shared.config.across import find_idle_ways
 from shared.config.parse import Mistake, quote_names, show
 from shared.config.rules import Entry
 from shared.config.schema import File, Timing, duration_text
-from shared.config.tell import untold
+from shared.config.tell import find_untold
 from shared.config.toml_positions import Path
 from shared.targets import (
     BlobCreated,
@@ -49,23 +49,23 @@ BY_LOOKING = '"iceberg_changed" with a "look" interval, or a "schedule"'
 """The cure of every source that sends no events."""
 
 
-def doubtful(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mistake]:
-    """All that is doubtful in a file without mistakes."""
+def find_doubts(file: File, entries: list[Entry], defaults: Policy) -> Iterator[Mistake]:
+    """Find all that is doubtful in a file without mistakes."""
     yield from _check_timing(("defaults",), file.defaults, defaults, looked_at=True)
     asked_for = {job.target for job in (file.workload.jobs if file.workload else ())}
     for entry in entries:
         yield from _check_timing(entry.path, entry.table, entry.target.policy, looked_at=_is_looked_at(entry))
-        yield from _ids(entry)
-        yield from _again(entry)
+        yield from _find_example_ids(entry)
+        yield from _find_repeated(entry)
         for position, source in entry.sources:
             path = (*entry.path, "on", position, str(source.__struct_config__.tag))
             for rule in _RULES:
                 yield from rule(source, path, entry)
         if entry.target.name not in asked_for:
-            yield from _never(entry)
+            yield from _find_never_refreshed(entry)
     targets = [entry.target for entry in entries]
-    yield from untold(file.tell or (), targets)
-    yield from idle_ways(file.across, targets)
+    yield from find_untold(file.tell or (), targets)
+    yield from find_idle_ways(file.across, targets)
 
 
 def _check_timing(path: Path, table: Timing, policy: Policy, *, looked_at: bool) -> Iterator[Mistake]:
@@ -99,8 +99,8 @@ def _is_looked_at(entry: Entry) -> bool:
     return isinstance(entry.target.resource, GlueView) or any(isinstance(one, looked_at) for one in entry.target.on)
 
 
-def _ids(entry: Entry) -> Iterator[Mistake]:
-    """Ids of the example, of which the first is enough."""
+def _find_example_ids(entry: Entry) -> Iterator[Mistake]:
+    """Find an id of the example; the first is enough."""
     resource, table = entry.target.resource, entry.table
     keys = {
         GlueView: ("catalog_id",),
@@ -113,8 +113,8 @@ def _ids(entry: Entry) -> Iterator[Mistake]:
             return
 
 
-def _again(entry: Entry) -> Iterator[Mistake]:
-    """The same source a second time."""
+def _find_repeated(entry: Entry) -> Iterator[Mistake]:
+    """Find a source that an entry of `on` names a second time."""
     first: dict[str, int] = {}
     for position, source in entry.sources:
         earlier = first.setdefault(repr(source), position)
@@ -122,8 +122,8 @@ def _again(entry: Entry) -> Iterator[Mistake]:
             yield Mistake((*entry.path, "on", position), f"the same source as on[{earlier}]", "each source once")
 
 
-def _never(entry: Entry) -> Iterator[Mistake]:
-    """A target that nothing but a person ever refreshes."""
+def _find_never_refreshed(entry: Entry) -> Iterator[Mistake]:
+    """Find a target that nothing but a person ever refreshes."""
     target = entry.target
     looked_at = isinstance(target.resource, GlueView) and target.policy.look is not None
     if not (target.on or target.after or target.schedule or target.full_schedule or looked_at):
@@ -139,13 +139,13 @@ def _affixes(source: Source, path: Path, _entry: Entry) -> Iterator[Mistake]:
     if isinstance(source, S3ObjectCreated | BlobCreated):
         for key in ("prefix", "suffix"):
             text = getattr(source, key)
-            expected = next((words for odd, words in _odd(source, key, text) if odd), "")
+            expected = next((words for odd, words in _list_oddities(source, key, text) if odd), "")
             if expected:
                 yield Mistake((*path, key), show(text), expected)
 
 
-def _odd(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator[tuple[bool, str]]:
-    """Each reason why no key can have this prefix or suffix, with what to write instead."""
+def _list_oddities(source: S3ObjectCreated | BlobCreated, key: str, text: str) -> Iterator[tuple[bool, str]]:
+    """List the reasons why no key can have this prefix or suffix, each with what to write instead."""
     holder = source.bucket if isinstance(source, S3ObjectCreated) else source.container
     inside = "the key within the bucket" if isinstance(source, S3ObjectCreated) else "the path within the container"
     example = '"orders/"' if key == "prefix" else '".parquet"'
@@ -182,4 +182,4 @@ def _sends_nothing(source: Source, path: Path, entry: Entry) -> Iterator[Mistake
 
 
 _RULES: tuple[Callable[[Source, Path, Entry], Iterator[Mistake]], ...] = (_affixes, _metadata, _sends_nothing)
-"""Doubts about one source, each by itself; `doubtful` asks all of them of each source."""
+"""Doubts about one source, each by itself; `find_doubts` asks all of them of each source."""

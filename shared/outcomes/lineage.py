@@ -57,7 +57,7 @@ def run_id(token: str) -> str:
 
 
 _DIGITS = 32
-"""Of a UUID, in hexadecimal."""
+"""Hexadecimal digits of a UUID."""
 
 
 def _digest(token: str) -> str:

@@ -33,7 +33,7 @@ REFUSED_AGAIN = ALONE_LAST
 """When a follower is signalled again that the other cloud's function does not know: its package, or a package of ours
 with the name that holds there, may be deployed by then. Nothing else waits for that one."""
 WHY_CHARACTERS = 200
-"""Of the reason for which a destination failed, as its record keeps it for `status`."""
+"""Characters kept of the reason for which a destination failed: its record has them for `status`."""
 HISTORY_READ = 20
 """Lines of history in which the run of an event is looked for: it ended a while ago at most."""
 

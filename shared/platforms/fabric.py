@@ -150,7 +150,7 @@ _PHASES = {
 _ENDED = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED})
 
 _LOCATION = re.compile(rf"/jobs/(?:[^/?#]+/)?instances/({UUID})(?:[/?#]|$)")
-"""Of an item (specification, wire) or a lakehouse (guide), with the job type in the path or not."""
+"""The id in `Location`, of an item's path (specification, wire) or a lakehouse's (guide), with a job type or not."""
 
 
 class _Instance(msgspec.Struct, rename="camel"):
@@ -173,7 +173,10 @@ _instances = msgspec.json.Decoder(_Instances)
 
 
 def read_start(status: int, headers: Headers, body: bytes, now: datetime) -> Started | Failure:
-    """202 with an empty body, `Location` and `Retry-After`. An id that cannot be found is "", for the list to find."""
+    """Read the answer to a start: 202 with an empty body, `Location` and `Retry-After`.
+
+    An id that cannot be found is "", for the list to find.
+    """
     if not _is_accepted(status):
         return failure(Operation.START, status, headers, body, now)
     found = _LOCATION.search(header(headers, "Location"))
@@ -181,7 +184,7 @@ def read_start(status: int, headers: Headers, body: bytes, now: datetime) -> Sta
 
 
 def read_report(status: int, headers: Headers, body: bytes, now: datetime) -> Report | Failure:
-    """200 with one job instance."""
+    """Read the answer to a poll: 200 with one job instance."""
     if status != HTTPStatus.OK:
         return failure(Operation.GET, status, headers, body, now)
     instance = _decode(_instance, body)
@@ -194,7 +197,7 @@ def read_report(status: int, headers: Headers, body: bytes, now: datetime) -> Re
 def read_list(
     status: int, headers: Headers, body: bytes, now: datetime, *, resource: Resource, since: datetime
 ) -> Page[Request] | Failure:
-    """200 with a page of job instances: those of the resource's job type that a look-up needs, and the next request."""
+    """Read a page of job instances: those of the resource's job type that a look-up needs, and the next request."""
     if status != HTTPStatus.OK:
         return failure(Operation.LIST, status, headers, body, now)
     page = _decode(_instances, body)
@@ -207,7 +210,7 @@ def read_list(
 
 
 def read_cancel(status: int, headers: Headers, body: bytes, now: datetime) -> Failure | None:
-    """202 with an empty body: it will end."""
+    """Read the answer to a cancel: None if the platform will end the run."""
     return None if _is_accepted(status) else failure(Operation.CANCEL, status, headers, body, now)
 
 
@@ -238,7 +241,7 @@ def _report(instance: _Instance) -> Report:
 
 
 def _failure(raw: msgspec.Raw) -> str:
-    """An ErrorResponse or null; texts were seen as well (semantic-link-labs #375)."""
+    """Word `failureReason`: an ErrorResponse, a text (seen in semantic-link-labs #375), or null."""
     reason = _json(raw)
     if isinstance(reason, dict):
         error = _error_of(reason)
@@ -269,6 +272,7 @@ def _continuation(page: _Instances) -> str:
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
 NO_CAPACITY = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NO_CAPACITY)
+"""Refused for want of capacity, with nothing begun: ask again."""
 CAPACITY_CODES = ("CapacityNotActive", "CapacityLimitExceeded")
 """The capacity of the workspace is paused, or has no compute left. Nothing was begun, whichever status says so: seen
 with 404 (for whatever is asked for), 500 and 503, as the error's own code, as that of a detail, or in its message."""
@@ -337,7 +341,9 @@ def failure(operation: Operation, status: int, headers: Headers, body: bytes, no
     """Any answer that is not a success, from its ErrorResponse or, where there is none, from its status."""
     error = _error_of(_json(body)) if len(body) <= ANSWER_LIMIT else _Error()
     code = error.code or header(headers, "x-ms-public-api-error-code")
-    row = NO_CAPACITY if _without_capacity(code, error) else _row_for(operation, status, code)
+    row = _row_for(operation, status, code)
+    if code in CAPACITY_CODES or any(name in error.message for name in CAPACITY_CODES):
+        row = NO_CAPACITY
     if error.retriable and row is PERMANENT:
         row = TRANSIENT
     return row.of(operation).failure(
@@ -348,10 +354,6 @@ def failure(operation: Operation, status: int, headers: Headers, body: bytes, no
     )
 
 
-def _without_capacity(code: str, error: _Error) -> bool:
-    return code in CAPACITY_CODES or any(name in error.message for name in CAPACITY_CODES)
-
-
 def _row_for(operation: Operation, status: int, code: str) -> FailureRow:
     """A 5xx says nothing certain about a start, whatever code it carries."""
     if status >= _SERVER_ERROR:
@@ -360,7 +362,10 @@ def _row_for(operation: Operation, status: int, code: str) -> FailureRow:
 
 
 def _by_status(operation: Operation, status: int) -> FailureRow:
-    """A code that nobody documented, or none. A redirect is never followed: the token is for our base URL alone."""
+    """The row for an answer whose error code no document names, by its HTTP status.
+
+    A redirect is never followed: the token is for our base URL alone.
+    """
     if status == HTTPStatus.NOT_FOUND:
         return GONE if operation in (Operation.GET, Operation.CANCEL) else PERMANENT
     refused = HTTPStatus.MULTIPLE_CHOICES <= status < _SERVER_ERROR

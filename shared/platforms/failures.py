@@ -83,14 +83,14 @@ class FailureRow(Value, frozen=True):
     retry_after: timedelta | None = None
 
     def of(self, operation: Operation) -> FailureRow:
-        """An unknown outcome may be asked for again, except that of a start: it is looked up first (design, rule 7)."""
+        """Allow a retry after an unknown outcome, except of a start: that is looked up first (design, rule 7)."""
         harmless = self.delivery is Delivery.UNKNOWN and operation is not Operation.START
         return replace(self, retry_safe=True) if harmless else self
 
     def failure(
         self, code: str, message: str, *, retry_after: timedelta | None = None, request_id: str = ""
     ) -> Failure:
-        """With its words; the platform's own Retry-After wins over the row's."""
+        """Make a failure of this row with the platform's code and words; its own Retry-After wins over the row's."""
         return Failure(
             code=plain(code, 100),
             message=plain(message),
@@ -104,17 +104,28 @@ class FailureRow(Value, frozen=True):
 
 
 PERMANENT = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=False)
+"""Refused until somebody changes something: do not ask again."""
 TRANSIENT = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True)
+"""Refused for now, with nothing begun: ask again."""
 RENEWABLE = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=True)
+"""Refused for credentials that the next invocation has anew: ask again."""
 THROTTLED = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.THROTTLED)
+"""Refused for too many calls: ask again, after the wait that the platform names."""
 GONE = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=True, kind=FailureKind.NOT_FOUND)
+"""The run is not found, perhaps not yet: ask again."""
 OVER = FailureRow(Fault.CALLER, Delivery.REJECTED, retry_safe=False, kind=FailureKind.OVER)
+"""The run has ended already, so there is nothing to cancel: do not ask again."""
 UNCERTAIN = FailureRow(Fault.PLATFORM, Delivery.UNKNOWN, retry_safe=False)
+"""Received, and perhaps carried out: look a start up before the next; ask again for anything else."""
 
 NOT_CONNECTED = FailureRow(Fault.NETWORK, Delivery.NOT_SENT, retry_safe=True)
+"""Not sent for want of a connection: ask again."""
 BROKEN_OFF = FailureRow(Fault.NETWORK, Delivery.UNKNOWN, retry_safe=False)
+"""Perhaps sent, and not answered: look a start up before the next; ask again for anything else."""
 NO_CREDENTIALS_NOW = FailureRow(Fault.CALLER, Delivery.NOT_SENT, retry_safe=True)
+"""Not sent for want of credentials, whose issuer did not answer: ask again."""
 MISCONFIGURED = FailureRow(Fault.CALLER, Delivery.NOT_SENT, retry_safe=False)
+"""Not sent for settings or credentials that somebody must mend: do not ask again."""
 
 TRANSPORT: Mapping[str, FailureRow] = {
     # Something was on its way. First, because the causes of these may have names that stand further down.
@@ -165,7 +176,7 @@ TRANSPORT: Mapping[str, FailureRow] = {
 
 
 def read_exception(operation: Operation, error: BaseException, words: Callable[[str], str] = plain) -> Failure:
-    """A call that ended in an exception instead of an answer. What no row names may have been sent.
+    """Make a failure of a call that ended in an exception. What no row names may have been sent.
 
     `words` takes out of its text what must not be stored.
     """

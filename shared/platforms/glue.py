@@ -189,9 +189,11 @@ def _number(answer: Mapping[str, Any], name: str) -> float | None:
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
 RUNNING = FailureRow(Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.ALREADY_RUNNING)
+"""Refused because a run of the view goes on: ask again when it ends."""
 AT_LIMIT = FailureRow(
     Fault.PLATFORM, Delivery.REJECTED, retry_safe=True, kind=FailureKind.THROTTLED, retry_after=CONCURRENCY_WAIT
 )
+"""Refused because the account has as many runs as it may: ask again after `CONCURRENCY_WAIT`."""
 
 ERRORS: Mapping[str, FailureRow] = {
     # The four operations' own.
@@ -278,10 +280,13 @@ def failure(operation: Operation, error: Mapping[str, Any]) -> Failure:
 
 
 def _by_status(status: object) -> FailureRow:
-    """A code that nobody documented, or none. Only a clear 4xx says that nothing was begun."""
+    """The row for an answer whose error code no document names, by its HTTP status.
+
+    Only a clear 4xx says that nothing was begun.
+    """
     if status == 429:  # noqa: PLR2004 - the number is the name
         return THROTTLED
-    return PERMANENT if isinstance(status, int) and 400 <= status < 500 else UNCERTAIN  # noqa: PLR2004
+    return PERMANENT if isinstance(status, int) and 400 <= status < 500 else UNCERTAIN  # noqa: PLR2004 - 4xx
 
 
 def _message(error: Mapping[str, Any]) -> str:

@@ -275,13 +275,10 @@ def _observe(known: Known, found: Mapping[str, _Listed], to_load: ToLoad, catalo
         else:
             observed = _observe_one(name, listed, memory, to_load, single)
             throttled = isinstance(observed, Failure) and observed.kind is FailureKind.THROTTLED
-            observations[name] = _told_of(observed) if isinstance(observed, Failure) else observed
+            if isinstance(observed, Failure):  # throttling is no problem of the source: the whole group is asked later
+                observed = Observation(problem="" if throttled else str(observed))
+            observations[name] = observed
     return Seen(observations, throttled=throttled)
-
-
-def _told_of(failure: Failure) -> Observation:
-    """A source without an answer. Throttling is no problem of the source: the group as a whole is asked later."""
-    return Observation(problem="" if failure.kind is FailureKind.THROTTLED else str(failure))
 
 
 def _observe_one(

@@ -202,7 +202,11 @@ class Looking:
         now = self._clock.now()
         renamed = (name for name in before.views if before.views[name].sources != after.views[name].sources)
         answers = self._answers(group, before)
-        concerned = {target.key: target for target, when in answers if _is_silent(target, when, now)}
+        concerned = {
+            target.key: target
+            for target, when in answers
+            if (look := target.policy.look) is not None and is_silent(when, look, now)
+        }
         concerned |= {target.key: target for name in renamed if (target := self._views.get(SourceTable(group, name)))}
         concerned = self._targets_to_tell(concerned, group, after)
         if not concerned:
@@ -464,11 +468,6 @@ def _decide(view: ViewSeen, memories: Mapping[SourceTable, SourceMemory]) -> Inp
             return Disproved(at, source)
         case _:
             return None
-
-
-def _is_silent(target: Target, when: datetime | None, now: datetime) -> bool:
-    """Whether what was answered then is too old for a target that is looked at."""
-    return target.policy.look is not None and is_silent(when, target.policy.look, now)
 
 
 def _was_read(target: Target, source: SourceTable, memory: SourceMemory, claimed_at: datetime) -> bool:

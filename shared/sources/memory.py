@@ -104,7 +104,7 @@ class GroupRecord(Value, frozen=True):
     """Since when looks have failed."""
 
     def __hash__(self) -> int:
-        """Of what is no mapping."""
+        """Hash the fields that are no mappings."""
         return hash((self.doublings, self.throttled_at, self.problem, self.failing_since))
 
 

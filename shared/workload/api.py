@@ -38,13 +38,14 @@ RETRY_AFTER_SECONDS = 60
 """Fabric polls once a minute (monitoring hub), so there is no point in asking it to come back sooner."""
 
 _LONGEST_TYPE = 255
+"""Characters of the name of an item's or a job's type, generously: Fabric's own have some thirty."""
 
 
 # --- What we answer --------------------------------------------------------------------------------------------------
 
 
 class Source(StrEnum):
-    """Whose an error is, in Fabric's words."""
+    """The party that an error is due to, in Fabric's words."""
 
     SYSTEM = "System"  # ours
     USER = "User"
@@ -111,16 +112,16 @@ def refuse(status: HTTPStatus, code: str, message: str, *parameters: str, detail
     return Answer(status, Problem(code, message, Source.USER, True, parameters, details))  # noqa: FBT003 - isPermanent
 
 
-def later(status: HTTPStatus, code: str, message: str) -> Answer:
+def refuse_for_now(status: HTTPStatus, code: str, message: str) -> Answer:
     """A refusal of a call that may be made again."""
     problem = Problem(code, message, Source.SYSTEM, False)  # noqa: FBT003 - isPermanent
     return Answer(status, problem, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def unavailable(failure: Exception) -> Answer:
+def refuse_unavailable(failure: Exception) -> Answer:
     """Trouble of ours: nothing is known to have happened. What it was is in the log."""
     message = f"The workload cannot answer for now ({type(failure).__name__}). Try again."
-    return later(HTTPStatus.SERVICE_UNAVAILABLE, "TemporarilyUnavailable", message)
+    return refuse_for_now(HTTPStatus.SERVICE_UNAVAILABLE, "TemporarilyUnavailable", message)
 
 
 UNAUTHORIZED = Answer(
@@ -128,7 +129,10 @@ UNAUTHORIZED = Answer(
     Problem("Unauthorized", "The authorization header was not accepted.", Source.USER, True),  # noqa: FBT003 - as above
     {"WWW-Authenticate": "SubjectAndAppToken1.0"},
 )
-"""The same for whatever was wrong: who guesses at tokens learns nothing. The log names the check."""
+"""The one answer to every call that is not let in, whatever was wrong: who guesses at tokens learns nothing.
+
+The log names the check.
+"""
 
 
 ITEM_ANSWERS: Mapping[str, Answer] = {
@@ -271,7 +275,7 @@ def target_of(configuration: JobTargets, call: Call) -> Target | None:
     return configuration.by_name[name] if name else None
 
 
-def unknown_job(call: Call) -> Answer:
+def refuse_unknown_job(call: Call) -> Answer:
     """The answer where the configuration names no target for a job."""
     message = (
         f"No target is configured for job type {plain(call.job_type, 100)} of item type {plain(call.item_type, 100)}."
@@ -280,7 +284,7 @@ def unknown_job(call: Call) -> Answer:
     return refuse(HTTPStatus.NOT_FOUND, "JobTypeNotConfigured", message, call.job_type, call.item_type, details=details)
 
 
-def unfit(target: Target, payload: Payload) -> Answer | None:
+def refuse_unfit(target: Target, payload: Payload) -> Answer | None:
     """The refusal of a payload beyond what the target can do: it would be folded into runs of others, and be lost.
 
     Empty data asks for nothing, as if the field were not there.

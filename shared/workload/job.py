@@ -10,7 +10,7 @@ from shared.values import Value
 
 
 class JobStatus(StrEnum):
-    """Of a job, in Fabric's words (Workload API, ItemJobInstanceState)."""
+    """The status of a job, in Fabric's words (Workload API, ItemJobInstanceState)."""
 
     NOT_STARTED = "NotStarted"
     IN_PROGRESS = "InProgress"

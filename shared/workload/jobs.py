@@ -37,11 +37,11 @@ from shared.workload.api import (
     JobTargets,
     Problem,
     Source,
-    later,
     refuse,
+    refuse_for_now,
+    refuse_unfit,
+    refuse_unknown_job,
     target_of,
-    unfit,
-    unknown_job,
 )
 from shared.workload.job import Final, Job, JobStatus, read_job
 
@@ -183,8 +183,8 @@ class Jobs:
         """202 once the job is stored and its signal is owed; the same again is the same, anything else is 409."""
         target = target_of(self._configuration, call)
         if target is None:
-            return unknown_job(call)
-        misfit = unfit(target, creation.payload)
+            return refuse_unknown_job(call)
+        misfit = refuse_unfit(target, creation.payload)
         if misfit:
             return misfit
         known = self._load_job(call) or self._store_new(call, creation, target)
@@ -195,21 +195,21 @@ class Jobs:
             return refuse(HTTPStatus.CONFLICT, "JobInstanceConflict", message, call.instance)
         settled = self._settle(call)
         if settled.final is None and self._waits_for_room(call, settled):
-            return _no_room(target)
+            return _refuse_for_room(target)
         return Answer(HTTPStatus.ACCEPTED)
 
     def get(self, call: Call) -> Answer:
         """200 with the state, also of a job that failed."""
         job = self._load_job(call)
         if job is None or job.place != call.place:
-            return _unknown(call)
+            return _refuse_unknown(call)
         return Answer(HTTPStatus.OK, state_of(self._settle(call)))
 
     def cancel(self, call: Call) -> Answer:
         """200 with the true state: Cancelled once it is, InProgress while its run goes on, or how it ended before."""
         job = self._load_job(call)
         if job is None or job.place != call.place:
-            return _unknown(call)
+            return _refuse_unknown(call)
         if job.final is None and job.cancel_asked_at is None:
             now = self._ports.clock.now()
             self._change(call, lambda job: replace(job, cancel_asked_at=job.cancel_asked_at or now))
@@ -225,9 +225,9 @@ class Jobs:
         return self._ports.store.load(records.job_key(call.item, call.instance))
 
     def _store_new(self, call: Call, creation: Creation, target: Target) -> Job | Answer:
-        """A new record; or that of whoever was first."""
+        """Create a job's record, or read the record that another worker created first."""
         if self._is_full(target.key):
-            return _no_room(target)
+            return _refuse_for_room(target)
         now = self._ports.clock.now()
         job = Job(target.key, call.place, creation.digest, now, creation.invoke_type, creation.payload.full)
         absent = Document(records.job_key(call.item, call.instance))
@@ -282,7 +282,7 @@ class Jobs:
         return self._is_full(job.target) and self._load_standing(call, job).step is Step.SIGNAL
 
     def _load_standing(self, call: Call, job: Job) -> JobStanding:
-        """The order of reading matters: the target's record, then its history."""
+        """Judge where a job stands: the target's record is read before its history."""
         state = self._state(job.target)
         gone = job.target not in self._engine.targets and bool(state.planned_until) and not state.definition
         lines = self._lines(job)
@@ -294,7 +294,8 @@ class Jobs:
             lambda job: replace(job, started_at=job.started_at or stands.started_at, final=stands.final),
         )
         if after.final and not job.final:
-            self._emit(job, f"job {after.final.status}", {"job": call.instance, "reason": _reason(after.final)})
+            reason = after.final.error[1] if after.final.error else ""
+            self._emit(job, f"job {after.final.status}", {"job": call.instance, "reason": reason})
         return after
 
     def _take(self, call: Call, job: Job, step: Step) -> None:
@@ -339,15 +340,11 @@ def _inputs_of(call: Call, job: Job, step: Step, now: datetime) -> tuple[Input, 
     return (signal, ProbeAsked()) if job.invoke_type == "Manual" else (signal,)
 
 
-def _no_room(target: Target) -> Answer:
+def _refuse_for_room(target: Target) -> Answer:
     message = f"{JOBS_OPEN_MOST} jobs wait for a refresh of {target.name} already."
-    return later(HTTPStatus.TOO_MANY_REQUESTS, "TooManyJobs", message)
+    return refuse_for_now(HTTPStatus.TOO_MANY_REQUESTS, "TooManyJobs", message)
 
 
-def _unknown(call: Call) -> Answer:
+def _refuse_unknown(call: Call) -> Answer:
     message = "There is no job with this id at this item."
     return refuse(HTTPStatus.NOT_FOUND, "JobInstanceNotFound", message, call.instance)
-
-
-def _reason(final: Final) -> str:
-    return final.error[1] if final.error else ""

@@ -27,6 +27,7 @@ LEEWAY_SECONDS = CLOCK_DIFFERENCE.total_seconds()
 FABRIC_APPS = frozenset({"00000009-0000-0000-c000-000000000000", "d2450708-699c-41e3-8077-b0c8341509aa"})
 """Microsoft Fabric, and Fabric's client for workloads: the same ids in every tenant (back-end-authentication)."""
 SCOPE = "FabricWorkloadControl"
+"""The scope that a user's token must have to call a workload (the same page)."""
 
 _JWT = r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
 _HEADER = re.compile(rf'SubjectAndAppToken1\.0 subjectToken="((?:{_JWT})?)", appToken="({_JWT})"')
@@ -90,7 +91,10 @@ def refusal(seen: Seen, checks: Mapping[str, Check] | None = None) -> str:
 
 
 def points_nowhere(header: Claims) -> bool:
-    """No key or address of its own, and nothing that must be understood: ours come from Entra's key server alone."""
+    """Whether a token's header names no key or address of its own, and nothing that must be understood.
+
+    Keys come from Entra's key server alone.
+    """
     return not header.keys() & {"jku", "jwk", "x5u", "x5c", "crit"}
 
 
@@ -156,11 +160,8 @@ def _caller(claims: Claims) -> object:
 
 
 def _from_fabric(seen: Seen) -> bool:
-    return _is_one_of(_caller(seen.app.claims), FABRIC_APPS)
-
-
-def _is_one_of(value: object, allowed: frozenset[str]) -> bool:
-    return isinstance(value, str) and value in allowed
+    caller = _caller(seen.app.claims)
+    return isinstance(caller, str) and caller in FABRIC_APPS
 
 
 def _app_only(seen: Seen) -> bool:
@@ -224,14 +225,6 @@ def _subject(judge: _Judge, seen: Seen) -> bool:
     return seen.subject is None or judge(seen.subject.claims, seen)
 
 
-def _app_key(seen: Seen) -> bool:
-    return _signs(seen.app, seen)
-
-
-def _subject_key(seen: Seen) -> bool:
-    return seen.subject is None or _signs(seen.subject, seen)
-
-
 _EITHER: Mapping[str, _Judge] = {
     "version": _version,
     "audience": _audience,
@@ -249,7 +242,7 @@ _SUBJECTS: Mapping[str, _Judge] = {
 
 CHECKS: Mapping[str, Check] = {
     **{f"app token: {name}": partial(_app, judge) for name, judge in _EITHER.items()},
-    "app token: issuer of the key": _app_key,
+    "app token: issuer of the key": lambda seen: _signs(seen.app, seen),
     "app token: caller": _from_fabric,
     "app token: kind": _app_only,
     "app token: object": _has_object,
@@ -257,6 +250,9 @@ CHECKS: Mapping[str, Check] = {
     "app token: tenant": _of_publisher,
     "tenant": _lets_in,
     **{f"subject token: {name}": partial(_subject, judge) for name, judge in {**_EITHER, **_SUBJECTS}.items()},
-    "subject token: issuer of the key": _subject_key,
+    "subject token: issuer of the key": lambda seen: seen.subject is None or _signs(seen.subject, seen),
 }
-"""All must hold. Each is needed: taken out alone, it lets somebody in (`tests/shared/workload/test_tokens.py`)."""
+"""The checks of a call by name; a call is let in if all of them hold.
+
+Each is needed: taken out alone, it lets somebody in (`tests/shared/workload/test_tokens.py`).
+"""

@@ -20,7 +20,7 @@ from shared.workload.api import (
     read_call,
     read_creation,
     refuse_oversized,
-    unavailable,
+    refuse_unavailable,
 )
 from tests.support.jobs_bench import CALL, INSTANCE, ITEM, WORKSPACE
 
@@ -176,7 +176,7 @@ def test_no_json_raises(document: dict[str, Any]) -> None:
 
 def test_trouble_of_ours_may_be_asked_again() -> None:
     """503, not permanent, after a minute; the words of an exception stay in the log."""
-    answer = unavailable(RuntimeError("the key of the table is planted-secret"))
+    answer = refuse_unavailable(RuntimeError("the key of the table is planted-secret"))
     error = problem(answer, HTTPStatus.SERVICE_UNAVAILABLE)
     assert (error["source"], error["isPermanent"], answer.headers) == ("System", False, {"Retry-After": "60"})
     assert "planted" not in error["message"]
