@@ -186,7 +186,7 @@ def _view_for(caller: Caller, glue: Any, target: Target) -> Finding:
     elsewhere.
     """
     what, view = f"view of {target.name}", target.resource
-    assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
+    assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101 - the configuration takes no other
     account = view.catalog_id.partition(":")[0]
     found = _try(what, partial(_view, glue, what, view), CREATE)
     if account != caller.account and (found.cure == CREATE or not found.known):
@@ -353,7 +353,7 @@ def _poller(function: Any, name: str, arn: str) -> Finding:
 
 
 def _function_findings(configuration: Configuration, client: Client, region: str, arn: str) -> Iterator[Finding]:
-    """Of the function that takes from the queue: whose configuration it has, who calls it, and what its role may."""
+    """Check the function that takes from the queue: its configuration, who calls it, and what its role may."""
     try:
         function = _function_of(client("lambda"), arn)
     except ClientError as error:
@@ -414,7 +414,7 @@ def _role_finding(iam: Any, role: str, target: Target, region: str) -> Finding:
     Nor are policies of the organization. So "may" is not the last word; the target's last run is.
     """
     view = target.resource
-    assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101
+    assert isinstance(view, GlueView), "the targets on AWS are views"  # noqa: S101 - the configuration takes no other
     resources, _ = glue_resources([view], region)
     what, asked = f"role for {target.name}", CALLS
     try:

@@ -50,23 +50,27 @@ QUEUES: Final = tuple(
 FUNCTIONS: Final = frozenset({"events", "wakes", "tick", "refresh"})
 """Functions that every deployment has; the host finds them in the package. Fewer are a package of another version, or
 one that failed to load: the app runs then, and does nothing."""
-# The template makes two subscriptions a source: of files, by prefix and suffix, and of directories, whose names have no
-# suffix. Each is held against the event types that it must let through.
 FILE_TYPES: Final = frozenset({"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"})
+"""Event types that the subscription of a source's files, filtered by prefix and suffix, must let through."""
 DIRECTORY_TYPES: Final = frozenset({"Microsoft.Storage.DirectoryRenamed"})
-"""Event types which say that data is there; a rename is how some writers commit, a directory of files at once."""
+"""The event type that the subscription of a source's directories must let through: some writers commit by renaming a
+directory of files at once, and its name has no suffix."""
 
 HOST_ROLES: Final[Mapping[str, str]] = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
     "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
     "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
 }
+"""Roles of the app at its own storage, by id, as infra/azure/roles.bicep grants them. Built-in roles have one id in
+every tenant: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
 SENDS: Final = {"c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": "Storage Queue Data Message Sender"}
+"""The role of a topic at the queue of events."""
 BURIES: Final = {"ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor"}
+"""The role of a topic at the container of what it could not deliver."""
 STREAMS: Final = {"2b629674-e913-4c01-ae53-ef4638d8f975": "Azure Event Hubs Data Sender"}
+"""The role of a topic at an event hub."""
 RECEIVES: Final = {"a638d3c7-ab3a-418d-83e6-5f17a39d4fde": "Azure Event Hubs Data Receiver"}
-"""Roles by id, as infra/azure/roles.bicep grants them: the app at its own storage; a topic at a queue, at the container
-of what it could not deliver, or at an event hub; the app at that hub. Built-in roles have one id in every tenant."""
+"""The role of the app at that event hub."""
 
 DEPLOY: Final = "deploy: az deployment group create --parameters infra/azure/main.bicepparam"
 """The cure of whatever the template creates and is not there."""
@@ -75,7 +79,7 @@ ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
 def check_everything(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Everything, in the order in which one mends it. Raises `SettingsError` for an address that is not safe.
+    """Check everything, in the order of repair. Raises `SettingsError` for an address that is not safe.
 
     Where nothing says which deployment is meant, Fabric's part is looked at all the same: it needs no deployment.
     """
@@ -311,7 +315,7 @@ def _app_roles(azure: Azure, site: Mapping[str, Any], account: str) -> Finding:
 
 
 def _principal(site: Mapping[str, Any]) -> str:
-    """Of the identity that the app works as, or nothing: the one by which it reads secrets, not the package's."""
+    """Object id of the app's identity, empty for none: that by which it reads secrets, not the package's."""
     identity = site.get("identity") or {}
     own = str(site["properties"].get("keyVaultReferenceIdentity") or "").lower()
     assigned = (identity.get("userAssignedIdentities") or {}).items()
@@ -343,18 +347,13 @@ def _sources(azure: Azure, configuration: Configuration, account: str, environ: 
     """Look at each account whose blobs are sources, and at the event hub of OneLake's events."""
     sources = {source for target in configuration.targets if target.cloud is Cloud.AZURE for source in target.on}
     hub = environ.get(f"{variables.EVENTS}__fullyQualifiedNamespace", "")
-    targets = [target for target in configuration.targets if _reads_onelake(target)]
+    targets = [t for t in configuration.targets if any(isinstance(source, OneLakeChanged) for source in t.on)]
     if targets:
         yield _onelake(hub, looked_at=all(_is_looked_at(target) for target in targets))
     blobs = sorted((each for each in sources if isinstance(each, BlobCreated)), key=repr)
     for name in sorted({blob.account for blob in blobs}):
         ours = OwnDestination(account, hub.partition(".")[0])
         yield from _source(azure, name, [blob for blob in blobs if blob.account == name], ours)
-
-
-def _reads_onelake(target: Target) -> bool:
-    """Whether the target reads what lands in OneLake."""
-    return any(isinstance(source, OneLakeChanged) for source in target.on)
 
 
 def _is_looked_at(target: Target) -> bool:
@@ -410,7 +409,7 @@ def _source(azure: Azure, name: str, blobs: list[BlobCreated], ours: OwnDestinat
     if not here.well or not ours.account:
         return
     topic = _topic(azure, name)
-    assert topic is not None, "it was found above"  # noqa: S101
+    assert topic is not None, "it was found above"  # noqa: S101 - `_topic_finding` is not well without one
     try:
         subscriptions = [
             each for each in azure.arm.every(f"{topic['id']}/eventSubscriptions", **EVENT_GRID) if ours.takes(each)

@@ -129,7 +129,7 @@ def check_everything(
 
 def _resource(target: Target) -> LakeViews | ItemJob:
     """The resource of a Fabric target: lake views, or an item's job."""
-    assert not isinstance(target.resource, GlueView), "the targets on Azure are Fabric's"  # noqa: S101
+    assert not isinstance(target.resource, GlueView), "the targets on Azure are Fabric's"  # noqa: S101 - as configured
     return target.resource
 
 
@@ -253,7 +253,7 @@ def cure_for(failure: NoAnswerError, identity: str) -> str:
         return 'the tenant or region takes users only for this call: fabric.identity = "user"'
     if failure.status == 401:  # noqa: PLR2004 - as HTTP writes it
         return "unstale login" if identity == "user" else TENANT_SETTING
-    if isinstance(failure, NotFoundError) or failure.status == 403:  # noqa: PLR2004
+    if isinstance(failure, NotFoundError) or failure.status == 403:  # noqa: PLR2004 - as HTTP writes it
         role = "make the identity Contributor of the workspace (Manage access)"
         return role if identity == "user" else f"{role}; if it is, {TENANT_SETTING}"
     return "try again; if it stays so, the message says what is wrong"

@@ -21,6 +21,7 @@ from local.cli.deployment import PLACES, clouds_of, read_config, read_file
 from local.cli.errors import NotWellError, UsageError
 from local.cli.variables import aws_session
 from shared.config.load import Configuration, json_schema, load, warnings
+from shared.refresh.status import kind_of
 from shared.targets import Cloud, Target
 
 CORRECT = "correct that variable in this shell"
@@ -43,7 +44,9 @@ def check(path: Path, *, as_json: bool, strict: bool = False) -> None:
     rows = [_check_row(target, configuration) for target in configuration.targets]
     if as_json:
         told = [structs.asdict(doubt) for doubt in doubts]
-        print_json({"file": str(path), "targets": rows, "warnings": told, **_workload_of(configuration)})
+        # No key at all where the file has no such table: scripts can tell that from a table without tenants.
+        workload = {"workload": {"tenants": configuration.workload.tenants}} if configuration.workload else {}
+        print_json({"file": str(path), "targets": rows, "warnings": told, **workload})
     else:
         print_table(("target", "kind", "refreshed when"), [(row["name"], row["kind"], row["when"]) for row in rows])
         if askers := _askers(configuration):
@@ -55,20 +58,10 @@ def check(path: Path, *, as_json: bool, strict: bool = False) -> None:
         raise NotWellError
 
 
-def _workload_of(configuration: Configuration) -> dict[str, Any]:
-    """The table `[workload]` as scripts read it; no key at all where the file has no such table."""
-    return {"workload": {"tenants": configuration.workload.tenants}} if configuration.workload else {}
-
-
 def _check_row(target: Target, configuration: Configuration) -> dict[str, str]:
     """A target's line: its name, kind and key, and all that makes it refresh. The key is that of its stored record."""
     when = [*_when(target, configuration), *_jobs_of(target, configuration)] or ["on request only"]
-    return {"name": target.name, "kind": _kind(target), "key": target.key, "when": "; ".join(when)}
-
-
-def _kind(target: Target) -> str:
-    """The kind of a target, as `unstale.toml` names it, so that a reader finds the line in the file."""
-    return str(type(target.resource).__struct_config__.tag)
+    return {"name": target.name, "kind": kind_of(target), "key": target.key, "when": "; ".join(when)}
 
 
 def _when(target: Target, configuration: Configuration) -> Iterator[str]:

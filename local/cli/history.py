@@ -35,7 +35,9 @@ def history(path: Path, name: str, *, limit: int, as_json: bool) -> None:
     columns: tuple[str, ...] = ("claimed at", "ended at", "outcome", "whose", "full", "signals", "why", "error")
     rows: list[tuple[object, ...]] = [*([_running_cells(run)] if run else ()), *map(_ended_cells, lines)]
     if any(line.versions for line in lines):
-        read = [*([""] if run else ()), *map(_versions_of, lines)]
+        # Known only where looks at the sources tell of it: a snapshot of Iceberg, a commit of Delta.
+        versions = [", ".join(f"{source} {version}" for source, version in line.versions.items()) for line in lines]
+        read = [*([""] if run else ()), *versions]
         columns, rows = (*columns, "read"), [(*row, cell) for row, cell in zip(rows, read, strict=True)]
     print_table(columns, rows)
 
@@ -67,8 +69,3 @@ def _ended_cells(line: Ended) -> tuple[object, ...]:
         ", ".join(line.reasons),
         line.error,
     )
-
-
-def _versions_of(line: Ended) -> str:
-    """The versions of its sources that a run is known to have read; only where looks tell: a snapshot, a commit."""
-    return ", ".join(f"{source} {version}" for source, version in line.versions.items())

@@ -186,7 +186,7 @@ class StoppedClock:
     """A clock that stands at one moment: `shared.refresh.ports.Clock`."""
 
     def __init__(self, at: datetime) -> None:
-        """The moment."""
+        """Take the moment at which the clock stands."""
         self._at = at
 
     def now(self) -> datetime:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +205,6 @@ def request_of(configuration: Configuration, target: Target, *, full: bool) -> d
 def _print(lines: list[Planned]) -> None:
     """Print the plan as a table."""
     columns = ("event", "target", "why", "starts at, if nothing else comes", "request")
-    rows = [(line.event, line.target, line.why, line.start_at, _compact(line.request)) for line in lines]
+    dumps = partial(json.dumps, ensure_ascii=False, default=str)
+    rows = [(each.event, each.target, each.why, each.start_at, each.request and dumps(each.request)) for each in lines]
     print_table(columns, rows, ages=False)
-
-
-def _compact(request: dict[str, Any] | None) -> str | None:
-    """A request on one line; nothing where nothing would be sent."""
-    return None if request is None else json.dumps(request, ensure_ascii=False, default=str)

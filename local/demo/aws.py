@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -29,7 +28,7 @@ from functions_aws.telemetry import Telemetry
 from functions_aws.visibility import Visibility
 from functions_aws.waker import Waker
 from local.demo.naive import NaiveGlueHandler, Tell
-from local.demo.story import FOREIGN_RUN_TIME, SPARED, Emit, Patience, both, goes_on
+from local.demo.story import FOREIGN_RUN_TIME, LATE, TICK, CloudStage, Emit, Patience, both, goes_on
 from local.emulators.aws.emulator import LocalAws
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock, UnhurriedClock
@@ -37,7 +36,6 @@ from local.emulators.glue.emulator import GlueSettings, resource_name
 from local.emulators.journal import Arrival, Journal
 from shared.config.load import Configuration
 from shared.refresh import ports
-from shared.refresh.engine import LogEvent, Ports
 from shared.targets import Cloud, GlueTableChanged, GlueView, S3ObjectCreated, Target
 
 GLUE = GlueSettings(
@@ -49,29 +47,18 @@ GLUE = GlueSettings(
 """A platform whose runs take four seconds of real time, and which lists a run half a second after it began."""
 QUIET = {"POWERTOOLS_METRICS_DISABLED": "true"}
 """Metrics are lines on standard output, which is the show's here."""
-LATE = timedelta(hours=1)
-"""How much older than its delivery a late event is: covered long ago, so that it must start nothing."""
-TICK = timedelta(seconds=60)
-"""How often the one-minute timer fires, in the demo's time."""
 
 
-class AwsStage:
+class AwsStage(CloudStage):
     """`story.Stage` for the Glue targets, and what the judges need: the arrivals and the journal."""
 
     def __init__(self, configuration: Configuration, clock: FastClock, patience: Patience, aws: LocalAws) -> None:
         """Take the configuration's targets on AWS. Nothing has arrived yet."""
-        self.patience = patience
-        self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AWS}
-        self.deliveries: Counter[str] = Counter()
-        self._clock = clock
+        super().__init__(configuration, clock, patience, Cloud.AWS)
         self._aws = aws
-        self._arrivals: list[Arrival] = []
         self._last_event: dict[str, str] = {}
-        self._spared: Counter[str] = Counter()
         self._unheard: set[str] = set()
         aws.loses = lambda event: event["detail"].get("tableName") in self._unheard
-        self.hopeful = True
-        self.ports: Ports | None = None
         self.on_schedule: Callable[[Any], None] = lambda _event: None
 
     # --- What the story does
@@ -105,14 +92,6 @@ class AwsStage:
             self._arrivals.append(Arrival(self._resource(target), self._clock.now()))
         self.deliveries[target] += 1
 
-    def count_spared(self, target: str) -> int:
-        """Refreshes that were not needed."""
-        return self._spared[target]
-
-    def count_event(self, event: LogEvent) -> None:
-        """Count what the engine tells of refreshes that were not needed."""
-        self._spared[event.target] += event.what in SPARED
-
     def fault(self, target: str, fault: Any, operation: Any) -> None:
         """Script one fault of the platform."""
         self._aws.faults.add(fault, operation, resource=self._resource(target))
@@ -136,10 +115,6 @@ class AwsStage:
         self.on_schedule({"refresh": target})
 
     # --- What the judges ask
-
-    def now(self) -> datetime:
-        """The demo's time."""
-        return self._clock.now()
 
     @property
     def journal(self) -> Journal:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -32,7 +31,7 @@ from functions_azure.clients import NEVER, Deadline
 from functions_azure.shell import ComesBackError, Shell
 from functions_azure.telemetry import Telemetry
 from local.demo.naive import NaiveFabricFunction, Tell
-from local.demo.story import FOREIGN_RUN_TIME, SPARED, Emit, Patience, both, goes_on
+from local.demo.story import FOREIGN_RUN_TIME, LATE, TICK, CloudStage, Emit, Patience, both, goes_on
 from local.emulators.aws.lambda_host import Every
 from local.emulators.clock import FastClock, UnhurriedClock
 from local.emulators.entra.emulator import Entra, Identity
@@ -45,7 +44,7 @@ from local.emulators.journal import Arrival, Journal
 from local.emulators.memory import MemoryStore, MemoryWaker
 from shared.config.load import Configuration, WorkloadJob
 from shared.inbound.wakes import wake_message
-from shared.refresh.engine import LogEvent, Ports
+from shared.refresh.engine import Ports
 from shared.refresh.ports import Store
 from shared.targets import BlobCreated, Cloud, ItemJob, LakeViews, OneLakeChanged, Target
 
@@ -53,10 +52,6 @@ FABRIC = FabricSettings(start_retry_after_seconds=20, poll_hints=(20, None, 10),
 """A platform whose hints and delays fit into the demo's short day."""
 RUN_TIME = timedelta(seconds=40)
 """How long a job runs, in the demo's time: as long as a refresh on the other cloud."""
-TICK = timedelta(seconds=60)
-"""How often the one-minute timer fires, in the demo's time: every six seconds for whoever watches."""
-LATE = timedelta(hours=1)
-"""How much older than its delivery a late event is."""
 PAUSE_SECONDS = 0.05
 """Real seconds between two looks into a queue: half a second of the demo's time, as the host looks every two."""
 REGISTRATION = Registration(
@@ -85,7 +80,7 @@ class KeptDeadLetters:
         raise NotImplementedError(f"{queue} {body!r}")
 
 
-class AzureStage:
+class AzureStage(CloudStage):
     """`story.Stage` for the Fabric targets, and what the judges need: the arrivals and the journal."""
 
     def __init__(
@@ -97,19 +92,12 @@ class AzureStage:
         onelake: OneLake | None = None,
     ) -> None:
         """Take the configuration's targets on Azure. Nothing has arrived yet; tables need a OneLake."""
-        self.patience = patience
-        self.targets = {t.name: t for t in configuration.targets if t.cloud is Cloud.AZURE}
-        self.deliveries: Counter[str] = Counter()
+        super().__init__(configuration, clock, patience, Cloud.AZURE)
         self.queue: SimpleQueue[str] = SimpleQueue()
         self.hub: SimpleQueue[str] = SimpleQueue()
         self._onelake = onelake
-        self.hopeful = True
-        self.ports: Ports | None = None
-        self._spared: Counter[str] = Counter()
         self._configuration = configuration
-        self._clock = clock
         self._fabric = fabric
-        self._arrivals: list[Arrival] = []
         self._last_event: dict[str, dict[str, Any]] = {}
         self.workload: WorkloadFabric | None = None
 
@@ -144,14 +132,6 @@ class AzureStage:
         self.deliveries[target] += 1
         if told:
             self.hub.put(json.dumps(_file_created(source, version, self._clock.now())))
-
-    def count_spared(self, target: str) -> int:
-        """Refreshes that were not needed."""
-        return self._spared[target]
-
-    def count_event(self, event: LogEvent) -> None:
-        """Count what the engine tells of refreshes that were not needed."""
-        self._spared[event.target] += event.what in SPARED
 
     def _table(self, target: str) -> OneLakeChanged:
         """The Delta table that a target reads."""
@@ -189,10 +169,6 @@ class AzureStage:
         self.deliveries[target] += 1
 
     # --- What the judges ask -----------------------------------------------------------------------------------------
-
-    def now(self) -> datetime:
-        """The demo's time."""
-        return self._clock.now()
 
     @property
     def journal(self) -> Journal:

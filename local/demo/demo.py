@@ -28,7 +28,7 @@ from local.demo.azure import AzureStage, azure_stage
 from local.demo.chat import Chat
 from local.demo.story import SPEED, START, STORY, Patience, Stage
 from local.emulators.clock import FastClock
-from local.emulators.journal import PlatformRun, count_overlaps, lost
+from local.emulators.journal import count_overlaps, lost
 from local.page.document import chart_bundle, values_of
 from local.page.picture import Picture
 from shared.config.load import Configuration, load
@@ -187,13 +187,8 @@ def _judge(stage: Stage, name: str) -> Judged:
         spared=stage.count_spared(name),
         lost=len(lost(stage.arrivals(name), runs)),
         overlapping=count_overlaps(runs),
-        fresh_as_of=_fresh_as_of(runs),
+        fresh_as_of=max((run.read_at for run in runs if run.outcome == "succeeded"), default=None),
     )
-
-
-def _fresh_as_of(runs: list[PlatformRun]) -> datetime | None:
-    """When the newest successful run read its sources."""
-    return max((run.read_at for run in runs if run.outcome == "succeeded"), default=None)
 
 
 def _time(moment: datetime | None) -> str:
@@ -290,6 +285,7 @@ _COLOURS = {
     Situation.CANCEL_UNCLEAR: "yellow",
     Situation.CANCELLING: "yellow",
 }
+"""The colour of the line for each situation of a run: what is sure is dim or green, what must be found out yellow."""
 _WORDS = {
     **{f"now {situation}": (SENTENCES[situation], colour) for situation, colour in _COLOURS.items()},
     "run succeeded": ("refreshed: {signals} signals or more covered, read at {claimed_at:.19}", "bold green"),

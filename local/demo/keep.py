@@ -55,9 +55,11 @@ GLUE = GlueSettings(
     stopping=timedelta(seconds=1),
     listing_delay=timedelta(seconds=1),
 )
+"""A Glue whose runs and delays are no trial of a person's patience: true ones take a minute and more."""
 FABRIC = FabricSettings(start_retry_after_seconds=5, poll_hints=(5,), listing_delay=timedelta(seconds=1))
+"""A Fabric that asks to be polled after seconds, likewise."""
 RUN_TIME = timedelta(seconds=10)
-"""Platforms whose runs, hints and delays are no trial of a person's patience: true ones take a minute and more."""
+"""How long a job of Fabric's runs, likewise."""
 NOTICE = timedelta(seconds=1)
 """Between two questions whether a command wrote into the state of the Azure half."""
 EXPORTED = ("AWS_", "UNSTALE_", "IDENTITY_")

@@ -6,16 +6,19 @@ Written against a `Stage`, so that the same story is played to the product and t
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Protocol
 
+from local.emulators.clock import FastClock
 from local.emulators.faults import FailRun, LoseResponse, Throttle
 from local.emulators.journal import Arrival, Journal, PlatformRun
-from shared.refresh.engine import LogEvent
-from shared.targets import Target
+from shared.config.load import Configuration
+from shared.refresh.engine import LogEvent, Ports
+from shared.targets import Cloud, Target
 
 Emit = Callable[[LogEvent], None]
 """Shows, or counts, what the engine tells of a target."""
@@ -35,6 +38,10 @@ IN_THE_MIDDLE = timedelta(seconds=10)
 """A run that has gone on for this long has read its sources, and is not over yet."""
 TRIES = 3
 """How often an incident is tried that a busy machine may make needless."""
+LATE = timedelta(hours=1)
+"""How much older than its delivery a late event is: covered long ago, so that it must start nothing."""
+TICK = timedelta(seconds=60)
+"""How often the one-minute timer fires, in the demo's time: every six seconds for whoever watches."""
 SHORT_FOREIGN_RUN = timedelta(seconds=5)
 """Of someone else's run that nothing of ours comes into."""
 FOREIGN_RUN_TIME = timedelta(seconds=200)
@@ -120,6 +127,33 @@ class Stage(Protocol):
 
     def make_due(self, target: str, at: datetime) -> None:
         """Let the target's schedule come due, by which the obvious handler is called."""
+
+
+class CloudStage:
+    """The common part of both clouds' stages: targets, the demo's clock, and counts of what was told."""
+
+    def __init__(self, configuration: Configuration, clock: FastClock, patience: Patience, cloud: Cloud) -> None:
+        """Take the configuration's targets on that cloud. Nothing has arrived yet."""
+        self.patience = patience
+        self.targets = {target.name: target for target in configuration.targets if target.cloud is cloud}
+        self.deliveries: Counter[str] = Counter()
+        self.hopeful = True
+        self.ports: Ports | None = None
+        self._clock = clock
+        self._arrivals: list[Arrival] = []
+        self._spared: Counter[str] = Counter()
+
+    def now(self) -> datetime:
+        """The demo's time."""
+        return self._clock.now()
+
+    def count_spared(self, target: str) -> int:
+        """Refreshes that were not needed."""
+        return self._spared[target]
+
+    def count_event(self, event: LogEvent) -> None:
+        """Count what the engine tells of refreshes that were not needed."""
+        self._spared[event.target] += event.what in SPARED
 
 
 @dataclass(frozen=True)

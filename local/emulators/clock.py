@@ -29,11 +29,11 @@ class FastClock:
         return (time.monotonic() - self._began) * self.speed
 
     def real_seconds(self, duration: timedelta) -> float:
-        """How long that takes outside."""
+        """Real seconds that a duration of this clock takes."""
         return duration.total_seconds() / self.speed
 
     def wait_until(self, moment: datetime, stop: Event) -> bool:
-        """Sleep until then, or until `stop` is set; True if the moment has come."""
+        """Sleep until the moment, or until `stop` is set; True if the moment has come."""
         return not stop.wait(max(0.0, self.real_seconds(moment - self.now())))
 
 

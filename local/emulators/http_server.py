@@ -73,9 +73,11 @@ class Answer:
     """How long the answer is held back, by the true clock."""
 
 
-def json_answer(status: int, body: Mapping[str, Any]) -> Answer:
-    """An answer of JSON, as Microsoft's services word its type."""
-    return Answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(body).encode())
+def json_answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer of JSON, as Microsoft's services word its type; `headers` are those beside the type."""
+    return Answer(
+        status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, json.dumps(body).encode()
+    )
 
 
 Respond = Callable[[Request], Answer | None]

@@ -141,12 +141,8 @@ def count_overlaps(runs: Iterable[PlatformRun]) -> int:
     for run in runs:
         if not run.foreign and run.outcome != "skipped":
             ours[run.resource].append(run)
-    return sum(_overlap(one, other) for group in ours.values() for one, other in combinations(group, 2))
-
-
-def _overlap(one: PlatformRun, other: PlatformRun) -> bool:
-    """Whether two runs went on at the same time."""
-    return _began_before_the_end_of(one, other) and _began_before_the_end_of(other, one)
+    pairs = (pair for group in ours.values() for pair in combinations(group, 2))
+    return sum(_began_before_the_end_of(one, other) and _began_before_the_end_of(other, one) for one, other in pairs)
 
 
 def _began_before_the_end_of(one: PlatformRun, other: PlatformRun) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
@@ -83,7 +83,7 @@ class Terminal:
         """Print one thing that happened, above the lines of the targets."""
         if event.what in UNSEEN:
             return
-        detail = " ".join(f"{name}={value}" for name, value in _worth_showing(event.fields))
+        detail = " ".join(f"{name}={value}" for name, value in event.fields.items() if value not in {None, "", 0})
         text = f"{event.at:%H:%M:%S}Z  {event.target}  {event.what}  {detail}"
         style = "yellow" if level_of(event.what) == "warning" else "dim"
         safe = self._redactor.plain(text, TEXT_LIMIT)
@@ -95,11 +95,6 @@ class Terminal:
         cells = [(one.name, one.verdict, one.stale_since, one.fresh_as_of, one.why) for one in rows]
         columns = ("target", "verdict", "stale since", "fresh as of", "why")
         self._live.update(table(columns, cells, [STYLES[one.verdict] for one in rows]), refresh=True)
-
-
-def _worth_showing(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """The fields that say something."""
-    return ((name, value) for name, value in fields.items() if value not in {None, "", 0})
 
 
 Show = JsonLines | Terminal

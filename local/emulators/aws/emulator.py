@@ -74,7 +74,7 @@ REASONS: Final = {
     "s3:ObjectCreated:Copy": "CopyObject",
     "s3:ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
 }
-"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
+"""S3's reason by kind of event: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -120,7 +120,7 @@ class Users:
 
     @property
     def grants(self) -> Mapping[str, Callable[[App, Form], Granted | OAuthError]]:
-        """By `grant_type`."""
+        """The grants by `grant_type`."""
         return {DEVICE_GRANT: self._device, "authorization_code": self._redeem_code, "refresh_token": self._refresh}
 
     # --- What happens to a user --------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Users:
     # --- Refresh tokens ----------------------------------------------------------------------------------------------
 
     def _refresh(self, app: App, form: Form) -> Granted | OAuthError:
-        """An old one stays good when a new one is issued for it."""
+        """Grant by a refresh token, which stays good beside the new one."""
         known = next((each for each in self.refreshes if each.value == form.get("refresh_token")), None)
         if known is None or known.wish.app.client_id != app.client_id:
             return OAuthError("invalid_grant", 9002313, "Invalid request.", suberror="bad_token")
@@ -311,8 +311,3 @@ def _without_port(url: str) -> str:
 def _base64url(content: bytes) -> str:
     """Encode without padding, as JSON Web Tokens do (RFC 7515)."""
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def number_of(refreshes: Collection[Refresh], value: str) -> int:
-    """Which refresh token this is; the newest has the highest number."""
-    return next(each.number for each in refreshes if each.value == value)

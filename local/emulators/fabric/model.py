@@ -31,8 +31,6 @@ from local.emulators.journal import Journal, Outcome, PlatformRun
 
 LAKE_VIEWS: Final = "RefreshMaterializedLakeViews"
 """The job type that refreshes materialized lake views."""
-TABLE_MAINTENANCE: Final = "TableMaintenance"
-"""A lakehouse's other job type."""
 
 COMPLETED_LISTED: Final = 100
 """Ended instances of an item that are still listed: https://learn.microsoft.com/rest/api/fabric/core/job-scheduler."""

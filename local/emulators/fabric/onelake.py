@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from local.emulators.clock import utc_now
 from local.emulators.faults import FaultScript, Refuse, ServerError, Throttle
-from local.emulators.http_server import Answer, LoopbackServer, Request
+from local.emulators.http_server import Answer, LoopbackServer, Request, json_answer
 
 PAGE: Final = 5000
 """Names a page at most (maxResults of Path - List)."""
@@ -149,7 +149,7 @@ class OneLake:
         start, size = int(query.get("continuation") or 0), min(int(query.get("maxResults", PAGE)), PAGE)
         page = [{"name": name.removeprefix(f"{workspace}/")} for name in names[start : start + size]]
         more = {"x-ms-continuation": str(start + size)} if len(names) > start + size else {}
-        return Answer(HTTPStatus.OK, {"Content-Type": "application/json", **more}, json.dumps({"paths": page}).encode())
+        return json_answer(HTTPStatus.OK, {"paths": page}, more)
 
     def _find(self, path: str) -> File | None:
         with self._lock:
@@ -169,5 +169,4 @@ class OneLake:
 
 
 def _error(status: HTTPStatus, code: str) -> Answer:
-    body = json.dumps({"error": {"code": code, "message": status.phrase}}).encode()
-    return Answer(status, {"Content-Type": "application/json", "x-ms-error-code": code}, body)
+    return json_answer(status, {"error": {"code": code, "message": status.phrase}}, {"x-ms-error-code": code})

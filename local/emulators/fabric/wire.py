@@ -149,16 +149,14 @@ def start_data(request: Request, job: JobType) -> dict[str, Any] | Refusal | Non
     if not is_json or data is None or not data.keys() <= {"executionData", "parameters"}:
         return Refusal("InvalidInput")
     execution, parameters = data.get("executionData", {}), data.get("parameters", [])
-    if not isinstance(execution, dict) or not isinstance(parameters, list) or not all(map(_is_parameter, parameters)):
+    are_parameters = isinstance(parameters, list) and all(
+        isinstance(each, dict) and each.keys() == {"name", "type", "value"} for each in parameters
+    )
+    if not isinstance(execution, dict) or not are_parameters:
         return Refusal("InvalidInput")
     if job.name == LAKE_VIEWS and not execution.keys() <= {"mlvExecutionDefinitionId"}:
         return Refusal("InvalidInput")
     return Refusal("FeatureNotAvailable") if "parameters" in data and not job.takes_parameters else data
-
-
-def _is_parameter(parameter: object) -> bool:
-    """Whether this is a parameter of a run: a name, a type and a value, and nothing else."""
-    return isinstance(parameter, dict) and parameter.keys() == {"name", "type", "value"}
 
 
 def object_in(body: bytes) -> dict[str, Any] | None:

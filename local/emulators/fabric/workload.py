@@ -75,7 +75,7 @@ class Caller:
         }
 
     def _token(self, tenant: str, claims: Mapping[str, str]) -> str:
-        """Version 2.0 where the workload has a client id, else 1.0."""
+        """Sign a token, of version 2.0 where the workload has a client id, else 1.0."""
         now = int(self._clock().timestamp())
         client_id = self._registration.client_id
         form = "https://login.microsoftonline.com/{}/v2.0" if client_id else "https://sts.windows.net/{}/"
@@ -116,7 +116,7 @@ class FabricJob:
 
     @property
     def status(self) -> str:
-        """The last one told."""
+        """The status that Fabric was told last; empty before the first."""
         return str(self.states[-1]["status"]) if self.states else ""
 
     @property
@@ -211,7 +211,7 @@ class WorkloadFabric:
             return
         answer = self._call("POST", job.path, job.body, on_behalf=True)
         job.accepted = answer is not None and answer.status_code == requests.codes.accepted
-        job.given_up = answer is not None and not job.accepted and _is_permanent(answer)
+        job.given_up = answer is not None and not job.accepted and bool(_content(answer).get("isPermanent"))
 
     def _call(self, method: str, path: str, body: bytes, *, on_behalf: bool) -> requests.Response | None:
         """A call; None if nothing came back. What came is checked against the API's document."""
@@ -239,13 +239,8 @@ class WorkloadFabric:
             job.states.append(state)
 
 
-def _is_permanent(answer: requests.Response) -> bool:
-    """Whether a refusal is for good."""
-    return bool(_content(answer).get("isPermanent"))
-
-
 def _content(answer: requests.Response) -> dict[str, Any]:
-    """Of an error; none if it is no JSON object."""
+    """The JSON object of an error; {} where there is none."""
     try:
         content = answer.json()
     except ValueError:

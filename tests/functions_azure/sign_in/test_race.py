@@ -15,7 +15,7 @@ import requests
 
 from functions_azure.sign_in.store import SignIns
 from functions_azure.tokens import EntraTokens
-from local.emulators.entra.users import Users, number_of
+from local.emulators.entra.users import Users
 from shared.refresh.failure import Failure
 from tests.support.azurite_server import new_account, one_azurite  # noqa: F401 - fixtures
 from tests.support.signed_in import SignInSetup, user_setup  # noqa: F401 - a fixture
@@ -95,7 +95,7 @@ def kept(setup: SignInSetup, judge: SignIns) -> int:
     assert looked
     cache = json.loads(judge.open(*looked).cache)
     [refresh] = cache["RefreshToken"].values()
-    return number_of(setup.entra.users.refreshes, refresh["secret"])
+    return next(each.number for each in setup.entra.users.refreshes if each.value == refresh["secret"])
 
 
 def newest(setup: SignInSetup) -> int:

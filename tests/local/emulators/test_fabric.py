@@ -37,7 +37,6 @@ from local.emulators.fabric.emulator import FabricEmulator, FabricSettings
 from local.emulators.fabric.model import (
     LAKE_VIEWS,
     LONGEST_STALE_SECONDS,
-    TABLE_MAINTENANCE,
     Instance,
     Item,
     Jobs,
@@ -64,6 +63,7 @@ from tests.support.golden_folders import GOLDEN
 from tests.support.revocation import revoke
 
 WORKSPACE = "4b218778-e7a5-4d73-8187-f10824047715"
+TABLE_MAINTENANCE = "TableMaintenance"
 LAKEHOUSE = "431e8d7b-4a95-4c02-8ccd-6faef5ba1bd7"
 NOTEBOOK = "090aeedc-1c66-4e70-bebe-01df1101fcf0"
 NOBODY = "00000000-0000-4000-8000-00000000dead"
