@@ -113,7 +113,7 @@ class Planned(NamedTuple):
 
 
 class VirtualDeadline(Deadline):
-    """`functions_azure.clients.Deadline` by the clock of the stage: sockets are quick enough in any case."""
+    """`functions_azure.clients.Deadline` by the clock of the test: sockets are quick enough in any case."""
 
     def __init__(self, clock: HandClock, seconds: float) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ class Deployment:
         self._parts = wiring.Parts(self._found, lambda: self.configuration)
         self._parts.tokens = GoodTokens(tokens)  # type: ignore[assignment]
         self._parts.connection = Connection(_session(wire))
-        self._shell = Shell(lambda: self.configuration, self._make_ports, _no_graves, Telemetry())
+        self._shell = Shell(lambda: self.configuration, self._make_ports, _no_dead_letters, Telemetry())
 
     def _make_ports(self, read: Configuration, deadline: Deadline) -> Ports:
         made = wiring.make_ports(self._found, read, self._parts, lambda _: None, clock=self.clock, deadline=deadline)
@@ -437,7 +437,7 @@ def _item(queue_time: timedelta = NOT_LONG) -> Item:
     return Item(WORKSPACE, SALES, "Lakehouse", tuple(replaced(job, queue_time=queue_time) for job in JOBS.values()))
 
 
-def _no_graves(_deadline: Deadline) -> Any:
+def _no_dead_letters(_deadline: Deadline) -> Any:
     raise AssertionError("nothing in the story cannot be read")
 
 

@@ -156,33 +156,6 @@ class WorkloadFabric:
         self.tick()
         return instance
 
-    def make_item(self, item: tuple[str, str, str], name: str) -> bool:
-        """Make an item, as a person does in a workspace: it is there only if the workload says so."""
-        answer = self._about(item, "POST", "", {"displayName": name})
-        return answer is not None and answer.status_code == requests.codes.created
-
-    def rename_item(self, item: tuple[str, str, str], name: str) -> bool:
-        """Change an item."""
-        answer = self._about(item, "PATCH", "", {"displayName": name})
-        return answer is not None and answer.status_code == requests.codes.ok
-
-    def open_item(self, item: tuple[str, str, str]) -> Any:
-        """Return what the item's editor is shown; None if the workload did not say."""
-        answer = self._about(item, "GET", "/payload", None)
-        return answer.json()["itemPayload"] if answer is not None and answer.ok else None
-
-    def delete_item(self, item: tuple[str, str, str]) -> bool:
-        """Delete an item; nobody need stand behind that."""
-        answer = self._about(item, "DELETE", "", None)
-        return answer is not None and answer.status_code == requests.codes.ok
-
-    def _about(
-        self, item: tuple[str, str, str], method: str, more: str, body: Mapping[str, Any] | None
-    ) -> requests.Response | None:
-        workspace, item_type, item_id = item
-        path = f"workspaces/{workspace}/items/{item_type}/{item_id}{more}"
-        return self._call(method, path, json.dumps(body).encode() if body else b"", on_behalf=method != "DELETE")
-
     def cancel(self, instance: str) -> None:
         """Ask for the end of a job, on behalf of whoever pressed the button."""
         job = self.jobs[instance]
