@@ -72,6 +72,14 @@ def test_nothing_is_against_the_rule(rule: Rule) -> None:
     assert sorted(rule(FILES)) == []
 
 
+def test_tests_have_the_words_of_the_house() -> None:
+    """A world is what the simulator plays in, and nothing else; all other words that the house gave up are gone."""
+    worn = set(house_rules.worn_words(sources(("tests",))))
+    assert sorted(line for line in worn if not (line.startswith(SIMULATED) and "world" in line.lower())) == []
+
+
+SIMULATED = ("tests/simulation/", "tests/bench/limits.py")
+
 CASES = [(rule, path, text) for rule, files in PLANTED.items() for path, text in files]
 
 

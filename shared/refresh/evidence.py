@@ -170,7 +170,7 @@ def _judgement(said: JudgedBy | Policy) -> tuple[timedelta | None, ...]:
 def doubts(evidence: Evidence) -> tuple[str, ...]:
     """Why nobody can know whether the target is fresh, each with what to do; empty where that can be known."""
     return (
-        *_doubts_of_letters(evidence.dead_letters),
+        *_doubts_of_dead_letters(evidence.dead_letters),
         *doubts_of_deployment(evidence.liveness, evidence.now),
         *_doubts_of_record(evidence),
         *evidence.unheard,
@@ -178,7 +178,7 @@ def doubts(evidence: Evidence) -> tuple[str, ...]:
     )
 
 
-def _doubts_of_letters(dead_letters: int) -> Iterator[str]:
+def _doubts_of_dead_letters(dead_letters: int) -> Iterator[str]:
     if dead_letters:
         yield f"{dead_letters} dead letters may hold its signals: unstale redrive"
 

@@ -541,7 +541,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     def down(*_: object) -> Any:
         raise StoreDownError(f"reading with {secret}")
 
-    dead_letters = Graves()
+    dead_letters = KeptDeadLetters()
     shell = Shell(
         host.configuration,
         replace(host.ports, store=SimpleNamespace(load=down, load_many=down, reads_together=True)),
@@ -559,7 +559,7 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     assert all("***" in each and "planted" not in each for each in said), said
 
 
-class Graves:
+class KeptDeadLetters:
     """Dead letters that only keep their reasons."""
 
     def __init__(self) -> None:

@@ -257,10 +257,10 @@ def a_bug(host: Host) -> None:
     host.configuration = surprise
 
 
-TROUBLES = [store_down, bad_configuration, bad_settings, a_bug]
+FAULTS = [store_down, bad_configuration, bad_settings, a_bug]
 
 
-@pytest.fixture(name="failure", params=TROUBLES, ids=lambda each: each.__name__)
+@pytest.fixture(name="failure", params=FAULTS, ids=lambda each: each.__name__)
 def trouble_of_ours(
     request: pytest.FixtureRequest, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Host], None]:
@@ -587,7 +587,7 @@ def test_a_batch_survives_bad_settings(host: Host, monkeypatch: pytest.MonkeyPat
     assert host.state("sales").owed
 
 
-def test_a_dead_letter_of_a_batch_waits_for_its_grave(host: Host) -> None:
+def test_a_dead_letter_of_a_batch_comes_back_until_it_is_buried(host: Host) -> None:
     """What cannot be read is not lost either while the poison queue is away."""
     host.yard.down = True
 

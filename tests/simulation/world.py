@@ -238,10 +238,10 @@ class Simulation:
         for message in batch:
             message.visible = False
             self.scheduler.at(self.scheduler.now + self.faults.comes_back_after(), partial(self._show, message))
-        readings = [message.read(worker.now()) for message in batch]
-        judged = self.core.dispatch.take(engine, engine.configuration, readings)
+        found = [message.read(worker.now()) for message in batch]
+        judged = self.core.dispatch.take(engine, engine.configuration, found)
         self._judged(judged)
-        for message, reading, verdict in zip(batch, readings, judged, strict=True):
+        for message, reading, verdict in zip(batch, found, judged, strict=True):
             for rest in verdict.rests:
                 self.send(partial(eventbridge.read, rest), "rest")
             if verdict.verdict == "dead":

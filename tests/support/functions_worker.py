@@ -205,9 +205,9 @@ def set_pauses(most_seconds: float) -> None:
 def set_time(moment: str) -> None:
     """Let the product's clock stand still, but for what keeps two readings apart."""
     clock_class: Any = import_module("functions_azure.wiring").SystemClock
-    readings = (datetime.fromisoformat(moment) + number * READING for number in count(1))
-    clock_class.now = lambda _: next(readings)
-    clock_class.monotonic = lambda _: next(readings).timestamp()
+    moments = (datetime.fromisoformat(moment) + number * READING for number in count(1))
+    clock_class.now = lambda _: next(moments)
+    clock_class.monotonic = lambda _: next(moments).timestamp()
 
 
 def set_ahead(seconds: float) -> None:

@@ -121,7 +121,21 @@ def length(function: Definition) -> int:
 PARTICIPLE = re.compile(r"_*([a-z]+)$")
 IRREGULAR = frozenset(
     {"built", "done", "found", "given", "gone", "got", "heard", "held", "kept", "known", "left", "made", "said", "seen"}
-    | {"sent", "shown", "spent", "taken", "told", "written"}
+    | {
+        "sent",
+        "shown",
+        "spent",
+        "taken",
+        "told",
+        "written",
+        "understood",
+        "meant",
+        "met",
+        "shut",
+        "drawn",
+        "took",
+        "saw",
+    }
 )
 VERBS = frozenset(
     {"feed", "speed", "bring", "ring", "string", "need", "proceed", "exceed", "ping", "embed", "seed", "heed"}

@@ -283,14 +283,14 @@ def broken(chance: random.Random, text: bytes) -> bytes:
 # --- What must be so -------------------------------------------------------------------------------------------------
 
 
-def signalled(readings: list[Message], configuration: Configuration) -> frozenset[str]:
-    """The names of the targets that the readings signal."""
+def signalled(messages: list[Message], configuration: Configuration) -> frozenset[str]:
+    """The names of the targets that the messages signal."""
     names: set[str] = set()
-    for reading in each(readings):
-        if isinstance(reading, Arrived):
-            names |= {target.name for one in reading.arrivals for target, _ in signals_of(one, configuration)}
-        elif isinstance(reading, Asked) and reading.target in configuration.by_name:
-            names.add(reading.target)
+    for message in each(messages):
+        if isinstance(message, Arrived):
+            names |= {target.name for one in message.arrivals for target, _ in signals_of(one, configuration)}
+        elif isinstance(message, Asked) and message.target in configuration.by_name:
+            names.add(message.target)
     return frozenset(names)
 
 

@@ -105,7 +105,7 @@ def test_every_few_failures_a_full_refresh_is_tried(failures: int, *, full: bool
     assert due(State(owed=OWED, failures=failures), at(60), context) == Start(full)
 
 
-def test_a_full_debt_makes_a_full_run() -> None:
+def test_a_full_signal_makes_a_full_run() -> None:
     """It asks for no less."""
     assert due(State(owed=replace(OWED, full=True)), at(60)) == Start(full=True)
 

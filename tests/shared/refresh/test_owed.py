@@ -32,14 +32,14 @@ def test_times_are_rounded_up_to_the_step(time: float, rounded: float) -> None:
     assert round_up(at(time), timedelta(seconds=5)) == at(rounded)
 
 
-def test_the_first_signal_makes_a_debt() -> None:
+def test_the_first_signal_is_owed() -> None:
     """Oldest is its time, newest is rounded up."""
     signal = Signal(at(1), "why", full=True)
     assert owe(None, at(1), signal, POLICY) == Owed(at(1), at(5), full=True, reasons=("why",))
 
 
 @pytest.mark.parametrize("time", [-100, 1, 5])
-def test_a_signal_within_the_debt_changes_nothing(time: float) -> None:
+def test_a_signal_within_what_is_owed_changes_nothing(time: float) -> None:
     """Rule 2: a storm costs reads."""
     owed = Owed(at(1), at(5), full=True, asked=True)
     assert owe(owed, at(time), Signal(at(time), "more", full=True, asked=True), POLICY) is owed
@@ -72,7 +72,9 @@ def test_a_later_signal_moves_the_newest_by_steps() -> None:
         (Owed(at(1), at(5), prompt=True), Signal(at(6), "b"), False, True),
     ],
 )
-def test_a_debt_knows_where_all_of_it_came_from(owed: Owed | None, signal: Signal, looked: bool, prompt: bool) -> None:
+def test_what_is_owed_knows_where_it_came_from(
+    owed: Owed | None, signal: Signal, looked: bool, prompt: bool
+) -> None:
     """It is looked at only if each signal is, and prompt as soon as one is; one that changes that is kept."""
     after = owe(owed, signal.time, signal, POLICY)
     assert (after.looked, after.prompt) == (looked, prompt)
@@ -110,7 +112,9 @@ def test_a_persons_refresh_stays_one_whatever_comes_after() -> None:
         (Owed(at(1), at(5)), Owed(at(1), at(5), looked=True), False, False),
     ],
 )
-def test_debts_that_are_one_know_where_all_of_it_came_from(one: Owed, other: Owed, looked: bool, prompt: bool) -> None:
+def test_what_two_owe_knows_where_it_came_from(
+    one: Owed, other: Owed, looked: bool, prompt: bool
+) -> None:
     """As one signal after the other."""
     merged = merge(one, other)
     assert merged
@@ -129,7 +133,7 @@ ONE, OTHER = Owed(at(1), at(5), 2, full=True, reasons=("a",)), Owed(at(0), at(9)
         (ONE, OTHER, Owed(at(0), at(9), 5, full=True, asked=True, reasons=("a", "b"))),
     ],
 )
-def test_two_debts_are_one(one: Owed | None, other: Owed | None, both: Owed | None) -> None:
+def test_what_two_owe_is_one(one: Owed | None, other: Owed | None, both: Owed | None) -> None:
     """Nothing of either is lost."""
     assert merge(one, other) == both
 
@@ -144,7 +148,7 @@ def test_two_debts_are_one(one: Owed | None, other: Owed | None, both: Owed | No
         (ONE, 3, Owed(at(1), at(3), 2, full=True, reasons=("a",)), Owed(at(3), at(5), 1, full=True, reasons=("a",))),
     ],
 )
-def test_a_debt_is_split_at_what_a_run_covers(
+def test_what_is_owed_is_split_at_what_a_run_covers(
     owed: Owed | None, cut: float, covered: Owed | None, rest: Owed | None
 ) -> None:
     """Rule 4: both halves of a split keep what was asked for."""
@@ -185,7 +189,7 @@ def test_a_record_from_before_jobs_has_others() -> None:
     assert owe(old, at(1), a_job(1), POLICY).others
 
 
-def test_debts_with_jobs_are_one_debt() -> None:
+def test_what_jobs_owe_is_one() -> None:
     """Whose jobs are those of both, and which has others if one of them has."""
     merged = merge(JOB, ONE)
     assert merged
@@ -233,7 +237,7 @@ def test_a_job_is_taken_back_and_nothing_else(owed: Owed | None, left: Owed | No
     assert without(owed, "j1") == left
 
 
-def test_a_debt_can_be_a_key() -> None:
+def test_what_is_owed_can_be_a_key() -> None:
     """Values that are equal are the same key, jobs or not."""
     jobs = {"job": at(5)}
     assert {Owed(at(0), at(10), jobs=jobs): 1}[Owed(at(0), at(10), jobs=dict(jobs))] == 1
