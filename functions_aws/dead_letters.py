@@ -53,7 +53,7 @@ class DeadLetters:
             "sending a dead letter",
             lambda: self._clients.sqs.send_message(
                 QueueUrl=self._dead_url_of(queue),
-                MessageBody=body.decode(),
+                MessageBody=body.decode(errors="surrogatepass"),
                 MessageAttributes={WHY: {"DataType": "String", "StringValue": why}},
             ),
         )

@@ -117,7 +117,8 @@ class Shell:
         if judged.verdict is not Verdict.DEAD:
             return judged
         try:
-            body = record["body"].encode() if judged.dead is None else judged.dead
+            # Half a surrogate pair is no character: SQS refuses it, so that this message comes back, and no other does.
+            body = record["body"].encode(errors="surrogatepass") if judged.dead is None else judged.dead
             self._dead_letters.send(record["eventSourceARN"], body, self._redactor.plain(judged.why))
         except StoreDownError as down:
             return Judged(Verdict.RETRY, str(down), down)

@@ -559,6 +559,25 @@ def test_a_known_secret_is_in_nothing_that_leaves(host: Host) -> None:
     assert all("***" in each and "planted" not in each for each in said), said
 
 
+def test_a_body_that_is_no_text_sends_no_other_message_back(host: Host) -> None:
+    """Half a surrogate pair cannot be encoded: that message is judged for itself, and the one beside it is taken."""
+    arn = host.aws.queues["events"].arn
+    odd, good = (
+        {"MessageId": name, "ReceiptHandle": "r", "Body": body, "Attributes": {}, "MD5OfBody": ""}
+        for name, body in (("odd", "\ud800"), ("good", json.dumps({"refresh": "daily"})))
+    )
+    dead_letters = KeptDeadLetters()
+    shell = Shell(
+        host.configuration,
+        host.ports,
+        dead_letters,
+        SimpleNamespace(hasten=lambda _: None),
+        Telemetry("unstale-app"),
+    )
+    assert shell.answer(sqs_event([odd, good], arn), Plenty()) == {"batchItemFailures": []}
+    assert [why.partition(":")[0] for why in dead_letters.why] == ["not JSON text"]
+
+
 class KeptDeadLetters:
     """Dead letters that only keep their reasons."""
 

@@ -72,9 +72,7 @@ def test_a_later_signal_moves_the_newest_by_steps() -> None:
         (Owed(at(1), at(5), prompt=True), Signal(at(6), "b"), False, True),
     ],
 )
-def test_what_is_owed_knows_where_it_came_from(
-    owed: Owed | None, signal: Signal, looked: bool, prompt: bool
-) -> None:
+def test_what_is_owed_knows_where_it_came_from(owed: Owed | None, signal: Signal, looked: bool, prompt: bool) -> None:
     """It is looked at only if each signal is, and prompt as soon as one is; one that changes that is kept."""
     after = owe(owed, signal.time, signal, POLICY)
     assert (after.looked, after.prompt) == (looked, prompt)
@@ -112,9 +110,7 @@ def test_a_persons_refresh_stays_one_whatever_comes_after() -> None:
         (Owed(at(1), at(5)), Owed(at(1), at(5), looked=True), False, False),
     ],
 )
-def test_what_two_owe_knows_where_it_came_from(
-    one: Owed, other: Owed, looked: bool, prompt: bool
-) -> None:
+def test_what_two_owe_knows_where_it_came_from(one: Owed, other: Owed, looked: bool, prompt: bool) -> None:
     """As one signal after the other."""
     merged = merge(one, other)
     assert merged
