@@ -57,9 +57,9 @@ GLUE = GlueSettings(
 )
 """A Glue whose runs and delays are no trial of a person's patience: true ones take a minute and more."""
 FABRIC = FabricSettings(start_retry_after_seconds=5, poll_hints=(5,), listing_delay=timedelta(seconds=1))
-"""A Fabric that asks to be polled after seconds, likewise."""
+"""A Fabric whose hints and delays are seconds, so that a person need not wait for minutes."""
 RUN_TIME = timedelta(seconds=10)
-"""How long a job of Fabric's runs, likewise."""
+"""How long a job runs on that Fabric: true ones take a minute and more."""
 NOTICE = timedelta(seconds=1)
 """Between two questions whether a command wrote into the state of the Azure half."""
 EXPORTED = ("AWS_", "UNSTALE_", "IDENTITY_")
