@@ -251,7 +251,7 @@ def function_host(triggers: Triggers, clock: Clock) -> LoopbackServer:
         fitting = [
             (name, found.groupdict())
             for name, methods, route in _TRIGGERS
-            if request.method in methods and (found := re.fullmatch(_pattern(route), request.path))
+            if request.method in methods and (found := re.fullmatch(route, request.path))
         ]
         if not fitting:
             return Answer(404)
@@ -272,10 +272,10 @@ def _pattern(route: str) -> str:
 
 
 _TRIGGERS: tuple[tuple[str, frozenset[str], str], ...] = (
-    ("workload_create", frozenset({"POST"}), JOB_ROUTE),
-    ("workload_get", frozenset({"GET"}), JOB_ROUTE),
-    ("workload_cancel", frozenset({"POST"}), f"{JOB_ROUTE}/cancel"),
-    ("workload_item", frozenset({"POST", "PATCH", "DELETE"}), ITEM_ROUTE),
-    ("workload_payload", frozenset({"GET"}), f"{ITEM_ROUTE}/payload"),
+    ("workload_create", frozenset({"POST"}), _pattern(JOB_ROUTE)),
+    ("workload_get", frozenset({"GET"}), _pattern(JOB_ROUTE)),
+    ("workload_cancel", frozenset({"POST"}), _pattern(f"{JOB_ROUTE}/cancel")),
+    ("workload_item", frozenset({"POST", "PATCH", "DELETE"}), _pattern(ITEM_ROUTE)),
+    ("workload_payload", frozenset({"GET"}), _pattern(f"{ITEM_ROUTE}/payload")),
 )
-"""Name, methods and route of each trigger."""
+"""Name and methods of each trigger, and the pattern of its paths."""
