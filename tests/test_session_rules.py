@@ -65,6 +65,16 @@ def test_an_unlisted_skip_fails_the_session(tmp_path: Path, workers: int) -> Non
     assert refused(session) == sorted(NAMES)
 
 
+@pytest.mark.parametrize("fuzzer", ["inbound/test_fuzz_events.py", "workload/test_fuzz_tokens.py"])
+def test_every_portion_of_a_fuzzer_runs_without_coverage(fuzzer: str) -> None:
+    """`make test ARGS=--no-cov`, as the Makefile's help says it: portions behind the first are no error."""
+    flags = ["--cov=shared", "--no-cov", "--fuzz", "10001", "-k", "10000-1", "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, "-m", "pytest", *flags, str(HERE / "shared" / fuzzer)]
+    session = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE.parent)
+    assert session.returncode == pytest.ExitCode.OK, session.stdout
+    assert "1 passed" in session.stdout
+
+
 def test_a_listed_skip_passes(tmp_path: Path) -> None:
     """A skip that is listed, by its id as it is printed or by a pattern, leaves the session green."""
     session = run_session(tmp_path, "".join(f"{name}  no compiler\n" for name in NAMES))
