@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import io
-import tokenize
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -148,9 +146,22 @@ def unused_names(files: Iterable[Source]) -> Iterator[str]:
 
 @cache
 def _names(source: Source) -> Counter[str]:
-    """How often each name stands in a file, and each string."""
-    tokens = tokenize.generate_tokens(io.StringIO(source.text).readline)
-    return Counter(token.string.strip("\"'") for token in tokens if token.type in {tokenize.NAME, tokenize.STRING})
+    """Count each name and each string of a file. The tree has them all; the tokens of Python 3.11 stop at f-strings."""
+    return Counter(name for node in ast.walk(source.tree) for name in _names_in(node))
+
+
+def _names_in(node: ast.AST) -> tuple[str, ...]:
+    """The names that a node itself has."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name)):
+            return (name,)
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Constant(value=str(name)):
+            return (name,)
+        case ast.alias(name=name):
+            return tuple(name.split("."))
+        case ast.MatchClass(kwd_attrs=names):
+            return tuple(names)
+    return ()
 
 
 def misnamed_exceptions(files: Iterable[Source]) -> Iterator[str]:
