@@ -113,6 +113,7 @@ class Clients:
     def __init__(self, region: str = "") -> None:
         """Build nothing yet; `region` is as for `session`."""
         self._region = region
+        self._queue_urls: dict[str, str] = {}
 
     def build(self) -> None:
         """Build all clients now, so that no event waits for it. Nothing is sent."""
@@ -133,6 +134,14 @@ class Clients:
     def sqs(self) -> Any:
         """The client for wakes, dead letters and messages that come back sooner."""
         return self._client("sqs", PATIENT)
+
+    def queue_url(self, arn: str) -> str:
+        """Ask for the URL of a queue once, by its ARN (`arn:aws:sqs:eu-central-1:123456789012:events`): GetQueueUrl."""
+        if arn not in self._queue_urls:
+            *_, account, name = arn.split(":")
+            answer = self.sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+            self._queue_urls[arn] = str(answer["QueueUrl"])
+        return self._queue_urls[arn]
 
     @cached_property
     def s3(self) -> Any:

@@ -44,7 +44,6 @@ class DeadLetters:
     def __init__(self, clients: Clients, queue_urls: Iterable[str] = ()) -> None:
         self._clients = clients
         self._queue_urls = tuple(url for url in queue_urls if url)
-        self._urls: dict[str, str] = {}
         self._dead_urls: dict[str, str] = {}
 
     def send(self, queue: str, body: bytes, why: str) -> None:
@@ -62,7 +61,7 @@ class DeadLetters:
         """SendMessage to the queue with this ARN itself: a part of a message. Raises `StoreDownError`."""
         ask(
             "putting back what is left of a message",
-            lambda: self._clients.sqs.send_message(QueueUrl=self._url_of(queue), MessageBody=body.decode()),
+            lambda: self._clients.sqs.send_message(QueueUrl=self._clients.queue_url(queue), MessageBody=body.decode()),
         )
 
     def summaries(self) -> tuple[DeadLetterSummary, ...]:
@@ -119,14 +118,9 @@ class DeadLetters:
         )
         return list(answer.get("Messages", ()))
 
-    def _url_of(self, arn: str) -> str:
-        if arn not in self._urls:
-            self._urls[arn] = url_of(self._clients, arn)
-        return self._urls[arn]
-
     def _dead_url_of(self, arn: str) -> str:
         if arn not in self._dead_urls:
-            self._dead_urls[arn] = self._queue(self._url_of(arn)).dead_url
+            self._dead_urls[arn] = self._queue(self._clients.queue_url(arn)).dead_url
         return self._dead_urls[arn]
 
     def _queue(self, url: str) -> _Queue:
@@ -136,14 +130,7 @@ class DeadLetters:
         name = arn.rpartition(":")[2]
         if not dead_arn:
             raise StoreDownError(f"the queue {name} has no dead-letter queue")
-        return _Queue(name, arn, dead_arn, url_of(self._clients, dead_arn))
-
-
-def url_of(clients: Clients, arn: str) -> str:
-    """Ask for a queue's URL by its ARN: GetQueueUrl of `arn:aws:sqs:eu-central-1:123456789012:events`."""
-    *_, account, name = arn.split(":")
-    answer = clients.sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
-    return str(answer["QueueUrl"])
+        return _Queue(name, arn, dead_arn, self._clients.queue_url(dead_arn))
 
 
 def _sent_at(message: Mapping[str, Any]) -> datetime:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functions_aws.clients import Clients, ask
-from functions_aws.dead_letters import url_of
 from shared.inbound.dispatch import stays_away
 from shared.refresh.ports import StoreDownError
 
@@ -28,7 +27,6 @@ class Visibility:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._urls: dict[str, str] = {}
 
     def hasten(self, records: Sequence[Record]) -> None:
         """ChangeMessageVisibilityBatch, for records of one queue.
@@ -50,14 +48,9 @@ class Visibility:
             }
             for number, record in enumerate(records)
         ]
-        url = self._url_of(records[0]["eventSourceARN"])
+        url = self._clients.queue_url(records[0]["eventSourceARN"])
         answer = self._clients.sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
         return [failed["Code"] for failed in answer.get("Failed", ())]
-
-    def _url_of(self, arn: str) -> str:
-        if arn not in self._urls:
-            self._urls[arn] = url_of(self._clients, arn)
-        return self._urls[arn]
 
 
 def _receives(record: Record) -> int:

@@ -31,7 +31,7 @@ taking it twice is free."""
 _T = TypeVar("_T")
 
 
-class _Letter(msgspec.Struct, omit_defaults=True):
+class _Envelope(msgspec.Struct, omit_defaults=True):
     """The envelope of a dead letter of ours; it has one of the two bodies."""
 
     why: str
@@ -42,7 +42,7 @@ class _Letter(msgspec.Struct, omit_defaults=True):
     """The bytes of any other message: the reader of messages takes this form, too, so it can be put back."""
 
 
-_letter = msgspec.json.Decoder(_Letter)
+_envelope = msgspec.json.Decoder(_Envelope)
 
 
 class DeadLetters:
@@ -142,9 +142,9 @@ class DeadLetters:
 def _seal(body: bytes, why: str) -> str:
     """Put a body and its reason into an envelope; bytes that cannot stand in a message are base64."""
     try:
-        dead_letter = _Letter(plain(why), body=xml_text(body))
+        dead_letter = _Envelope(plain(why), body=xml_text(body))
     except UnfitMessageError:
-        dead_letter = _Letter(plain(why), base64=b64encode(body).decode())
+        dead_letter = _Envelope(plain(why), base64=b64encode(body).decode())
     return msgspec.json.encode(dead_letter).decode()
 
 
@@ -170,7 +170,7 @@ def _cut(body: bytes, why: str) -> str:
 def _unseal(content: str) -> tuple[str, str]:
     """Reason and body; of a bare message the reason is the host's. The reader of messages takes base64, too."""
     try:
-        dead_letter = _letter.decode(content)
+        dead_letter = _envelope.decode(content)
     except msgspec.DecodeError:
         return GIVEN_UP, content
     body = dead_letter.body if dead_letter.body is not msgspec.UNSET else dead_letter.base64

@@ -129,7 +129,7 @@ class EntraTokens:
         try:
             answer = self._issuer.acquire()
         except Exception as error:  # noqa: BLE001 - msal hands through whatever a session raises, and has errors of its own
-            return read_exception(error, self._redactor.plain)
+            return read_token_exception(error, self._redactor.plain)
         if isinstance(answer, Failure):
             return replace(answer, message=self._redactor.plain(answer.message))
         if "access_token" not in answer:
@@ -353,7 +353,7 @@ def _is_passing(said: str) -> bool:
     return int(status) >= HTTPStatus.INTERNAL_SERVER_ERROR or int(status) == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def read_exception(error: Exception, words: Callable[[str], str] = plain) -> Failure:
+def read_token_exception(error: Exception, words: Callable[[str], str] = plain) -> Failure:
     """An exception on the way to a token. Mended by itself, unless it is a matter of addresses or certificates."""
     said = f"no token: {words(str(error))}"
     names = names_of(error)

@@ -37,9 +37,9 @@ def emulated_aws() -> Iterator[LocalAws]:
         yield aws
 
 
-@pytest.fixture(name="nowhere", scope="module")
+@pytest.fixture(name="nowhere")
 def unreachable() -> Clients:
-    """Clients that reach nobody."""
+    """Clients that reach nobody. Each test has its own, for they keep the addresses of queues that they asked for."""
     return clients_to_nowhere("sqs")
 
 
@@ -253,12 +253,12 @@ def test_messages_come_back_by_tens_and_later_when_they_came_often(nowhere: Clie
 
 
 def test_what_sqs_does_not_bring_back_sooner_is_told(nowhere: Clients, stub: Stubber) -> None:
-    """How many and why, after the others were asked for."""
+    """Nothing is kept of a question that failed; then how many and why, after the others were asked for."""
+    stub.add_client_error("get_queue_url", "AccessDenied", "not allowed")
+    with pytest.raises(StoreDownError, match="not allowed"):
+        Visibility(nowhere).hasten(returned(1))
     expect_url(stub)
     changed(stub, range(10), 30, refused="ReceiptHandleIsInvalid")
     changed(stub, range(10, 11), 30)
     with pytest.raises(StoreDownError, match="1 messages do not come back sooner: ReceiptHandleIsInvalid"):
         Visibility(nowhere).hasten(returned(*[1] * 11))
-    stub.add_client_error("get_queue_url", "AccessDenied", "not allowed")
-    with pytest.raises(StoreDownError, match="not allowed"):
-        Visibility(nowhere).hasten(returned(1))

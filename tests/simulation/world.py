@@ -241,11 +241,11 @@ class Simulation:
         found = [message.read(worker.now()) for message in batch]
         judged = self.core.dispatch.take(engine, engine.configuration, found)
         self._judged(judged)
-        for message, reading, verdict in zip(batch, found, judged, strict=True):
+        for message, content, verdict in zip(batch, found, judged, strict=True):
             for rest in verdict.rests:
                 self.send(partial(eventbridge.read, rest), "rest")
             if verdict.verdict == "dead":
-                self.dead.append(f"{reading}: {verdict.why}")
+                self.dead.append(f"{content}: {verdict.why}")
             if verdict.verdict != "retry" and not message.done:
                 message.done = True
                 self.undelivered -= 1

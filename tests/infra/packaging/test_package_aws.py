@@ -303,7 +303,7 @@ def test_the_list_of_operations_is_complete() -> None:
     services = set(re.findall(r'_client\("(\w+)"', source)) - OF_THE_COMMAND
     assert services == set(aws.OPERATIONS)
     named = "|".join(services)
-    methods = re.findall(rf"\b_?clients\.(?:{named})\.(\w+)\(", source)
+    methods = re.findall(rf"\b(?:_?clients|self)\.(?:{named})\.(\w+)\(", source)
     methods += re.findall(r'_ask\(Operation\.\w+, "(\w+)"', source)
     known = {operation.partition(".")[2] for operation in ANSWERS}
     assert {method.replace("_", "") for method in methods} == {operation.lower() for operation in known}
